@@ -1,0 +1,195 @@
+//! The command that is run for each report: the program's name is its last argument, the
+//! report its stdin.
+//!
+//! It must never hold up supervision, so everything about it is bounded: how many run at a
+//! time, for how long, how many reports wait. What is over a bound is dropped or killed,
+//! counted, and said.
+
+use std::collections::VecDeque;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::launch::Launch;
+use crate::machine::Moment;
+use crate::os::descriptors;
+use crate::os::group::Group;
+use crate::os::limits::DescriptorLimit;
+use crate::os::spawn::Spawner;
+
+const RUNNING_MAX: usize = 4;
+const RUN_TIME_MAX: Duration = Duration::from_secs(30);
+const WAITING_MAX: usize = 1024;
+const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long it may go on after the last program has ended.
+const CLOSING_TIME_MAX: Duration = Duration::from_secs(5);
+
+const SIGKILL: i32 = libc::SIGKILL;
+
+/// The command, with what waits for it and what runs.
+pub(crate) struct ErrorCommand {
+    launch: Launch,
+    /// Our stderr, for the command's.
+    stderr: Option<OwnedFd>,
+    waiting: VecDeque<Job>,
+    waiting_bytes: usize,
+    running: Vec<Running>,
+    /// Reports that found no room since this was said last.
+    dropped: u64,
+    /// No deadline of a run is later than this one, once it is set.
+    closing_at: Option<Moment>,
+}
+
+struct Job {
+    name: Arc<str>,
+    json: String,
+}
+
+struct Running {
+    name: Arc<str>,
+    group: Group,
+    deadline: Moment,
+    killed: bool,
+}
+
+/// What a turn has to say about the command.
+pub(crate) enum Said {
+    Started(i32),
+    Trouble(Arc<str>, Error),
+}
+
+impl ErrorCommand {
+    pub(crate) fn new(launch: Launch) -> Self {
+        let stderr = descriptors::duplicate(std::io::stderr().as_fd()).ok();
+        Self {
+            launch,
+            stderr,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            running: Vec::new(),
+            dropped: 0,
+            closing_at: None,
+        }
+    }
+
+    /// Puts a report in the queue, if there is room.
+    pub(crate) fn push(&mut self, name: Arc<str>, json: String) {
+        let bytes = self.waiting_bytes + json.len();
+        if self.waiting.len() >= WAITING_MAX || bytes > WAITING_BYTES_MAX {
+            self.dropped = self.dropped.saturating_add(1);
+            return;
+        }
+        self.waiting_bytes = bytes;
+        self.waiting.push_back(Job { name, json });
+    }
+
+    /// Takes note of the end of a run; whether it was one of these.
+    pub(crate) fn exited(&mut self, pid: i32) -> bool {
+        let before = self.running.len();
+        self.running.retain(|running| running.group.number() != pid);
+        before != self.running.len()
+    }
+
+    /// No program will end any more: what is left has five seconds.
+    pub(crate) fn close(&mut self, now: Moment) {
+        self.closing_at.get_or_insert(now.after(CLOSING_TIME_MAX));
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.running.is_empty()
+    }
+
+    /// When [`ErrorCommand::turn`] has something to do, unless a run ends before.
+    pub(crate) fn next_deadline(&self) -> Option<Moment> {
+        let runs = self
+            .running
+            .iter()
+            .filter(|running| !running.killed)
+            .map(|run| run.deadline);
+        runs.chain(self.closing_at.filter(|_| !self.is_idle()))
+            .min()
+    }
+
+    /// Kills what is over its time, and starts what there is room for.
+    pub(crate) fn turn(
+        &mut self,
+        now: Moment,
+        spawner: &mut Spawner,
+        null: &OwnedFd,
+        limit: Option<DescriptorLimit>,
+        mut say: impl FnMut(Said),
+    ) {
+        let closed = self.closing_at.is_some_and(|at| now >= at);
+        if closed {
+            self.dropped = self.dropped.saturating_add(self.waiting.len() as u64);
+            self.waiting.clear();
+            self.waiting_bytes = 0;
+        }
+        self.kill_late(now, closed, &mut say);
+        if closed {
+            // Killed or not, nobody waits for them any longer.
+            self.running.clear();
+        }
+        while self.running.len() < RUNNING_MAX
+            && let Some(job) = self.waiting.pop_front()
+        {
+            self.waiting_bytes -= job.json.len();
+            match self.start(&job, spawner, null, limit) {
+                Ok(pid) => {
+                    let deadline = now.after(RUN_TIME_MAX);
+                    let group = Group::new(pid);
+                    self.running.push(Running {
+                        name: job.name,
+                        group,
+                        deadline,
+                        killed: false,
+                    });
+                    say(Said::Started(pid));
+                }
+                Err(error) => say(Said::Trouble(job.name, error)),
+            }
+        }
+        if self.dropped > 0 {
+            let count = std::mem::take(&mut self.dropped);
+            let error = Error::new(format!(
+                "dropped {count} reports that waited for error_handler"
+            ));
+            say(Said::Trouble(Arc::from(""), error));
+        }
+    }
+
+    fn kill_late(&mut self, now: Moment, closed: bool, say: &mut impl FnMut(Said)) {
+        for running in &mut self.running {
+            if running.killed || (now < running.deadline && !closed) {
+                continue;
+            }
+            running.killed = true;
+            running.group.signal(SIGKILL);
+            let pid = running.group.number();
+            let error = Error::new(format!(
+                "error_handler ran for too long and was killed, pid={pid}"
+            ));
+            say(Said::Trouble(running.name.clone(), error));
+        }
+    }
+
+    fn start(
+        &self,
+        job: &Job,
+        spawner: &mut Spawner,
+        null: &OwnedFd,
+        limit: Option<DescriptorLimit>,
+    ) -> Result<i32, Error> {
+        let stdin = descriptors::memory_file(job.json.as_bytes())
+            .map_err(|error| Error::io("failed to hand a report to error_handler", &error))?;
+        let name =
+            CString::new(&*job.name).map_err(|_| Error::new("a name has a NUL byte in it"))?;
+        let stderr = self.stderr.as_ref().unwrap_or(null);
+        let stdio = [stdin.as_fd(), null.as_fd(), stderr.as_fd()];
+        self.launch
+            .spawn_with(spawner, stdio, limit, Some(&name))
+            .map_err(|failure| self.launch.explain(failure))
+    }
+}

@@ -1,0 +1,353 @@
+//! One program's life: wish x state x fact, in one exhaustive match.
+//!
+//! The wish ([`Goal`]) and the fact ([`State`]) are two fields. "Restarting" is no state.
+//!
+//! ```text
+//!              Start                 next_start            Spawned
+//!   Inactive ─────────► Due ───────────────────► Spawning ─────────► Running
+//!      ▲                 ▲                          │                 │   │
+//!      │            delay over                 SpawnFailed      exits │   │ Stop
+//!      │                 │                          │       by itself │   ▼
+//!      │              Waiting ◄─────────────────────┤                 │ Stopping
+//!      │                 ▲                          │                 │   │ deadline,
+//!      │                 │ group gone               │                 ▼   ▼ or Kill
+//!      │                 └───────────────────── Clearing ◄────────────┤ Killed ──► Abandoned
+//!      │                                                              │   │    5 s
+//!      └──────────────────────────────────────────────────────────────┴───┘
+//!        ended for good, or stopped, and the group is gone
+//! ```
+//!
+//! Three rules hold everywhere. A group is killed while its number is pinned: at the exit that
+//! nobody asked for, before the reap. A new run begins only after the old group is gone. Once
+//! the goal is not [`Goal::Up`], nothing starts, and no deadline moves later.
+
+use std::time::Duration;
+
+use super::event::{Change, Moment, Order, ProgramId, Run};
+use super::policy::{Delay, Exit, Policy};
+use super::timers::Timers;
+
+const SIGKILL: i32 = 9;
+const SIGCONT: i32 = 18;
+
+/// How long a killed group may take to disappear before it is given up.
+pub const ABANDON_AFTER: Duration = Duration::from_secs(5);
+
+/// What is wanted of a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Goal {
+    /// It shall run.
+    Up,
+    /// It shall end, in its own time.
+    Down,
+    /// It shall end at once.
+    DownNow,
+}
+
+/// What is the case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Nothing runs and nothing is planned.
+    Inactive,
+    /// The delay before a start runs until this moment.
+    Waiting { until: Moment },
+    /// It may start; the scheduler has not come to it yet.
+    Due,
+    /// The scheduler is starting it; the answer comes before anything else.
+    Spawning,
+    /// It runs, since this moment.
+    Running { since: Moment },
+    /// It was asked to stop and has a deadline.
+    Stopping { since: Moment, leader: Leader },
+    /// Its group got SIGKILL and nothing of it shall come back.
+    Killed { since: Moment, leader: Leader },
+    /// It ended by itself and its leftovers got SIGKILL; the next start is planned for then.
+    Clearing { start_at: Moment },
+    /// It did not even die, and was given up.
+    Abandoned { leader: Leader },
+}
+
+/// The first process of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Leader {
+    Alive,
+    Dead,
+}
+
+/// What one program can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Input {
+    Start,
+    Stop,
+    Kill,
+    Spawned { at: Moment },
+    SpawnFailed { at: Moment },
+    LeaderExited { exit: Exit },
+    GroupGone,
+    Deadline,
+}
+
+/// Where the answers of a program go.
+pub struct Effects<'a> {
+    pub orders: &'a mut std::collections::VecDeque<Order>,
+    pub timers: &'a mut Timers,
+    /// Programs that may start, in order.
+    pub starts: &'a mut std::collections::VecDeque<ProgramId>,
+    /// The program ended by itself and its policy restarts it no more.
+    pub ended: Option<Exit>,
+}
+
+/// One program.
+#[derive(Debug, Clone)]
+pub struct Child {
+    pub id: ProgramId,
+    pub policy: Policy,
+    pub goal: Goal,
+    pub state: State,
+    pub delay: Delay,
+    /// How many starts there were, failed ones too: the generation of the latest run.
+    pub starts: u64,
+}
+
+impl Child {
+    pub fn new(id: ProgramId, policy: Policy) -> Self {
+        let delay = Delay::new(&policy.backoff);
+        Self { id, policy, goal: Goal::Down, state: State::Inactive, delay, starts: 0 }
+    }
+
+    /// The latest run.
+    pub fn run(&self) -> Run {
+        Run { program: self.id, generation: self.starts }
+    }
+
+    /// The scheduler starts it now.
+    pub fn begin(&mut self) -> Run {
+        debug_assert_eq!(self.state, State::Due);
+        self.starts = self.starts.saturating_add(1);
+        self.state = State::Spawning;
+        self.run()
+    }
+
+    /// Takes in one fact or wish, and answers.
+    pub fn handle(&mut self, now: Moment, input: Input, out: &mut Effects<'_>) {
+        use Input as I;
+        use State as S;
+        match (self.state, input) {
+            // Wishes.
+            (S::Inactive, I::Start) => {
+                self.goal = Goal::Up;
+                self.become_due(out);
+            }
+            (S::Waiting { .. }, I::Start) => {
+                self.goal = Goal::Up;
+                out.timers.disarm(self.id);
+                self.become_due(out);
+            }
+            (S::Due | S::Spawning | S::Running { .. } | S::Clearing { .. }, I::Start) => self.goal = Goal::Up,
+            (S::Stopping { .. } | S::Killed { .. }, I::Start) => self.goal = Goal::Up,
+            (S::Inactive | S::Abandoned { .. }, I::Stop | I::Kill) => self.wish_down(input),
+            (S::Waiting { .. } | S::Due, I::Stop | I::Kill) => {
+                self.wish_down(input);
+                out.timers.disarm(self.id);
+                self.state = S::Inactive;
+            }
+            // The answer to the start comes first, and finds the wish.
+            (S::Spawning, I::Stop | I::Kill) => self.wish_down(input),
+            (S::Running { since }, I::Stop | I::Kill) => {
+                self.wish_down(input);
+                self.stop(now, since, out);
+            }
+            (S::Stopping { .. }, I::Stop) => self.wish_down(input),
+            (S::Stopping { since, leader }, I::Kill) => {
+                self.wish_down(input);
+                self.kill(now, since, leader, out);
+            }
+            (S::Killed { .. }, I::Stop | I::Kill) => self.wish_down(input),
+            // Its leftovers have their SIGKILL already; now somebody waits for them.
+            (S::Clearing { .. }, I::Stop | I::Kill) => {
+                self.wish_down(input);
+                self.await_death(now, now, Leader::Dead, out);
+            }
+
+            // Facts.
+            (S::Spawning, I::Spawned { at }) => self.spawned(now, at, out),
+            (S::Spawning, I::SpawnFailed { at }) => self.start_failed(at, out),
+            (S::Running { since }, I::LeaderExited { exit }) => self.ended_by_itself(now, since, exit, out),
+            (S::Stopping { since, leader: Leader::Alive }, I::LeaderExited { exit }) => {
+                self.state = S::Stopping { since, leader: Leader::Dead };
+                self.notify_asked_exit(now, since, exit, out);
+            }
+            (S::Killed { since, leader: Leader::Alive }, I::LeaderExited { exit }) => {
+                self.state = S::Killed { since, leader: Leader::Dead };
+                self.notify_asked_exit(now, since, exit, out);
+            }
+            // Its run was reported as abandoned; one report a run.
+            (S::Abandoned { leader: Leader::Alive }, I::LeaderExited { .. }) => {
+                self.state = S::Abandoned { leader: Leader::Dead };
+            }
+            (
+                S::Stopping { leader: Leader::Dead, .. } | S::Killed { leader: Leader::Dead, .. },
+                I::GroupGone,
+            ) => self.stopped(out),
+            (S::Clearing { start_at }, I::GroupGone) => self.wait_until(now, start_at, out),
+            (S::Abandoned { leader: Leader::Dead }, I::GroupGone) => self.state = S::Inactive,
+            (S::Waiting { .. }, I::Deadline) => self.become_due(out),
+            (S::Stopping { since, leader }, I::Deadline) => self.kill(now, since, leader, out),
+            (S::Killed { leader, .. }, I::Deadline) => {
+                self.state = S::Abandoned { leader };
+                self.notify(Change::Abandoned, out);
+            }
+
+            // What cannot be: each a defect of whoever told it.
+            (S::Abandoned { .. }, I::Start) => self.impossible(input, out),
+            (
+                S::Inactive | S::Waiting { .. } | S::Due | S::Running { .. } | S::Stopping { .. },
+                I::Spawned { .. } | I::SpawnFailed { .. },
+            )
+            | (
+                S::Killed { .. } | S::Clearing { .. } | S::Abandoned { .. },
+                I::Spawned { .. } | I::SpawnFailed { .. },
+            )
+            | (
+                S::Inactive | S::Waiting { .. } | S::Due | S::Spawning | S::Clearing { .. },
+                I::LeaderExited { .. },
+            )
+            | (
+                S::Stopping { leader: Leader::Dead, .. }
+                | S::Killed { leader: Leader::Dead, .. }
+                | S::Abandoned { leader: Leader::Dead },
+                I::LeaderExited { .. },
+            )
+            | (S::Inactive | S::Waiting { .. } | S::Due | S::Spawning | S::Running { .. }, I::GroupGone)
+            | (
+                S::Stopping { leader: Leader::Alive, .. }
+                | S::Killed { leader: Leader::Alive, .. }
+                | S::Abandoned { leader: Leader::Alive },
+                I::GroupGone,
+            )
+            | (
+                S::Inactive | S::Due | S::Spawning | S::Running { .. } | S::Clearing { .. } | S::Abandoned { .. },
+                I::Deadline,
+            ) => self.impossible(input, out),
+        }
+    }
+
+    /// A wish to be down is a latch: an urgent one is never softened by a later one.
+    fn wish_down(&mut self, input: Input) {
+        self.goal = match (self.goal, input) {
+            (Goal::DownNow, _) | (_, Input::Kill) => Goal::DownNow,
+            (Goal::Up | Goal::Down, _) => Goal::Down,
+        };
+    }
+
+    fn become_due(&mut self, out: &mut Effects<'_>) {
+        self.state = State::Due;
+        out.starts.push_back(self.id);
+    }
+
+    fn wait_until(&mut self, now: Moment, until: Moment, out: &mut Effects<'_>) {
+        if until <= now {
+            return self.become_due(out);
+        }
+        self.state = State::Waiting { until };
+        out.timers.arm(self.id, until);
+    }
+
+    fn spawned(&mut self, now: Moment, at: Moment, out: &mut Effects<'_>) {
+        self.state = State::Running { since: at };
+        self.notify(Change::Started, out);
+        if self.goal != Goal::Up {
+            self.stop(now, at, out);
+        }
+    }
+
+    /// The failed try is a failed run: the same backoff, unless nobody wants it any more.
+    fn start_failed(&mut self, at: Moment, out: &mut Effects<'_>) {
+        if self.goal == Goal::Up && self.policy.restart.wants(Exit::Unknown) {
+            let delay = self.delay.after_failed_start(&self.policy.backoff);
+            self.notify(Change::StartFailed { retry_in: Some(delay) }, out);
+            return self.wait_until(at, at.after(delay), out);
+        }
+        self.state = State::Inactive;
+        self.notify(Change::StartFailed { retry_in: None }, out);
+        if self.goal == Goal::Up {
+            self.goal = Goal::Down;
+            out.ended = Some(Exit::Unknown);
+        }
+    }
+
+    /// An exit that nobody asked for. The rest of the group goes at once, while the dead leader
+    /// still pins its number.
+    fn ended_by_itself(&mut self, now: Moment, since: Moment, exit: Exit, out: &mut Effects<'_>) {
+        let uptime = now.since(since);
+        self.signal(SIGKILL, out);
+        let retry_in = self
+            .policy
+            .restart
+            .wants(exit)
+            .then(|| self.delay.after_run(&self.policy.backoff, uptime));
+        self.notify(Change::Exited { exit, uptime, asked: false, retry_in }, out);
+        if let Some(delay) = retry_in {
+            self.state = State::Clearing { start_at: now.after(delay) };
+            return;
+        }
+        self.goal = Goal::Down;
+        self.await_death(now, since, Leader::Dead, out);
+        out.ended = Some(exit);
+    }
+
+    fn notify_asked_exit(&self, now: Moment, since: Moment, exit: Exit, out: &mut Effects<'_>) {
+        let uptime = now.since(since);
+        self.notify(Change::Exited { exit, uptime, asked: true, retry_in: None }, out);
+    }
+
+    /// Its group is gone after a stop. If it was wanted again meanwhile, it comes back.
+    fn stopped(&mut self, out: &mut Effects<'_>) {
+        out.timers.disarm(self.id);
+        self.state = State::Inactive;
+        if self.goal == Goal::Up {
+            self.become_due(out);
+        }
+    }
+
+    /// Asks the group to stop: the signal, then SIGCONT, so that a stopped process sees it.
+    fn stop(&mut self, now: Moment, since: Moment, out: &mut Effects<'_>) {
+        if self.goal == Goal::DownNow || self.policy.stop_signal == SIGKILL {
+            return self.kill(now, since, Leader::Alive, out);
+        }
+        let timeout = self.policy.stop_timeout;
+        self.signal(self.policy.stop_signal, out);
+        self.signal(SIGCONT, out);
+        self.notify(Change::Stopping { signal: self.policy.stop_signal, timeout }, out);
+        if timeout.is_zero() {
+            return self.kill(now, since, Leader::Alive, out);
+        }
+        self.state = State::Stopping { since, leader: Leader::Alive };
+        out.timers.arm(self.id, now.after(timeout));
+    }
+
+    fn kill(&mut self, now: Moment, since: Moment, leader: Leader, out: &mut Effects<'_>) {
+        self.signal(SIGKILL, out);
+        self.notify(Change::Killed, out);
+        self.await_death(now, since, leader, out);
+    }
+
+    fn await_death(&mut self, now: Moment, since: Moment, leader: Leader, out: &mut Effects<'_>) {
+        self.state = State::Killed { since, leader };
+        out.timers.arm(self.id, now.after(ABANDON_AFTER));
+    }
+
+    fn signal(&self, signal: i32, out: &mut Effects<'_>) {
+        out.orders.push_back(Order::Signal { run: self.run(), signal });
+    }
+
+    fn notify(&self, change: Change, out: &mut Effects<'_>) {
+        out.orders.push_back(Order::Notify { run: self.run(), change });
+    }
+
+    /// In a test this is a failure; in production it is said, and supervision goes on.
+    fn impossible(&self, input: Input, out: &mut Effects<'_>) {
+        debug_assert!(false, "{:?} cannot be told {input:?} in {:?}", self.id, self.state);
+        self.notify(Change::Impossible, out);
+    }
+}

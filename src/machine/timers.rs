@@ -1,0 +1,139 @@
+//! Deadlines, in a binary heap: the earliest first, and of equal ones the one armed first.
+//!
+//! Each program has at most one deadline at a time. Disarming one leaves its entry in the
+//! heap; a ticket tells a live entry from a dead one, and the heap is rebuilt when the dead
+//! outnumber the live, so that it stays within twice the number of programs and a few.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use super::event::{Moment, ProgramId};
+
+/// Dead entries that are not worth a rebuild.
+const DEAD_MAX: usize = 16;
+
+/// All deadlines of all programs.
+#[derive(Debug, Default)]
+pub struct Timers {
+    heap: BinaryHeap<Reverse<(Moment, u64, ProgramId)>>,
+    /// The live deadline of each program that has one: its ticket.
+    armed: BTreeMap<ProgramId, u64>,
+    next_ticket: u64,
+}
+
+impl Timers {
+    /// Sets the deadline of `program`, in place of any that it had.
+    pub fn arm(&mut self, program: ProgramId, at: Moment) {
+        self.next_ticket += 1;
+        self.heap.push(Reverse((at, self.next_ticket, program)));
+        self.armed.insert(program, self.next_ticket);
+        self.forget_the_dead();
+    }
+
+    /// Takes back the deadline of `program`, if it has one.
+    pub fn disarm(&mut self, program: ProgramId) {
+        if self.armed.remove(&program).is_some() {
+            self.forget_the_dead();
+        }
+    }
+
+    /// The earliest deadline.
+    #[must_use]
+    pub fn next(&self) -> Option<Moment> {
+        self.heap.peek().map(|Reverse((at, _, _))| *at)
+    }
+
+    /// Takes the earliest deadline that is due at `now`.
+    pub fn pop_due(&mut self, now: Moment) -> Option<ProgramId> {
+        let &Reverse((at, _, program)) = self.heap.peek()?;
+        if at > now {
+            return None;
+        }
+        self.heap.pop();
+        self.armed.remove(&program);
+        self.forget_the_dead();
+        Some(program)
+    }
+
+    /// How many entries the heap holds, dead ones too.
+    #[cfg(test)]
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// Keeps two promises: the top of the heap is alive, and the heap is not mostly dead.
+    fn forget_the_dead(&mut self) {
+        let armed = &self.armed;
+        let alive = |ticket: u64, program: ProgramId| armed.get(&program) == Some(&ticket);
+        if self.heap.len() > 2 * armed.len() + DEAD_MAX {
+            self.heap.retain(|&Reverse((_, ticket, program))| alive(ticket, program));
+        }
+        while let Some(&Reverse((_, ticket, program))) = self.heap.peek() {
+            if alive(ticket, program) {
+                break;
+            }
+            self.heap.pop();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(ms: u64) -> Moment {
+        Moment::from_origin(Duration::from_millis(ms))
+    }
+
+    #[test]
+    fn equal_deadlines_come_in_order_of_arming() {
+        let mut timers = Timers::default();
+        let order: Vec<u32> = (0..100).map(|i| (i * 37) % 100).collect();
+        for &id in &order {
+            timers.arm(ProgramId(id), at(5));
+        }
+        let mut due = Vec::new();
+        while let Some(ProgramId(id)) = timers.pop_due(at(5)) {
+            due.push(id);
+        }
+        assert_eq!(due, order);
+    }
+
+    #[test]
+    fn nothing_is_due_early_and_never_is_never() {
+        let mut timers = Timers::default();
+        timers.arm(ProgramId(1), at(10));
+        timers.arm(ProgramId(2), Moment::NEVER);
+        assert_eq!(timers.pop_due(at(9)), None);
+        assert_eq!(timers.pop_due(at(10)), Some(ProgramId(1)));
+        assert_eq!(timers.next(), Some(Moment::NEVER));
+    }
+
+    #[test]
+    fn a_deadline_taken_back_or_replaced_is_not_seen_again() {
+        let mut timers = Timers::default();
+        timers.arm(ProgramId(1), at(10));
+        timers.arm(ProgramId(1), at(20));
+        assert_eq!(timers.next(), Some(at(20)));
+        timers.disarm(ProgramId(1));
+        assert_eq!(timers.next(), None);
+        assert_eq!(timers.pop_due(Moment::NEVER), None);
+    }
+
+    /// A supervisor that ran for a month kept every deadline that had ever been cancelled.
+    #[test]
+    fn a_million_cancelled_deadlines_leave_a_small_heap() {
+        let mut timers = Timers::default();
+        for round in 0..1_000_000_u64 {
+            let program = ProgramId((round % 10) as u32);
+            timers.arm(program, at(1_000_000 + round % 977));
+            if round % 3 == 0 {
+                timers.disarm(program);
+            }
+            assert!(timers.entries() <= 2 * 10 + DEAD_MAX + 1);
+        }
+    }
+}

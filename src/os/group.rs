@@ -1,0 +1,180 @@
+//! A run's process group: signalled only while its number is certain to be its own.
+//!
+//! The number is pinned by the leader for as long as that is not reaped, and by any living
+//! member after that. When a stop outlives its leader, a pidfd taken before the reap names
+//! the group without its number (`PIDFD_SIGNAL_PROCESS_GROUP`, Linux 6.9); on an older kernel
+//! the number is used, after a look that finds the group alive.
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+
+/// Linux 6.9; not in every libc yet.
+const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
+
+/// What became of a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// At least one member got it.
+    Delivered,
+    /// There is nobody to get it.
+    Gone,
+    /// There is somebody, and we may not.
+    Refused(Errno),
+}
+
+/// The group of one run; its number is the pid of its leader by construction, as the leader
+/// called `setsid` before its exec.
+#[derive(Debug)]
+pub(crate) struct Group {
+    number: i32,
+    leader_reaped: bool,
+    pidfd: Option<OwnedFd>,
+}
+
+impl Group {
+    /// The group of a leader that has just been started.
+    pub(crate) fn new(leader: i32) -> Self {
+        assert!(leader > 1, "no group of ours has the number {leader}");
+        Self {
+            number: leader,
+            leader_reaped: false,
+            pidfd: None,
+        }
+    }
+
+    pub(crate) fn number(&self) -> i32 {
+        self.number
+    }
+
+    /// Takes a handle that outlives the leader's number; to be called before the reap.
+    pub(crate) fn pin(&mut self) {
+        debug_assert!(!self.leader_reaped);
+        // SAFETY: pidfd_open takes two integers and returns a new descriptor or -1.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, self.number, 0) };
+        self.pidfd = i32::try_from(fd).ok().filter(|&fd| fd >= 0).map(|fd| {
+            // SAFETY: the kernel has just made this descriptor, and nobody else has it.
+            unsafe { OwnedFd::from_raw_fd(fd) }
+        });
+    }
+
+    /// From now on the number is no longer pinned by the leader.
+    pub(crate) fn leader_was_reaped(&mut self) {
+        self.leader_reaped = true;
+    }
+
+    pub(crate) fn is_leader_reaped(&self) -> bool {
+        self.leader_reaped
+    }
+
+    /// Whether nobody is left in it, zombies included.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.signal(0) == Sent::Gone
+    }
+
+    /// Sends a signal to every member; 0 only asks whether there is one.
+    pub(crate) fn signal(&self, signal: i32) -> Sent {
+        if self.leader_reaped
+            && let Some(sent) = self.signal_by_pidfd(signal)
+        {
+            return sent;
+        }
+        // SAFETY: kill takes two integers. The number is above 1, so that its negative is a
+        // group and never "everybody".
+        outcome(unsafe { libc::kill(-self.number, signal) })
+    }
+
+    /// `None` where the kernel does not know how.
+    fn signal_by_pidfd(&self, signal: i32) -> Option<Sent> {
+        let pidfd = self.pidfd.as_ref()?;
+        let no_info = std::ptr::null::<libc::siginfo_t>();
+        // SAFETY: pidfd_send_signal takes a descriptor, two integers and a pointer that may be
+        // null.
+        let status = unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                pidfd.as_raw_fd(),
+                signal,
+                no_info,
+                PIDFD_SIGNAL_PROCESS_GROUP,
+            )
+        };
+        match outcome(i32::try_from(status).unwrap_or(-1)) {
+            Sent::Refused(Errno::EINVAL | Errno::ENOSYS) => None,
+            sent => Some(sent),
+        }
+    }
+
+    /// Whether a member is more than a zombie, by a look into `/proc`; `None` where that cannot
+    /// be read. Zombies of somebody else's children keep a group's number for as long as their
+    /// parent likes, but nothing of the program is left in them.
+    pub(crate) fn has_living_member(&self) -> Option<bool> {
+        let entries = std::fs::read_dir("/proc").ok()?;
+        let mut seen = false;
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            if !name
+                .to_str()
+                .is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit()))
+            {
+                continue;
+            }
+            seen = true;
+            let stat = std::fs::read(entry.path().join("stat")).unwrap_or_default();
+            if state_and_group(&stat).is_some_and(|(state, group)| {
+                group == self.number && !matches!(state, b'Z' | b'X' | b'x')
+            }) {
+                return Some(true);
+            }
+        }
+        seen.then_some(false)
+    }
+}
+
+fn outcome(status: i32) -> Sent {
+    if status != -1 {
+        return Sent::Delivered;
+    }
+    match Errno::last() {
+        Errno::ESRCH => Sent::Gone,
+        errno => Sent::Refused(errno),
+    }
+}
+
+/// State and process group from a line of `/proc/PID/stat` (proc_pid_stat(5)); the command in
+/// it may have anything in its name, so everything counts from the last parenthesis.
+fn state_and_group(stat: &[u8]) -> Option<(u8, i32)> {
+    let end = stat.iter().rposition(|&byte| byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(end + 2..)?).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?.bytes().next()?;
+    let group = fields.nth(1)?.parse().ok()?;
+    Some((state, group))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_state_and_group_whatever_the_command_is_called() {
+        assert_eq!(state_and_group(b"7 (sh) S 1 42 42 0 -1"), Some((b'S', 42)));
+        assert_eq!(
+            state_and_group(b"7 (a) Z 9 (x) R 1 43 42 0"),
+            Some((b'R', 43))
+        );
+        assert_eq!(state_and_group(b""), None);
+        assert_eq!(state_and_group(b"7 (sh)"), None);
+    }
+
+    /// A supervisor once took 0 and -1 for "no process" and killed the whole container.
+    #[test]
+    fn museum_54_no_group_of_ours_has_a_number_below_two() {
+        for number in [i32::MIN, -2, -1, 0, 1] {
+            assert!(
+                std::panic::catch_unwind(|| Group::new(number)).is_err(),
+                "{number}"
+            );
+        }
+    }
+}

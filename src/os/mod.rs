@@ -1,0 +1,31 @@
+//! Acts, and decides nothing. The only place with unsafe code, and the only one that knows
+//! what a descriptor or a process id is.
+//!
+//! Every system call that can be interrupted is retried here, once and for all; every
+//! descriptor is close-on-exec from birth and owned by a type that closes it.
+
+pub(crate) mod clock;
+pub(crate) mod descriptors;
+pub(crate) mod group;
+pub(crate) mod limits;
+pub(crate) mod logs;
+pub(crate) mod poll;
+pub(crate) mod reap;
+pub(crate) mod signals;
+pub(crate) mod spawn;
+pub(crate) mod wake;
+
+/// The errno of the call that failed last in this thread.
+pub(crate) fn errno() -> i32 {
+    nix::errno::Errno::last_raw()
+}
+
+/// Repeats a call for as long as a signal interrupts it.
+pub(crate) fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
+    loop {
+        match call() {
+            Err(nix::errno::Errno::EINTR) => {}
+            result => return result,
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Who died, then the reap, in two steps: while a zombie is looked at and not yet reaped, its
+//! number belongs to nobody else, and its group can be signalled without hitting a stranger.
+//!
+//! libc is called directly, because nix's `waitpid` reaps a child that a real-time signal
+//! killed and then reports an error without its pid.
+
+use std::mem::MaybeUninit;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+use crate::machine::Exit;
+
+use super::errno;
+
+/// A child that is dead and not yet reaped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Death {
+    pub(crate) pid: i32,
+    pub(crate) exit: Exit,
+}
+
+/// A dead child, if there is one; it stays a zombie.
+pub(crate) fn peek() -> Option<Death> {
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    loop {
+        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+        // SAFETY: the pointer is to a live siginfo_t.
+        let status = unsafe { libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) };
+        if status == -1 {
+            if errno() == libc::EINTR {
+                continue;
+            }
+            return None; // ECHILD: no children at all.
+        }
+        // SAFETY: it was zeroed, and waitid fills it or leaves it so.
+        let info = unsafe { info.assume_init() };
+        // SAFETY: after waitid these two fields are the active ones of the union.
+        let (pid, value) = unsafe { (info.si_pid(), info.si_status()) };
+        return (pid > 0).then(|| Death {
+            pid,
+            exit: decode(info.si_code, value),
+        });
+    }
+}
+
+/// Reaps this child, if it is dead and still ours to reap.
+pub(crate) fn reap(pid: i32) -> Option<ExitStatus> {
+    wait(pid, libc::WNOHANG)
+}
+
+/// Reaps a child that is certain to end at once: one that failed before its exec.
+pub(crate) fn reap_now(pid: i32) {
+    wait(pid, 0);
+}
+
+fn wait(pid: i32, options: i32) -> Option<ExitStatus> {
+    assert!(
+        pid > 1,
+        "only a child by its number is ever waited for, not {pid}"
+    );
+    loop {
+        let mut status = 0;
+        // SAFETY: the pointer is to a live integer.
+        match unsafe { libc::waitpid(pid, &raw mut status, options) } {
+            -1 if errno() == libc::EINTR => {}
+            reaped if reaped == pid => return Some(ExitStatus::from_raw(status)),
+            _ => return None,
+        }
+    }
+}
+
+/// What `si_code` and `si_status` say. Exits that are no exits (stopped, continued) were not
+/// asked for.
+fn decode(code: i32, value: i32) -> Exit {
+    match code {
+        libc::CLD_EXITED => Exit::Code(value & 0xff),
+        libc::CLD_KILLED => Exit::Signal {
+            signal: value,
+            core_dumped: false,
+        },
+        libc::CLD_DUMPED => Exit::Signal {
+            signal: value,
+            core_dumped: true,
+        },
+        _ => Exit::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// "exit 143" and "killed by SIGTERM" are two things, and a core dump is a third.
+    #[test]
+    fn museum_44_45_46_every_status_is_decoded_for_what_it_is() {
+        for code in 0..=255 {
+            assert_eq!(decode(libc::CLD_EXITED, code), Exit::Code(code));
+        }
+        for signal in 1..=64 {
+            for (si_code, core_dumped) in [(libc::CLD_KILLED, false), (libc::CLD_DUMPED, true)] {
+                assert_eq!(
+                    decode(si_code, signal),
+                    Exit::Signal {
+                        signal,
+                        core_dumped
+                    }
+                );
+            }
+        }
+        assert_eq!(decode(libc::CLD_STOPPED, libc::SIGSTOP), Exit::Unknown);
+    }
+}

@@ -1,0 +1,90 @@
+//! The pipe that ends a wait: signal handlers and other threads write to it, the turn reads it
+//! empty. It carries wakefulness and nothing else; what happened stands in atomic flags, so
+//! that a full pipe loses nothing.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::errno::Errno;
+
+use super::descriptors;
+use crate::error::{Error, Result};
+
+/// The end that is read by the turn.
+#[derive(Debug)]
+pub(crate) struct WakeReader(OwnedFd);
+
+/// The end that is written to by everybody, with the wishes of the host beside it. It is
+/// shared, and the pipe stays open for as long as anybody may write to it.
+#[derive(Debug)]
+pub(crate) struct Waker {
+    write: OwnedFd,
+    stop: AtomicBool,
+    kill: AtomicBool,
+}
+
+/// Makes the pipe.
+pub(crate) fn pair() -> Result<(WakeReader, Waker)> {
+    let (read, write) = descriptors::wake_pipe()
+        .map_err(|errno| Error::os("failed to make the pipe that wakes the loop", errno as i32))?;
+    let waker = Waker {
+        write,
+        stop: AtomicBool::new(false),
+        kill: AtomicBool::new(false),
+    };
+    Ok((WakeReader(read), waker))
+}
+
+impl WakeReader {
+    /// Reads the pipe empty. What it stood for must be looked at after this, not before.
+    pub(crate) fn clear(&self) {
+        let mut sink = [0; 64];
+        loop {
+            match nix::unistd::read(&self.0, &mut sink) {
+                Ok(count) if count == sink.len() => {}
+                Err(Errno::EINTR) => {}
+                Ok(_) | Err(_) => return,
+            }
+        }
+    }
+}
+
+impl AsFd for WakeReader {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Waker {
+    /// Asks for a stop. Async-signal-safe: an atomic store and a `write(2)` that cannot block.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Asks for a stop without any grace. Async-signal-safe as well.
+    pub(crate) fn kill(&self) {
+        self.kill.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Whether a stop was asked for since the last look, and whether a kill was.
+    pub(crate) fn take(&self) -> (bool, bool) {
+        (
+            self.stop.swap(false, Ordering::SeqCst),
+            self.kill.swap(false, Ordering::SeqCst),
+        )
+    }
+
+    /// The descriptor for the signal handlers.
+    pub(crate) fn raw(&self) -> i32 {
+        self.write.as_raw_fd()
+    }
+
+    /// A full pipe is awake enough.
+    fn wake(&self) {
+        let saved = Errno::last_raw();
+        let _ = nix::unistd::write(&self.write, &[0]);
+        Errno::set_raw(saved);
+    }
+}

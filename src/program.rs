@@ -1,0 +1,162 @@
+//! What one program consists of while it is supervised: its command, its log, the run at
+//! hand, and the pipes of at most two runs.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::error::Error;
+use crate::launch::Launch;
+use crate::machine::{Exit, Moment, Run};
+use crate::os::group::Group;
+use crate::os::logs::{Log, Read, Sink, Stream};
+use crate::tail::Tail;
+
+/// After how long a group is looked for again, first and at most. In between it doubles.
+const PROBE_DELAY_MIN: Duration = Duration::from_millis(1);
+const PROBE_DELAY_MAX: Duration = Duration::from_millis(100);
+
+/// How long after an accepted SIGKILL a group that still answers is looked at more closely:
+/// its members may be dead already, and zombies of somebody else.
+const ZOMBIES_ONLY_AFTER: Duration = Duration::from_secs(1);
+
+/// One program, with all that the kernel has given us for it.
+pub(crate) struct Program {
+    pub(crate) name: Arc<str>,
+    pub(crate) command: Vec<OsString>,
+    pub(crate) launch: Launch,
+    pub(crate) report_bytes: usize,
+    pub(crate) log: Log,
+    /// The run whose group is not known to be gone.
+    pub(crate) live: Option<Live>,
+    /// The end of the latest run, until it is told.
+    pub(crate) ending: Option<Ending>,
+    /// Why the latest start failed, until it is told.
+    pub(crate) failed_start: Option<FailedStart>,
+    /// The latest run's pipe, until its end.
+    pub(crate) stream: Option<Stream>,
+    /// The pipe of the run before that, held open by what left its group.
+    pub(crate) old_stream: Option<Stream>,
+    /// When the state that the host sees changed last.
+    pub(crate) changed_at: Moment,
+    pub(crate) last_start: Option<SystemTime>,
+    pub(crate) last_return_code: Option<i32>,
+}
+
+/// A run that may have processes.
+pub(crate) struct Live {
+    pub(crate) run: Run,
+    pub(crate) group: Group,
+    /// Told to the machine already; the zombie may still be there.
+    pub(crate) leader_dead: bool,
+    pub(crate) log_offset: u64,
+    pub(crate) started_at: Moment,
+    /// The last bytes that it wrote. It outlives the pipe, whose end may be seen before the
+    /// death; at the death it goes to the report, and what comes later belongs to no run.
+    pub(crate) tail: Tail,
+    /// When its SIGKILL was accepted.
+    pub(crate) killed_at: Option<Moment>,
+    /// A signal was refused, and that was said.
+    pub(crate) refusal_said: bool,
+    pub(crate) probe: Probe,
+}
+
+/// When to look again whether a group without a leader is gone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Probe {
+    pub(crate) at: Moment,
+    delay: Duration,
+}
+
+/// A run that has ended; its report waits for its last words.
+pub(crate) struct Ending {
+    pub(crate) at: SystemTime,
+    pub(crate) pid: i32,
+    pub(crate) exit: Exit,
+    pub(crate) uptime: Duration,
+    pub(crate) asked: bool,
+    pub(crate) retry_in: Option<Duration>,
+    pub(crate) restarts: u64,
+    pub(crate) log: Option<PathBuf>,
+    pub(crate) log_offset: u64,
+    /// Complete when its pipe has been drained.
+    pub(crate) tail: Tail,
+}
+
+impl Program {
+    /// Makes room for the pipe of a new run. The pipe of the latest run becomes the old one; an
+    /// old one is read once more and closed. Returns whether one was closed.
+    pub(crate) fn retire_streams(&mut self, buffer: &mut [u8]) -> bool {
+        let Some(latest) = self.stream.take() else {
+            return false;
+        };
+        let Some(oldest) = self.old_stream.replace(latest) else {
+            return false;
+        };
+        oldest.read_pending(&mut Sink {
+            buffer,
+            log: &mut self.log,
+            tail: None,
+        }) != Read::End
+    }
+
+    /// The live run, if it is this one.
+    pub(crate) fn live_run(&mut self, run: Run) -> Option<&mut Live> {
+        self.live.as_mut().filter(|live| live.run == run)
+    }
+}
+
+impl Live {
+    pub(crate) fn new(run: Run, pid: i32, log_offset: u64, now: Moment, tail: Tail) -> Self {
+        Self {
+            tail,
+            run,
+            group: Group::new(pid),
+            leader_dead: false,
+            log_offset,
+            started_at: now,
+            killed_at: None,
+            refusal_said: false,
+            probe: Probe {
+                at: now,
+                delay: PROBE_DELAY_MIN,
+            },
+        }
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.group.number()
+    }
+
+    /// The last words, for the report; nothing is kept any more.
+    pub(crate) fn take_tail(&mut self) -> Tail {
+        std::mem::replace(&mut self.tail, Tail::new(0))
+    }
+
+    /// Whether nothing of the program is left in the group; else when to look again.
+    pub(crate) fn is_gone(&mut self, now: Moment) -> bool {
+        if self.group.is_gone() {
+            return true;
+        }
+        let due = now >= self.probe.at;
+        let long_killed = self
+            .killed_at
+            .is_some_and(|at| now.since(at) >= ZOMBIES_ONLY_AFTER);
+        if due && long_killed && self.group.has_living_member() != Some(true) {
+            return true;
+        }
+        if due {
+            self.probe.at = now.after(self.probe.delay);
+            self.probe.delay = (self.probe.delay * 2).min(PROBE_DELAY_MAX);
+        }
+        false
+    }
+}
+
+/// A failed start, to be reported.
+pub(crate) struct FailedStart {
+    pub(crate) return_code: i32,
+    pub(crate) error: Error,
+    pub(crate) log_offset: u64,
+}

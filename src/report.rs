@@ -1,0 +1,313 @@
+//! What is said of one run after its end: how it ended, when, and its last words.
+//!
+//! There is one report for every exit, clean ones and asked-for ones too, and one for every
+//! start that failed. [`ErrorReport::to_json`] gives the line that scripts rely on: its first
+//! five fields are fixed in order, meaning and type.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::error::Error;
+use crate::machine::Exit;
+
+/// `return_code` where there is no status: unknown, abandoned, or failed before exec.
+pub(crate) const CODE_UNKNOWN: i32 = 125;
+
+/// The first real-time signal, counted in the kernel's numbers as every C library's own
+/// reserve differs.
+const REALTIME_FIRST: i32 = 34;
+
+/// How one run ended, and what it wrote to stderr last.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ErrorReport {
+    pub(crate) process: Arc<str>,
+    pub(crate) timestamp: SystemTime,
+    pub(crate) stderr: Vec<u8>,
+    pub(crate) pid: Option<i32>,
+    pub(crate) uptime: Duration,
+    pub(crate) restarts: u64,
+    pub(crate) retry_in: Option<Duration>,
+    pub(crate) end: End,
+    pub(crate) stopping: bool,
+    pub(crate) log: Option<PathBuf>,
+    pub(crate) log_offset: u64,
+    pub(crate) data_omitted: u64,
+}
+
+/// Why the run is over.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum End {
+    /// Its first process ended.
+    Exited(Exit),
+    /// It could not be started: the code that a shell would give, and why.
+    NotStarted { return_code: i32, error: Error },
+    /// It would not die.
+    Abandoned { error: Error },
+}
+
+impl ErrorReport {
+    /// The program's name.
+    #[must_use]
+    pub fn process(&self) -> &str {
+        &self.process
+    }
+
+    /// When it was reaped, or failed to start, by the wall clock.
+    #[must_use]
+    pub fn timestamp(&self) -> SystemTime {
+        self.timestamp
+    }
+
+    /// The last bytes of this run's stderr, at most what
+    /// [`ChildSpec::report_bytes`](crate::ChildSpec::report_bytes) allows.
+    #[must_use]
+    pub fn stderr(&self) -> &[u8] {
+        &self.stderr
+    }
+
+    /// The exit code, or minus the number of the signal that ended it. For a failed start 127
+    /// (exec says that there is no such file), 126 (exec says anything else) or 125 (anything
+    /// before exec); 125 where the status is unknown.
+    #[must_use]
+    pub fn return_code(&self) -> i32 {
+        match &self.end {
+            End::Exited(exit) => return_code(*exit),
+            End::NotStarted { return_code, .. } => *return_code,
+            End::Abandoned { .. } => CODE_UNKNOWN,
+        }
+    }
+
+    /// Its process id, unless it failed to start.
+    #[must_use]
+    pub fn pid(&self) -> Option<i32> {
+        self.pid
+    }
+
+    /// From exec to reap; zero for a failed start.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.uptime
+    }
+
+    /// How many starts there were before this one, failed ones too.
+    #[must_use]
+    pub fn restarts(&self) -> u64 {
+        self.restarts
+    }
+
+    /// The nominal delay until the next start, or `None` if there is none planned.
+    #[must_use]
+    pub fn retry_in(&self) -> Option<Duration> {
+        self.retry_in
+    }
+
+    /// The number of the signal that ended it, if one did.
+    #[must_use]
+    pub fn signal(&self) -> Option<i32> {
+        match self.end {
+            End::Exited(Exit::Signal { signal, .. }) => Some(signal),
+            End::Exited(_) | End::NotStarted { .. } | End::Abandoned { .. } => None,
+        }
+    }
+
+    /// Whether the kernel says that it left a core dump.
+    #[must_use]
+    pub fn core_dumped(&self) -> bool {
+        matches!(
+            self.end,
+            End::Exited(Exit::Signal {
+                core_dumped: true,
+                ..
+            })
+        )
+    }
+
+    /// Whether it had been asked to stop.
+    #[must_use]
+    pub fn stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// The log that has all of its stderr, unless there was none.
+    #[must_use]
+    pub fn log(&self) -> Option<&Path> {
+        self.log.as_deref()
+    }
+
+    /// The log's size in bytes when this run began: where its words start.
+    #[must_use]
+    pub fn log_offset(&self) -> u64 {
+        self.log_offset
+    }
+
+    /// How many bytes of this run's stderr are not in [`ErrorReport::stderr`].
+    #[must_use]
+    pub fn data_omitted(&self) -> u64 {
+        self.data_omitted
+    }
+
+    /// Why there is no exit status, if there is none.
+    #[must_use]
+    pub fn error(&self) -> Option<String> {
+        match &self.end {
+            End::Exited(Exit::Unknown) => {
+                Some("exit status unknown: another part of this process reaped it".to_owned())
+            }
+            End::Exited(_) => None,
+            End::NotStarted { error, .. } | End::Abandoned { error } => Some(error.to_string()),
+        }
+    }
+}
+
+/// The number that stands for an exit in reports and events.
+pub(crate) fn return_code(exit: Exit) -> i32 {
+    match exit {
+        Exit::Code(code) => code,
+        Exit::Signal { signal, .. } => -signal,
+        Exit::Unknown => CODE_UNKNOWN,
+    }
+}
+
+/// The name of a signal, as `kill -l` has it with `SIG` before it; real-time signals are
+/// counted from 34, the kernel's number for the first that both glibc and musl leave free or
+/// reserve differently.
+///
+/// ```
+/// assert_eq!(procsched::signal_name(15), "SIGTERM");
+/// assert_eq!(procsched::signal_name(37), "SIGRTMIN+3");
+/// ```
+#[must_use]
+pub fn signal_name(signal: i32) -> String {
+    if (REALTIME_FIRST..=crate::spec::SIGNAL_MAX).contains(&signal) {
+        return match signal - REALTIME_FIRST {
+            0 => "SIGRTMIN".to_owned(),
+            above => format!("SIGRTMIN+{above}"),
+        };
+    }
+    match nix::sys::signal::Signal::try_from(signal) {
+        Ok(known) => known.as_str().to_owned(),
+        Err(_) => format!("signal {signal}"),
+    }
+}
+
+#[cfg(feature = "json")]
+mod json {
+    //! The line of JSON. Written field by field, because the order of the first five is
+    //! promised and a map's order is not ours to rely on.
+
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use serde_json::Value;
+    use std::time::{Duration, SystemTime};
+    use time::OffsetDateTime;
+
+    use super::{ErrorReport, signal_name};
+
+    impl ErrorReport {
+        /// The report as one line of JSON, without a line feed at its end.
+        #[must_use]
+        pub fn to_json(&self) -> String {
+            let mut line = Line::new(self.stderr.len() / 3 * 4 + 512);
+            let (timestamp, utc_iso) = instants(self.timestamp);
+            line.raw("process", &Value::from(&*self.process).to_string());
+            line.raw("timestamp", &timestamp);
+            line.raw("utc_iso", &Value::from(utc_iso).to_string());
+            line.base64("data", &self.stderr);
+            line.value("return_code", self.return_code().into());
+            line.value("pid", self.pid.into());
+            line.raw("uptime", &seconds(self.uptime));
+            line.value("restarts", self.restarts.into());
+            line.raw(
+                "retry_in",
+                &self.retry_in.map_or_else(|| "null".to_owned(), seconds),
+            );
+            line.value("signal", self.signal().map(signal_name).into());
+            line.value("core_dumped", self.core_dumped().into());
+            line.value("stopping", self.stopping.into());
+            line.value(
+                "log",
+                self.log.as_ref().map(|log| log.to_string_lossy()).into(),
+            );
+            line.value("log_offset", self.log_offset.into());
+            line.value("data_omitted", self.data_omitted.into());
+            line.value("error", self.error().into());
+            line.end()
+        }
+    }
+
+    /// An object under construction.
+    struct Line(String);
+
+    impl Line {
+        fn new(capacity: usize) -> Self {
+            Self(String::with_capacity(capacity))
+        }
+
+        fn key(&mut self, key: &str) {
+            self.0.push(if self.0.is_empty() { '{' } else { ',' });
+            self.0.push('"');
+            self.0.push_str(key);
+            self.0.push_str("\":");
+        }
+
+        /// `json` is a JSON value already.
+        fn raw(&mut self, key: &str, json: &str) {
+            self.key(key);
+            self.0.push_str(json);
+        }
+
+        fn value(&mut self, key: &str, value: Value) {
+            self.raw(key, &value.to_string());
+        }
+
+        fn base64(&mut self, key: &str, bytes: &[u8]) {
+            self.key(key);
+            self.0.push('"');
+            STANDARD.encode_string(bytes, &mut self.0);
+            self.0.push('"');
+        }
+
+        fn end(mut self) -> String {
+            self.0.push('}');
+            self.0
+        }
+    }
+
+    /// Seconds as a JSON number with microseconds; exact where an `f64` would not be.
+    fn seconds(duration: Duration) -> String {
+        format!("{}.{:06}", duration.as_secs(), duration.subsec_micros())
+    }
+
+    /// One instant, twice: seconds since the epoch, and as RFC 3339 in UTC.
+    fn instants(at: SystemTime) -> (String, String) {
+        let utc = OffsetDateTime::from(at);
+        let micros = utc.unix_timestamp_nanos().div_euclid(1_000);
+        let sign = if micros < 0 { "-" } else { "" };
+        let (whole, rest) = (micros.abs() / 1_000_000, micros.abs() % 1_000_000);
+        let iso = format!(
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}+00:00",
+            utc.year(),
+            u8::from(utc.month()),
+            utc.day(),
+            utc.hour(),
+            utc.minute(),
+            utc.second(),
+            utc.microsecond(),
+        );
+        (format!("{sign}{whole}.{rest:06}"), iso)
+    }
+
+    /// An instant in UTC as messages show it: `2024-01-01T12:00:00.000Z`.
+    #[must_use]
+    pub fn utc_millis(at: SystemTime) -> String {
+        let (_, iso) = instants(at);
+        format!("{}Z", iso.get(..23).unwrap_or(&iso))
+    }
+}
+
+#[cfg(feature = "json")]
+pub use json::utc_millis;
+
+#[cfg(test)]
+mod tests;

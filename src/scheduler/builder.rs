@@ -1,0 +1,295 @@
+//! From a description to a scheduler that is ready to start: everything that can be wrong is
+//! found here, before anything runs.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::ffi::OsString;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::sync::Arc;
+
+use nix::unistd::AccessFlags;
+
+use super::ProcessScheduler;
+use crate::callbacks::Callbacks;
+use crate::error::{Error, Result};
+use crate::error_command::ErrorCommand;
+use crate::event::Event;
+use crate::launch::{BaseEnv, Launch, absolute};
+use crate::machine::{Machine, Moment};
+use crate::os::clock::Clock;
+use crate::os::limits;
+use crate::os::logs::{Log, READ_BYTES_MAX};
+use crate::os::poll::PollSet;
+use crate::os::signals::Signals;
+use crate::os::spawn::Spawner;
+use crate::os::{descriptors, wake};
+use crate::program::Program;
+use crate::report::ErrorReport;
+use crate::spec::{ChildSpec, SIGNAL_MAX};
+
+/// Where logs go unless told otherwise.
+const ERR_DIR_DEFAULT: &str = "/tmp";
+
+/// Describes a [`ProcessScheduler`]; see [`ProcessScheduler::builder`].
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct Builder {
+    base_dir: PathBuf,
+    err_dir: PathBuf,
+    programs: Vec<ChildSpec>,
+    callbacks: Callbacks,
+    stop_signals: Vec<i32>,
+    other_signals: Vec<i32>,
+    error_command: Option<Vec<OsString>>,
+    raise_descriptor_limit: bool,
+}
+
+impl Builder {
+    pub(super) fn new(base_dir: PathBuf) -> Self {
+        Self {
+            base_dir,
+            err_dir: ERR_DIR_DEFAULT.into(),
+            programs: Vec::new(),
+            callbacks: Callbacks::default(),
+            stop_signals: Vec::new(),
+            other_signals: Vec::new(),
+            error_command: None,
+            raise_descriptor_limit: false,
+        }
+    }
+
+    /// Adds a program. Programs start in the order in which they are added; names are unique.
+    pub fn program(mut self, spec: ChildSpec) -> Self {
+        self.programs.push(spec);
+        self
+    }
+
+    /// Adds several programs.
+    pub fn programs(mut self, specs: impl IntoIterator<Item = ChildSpec>) -> Self {
+        self.programs.extend(specs);
+        self
+    }
+
+    /// The directory of the logs, relative to the base directory; `/tmp` by default. It is
+    /// created (mode 0755) if it is missing. Each program's stderr is appended to
+    /// `{name}.stderr.log` in it.
+    pub fn err_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.err_dir = directory.into();
+        self
+    }
+
+    /// Called with each report: one for every exit and for every failed start. By default the
+    /// report is printed on stdout, a line each.
+    ///
+    /// Like all closures here it is called by the turn itself, at its end. While it runs,
+    /// nothing is supervised; what falls due meanwhile is made up for. If it panics, the panic
+    /// is told as [`EventKind::HandlerPanicked`](crate::EventKind::HandlerPanicked), and
+    /// supervision goes on.
+    pub fn error_handler(
+        mut self,
+        handler: impl FnMut(&str, &ErrorReport) + Send + 'static,
+    ) -> Self {
+        self.callbacks.on_report = Box::new(handler);
+        self
+    }
+
+    /// Called with each event, in the order in which they happen. None by default.
+    pub fn on_event(mut self, handler: impl FnMut(&Event) + Send + 'static) -> Self {
+        self.callbacks.on_event = Some(Box::new(handler));
+        self
+    }
+
+    /// Called with the pid and the status of each child that was reaped and is no program of
+    /// this scheduler: orphans, and the host's own children. None by default.
+    pub fn on_stray(mut self, handler: impl FnMut(i32, ExitStatus) + Send + 'static) -> Self {
+        self.callbacks.on_stray = Some(Box::new(handler));
+        self
+    }
+
+    /// Stops the scheduler at the first of these signals, and kills everything at a second one
+    /// that comes 200 ms later or more. None by default: the library touches SIGCHLD alone.
+    pub fn stop_on_signals(mut self, signals: impl IntoIterator<Item = i32>) -> Self {
+        self.stop_signals.extend(signals);
+        self
+    }
+
+    /// Called by the turn when one of these signals arrived. None by default. Several
+    /// arrivals may be told as one.
+    pub fn on_signals(
+        mut self,
+        signals: impl IntoIterator<Item = i32>,
+        handler: impl FnMut(i32) + Send + 'static,
+    ) -> Self {
+        self.other_signals = signals.into_iter().collect();
+        self.callbacks.on_signal = Some(Box::new(handler));
+        self
+    }
+
+    /// A command that is run for each report, besides the error handler: the program's name is
+    /// its last argument, the report as JSON its stdin, `/dev/null` its stdout, our stderr its
+    /// stderr, the base directory its working directory; it has its own session. At most 4 run
+    /// at a time, 30 s each; at most 1,024 reports or 4 MiB wait. What is over that is dropped
+    /// or killed, counted, and told as a warning. None by default.
+    #[cfg(feature = "json")]
+    pub fn error_command<A: Into<OsString>>(
+        mut self,
+        command: impl IntoIterator<Item = A>,
+    ) -> Self {
+        self.error_command = Some(command.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Raises this process's limit on open descriptors as far as it may (`RLIMIT_NOFILE`, the
+    /// soft limit to the hard one); the programs get back what it was. For a process that is
+    /// a supervisor and nothing else: in others it would break `select(2)`.
+    pub fn raise_descriptor_limit(mut self) -> Self {
+        self.raise_descriptor_limit = true;
+        self
+    }
+
+    /// Checks everything and takes what is needed: the log directory and the logs, the
+    /// descriptors, the signals. Nothing is started yet.
+    ///
+    /// # Errors
+    ///
+    /// A base directory that does not exist, an impossible specification, two programs of one
+    /// name, an unusable log directory, a log that another supervisor is writing to, another
+    /// scheduler in this process, or a refusal of the system.
+    pub fn build(self) -> Result<ProcessScheduler> {
+        let base_dir = absolute(&self.base_dir)?;
+        check_directory(&base_dir)?;
+        self.check_programs()?;
+        self.check_signals()?;
+        let base_env = BaseEnv::of_this_process();
+        let err_dir = base_dir.join(&self.err_dir);
+        let limit = if self.raise_descriptor_limit {
+            limits::raise()
+        } else {
+            None
+        };
+        let command = |command: &Vec<OsString>| Launch::of_command(command, &base_dir, &base_env);
+        let error_command = self.error_command.as_ref().map(command).transpose()?;
+        let null = descriptors::null_device()?;
+        let (wake_reader, waker) = wake::pair()?;
+        let waker = Arc::new(waker);
+        let all_signals = [&*self.stop_signals, &*self.other_signals].concat();
+        let signals = Signals::install(&all_signals, waker.clone())?;
+        prepare_err_dir(&err_dir)?;
+        let mut machine = Machine::default();
+        let mut programs = Vec::with_capacity(self.programs.len());
+        for spec in self.programs {
+            machine.add(spec.policy());
+            programs.push(make_program(spec, &base_dir, &err_dir, &base_env)?);
+        }
+        let spawner = Spawner::new()
+            .map_err(|errno| Error::os("failed to allocate a stack", errno as i32))?;
+        let mut scheduler = ProcessScheduler {
+            machine,
+            programs,
+            owners: HashMap::new(),
+            dying: Vec::new(),
+            lingering: Vec::new(),
+            news: VecDeque::new(),
+            callbacks: self.callbacks,
+            error_command: error_command.map(ErrorCommand::new),
+            poll: PollSet::new(),
+            ready: Vec::new(),
+            next_read: 0,
+            buffer: vec![0; READ_BYTES_MAX].into_boxed_slice(),
+            clock: Clock::new(),
+            stop_signals: self.stop_signals,
+            first_stop_signal: None,
+            phase: super::Phase::Built,
+            deaths_left: false,
+            signals,
+            wake_reader,
+            waker,
+            null,
+            spawner,
+            limit,
+        };
+        scheduler.open_logs()?;
+        Ok(scheduler)
+    }
+
+    fn check_programs(&self) -> Result<()> {
+        let mut names = HashSet::new();
+        for spec in &self.programs {
+            spec.check()?;
+            if !names.insert(&spec.name) {
+                return Err(Error::new(format!(
+                    "two programs are named {:?}",
+                    spec.name
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_signals(&self) -> Result<()> {
+        let fatal = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL];
+        let fixed = [libc::SIGKILL, libc::SIGSTOP, libc::SIGCHLD];
+        for &signal in self.stop_signals.iter().chain(&self.other_signals) {
+            let valid = (1..=SIGNAL_MAX).contains(&signal);
+            if !valid || fatal.contains(&signal) || fixed.contains(&signal) {
+                return Err(Error::new(format!(
+                    "signal {signal} cannot be handled by a scheduler"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_directory(directory: &Path) -> Result<()> {
+    let what = || format!("failed to use the base directory {directory:?}");
+    let found = std::fs::metadata(directory).map_err(|error| Error::io(what(), &error))?;
+    if found.is_dir() {
+        Ok(())
+    } else {
+        Err(Error::because(what(), "it is not a directory"))
+    }
+}
+
+/// Makes sure that logs can be created in it.
+fn prepare_err_dir(directory: &Path) -> Result<()> {
+    let what = || format!("failed to use the log directory {directory:?}");
+    if !directory.exists() {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o755);
+        builder
+            .create(directory)
+            .map_err(|error| Error::io(what(), &error))?;
+    }
+    let found = std::fs::metadata(directory).map_err(|error| Error::io(what(), &error))?;
+    if !found.is_dir() {
+        return Err(Error::because(what(), "it is not a directory"));
+    }
+    let access = AccessFlags::W_OK | AccessFlags::X_OK;
+    nix::unistd::access(directory, access).map_err(|errno| Error::os(what(), errno as i32))
+}
+
+fn make_program(
+    spec: ChildSpec,
+    base_dir: &Path,
+    err_dir: &Path,
+    base_env: &BaseEnv,
+) -> Result<Program> {
+    let launch = Launch::of_program(&spec, base_dir, base_env)?;
+    let log = Log::new(err_dir.join(format!("{}.stderr.log", spec.name)));
+    Ok(Program {
+        name: spec.name.into(),
+        command: spec.command,
+        launch,
+        report_bytes: spec.report_bytes,
+        log,
+        live: None,
+        ending: None,
+        failed_start: None,
+        stream: None,
+        old_stream: None,
+        changed_at: Moment::default(),
+        last_start: None,
+        last_return_code: None,
+    })
+}

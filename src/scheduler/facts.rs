@@ -1,0 +1,122 @@
+//! Facts: who died, whose group is gone, what the operator wants.
+
+use crate::callbacks::News;
+use crate::machine::{Command, Event, Moment, ProgramId};
+use crate::os::reap::{self, Death};
+
+use super::{Item, Owner, ProcessScheduler, SECOND_SIGNAL_AFTER};
+
+/// Deaths in one turn: a storm of them leaves room for the rest of the turn.
+const DEATHS_PER_TURN_MAX: usize = 256;
+
+impl ProcessScheduler {
+    /// Reaps every dead child. A leader's leftovers are killed before its reap.
+    pub(super) fn reap_all(&mut self, now: Moment) {
+        self.deaths_left = false;
+        for _ in 0..DEATHS_PER_TURN_MAX {
+            let Some(death) = reap::peek() else { return };
+            match self.owners.remove(&death.pid) {
+                Some(Owner::Program(id)) => self.leader_died(now, id, death),
+                Some(Owner::ErrorCommand) => {
+                    reap::reap(death.pid);
+                    if let Some(command) = &mut self.error_command {
+                        command.exited(death.pid);
+                    }
+                }
+                None => {
+                    let Some(status) = reap::reap(death.pid) else {
+                        return;
+                    };
+                    self.news
+                        .push_back(Item::News(News::Stray(death.pid, status)));
+                }
+            }
+        }
+        self.deaths_left = true;
+    }
+
+    /// What the machine orders in answer is carried out while the zombie pins its number; only
+    /// then it is reaped.
+    fn leader_died(&mut self, now: Moment, id: ProgramId, death: Death) {
+        let Some(live) = &mut self.program_mut(id).live else {
+            return;
+        };
+        live.leader_dead = true;
+        let run = live.run;
+        self.tell(
+            now,
+            Event::LeaderExited {
+                run,
+                exit: death.exit,
+            },
+        );
+        let asked = self
+            .program(id)
+            .ending
+            .as_ref()
+            .is_some_and(|ending| ending.asked);
+        if let Some(live) = &mut self.program_mut(id).live {
+            if asked {
+                live.group.pin();
+            }
+            reap::reap(death.pid);
+            live.group.leader_was_reaped();
+        }
+        self.dying.push(id);
+        if !self.look_for_group(now, id) {
+            self.lingering.push(id);
+        }
+    }
+
+    /// Looks whether the groups are gone that have no leader any more.
+    pub(super) fn look_for_groups(&mut self, now: Moment) {
+        let mut lingering = std::mem::take(&mut self.lingering);
+        lingering.retain(|&id| !self.look_for_group(now, id));
+        self.lingering.append(&mut lingering);
+    }
+
+    /// Whether the group of this program is gone, and told so.
+    fn look_for_group(&mut self, now: Moment, id: ProgramId) -> bool {
+        let program = self.program_mut(id);
+        let Some(live) = &mut program.live else {
+            return true;
+        };
+        if !live.group.is_leader_reaped() || !live.is_gone(now) {
+            return false;
+        }
+        let run = live.run;
+        program.live = None;
+        self.tell(now, Event::GroupGone { run });
+        true
+    }
+
+    /// Carries out what signals and handles asked for.
+    pub(super) fn obey(&mut self, now: Moment) {
+        for signal in self.signals.take() {
+            if self.stop_signals.contains(&signal) {
+                self.stop_signal_arrived(now);
+            } else if signal != libc::SIGCHLD {
+                self.news.push_back(Item::News(News::Signal(signal)));
+            }
+        }
+        let (stop, kill) = self.waker.take();
+        if kill {
+            self.tell(now, Event::Commanded(Command::KillAll));
+        } else if stop {
+            self.tell(now, Event::Commanded(Command::StopAll));
+        }
+    }
+
+    fn stop_signal_arrived(&mut self, now: Moment) {
+        match self.first_stop_signal {
+            None => {
+                self.first_stop_signal = Some(now);
+                self.tell(now, Event::Commanded(Command::StopAll));
+            }
+            Some(first) if now.since(first) >= SECOND_SIGNAL_AFTER => {
+                self.tell(now, Event::Commanded(Command::KillAll));
+            }
+            Some(_) => {}
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Orders: the one door through which the machine is told a fact, and what it answers is
+//! carried out until nothing is left.
+
+use std::os::fd::AsFd;
+
+use crate::error::Error;
+use crate::event::EventKind;
+use crate::launch::failed_start_code;
+use crate::machine::{Event, Moment, Order, Run};
+use crate::os::clock;
+use crate::os::descriptors;
+use crate::os::group::Sent;
+use crate::os::logs::Stream;
+use crate::program::{FailedStart, Live};
+use crate::report::CODE_UNKNOWN;
+use crate::tail::Tail;
+
+use super::{Owner, ProcessScheduler};
+
+/// Starts in one turn, at about half a millisecond each.
+const STARTS_PER_TURN_MAX: usize = 32;
+
+impl ProcessScheduler {
+    /// Tells the machine a fact and carries out what it orders.
+    pub(super) fn tell(&mut self, now: Moment, event: Event) {
+        self.machine.handle(now, event);
+        self.carry_out(now);
+    }
+
+    pub(super) fn carry_out(&mut self, now: Moment) {
+        while let Some(order) = self.machine.next_order() {
+            match order {
+                Order::Signal { run, signal } => self.signal(now, run, signal),
+                Order::Notify { run, change } => self.note(now, run, change),
+            }
+        }
+    }
+
+    /// A refused signal is said once a run; the program counts as alive, and the machine's
+    /// deadlines go on.
+    fn signal(&mut self, now: Moment, run: Run, signal: i32) {
+        let Some(live) = self.program_mut(run.program).live_run(run) else {
+            return;
+        };
+        match live.group.signal(signal) {
+            Sent::Delivered if signal == libc::SIGKILL => {
+                live.killed_at.get_or_insert(now);
+            }
+            Sent::Delivered | Sent::Gone => {}
+            Sent::Refused(_) if live.refusal_said => {}
+            Sent::Refused(errno) => {
+                live.refusal_said = true;
+                let name = crate::report::signal_name(signal);
+                let what = format!("failed to send {name} to process group {}", live.pid());
+                let error = Error::os(what, errno as i32);
+                self.event(run.program, EventKind::Warning { error });
+            }
+        }
+    }
+
+    /// Starts what may start, up to the turn's limit. The clock is read for each, as each takes
+    /// its time.
+    pub(super) fn start_what_is_due(&mut self) {
+        for _ in 0..STARTS_PER_TURN_MAX {
+            let Some(run) = self.machine.next_start() else {
+                return;
+            };
+            let now = self.clock.now();
+            self.open_log(now, run);
+            match self.spawn(run) {
+                Ok(()) => {
+                    let at = self.clock.now();
+                    self.tell(at, Event::Spawned { run, at });
+                }
+                Err(failed) => {
+                    self.program_mut(run.program).failed_start = Some(failed);
+                    let at = self.clock.now();
+                    self.tell(at, Event::SpawnFailed { run, at });
+                }
+            }
+        }
+    }
+
+    /// A program whose log cannot be opened runs without it.
+    fn open_log(&mut self, now: Moment, run: Run) {
+        if let Err(error) = self.program_mut(run.program).log.open() {
+            self.event(run.program, EventKind::Warning { error });
+        }
+        self.tell_losses(now, run.program, false);
+    }
+
+    fn spawn(&mut self, run: Run) -> Result<(), FailedStart> {
+        let program = &mut self.programs[run.program.0 as usize];
+        let log_offset = program.log.size();
+        let failed = |return_code, error| FailedStart {
+            return_code,
+            error,
+            log_offset,
+        };
+        let (read, write) = descriptors::stderr_pipe().map_err(|errno| {
+            failed(
+                CODE_UNKNOWN,
+                Error::os("failed to make a pipe for stderr", errno as i32),
+            )
+        })?;
+        let stdio = [self.null.as_fd(), self.null.as_fd(), write.as_fd()];
+        let pid = program
+            .launch
+            .spawn_with(&mut self.spawner, stdio, self.limit, None)
+            .map_err(|failure| {
+                failed(failed_start_code(failure), program.launch.explain(failure))
+            })?;
+        program.last_start = Some(clock::wall());
+        let tail = Tail::new(program.report_bytes);
+        program.live = Some(Live::new(run, pid, log_offset, self.clock.now(), tail));
+        let closed = program.retire_streams(&mut self.buffer);
+        program.stream = Some(Stream::new(read));
+        self.owners.insert(pid, Owner::Program(run.program));
+        if closed {
+            let error = Error::new(
+                "closed the stderr pipe of an earlier run, which a process outside its group holds",
+            );
+            self.event(run.program, EventKind::Warning { error });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,258 @@
+//! News: from the machine's changes to events and reports, and from there to the host.
+
+use crate::callbacks::News;
+use crate::error::Error;
+use crate::event::{Event, EventKind};
+use crate::machine::{Change, Exit, Moment, ProgramId, Run};
+use crate::os::clock;
+use crate::program::{Ending, FailedStart};
+use crate::report::{End, ErrorReport, return_code};
+
+use super::{Item, Owner, ProcessScheduler};
+use crate::error_command::Said;
+
+impl ProcessScheduler {
+    /// Queues what the machine wants the host to know.
+    pub(super) fn note(&mut self, now: Moment, run: Run, change: Change) {
+        let id = run.program;
+        let pid = self.program(id).live.as_ref().map_or(0, |live| live.pid());
+        if change != Change::Impossible {
+            self.program_mut(id).changed_at = now;
+        }
+        match change {
+            Change::Started => self.event(id, EventKind::Started { pid }),
+            Change::StartFailed { retry_in } => self.note_failed_start(run, retry_in),
+            Change::Exited {
+                exit,
+                uptime,
+                asked,
+                retry_in,
+            } => {
+                let program = self.program_mut(id);
+                let Some(live) = &mut program.live else {
+                    return;
+                };
+                program.last_return_code = Some(return_code(exit));
+                program.ending = Some(Ending {
+                    at: clock::wall(),
+                    pid,
+                    exit,
+                    uptime,
+                    asked,
+                    retry_in,
+                    restarts: run.generation.saturating_sub(1),
+                    log: program.log.path().map(Into::into),
+                    log_offset: live.log_offset,
+                    tail: live.take_tail(),
+                });
+                self.news.push_back(Item::Ending(id));
+            }
+            Change::Stopping { signal, timeout } => {
+                self.event(
+                    id,
+                    EventKind::Stopping {
+                        pid,
+                        signal,
+                        timeout,
+                    },
+                );
+            }
+            Change::Killed => self.event(id, EventKind::Killed { pid }),
+            Change::Abandoned => self.note_abandoned(now, run),
+            Change::Impossible => {
+                let text = "met a fact that cannot be, and went on: please report this defect";
+                self.event(
+                    id,
+                    EventKind::Warning {
+                        error: Error::new(text),
+                    },
+                );
+            }
+        }
+    }
+
+    fn note_failed_start(&mut self, run: Run, retry_in: Option<std::time::Duration>) {
+        let program = self.program_mut(run.program);
+        let Some(FailedStart {
+            return_code,
+            error,
+            log_offset,
+        }) = program.failed_start.take()
+        else {
+            return;
+        };
+        program.log.remark(&format!("failed to start: {error}"));
+        program.last_return_code = Some(return_code);
+        let report = ErrorReport {
+            process: program.name.clone(),
+            timestamp: clock::wall(),
+            stderr: Vec::new(),
+            pid: None,
+            uptime: std::time::Duration::ZERO,
+            restarts: run.generation.saturating_sub(1),
+            retry_in,
+            end: End::NotStarted {
+                return_code,
+                error: error.clone(),
+            },
+            stopping: false,
+            log: program.log.path().map(Into::into),
+            log_offset,
+            data_omitted: 0,
+        };
+        self.event(run.program, EventKind::StartFailed { error, retry_in });
+        self.news.push_back(Item::News(News::Report(report)));
+        self.note_waiting(run.program, retry_in);
+    }
+
+    /// A run whose first process would not die is reported now, as it never will be otherwise.
+    fn note_abandoned(&mut self, now: Moment, run: Run) {
+        let machine_view = self.machine.view(run.program);
+        let program = self.program_mut(run.program);
+        let Some(live) = &mut program.live else {
+            return;
+        };
+        let pid = live.pid();
+        let text = format!("abandoned: process group {pid} did not die within 5 s of SIGKILL");
+        let report = (!live.leader_dead).then(|| {
+            let (stderr, data_omitted) = live.take_tail().into_bytes();
+            ErrorReport {
+                process: program.name.clone(),
+                timestamp: clock::wall(),
+                stderr,
+                pid: Some(pid),
+                uptime: now.since(live.started_at),
+                restarts: machine_view.starts.saturating_sub(1),
+                retry_in: None,
+                end: End::Abandoned {
+                    error: Error::new(text),
+                },
+                stopping: true,
+                log: program.log.path().map(Into::into),
+                log_offset: live.log_offset,
+                data_omitted,
+            }
+        });
+        self.event(run.program, EventKind::Abandoned { pid });
+        self.news
+            .extend(report.map(|report| Item::News(News::Report(report))));
+    }
+
+    fn note_waiting(&mut self, id: ProgramId, retry_in: Option<std::time::Duration>) {
+        if let Some(delay) = retry_in {
+            self.event(id, EventKind::Waiting { delay });
+        }
+    }
+
+    /// Queues an event of this moment.
+    pub(super) fn event(&mut self, id: ProgramId, kind: EventKind) {
+        let program = self.program(id).name.clone();
+        self.news.push_back(Item::News(News::Event(Event {
+            program,
+            at: clock::wall(),
+            kind,
+        })));
+    }
+
+    /// Calls the host's closures with all that is queued, what they cause meanwhile too.
+    pub(super) fn tell_the_host(&mut self) {
+        while let Some(item) = self.news.pop_front() {
+            match item {
+                Item::News(News::Report(report)) => self.tell_report(report),
+                Item::News(news) => self.callbacks.tell(&news),
+                Item::Ending(id) => self.tell_ending(id),
+            }
+        }
+    }
+
+    fn tell_ending(&mut self, id: ProgramId) {
+        let program = self.program_mut(id);
+        let Some(ending) = program.ending.take() else {
+            return;
+        };
+        let name = program.name.clone();
+        let core_dumped = matches!(
+            ending.exit,
+            Exit::Signal {
+                core_dumped: true,
+                ..
+            }
+        );
+        let event = |kind| {
+            News::Event(Event {
+                program: name.clone(),
+                at: ending.at,
+                kind,
+            })
+        };
+        let exited = event(EventKind::Exited {
+            pid: ending.pid,
+            return_code: return_code(ending.exit),
+            core_dumped,
+            uptime: ending.uptime,
+            stopping: ending.asked,
+            retry_in: ending.retry_in,
+        });
+        let waiting = ending
+            .retry_in
+            .map(|delay| event(EventKind::Waiting { delay }));
+        let (stderr, data_omitted) = ending.tail.into_bytes();
+        let report = ErrorReport {
+            process: name.clone(),
+            timestamp: ending.at,
+            stderr,
+            pid: Some(ending.pid),
+            uptime: ending.uptime,
+            restarts: ending.restarts,
+            retry_in: ending.retry_in,
+            end: End::Exited(ending.exit),
+            stopping: ending.asked,
+            log: ending.log,
+            log_offset: ending.log_offset,
+            data_omitted,
+        };
+        self.callbacks.tell(&exited);
+        self.tell_report(report);
+        if let Some(waiting) = waiting {
+            self.callbacks.tell(&waiting);
+        }
+    }
+
+    fn tell_report(&mut self, report: ErrorReport) {
+        #[cfg(feature = "json")]
+        if let Some(command) = &mut self.error_command {
+            command.push(report.process.clone(), report.to_json());
+        }
+        self.callbacks.tell(&News::Report(report));
+    }
+
+    /// Gives the error command its turn.
+    pub(super) fn run_error_command(&mut self) {
+        let now = self.clock.now();
+        let Some(command) = &mut self.error_command else {
+            return;
+        };
+        let mut trouble = Vec::new();
+        let owners = &mut self.owners;
+        command.turn(
+            now,
+            &mut self.spawner,
+            &self.null,
+            self.limit,
+            |said| match said {
+                Said::Started(pid) => {
+                    owners.insert(pid, Owner::ErrorCommand);
+                }
+                Said::Trouble(program, error) => trouble.push((program, error)),
+            },
+        );
+        for (program, error) in trouble {
+            let kind = EventKind::Warning { error };
+            self.news.push_back(Item::News(News::Event(Event {
+                program,
+                at: clock::wall(),
+                kind,
+            })));
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! What to run, where, and under which policy.
+//!
+//! A [`ChildSpec`] is plain data with defaults; it is checked as a whole when the scheduler is
+//! built, so that nothing which can be known before is found out at the fork.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::machine::{Backoff, Policy, Restart};
+
+/// The longest name, in bytes: with `.stderr.log` it stays a file name on every file system.
+pub const NAME_BYTES_MAX: usize = 64;
+
+/// The most stderr that a report may carry, in bytes. The log has all of it.
+pub const REPORT_BYTES_MAX: usize = 512 * 1024;
+
+/// How much stderr a report carries unless told otherwise, in bytes.
+pub const REPORT_BYTES_DEFAULT: usize = 64 * 1024;
+
+/// How long a program may take to stop before SIGKILL, unless told otherwise.
+pub const STOP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+
+/// The highest signal number on Linux (`SIGRTMAX`).
+pub(crate) const SIGNAL_MAX: i32 = 64;
+
+/// One program to keep running.
+///
+/// ```
+/// use procsched::{Backoff, ChildSpec, Restart};
+/// use std::time::Duration;
+///
+/// let spec = ChildSpec::new("web", ["./server", "--port", "8000"])
+///     .cwd("data")
+///     .env("MODE", "prod")
+///     .restart(Restart::OnFailure)
+///     .stop_timeout(Duration::from_secs(5));
+/// assert_eq!(spec.name(), "web");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChildSpec {
+    pub(crate) name: String,
+    pub(crate) command: Vec<OsString>,
+    pub(crate) cwd: Option<PathBuf>,
+    pub(crate) env: Vec<(OsString, OsString)>,
+    pub(crate) restart: Restart,
+    pub(crate) essential: bool,
+    pub(crate) backoff: Backoff,
+    pub(crate) stop_signal: i32,
+    pub(crate) stop_timeout: Duration,
+    pub(crate) report_bytes: usize,
+}
+
+impl ChildSpec {
+    /// A program called `name` that runs `command`: the program first, then its arguments.
+    ///
+    /// The name is `[A-Za-z0-9][A-Za-z0-9._@-]{0,63}`. The program is taken as `execvp(3)`
+    /// takes it: with a slash it is a path (relative to the scheduler's base directory),
+    /// without one it is looked up in the `PATH` that the program will get. There is never a
+    /// shell in between. Both are checked by [`Builder::build`](crate::Builder::build).
+    pub fn new<C, A>(name: impl Into<String>, command: C) -> Self
+    where
+        C: IntoIterator<Item = A>,
+        A: Into<OsString>,
+    {
+        Self {
+            name: name.into(),
+            command: command.into_iter().map(Into::into).collect(),
+            cwd: None,
+            env: Vec::new(),
+            restart: Restart::default(),
+            essential: false,
+            backoff: Backoff::default(),
+            stop_signal: libc::SIGTERM,
+            stop_timeout: STOP_TIMEOUT_DEFAULT,
+            report_bytes: REPORT_BYTES_DEFAULT,
+        }
+    }
+
+    /// The working directory, relative to the base directory, which is also the default.
+    #[must_use]
+    pub fn cwd(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.cwd = Some(directory.into());
+        self
+    }
+
+    /// Sets one environment variable, over what is inherited; the last value of a key counts.
+    #[must_use]
+    pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        let key = key.into();
+        self.env.retain(|(known, _)| *known != key);
+        self.env.push((key, value.into()));
+        self
+    }
+
+    /// When to start it again; [`Restart::Always`] by default.
+    #[must_use]
+    pub fn restart(mut self, restart: Restart) -> Self {
+        self.restart = restart;
+        self
+    }
+
+    /// Whether everything is stopped when this program ends for good; no by default.
+    #[must_use]
+    pub fn essential(mut self, essential: bool) -> Self {
+        self.essential = essential;
+        self
+    }
+
+    /// How long to wait before a restart; 1 s, doubled up to 60 s, by default.
+    #[must_use]
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = backoff;
+        self
+    }
+
+    /// The signal number that asks it to stop; `SIGTERM` by default.
+    #[must_use]
+    pub fn stop_signal(mut self, signal: i32) -> Self {
+        self.stop_signal = signal;
+        self
+    }
+
+    /// How long it may take to stop before SIGKILL; 10 s by default, 0 sends both at once.
+    #[must_use]
+    pub fn stop_timeout(mut self, timeout: Duration) -> Self {
+        self.stop_timeout = timeout;
+        self
+    }
+
+    /// How many of the last bytes of a run's stderr its report carries; 64 KiB by default, at
+    /// most [`REPORT_BYTES_MAX`].
+    #[must_use]
+    pub fn report_bytes(mut self, bytes: usize) -> Self {
+        self.report_bytes = bytes;
+        self
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The program and its arguments, as given.
+    #[must_use]
+    pub fn command(&self) -> &[OsString] {
+        &self.command
+    }
+
+    /// What the machine has to know of it.
+    pub(crate) fn policy(&self) -> Policy {
+        Policy {
+            restart: self.restart,
+            essential: self.essential,
+            backoff: self.backoff,
+            stop_signal: self.stop_signal,
+            stop_timeout: self.stop_timeout,
+        }
+    }
+
+    /// Every reason why this cannot be run, known without touching the system: which key of
+    /// the configuration it concerns, and what is wrong with it.
+    pub(crate) fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        let mut add = |key, problem: Option<String>| found.extend(problem.map(|text| (key, text)));
+        add("name", name_problem(&self.name));
+        add("command", command_problem(&self.command));
+        add(
+            "cwd",
+            self.cwd.as_deref().and_then(|cwd| directory_problem(cwd)),
+        );
+        for (key, value) in &self.env {
+            add("env", env_problem(key, value));
+        }
+        add("backoff", backoff_problem(&self.backoff));
+        add("stop_signal", signal_problem(self.stop_signal));
+        add("report_bytes", report_bytes_problem(self.report_bytes));
+        found
+    }
+
+    /// The first of [`ChildSpec::problems`] as an error that names the program.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.problems().into_iter().next() {
+            None => Ok(()),
+            Some((key, problem)) => Err(Error::new(format!(
+                "program {:?}: {key}: {problem}",
+                self.name
+            ))),
+        }
+    }
+}
+
+/// Why `name` cannot name a program, or `None` if it can.
+pub(crate) fn name_problem(name: &str) -> Option<String> {
+    let bytes = name.as_bytes();
+    let rule = "use 1 to 64 of A-Z a-z 0-9 . _ @ - and begin with a letter or digit";
+    if bytes.is_empty() {
+        return Some(format!("the name is empty: {rule}"));
+    }
+    if bytes.len() > NAME_BYTES_MAX {
+        return Some(format!("the name has {} bytes: {rule}", bytes.len()));
+    }
+    let inner = |byte: &u8| byte.is_ascii_alphanumeric() || b"._@-".contains(byte);
+    match bytes.iter().position(|byte| !inner(byte)) {
+        Some(at) => {
+            let bad = name[at..].chars().next().unwrap_or('\u{fffd}');
+            Some(format!("a name cannot have {bad:?} in it: {rule}"))
+        }
+        None if !bytes[0].is_ascii_alphanumeric() => Some(format!(
+            "a name cannot begin with {:?}: {rule}",
+            char::from(bytes[0])
+        )),
+        None => None,
+    }
+}
+
+fn command_problem(command: &[OsString]) -> Option<String> {
+    match command.first() {
+        None => Some("the command is empty: give at least the program".to_owned()),
+        Some(program) if program.is_empty() => {
+            Some("the program to run is an empty string".to_owned())
+        }
+        Some(_) => command
+            .iter()
+            .any(|argument| has_nul(argument))
+            .then(|| nul_text("an argument")),
+    }
+}
+
+fn directory_problem(directory: &Path) -> Option<String> {
+    if directory.as_os_str().is_empty() {
+        return Some("the directory is an empty string".to_owned());
+    }
+    has_nul(directory.as_os_str()).then(|| nul_text("a path"))
+}
+
+/// Why this cannot be an environment variable, or `None` if it can.
+pub(crate) fn env_problem(key: &OsStr, value: &OsStr) -> Option<String> {
+    if key.is_empty() {
+        return Some("a variable needs a name".to_owned());
+    }
+    if key.as_bytes().contains(&b'=') {
+        return Some(format!("the name {key:?} cannot have \"=\" in it"));
+    }
+    (has_nul(key) || has_nul(value)).then(|| nul_text("a variable"))
+}
+
+/// Why these delays cannot be used, or `None` if they can.
+pub(crate) fn backoff_problem(backoff: &Backoff) -> Option<String> {
+    (backoff.max < backoff.initial).then(|| {
+        format!(
+            "max ({:?}) is below initial ({:?}): raise max or lower initial",
+            backoff.max, backoff.initial
+        )
+    })
+}
+
+fn signal_problem(signal: i32) -> Option<String> {
+    (!(1..=SIGNAL_MAX).contains(&signal))
+        .then(|| format!("{signal} is no signal number: use 1 to {SIGNAL_MAX}"))
+}
+
+/// Why a report cannot carry this many bytes, or `None` if it can.
+pub(crate) fn report_bytes_problem(bytes: usize) -> Option<String> {
+    (bytes > REPORT_BYTES_MAX).then(|| {
+        format!("{bytes} bytes are more than a report can carry: use at most {REPORT_BYTES_MAX}")
+    })
+}
+
+fn has_nul(text: &OsStr) -> bool {
+    text.as_bytes().contains(&0)
+}
+
+fn nul_text(what: &str) -> String {
+    format!("{what} cannot have a NUL byte in it")
+}
