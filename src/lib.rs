@@ -2,10 +2,140 @@
 //! what each wrote to stderr, reports every death with that stderr in it, reaps every zombie,
 //! and stops everything cleanly.
 //!
-//! It is synchronous and single-threaded: a loop over poll(2) that you can block in, or drive
-//! turn by turn from a loop of your own.
+//! It is synchronous and single-threaded: a loop over poll(2) that you block in
+//! ([`ProcessScheduler::start`]) or turn yourself ([`ProcessScheduler::step`]). There is no
+//! runtime, no thread and no lock behind it.
+//!
+//! # Plain use
+//!
+//! With the default handler each report is printed on stdout as one line of JSON. `start`
+//! returns when everything was stopped, or, as here, when every program has ended for good.
+//!
+//! ```
+//! use procsched::{ChildSpec, ProcessScheduler, Restart};
+//!
+//! # let err_dir = std::env::temp_dir().join(format!("procsched-doc-plain-{}", std::process::id()));
+//! let hello = ChildSpec::new("hello", ["sh", "-c", "echo hello >&2"]).restart(Restart::Never);
+//! let mut scheduler = ProcessScheduler::builder("/")
+//!     .program(hello)
+//!     .err_dir(&err_dir)
+//!     .build()?;
+//! scheduler.start()?;
+//!
+//! let log = std::fs::read_to_string(err_dir.join("hello.stderr.log")).expect("the log");
+//! assert_eq!(log, "hello\n");
+//! # std::fs::remove_dir_all(&err_dir).expect("clean up");
+//! # Ok::<(), procsched::Error>(())
+//! ```
+//!
+//! # A handler of your own
+//!
+//! It gets a report for every exit, code 0 too, and for every start that failed.
+//!
+//! ```
+//! use procsched::{ChildSpec, ProcessScheduler, Restart};
+//! use std::sync::mpsc;
+//!
+//! # let err_dir = std::env::temp_dir().join(format!("procsched-doc-handler-{}", std::process::id()));
+//! let (tell, told) = mpsc::channel();
+//! let command = ["sh", "-c", "echo 'no database' >&2; exit 3"];
+//! let mut scheduler = ProcessScheduler::builder("/")
+//!     .program(ChildSpec::new("web", command).restart(Restart::Never))
+//!     .err_dir(&err_dir)
+//!     .error_handler(move |name, report| {
+//!         let words = String::from_utf8_lossy(report.stderr()).into_owned();
+//!         tell.send((name.to_owned(), report.return_code(), words)).ok();
+//!     })
+//!     .build()?;
+//! scheduler.start()?;
+//!
+//! assert_eq!(told.recv(), Ok(("web".to_owned(), 3, "no database\n".to_owned())));
+//! # std::fs::remove_dir_all(&err_dir).expect("clean up");
+//! # Ok::<(), procsched::Error>(())
+//! ```
+//!
+//! # Stop from another thread
+//!
+//! A [`Handle`] is `Clone`, `Send` and `Sync`; its methods are async-signal-safe.
+//!
+//! ```
+//! use procsched::{ChildSpec, EventKind, ProcessScheduler};
+//! use std::sync::mpsc;
+//!
+//! # let err_dir = std::env::temp_dir().join(format!("procsched-doc-thread-{}", std::process::id()));
+//! let (started, wait_for_start) = mpsc::channel();
+//! let mut scheduler = ProcessScheduler::builder("/")
+//!     .program(ChildSpec::new("worker", ["sleep", "1000"]))
+//!     .err_dir(&err_dir)
+//!     .error_handler(|_, report| assert!(report.stopping()))
+//!     .on_event(move |event| {
+//!         if matches!(event.kind(), EventKind::Started { .. }) {
+//!             started.send(()).ok();
+//!         }
+//!     })
+//!     .build()?;
+//!
+//! let handle = scheduler.handle();
+//! let other = std::thread::spawn(move || {
+//!     wait_for_start.recv().expect("a start");
+//!     handle.stop();
+//! });
+//! scheduler.start()?; // SIGTERM, and SIGKILL if that is ignored for 10 s
+//! other.join().expect("no panic");
+//! # std::fs::remove_dir_all(&err_dir).expect("clean up");
+//! # Ok::<(), procsched::Error>(())
+//! ```
+//!
+//! # Stop from Ctrl-C
+//!
+//! The library touches SIGCHLD alone, unless it is asked for more. A second signal that comes
+//! 200 ms later or more kills.
+//!
+//! ```
+//! use procsched::{ChildSpec, ProcessScheduler};
+//!
+//! # let err_dir = std::env::temp_dir().join(format!("procsched-doc-ctrl-c-{}", std::process::id()));
+//! // This one presses Ctrl-C for us.
+//! let impatient = ["sh", "-c", "kill -INT $PPID; exec sleep 1000"];
+//! let mut scheduler = ProcessScheduler::builder("/")
+//!     .program(ChildSpec::new("impatient", impatient))
+//!     .err_dir(&err_dir)
+//!     .error_handler(|_, report| assert_eq!(report.signal(), Some(libc::SIGTERM)))
+//!     .stop_on_signals([libc::SIGINT, libc::SIGTERM])
+//!     .build()?;
+//! scheduler.start()?;
+//! # std::fs::remove_dir_all(&err_dir).expect("clean up");
+//! # Ok::<(), procsched::Error>(())
+//! ```
+//!
+//! # A loop of your own
+//!
+//! ```
+//! use procsched::{ChildSpec, ProcessScheduler, Restart, Status};
+//! use std::time::Duration;
+//!
+//! # let err_dir = std::env::temp_dir().join(format!("procsched-doc-step-{}", std::process::id()));
+//! let once = ChildSpec::new("once", ["true"]).restart(Restart::Never);
+//! let mut scheduler =
+//!     ProcessScheduler::builder("/").program(once).err_dir(&err_dir).build()?;
+//! let mut turns = 0;
+//! while scheduler.step(Some(Duration::from_millis(100)))? == Status::Running {
+//!     turns += 1; // and whatever else your program does
+//! }
+//! assert!(turns > 0);
+//! assert_eq!(scheduler.programs()[0].last_return_code(), Some(0));
+//! # std::fs::remove_dir_all(&err_dir).expect("clean up");
+//! # Ok::<(), procsched::Error>(())
+//! ```
+//!
+//! # How it is built
+//!
+//! The machine (`src/machine/`) decides and does no I/O; `src/os/` acts and decides nothing;
+//! the scheduler joins them. Imports point one way: binary, `config`, `scheduler`, then
+//! `report` and `os`, `spec`, `machine`. Unsafe code stands in `src/os/` alone.
 
 #![deny(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("procsched supervises with Linux's own system calls and builds for Linux only");

@@ -170,7 +170,7 @@ impl ChildSpec {
         add("command", command_problem(&self.command));
         add(
             "cwd",
-            self.cwd.as_deref().and_then(|cwd| directory_problem(cwd)),
+            self.cwd.as_deref().and_then(directory_problem),
         );
         for (key, value) in &self.env {
             add("env", env_problem(key, value));

@@ -172,7 +172,7 @@ impl Log {
             return bytes.len();
         };
         while !bytes.is_empty() {
-            match retry(|| Ok(open.file.write(bytes).map_err(errno_of)?)) {
+            match retry(|| open.file.write(bytes).map_err(errno_of)) {
                 Ok(0) => break,
                 Ok(count) => bytes = &bytes[count..],
                 Err(errno) => {

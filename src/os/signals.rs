@@ -67,6 +67,12 @@ impl Signals {
         (1..=64).filter(move |signal| bits & bit(*signal) != 0)
     }
 
+    /// Whether one of these has arrived and was not taken yet.
+    pub(crate) fn is_pending(&self, signals: &[i32]) -> bool {
+        let bits = PENDING.load(Ordering::SeqCst);
+        signals.iter().any(|&signal| bits & bit(signal) != 0)
+    }
+
     fn handle(&mut self, signal: i32) -> Result<()> {
         if self.previous.iter().any(|(known, _)| *known == signal) {
             return Ok(());

@@ -210,22 +210,32 @@ fn prepare(child: &Child) -> Result<(), Failure> {
             }
         }
         close_the_rest();
-        let mut none = MaybeUninit::<libc::sigset_t>::uninit();
-        libc::sigemptyset(none.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());
+        let none = [0_u8; SIGNAL_SET_BYTES];
+        let (set, no_old) = (none.as_ptr(), ptr::null_mut::<c_void>());
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, set, no_old, SIGNAL_SET_BYTES);
     }
     Ok(())
 }
 
+/// The kernel's own signal set: a bit for each of 64 signals.
+const SIGNAL_SET_BYTES: usize = 8;
+
+/// Room for the kernel's own sigaction, which is at most this large where Rust runs.
+const SIGACTION_BYTES: usize = 64;
+
 /// Ignored signals survive an exec, and a handler of the host must not run in the child:
-/// everything becomes the default. The C library keeps two or three for itself and refuses.
+/// everything becomes the default. The kernel is asked directly, because the C libraries take
+/// a lock for SIGABRT and refuse the signals that they keep for themselves.
 unsafe fn default_dispositions() {
-    // SAFETY: all-zero is a valid sigaction with the default handler, and the pointers are to
-    // live memory; without CLONE_SIGHAND the table is the child's own.
-    unsafe {
-        let action: libc::sigaction = MaybeUninit::zeroed().assume_init();
-        for signal in 1..=crate::spec::SIGNAL_MAX {
-            libc::sigaction(signal, &raw const action, ptr::null_mut());
+    // All zero is the default handler, no flags and an empty mask, in any order of fields.
+    let action = [0_u8; SIGACTION_BYTES];
+    for signal in 1..=crate::spec::SIGNAL_MAX {
+        let no_old = ptr::null_mut::<c_void>();
+        // SAFETY: the pointer is to live memory, larger than what the kernel reads; without
+        // CLONE_SIGHAND the table of handlers is the child's own.
+        unsafe {
+            let new = action.as_ptr();
+            libc::syscall(libc::SYS_rt_sigaction, signal, new, no_old, SIGNAL_SET_BYTES);
         }
     }
 }

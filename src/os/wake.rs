@@ -76,6 +76,11 @@ impl Waker {
         )
     }
 
+    /// Whether a stop or a kill was asked for and not taken yet.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.stop.load(Ordering::SeqCst) || self.kill.load(Ordering::SeqCst)
+    }
+
     /// The descriptor for the signal handlers.
     pub(crate) fn raw(&self) -> i32 {
         self.write.as_raw_fd()

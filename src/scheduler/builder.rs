@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsString;
+use std::fmt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -42,6 +43,12 @@ pub struct Builder {
     other_signals: Vec<i32>,
     error_command: Option<Vec<OsString>>,
     raise_descriptor_limit: bool,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("programs", &self.programs).finish_non_exhaustive()
+    }
 }
 
 impl Builder {

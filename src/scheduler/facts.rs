@@ -70,9 +70,14 @@ impl ProcessScheduler {
 
     /// Looks whether the groups are gone that have no leader any more.
     pub(super) fn look_for_groups(&mut self, now: Moment) {
-        let mut lingering = std::mem::take(&mut self.lingering);
-        lingering.retain(|&id| !self.look_for_group(now, id));
-        self.lingering.append(&mut lingering);
+        for id in self.lingering.clone() {
+            self.look_for_group(now, id);
+        }
+        let programs = &self.programs;
+        self.lingering.retain(|id| {
+            let live = &programs[id.0 as usize].live;
+            live.as_ref().is_some_and(|live| live.group.is_leader_reaped())
+        });
     }
 
     /// Whether the group of this program is gone, and told so.

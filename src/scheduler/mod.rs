@@ -20,6 +20,7 @@ mod pipes;
 mod tell;
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -124,6 +125,13 @@ enum Item {
     News(News),
     /// The end of a run, as soon as its last words are there.
     Ending(ProgramId),
+}
+
+impl fmt::Debug for ProcessScheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.programs.iter().map(|program| &program.name).collect::<Vec<_>>();
+        f.debug_struct("ProcessScheduler").field("programs", &names).finish_non_exhaustive()
+    }
 }
 
 impl ProcessScheduler {

@@ -59,9 +59,12 @@ impl ProcessScheduler {
     }
 
     /// Starts what may start, up to the turn's limit. The clock is read for each, as each takes
-    /// its time.
+    /// its time; and no start follows a stop that has arrived meanwhile.
     pub(super) fn start_what_is_due(&mut self) {
         for _ in 0..STARTS_PER_TURN_MAX {
+            if self.waker.is_asked() || self.signals.is_pending(&self.stop_signals) {
+                return;
+            }
             let Some(run) = self.machine.next_start() else {
                 return;
             };
