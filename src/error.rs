@@ -80,9 +80,13 @@ impl Error {
     }
 }
 
-/// What the system calls an errno, without the number that `io::Error` appends.
-pub(crate) fn errno_text(errno: i32) -> &'static str {
-    nix::errno::Errno::from_raw(errno).desc()
+/// What the system calls an errno (strerror(3)), without the number that `io::Error` appends.
+pub(crate) fn errno_text(errno: i32) -> String {
+    let text = io::Error::from_raw_os_error(errno).to_string();
+    match text.rsplit_once(" (os error ") {
+        Some((word, _)) => word.to_owned(),
+        None => text,
+    }
 }
 
 impl fmt::Display for Error {
@@ -119,6 +123,10 @@ mod tests {
         assert_eq!(
             text(Error::os("failed to open log \"/x\"", libc::EACCES)),
             "failed to open log \"/x\": Permission denied"
+        );
+        assert_eq!(
+            text(Error::os("failed to create a process", libc::EAGAIN)),
+            "failed to create a process: Resource temporarily unavailable"
         );
         assert_eq!(
             text(Error::because(

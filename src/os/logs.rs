@@ -19,7 +19,7 @@ use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::stat::Mode;
 
 use super::retry;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, errno_text};
 use crate::machine::Moment;
 use crate::tail::Tail;
 
@@ -153,7 +153,9 @@ impl Log {
         if self.unnoted == 0 {
             return true;
         }
-        let why = self.cause.map_or("no log", |errno| errno.desc());
+        let why = self
+            .cause
+            .map_or_else(|| "no log".to_owned(), |errno| errno_text(errno as i32));
         let note = format!(
             "\nprocsched: {} bytes of stderr were lost here: {why}\n",
             self.unnoted

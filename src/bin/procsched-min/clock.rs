@@ -1,0 +1,13 @@
+//! The one place where this binary reads a clock. Supervision never depends on it.
+
+use std::time::{Instant, SystemTime};
+
+/// The wall clock, for the lines that a person reads.
+pub fn wall() -> SystemTime {
+    SystemTime::now()
+}
+
+/// The clock that is never set, for the demo's own timetable.
+pub fn steady() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,338 @@
+//! `demo`: ten seconds of supervision to look at, with nothing but `/bin/sh`.
+//!
+//! An embedded config is supervised in a fresh temporary directory: a healthy program, one
+//! that crashes, one that is deaf to SIGTERM. What happens is said as `run` says it, with each
+//! report's stderr made readable; then everything is stopped, and who ran when is drawn.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use procsched::config::Config;
+use procsched::{ErrorReport, Event, EventKind, ProcessScheduler, Status};
+
+use crate::messages::{Style, Tone, duration, escaped, how};
+use crate::output::Outputs;
+use crate::run::STOP_SIGNALS;
+use crate::timeline::{self, Mark, Row};
+use crate::turn::{silence_panics, turn};
+use crate::{FAILED, FINE, clock, complain};
+
+const SHELL: &str = "/bin/sh";
+
+/// What is supervised. The delays are the defaults, so that they can be seen to grow.
+const CONFIG: &str = r#"{
+  "err_dir": "logs",
+  "programs": {
+    "healthy": ["/bin/sh", "-c",
+      "trap 'echo goodbye >&2; exit 0' TERM; echo ready >&2; sleep 60 & wait"],
+    "crashing": ["/bin/sh", "-c",
+      "echo 'connecting to the database' >&2; sleep 1; echo 'no answer, giving up' >&2; exit 3"],
+    "stubborn": {
+      "command": ["/bin/sh", "-c",
+        "trap '' TERM; echo 'I do not listen to SIGTERM' >&2; sleep 60"],
+      "stop_timeout": "2s"
+    }
+  }
+}
+"#;
+
+/// The program whose restarts are waited for.
+const CRASHING: &str = "crashing";
+
+/// With this many starts of it, the delays of 1, 2 and 4 s have been seen.
+const STARTS_SHOWN: usize = 4;
+
+/// How long the last start is shown before the stop.
+const LAST_LOOK: Duration = Duration::from_millis(600);
+
+/// When it is stopped in any case, on a machine that is too slow for all of it.
+const STOP_AT_MAX: Duration = Duration::from_secs(16);
+
+/// How much of a report's stderr is shown.
+const STDERR_LINES_MAX: usize = 5;
+
+/// Shows it, and says with which code to exit.
+pub fn demo() -> u8 {
+    let parent = std::env::temp_dir();
+    let prepared = prepare(SHELL.as_ref(), &parent).and_then(|directory| {
+        let config = Config::parse(CONFIG.as_bytes(), "demo", &directory);
+        Ok((directory, config.map_err(|errors| errors.to_string())?))
+    });
+    match prepared {
+        Ok((directory, config)) => show(&directory, config),
+        Err(problem) => {
+            complain(&format!("procsched-min: {}", escaped(&problem)));
+            FAILED
+        }
+    }
+}
+
+/// A directory of our own with the config in it, made in `parent` if there is a shell.
+fn prepare(shell: &Path, parent: &Path) -> Result<PathBuf, String> {
+    let found = std::fs::metadata(shell).map_err(|error| failed("find", shell, &error))?;
+    if !found.is_file() || found.permissions().mode() & 0o111 == 0 {
+        return Err(format!(
+            "the demo needs {shell:?}, which cannot be executed"
+        ));
+    }
+    // Made with mode 0700 and a name that nobody could guess.
+    let template = parent.join("procsched-demo-XXXXXX");
+    let directory = nix::unistd::mkdtemp(&template)
+        .map_err(|errno| failed("create a directory like", &template, &errno.into()))?;
+    let config = directory.join("procsched.json");
+    std::fs::write(&config, CONFIG).map_err(|error| failed("write", &config, &error))?;
+    Ok(directory)
+}
+
+fn failed(verb: &str, path: &Path, error: &io::Error) -> String {
+    format!("the demo failed to {verb} {path:?}: {error}")
+}
+
+fn show(directory: &Path, config: Config) -> u8 {
+    let names: Vec<String> = config
+        .programs
+        .iter()
+        .map(|program| program.name().to_owned())
+        .collect();
+    let style = Style::new(names.iter().map(String::as_str));
+    let outputs = Outputs::standard(style);
+    let record = Record::default();
+    let mut scheduler = match build(config, style, &outputs, &record) {
+        Ok(scheduler) => scheduler,
+        Err(error) => {
+            complain(&format!("procsched-min: {}", escaped(&error.to_string())));
+            return FAILED;
+        }
+    };
+    silence_panics();
+    outputs.data(&format!(
+        "This is supervised for some ten seconds:\n\n{CONFIG}"
+    ));
+    supervise(&mut scheduler, &outputs, &record);
+    conclude(directory, &names, &outputs, &record);
+    outputs.flush();
+    if scheduler.is_abandoned() {
+        FAILED
+    } else {
+        FINE
+    }
+}
+
+fn build(
+    config: Config,
+    style: Style,
+    outputs: &Outputs,
+    record: &Record,
+) -> procsched::Result<ProcessScheduler> {
+    let (for_events, for_reports, record) = (outputs.clone(), outputs.clone(), record.clone());
+    config
+        .into_builder()
+        .on_event(move |event| {
+            record.note(event);
+            if let Some(line) = style.event(event) {
+                for_events.say(&line);
+            }
+        })
+        .error_handler(move |_, report| for_reports.data(&readable(report)))
+        .stop_on_signals(STOP_SIGNALS)
+        // A closed terminal: nobody watches any more.
+        .stop_on_signals([libc::SIGHUP])
+        .build()
+}
+
+/// Turns until everything has stopped. The stop comes when there is no more to be seen.
+fn supervise(scheduler: &mut ProcessScheduler, outputs: &Outputs, record: &Record) {
+    let mut stop_at = clock::steady() + STOP_AT_MAX;
+    let mut all_seen = false;
+    loop {
+        let wait =
+            (!scheduler.is_stopping()).then(|| stop_at.saturating_duration_since(clock::steady()));
+        if turn(scheduler, outputs, wait) == Status::Stopped {
+            return;
+        }
+        if !all_seen && record.starts(CRASHING) >= STARTS_SHOWN {
+            all_seen = true;
+            stop_at = stop_at.min(clock::steady() + LAST_LOOK);
+        }
+        if !scheduler.is_stopping() && clock::steady() >= stop_at {
+            outputs.say_own(
+                Tone::Plain,
+                "enough",
+                "has been seen: everything is stopped now",
+            );
+            scheduler.stop();
+        }
+    }
+}
+
+/// A report for reading: how it ended, when it comes back, and its words.
+fn readable(report: &ErrorReport) -> String {
+    let (key, value) = how(report.return_code());
+    let back = match report.retry_in() {
+        Some(delay) => format!(", and comes back in {}", duration(delay)),
+        None => String::new(),
+    };
+    let ran = duration(report.uptime());
+    let mut text = format!(
+        "    report: {} ended with {key} {value} after {ran}{back}",
+        report.process()
+    );
+    text.push_str(&words(report.stderr()));
+    text
+}
+
+fn words(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let lines: Vec<&str> = text.lines().collect();
+    let left_out = lines.len().saturating_sub(STDERR_LINES_MAX);
+    let mut words = match (lines.len(), left_out) {
+        (0, _) => "; it wrote nothing to stderr".to_owned(),
+        (_, 0) => "; its stderr:".to_owned(),
+        _ => format!("; the last {STDERR_LINES_MAX} lines of its stderr:"),
+    };
+    for line in lines.iter().skip(left_out) {
+        words.push_str("\n      | ");
+        words.push_str(&escaped(line));
+    }
+    words
+}
+
+/// What is left to say when everything has stopped.
+fn conclude(directory: &Path, names: &[String], outputs: &Outputs, record: &Record) {
+    let (rows, length) = record.rows(names);
+    outputs.data(&format!(
+        "\nWho ran when:\n\n{}",
+        timeline::draw(&rows, length)
+    ));
+    outputs.data(&format!("  {}\n", timeline::LEGEND));
+    let (logs, config) = (directory.join("logs"), directory.join("procsched.json"));
+    let (logs, config) = (logs.to_string_lossy(), config.to_string_lossy());
+    outputs.data(&format!(
+        "Everything that they wrote to stderr is in {}:",
+        escaped(&logs)
+    ));
+    for name in names {
+        outputs.data(&format!("  {}/{name}.stderr.log", escaped(&logs)));
+    }
+    outputs.data(&format!(
+        "\nNext, supervise the same until Ctrl-C, or begin with a config of your own:\n\n  \
+         procsched-min run {}\n  procsched-min help",
+        escaped(&config)
+    ));
+}
+
+/// What happened and when, for the timeline.
+#[derive(Clone, Default)]
+struct Record(Arc<Mutex<Vec<(SystemTime, String, Mark)>>>);
+
+impl Record {
+    fn lock(&self) -> MutexGuard<'_, Vec<(SystemTime, String, Mark)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, event: &Event) {
+        let mark = match event.kind() {
+            EventKind::Started { .. } => Mark::Started,
+            EventKind::StartFailed { .. } => Mark::Died,
+            EventKind::Exited { stopping, .. } if *stopping => Mark::Stopped,
+            EventKind::Exited { .. } => Mark::Died,
+            EventKind::Killed { .. } => Mark::Killed,
+            _ => return,
+        };
+        self.lock()
+            .push((event.at(), event.program().to_owned(), mark));
+    }
+
+    fn starts(&self, program: &str) -> usize {
+        let marks = self.lock();
+        marks
+            .iter()
+            .filter(|(_, name, mark)| name == program && *mark == Mark::Started)
+            .count()
+    }
+
+    /// A row for each name, and how long it all took.
+    fn rows(&self, names: &[String]) -> (Vec<Row>, Duration) {
+        let marks = self.lock();
+        let begin = marks.first().map_or(SystemTime::UNIX_EPOCH, |(at, ..)| *at);
+        // A wall clock that is set back meanwhile shifts the drawing and nothing else.
+        let since = |at: &SystemTime| at.duration_since(begin).unwrap_or_default();
+        let length = marks
+            .iter()
+            .map(|(at, ..)| since(at))
+            .max()
+            .unwrap_or_default();
+        let mut rows: BTreeMap<&str, Vec<(Duration, Mark)>> = BTreeMap::new();
+        for (at, name, mark) in marks.iter() {
+            rows.entry(name).or_default().push((since(at), *mark));
+        }
+        let row = |name: &String| Row {
+            name: name.clone(),
+            marks: rows.remove(name.as_str()).unwrap_or_default(),
+        };
+        (names.iter().map(row).collect(), length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_config_is_one() {
+        let config = Config::parse(CONFIG.as_bytes(), "demo", Path::new("/"));
+        let config = config.unwrap_or_else(|errors| panic!("{errors}"));
+        let names: Vec<&str> = config
+            .programs
+            .iter()
+            .map(|program| program.name())
+            .collect();
+        assert_eq!(names, ["healthy", CRASHING, "stubborn"]);
+        assert!(CONFIG.lines().all(|line| line.len() <= 100));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let problem = prepare(Path::new("/no/sh"), Path::new("/tmp")).expect_err("no shell");
+        assert!(
+            problem.starts_with("the demo failed to find \"/no/sh\": "),
+            "{problem}"
+        );
+        let problem = prepare(Path::new("/dev/null"), Path::new("/tmp")).expect_err("no shell");
+        assert!(
+            problem.contains("\"/dev/null\", which cannot be executed"),
+            "{problem}"
+        );
+        let problem = prepare(SHELL.as_ref(), Path::new("/no/tmp")).expect_err("no directory");
+        assert!(
+            problem.contains("a directory like \"/no/tmp/procsched-demo-XXXXXX\""),
+            "{problem}"
+        );
+    }
+
+    #[test]
+    fn words_are_few_and_harmless() {
+        assert_eq!(words(b""), "; it wrote nothing to stderr");
+        assert_eq!(
+            words(b"a\n\x1b[31mb\xff"),
+            "; its stderr:\n      | a\n      | \\u{1b}[31mb\u{fffd}"
+        );
+        let many = words(b"1\n2\n3\n4\n5\n6\n7\n");
+        assert!(
+            many.starts_with("; the last 5 lines of its stderr:\n      | 3\n"),
+            "{many}"
+        );
+        assert!(many.ends_with("| 7"), "{many}");
+    }
+
+    #[test]
+    fn the_shutdown_ends_the_demo_in_time() {
+        // The stop timeout of the stubborn one, and 5 s for what would not even die.
+        let longest = STOP_AT_MAX + Duration::from_secs(2 + 5);
+        assert!(longest < Duration::from_secs(25));
+    }
+}

@@ -1,0 +1,71 @@
+//! The supervisor as a command. It understands the command line, connects the library's events
+//! and reports to stderr and stdout, and turns the outcome into an exit code; it supervises
+//! nothing by itself and uses the library's public API only.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod check;
+mod clock;
+mod demo;
+mod help;
+mod load;
+mod messages;
+mod output;
+mod run;
+mod status_line;
+mod timeline;
+mod turn;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use args::Command;
+
+/// Everything is as it should be.
+const FINE: u8 = 0;
+/// Something failed, or was abandoned; `check` has warnings.
+const FAILED: u8 = 1;
+/// The command line or the config cannot be understood.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let code = match args::parse(std::env::args_os().skip(1)) {
+        Ok(Command::Run(config)) => run::run(&config),
+        Ok(Command::Check(config)) => check::check(&config),
+        Ok(Command::Demo) => demo::demo(),
+        Ok(Command::Help) => print(help::HELP),
+        Ok(Command::Version) => print(help::VERSION),
+        Err(problem) => {
+            complain(&format!(
+                "procsched-min: {problem}; see \"procsched-min help\""
+            ));
+            USAGE
+        }
+    };
+    ExitCode::from(code)
+}
+
+/// Prints what was asked for on stdout, before or without any supervision.
+fn print(text: &str) -> u8 {
+    let mut stdout = io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Ok(()) => FINE,
+        // Whoever read it has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => FINE,
+        Err(error) => {
+            complain(&format!(
+                "procsched-min: failed to write to stdout: {error}"
+            ));
+            FAILED
+        }
+    }
+}
+
+/// Says on stderr why it goes no further. If stderr is gone, the exit code has to do.
+fn complain(lines: &str) {
+    let _ = writeln!(io::stderr(), "{lines}");
+}

@@ -1,0 +1,557 @@
+//! stdout and stderr that never hold up supervision.
+//!
+//! Each is a queue of whole lines in front of a descriptor. Bytes are written when `poll` says
+//! that the descriptor is ready, in pieces that fit what it promised. A reader that is slow
+//! costs a bounded queue, and then whole lines, which are counted and said; a reader that is
+//! gone costs the output, which is said once on the other one.
+//!
+//! A pipe's promise is `PIPE_BUF` bytes to one writer, and a terminal's may be a single byte.
+//! The inherited descriptor must stay blocking, since `O_NONBLOCK` would hit everybody who
+//! shares it. So pipes and terminals are opened once more through `/proc`: a description of
+//! our own, which may be non-blocking. Where that is refused, the promise has to do.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::write;
+
+use crate::messages::{Style, Tone};
+
+/// The most that waits in front of one descriptor, in bytes.
+const QUEUE_BYTES_MAX: usize = 1 << 20;
+
+/// The most that is written at once, in bytes: `PIPE_BUF` on Linux.
+const PIECE_BYTES_MAX: usize = 4096;
+
+/// How long what is queued waits for its next try.
+pub const RETRY: Duration = Duration::from_millis(10);
+
+/// How often the last flush tries, [`RETRY`] apart: 1 s in all.
+const FLUSH_TRIES_MAX: u32 = 100;
+
+/// Both outputs, shared by the closures of the scheduler and the loop around it.
+#[derive(Clone)]
+pub struct Outputs(Arc<Mutex<Pair>>);
+
+struct Pair {
+    stdout: Output,
+    stderr: Output,
+    style: Style,
+}
+
+impl Outputs {
+    /// The standard ones of this process.
+    pub fn standard(style: Style) -> Self {
+        Self::new(
+            Output::inherited(io::stdout()),
+            Output::inherited(io::stderr()),
+            style,
+        )
+    }
+
+    fn new(stdout: Output, stderr: Output, style: Style) -> Self {
+        Self(Arc::new(Mutex::new(Pair {
+            stdout,
+            stderr,
+            style,
+        })))
+    }
+
+    /// A line of data, for stdout.
+    pub fn data(&self, line: &str) {
+        let mut pair = self.lock();
+        pair.stdout.push(line);
+        pair.pump();
+    }
+
+    /// A line for a person, for stderr.
+    pub fn say(&self, line: &str) {
+        let mut pair = self.lock();
+        pair.stderr.push(line);
+        pair.pump();
+    }
+
+    /// A line of the binary's own, for stderr.
+    pub fn say_own(&self, tone: Tone, happening: &str, details: &str) {
+        let mut pair = self.lock();
+        pair.say_own(tone, happening, details);
+        pair.pump();
+    }
+
+    /// Writes what can be written now.
+    pub fn pump(&self) {
+        self.lock().pump();
+    }
+
+    /// Whether something waits, so that somebody has to call [`Outputs::pump`] again.
+    pub fn is_pending(&self) -> bool {
+        self.lock().is_pending()
+    }
+
+    /// The last chance of what is queued: 1 s at most. What is left then is counted and said.
+    pub fn flush(&self) {
+        for _ in 0..FLUSH_TRIES_MAX {
+            self.pump();
+            if !self.is_pending() {
+                return;
+            }
+            pause(RETRY);
+        }
+        let mut pair = self.lock();
+        pair.stdout.drop_queue();
+        pair.pump();
+    }
+
+    /// A panic that came while this was locked has left whole lines behind, or a cut one.
+    fn lock(&self) -> MutexGuard<'_, Pair> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pair {
+    fn is_pending(&self) -> bool {
+        self.stdout.is_pending() || self.stderr.is_pending()
+    }
+
+    /// Writes, tells of what became of one output on the other, and writes that.
+    fn pump(&mut self) {
+        self.stdout.pump();
+        self.stderr.pump();
+        if self.stderr.has_room() {
+            if let Some(errno) = self.stdout.take_death() {
+                let details = format!("stdout is switched off, no more reports: {}", errno.desc());
+                self.say_own(Tone::Bad, "warning", &details);
+            }
+            if let Some(lines) = self.stdout.take_dropped() {
+                let details = format!("dropped {lines} reports that stdout did not take in time");
+                self.say_own(Tone::Bad, "warning", &details);
+            }
+            if let Some(lines) = self.stderr.take_dropped() {
+                let details = format!("dropped {lines} lines that stderr did not take in time");
+                self.say_own(Tone::Bad, "warning", &details);
+            }
+        }
+        if self.stdout.has_room()
+            && let Some(errno) = self.stderr.take_death()
+        {
+            // stdout carries JSON and nothing else. The system's words need no escaping in it.
+            let why = errno.desc();
+            let line =
+                format!(r#"{{"warning":"stderr is switched off, no more messages: {why}"}}"#);
+            self.stdout.push(&line);
+        }
+        self.stdout.pump();
+        self.stderr.pump();
+    }
+
+    fn say_own(&mut self, tone: Tone, happening: &str, details: &str) {
+        let line = self.style.own(tone, happening, details);
+        self.stderr.push(&line);
+    }
+}
+
+/// Does nothing for that long: a `poll` of no descriptors.
+pub fn pause(length: Duration) {
+    let timeout = PollTimeout::try_from(length).unwrap_or(PollTimeout::MAX);
+    // Cut short by a signal it is a shorter pause, which nobody minds.
+    let _ = poll(&mut [], timeout);
+}
+
+/// One queue in front of one descriptor.
+struct Output {
+    descriptor: Box<dyn AsFd + Send>,
+    queue: VecDeque<u8>,
+    /// Lines that were lost, since this was last said.
+    dropped: u64,
+    /// The descriptor refused the last write for want of space.
+    is_refused: bool,
+    /// The last byte that was written is not the end of a line.
+    is_torn: bool,
+    state: State,
+}
+
+enum State {
+    On,
+    /// It cannot be written any more, and nobody was told yet.
+    Dead(Errno),
+    Off,
+}
+
+impl Output {
+    fn new(descriptor: impl AsFd + Send + 'static) -> Self {
+        Self {
+            descriptor: Box::new(descriptor),
+            queue: VecDeque::new(),
+            dropped: 0,
+            is_refused: false,
+            is_torn: false,
+            state: State::On,
+        }
+    }
+
+    fn inherited(descriptor: impl AsFd + Send + 'static) -> Self {
+        match reopen(&descriptor) {
+            Some(own) => Self::new(own),
+            None => Self::new(descriptor),
+        }
+    }
+
+    /// Queues a line, or counts it as dropped if it does not fit.
+    fn push(&mut self, line: &str) {
+        if !matches!(self.state, State::On) {
+            return;
+        }
+        if self.queue.len() + line.len() + 2 > QUEUE_BYTES_MAX {
+            self.dropped += 1;
+            return;
+        }
+        if self.queue.is_empty() && self.is_torn {
+            self.queue.push_back(b'\n');
+        }
+        self.queue.extend(line.as_bytes());
+        self.queue.push_back(b'\n');
+    }
+
+    /// Writes until the queue is empty or the descriptor is not ready.
+    fn pump(&mut self) {
+        while !self.queue.is_empty() && self.is_ready() {
+            match write(&self.descriptor, self.piece()) {
+                Ok(0) | Err(Errno::EAGAIN | Errno::EINTR) => break,
+                Ok(written) => self.forget(written),
+                // No room today: these lines are lost, and the next ones may fare better.
+                Err(Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG | Errno::ENOMEM) => {
+                    self.drop_queue();
+                    self.is_refused = true;
+                }
+                Err(errno) => {
+                    self.state = State::Dead(errno);
+                    self.queue.clear();
+                    self.dropped = 0;
+                }
+            }
+        }
+        if self.queue.is_empty() {
+            self.queue.shrink_to(PIECE_BYTES_MAX);
+        }
+    }
+
+    /// Ready for writing, or for telling us why not: then the write says it.
+    fn is_ready(&self) -> bool {
+        let mut descriptors = [PollFd::new(self.descriptor.as_fd(), PollFlags::POLLOUT)];
+        matches!(poll(&mut descriptors, PollTimeout::ZERO), Ok(1..))
+    }
+
+    /// What to write next: whole lines where possible, so that what others write to the same
+    /// pipe does not end up inside of one.
+    fn piece(&self) -> &[u8] {
+        let (front, _) = self.queue.as_slices();
+        let front = &front[..front.len().min(PIECE_BYTES_MAX)];
+        match front.iter().rposition(|byte| *byte == b'\n') {
+            Some(end) => &front[..=end],
+            None => front,
+        }
+    }
+
+    fn forget(&mut self, written: usize) {
+        if let Some(last) = self.queue.drain(..written).next_back() {
+            self.is_torn = last != b'\n';
+            self.is_refused = false;
+        }
+    }
+
+    /// Gives up what is queued, and counts it.
+    fn drop_queue(&mut self) {
+        let lines = self.queue.iter().filter(|byte| **byte == b'\n').count();
+        self.dropped = self
+            .dropped
+            .saturating_add(u64::try_from(lines).unwrap_or(u64::MAX));
+        self.queue.clear();
+    }
+
+    /// Whether something is left to be written, or to be told.
+    fn is_pending(&self) -> bool {
+        !self.queue.is_empty() || matches!(self.state, State::Dead(_))
+    }
+
+    /// Whether a line about the other output is likely to get through.
+    fn has_room(&self) -> bool {
+        self.queue.len() <= QUEUE_BYTES_MAX / 2
+    }
+
+    /// How many lines were lost, if any were, and now there is room again.
+    fn take_dropped(&mut self) -> Option<u64> {
+        if self.dropped == 0 || self.is_refused || !self.has_room() {
+            return None;
+        }
+        Some(std::mem::take(&mut self.dropped))
+    }
+
+    /// Why it was switched off, once.
+    fn take_death(&mut self) -> Option<Errno> {
+        let State::Dead(errno) = self.state else {
+            return None;
+        };
+        self.state = State::Off;
+        Some(errno)
+    }
+}
+
+/// The same pipe or terminal once more, with a description of our own that does not block.
+/// A file is left alone: it has an offset, which is shared on purpose.
+fn reopen(descriptor: &impl AsFd) -> Option<File> {
+    let descriptor = descriptor.as_fd();
+    let file = File::from(descriptor.try_clone_to_owned().ok()?);
+    if !file.is_terminal() && !file.metadata().ok()?.file_type().is_fifo() {
+        return None;
+    }
+    OpenOptions::new()
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(format!("/proc/self/fd/{}", descriptor.as_raw_fd()))
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+
+    use nix::fcntl::OFlag;
+    use nix::unistd::pipe2;
+
+    /// Both outputs on pipes, and the other ends of these; reading from them never blocks.
+    fn outputs_on_pipes() -> (Outputs, File, File) {
+        let (out_reader, out) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
+        let (err_reader, err) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
+        let outputs = Outputs::new(
+            Output::inherited(out),
+            Output::inherited(err),
+            Style::new([]),
+        );
+        (outputs, nonblocking(out_reader), nonblocking(err_reader))
+    }
+
+    fn nonblocking(reader: OwnedFd) -> File {
+        let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(path)
+            .expect("the pipe again")
+    }
+
+    /// All that is in the pipe now.
+    fn take(reader: &mut File) -> String {
+        let mut bytes = Vec::new();
+        match reader.read_to_end(&mut bytes) {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+        String::from_utf8(bytes).expect("text")
+    }
+
+    /// Reads and pumps in turns until nothing is left in the queues.
+    fn take_all(outputs: &Outputs, reader: &mut File) -> String {
+        let mut text = take(reader);
+        while outputs.is_pending() {
+            outputs.pump();
+            text += &take(reader);
+        }
+        text
+    }
+
+    fn queued(outputs: &Outputs) -> (usize, usize) {
+        let pair = outputs.lock();
+        (pair.stdout.queue.len(), pair.stderr.queue.len())
+    }
+
+    #[test]
+    fn lines_go_out_at_once() {
+        let (outputs, mut out, mut err) = outputs_on_pipes();
+        outputs.data("{}");
+        outputs.say("hello");
+        assert_eq!(
+            (take(&mut out).as_str(), take(&mut err).as_str()),
+            ("{}\n", "hello\n")
+        );
+        assert!(!outputs.is_pending());
+    }
+
+    #[test]
+    fn a_slow_reader_costs_a_queue_and_nothing_else() {
+        let (outputs, mut out, _err) = outputs_on_pipes();
+        let line = "x".repeat(9_999);
+        for _ in 0..50 {
+            outputs.data(&line);
+        }
+        assert!(outputs.is_pending());
+        let text = take_all(&outputs, &mut out);
+        assert_eq!(text, format!("{line}\n").repeat(50));
+        let capacity = outputs.lock().stdout.queue.capacity();
+        assert!(
+            capacity <= 2 * PIECE_BYTES_MAX,
+            "{capacity} bytes were not given back"
+        );
+    }
+
+    #[test]
+    fn over_the_bound_whole_lines_are_dropped_and_counted() {
+        let (outputs, mut out, mut err) = outputs_on_pipes();
+        for number in 0..3_000 {
+            outputs.data(&format!("{number:0>999}"));
+        }
+        assert!(queued(&outputs).0 <= QUEUE_BYTES_MAX);
+        assert_eq!(take(&mut err), "", "there is no room yet");
+        let text = take_all(&outputs, &mut out);
+        let numbers: Vec<u32> = text
+            .lines()
+            .map(|line| line.parse().expect("whole"))
+            .collect();
+        assert!(
+            numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]),
+            "not the first ones"
+        );
+        let said = take(&mut err);
+        let dropped = 3_000 - numbers.len();
+        assert!(
+            said.contains(&format!("dropped {dropped} reports")),
+            "{said}"
+        );
+        outputs.data("and on");
+        assert_eq!(take(&mut out), "and on\n");
+        assert_eq!(take(&mut err), "", "said once");
+    }
+
+    #[test]
+    fn dropped_lines_of_stderr_are_said_on_stderr() {
+        let (outputs, _out, mut err) = outputs_on_pipes();
+        for _ in 0..2_000 {
+            outputs.say(&"x".repeat(999));
+        }
+        let text = take_all(&outputs, &mut err);
+        let kept = text.lines().filter(|line| line.starts_with('x')).count();
+        assert!(
+            text.contains(&format!("dropped {} lines", 2_000 - kept)),
+            "{kept}"
+        );
+    }
+
+    #[test]
+    fn a_closed_output_is_said_once_on_the_other() {
+        let (outputs, out, mut err) = outputs_on_pipes();
+        drop(out);
+        for _ in 0..3 {
+            outputs.data("{}");
+        }
+        let said = take(&mut err);
+        assert!(
+            said.ends_with("stdout is switched off, no more reports: Broken pipe\n"),
+            "{said}"
+        );
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(!outputs.is_pending());
+    }
+
+    #[test]
+    fn a_closed_stderr_is_said_once_as_json() {
+        let (outputs, mut out, err) = outputs_on_pipes();
+        drop(err);
+        outputs.say("one");
+        outputs.say("two");
+        let why = "stderr is switched off, no more messages: Broken pipe";
+        assert_eq!(take(&mut out), format!("{{\"warning\":\"{why}\"}}\n"));
+    }
+
+    #[test]
+    fn with_both_closed_there_is_nothing_left_to_do() {
+        let (outputs, out, err) = outputs_on_pipes();
+        drop((out, err));
+        outputs.data("{}");
+        outputs.say("one");
+        assert!(!outputs.is_pending());
+        outputs.flush();
+    }
+
+    #[test]
+    fn the_other_is_told_when_it_has_room_again() {
+        let (outputs, out, mut err) = outputs_on_pipes();
+        for _ in 0..2_000 {
+            outputs.say(&"x".repeat(999));
+        }
+        drop(out);
+        outputs.data("{}");
+        let text = take_all(&outputs, &mut err);
+        assert_eq!(text.matches("stdout is switched off").count(), 1);
+    }
+
+    #[test]
+    fn a_full_device_costs_lines_and_not_the_output() {
+        let (mut err, err_writer) = {
+            let (reader, writer) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
+            (nonblocking(reader), writer)
+        };
+        let full = OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .expect("/dev/full");
+        let outputs = Outputs::new(Output::new(full), Output::new(err_writer), Style::new([]));
+        outputs.data("{}");
+        outputs.data("{}");
+        assert!(
+            !outputs.is_pending(),
+            "a full device must not be tried again and again"
+        );
+        assert_eq!(take(&mut err), "", "not yet: there is no room");
+        let (mut out, writer) = {
+            let (reader, writer) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
+            (nonblocking(reader), writer)
+        };
+        outputs.lock().stdout.descriptor = Box::new(writer);
+        outputs.data("{}");
+        assert_eq!(take(&mut out), "{}\n");
+        assert!(take(&mut err).contains("dropped 2 reports"));
+    }
+
+    #[test]
+    fn a_line_that_was_cut_does_not_spoil_the_next() {
+        let (outputs, mut out, _err) = outputs_on_pipes();
+        {
+            let mut pair = outputs.lock();
+            pair.stdout.push("cut here");
+            pair.stdout.forget(3);
+            pair.stdout.drop_queue();
+        }
+        outputs.data("whole");
+        assert_eq!(take(&mut out), "\nwhole\n");
+    }
+
+    #[test]
+    fn the_last_flush_ends_without_a_reader_and_says_what_is_lost() {
+        let (outputs, _out, mut err) = outputs_on_pipes();
+        for _ in 0..100 {
+            outputs.data(&"x".repeat(999));
+        }
+        outputs.flush();
+        assert!(take(&mut err).contains("reports that stdout did not take in time"));
+    }
+
+    #[test]
+    fn an_inherited_descriptor_stays_blocking() {
+        let (_reader, writer) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
+        let mut output = Output::inherited(writer.try_clone().expect("a copy"));
+        output.push("{}");
+        output.pump();
+        assert!(output.queue.is_empty());
+        let flags = nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_GETFL).expect("flags");
+        assert!(!OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK));
+    }
+}

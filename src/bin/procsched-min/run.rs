@@ -1,0 +1,132 @@
+//! `run`: supervise in the foreground what a config says, until a signal stops it or every
+//! program has ended for good.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use procsched::config::Config;
+use procsched::{Builder, Status, signal_name};
+
+use crate::load::{load, source};
+use crate::messages::{Style, Tone, escaped};
+use crate::output::Outputs;
+use crate::turn::{silence_panics, turn};
+use crate::{FAILED, FINE, USAGE, complain, status_line};
+
+/// Signals that end it in order.
+pub const STOP_SIGNALS: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT];
+
+/// Signals that are answered, or must at least not end it. SIGXFSZ is among them so that a
+/// file that is too large is an error of its write.
+const OTHER_SIGNALS: [i32; 4] = [libc::SIGUSR1, libc::SIGUSR2, libc::SIGHUP, libc::SIGXFSZ];
+
+/// Supervises, and says with which code to exit.
+pub fn run(path: &Path) -> u8 {
+    let config = match load(path) {
+        Ok(config) => config,
+        Err(errors) => {
+            complain(errors.trim_end());
+            return USAGE;
+        }
+    };
+    let style = Style::new(config.programs.iter().map(|program| program.name()));
+    let outputs = Outputs::standard(style);
+    let status_wanted = Arc::new(AtomicBool::new(false));
+    let count = config.programs.len();
+    let mut scheduler = match builder(config, style, &outputs, &status_wanted).build() {
+        Ok(scheduler) => scheduler,
+        Err(error) => {
+            complain(&format!("procsched-min: {}", escaped(&error.to_string())));
+            return FAILED;
+        }
+    };
+    silence_panics();
+    let pid = std::process::id();
+    let details = format!("pid={pid} programs={count} config={}", source(path));
+    outputs.say_own(Tone::Plain, "started", &details);
+    while turn(&mut scheduler, &outputs, None) == Status::Running {
+        if status_wanted.swap(false, Ordering::Relaxed) {
+            for line in status_line::lines(&style, &scheduler.programs()) {
+                outputs.say(&line);
+            }
+        }
+    }
+    let code = exit_code(scheduler.is_abandoned(), scheduler.essential_exit());
+    outputs.say_own(Tone::Plain, "stopped", &format!("code={code}"));
+    outputs.flush();
+    code
+}
+
+fn builder(
+    config: Config,
+    style: Style,
+    outputs: &Outputs,
+    status_wanted: &Arc<AtomicBool>,
+) -> Builder {
+    let (for_events, for_reports) = (outputs.clone(), outputs.clone());
+    let (for_signals, status_wanted) = (outputs.clone(), status_wanted.clone());
+    config
+        .into_builder()
+        .on_event(move |event| {
+            if let Some(line) = style.event(event) {
+                for_events.say(&line);
+            }
+        })
+        .error_handler(move |_, report| for_reports.data(&report.to_json()))
+        .stop_on_signals(STOP_SIGNALS)
+        .on_signals(OTHER_SIGNALS, move |signal| match signal {
+            libc::SIGUSR1 => status_wanted.store(true, Ordering::Relaxed),
+            // The write that caused it says what is wrong.
+            libc::SIGXFSZ => {}
+            reserved => {
+                let details = format!("{} is reserved and does nothing", signal_name(reserved));
+                for_signals.say_own(Tone::Plain, "signal", &details);
+            }
+        })
+        .raise_descriptor_limit()
+}
+
+/// Abandoned processes outweigh everything; a signal is told as a shell tells it.
+fn exit_code(abandoned: bool, essential: Option<i32>) -> u8 {
+    if abandoned {
+        return FAILED;
+    }
+    let Some(return_code) = essential else {
+        return FINE;
+    };
+    let code = if return_code < 0 {
+        128_i32.saturating_sub(return_code)
+    } else {
+        return_code
+    };
+    u8::try_from(code).unwrap_or(FAILED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes() {
+        let table = [
+            (false, None, 0),
+            (false, Some(0), 0),
+            (false, Some(3), 3),
+            (false, Some(255), 255),
+            (false, Some(-15), 143),
+            (false, Some(-64), 192),
+            (false, Some(256), 1),
+            (false, Some(i32::MIN), 1),
+            (true, None, 1),
+            (true, Some(3), 1),
+        ];
+        for (abandoned, essential, code) in table {
+            assert_eq!(
+                exit_code(abandoned, essential),
+                code,
+                "{abandoned} {essential:?}"
+            );
+        }
+    }
+}

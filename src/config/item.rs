@@ -1,0 +1,263 @@
+//! One value of the file with the keys that lead to it, and how to read it as a certain type.
+//!
+//! A reader gives `None` when it has told a problem, and goes on wherever it can: so all
+//! errors are found in one pass.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::duration;
+use super::errors::{Place, Problems, quoted, shortened};
+use super::scan::{Entry, Kind, Node};
+use super::suggest::did_you_mean;
+use crate::spec::{argument_problem, command_problem, directory_problem};
+
+/// A value, and the dotted path to it.
+pub(super) struct Item<'n> {
+    node: &'n Node<'n>,
+    path: String,
+}
+
+/// A key of an object, with its value.
+pub(super) struct Member<'n> {
+    pub key: &'n str,
+    pub key_place: Place,
+    pub value: Item<'n>,
+}
+
+/// A key that is known, and what its value does to the thing that is described.
+pub(super) type Field<T> = (&'static str, fn(&mut T, &Item<'_>, &mut Problems));
+
+impl<'n> Item<'n> {
+    pub(super) fn root(node: &'n Node<'n>) -> Self {
+        let path = String::new();
+        Self { node, path }
+    }
+
+    fn member(&self, entry: &'n Entry<'n>) -> Self {
+        let key = if is_plain(&entry.key) {
+            shortened(&entry.key)
+        } else {
+            quoted(&entry.key)
+        };
+        let path = match &*self.path {
+            "" => key,
+            path => format!("{path}.{key}"),
+        };
+        let node = &entry.value;
+        Self { node, path }
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.node.place
+    }
+
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(super) fn is_array(&self) -> bool {
+        matches!(self.node.kind, Kind::Array(_))
+    }
+
+    pub(super) fn is_object(&self) -> bool {
+        matches!(self.node.kind, Kind::Object(_))
+    }
+
+    /// Every value that an object has under `key`.
+    pub(super) fn named(&self, key: &str) -> Vec<Item<'n>> {
+        match &self.node.kind {
+            Kind::Object(entries) => entries
+                .iter()
+                .filter(|entry| entry.key == key)
+                .map(|entry| self.member(entry))
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Tells what is wrong with this value.
+    pub(super) fn complain(&self, problems: &mut Problems, message: String) {
+        problems.add(self.node.place, &self.path, message);
+    }
+
+    /// Tells the problem, if there is one; whether there is none.
+    pub(super) fn passes(&self, problem: Option<String>, problems: &mut Problems) -> bool {
+        match problem {
+            None => true,
+            Some(message) => {
+                self.complain(problems, message);
+                false
+            }
+        }
+    }
+
+    fn told<T>(&self, result: Result<T, String>, problems: &mut Problems) -> Option<T> {
+        result
+            .map_err(|message| self.complain(problems, message))
+            .ok()
+    }
+
+    pub(super) fn wrong_type(&self, expected: &str, problems: &mut Problems) {
+        let got = match &self.node.kind {
+            Kind::Null => "null".to_owned(),
+            Kind::Bool(value) => value.to_string(),
+            Kind::Number(number) => shortened(number),
+            Kind::String(text) => quoted(text),
+            Kind::Array(_) => "an array".to_owned(),
+            Kind::Object(_) => "an object".to_owned(),
+        };
+        self.complain(problems, format!("expected {expected}, got {got}"));
+    }
+
+    pub(super) fn boolean(&self, problems: &mut Problems) -> Option<bool> {
+        if let Kind::Bool(value) = self.node.kind {
+            return Some(value);
+        }
+        self.wrong_type("true or false", problems);
+        None
+    }
+
+    pub(super) fn string(&self, problems: &mut Problems) -> Option<&'n str> {
+        let expected = match self.node.kind {
+            Kind::Number(_) | Kind::Bool(_) => "a string in quotes",
+            _ => "a string",
+        };
+        self.string_of(expected, problems)
+    }
+
+    /// A string of which more is expected than that.
+    pub(super) fn string_of(&self, expected: &str, problems: &mut Problems) -> Option<&'n str> {
+        if let Kind::String(text) = &self.node.kind {
+            return Some(text);
+        }
+        self.wrong_type(expected, problems);
+        None
+    }
+
+    /// A string with a reader of its own, or a whole number.
+    pub(super) fn whole_or<T: FromStr>(
+        &self,
+        from_text: impl FnOnce(&str) -> Result<T, String>,
+        expected: &str,
+        problems: &mut Problems,
+    ) -> Option<T> {
+        match &self.node.kind {
+            Kind::String(text) => self.told(from_text(text), problems),
+            _ => self.whole(expected, problems),
+        }
+    }
+
+    /// A whole number, as large as `T` holds.
+    pub(super) fn whole<T: FromStr>(&self, expected: &str, problems: &mut Problems) -> Option<T> {
+        if let Kind::Number(number) = self.node.kind
+            && let Ok(value) = number.parse()
+        {
+            return Some(value);
+        }
+        self.wrong_type(expected, problems);
+        None
+    }
+
+    pub(super) fn duration(&self, problems: &mut Problems) -> Option<Duration> {
+        match &self.node.kind {
+            Kind::Number(number) => self.told(duration::from_number(number), problems),
+            Kind::String(text) => self.told(duration::from_text(text), problems),
+            Kind::Null | Kind::Bool(_) | Kind::Array(_) | Kind::Object(_) => {
+                self.wrong_type(duration::EXPECTED, problems);
+                None
+            }
+        }
+    }
+
+    pub(super) fn directory(&self, problems: &mut Problems) -> Option<PathBuf> {
+        let directory = PathBuf::from(self.string(problems)?);
+        self.passes(directory_problem(&directory), problems)
+            .then_some(directory)
+    }
+
+    /// A program and its arguments.
+    pub(super) fn command(&self, problems: &mut Problems) -> Option<Vec<OsString>> {
+        let Kind::Array(nodes) = &self.node.kind else {
+            self.wrong_type(r#"an array such as ["program", "argument"]"#, problems);
+            return None;
+        };
+        let mut command = Vec::with_capacity(nodes.len());
+        for (index, node) in nodes.iter().enumerate() {
+            let path = format!("{}[{index}]", self.path);
+            let argument = Item { node, path };
+            command.extend(argument.argument(index, problems));
+        }
+        // Without those that were refused it says nothing about the rest.
+        let complete = command.len() == nodes.len();
+        (complete && self.passes(command_problem(&command), problems)).then_some(command)
+    }
+
+    fn argument(&self, index: usize, problems: &mut Problems) -> Option<OsString> {
+        let argument = self.string(problems)?;
+        self.passes(argument_problem(index, OsStr::new(argument)), problems)
+            .then(|| argument.into())
+    }
+
+    /// What an object has in it, in the order of the file, less what is to be ignored. A
+    /// duplicate is told, and given too: what is wrong in it is to be told as well.
+    pub(super) fn members(&self, expected: &str, problems: &mut Problems) -> Vec<Member<'n>> {
+        let Kind::Object(entries) = &self.node.kind else {
+            self.wrong_type(expected, problems);
+            return Vec::new();
+        };
+        let mut first_places = HashMap::new();
+        let mut members = Vec::new();
+        for entry in entries.iter().filter(|entry| !is_ignored(&entry.key)) {
+            let value = self.member(entry);
+            let first = *first_places.entry(&*entry.key).or_insert(entry.place);
+            if first != entry.place {
+                let Place { line, column } = first;
+                let message = format!("duplicate key: it stands at {line}:{column} already");
+                problems.add(entry.place, &value.path, message);
+            }
+            members.push(Member {
+                key: &entry.key,
+                key_place: entry.place,
+                value,
+            });
+        }
+        members
+    }
+
+    /// Reads an object whose keys are known, each into its part of `target`.
+    pub(super) fn read<T>(
+        &self,
+        target: &mut T,
+        fields: &[Field<T>],
+        expected: &str,
+        problems: &mut Problems,
+    ) {
+        for member in self.members(expected, problems) {
+            match fields.iter().find(|(name, _)| *name == member.key) {
+                Some((_, read)) => read(target, &member.value, problems),
+                None => {
+                    let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
+                    let instead = did_you_mean(member.key, names.iter().copied(), || {
+                        format!(": use {}", names.join(", "))
+                    });
+                    let message = format!("unknown key{instead}");
+                    problems.add(member.key_place, &member.value.path, message);
+                }
+            }
+        }
+    }
+}
+
+/// Notes for people and editors; also a way to switch something off.
+fn is_ignored(key: &str) -> bool {
+    key == "$schema" || key.starts_with("x-")
+}
+
+fn is_plain(key: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-@$".contains(&byte);
+    !key.is_empty() && key.bytes().all(plain)
+}

@@ -1,0 +1,166 @@
+//! The JSON file of the binary: what to supervise, read with a place for every error.
+//!
+//! A file is read in four steps, and each has its module.
+//!
+//! 1. `syntax`: bytes become text (UTF-8, a byte order mark is skipped), and `serde_json` says
+//!    whether that is JSON. If it is not, this is the one error, with its place: nothing can
+//!    be said about the rest.
+//! 2. `scan`: the same text becomes a tree that remembers where each key and each value
+//!    begins, in the order of the file, with duplicate keys. No map of `serde_json` is read.
+//! 3. `item`: a value of the tree, with the keys that lead to it, is read as a certain type
+//!    (`duration`, `signal`). What does not fit is added to the list of errors, with what would
+//!    be right (`suggest`), and the reading goes on.
+//! 4. `root`, `program`: which keys there are, what each sets, and how `defaults` are merged.
+//!    The rules for values are those of `ChildSpec`, and are written there.
+//!
+//! The result is a [`Config`] if there is not one error; else all of them, in the order of
+//! the file ([`ConfigErrors`]). Nothing but the file itself is touched: whether a command or a
+//! directory exists is found out later.
+//!
+//! Keys that begin with `x-`, and `$schema`, are ignored wherever there are keys, with what is
+//! in them, and may be repeated: they are room for notes. A program or a variable cannot have
+//! such a name; but to put `x-` before one switches it off.
+
+mod duration;
+mod errors;
+mod item;
+mod program;
+mod root;
+mod scan;
+mod signal;
+mod suggest;
+mod syntax;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+pub use errors::{ConfigError, ConfigErrors};
+
+use self::errors::{Place, Problems};
+use self::item::Item;
+use self::root::Root;
+use self::syntax::FILE_BYTES_MAX;
+use crate::error::Error;
+use crate::launch::absolute;
+use crate::scheduler::{Builder, ProcessScheduler};
+use crate::spec::ChildSpec;
+
+/// Where logs go if the file does not say it.
+const ERR_DIR_DEFAULT: &str = "/tmp";
+
+/// What a configuration file describes.
+///
+/// ```
+/// use procsched::config::Config;
+/// use std::path::Path;
+///
+/// let text = br#"{
+///     "err_dir": "log",
+///     "defaults": { "stop_timeout": "8s" },
+///     "programs": { "web": ["python3", "-m", "http.server"] }
+/// }"#;
+/// let config = Config::parse(text, "procsched.json", Path::new("/srv/shop"))?;
+/// assert_eq!(config.base_dir, Path::new("/srv/shop"));
+/// assert_eq!(config.err_dir, Path::new("/srv/shop/log"));
+/// assert_eq!(config.programs[0].name(), "web");
+///
+/// let text = br#"{"programs": {"web": {"command": ["true"], "restart": "on-fail"}}}"#;
+/// let errors = Config::parse(text, "procsched.json", Path::new("/")).unwrap_err();
+/// assert_eq!(
+///     errors.to_string(),
+///     "procsched.json:1:53: error: programs.web.restart: unknown value \"on-fail\" \
+///      (did you mean \"on-failure\"?)"
+/// );
+/// # Ok::<(), procsched::config::ConfigErrors>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// Where programs run; absolute.
+    pub base_dir: PathBuf,
+    /// Where their logs are; absolute.
+    pub err_dir: PathBuf,
+    /// The command that is run for each report, if there is one.
+    pub error_handler: Option<Vec<OsString>>,
+    /// The programs, at least one, in the order of the file.
+    pub programs: Vec<ChildSpec>,
+}
+
+impl Config {
+    /// Reads and checks a file. Its `base_dir` is relative to the directory that `path` leads
+    /// to, which is also the default; a symbolic link is not resolved.
+    ///
+    /// # Errors
+    ///
+    /// That the file cannot be read, or everything that is wrong with it.
+    ///
+    /// ```
+    /// let errors = procsched::config::Config::load("/nowhere/procsched.json").unwrap_err();
+    /// assert_eq!(
+    ///     errors.to_string(),
+    ///     "/nowhere/procsched.json: error: failed to read the file: No such file or directory"
+    /// );
+    /// ```
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigErrors> {
+        let path = path.as_ref();
+        let source = path.to_string_lossy();
+        let bytes = read(path).map_err(|error| {
+            let error = Error::io("failed to read the file", &error);
+            ConfigErrors::unreadable(&source, error.to_string())
+        })?;
+        // Of a bare file name it is "", which means the current directory.
+        Self::parse(&bytes, &source, path.parent().unwrap_or(path))
+    }
+
+    /// Checks the contents of a file. `source` is what the errors call it; `directory` is what
+    /// its `base_dir` is relative to (if it is not absolute, in turn relative to the current
+    /// directory), and the default of that.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it.
+    pub fn parse(bytes: &[u8], source: &str, directory: &Path) -> Result<Self, ConfigErrors> {
+        let stop = |(place, message)| ConfigErrors::fatal(source, place, message);
+        let text = syntax::text(bytes).map_err(stop)?;
+        let tree = syntax::tree(text).map_err(stop)?;
+        let mut problems = Problems::default();
+        let root = Root::read(&Item::root(&tree), &mut problems);
+        let root = problems.or(source, root)?;
+        // Only this can fail here: that the current directory is gone.
+        let base_dir = directory.join(root.base_dir.as_deref().unwrap_or(Path::new(".")));
+        let base_dir = absolute(&base_dir)
+            .map_err(|error| ConfigErrors::fatal(source, Place::START, error.to_string()))?;
+        let err_dir = root.err_dir.as_deref().unwrap_or(Path::new(ERR_DIR_DEFAULT));
+        Ok(Self {
+            err_dir: base_dir.join(err_dir),
+            base_dir,
+            error_handler: root.error_handler,
+            programs: root.programs,
+        })
+    }
+
+    /// A builder with all of this in it; handlers and signals are still to be chosen.
+    pub fn into_builder(self) -> Builder {
+        let builder = ProcessScheduler::builder(self.base_dir)
+            .err_dir(self.err_dir)
+            .programs(self.programs);
+        match self.error_handler {
+            Some(command) => builder.error_command(command),
+            None => builder,
+        }
+    }
+}
+
+/// The contents of a file, or a little more than is allowed: enough to see that it is too long.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(FILE_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;
