@@ -141,7 +141,8 @@
 compile_error!("procsched supervises with Linux's own system calls and builds for Linux only");
 
 mod callbacks;
-// CONFIG_HERE
+#[cfg(feature = "json")]
+pub mod config;
 mod error;
 // Without JSON there is nothing to hand to a command, and no way to ask for one.
 #[cfg_attr(not(feature = "json"), allow(dead_code))]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::launch::Launch;
 use crate::machine::{Exit, Moment, Run};
 use crate::os::group::Group;
@@ -20,6 +20,9 @@ const PROBE_DELAY_MAX: Duration = Duration::from_millis(100);
 /// How long after an accepted SIGKILL a group that still answers is looked at more closely:
 /// its members may be dead already, and zombies of somebody else.
 const ZOMBIES_ONLY_AFTER: Duration = Duration::from_secs(1);
+
+/// How long after an accepted SIGKILL it is worth a word that something is still there.
+const DELAY_SAID_AFTER: Duration = Duration::from_secs(5);
 
 /// One program, with all that the kernel has given us for it.
 pub(crate) struct Program {
@@ -38,6 +41,8 @@ pub(crate) struct Program {
     pub(crate) stream: Option<Stream>,
     /// The pipe of the run before that, held open by what left its group.
     pub(crate) old_stream: Option<Stream>,
+    /// How many pipes of earlier runs were closed although somebody still held them.
+    pub(crate) pipes_closed: u64,
     /// When the state that the host sees changed last.
     pub(crate) changed_at: Moment,
     pub(crate) last_start: Option<SystemTime>,
@@ -59,6 +64,8 @@ pub(crate) struct Live {
     pub(crate) killed_at: Option<Moment>,
     /// A signal was refused, and that was said.
     pub(crate) refusal_said: bool,
+    /// What is left of it holds up the next start, and that was said.
+    pub(crate) delay_said: bool,
     pub(crate) probe: Probe,
 }
 
@@ -86,19 +93,29 @@ pub(crate) struct Ending {
 
 impl Program {
     /// Makes room for the pipe of a new run. The pipe of the latest run becomes the old one; an
-    /// old one is read once more and closed. Returns whether one was closed.
-    pub(crate) fn retire_streams(&mut self, buffer: &mut [u8]) -> bool {
+    /// old one is read once more and closed, which is an error to be told if somebody still
+    /// held it.
+    pub(crate) fn retire_streams(&mut self, buffer: &mut [u8]) -> Result<()> {
         let Some(latest) = self.stream.take() else {
-            return false;
+            return Ok(());
         };
         let Some(oldest) = self.old_stream.replace(latest) else {
-            return false;
+            return Ok(());
         };
-        oldest.read_pending(&mut Sink {
+        let mut sink = Sink {
             buffer,
             log: &mut self.log,
             tail: None,
-        }) != Read::End
+        };
+        if oldest.read_pending(&mut sink) == Read::End {
+            return Ok(());
+        }
+        self.pipes_closed += 1;
+        Err(Error::new(format!(
+            "closed the stderr pipe of an earlier run, which a process outside its group still \
+             holds ({} so far)",
+            self.pipes_closed
+        )))
     }
 
     /// The live run, if it is this one.
@@ -118,6 +135,7 @@ impl Live {
             started_at: now,
             killed_at: None,
             refusal_said: false,
+            delay_said: false,
             probe: Probe {
                 at: now,
                 delay: PROBE_DELAY_MIN,
@@ -134,7 +152,20 @@ impl Live {
         std::mem::replace(&mut self.tail, Tail::new(0))
     }
 
-    /// Whether nothing of the program is left in the group; else when to look again.
+    /// That something survives SIGKILL, if it has for a while and was not said yet.
+    pub(crate) fn take_delay(&mut self, now: Moment) -> Option<Error> {
+        let at = self.killed_at?;
+        if self.delay_said || now.since(at) < DELAY_SAID_AFTER {
+            return None;
+        }
+        self.delay_said = true;
+        let group = self.group.number();
+        Some(Error::new(format!(
+            "waits for process group {group}, of which something has survived SIGKILL"
+        )))
+    }
+
+    /// Whether nothing of the program is left in the group; if not, when to look again is set.
     pub(crate) fn is_gone(&mut self, now: Moment) -> bool {
         if self.group.is_gone() {
             return true;

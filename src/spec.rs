@@ -217,20 +217,25 @@ pub(crate) fn name_problem(name: &str) -> Option<String> {
     }
 }
 
-fn command_problem(command: &[OsString]) -> Option<String> {
-    match command.first() {
-        None => Some("the command is empty: give at least the program".to_owned()),
-        Some(program) if program.is_empty() => {
-            Some("the program to run is an empty string".to_owned())
-        }
-        Some(_) => command
-            .iter()
-            .any(|argument| has_nul(argument))
-            .then(|| nul_text("an argument")),
+/// Why this cannot be executed, or `None` if it can.
+pub(crate) fn command_problem(command: &[OsString]) -> Option<String> {
+    if command.is_empty() {
+        return Some("the command is empty: give at least the program".to_owned());
     }
+    let problem = |(index, argument): (usize, &OsString)| argument_problem(index, argument);
+    command.iter().enumerate().find_map(problem)
 }
 
-fn directory_problem(directory: &Path) -> Option<String> {
+/// Why this cannot be the part of a command with that index, or `None` if it can.
+pub(crate) fn argument_problem(index: usize, argument: &OsStr) -> Option<String> {
+    if index == 0 && argument.is_empty() {
+        return Some("the program to run is an empty string".to_owned());
+    }
+    has_nul(argument).then(|| nul_text("an argument"))
+}
+
+/// Why this cannot be the path of a directory, or `None` if it can.
+pub(crate) fn directory_problem(directory: &Path) -> Option<String> {
     if directory.as_os_str().is_empty() {
         return Some("the directory is an empty string".to_owned());
     }
@@ -258,7 +263,8 @@ pub(crate) fn backoff_problem(backoff: &Backoff) -> Option<String> {
     })
 }
 
-fn signal_problem(signal: i32) -> Option<String> {
+/// Why this cannot be a signal, or `None` if it can.
+pub(crate) fn signal_problem(signal: i32) -> Option<String> {
     (!(1..=SIGNAL_MAX).contains(&signal))
         .then(|| format!("{signal} is no signal number: use 1 to {SIGNAL_MAX}"))
 }

@@ -47,7 +47,9 @@ pub struct Builder {
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("programs", &self.programs).finish_non_exhaustive()
+        f.debug_struct("Builder")
+            .field("programs", &self.programs)
+            .finish_non_exhaustive()
     }
 }
 
@@ -295,6 +297,7 @@ fn make_program(
         failed_start: None,
         stream: None,
         old_stream: None,
+        pipes_closed: 0,
         changed_at: Moment::default(),
         last_start: None,
         last_return_code: None,

@@ -1,6 +1,7 @@
 //! Facts: who died, whose group is gone, what the operator wants.
 
 use crate::callbacks::News;
+use crate::event::EventKind;
 use crate::machine::{Command, Event, Moment, ProgramId};
 use crate::os::reap::{self, Death};
 
@@ -76,7 +77,8 @@ impl ProcessScheduler {
         let programs = &self.programs;
         self.lingering.retain(|id| {
             let live = &programs[id.0 as usize].live;
-            live.as_ref().is_some_and(|live| live.group.is_leader_reaped())
+            live.as_ref()
+                .is_some_and(|live| live.group.is_leader_reaped())
         });
     }
 
@@ -86,7 +88,13 @@ impl ProcessScheduler {
         let Some(live) = &mut program.live else {
             return true;
         };
-        if !live.group.is_leader_reaped() || !live.is_gone(now) {
+        if !live.group.is_leader_reaped() {
+            return false;
+        }
+        if !live.is_gone(now) {
+            if let Some(error) = live.take_delay(now) {
+                self.event(id, EventKind::Warning { error });
+            }
             return false;
         }
         let run = live.run;

@@ -129,8 +129,14 @@ enum Item {
 
 impl fmt::Debug for ProcessScheduler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.programs.iter().map(|program| &program.name).collect::<Vec<_>>();
-        f.debug_struct("ProcessScheduler").field("programs", &names).finish_non_exhaustive()
+        let names = self
+            .programs
+            .iter()
+            .map(|program| &program.name)
+            .collect::<Vec<_>>();
+        f.debug_struct("ProcessScheduler")
+            .field("programs", &names)
+            .finish_non_exhaustive()
     }
 }
 

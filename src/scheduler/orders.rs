@@ -116,13 +116,10 @@ impl ProcessScheduler {
         program.last_start = Some(clock::wall());
         let tail = Tail::new(program.report_bytes);
         program.live = Some(Live::new(run, pid, log_offset, self.clock.now(), tail));
-        let closed = program.retire_streams(&mut self.buffer);
+        let retired = program.retire_streams(&mut self.buffer);
         program.stream = Some(Stream::new(read));
         self.owners.insert(pid, Owner::Program(run.program));
-        if closed {
-            let error = Error::new(
-                "closed the stderr pipe of an earlier run, which a process outside its group holds",
-            );
+        if let Err(error) = retired {
             self.event(run.program, EventKind::Warning { error });
         }
         Ok(())
