@@ -61,6 +61,11 @@ impl Error {
         Self(Box::new(Inner { what, cause }))
     }
 
+    /// Whether there were too many open descriptors, here or in the system.
+    pub(crate) fn is_descriptor_shortage(&self) -> bool {
+        matches!(self.0.cause, Cause::Os(libc::EMFILE | libc::ENFILE))
+    }
+
     /// The kind of the system's error below this one, if a system call refused.
     ///
     /// ```

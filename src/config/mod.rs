@@ -132,7 +132,10 @@ impl Config {
         let base_dir = directory.join(root.base_dir.as_deref().unwrap_or(Path::new(".")));
         let base_dir = absolute(&base_dir)
             .map_err(|error| ConfigErrors::fatal(source, Place::START, error.to_string()))?;
-        let err_dir = root.err_dir.as_deref().unwrap_or(Path::new(ERR_DIR_DEFAULT));
+        let err_dir = root
+            .err_dir
+            .as_deref()
+            .unwrap_or(Path::new(ERR_DIR_DEFAULT));
         Ok(Self {
             err_dir: base_dir.join(err_dir),
             base_dir,

@@ -107,7 +107,8 @@ impl Draft {
             item.read(&mut draft, &FIELDS, expected, problems);
         }
         if item.is_object() && !draft.has_command {
-            let message = r#"the key "command" is missing: give an array such as ["program", "argument"]"#;
+            let message =
+                r#"the key "command" is missing: give an array such as ["program", "argument"]"#;
             item.complain(problems, message.to_owned());
         }
         draft.check_backoff(self, problems);

@@ -41,7 +41,8 @@ impl Root {
         item.read(&mut root, &FIELDS, r#"an object with "programs""#, problems);
         let all = item.named(PROGRAMS);
         if all.is_empty() && item.is_object() {
-            let message = r#"the key "programs" is missing: give {"name": ["program", "argument"]}"#;
+            let message =
+                r#"the key "programs" is missing: give {"name": ["program", "argument"]}"#;
             item.complain(problems, message.to_owned());
         }
         // More than one is an error already; what is wrong in each is to be told as well.

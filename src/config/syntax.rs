@@ -68,5 +68,6 @@ fn offset_of(text: &str, error: &serde_json::Error) -> usize {
         0 if error.is_eof() => line_start,
         column => (line_start + column).saturating_sub(1),
     };
-    text.floor_char_boundary(offset)
+    let is_boundary = |offset: &usize| text.is_char_boundary(*offset);
+    (0..=offset).rev().find(is_boundary).unwrap_or(0)
 }

@@ -1,27 +1,310 @@
+use std::time::Duration;
+
 use super::*;
+use crate::machine::{Backoff, Restart};
+
+mod parts;
+mod properties;
+mod refused;
+
+const DIRECTORY: &str = "/srv/shop";
+
+fn parse(text: &str) -> Result<Config, ConfigErrors> {
+    Config::parse(text.as_bytes(), "f", Path::new(DIRECTORY))
+}
+
+fn programs(text: &str) -> Vec<ChildSpec> {
+    let config = parse(text).unwrap_or_else(|errors| panic!("{text}\n{errors}"));
+    config.programs
+}
+
+/// The only program of a file, with the right side of its key and of `defaults`.
+fn program(defaults: &str, program: &str) -> ChildSpec {
+    let text = format!(r#"{{"programs": {{"web": {program}}}, "defaults": {defaults}}}"#);
+    let mut all = programs(&text);
+    assert_eq!(all.len(), 1, "{text}");
+    all.remove(0)
+}
+
+/// A scratch directory that is empty and is removed.
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}
+
+const EXAMPLE: &str = r#"{
+  "base_dir": ".",
+  "err_dir": "/tmp",
+  "error_handler": ["./notify.sh"],
+  "defaults": { "stop_timeout": "8s" },
+  "programs": {
+    "service1": ["python3", "service1.py"],
+    "service2": {
+      "command": ["./service2", "--port", "8000"],
+      "cwd": "data", "env": { "MODE": "prod" },
+      "restart": "on-failure", "essential": true,
+      "backoff": { "initial": "500ms", "max": "30s", "reset_after": "10s" },
+      "stop_signal": "INT", "stop_timeout": 5, "report_bytes": 4096
+    }
+  }
+}
+"#;
+
 #[test]
-fn explore() {
-    let show = |text: &[u8]| match Config::parse(text, "f", Path::new("/srv/shop")) {
-        Ok(c) => eprintln!("{:?} -> OK {c:?}\n", String::from_utf8_lossy(text)),
-        Err(e) => eprintln!("{:?}\n   -> {e}\n", String::from_utf8_lossy(text)),
+fn the_example_of_the_documentation() {
+    let expected = Config {
+        base_dir: DIRECTORY.into(),
+        err_dir: "/tmp".into(),
+        error_handler: Some(vec!["./notify.sh".into()]),
+        programs: vec![
+            ChildSpec::new("service1", ["python3", "service1.py"])
+                .stop_timeout(Duration::from_secs(8)),
+            ChildSpec::new("service2", ["./service2", "--port", "8000"])
+                .cwd("data")
+                .env("MODE", "prod")
+                .restart(Restart::OnFailure)
+                .essential(true)
+                .backoff(Backoff {
+                    initial: Duration::from_millis(500),
+                    max: Duration::from_secs(30),
+                    reset_after: Duration::from_secs(10),
+                })
+                .stop_signal(libc::SIGINT)
+                .stop_timeout(Duration::from_secs(5))
+                .report_bytes(4096),
+        ],
     };
-    for t in [
-        "", " \r\n", "\u{feff}", "{", "{\n", "{\"a\": tru}", "{\"programs\": {\"w\": [\"a\"]}} x", "{\"a\": 1,}", "[1,]",
-        "{ // x\n}", "{\"a\": 'x'}", "{\"a\":1e999}", "{\"a\": \"\\ud800\"}", "{\"a\": \"x\ny\"}", "{\"é\": tru}", "{\"é\" 5}", "\"abc", "{\"a\": 01}", "nul", "{\"a\": -}", "{\"a\": 1 \"b\": 2}",
-        "{\r\n\"a\": 1\r\n\"b\": 2}", "# x", "a = b", "{\"a\":\n\n", "\u{2028}", "{\"a\": \"\\x\"}", "{\"a\": \"\\u12", "{\"a\":}", "{\"a\"\n", "{\"programs\": {\"w\": [\"a\"]}}}",
-        r#"{"programs": {"w": {"command": ["a"], "backoff": {"initial": 120}}}}"#,
-        r#"{"programs": {"w": {"command": ["a"], "stop_timeout": 18446744073709551616}}}"#,
-        r#"{"base_dir": "..", "programs": {"w": ["a"]}}"#,
-        r#"{"base_dir": "x/./y/", "err_dir": "../log/", "programs": {"w": ["a"]}}"#,
-    ] { show(t.as_bytes()); }
-    show(b"\xff\xfe{\0");
-    show(b"{\"a\": \"\xc3\xa9\xff\"}");
-    show(("[".repeat(130)).as_bytes());
-    show(("[".repeat(127)+&"]".repeat(127)).as_bytes());
-    show(("[".repeat(128)+&"]".repeat(128)).as_bytes());
-    show(b"\x7fELF\x02\x01");
-    show(b"{\"a\":\x001}");
-    let e = Config::parse(br#"{"programs": {"w": ["a"]}}"#, "f", Path::new("")).unwrap();
-    eprintln!("{e:?}");
-    panic!();
+    assert_eq!(parse(EXAMPLE), Ok(expected));
+}
+
+#[test]
+fn the_spelling_of_the_file_makes_no_difference() {
+    let expected = parse(EXAMPLE);
+    let crlf = EXAMPLE.replace('\n', "\r\n");
+    let marked = format!("\u{feff}{crlf}");
+    let tight = EXAMPLE.replace(['\n', ' '], "");
+    let escaped = EXAMPLE.replace("\"cwd\"", "\"c\\u0077d\"");
+    for text in [crlf, marked, tight, escaped] {
+        assert_eq!(parse(&text), expected, "{text}");
+    }
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let config = parse(r#"{"programs": {"web": ["true"]}}"#).unwrap();
+    assert_eq!(config.base_dir, Path::new(DIRECTORY));
+    assert_eq!(config.err_dir, Path::new("/tmp"));
+    assert_eq!(config.error_handler, None);
+    assert_eq!(config.programs, [ChildSpec::new("web", ["true"])]);
+}
+
+#[test]
+fn programs_keep_the_order_of_the_file() {
+    let text = r#"{"programs": {"z": ["1"], "a": ["2"], "m": {"command": ["3"]}, "B": ["4"]}}"#;
+    let names: Vec<String> = programs(text).iter().map(|p| p.name().to_owned()).collect();
+    assert_eq!(names, ["z", "a", "m", "B"]);
+}
+
+#[test]
+fn paths_are_made_absolute() {
+    for (base_dir, err_dir, expected_base, expected_err) in [
+        (".", "log", "/srv/shop", "/srv/shop/log"),
+        ("..", ".", "/srv/shop/..", "/srv/shop/../."),
+        (
+            "apps/./a",
+            "../log",
+            "/srv/shop/apps/a",
+            "/srv/shop/apps/a/../log",
+        ),
+        ("/opt", "log", "/opt", "/opt/log"),
+        ("/opt", "/var/log", "/opt", "/var/log"),
+    ] {
+        // `err_dir` stands first here: it is relative to a `base_dir` that comes later.
+        let text = format!(
+            r#"{{"err_dir": "{err_dir}", "base_dir": "{base_dir}", "programs": {{"w": ["a"]}}}}"#
+        );
+        let config = parse(&text).unwrap();
+        assert_eq!(config.base_dir, Path::new(expected_base), "{text}");
+        assert_eq!(config.err_dir, Path::new(expected_err), "{text}");
+    }
+}
+
+#[test]
+fn a_relative_directory_is_relative_to_the_current_one() {
+    let here = std::env::current_dir().unwrap();
+    for (directory, expected) in [("", here.clone()), ("a/b", here.join("a/b"))] {
+        let text = br#"{"programs": {"w": ["a"]}}"#;
+        let config = Config::parse(text, "f", Path::new(directory)).unwrap();
+        assert_eq!(config.base_dir, expected, "{directory:?}");
+    }
+}
+
+#[test]
+fn defaults_hold_for_every_key_but_command() {
+    let defaults = r#"{
+        "cwd": "data", "env": {"A": "1"}, "restart": "never", "essential": true,
+        "backoff": {"initial": 0, "max": 2, "reset_after": 3},
+        "stop_signal": 9, "stop_timeout": 0, "report_bytes": 0
+    }"#;
+    let expected = ChildSpec::new("web", ["true"])
+        .cwd("data")
+        .env("A", "1")
+        .restart(Restart::Never)
+        .essential(true)
+        .backoff(Backoff {
+            initial: Duration::ZERO,
+            max: Duration::from_secs(2),
+            reset_after: Duration::from_secs(3),
+        })
+        .stop_signal(libc::SIGKILL)
+        .stop_timeout(Duration::ZERO)
+        .report_bytes(0);
+    assert_eq!(program(defaults, r#"["true"]"#), expected);
+    assert_eq!(program(defaults, r#"{"command": ["true"]}"#), expected);
+    let changed = program(defaults, r#"{"command": ["true"], "essential": false}"#);
+    assert_eq!(
+        changed,
+        expected.essential(false),
+        "a program's own word counts"
+    );
+}
+
+#[test]
+fn env_merges_key_by_key() {
+    let defaults = r#"{"env": {"A": "1", "B": "1"}}"#;
+    for (own, expected) in [
+        (r#"{}"#, [("A", "1"), ("B", "1")].as_slice()),
+        (r#"{"B": "2"}"#, &[("A", "1"), ("B", "2")]),
+        (
+            r#"{"C": "", "A": "2"}"#,
+            &[("A", "2"), ("B", "1"), ("C", "")],
+        ),
+    ] {
+        let mut got = program(defaults, &format!(r#"{{"command": ["a"], "env": {own}}}"#)).env;
+        got.sort();
+        let as_os = |(key, value): &(&str, &str)| (OsString::from(key), OsString::from(value));
+        let expected: Vec<_> = expected.iter().map(as_os).collect();
+        assert_eq!(got, expected, "{own}");
+    }
+}
+
+#[test]
+fn backoff_merges_key_by_key() {
+    for (defaults, own, expected) in [
+        ("{}", "{}", [1, 60, 30]),
+        (r#"{"initial": 2}"#, "{}", [2, 60, 30]),
+        (r#"{"initial": 2}"#, r#"{"max": 5}"#, [2, 5, 30]),
+        (
+            r#"{"initial": 2, "max": 4}"#,
+            r#"{"initial": 3, "reset_after": 0}"#,
+            [3, 4, 0],
+        ),
+        // Wrong by itself, and right in the program that it is for.
+        (r#"{"initial": 90}"#, r#"{"max": 100}"#, [90, 100, 30]),
+        ("{}", r#"{"initial": 60}"#, [60, 60, 30]),
+        ("{}", r#"{"initial": 0, "max": 0}"#, [0, 0, 30]),
+    ] {
+        let defaults = format!(r#"{{"backoff": {defaults}}}"#);
+        let got = program(
+            &defaults,
+            &format!(r#"{{"command": ["a"], "backoff": {own}}}"#),
+        )
+        .backoff;
+        let got = [got.initial, got.max, got.reset_after];
+        assert_eq!(got, expected.map(Duration::from_secs), "{defaults} {own}");
+    }
+}
+
+#[test]
+fn notes_are_ignored_on_every_level() {
+    let text = r#"{
+        "$schema": 1, "x-a": null, "x-a": {"x": 1, "x": 2}, "x-": "\u0000", "x\u002db": 0,
+        "defaults": {"x-a": 1, "env": {"x-a": 1}, "backoff": {"$schema": 1}},
+        "programs": {
+            "x-off": 5,
+            "web": {"command": ["a"], "x-a": 1, "$schema": "", "env": {"x-a": 1, "A": "1"}},
+            "$schema": []
+        }
+    }"#;
+    assert_eq!(programs(text), [ChildSpec::new("web", ["a"]).env("A", "1")]);
+}
+
+#[test]
+fn signals_have_many_spellings() {
+    for (spelling, expected) in [
+        (r#""INT""#, 2),
+        (r#""SIGINT""#, 2),
+        (r#""int""#, 2),
+        (r#""sigInt""#, 2),
+        (r#""KILL""#, 9),
+        (r#""RTMIN""#, 34),
+        (r#""RTMIN+3""#, 37),
+        (r#""sigrtmin+30""#, 64),
+        ("1", 1),
+        ("33", 33),
+        ("64", 64),
+    ] {
+        let own = format!(r#"{{"command": ["a"], "stop_signal": {spelling}}}"#);
+        assert_eq!(program("{}", &own).stop_signal, expected, "{spelling}");
+    }
+}
+
+#[test]
+fn extremes_are_allowed() {
+    for (seconds, expected) in [
+        ("0", Duration::ZERO),
+        ("1e-9", Duration::from_nanos(1)),
+        ("18446744073709551615", Duration::from_secs(u64::MAX)),
+    ] {
+        let own = format!(
+            r#"{{"command": ["a"], "stop_timeout": {seconds}, "report_bytes": 524288,
+                "backoff": {{"initial": {seconds}, "max": {seconds}, "reset_after": {seconds}}}}}"#
+        );
+        let got = program("{}", &own);
+        let delays = [
+            got.backoff.initial,
+            got.backoff.max,
+            got.backoff.reset_after,
+        ];
+        assert_eq!(delays, [expected; 3], "{seconds}");
+        assert_eq!(got.stop_timeout, expected, "{seconds}");
+        assert_eq!(got.report_bytes, crate::REPORT_BYTES_MAX);
+    }
+}
+
+#[test]
+fn a_file_is_loaded_relative_to_its_directory() {
+    let directory = scratch();
+    let path = directory.path().join("procsched.json");
+    std::fs::write(&path, EXAMPLE).unwrap();
+    let config = Config::load(&path).unwrap();
+    assert_eq!(config.base_dir, directory.path());
+    assert_eq!(config.programs.len(), 2);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_has_no_place() {
+    let directory = scratch();
+    let path = directory.path().join("line\nfeed.json");
+    let shown = directory.path().join("line\\nfeed.json");
+    let text = Config::load(&path).unwrap_err().to_string();
+    let reason = "error: failed to read the file: No such file or directory";
+    assert_eq!(text, format!("{}: {reason}", shown.display()));
+    let errors = Config::load(directory.path()).unwrap_err();
+    let error = errors.iter().next().unwrap();
+    assert_eq!((error.line(), error.column(), error.path()), (0, 0, ""));
+    assert_eq!(error.message(), "failed to read the file: Is a directory");
+}
+
+#[test]
+fn a_builder_gets_all_of_it() {
+    let directory = scratch();
+    let text = r#"{
+        "err_dir": "log", "error_handler": ["/bin/true"],
+        "programs": {"b": ["true"], "a": ["true", "x"]}
+    }"#;
+    let config = Config::parse(text.as_bytes(), "f", directory.path()).unwrap();
+    let builder = format!("{:?}", config.into_builder());
+    for expected in [r#"name: "b""#, r#"name: "a""#, r#"command: ["true", "x"]"#] {
+        assert!(builder.contains(expected), "{builder}");
+    }
 }

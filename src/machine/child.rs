@@ -144,7 +144,8 @@ impl Child {
                 self.become_due(out);
             }
             (S::Due | S::Spawning | S::Running { .. } | S::Clearing { .. }, I::Start) => self.goal = Goal::Up,
-            (S::Stopping { .. } | S::Killed { .. }, I::Start) => self.goal = Goal::Up,
+            // Held until the group is gone.
+            (S::Stopping { .. } | S::Killed { .. } | S::Abandoned { .. }, I::Start) => self.goal = Goal::Up,
             (S::Inactive | S::Abandoned { .. }, I::Stop | I::Kill) => self.wish_down(input),
             (S::Waiting { .. } | S::Due, I::Stop | I::Kill) => {
                 self.wish_down(input);
@@ -186,11 +187,12 @@ impl Child {
                 self.state = S::Abandoned { leader: Leader::Dead };
             }
             (
-                S::Stopping { leader: Leader::Dead, .. } | S::Killed { leader: Leader::Dead, .. },
+                S::Stopping { leader: Leader::Dead, .. }
+                | S::Killed { leader: Leader::Dead, .. }
+                | S::Abandoned { leader: Leader::Dead },
                 I::GroupGone,
             ) => self.stopped(out),
             (S::Clearing { start_at }, I::GroupGone) => self.wait_until(now, start_at, out),
-            (S::Abandoned { leader: Leader::Dead }, I::GroupGone) => self.state = S::Inactive,
             (S::Waiting { .. }, I::Deadline) => self.become_due(out),
             (S::Stopping { since, leader }, I::Deadline) => self.kill(now, since, leader, out),
             (S::Killed { leader, .. }, I::Deadline) => {
@@ -199,7 +201,6 @@ impl Child {
             }
 
             // What cannot be: each a defect of whoever told it.
-            (S::Abandoned { .. }, I::Start) => self.impossible(input, out),
             (
                 S::Inactive | S::Waiting { .. } | S::Due | S::Running { .. } | S::Stopping { .. },
                 I::Spawned { .. } | I::SpawnFailed { .. },

@@ -106,10 +106,15 @@ impl Machine {
         self.timers.next()
     }
 
-    /// Whether nothing runs and nothing is going to, without another command.
+    /// Whether nothing runs and nothing is going to, without another command. What was given up
+    /// and is wanted again is going to run when its group is gone.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        let settled = |child: &Child| matches!(child.state, State::Inactive | State::Abandoned { .. });
+        let settled = |child: &Child| match child.state {
+            State::Inactive => true,
+            State::Abandoned { .. } => child.goal != Goal::Up,
+            _ => false,
+        };
         self.children.iter().all(settled)
     }
 
@@ -130,6 +135,13 @@ impl Machine {
     pub fn view(&self, program: ProgramId) -> View {
         let child = &self.children[program.0 as usize];
         View { state: child.state, delay: child.delay.peek(), starts: child.starts }
+    }
+
+    /// How many deadlines are kept, those that were called off too.
+    #[cfg(test)]
+    #[must_use]
+    pub fn deadlines(&self) -> usize {
+        self.timers.entries()
     }
 
     fn child_mut(&mut self, program: ProgramId) -> &mut Child {

@@ -42,7 +42,7 @@ pub(crate) fn null_device() -> Result<OwnedFd> {
 pub(crate) fn stderr_pipe() -> std::result::Result<(OwnedFd, OwnedFd), Errno> {
     let (read, write) = retry(|| nix::unistd::pipe2(OFlag::O_CLOEXEC))?;
     let (read, write) = (above_standard(read)?, above_standard(write)?);
-    fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    retry(|| fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)))?;
     Ok((read, write))
 }
 
@@ -75,6 +75,8 @@ fn above_standard(fd: OwnedFd) -> std::result::Result<OwnedFd, Errno> {
 }
 
 fn above_standard_copy(fd: BorrowedFd<'_>) -> std::result::Result<OwnedFd, Errno> {
-    fd.try_clone_to_owned()
-        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+    retry(|| {
+        fd.try_clone_to_owned()
+            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+    })
 }

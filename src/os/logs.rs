@@ -99,6 +99,11 @@ impl Log {
         }
     }
 
+    /// Gives its descriptor back; the next start opens it again.
+    pub(crate) fn close(&mut self) -> bool {
+        self.file.take().is_some()
+    }
+
     /// Its size in bytes; 0 without a file.
     pub(crate) fn size(&self) -> u64 {
         let metadata = self

@@ -164,11 +164,15 @@ extern "C" fn on_signal(signal: libc::c_int) {
     Errno::set_raw(saved);
 }
 
+/// While a handler runs, every other signal waits: frames never pile up on a stack that has
+/// room for few, as the alternate stack of a thread may.
 fn our_action() -> libc::sigaction {
     // SAFETY: all-zero is a valid sigaction: default handler, empty mask, no flags.
     let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
     action.sa_sigaction = on_signal as *const () as usize;
     action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK | libc::SA_NOCLDSTOP;
+    // SAFETY: the pointer is to a live signal set.
+    unsafe { libc::sigfillset(&raw mut action.sa_mask) };
     action
 }
 

@@ -354,7 +354,7 @@ impl ProcessScheduler {
     /// Opens every log, so that what is wrong with one is known before anything starts.
     fn open_logs(&mut self) -> Result<()> {
         for id in self.ids() {
-            let Err(error) = self.program_mut(id).log.open() else {
+            let Err(error) = self.open_log_of(id) else {
                 continue;
             };
             if self.program(id).log.is_locked_by_another() {

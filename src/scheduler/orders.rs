@@ -1,12 +1,12 @@
 //! Orders: the one door through which the machine is told a fact, and what it answers is
 //! carried out until nothing is left.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::event::EventKind;
 use crate::launch::failed_start_code;
-use crate::machine::{Event, Moment, Order, Run};
+use crate::machine::{Event, Moment, Order, ProgramId, Run};
 use crate::os::clock;
 use crate::os::descriptors;
 use crate::os::group::Sent;
@@ -86,26 +86,55 @@ impl ProcessScheduler {
 
     /// A program whose log cannot be opened runs without it.
     fn open_log(&mut self, now: Moment, run: Run) {
-        if let Err(error) = self.program_mut(run.program).log.open() {
+        if let Err(error) = self.open_log_of(run.program) {
             self.event(run.program, EventKind::Warning { error });
         }
         self.tell_losses(now, run.program, false);
     }
 
-    fn spawn(&mut self, run: Run) -> Result<(), FailedStart> {
-        let program = &mut self.programs[run.program.0 as usize];
-        let log_offset = program.log.size();
+    pub(super) fn open_log_of(&mut self, id: ProgramId) -> Result<()> {
+        match self.program_mut(id).log.open() {
+            Err(error) if error.is_descriptor_shortage() && self.close_idle_logs(id) => {
+                self.program_mut(id).log.open()
+            }
+            result => result,
+        }
+    }
+
+    /// When descriptors run out, the logs of programs that do not run give theirs back, so that
+    /// as many as possible do. Whether there were any besides that of `id`.
+    fn close_idle_logs(&mut self, id: ProgramId) -> bool {
+        let mut closed = false;
+        for (program, other) in self.programs.iter_mut().zip((0..).map(ProgramId)) {
+            let streams = program.stream.is_some() || program.old_stream.is_some();
+            if other != id && program.live.is_none() && !streams {
+                closed |= program.log.close();
+            }
+        }
+        closed
+    }
+
+    fn stderr_pipe(&mut self, id: ProgramId) -> Result<(OwnedFd, OwnedFd)> {
+        let make = || {
+            let failed = |errno| Error::os("failed to make a pipe for stderr", errno as i32);
+            descriptors::stderr_pipe().map_err(failed)
+        };
+        match make() {
+            Err(error) if error.is_descriptor_shortage() && self.close_idle_logs(id) => make(),
+            result => result,
+        }
+    }
+
+    fn spawn(&mut self, run: Run) -> std::result::Result<(), FailedStart> {
+        let log_offset = self.program(run.program).log.size();
         let failed = |return_code, error| FailedStart {
             return_code,
             error,
             log_offset,
         };
-        let (read, write) = descriptors::stderr_pipe().map_err(|errno| {
-            failed(
-                CODE_UNKNOWN,
-                Error::os("failed to make a pipe for stderr", errno as i32),
-            )
-        })?;
+        let pipe = self.stderr_pipe(run.program);
+        let (read, write) = pipe.map_err(|error| failed(CODE_UNKNOWN, error))?;
+        let program = &mut self.programs[run.program.0 as usize];
         let stdio = [self.null.as_fd(), self.null.as_fd(), write.as_fd()];
         let pid = program
             .launch

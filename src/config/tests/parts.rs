@@ -1,0 +1,213 @@
+//! The parts that stand alone: durations, suggestions, the scanner.
+
+use std::time::Duration;
+
+use crate::config::duration::{from_number, from_text};
+use crate::config::errors::Place;
+use crate::config::scan::{Kind, scan};
+use crate::config::suggest::nearest;
+
+const NANO: Duration = Duration::from_nanos(1);
+
+#[test]
+fn numbers_are_seconds() {
+    for (number, expected) in [
+        ("0", Duration::ZERO),
+        ("-0", Duration::ZERO),
+        ("-0.0", Duration::ZERO),
+        ("5", Duration::from_secs(5)),
+        ("0.25", Duration::from_millis(250)),
+        ("1e3", Duration::from_secs(1000)),
+        ("15E-1", Duration::from_millis(1500)),
+        ("0.000000001", NANO),
+        ("1e-9", NANO),
+        ("4e-10", Duration::ZERO),
+        ("1e-400", Duration::ZERO),
+        ("1e19", Duration::from_secs(10_000_000_000_000_000_000)),
+        (
+            "9007199254740993",
+            Duration::from_secs(9_007_199_254_740_993),
+        ),
+        ("18446744073709551615", Duration::from_secs(u64::MAX)),
+    ] {
+        assert_eq!(from_number(number), Ok(expected), "{number}");
+    }
+}
+
+#[test]
+fn strings_have_a_unit() {
+    for (text, expected) in [
+        ("500ms", Duration::from_millis(500)),
+        ("8s", Duration::from_secs(8)),
+        ("2m", Duration::from_secs(120)),
+        ("1h", Duration::from_secs(3600)),
+        ("0ms", Duration::ZERO),
+        ("1.5s", Duration::from_millis(1500)),
+        ("0.1s", Duration::from_millis(100)),
+        ("0.5ms", Duration::from_micros(500)),
+        ("0.25h", Duration::from_secs(900)),
+        ("007m", Duration::from_secs(420)),
+        ("18446744073709551615s", Duration::from_secs(u64::MAX)),
+        (
+            "18446744073709551615ms",
+            Duration::new(18_446_744_073_709_551, 615_000_000),
+        ),
+        (
+            "5124095576030431h",
+            Duration::from_secs(18_446_744_073_709_551_600),
+        ),
+    ] {
+        assert_eq!(from_text(text), Ok(expected), "{text}");
+    }
+}
+
+#[test]
+fn no_number_of_seconds() {
+    for (number, expected) in [
+        ("-1", "-1 is negative: use 0 or more"),
+        ("-1e-300", "-1e-300 is negative: use 0 or more"),
+        ("-1e999", "-1e999 is negative: use 0 or more"),
+        (
+            "18446744073709551616",
+            "18446744073709551616 is too long: use at most 18446744073709551615 seconds",
+        ),
+        (
+            "1e20",
+            "1e20 is too long: use at most 18446744073709551615 seconds",
+        ),
+        (
+            "1e999",
+            "1e999 is too long: use at most 18446744073709551615 seconds",
+        ),
+    ] {
+        assert_eq!(from_number(number), Err(expected.to_owned()), "{number}");
+    }
+}
+
+#[test]
+fn no_duration() {
+    let spellings = [
+        "", " ", "s", ".", "5", "8 s", " 8s", "8s ", "8S", "8sec", "1d", "1m30s", "-5s", "+5s",
+        ".5s", "5.s", "1.2.3s", "1e3s", "infs", "nans", "0x5s", "5\u{b5}s", "\u{665}s", "5\0s",
+    ];
+    for text in spellings {
+        let expected = format!(
+            r#"{text:?} is no duration: use a number of seconds, or "500ms", "8s", "2m", "1h""#
+        );
+        assert_eq!(from_text(text), Err(expected), "{text:?}");
+    }
+    let nines = "9".repeat(400);
+    for (text, shown) in [
+        (
+            "5124095576030432h".to_owned(),
+            "5124095576030432h".to_owned(),
+        ),
+        (
+            "18446744073709551615m".to_owned(),
+            "18446744073709551615m".to_owned(),
+        ),
+        (format!("{nines}s"), format!("{}…", &nines[..64])),
+        (format!("{nines}.5ms"), format!("{}…", &nines[..64])),
+    ] {
+        let expected = format!("{shown:?} is too long: use at most 18446744073709551615 seconds");
+        assert_eq!(from_text(&text), Err(expected));
+    }
+}
+
+#[test]
+fn the_nearest_word() {
+    let keys = [
+        "command",
+        "cwd",
+        "env",
+        "restart",
+        "stop_signal",
+        "stop_timeout",
+    ];
+    for (given, expected) in [
+        ("comand", Some("command")),
+        ("Command", Some("command")),
+        ("commands", Some("command")),
+        ("evn", Some("env")),
+        ("environment", Some("env")),
+        ("restrat", Some("restart")),
+        ("stop-timeout", Some("stop_timeout")),
+        ("stopTimeout", Some("stop_timeout")),
+        ("stopsignal", Some("stop_signal")),
+        ("stop", Some("stop_signal")),
+        ("autorestart", None),
+        ("directory", None),
+        ("en", Some("env")),
+        ("e", None),
+        ("", None),
+        ("日本", None),
+    ] {
+        assert_eq!(nearest(given, keys), expected, "{given:?}");
+    }
+    assert_eq!(nearest(&"c".repeat(1_000_000), keys), None);
+    assert_eq!(
+        nearest("on-fail", ["always", "on-failure"]),
+        Some("on-failure")
+    );
+    assert_eq!(nearest("x", []), None);
+}
+
+fn place(line: usize, column: usize) -> Place {
+    Place { line, column }
+}
+
+#[test]
+fn the_tree_has_places_order_and_duplicates() {
+    let text = "{\"b\": [1.0, -2e+3 ,\"é\\\"\\u00e9\" ],\r\n\t\"é\":{ } , \"b\" :null}";
+    let root = scan(text).unwrap();
+    assert_eq!(root.place, place(1, 1));
+    let Kind::Object(entries) = root.kind else {
+        panic!("{root:?}");
+    };
+    let keys: Vec<_> = entries
+        .iter()
+        .map(|entry| (&*entry.key, entry.place))
+        .collect();
+    assert_eq!(
+        keys,
+        [("b", place(1, 2)), ("é", place(2, 2)), ("b", place(2, 12))]
+    );
+    let Kind::Array(values) = &entries[0].value.kind else {
+        panic!("{entries:?}");
+    };
+    let values: Vec<_> = values.iter().map(|node| (node.place, &node.kind)).collect();
+    assert_eq!(
+        values,
+        [
+            (place(1, 8), &Kind::Number("1.0")),
+            (place(1, 13), &Kind::Number("-2e+3")),
+            (place(1, 20), &Kind::String("é\"é".to_owned())),
+        ]
+    );
+    assert_eq!(entries[1].value.place, place(2, 6));
+    assert_eq!(entries[1].value.kind, Kind::Object(Vec::new()));
+    assert_eq!(
+        (entries[2].value.place, &entries[2].value.kind),
+        (place(2, 17), &Kind::Null)
+    );
+}
+
+#[test]
+fn the_scanner_stops_where_it_cannot_go_on() {
+    for (text, expected) in [
+        ("", place(1, 1)),
+        (" \n ", place(2, 2)),
+        ("nope", place(1, 5)),
+        ("\"abc", place(1, 5)),
+        ("\"\\", place(1, 3)),
+        ("\"\\ud800\"", place(1, 9)),
+        ("[1", place(1, 3)),
+        ("{\"a\" 1}", place(1, 6)),
+        ("{\"a\":", place(1, 6)),
+        ("{1}", place(1, 2)),
+    ] {
+        assert_eq!(scan(text), Err(expected), "{text:?}");
+    }
+    let deep = "[".repeat(1_000_000);
+    assert_eq!(scan(&deep), Err(place(1, 130)));
+}

@@ -1,0 +1,163 @@
+//! The machine under virtual time: tables, boundaries and old bugs of other supervisors.
+//!
+//! Nothing here waits: the clock is an argument, and moves when a test says so. What comes in
+//! every order of facts is the matter of `tests/simulation.rs`, which compiles this module too.
+
+use std::time::Duration;
+
+use super::*;
+
+mod backoff;
+mod extremes;
+mod pairs;
+mod stopping;
+mod timing;
+
+const ZERO: Duration = Duration::ZERO;
+const CRASH: Exit = Exit::Code(1);
+const CLEAN: Exit = Exit::Code(0);
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn millis(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// What a program gets whose specification says nothing.
+fn policy() -> Policy {
+    Policy {
+        restart: Restart::Always,
+        essential: false,
+        backoff: Backoff::default(),
+        stop_signal: 15,
+        stop_timeout: secs(10),
+    }
+}
+
+/// A machine, its clock, and a caller that keeps its promises.
+struct Desk {
+    machine: Machine,
+    now: Moment,
+}
+
+impl Desk {
+    fn new(policies: &[Policy]) -> Self {
+        let mut machine = Machine::default();
+        for &policy in policies {
+            machine.add(policy);
+        }
+        Self { machine, now: Moment::from_origin(secs(1_000)) }
+    }
+
+    /// One program, started, running since now.
+    fn running(policy: Policy) -> (Self, Run) {
+        let mut desk = Self::new(&[policy]);
+        desk.command(Command::Start(ProgramId(0)));
+        let run = desk.spawn();
+        (desk, run)
+    }
+
+    /// As many programs, all started, all running since now.
+    fn all_running(policies: &[Policy]) -> (Self, Vec<Run>) {
+        let mut desk = Self::new(policies);
+        for index in 0..policies.len() {
+            desk.command(Command::Start(id(index)));
+        }
+        let runs = policies.iter().map(|_| desk.spawn()).collect();
+        (desk, runs)
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = self.now.after(time);
+    }
+
+    fn orders(&mut self) -> Vec<Order> {
+        std::iter::from_fn(|| self.machine.next_order()).collect()
+    }
+
+    fn tell(&mut self, event: Event) -> Vec<Order> {
+        self.machine.handle(self.now, event);
+        self.orders()
+    }
+
+    fn command(&mut self, command: Command) -> Vec<Order> {
+        self.tell(Event::Commanded(command))
+    }
+
+    fn timeout(&mut self) -> Vec<Order> {
+        self.machine.handle_timeout(self.now);
+        self.orders()
+    }
+
+    /// Moves the clock to the next deadline and lets it pass.
+    fn timeout_at_deadline(&mut self) -> Vec<Order> {
+        self.now = self.machine.next_deadline().expect("there is a deadline");
+        self.timeout()
+    }
+
+    /// The next start, and it succeeds.
+    fn spawn(&mut self) -> Run {
+        let run = self.machine.next_start().expect("a start is due");
+        let told = self.tell(Event::Spawned { run, at: self.now });
+        assert_eq!(told[0], note(run, Change::Started));
+        run
+    }
+
+    /// The next start, and it fails; the answer is when it is tried again.
+    fn fail_to_spawn(&mut self) -> Option<Duration> {
+        let run = self.machine.next_start().expect("a start is due");
+        let told = self.tell(Event::SpawnFailed { run, at: self.now });
+        match told[0] {
+            Order::Notify { run: of, change: Change::StartFailed { retry_in } } if of == run => retry_in,
+            other => panic!("a failed start gave {other:?}"),
+        }
+    }
+
+    fn exit(&mut self, run: Run, exit: Exit) -> Vec<Order> {
+        self.tell(Event::LeaderExited { run, exit })
+    }
+
+    fn gone(&mut self, run: Run) -> Vec<Order> {
+        self.tell(Event::GroupGone { run })
+    }
+
+    /// It ends by itself and leaves nobody behind; the answer is when it comes back.
+    fn end(&mut self, run: Run, exit: Exit) -> Option<Duration> {
+        let told = self.exit(run, exit);
+        assert_eq!(told[0], signal(run, 9), "leftovers are killed at once");
+        assert_eq!(self.gone(run), []);
+        match told[1] {
+            Order::Notify { run: of, change: Change::Exited { asked: false, retry_in, .. } } if of == run => {
+                retry_in
+            }
+            other => panic!("an exit gave {other:?}"),
+        }
+    }
+
+    fn state(&self, program: usize) -> State {
+        self.machine.view(id(program)).state
+    }
+}
+
+fn id(index: usize) -> ProgramId {
+    ProgramId(u32::try_from(index).expect("a small index"))
+}
+
+fn signal(run: Run, signal: i32) -> Order {
+    Order::Signal { run, signal }
+}
+
+fn note(run: Run, change: Change) -> Order {
+    Order::Notify { run, change }
+}
+
+/// The signals among these orders.
+fn signals(orders: &[Order]) -> Vec<i32> {
+    let signal = |order: &Order| match *order {
+        Order::Signal { signal, .. } => Some(signal),
+        Order::Notify { .. } => None,
+    };
+    orders.iter().filter_map(signal).collect()
+}

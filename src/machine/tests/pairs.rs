@@ -1,0 +1,253 @@
+//! Every state, with every wish, told every input: what comes of it is a table.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::super::child::{ABANDON_AFTER, Child, Effects, Goal, Input, Leader, State};
+use super::super::timers::Timers;
+use super::*;
+
+const SINCE: Duration = Duration::from_secs(100);
+const NOW: Duration = Duration::from_secs(107);
+/// When the waiting and the clearing one may start: one second after now.
+const LATER: Duration = Duration::from_secs(108);
+
+/// One row a state, one column an input. The words are those of [`expected`]; "-" cannot be.
+const TABLE: [(&str, [&str; 8]); 12] = [
+    // told             Start   Stop      Kill      Spawned  Failed   Exited   Gone      Deadline
+    ("Inactive", ["due", "wish", "wish", "-", "-", "-", "-", "-"]),
+    ("Waiting", ["due", "rest", "rest", "-", "-", "-", "-", "due now"]),
+    ("Due", ["wish", "rest", "rest", "-", "-", "-", "-", "-"]),
+    ("Spawning", ["wish", "wish", "wish", "run", "failed", "-", "-", "-"]),
+    ("Running", ["wish", "stop", "kill", "-", "-", "ended", "-", "-"]),
+    ("Stopping", ["wish", "wish", "kill", "-", "-", "asked", "-", "kill now"]),
+    ("Stopping, dead", ["wish", "wish", "kill", "-", "-", "-", "stopped", "kill now"]),
+    ("Killed", ["wish", "wish", "wish", "-", "-", "asked", "-", "give up"]),
+    ("Killed, dead", ["wish", "wish", "wish", "-", "-", "-", "stopped", "give up"]),
+    ("Clearing", ["wish", "await", "await", "-", "-", "-", "wait", "-"]),
+    ("Abandoned", ["wish", "wish", "wish", "-", "-", "silent", "-", "-"]),
+    ("Abandoned, dead", ["wish", "wish", "wish", "-", "-", "-", "stopped", "-"]),
+];
+
+/// All that a child and its surroundings are after an input.
+#[derive(Debug, Clone, PartialEq)]
+struct After {
+    goal: Goal,
+    state: State,
+    orders: Vec<Order>,
+    deadline: Option<Moment>,
+    /// Whether it stands in the queue of starts.
+    queued: bool,
+    ended: Option<Exit>,
+}
+
+fn moment(since: Duration) -> Moment {
+    Moment::from_origin(since)
+}
+
+fn state_of(name: &str) -> State {
+    let since = moment(SINCE);
+    match name {
+        "Inactive" => State::Inactive,
+        "Waiting" => State::Waiting { until: moment(LATER) },
+        "Due" => State::Due,
+        "Spawning" => State::Spawning,
+        "Running" => State::Running { since },
+        "Stopping" => State::Stopping { since, leader: Leader::Alive },
+        "Stopping, dead" => State::Stopping { since, leader: Leader::Dead },
+        "Killed" => State::Killed { since, leader: Leader::Alive },
+        "Killed, dead" => State::Killed { since, leader: Leader::Dead },
+        "Clearing" => State::Clearing { start_at: moment(LATER) },
+        "Abandoned" => State::Abandoned { leader: Leader::Alive },
+        "Abandoned, dead" => State::Abandoned { leader: Leader::Dead },
+        _ => panic!("no state is called {name}"),
+    }
+}
+
+fn inputs() -> [Input; 8] {
+    let at = moment(NOW);
+    [
+        Input::Start,
+        Input::Stop,
+        Input::Kill,
+        Input::Spawned { at },
+        Input::SpawnFailed { at },
+        Input::LeaderExited { exit: CRASH },
+        Input::GroupGone,
+        Input::Deadline,
+    ]
+}
+
+/// Where a state has a deadline, it is this one before the input.
+fn deadline_before(state: State) -> Option<Moment> {
+    let armed = matches!(state, State::Waiting { .. } | State::Stopping { .. } | State::Killed { .. });
+    armed.then_some(moment(LATER))
+}
+
+fn before(goal: Goal, state: State) -> After {
+    After {
+        goal,
+        state,
+        orders: Vec::new(),
+        deadline: deadline_before(state),
+        queued: state == State::Due,
+        ended: None,
+    }
+}
+
+/// The goal after a wish; facts and deadlines leave it as it is.
+fn wish(goal: Goal, input: Input) -> Goal {
+    match (input, goal) {
+        (Input::Start, _) => Goal::Up,
+        (Input::Kill, _) | (Input::Stop, Goal::DownNow) => Goal::DownNow,
+        (Input::Stop, _) => Goal::Down,
+        _ => goal,
+    }
+}
+
+impl After {
+    fn signal(mut self, signal: i32) -> Self {
+        self.orders.push(super::signal(RUN, signal));
+        self
+    }
+
+    fn note(mut self, change: Change) -> Self {
+        self.orders.push(note(RUN, change));
+        self
+    }
+
+    fn then(mut self, state: State, deadline: Option<Duration>) -> Self {
+        self.state = state;
+        self.deadline = deadline.map(moment);
+        self
+    }
+
+    fn due(mut self) -> Self {
+        self.queued = true;
+        self.then(State::Due, None)
+    }
+
+    fn killed(self, since: Duration, leader: Leader) -> Self {
+        let state = State::Killed { since: moment(since), leader };
+        self.signal(9).note(Change::Killed).then(state, Some(NOW + ABANDON_AFTER))
+    }
+
+    /// Asked to stop while it runs: at once where the wish is urgent.
+    fn stop(self, since: Duration) -> Self {
+        if self.goal == Goal::DownNow {
+            return self.killed(since, Leader::Alive);
+        }
+        let state = State::Stopping { since: moment(since), leader: Leader::Alive };
+        let timeout = policy().stop_timeout;
+        self.signal(15)
+            .signal(18)
+            .note(Change::Stopping { signal: 15, timeout })
+            .then(state, Some(NOW + timeout))
+    }
+}
+
+const RUN: Run = Run { program: ProgramId(3), generation: 1 };
+
+/// What a word of the table means. `None`: it cannot be.
+fn expected(word: &str, goal: Goal, state: State, input: Input) -> Option<After> {
+    let same = before(wish(goal, input), state);
+    let leader = match state {
+        State::Stopping { leader, .. } | State::Killed { leader, .. } | State::Abandoned { leader } => leader,
+        _ => Leader::Alive,
+    };
+    let exited = |asked, retry_in| Change::Exited { exit: CRASH, uptime: NOW - SINCE, asked, retry_in };
+    Some(match word {
+        "-" => return None,
+        // The wish is taken down, and nothing else happens.
+        "wish" => same,
+        "due" | "due now" => same.due(),
+        "rest" => After { queued: false, ..same.then(State::Inactive, None) },
+        "stop" | "kill" if matches!(state, State::Running { .. }) => same.stop(SINCE),
+        "kill" | "kill now" => same.killed(SINCE, leader),
+        "run" if goal == Goal::Up => {
+            same.note(Change::Started).then(State::Running { since: moment(NOW) }, None)
+        }
+        "run" => same.note(Change::Started).stop(NOW),
+        "failed" if goal == Goal::Up => same
+            .note(Change::StartFailed { retry_in: Some(secs(1)) })
+            .then(State::Waiting { until: moment(LATER) }, Some(LATER)),
+        "failed" => same.note(Change::StartFailed { retry_in: None }).then(State::Inactive, None),
+        "ended" => same
+            .signal(9)
+            .note(exited(false, Some(secs(1))))
+            .then(State::Clearing { start_at: moment(LATER) }, None),
+        "asked" => {
+            let state = match state {
+                State::Stopping { since, .. } => State::Stopping { since, leader: Leader::Dead },
+                _ => State::Killed { since: moment(SINCE), leader: Leader::Dead },
+            };
+            same.note(exited(true, None)).then(state, Some(LATER))
+        }
+        "silent" => same.then(State::Abandoned { leader: Leader::Dead }, None),
+        "stopped" if goal == Goal::Up => same.due(),
+        "stopped" => same.then(State::Inactive, None),
+        // Its leftovers got their SIGKILL at the exit; only the patience begins now.
+        "await" => {
+            let state = State::Killed { since: moment(NOW), leader: Leader::Dead };
+            same.then(state, Some(NOW + ABANDON_AFTER))
+        }
+        "wait" => same.then(State::Waiting { until: moment(LATER) }, Some(LATER)),
+        "give up" => same.note(Change::Abandoned).then(State::Abandoned { leader }, None),
+        _ => panic!("no outcome is called {word}"),
+    })
+}
+
+/// Tells it, in the way the machine does: a deadline is taken out of the timers first.
+fn tell(goal: Goal, state: State, input: Input) -> After {
+    let mut child = Child::new(RUN.program, policy());
+    (child.goal, child.state, child.starts) = (goal, state, RUN.generation);
+    let (mut orders, mut timers, mut starts) = (VecDeque::new(), Timers::default(), VecDeque::new());
+    if let Some(at) = deadline_before(state) {
+        timers.arm(RUN.program, at);
+        if input == Input::Deadline {
+            timers.disarm(RUN.program);
+        }
+    }
+    if state == State::Due {
+        starts.push_back(RUN.program);
+    }
+    let mut out =
+        Effects { orders: &mut orders, timers: &mut timers, starts: &mut starts, ended: None };
+    child.handle(moment(NOW), input, &mut out);
+    let ended = out.ended;
+    After {
+        goal: child.goal,
+        state: child.state,
+        orders: orders.into(),
+        deadline: timers.next(),
+        // One that was called off may stay in the queue; the machine asks the state.
+        queued: !starts.is_empty() && child.state == State::Due,
+        ended,
+    }
+}
+
+#[test]
+fn every_state_told_every_input_does_what_the_table_says() {
+    let mut tried = 0;
+    for (name, row) in TABLE {
+        for goal in [Goal::Up, Goal::Down, Goal::DownNow] {
+            for (word, input) in row.into_iter().zip(inputs()) {
+                let state = state_of(name);
+                let got = catch_unwind(AssertUnwindSafe(|| tell(goal, state, input)));
+                tried += 1;
+                let case = format!("{goal:?}, {name}, told {input:?}: {word}");
+                match (expected(word, goal, state, input), got) {
+                    (Some(expected), got) => assert_eq!(got.ok(), Some(expected), "{case}"),
+                    (None, Err(_)) => assert!(cfg!(debug_assertions), "{case}: panics"),
+                    (None, Ok(got)) => {
+                        assert!(!cfg!(debug_assertions), "{case}: does not panic");
+                        let deadline = if input == Input::Deadline { None } else { deadline_before(state) };
+                        let said = After { deadline, ..before(goal, state).note(Change::Impossible) };
+                        assert_eq!(got, said, "{case}: is said, and nothing else happens");
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(tried, 12 * 3 * 8);
+}

@@ -1,0 +1,138 @@
+//! Waiting for conditions, sending signals, and reading `/proc`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::{Duration, Instant};
+
+/// How long a condition may take before the test fails. Only a broken run needs it.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often a condition is asked for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
+
+/// Waits until `ask` has an answer, at most [`PATIENCE`].
+#[track_caller]
+pub fn wait_until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain: {what}");
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+}
+
+/// Waits until `holds` does, at most [`PATIENCE`].
+#[track_caller]
+pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+    wait_until(what, || holds().then_some(()));
+}
+
+/// Sends a signal to one process that the test has started, itself or through a supervisor.
+pub fn signal(pid: i32, signal: i32) {
+    assert!(pid > 1, "a test must not signal {pid}");
+    // SAFETY: plain numbers; the target is one process.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// What `/proc/<pid>/stat` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    pub state: char,
+    pub ppid: i32,
+    pub pgid: i32,
+    pub sid: i32,
+    /// User and system time so far, in ticks of 10 ms.
+    pub ticks: u64,
+}
+
+/// The state of a process, unless it is gone.
+pub fn stat(pid: i32) -> Option<Stat> {
+    let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    // The command before the last parenthesis may have anything in it.
+    let fields: Vec<&str> = text.rsplit_once(") ")?.1.split_whitespace().collect();
+    let number = |index: usize| fields.get(index)?.parse::<i64>().ok();
+    Some(Stat {
+        state: fields.first()?.chars().next()?,
+        ppid: number(1)? as i32,
+        pgid: number(2)? as i32,
+        sid: number(3)? as i32,
+        ticks: (number(11)? + number(12)?) as u64,
+    })
+}
+
+/// Whether the process runs, or could: it is there and no zombie.
+pub fn alive(pid: i32) -> bool {
+    stat(pid).is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
+}
+
+/// Every process of the machine.
+pub fn all() -> Vec<i32> {
+    let entries = fs::read_dir("/proc").expect("/proc is mounted");
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// The children of a process, zombies included.
+pub fn children(pid: i32) -> Vec<i32> {
+    all().into_iter().filter(|&child| stat(child).is_some_and(|stat| stat.ppid == pid)).collect()
+}
+
+/// The children of a process that are dead and not reaped.
+pub fn zombies(pid: i32) -> Vec<i32> {
+    let zombie = |&child: &i32| stat(child).is_some_and(|stat| stat.state == 'Z');
+    children(pid).into_iter().filter(zombie).collect()
+}
+
+/// The living members of a process group.
+pub fn members(pgid: i32) -> Vec<i32> {
+    let member = |&pid: &i32| alive(pid) && stat(pid).is_some_and(|stat| stat.pgid == pgid);
+    all().into_iter().filter(member).collect()
+}
+
+/// The living processes that have `mark` in their environment.
+pub fn marked(mark: &str) -> Vec<i32> {
+    let has_mark = |&pid: &i32| {
+        fs::read(format!("/proc/{pid}/environ"))
+            .is_ok_and(|environ| environ.windows(mark.len()).any(|part| part == mark.as_bytes()))
+    };
+    all().into_iter().filter(has_mark).collect()
+}
+
+/// What each open descriptor of a process leads to.
+pub fn descriptors(pid: i32) -> BTreeMap<i32, String> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return BTreeMap::new() };
+    let pair = |entry: std::io::Result<fs::DirEntry>| {
+        let entry = entry.ok()?;
+        let target = fs::read_link(entry.path()).ok()?;
+        Some((entry.file_name().to_str()?.parse().ok()?, target.to_string_lossy().into_owned()))
+    };
+    entries.filter_map(pair).collect()
+}
+
+/// The same as a sorted list of kinds: which pipe or socket it is does not matter.
+pub fn descriptor_kinds(pid: i32) -> Vec<String> {
+    let kind = |target: String| match target.split_once(":[") {
+        Some((kind, _)) => kind.to_owned(),
+        None => target,
+    };
+    let mut kinds: Vec<String> = descriptors(pid).into_values().map(kind).collect();
+    kinds.sort();
+    kinds
+}
+
+/// A number of `/proc/<pid>/status`: `VmHWM` (in kB), `voluntary_ctxt_switches`, `TracerPid`.
+pub fn status_number(pid: i32, key: &str) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// CLOCK_MONOTONIC in nanoseconds, as the probe's stamps have it.
+pub fn monotonic() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a valid place for the answer.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}

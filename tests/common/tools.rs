@@ -1,0 +1,97 @@
+//! The probe's path, and what a machine must have for a scenario.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// What a scenario needs besides Linux.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    Root,
+    /// `strace` that may trace.
+    Strace,
+    /// A mount namespace of one's own.
+    Mounts,
+    /// A PID namespace of one's own.
+    Pids,
+    /// A program in `PATH` that answers to `--version`.
+    Tool(&'static str),
+}
+
+/// Whether something is missing. Says so, whatever captures the test's output; where `CI` is
+/// `true` it fails, since there everything is installed.
+#[track_caller]
+pub fn missing(needs: &[Need]) -> bool {
+    let lacking: Vec<&Need> = needs.iter().filter(|need| !is_there(**need)).collect();
+    if lacking.is_empty() {
+        return false;
+    }
+    let place = std::panic::Location::caller();
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let _ = writeln!(std::io::stderr(), "{test} ({place}) skipped: needs {lacking:?}");
+    let ci = std::env::var_os("CI").is_some_and(|value| value == "true");
+    assert!(!ci, "nothing may be missing in CI: {lacking:?}");
+    true
+}
+
+fn is_there(need: Need) -> bool {
+    let works = |words: &[&str]| {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    match need {
+        // SAFETY: no arguments, cannot fail.
+        Need::Root => unsafe { libc::geteuid() == 0 },
+        Need::Strace => works(&["strace", "-f", "-o", "/dev/null", "true"]),
+        Need::Mounts => works(&["unshare", "-m", "true"]),
+        Need::Pids => works(&["unshare", "-pf", "--mount-proc", "true"]),
+        Need::Tool(tool) => works(&[tool, "--version"]),
+    }
+}
+
+/// Where the probe is; it is built if that was not done, or if its source is newer.
+pub fn probe_path() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let tests = std::env::current_exe().expect("a test knows its own path");
+        let profile = tests.ancestors().nth(2).expect("target/<profile>/deps/<test>");
+        let path = profile.join("examples/probe");
+        if !is_fresh(&path) {
+            build_probe(profile);
+        }
+        assert!(path.exists(), "no probe at {path:?}, though it was built");
+        path
+    })
+}
+
+fn is_fresh(probe: &Path) -> bool {
+    let Ok(built) = probe.metadata().and_then(|metadata| metadata.modified()) else { return false };
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/probe");
+    let Ok(sources) = std::fs::read_dir(sources) else { return true };
+    let mut times = sources.filter_map(|source| source.ok()?.metadata().ok()?.modified().ok());
+    times.all(|changed| changed <= built)
+}
+
+/// `cargo test --test scenarios` builds no examples, so this does.
+fn build_probe(profile: &Path) {
+    let name = |path: &Path| path.file_name().and_then(OsStr::to_str).unwrap_or("").to_owned();
+    let mut target = profile.parent().expect("target/<profile>");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "--example", "probe", "--profile"]);
+    cargo.arg(match &*name(profile) {
+        "debug" => "dev".to_owned(),
+        other => other.to_owned(),
+    });
+    // With `--target` there is one more directory.
+    if name(target).contains("-linux-") {
+        cargo.arg("--target").arg(name(target));
+        target = target.parent().expect("target/<triple>/<profile>");
+    }
+    cargo.env("CARGO_TARGET_DIR", target).current_dir(env!("CARGO_MANIFEST_DIR"));
+    let status = cargo.status().expect("cargo can be run");
+    assert!(status.success(), "the probe cannot be built: {cargo:?}");
+}

@@ -1,0 +1,95 @@
+//! What the probe writes, and where.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+
+use crate::pattern::Pattern;
+use crate::{broken, must};
+
+/// As much as a pipe takes at once.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Writes all of it, whatever that takes.
+pub fn write_all(fd: i32, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        // SAFETY: the buffer is valid for its length.
+        let written = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
+        match usize::try_from(written) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(_) if interrupted() => {}
+            Err(_) => broken("write"),
+        }
+    }
+}
+
+fn interrupted() -> bool {
+    std::io::Error::last_os_error().kind() == std::io::ErrorKind::Interrupted
+}
+
+/// Writes this many bytes of a pattern.
+pub fn spew(fd: i32, bytes: u64, pattern: &str) {
+    let pattern = Pattern::named(pattern).unwrap_or_else(|| broken(pattern));
+    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut at = 0;
+    while at < bytes {
+        let length = (bytes - at).min(CHUNK_BYTES as u64);
+        let chunk = &mut buffer[..length as usize];
+        pattern.fill(at, chunk);
+        write_all(fd, chunk);
+        at += length;
+    }
+}
+
+/// Writes random bytes to stderr, and the same to a file first.
+pub fn urandom(bytes: usize, file: &str) {
+    let mut random = vec![0; bytes];
+    let source = File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut random));
+    source.unwrap_or_else(|_| broken("/dev/urandom"));
+    replace(file, &random);
+    write_all(2, &random);
+}
+
+/// Appends to a file by one write.
+pub fn append(file: &str, bytes: &[u8]) {
+    let opened = OpenOptions::new().append(true).create(true).open(file);
+    let written = opened.and_then(|mut file| file.write_all(bytes));
+    written.unwrap_or_else(|_| broken(file));
+}
+
+/// Puts a whole file in place at once: who sees it sees all of it.
+pub fn replace(file: &str, bytes: &[u8]) {
+    let temporary = format!("{file}.{}.tmp", crate::process::pid());
+    std::fs::write(&temporary, bytes).unwrap_or_else(|_| broken(&temporary));
+    std::fs::rename(&temporary, file).unwrap_or_else(|_| broken(file));
+}
+
+/// Whether this call created the file.
+pub fn create_new(file: &str) -> bool {
+    match OpenOptions::new().write(true).create_new(true).open(file) {
+        Ok(_) => true,
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => false,
+        Err(_) => broken(file),
+    }
+}
+
+/// How often this was called with this file. One process at a time.
+pub fn count(file: &str) -> u64 {
+    append(file, b".");
+    std::fs::metadata(file).map_or_else(|_| broken(file), |metadata| metadata.len())
+}
+
+/// Appends all of stdin and a line feed to a file, by one write.
+pub fn slurp(file: &str) {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        // SAFETY: the buffer is valid for its length.
+        let read = unsafe { libc::read(0, buffer.as_mut_ptr().cast(), buffer.len()) };
+        match must(read as i64, "read stdin") {
+            0 => break,
+            read => bytes.extend(&buffer[..read as usize]),
+        }
+    }
+    bytes.push(b'\n');
+    append(file, &bytes);
+}

@@ -1,0 +1,100 @@
+//! `probe SCRIPT`: a program whose every behaviour is exact, for tests that supervise it.
+//!
+//! The script is one argument: steps separated by `;`, words separated by white space, and
+//! blocks in braces. `probe "once crashed { say oops\n ; exit 9 } ; touch up ; hold"` crashes
+//! with words in its first run and stays in its second. Texts know `\n`, `\0`, `\s` (a space),
+//! `\xHH`, `%p` (the process id) and `%n` (what `count` counted). A script that comes to its
+//! end exits with 0. Further arguments are ignored, and shown by `dump`.
+//!
+//! | step | what it does |
+//! |---|---|
+//! | `exit N`, `sig S`, `abort`, `stop-self` | ends by a code or a signal; stops itself |
+//! | `dead-leader MS N` | the first thread ends now, another exits with N after MS |
+//! | `say TEXT [FD]`, `spew BYTES PATTERN [FD]`, `endless PATTERN` | writes, to stderr by default |
+//! | `urandom BYTES FILE` | random bytes to stderr and to FILE |
+//! | `touch FILE`, `append FILE TEXT`, `stamp FILE` | markers; a stamp is CLOCK_MONOTONIC in ns |
+//! | `pid FILE`, `count FILE`, `slurp FILE`, `dump FILE` | its pid; a counter; stdin; all it was given |
+//! | `once FILE {…}`, `unless FILE {…}`, `forever {…}`, `repeat N {…}` | blocks |
+//! | `sleep MS`, `hold`, `gate FIFO`, `wait-file FILE` | waits; a gate opens when FIFO has a writer |
+//! | `ignore S`, `trap S`, `await S`, `record FILE S…` | signals; a trapped one waits for `await` |
+//! | `fork {…}`, `escape {…}` | a member of the group; a process in a session of its own |
+//! | `setpgid`, `close FD`, `chdir DIR`, `core on\|off` | what else a process does |
+//! | `serve FILE` | an HTTP server on 127.0.0.1; FILE gets its port |
+//! | `seize PID` | traces PID, which then cannot be waited for until this probe ends |
+//! | `pin-pid` | the next process of this PID namespace gets this number, once it is free |
+//!
+//! A step that fails says so on stderr and exits with 99: a test must not take a broken probe
+//! for a behaviour.
+
+#![no_main]
+
+mod dump;
+mod output;
+mod process;
+mod script;
+mod signals;
+mod waits;
+
+#[path = "../common/pattern.rs"]
+mod pattern;
+
+use std::ffi::{CStr, OsString};
+use std::os::unix::ffi::OsStringExt;
+
+/// The exit code of a probe that could not do what it was told.
+const BROKEN: i32 = 99;
+
+/// Instead of Rust's own start, which would ignore SIGPIPE, handle SIGSEGV and open closed
+/// descriptors: the probe shows what it was given, untouched.
+///
+/// # Safety
+///
+/// `argv` points to `argc` strings that end with a NUL: the C library sees to that.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn main(
+    argc: libc::c_int,
+    argv: *const *const libc::c_char,
+) -> libc::c_int {
+    let count = usize::try_from(argc).unwrap_or(0);
+    let arguments: Vec<OsString> = (0..count)
+        .map(|index| {
+            // SAFETY: the index is below `argc`, and the strings live as long as the process.
+            let argument = unsafe { CStr::from_ptr(*argv.add(index)) };
+            OsString::from_vec(argument.to_bytes().to_vec())
+        })
+        .collect();
+    let script = arguments.get(1).and_then(|script| script.to_str()).unwrap_or("");
+    let steps = script::parse(script).unwrap_or_else(|problem| broken(&problem));
+    let mut probe = Probe { arguments, counted: 0 };
+    probe.run(&steps);
+    exit(0)
+}
+
+/// What the steps share.
+struct Probe {
+    arguments: Vec<OsString>,
+    /// What the latest `count` counted: 1 in the first run.
+    counted: u64,
+}
+
+/// Ends at once, without destructors and without handlers.
+fn exit(code: i32) -> ! {
+    // SAFETY: `_exit` takes any number and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Ends because a step could not be done.
+fn broken(problem: &str) -> ! {
+    let text = format!("probe: {problem}: {}\n", std::io::Error::last_os_error());
+    // SAFETY: the buffer is valid for its length. A failed write is no news: we are leaving.
+    unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
+    exit(BROKEN)
+}
+
+/// The result of a system call that says -1 for "no".
+fn must(result: impl Into<i64>, what: &str) -> i64 {
+    match result.into() {
+        -1 => broken(what),
+        fine => fine,
+    }
+}

@@ -1,0 +1,106 @@
+//! Processes, threads, and other things of the system.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+
+use crate::{broken, exit, must, output, waits};
+
+/// Its process id.
+pub fn pid() -> i32 {
+    // SAFETY: `getpid` cannot fail. Asked each time, as a fork changes it.
+    unsafe { libc::getpid() }
+}
+
+/// Forks; true in the child.
+pub fn fork_child() -> bool {
+    // SAFETY: the probe has one thread when it forks, so the child may do what it likes.
+    must(unsafe { libc::fork() }, "fork") == 0
+}
+
+/// Forks; true in the child, which has a session of its own before this returns in either.
+pub fn fork_escaped() -> bool {
+    let (mut reader, writer) = std::io::pipe().unwrap_or_else(|_| broken("pipe"));
+    if fork_child() {
+        setsid();
+        return true;
+    }
+    drop(writer);
+    // Ends when the child has closed its end too.
+    let end = std::io::Read::read(&mut reader, &mut [0]);
+    end.unwrap_or_else(|_| broken("read"));
+    false
+}
+
+/// Leaves its session and group.
+pub fn setsid() {
+    // SAFETY: no arguments.
+    must(unsafe { libc::setsid() }, "setsid");
+}
+
+/// Leaves its group, and stays in its session.
+pub fn setpgid() {
+    // SAFETY: plain numbers.
+    must(unsafe { libc::setpgid(0, 0) }, "setpgid");
+}
+
+/// Closes a descriptor.
+pub fn close(fd: i32) {
+    // SAFETY: whoever wrote the script wants it closed; nothing here owns 0, 1 or 2.
+    must(unsafe { libc::close(fd) }, "close");
+}
+
+/// Changes its working directory.
+pub fn chdir(directory: &str) {
+    std::env::set_current_dir(directory).unwrap_or_else(|_| broken(directory));
+}
+
+/// Allows or forbids core dumps, as far as the hard limit lets it.
+pub fn core_dumps(wanted: bool) {
+    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limits` is a valid place for the answer, and then initialised.
+    unsafe {
+        must(libc::getrlimit(libc::RLIMIT_CORE, &mut limits), "getrlimit");
+        limits.rlim_cur = if wanted { limits.rlim_max } else { 0 };
+        must(libc::setrlimit(libc::RLIMIT_CORE, &limits), "setrlimit");
+    }
+}
+
+/// The first thread ends, so that `/proc` shows a zombie, and the process lives on.
+pub fn dead_leader(delay: u64, code: i32) -> ! {
+    std::thread::spawn(move || {
+        waits::sleep(delay);
+        exit(code)
+    });
+    // SAFETY: the raw call ends this thread alone. Its stack is never touched again.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+    waits::hold()
+}
+
+/// Answers every HTTP request with its pid.
+pub fn serve(file: &str) -> ! {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap_or_else(|_| broken("bind"));
+    let address = listener.local_addr().unwrap_or_else(|_| broken("local_addr"));
+    output::replace(file, address.port().to_string().as_bytes());
+    loop {
+        let Ok((stream, _)) = listener.accept() else { continue };
+        let request = BufReader::new(&stream).lines();
+        let _ = request.map_while(Result::ok).find(String::is_empty);
+        let body = format!("compiled {}\n", pid());
+        let head = format!("HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        let _ = (&stream).write_all(format!("{head}{body}").as_bytes());
+    }
+}
+
+/// Traces a process so that it halts on its way out: killed and yet not to be waited for.
+pub fn seize(target: i32) {
+    let options = libc::PTRACE_O_TRACEEXIT;
+    // SAFETY: plain numbers; PTRACE_SEIZE takes no address and its options as a number.
+    must(unsafe { libc::ptrace(libc::PTRACE_SEIZE, target, 0, options) }, "ptrace");
+}
+
+/// Lets the next process have the number of this one, once that is free. Needs root, and a
+/// PID namespace of one's own.
+pub fn pin_pid() {
+    let file = "/proc/sys/kernel/ns_last_pid";
+    std::fs::write(file, (pid() - 1).to_string()).unwrap_or_else(|_| broken(file));
+}

@@ -1,0 +1,17 @@
+//! The binary as an operator meets it: started as a process, signalled, watched.
+//!
+//! Each module is one subject; names that begin with `m` and a number tell which known bug
+//! of other supervisors the test is about. A test that needs root or a tool says so and is
+//! skipped where that is missing, and fails if `CI` is `true`.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod descriptors;
+mod inheritance;
+mod logs;
+mod pid_reuse;
+mod reaping;
+mod start_failures;
+mod stderr_pipe;
+mod stop;

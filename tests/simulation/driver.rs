@@ -1,0 +1,343 @@
+//! A caller of the machine that keeps its promises, and no more than these.
+//!
+//! After each fact it takes the orders; a start is answered before another is asked for; its
+//! clock never goes back. Everything else may come at any time: orders are carried out late,
+//! though in order, before the reap that gives a number back, and before the next start. Half
+//! of the drivers signal groups by handle, so that they may tell facts in any order; the other
+//! half signal by number, and look what is gone before they tell a wish or let time pass.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use crate::machine::child::{Leader, State};
+use crate::machine::{Command, Event, Machine, Order, Policy, ProgramId, Run};
+
+use super::ledger::{Account, Check, Ledger, Time, moment};
+use super::rng::Rng;
+use super::tally::Tally;
+use super::witness::Witness;
+use super::world::{Group, PIDS, Temper, World};
+
+/// Entries that the timers may keep beside twice the number of programs.
+const DEADLINES_SPARE: usize = 17;
+
+/// What the driver keeps about a program's run, from its start until its group is gone.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    run: Run,
+    group: Group,
+    exit_told: bool,
+}
+
+pub struct Driver {
+    pub rng: Rng,
+    pub world: World,
+    pub machine: Machine,
+    pub ledger: Ledger,
+    pub witness: Witness,
+    pub now: Time,
+    pub policies: Vec<Policy>,
+    held: Vec<Option<Held>>,
+    /// Signals that were ordered and not sent yet.
+    late: VecDeque<(Group, i32)>,
+    orders: Vec<Order>,
+    /// Signals are sent to numbers, as on a kernel without handles.
+    pub by_number: bool,
+    /// Orders are carried out at once, starts succeed, and nothing stalls.
+    pub fair: bool,
+    pub tally: Tally,
+    pub trace: Option<Vec<String>>,
+}
+
+impl Driver {
+    pub fn new(rng: Rng, policies: Vec<Policy>, traced: bool) -> Self {
+        let mut machine = Machine::default();
+        let mut ledger = Ledger::default();
+        for &policy in &policies {
+            machine.add(policy);
+            ledger.add(policy);
+        }
+        Self {
+            rng,
+            world: World::default(),
+            machine,
+            ledger,
+            witness: Witness::new(policies.len()),
+            now: 0,
+            held: vec![None; policies.len()],
+            policies,
+            late: VecDeque::new(),
+            orders: Vec::new(),
+            by_number: false,
+            fair: false,
+            tally: Tally::default(),
+            trace: traced.then(Vec::new),
+        }
+    }
+
+    /// Writes a line of the trace, if there is one.
+    pub fn say(&mut self, what: fmt::Arguments<'_>) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{:>20} ns  {what}", self.now));
+        }
+    }
+
+    pub fn programs(&self) -> usize {
+        self.policies.len()
+    }
+
+    /// Tells the machine, and sees whether it does what it owes.
+    pub fn tell(&mut self, event: Event) -> Check {
+        self.say(format_args!("told      {event:?}"));
+        match event {
+            Event::Commanded(Command::StopAll | Command::KillAll) => self.witness.stop_asked(),
+            Event::Commanded(Command::Start(program)) => self.witness.start_asked(program.0 as usize),
+            Event::LeaderExited { run, .. } => self.witness.leader_died(run),
+            Event::GroupGone { run } => self.witness.gone(run),
+            Event::Spawned { .. } | Event::SpawnFailed { .. } => {}
+        }
+        self.ledger.take_in(self.now, event);
+        self.machine.handle(moment(self.now), event);
+        self.take_orders()
+    }
+
+    pub fn timeout(&mut self) -> Check {
+        if self.by_number {
+            self.facts()?;
+        }
+        self.say(format_args!("timeout"));
+        self.ledger.pass(self.now);
+        self.machine.handle_timeout(moment(self.now));
+        let next = self.machine.next_deadline();
+        if next.is_some_and(|next| next <= moment(self.now)) {
+            return Err(format!("after the timeout a deadline is still past: {next:?}"));
+        }
+        self.take_orders()
+    }
+
+    fn take_orders(&mut self) -> Check {
+        self.orders.clear();
+        while let Some(order) = self.machine.next_order() {
+            self.say(format_args!("  ordered {order:?}"));
+            self.witness.ordered(self.now, order)?;
+            self.tally.count(order);
+            self.orders.push(order);
+        }
+        self.ledger.settle(&self.orders)?;
+        for index in 0..self.orders.len() {
+            if let Order::Signal { run, signal } = self.orders[index] {
+                self.queue_signal(run, signal)?;
+            }
+        }
+        if self.fair || self.rng.one_in(2) {
+            self.carry_out(usize::MAX)?;
+        }
+        self.check()
+    }
+
+    fn queue_signal(&mut self, run: Run, signal: i32) -> Check {
+        let held = self.held[run.program.0 as usize].filter(|held| held.run == run);
+        let Some(Held { group, .. }) = held else {
+            return Err(format!("signal {signal} for {run:?}, which is not there"));
+        };
+        if self.by_number && !self.world.exists(group) {
+            return Err(format!("signal {signal} for {run:?}, whose group is gone"));
+        }
+        self.late.push_back((group, signal));
+        Ok(())
+    }
+
+    /// Sends the oldest of the signals that were ordered.
+    pub fn carry_out(&mut self, limit: usize) -> Check {
+        for _ in 0..limit {
+            let Some((group, signal)) = self.late.pop_front() else { break };
+            if !self.by_number && !self.world.exists(group) {
+                self.tally.missed += 1;
+                continue;
+            }
+            let hit = self.world.signal(group.number, signal);
+            self.say(format_args!("  sent    {signal} to {}: {hit:?}", group.number));
+            if hit.is_some_and(|hit| hit != group) {
+                return Err(format!("signal {signal} for {group:?} hit a stranger: {hit:?}"));
+            }
+            self.tally.missed += u64::from(hit.is_none());
+        }
+        Ok(())
+    }
+
+    pub fn has_late_orders(&self) -> bool {
+        !self.late.is_empty()
+    }
+
+    /// Everything that can be seen from outside, after each step.
+    pub fn check(&mut self) -> Check {
+        let deadline = self.ledger.next_deadline().map(moment);
+        if self.machine.next_deadline() != deadline {
+            let got = self.machine.next_deadline();
+            return Err(format!("the next deadline is {got:?} and not {deadline:?}"));
+        }
+        if self.machine.deadlines() > 2 * self.programs() + DEADLINES_SPARE {
+            return Err(format!("{} deadlines are kept", self.machine.deadlines()));
+        }
+        let got = [self.machine.has_starts(), self.machine.is_settled(), self.machine.is_stopping()];
+        let owed = [self.ledger.has_ready(), self.ledger.is_settled(), self.ledger.stopping];
+        if got != owed {
+            return Err(format!("has starts, settled, stopping are {got:?} and not {owed:?}"));
+        }
+        if self.machine.essential_ended() != self.ledger.essential_ended {
+            return Err("another essential program ended".to_owned());
+        }
+        for (index, account) in self.ledger.accounts.iter().enumerate() {
+            self.check_view(index, account)?;
+        }
+        Ok(())
+    }
+
+    fn check_view(&self, index: usize, account: &Account) -> Check {
+        let view = self.machine.view(ProgramId(index as u32));
+        let is_up = matches!(view.state, State::Running { .. });
+        let right = view.starts == account.starts
+            && view.delay == account.next_delay()
+            && is_up == account.is_up();
+        if right { Ok(()) } else { Err(format!("program {index} looks wrong: {view:?}, {account:?}")) }
+    }
+
+    /// A turn: what happened, what is due, what may start.
+    pub fn turn(&mut self) -> Check {
+        self.facts()?;
+        self.timeout()?;
+        let limit = if self.fair { PIDS } else { 1 + self.rng.index(PIDS) };
+        for _ in 0..limit {
+            if !self.start_one()? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that there is to be told, deaths first.
+    pub fn facts(&mut self) -> Check {
+        self.carry_out(usize::MAX)?;
+        let mut told = 0;
+        for program in 0..self.programs() {
+            told += u64::from(self.tell_exit(program)?);
+        }
+        self.tally.coalesced += u64::from(told > 1);
+        for program in 0..self.programs() {
+            self.tell_gone(program)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the death of a leader, if there is one to tell, and reaps it.
+    pub fn tell_exit(&mut self, program: usize) -> Result<bool, String> {
+        let Some(held) = self.held[program].filter(|held| !held.exit_told) else { return Ok(false) };
+        let Some(exit) = self.world.zombie(held.group) else { return Ok(false) };
+        self.held[program] = Some(Held { exit_told: true, ..held });
+        self.tell(Event::LeaderExited { run: held.run, exit })?;
+        // The reap gives the number back, so the orders come before it; but it can wait.
+        if self.fair || !self.rng.one_in(8) {
+            self.carry_out(usize::MAX)?;
+            self.world.reap(held.group);
+        }
+        Ok(true)
+    }
+
+    /// Tells that a group is gone, if one is.
+    pub fn tell_gone(&mut self, program: usize) -> Check {
+        let Some(held) = self.held[program].filter(|held| held.exit_told) else { return Ok(()) };
+        self.carry_out(usize::MAX)?;
+        self.world.reap(held.group);
+        if self.world.exists(held.group) {
+            return Ok(());
+        }
+        self.held[program] = None;
+        self.tell(Event::GroupGone { run: held.run })
+    }
+
+    pub fn command(&mut self, command: Command) -> Check {
+        if self.by_number {
+            self.facts()?;
+        }
+        self.tell(Event::Commanded(command))
+    }
+
+    /// Asks for a start and answers it; whether there was one.
+    pub fn start_one(&mut self) -> Result<bool, String> {
+        self.carry_out(usize::MAX)?;
+        let Some(run) = self.machine.next_start() else {
+            return if self.ledger.has_ready() { Err("nothing is started".to_owned()) } else { Ok(false) };
+        };
+        self.say(format_args!("starts    {run:?}"));
+        self.witness.begins(self.now, run, &self.world)?;
+        self.ledger.begin(run)?;
+        self.check()?;
+        self.tally.starts += 1;
+        if !self.fair && self.rng.one_in(1024) {
+            self.tally.stopped_in_start += 1;
+            let command = self.rng.pick(&[Command::StopAll, Command::StopAll, Command::KillAll]);
+            self.tell(Event::Commanded(command))?;
+        }
+        // A start takes its time; the clock of the turn may be read again for it, or not.
+        let at = self.now + self.rng.below(3_000_000);
+        if self.rng.one_in(2) {
+            self.now = at;
+        }
+        let fails = !self.fair && self.rng.one_in(8);
+        let temper = self.rng.pick(&[Temper::Polite, Temper::Polite, Temper::Slow, Temper::Stubborn]);
+        let group = if fails { None } else { self.world.spawn(run.program.0 as usize, temper) };
+        let Some(group) = group else {
+            self.tell(Event::SpawnFailed { run, at: moment(at) })?;
+            self.now = at;
+            return Ok(true);
+        };
+        if !self.fair && self.rng.one_in(3) {
+            let temper = self.rng.pick(&[Temper::Polite, Temper::Slow, Temper::Stubborn]);
+            self.world.fork(group.number, temper);
+        }
+        self.held[run.program.0 as usize] = Some(Held { run, group, exit_told: false });
+        self.witness.started(run, group);
+        self.tell(Event::Spawned { run, at: moment(at) })?;
+        self.now = at;
+        Ok(true)
+    }
+
+    /// News of a run that has a successor: nothing may come of it.
+    pub fn tell_stale(&mut self) -> Check {
+        let program = self.rng.index(self.programs());
+        let starts = self.ledger.accounts[program].starts;
+        if starts < 2 {
+            return Ok(());
+        }
+        let generation = 1 + self.rng.below(starts - 1);
+        let run = Run { program: ProgramId(program as u32), generation };
+        let at = moment(self.now);
+        let event = match self.rng.below(4) {
+            0 => Event::Spawned { run, at },
+            1 => Event::SpawnFailed { run, at },
+            2 => Event::LeaderExited { run, exit: super::chaos::any_exit(&mut self.rng) },
+            _ => Event::GroupGone { run },
+        };
+        self.tally.stale += 1;
+        self.say(format_args!("stale     {event:?}"));
+        self.ledger.take_in(self.now, event);
+        self.machine.handle(moment(self.now), event);
+        self.take_orders()
+    }
+
+    /// Whether a turn would have something to tell.
+    pub fn has_news(&self) -> bool {
+        self.held.iter().flatten().any(|held| {
+            let died = !held.exit_told && self.world.zombie(held.group).is_some();
+            let gone = held.exit_told && !self.world.exists(held.group);
+            died || gone
+        })
+    }
+
+    pub fn is_abandoned(&self, program: usize) -> Option<Leader> {
+        match self.machine.view(ProgramId(program as u32)).state {
+            State::Abandoned { leader } => Some(leader),
+            _ => None,
+        }
+    }
+}

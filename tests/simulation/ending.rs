@@ -1,0 +1,129 @@
+//! The fair run at the end, in which every wish must come true.
+//!
+//! From here on starts succeed, orders are carried out at once, nothing dies by itself and the
+//! clock goes from deadline to deadline. What was wanted must come up; then a stop is asked for,
+//! if none was, and everything must be over within the longest grace and the time after which
+//! what does not die is given up.
+
+use std::time::Duration;
+
+use crate::machine::child::Leader;
+use crate::machine::{Command, Policy};
+
+use super::chaos::HORIZON;
+use super::driver::Driver;
+use super::ledger::{Check, Time};
+
+/// Turns until a fair run is over: each program has a few things to go through.
+const TURNS_MAX: usize = 100;
+
+/// How long what got SIGKILL may take.
+const PATIENCE: Time = 5_000_000_000;
+
+impl Driver {
+    pub fn end_fairly(&mut self) -> Check {
+        self.say(format_args!("the fair run begins"));
+        self.fair = true;
+        self.world.thaw();
+        self.carry_out(usize::MAX)?;
+        if !self.ledger.stopping {
+            self.until("every wanted program is up", Self::is_up)?;
+            self.tally.wishes += self.ledger.accounts.iter().filter(|account| account.wanted).count() as u64;
+        }
+        self.stop_fairly()?;
+        self.nothing_is_left()
+    }
+
+    /// Turns until something holds. Where nothing happens, the clock goes to the next deadline.
+    fn until(&mut self, goal: &str, holds: fn(&Self) -> bool) -> Check {
+        for _ in 0..TURNS_MAX {
+            let steps = (self.tally.starts, self.now);
+            self.world.tidy_up();
+            self.world.finish_members();
+            self.turn()?;
+            self.check()?;
+            if holds(self) {
+                return Ok(());
+            }
+            let rests = steps == (self.tally.starts, self.now) && !self.has_news();
+            if rests {
+                match self.ledger.next_deadline() {
+                    Some(deadline) if deadline - self.now < HORIZON => self.now = deadline,
+                    _ => break,
+                }
+            }
+        }
+        let world = self.world.describe();
+        self.say(format_args!("at the end: {world}"));
+        Err(format!("in a fair run it is not so that {goal}"))
+    }
+
+    /// Every program that is wanted runs, or waits for a moment that nobody lives to see; and
+    /// nothing is left of those that are not.
+    fn is_up(&self) -> bool {
+        let far = |deadline: Time| deadline.saturating_sub(self.now) >= HORIZON;
+        self.ledger.accounts.iter().enumerate().all(|(program, account)| match account.wanted {
+            true => {
+                let waits = !self.world.has_process_of(program) && account.plan().is_some_and(far);
+                waits || (account.is_up() && self.world.leader_of(program).is_some())
+            }
+            false => !self.world.has_process_of(program),
+        })
+    }
+
+    fn stop_fairly(&mut self) -> Check {
+        let hard = self.rng.one_in(4);
+        if hard {
+            for number in self.world.leaders() {
+                if self.rng.one_in(2) {
+                    self.say(format_args!("world     {number} freezes for good"));
+                    self.world.freeze(number);
+                }
+            }
+        }
+        let from = self.now;
+        let grace = self.policies.iter().map(|policy: &Policy| policy.stop_timeout).max();
+        let grace = grace.unwrap_or_default().as_nanos();
+        let never = grace >= u128::from(HORIZON);
+        // Who was promised for ever stops when it is killed.
+        self.command(if never { Command::KillAll } else { Command::StopAll })?;
+        self.until("everything is over after a stop", |driver| driver.machine.is_settled())?;
+        let grace = if never { 0 } else { grace as Time };
+        let took = self.now - from;
+        if took > grace + PATIENCE {
+            return Err(format!("the stop took {:?}", Duration::from_nanos(took)));
+        }
+        self.tally.ends += 1;
+        Ok(())
+    }
+
+    /// Only what cannot die is left, it was named, and when it dies after all nothing is said.
+    fn nothing_is_left(&mut self) -> Check {
+        if self.machine.next_deadline().is_some() || self.machine.next_start().is_some() {
+            return Err("something is planned after the end".to_owned());
+        }
+        for program in 0..self.programs() {
+            let alive = self.world.leader_of(program).is_some();
+            let named = self.is_abandoned(program);
+            let right = match named {
+                Some(Leader::Alive) => alive,
+                Some(Leader::Dead) => !alive && self.world.has_process_of(program),
+                None => !self.world.has_process_of(program),
+            };
+            if !right {
+                let world = self.world.describe();
+                return Err(format!("at the end program {program} is {named:?}, and there is {world}"));
+            }
+        }
+        self.witness.ends()?;
+        self.say(format_args!("what could not die does"));
+        self.world.thaw();
+        self.world.tidy_up();
+        self.turn()?;
+        self.witness.ends()?;
+        if (0..self.programs()).any(|program| self.world.has_process_of(program)) {
+            return Err(format!("somebody is left for ever: {}", self.world.describe()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,389 @@
+//! What is owed: after each fact, what the promises made to users ask of the machine.
+//!
+//! The ledger knows the promises and nothing of how the machine keeps them. It has no states: a
+//! program's account holds what happened to it, with the time, and everything else is derived
+//! from that anew each time: what is to be ordered, which deadline is next, what may start.
+
+use std::time::Duration;
+
+use crate::machine::{Change, Command, Event, Exit, Moment, Order, Policy, ProgramId, Restart, Run};
+
+pub type Check = Result<(), String>;
+
+/// Nanoseconds.
+pub type Time = u64;
+
+const PATIENCE: Time = 5_000_000_000;
+const FAILED_START_MIN: Duration = Duration::from_millis(100);
+
+/// The table of delays: the first one, doubled so many times, but not over the cap.
+pub fn delay(policy: &Policy, doublings: u32) -> Duration {
+    let factor = 1_u128.checked_shl(doublings).unwrap_or(u128::MAX);
+    let nanos = policy.backoff.initial.as_nanos().saturating_mul(factor);
+    let nanos = nanos.min(policy.backoff.max.as_nanos());
+    Duration::new((nanos / 1_000_000_000) as u64, (nanos % 1_000_000_000) as u32)
+}
+
+fn comes_back(restart: Restart, exit: Exit) -> bool {
+    match restart {
+        Restart::Always => true,
+        Restart::OnFailure => exit != Exit::Code(0),
+        Restart::Never => false,
+    }
+}
+
+fn nanos(duration: Duration) -> Time {
+    Time::try_from(duration.as_nanos()).unwrap_or(Time::MAX)
+}
+
+pub fn moment(time: Time) -> Moment {
+    Moment::from_origin(Duration::from_nanos(time))
+}
+
+fn time(moment: Moment) -> Time {
+    nanos(moment.since(Moment::default()))
+}
+
+/// A run whose group is not gone.
+#[derive(Debug, Clone, Copy)]
+struct Life {
+    since: Time,
+    leader_dead: bool,
+    /// When it was asked to stop.
+    asked: Option<Time>,
+    /// Since when nothing is left to do but to wait for its death.
+    awaited: Option<Time>,
+    given_up: bool,
+}
+
+/// What happened to one program.
+#[derive(Debug, Clone)]
+pub struct Account {
+    policy: Policy,
+    /// Somebody wants it to run, and it did not end for good since.
+    pub wanted: bool,
+    pub starts: u64,
+    doublings: u32,
+    life: Option<Life>,
+    /// The delay before its next start ends then.
+    plan: Option<Time>,
+    /// It may start.
+    ready: bool,
+    /// It is being started.
+    starting: bool,
+}
+
+impl Account {
+    /// When something is to happen to it that no fact brings.
+    fn deadline(&self) -> Option<Time> {
+        let Some(life) = self.life else {
+            return self.plan;
+        };
+        if life.given_up {
+            return None;
+        }
+        let stop = || life.asked.map(|asked| asked.saturating_add(nanos(self.policy.stop_timeout)));
+        life.awaited.map(|awaited| awaited.saturating_add(PATIENCE)).or_else(stop)
+    }
+
+    fn is_settled(&self) -> bool {
+        let at_rest = self.life.is_none_or(|life| life.given_up && !self.wanted);
+        at_rest && !self.ready && !self.starting && self.plan.is_none()
+    }
+
+    /// It runs, and nobody asked it not to.
+    pub fn is_up(&self) -> bool {
+        self.life.is_some_and(|life| !life.leader_dead && life.asked.is_none())
+    }
+
+    /// When its next start is planned.
+    pub fn plan(&self) -> Option<Time> {
+        self.plan
+    }
+
+    /// When it has run long enough for its delay to begin anew.
+    pub fn resets_at(&self) -> Option<Time> {
+        let life = self.life.filter(|_| self.is_up())?;
+        Some(life.since.saturating_add(nanos(self.policy.backoff.reset_after)))
+    }
+
+    /// The delay before its next restart, were its run a short one.
+    pub fn next_delay(&self) -> Duration {
+        delay(&self.policy, self.doublings)
+    }
+
+    fn delay_and_double(&mut self) -> Duration {
+        let delay = self.next_delay();
+        self.doublings += 1;
+        delay
+    }
+}
+
+#[derive(Default)]
+pub struct Ledger {
+    pub accounts: Vec<Account>,
+    pub stopping: bool,
+    /// What is not softened by a later stop.
+    killing: bool,
+    pub essential_ended: Option<ProgramId>,
+    owed: Vec<Order>,
+    /// Where two lists are put in the order of their programs.
+    sorted: [Vec<Order>; 2],
+    pub resets: u64,
+}
+
+impl Ledger {
+    pub fn add(&mut self, policy: Policy) {
+        self.accounts.push(Account {
+            policy,
+            wanted: false,
+            starts: 0,
+            doublings: 0,
+            life: None,
+            plan: None,
+            ready: false,
+            starting: false,
+        });
+    }
+
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.accounts.iter().filter_map(Account::deadline).min()
+    }
+
+    pub fn is_settled(&self) -> bool {
+        self.accounts.iter().all(Account::is_settled)
+    }
+
+    pub fn has_ready(&self) -> bool {
+        self.accounts.iter().any(|account| account.ready)
+    }
+
+    fn run(&self, index: usize) -> Run {
+        Run { program: ProgramId(index as u32), generation: self.accounts[index].starts }
+    }
+
+    fn owe_signal(&mut self, index: usize, signal: i32) {
+        self.owed.push(Order::Signal { run: self.run(index), signal });
+    }
+
+    fn owe_note(&mut self, index: usize, change: Change) {
+        self.owed.push(Order::Notify { run: self.run(index), change });
+    }
+
+    /// A start is being asked for.
+    pub fn begin(&mut self, run: Run) -> Check {
+        let account = &mut self.accounts[run.program.0 as usize];
+        account.starts += 1;
+        let problem = match account {
+            _ if self.stopping => "after a stop request",
+            Account { life: Some(_), .. } => "next to an earlier run",
+            Account { plan: Some(_), .. } => "before its deadline",
+            Account { ready: false, .. } => "that nobody wants",
+            _ if account.starts != run.generation => "with a wrong generation",
+            _ => {
+                account.ready = false;
+                account.starting = true;
+                return Ok(());
+            }
+        };
+        Err(format!("a start {problem}: {run:?}"))
+    }
+
+    /// Takes in what the machine is being told, and works out what it owes for that.
+    pub fn take_in(&mut self, now: Time, event: Event) {
+        match event {
+            Event::Spawned { run, at } => self.spawned(now, run, time(at)),
+            Event::SpawnFailed { run, at } => self.start_failed(now, run, time(at)),
+            Event::LeaderExited { run, exit } => self.exited(now, run, exit),
+            Event::GroupGone { run } => self.gone(now, run),
+            Event::Commanded(Command::Start(program)) => self.wanted(program),
+            Event::Commanded(Command::StopAll) => self.stop_all(now, false),
+            Event::Commanded(Command::KillAll) => self.stop_all(now, true),
+        }
+    }
+
+    /// Late news of an earlier run; nothing is owed for it.
+    fn is_stale(&self, run: Run) -> bool {
+        self.accounts[run.program.0 as usize].starts != run.generation
+    }
+
+    fn wanted(&mut self, program: ProgramId) {
+        if self.stopping {
+            return;
+        }
+        let account = &mut self.accounts[program.0 as usize];
+        account.wanted = true;
+        if account.life.is_none() && !account.starting {
+            account.plan = None;
+            account.ready = true;
+        }
+    }
+
+    fn spawned(&mut self, now: Time, run: Run, at: Time) {
+        if self.is_stale(run) {
+            return;
+        }
+        let index = run.program.0 as usize;
+        let life = Life { since: at, leader_dead: false, asked: None, awaited: None, given_up: false };
+        self.accounts[index].starting = false;
+        self.accounts[index].life = Some(life);
+        self.owe_note(index, Change::Started);
+        if self.stopping {
+            self.stop(now, index, self.killing);
+        }
+    }
+
+    fn start_failed(&mut self, now: Time, run: Run, at: Time) {
+        if self.is_stale(run) {
+            return;
+        }
+        let index = run.program.0 as usize;
+        let account = &mut self.accounts[index];
+        account.starting = false;
+        let again = account.wanted && comes_back(account.policy.restart, Exit::Unknown);
+        let retry_in = again.then(|| account.delay_and_double().max(FAILED_START_MIN));
+        account.plan = retry_in.map(|delay| at.saturating_add(nanos(delay)));
+        let ended_for_good = account.wanted && !again;
+        self.owe_note(index, Change::StartFailed { retry_in });
+        if ended_for_good {
+            self.ended_for_good(now, index);
+        }
+    }
+
+    fn exited(&mut self, now: Time, run: Run, exit: Exit) {
+        let index = run.program.0 as usize;
+        let account = &mut self.accounts[index];
+        let Some(life) = account.life.as_mut().filter(|_| account.starts == run.generation) else {
+            return;
+        };
+        life.leader_dead = true;
+        if life.given_up {
+            return;
+        }
+        let uptime = now.saturating_sub(life.since);
+        let asked = life.asked.is_some();
+        let again = !asked && comes_back(account.policy.restart, exit);
+        if !asked && !again {
+            life.awaited = Some(now);
+        }
+        if again && u128::from(uptime) >= account.policy.backoff.reset_after.as_nanos() {
+            self.resets += u64::from(account.doublings > 0);
+            account.doublings = 0;
+        }
+        let retry_in = again.then(|| account.delay_and_double());
+        account.plan = retry_in.map(|delay| now.saturating_add(nanos(delay)));
+        if !asked {
+            self.owe_signal(index, 9);
+        }
+        let uptime = Duration::from_nanos(uptime);
+        self.owe_note(index, Change::Exited { exit, uptime, asked, retry_in });
+        if !asked && !again {
+            self.ended_for_good(now, index);
+        }
+    }
+
+    fn ended_for_good(&mut self, now: Time, index: usize) {
+        self.accounts[index].wanted = false;
+        if self.accounts[index].policy.essential && !self.stopping {
+            self.essential_ended = Some(ProgramId(index as u32));
+            self.stop_all(now, false);
+        }
+    }
+
+    fn gone(&mut self, now: Time, run: Run) {
+        if self.is_stale(run) {
+            return;
+        }
+        let account = &mut self.accounts[run.program.0 as usize];
+        account.life = None;
+        if account.wanted && account.plan.is_none_or(|plan| plan <= now) {
+            account.plan = None;
+            account.ready = true;
+        }
+    }
+
+    fn stop_all(&mut self, now: Time, kill: bool) {
+        self.stopping = true;
+        self.killing |= kill;
+        for index in 0..self.accounts.len() {
+            let account = &mut self.accounts[index];
+            account.wanted = false;
+            account.plan = None;
+            account.ready = false;
+            self.stop(now, index, kill);
+        }
+    }
+
+    /// What one program is owed by a stop: whoever lives and was not asked is asked, whoever was
+    /// asked and has its grace loses that by a kill, and leftovers are only waited for.
+    fn stop(&mut self, now: Time, index: usize, kill: bool) {
+        let Policy { stop_signal, stop_timeout, .. } = self.accounts[index].policy;
+        let Some(life) = self.accounts[index].life.as_mut() else { return };
+        if life.awaited.is_some() {
+            return;
+        }
+        if life.leader_dead && life.asked.is_none() {
+            life.awaited = Some(now);
+            return;
+        }
+        let kill = kill || stop_signal == 9;
+        let first = life.asked.is_none();
+        life.asked.get_or_insert(now);
+        if first && !kill {
+            self.owe_signal(index, stop_signal);
+            self.owe_signal(index, 18);
+            self.owe_note(index, Change::Stopping { signal: stop_signal, timeout: stop_timeout });
+        }
+        if kill || (first && stop_timeout.is_zero()) {
+            self.kill(now, index);
+        }
+    }
+
+    fn kill(&mut self, now: Time, index: usize) {
+        if let Some(life) = self.accounts[index].life.as_mut() {
+            life.awaited = Some(now);
+        }
+        self.owe_signal(index, 9);
+        self.owe_note(index, Change::Killed);
+    }
+
+    /// Every deadline passes that is due.
+    pub fn pass(&mut self, now: Time) {
+        for index in 0..self.accounts.len() {
+            while self.accounts[index].deadline().is_some_and(|deadline| deadline <= now) {
+                let account = &mut self.accounts[index];
+                match account.life.as_mut() {
+                    None => {
+                        account.plan = None;
+                        account.ready = true;
+                    }
+                    Some(life) if life.awaited.is_some() => {
+                        life.given_up = true;
+                        self.owe_note(index, Change::Abandoned);
+                    }
+                    Some(_) => self.kill(now, index),
+                }
+            }
+        }
+    }
+
+    /// The machine ordered what it owed, no less and no more. Between programs no order is
+    /// owed; for one program it is.
+    pub fn settle(&mut self, got: &[Order]) -> Check {
+        if self.owed != got {
+            let of = |order: &Order| match *order {
+                Order::Signal { run, .. } | Order::Notify { run, .. } => run.program,
+            };
+            for (sorted, from) in self.sorted.iter_mut().zip([self.owed.as_slice(), got]) {
+                sorted.clear();
+                sorted.extend_from_slice(from);
+                sorted.sort_by_key(of);
+            }
+            if self.sorted[0] != self.sorted[1] {
+                return Err(format!("wrong orders\n    owed: {:?}\n    got:  {got:?}", self.owed));
+            }
+        }
+        self.owed.clear();
+        Ok(())
+    }
+}

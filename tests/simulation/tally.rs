@@ -1,0 +1,62 @@
+//! What a simulation has seen: one that has not met a thing has not tried it.
+
+use crate::machine::{Change, Order};
+
+macro_rules! tally {
+    ($($name:ident: $what:literal,)*) => {
+        /// How often each thing happened.
+        #[derive(Debug, Clone, Copy, Default)]
+        pub struct Tally {
+            $(pub $name: u64,)*
+        }
+
+        impl Tally {
+            pub fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)*
+            }
+
+            /// Each thing, with its number.
+            pub fn list(&self) -> Vec<(&'static str, u64)> {
+                vec![$(($what, self.$name),)*]
+            }
+        }
+    };
+}
+
+tally! {
+    steps: "steps",
+    starts: "starts",
+    failed: "starts that failed",
+    exits: "exits that nobody asked for",
+    asked: "exits during a stop",
+    resets: "delays that began anew",
+    stops: "programs asked to stop",
+    kills: "programs killed",
+    abandoned: "runs given up",
+    essential: "stops by an essential program",
+    stopped_in_start: "stops during a start",
+    coalesced: "wakes with many deaths",
+    late: "steps with orders left for later",
+    missed: "signals that found nobody",
+    stale: "news of an earlier run",
+    inherited: "numbers that another program had",
+    edges: "exits within 1 ns of the reset",
+    raced: "deaths in the wake of a deadline",
+    wishes: "wishes that came true in the end",
+    ends: "stops that came true in the end",
+}
+
+impl Tally {
+    pub fn count(&mut self, order: Order) {
+        let Order::Notify { change, .. } = order else { return };
+        match change {
+            Change::StartFailed { .. } => self.failed += 1,
+            Change::Exited { asked: false, .. } => self.exits += 1,
+            Change::Exited { asked: true, .. } => self.asked += 1,
+            Change::Stopping { .. } => self.stops += 1,
+            Change::Killed => self.kills += 1,
+            Change::Abandoned => self.abandoned += 1,
+            Change::Started | Change::Impossible => {}
+        }
+    }
+}

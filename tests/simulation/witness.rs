@@ -1,0 +1,124 @@
+//! What a bystander sees: the world, the orders that came out, and what the host was told.
+//!
+//! The witness knows no policy. It says what must never be, whatever anybody intended: two runs
+//! of one program, a signal to a number that was given back, a start after a stop request or
+//! before the moment that the host was told, a run that is reported twice or never.
+
+use crate::machine::{Change, Order, Run};
+
+use super::ledger::{Check, Time};
+use super::world::{Group, World};
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    /// The latest run, with what it is called in the world if it was started.
+    run: Option<Run>,
+    group: Option<Group>,
+    leader_dead: bool,
+    /// How often the latest run was reported.
+    reports: u32,
+    /// The host was told that it does not come back earlier.
+    not_before: Option<Time>,
+}
+
+#[derive(Default)]
+pub struct Witness {
+    programs: Vec<Seen>,
+    stop_was_asked: bool,
+}
+
+impl Witness {
+    pub fn new(programs: usize) -> Self {
+        Self { programs: vec![Seen::default(); programs], stop_was_asked: false }
+    }
+
+    fn seen(&mut self, run: Run) -> &mut Seen {
+        &mut self.programs[run.program.0 as usize]
+    }
+
+    pub fn stop_asked(&mut self) {
+        self.stop_was_asked = true;
+    }
+
+    /// A command to start: what the host was told about later is overruled.
+    pub fn start_asked(&mut self, program: usize) {
+        self.programs[program].not_before = None;
+    }
+
+    pub fn begins(&mut self, now: Time, run: Run, world: &World) -> Check {
+        let stopping = self.stop_was_asked;
+        let seen = self.seen(run);
+        let last = std::mem::replace(seen, Seen { run: Some(run), ..Seen::default() });
+        let problem = if stopping {
+            "after a stop request"
+        } else if world.has_process_of(run.program.0 as usize) {
+            "next to a process of an earlier run"
+        } else if last.not_before.is_some_and(|not_before| now < not_before) {
+            "earlier than the host was told"
+        } else if last.run.is_some() && last.reports != 1 {
+            "before the last run was reported"
+        } else {
+            return Ok(());
+        };
+        Err(format!("{run:?} starts {problem}"))
+    }
+
+    pub fn started(&mut self, run: Run, group: Group) {
+        self.seen(run).group = Some(group);
+    }
+
+    pub fn leader_died(&mut self, run: Run) {
+        self.seen(run).leader_dead = true;
+    }
+
+    /// Its group was found gone, and the number is given back.
+    pub fn gone(&mut self, run: Run) {
+        self.seen(run).group = None;
+    }
+
+    /// An order, when it comes out of the machine.
+    pub fn ordered(&mut self, now: Time, order: Order) -> Check {
+        match order {
+            Order::Signal { run, signal } => {
+                let seen = *self.seen(run);
+                if seen.run != Some(run) || seen.group.is_none() {
+                    return Err(format!("signal {signal} for {run:?}, whose number was given back"));
+                }
+                Ok(())
+            }
+            Order::Notify { run, change } => self.noted(now, run, change),
+        }
+    }
+
+    fn noted(&mut self, now: Time, run: Run, change: Change) -> Check {
+        let seen = self.seen(run);
+        if seen.run != Some(run) {
+            return Err(format!("{change:?} is told of {run:?}, which is not the latest"));
+        }
+        let reported = match change {
+            Change::Exited { .. } | Change::StartFailed { .. } => true,
+            Change::Abandoned => !seen.leader_dead,
+            Change::Impossible => return Err(format!("{run:?} met what cannot be")),
+            Change::Started | Change::Stopping { .. } | Change::Killed => false,
+        };
+        if let Change::Exited { retry_in, .. } | Change::StartFailed { retry_in } = change {
+            let told = |delay| now.saturating_add(u64::try_from(delay).unwrap_or(u64::MAX));
+            seen.not_before = retry_in.map(|delay| told(delay.as_nanos()));
+        }
+        seen.reports += u32::from(reported);
+        if seen.reports > 1 {
+            return Err(format!("{run:?} is reported twice"));
+        }
+        Ok(())
+    }
+
+    /// At the end: every run that does not live was reported.
+    pub fn ends(&self) -> Check {
+        for seen in &self.programs {
+            if let Some(run) = seen.run.filter(|_| seen.reports != 1) {
+                return Err(format!("{run:?} was reported {} times", seen.reports));
+            }
+        }
+        Ok(())
+    }
+}
