@@ -4,6 +4,7 @@ use super::*;
 use crate::machine::{Backoff, Restart};
 
 mod parts;
+mod programs;
 mod properties;
 mod refused;
 
@@ -13,7 +14,7 @@ fn parse(text: &str) -> Result<Config, ConfigErrors> {
     Config::parse(text.as_bytes(), "f", Path::new(DIRECTORY))
 }
 
-fn programs(text: &str) -> Vec<ChildSpec> {
+fn programs_of(text: &str) -> Vec<ChildSpec> {
     let config = parse(text).unwrap_or_else(|errors| panic!("{text}\n{errors}"));
     config.programs
 }
@@ -21,7 +22,7 @@ fn programs(text: &str) -> Vec<ChildSpec> {
 /// The only program of a file, with the right side of its key and of `defaults`.
 fn program(defaults: &str, program: &str) -> ChildSpec {
     let text = format!(r#"{{"programs": {{"web": {program}}}, "defaults": {defaults}}}"#);
-    let mut all = programs(&text);
+    let mut all = programs_of(&text);
     assert_eq!(all.len(), 1, "{text}");
     all.remove(0)
 }
@@ -100,7 +101,10 @@ fn what_is_left_out_has_its_default() {
 #[test]
 fn programs_keep_the_order_of_the_file() {
     let text = r#"{"programs": {"z": ["1"], "a": ["2"], "m": {"command": ["3"]}, "B": ["4"]}}"#;
-    let names: Vec<String> = programs(text).iter().map(|p| p.name().to_owned()).collect();
+    let names: Vec<String> = programs_of(text)
+        .iter()
+        .map(|p| p.name().to_owned())
+        .collect();
     assert_eq!(names, ["z", "a", "m", "B"]);
 }
 
@@ -225,7 +229,10 @@ fn notes_are_ignored_on_every_level() {
             "$schema": []
         }
     }"#;
-    assert_eq!(programs(text), [ChildSpec::new("web", ["a"]).env("A", "1")]);
+    assert_eq!(
+        programs_of(text),
+        [ChildSpec::new("web", ["a"]).env("A", "1")]
+    );
 }
 
 #[test]

@@ -77,9 +77,21 @@ pub enum Leader {
 /// What one program can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Input {
+    Wish(Wish),
+    Fact(Fact),
+}
+
+/// What somebody wants of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Wish {
     Start,
     Stop,
     Kill,
+}
+
+/// What has happened to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fact {
     Spawned { at: Moment },
     SpawnFailed { at: Moment },
     LeaderExited { exit: Exit },
@@ -112,12 +124,22 @@ pub struct Child {
 impl Child {
     pub fn new(id: ProgramId, policy: Policy) -> Self {
         let delay = Delay::new(&policy.backoff);
-        Self { id, policy, goal: Goal::Down, state: State::Inactive, delay, starts: 0 }
+        Self {
+            id,
+            policy,
+            goal: Goal::Down,
+            state: State::Inactive,
+            delay,
+            starts: 0,
+        }
     }
 
     /// The latest run.
     pub fn run(&self) -> Run {
-        Run { program: self.id, generation: self.starts }
+        Run {
+            program: self.id,
+            generation: self.starts,
+        }
     }
 
     /// The scheduler starts it now.
@@ -130,114 +152,109 @@ impl Child {
 
     /// Takes in one fact or wish, and answers.
     pub fn handle(&mut self, now: Moment, input: Input, out: &mut Effects<'_>) {
-        use Input as I;
+        match input {
+            Input::Wish(wish) => self.obey(now, wish, out),
+            Input::Fact(fact) => self.learn(now, fact, out),
+        }
+    }
+
+    /// Every state x every wish.
+    fn obey(&mut self, now: Moment, wish: Wish, out: &mut Effects<'_>) {
         use State as S;
-        match (self.state, input) {
-            // Wishes.
-            (S::Inactive, I::Start) => {
-                self.goal = Goal::Up;
-                self.become_due(out);
-            }
-            (S::Waiting { .. }, I::Start) => {
-                self.goal = Goal::Up;
+        use Wish as W;
+        self.aim(wish);
+        match (self.state, wish) {
+            (S::Inactive | S::Waiting { .. }, W::Start) => {
                 out.timers.disarm(self.id);
                 self.become_due(out);
             }
-            (S::Due | S::Spawning | S::Running { .. } | S::Clearing { .. }, I::Start) => self.goal = Goal::Up,
+            (S::Due | S::Spawning | S::Running { .. } | S::Clearing { .. }, W::Start) => {}
             // Held until the group is gone.
-            (S::Stopping { .. } | S::Killed { .. } | S::Abandoned { .. }, I::Start) => self.goal = Goal::Up,
-            (S::Inactive | S::Abandoned { .. }, I::Stop | I::Kill) => self.wish_down(input),
-            (S::Waiting { .. } | S::Due, I::Stop | I::Kill) => {
-                self.wish_down(input);
+            (S::Stopping { .. } | S::Killed { .. } | S::Abandoned { .. }, W::Start) => {}
+            (S::Inactive | S::Killed { .. } | S::Abandoned { .. }, W::Stop | W::Kill) => {}
+            (S::Waiting { .. } | S::Due, W::Stop | W::Kill) => {
                 out.timers.disarm(self.id);
                 self.state = S::Inactive;
             }
-            // The answer to the start comes first, and finds the wish.
-            (S::Spawning, I::Stop | I::Kill) => self.wish_down(input),
-            (S::Running { since }, I::Stop | I::Kill) => {
-                self.wish_down(input);
-                self.stop(now, since, out);
-            }
-            (S::Stopping { .. }, I::Stop) => self.wish_down(input),
-            (S::Stopping { since, leader }, I::Kill) => {
-                self.wish_down(input);
-                self.kill(now, since, leader, out);
-            }
-            (S::Killed { .. }, I::Stop | I::Kill) => self.wish_down(input),
+            // The answer to the start comes first, and finds the goal.
+            (S::Spawning, W::Stop | W::Kill) => {}
+            (S::Running { since }, W::Stop | W::Kill) => self.stop(now, since, out),
+            (S::Stopping { .. }, W::Stop) => {}
+            (S::Stopping { since, leader }, W::Kill) => self.kill(now, since, leader, out),
             // Its leftovers have their SIGKILL already; now somebody waits for them.
-            (S::Clearing { .. }, I::Stop | I::Kill) => {
-                self.wish_down(input);
+            (S::Clearing { .. }, W::Stop | W::Kill) => {
                 self.await_death(now, now, Leader::Dead, out);
             }
+        }
+    }
 
-            // Facts.
-            (S::Spawning, I::Spawned { at }) => self.spawned(now, at, out),
-            (S::Spawning, I::SpawnFailed { at }) => self.start_failed(at, out),
-            (S::Running { since }, I::LeaderExited { exit }) => self.ended_by_itself(now, since, exit, out),
-            (S::Stopping { since, leader: Leader::Alive }, I::LeaderExited { exit }) => {
-                self.state = S::Stopping { since, leader: Leader::Dead };
-                self.notify_asked_exit(now, since, exit, out);
-            }
-            (S::Killed { since, leader: Leader::Alive }, I::LeaderExited { exit }) => {
-                self.state = S::Killed { since, leader: Leader::Dead };
-                self.notify_asked_exit(now, since, exit, out);
-            }
-            // Its run was reported as abandoned; one report a run.
-            (S::Abandoned { leader: Leader::Alive }, I::LeaderExited { .. }) => {
-                self.state = S::Abandoned { leader: Leader::Dead };
+    /// Every state x every fact.
+    fn learn(&mut self, now: Moment, fact: Fact, out: &mut Effects<'_>) {
+        use Fact as F;
+        use Leader::{Alive, Dead};
+        use State as S;
+        match (self.state, fact) {
+            (S::Spawning, F::Spawned { at }) => self.spawned(now, at, out),
+            (S::Spawning, F::SpawnFailed { at }) => self.start_failed(at, out),
+            (S::Running { since }, F::LeaderExited { exit }) => {
+                self.ended_by_itself(now, since, exit, out);
             }
             (
-                S::Stopping { leader: Leader::Dead, .. }
-                | S::Killed { leader: Leader::Dead, .. }
-                | S::Abandoned { leader: Leader::Dead },
-                I::GroupGone,
-            ) => self.stopped(out),
-            (S::Clearing { start_at }, I::GroupGone) => self.wait_until(now, start_at, out),
-            (S::Waiting { .. }, I::Deadline) => self.become_due(out),
-            (S::Stopping { since, leader }, I::Deadline) => self.kill(now, since, leader, out),
-            (S::Killed { leader, .. }, I::Deadline) => {
+                S::Stopping {
+                    since,
+                    leader: Alive,
+                }
+                | S::Killed {
+                    since,
+                    leader: Alive,
+                },
+                F::LeaderExited { exit },
+            ) => self.ended_as_asked(now, since, exit, out),
+            // Its run was reported as abandoned; one report a run.
+            (S::Abandoned { leader: Alive }, F::LeaderExited { .. }) => {
+                self.state = S::Abandoned { leader: Dead };
+            }
+            (S::Stopping { leader: Dead, .. }, F::GroupGone)
+            | (S::Killed { leader: Dead, .. } | S::Abandoned { leader: Dead }, F::GroupGone) => {
+                self.stopped(out);
+            }
+            (S::Clearing { start_at }, F::GroupGone) => self.wait_until(now, start_at, out),
+            (S::Waiting { .. }, F::Deadline) => self.become_due(out),
+            (S::Stopping { since, leader }, F::Deadline) => self.kill(now, since, leader, out),
+            (S::Killed { leader, .. }, F::Deadline) => {
                 self.state = S::Abandoned { leader };
                 self.notify(Change::Abandoned, out);
             }
-
             // What cannot be: each a defect of whoever told it.
             (
-                S::Inactive | S::Waiting { .. } | S::Due | S::Running { .. } | S::Stopping { .. },
-                I::Spawned { .. } | I::SpawnFailed { .. },
+                S::Inactive | S::Waiting { .. } | S::Due,
+                F::Spawned { .. } | F::SpawnFailed { .. } | F::LeaderExited { .. } | F::GroupGone,
+            )
+            | (S::Inactive | S::Due | S::Spawning | S::Running { .. }, F::Deadline)
+            | (S::Clearing { .. } | S::Abandoned { .. }, F::Deadline)
+            | (S::Spawning, F::LeaderExited { .. } | F::GroupGone)
+            | (S::Running { .. }, F::Spawned { .. } | F::SpawnFailed { .. } | F::GroupGone)
+            | (S::Stopping { .. } | S::Killed { .. }, F::Spawned { .. } | F::SpawnFailed { .. })
+            | (
+                S::Clearing { .. } | S::Abandoned { .. },
+                F::Spawned { .. } | F::SpawnFailed { .. },
             )
             | (
-                S::Killed { .. } | S::Clearing { .. } | S::Abandoned { .. },
-                I::Spawned { .. } | I::SpawnFailed { .. },
+                S::Stopping { leader: Dead, .. } | S::Killed { leader: Dead, .. },
+                F::LeaderExited { .. },
             )
-            | (
-                S::Inactive | S::Waiting { .. } | S::Due | S::Spawning | S::Clearing { .. },
-                I::LeaderExited { .. },
-            )
-            | (
-                S::Stopping { leader: Leader::Dead, .. }
-                | S::Killed { leader: Leader::Dead, .. }
-                | S::Abandoned { leader: Leader::Dead },
-                I::LeaderExited { .. },
-            )
-            | (S::Inactive | S::Waiting { .. } | S::Due | S::Spawning | S::Running { .. }, I::GroupGone)
-            | (
-                S::Stopping { leader: Leader::Alive, .. }
-                | S::Killed { leader: Leader::Alive, .. }
-                | S::Abandoned { leader: Leader::Alive },
-                I::GroupGone,
-            )
-            | (
-                S::Inactive | S::Due | S::Spawning | S::Running { .. } | S::Clearing { .. } | S::Abandoned { .. },
-                I::Deadline,
-            ) => self.impossible(input, out),
+            | (S::Clearing { .. } | S::Abandoned { leader: Dead }, F::LeaderExited { .. })
+            | (S::Stopping { leader: Alive, .. } | S::Killed { leader: Alive, .. }, F::GroupGone)
+            | (S::Abandoned { leader: Alive }, F::GroupGone) => self.impossible(fact, out),
         }
     }
 
     /// A wish to be down is a latch: an urgent one is never softened by a later one.
-    fn wish_down(&mut self, input: Input) {
-        self.goal = match (self.goal, input) {
-            (Goal::DownNow, _) | (_, Input::Kill) => Goal::DownNow,
-            (Goal::Up | Goal::Down, _) => Goal::Down,
+    fn aim(&mut self, wish: Wish) {
+        self.goal = match (self.goal, wish) {
+            (_, Wish::Start) => Goal::Up,
+            (Goal::DownNow, Wish::Stop) | (_, Wish::Kill) => Goal::DownNow,
+            (Goal::Up | Goal::Down, Wish::Stop) => Goal::Down,
         };
     }
 
@@ -266,7 +283,12 @@ impl Child {
     fn start_failed(&mut self, at: Moment, out: &mut Effects<'_>) {
         if self.goal == Goal::Up && self.policy.restart.wants(Exit::Unknown) {
             let delay = self.delay.after_failed_start(&self.policy.backoff);
-            self.notify(Change::StartFailed { retry_in: Some(delay) }, out);
+            self.notify(
+                Change::StartFailed {
+                    retry_in: Some(delay),
+                },
+                out,
+            );
             return self.wait_until(at, at.after(delay), out);
         }
         self.state = State::Inactive;
@@ -287,9 +309,19 @@ impl Child {
             .restart
             .wants(exit)
             .then(|| self.delay.after_run(&self.policy.backoff, uptime));
-        self.notify(Change::Exited { exit, uptime, asked: false, retry_in }, out);
+        self.notify(
+            Change::Exited {
+                exit,
+                uptime,
+                asked: false,
+                retry_in,
+            },
+            out,
+        );
         if let Some(delay) = retry_in {
-            self.state = State::Clearing { start_at: now.after(delay) };
+            self.state = State::Clearing {
+                start_at: now.after(delay),
+            };
             return;
         }
         self.goal = Goal::Down;
@@ -297,9 +329,18 @@ impl Child {
         out.ended = Some(exit);
     }
 
-    fn notify_asked_exit(&self, now: Moment, since: Moment, exit: Exit, out: &mut Effects<'_>) {
-        let uptime = now.since(since);
-        self.notify(Change::Exited { exit, uptime, asked: true, retry_in: None }, out);
+    /// An exit in answer to a stop. The rest of the group keeps its grace.
+    fn ended_as_asked(&mut self, now: Moment, since: Moment, exit: Exit, out: &mut Effects<'_>) {
+        if let State::Stopping { leader, .. } | State::Killed { leader, .. } = &mut self.state {
+            *leader = Leader::Dead;
+        }
+        let change = Change::Exited {
+            exit,
+            uptime: now.since(since),
+            asked: true,
+            retry_in: None,
+        };
+        self.notify(change, out);
     }
 
     /// Its group is gone after a stop. If it was wanted again meanwhile, it comes back.
@@ -319,11 +360,20 @@ impl Child {
         let timeout = self.policy.stop_timeout;
         self.signal(self.policy.stop_signal, out);
         self.signal(SIGCONT, out);
-        self.notify(Change::Stopping { signal: self.policy.stop_signal, timeout }, out);
+        self.notify(
+            Change::Stopping {
+                signal: self.policy.stop_signal,
+                timeout,
+            },
+            out,
+        );
         if timeout.is_zero() {
             return self.kill(now, since, Leader::Alive, out);
         }
-        self.state = State::Stopping { since, leader: Leader::Alive };
+        self.state = State::Stopping {
+            since,
+            leader: Leader::Alive,
+        };
         out.timers.arm(self.id, now.after(timeout));
     }
 
@@ -339,16 +389,26 @@ impl Child {
     }
 
     fn signal(&self, signal: i32, out: &mut Effects<'_>) {
-        out.orders.push_back(Order::Signal { run: self.run(), signal });
+        out.orders.push_back(Order::Signal {
+            run: self.run(),
+            signal,
+        });
     }
 
     fn notify(&self, change: Change, out: &mut Effects<'_>) {
-        out.orders.push_back(Order::Notify { run: self.run(), change });
+        out.orders.push_back(Order::Notify {
+            run: self.run(),
+            change,
+        });
     }
 
     /// In a test this is a failure; in production it is said, and supervision goes on.
-    fn impossible(&self, input: Input, out: &mut Effects<'_>) {
-        debug_assert!(false, "{:?} cannot be told {input:?} in {:?}", self.id, self.state);
+    fn impossible(&self, fact: Fact, out: &mut Effects<'_>) {
+        debug_assert!(
+            false,
+            "{:?} cannot be told {fact:?} in {:?}",
+            self.id, self.state
+        );
         self.notify(Change::Impossible, out);
     }
 }

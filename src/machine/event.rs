@@ -93,7 +93,12 @@ pub enum Change {
     /// It could not be started; the next try is this long from now, if there is one.
     StartFailed { retry_in: Option<Duration> },
     /// Its first process ended.
-    Exited { exit: Exit, uptime: Duration, asked: bool, retry_in: Option<Duration> },
+    Exited {
+        exit: Exit,
+        uptime: Duration,
+        asked: bool,
+        retry_in: Option<Duration>,
+    },
     /// It was asked to stop.
     Stopping { signal: i32, timeout: Duration },
     /// SIGKILL was sent to what did not stop in time.

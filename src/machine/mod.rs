@@ -17,7 +17,7 @@ pub mod timers;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use child::{Child, Effects, Goal, Input, State};
+use child::{Child, Effects, Fact, Goal, Input, State, Wish};
 pub use event::{Change, Command, Event, Moment, Order, ProgramId, Run};
 pub use policy::{Backoff, Exit, Policy, Restart};
 use timers::Timers;
@@ -56,24 +56,30 @@ impl Machine {
     /// Takes in one fact.
     pub fn handle(&mut self, now: Moment, event: Event) {
         match event {
-            Event::Spawned { run, at } => self.tell_run(now, run, Input::Spawned { at }),
-            Event::SpawnFailed { run, at } => self.tell_run(now, run, Input::SpawnFailed { at }),
-            Event::LeaderExited { run, exit } => self.tell_run(now, run, Input::LeaderExited { exit }),
-            Event::GroupGone { run } => self.tell_run(now, run, Input::GroupGone),
+            Event::Spawned { run, at } => {
+                self.tell_run(now, run, Input::Fact(Fact::Spawned { at }))
+            }
+            Event::SpawnFailed { run, at } => {
+                self.tell_run(now, run, Input::Fact(Fact::SpawnFailed { at }))
+            }
+            Event::LeaderExited { run, exit } => {
+                self.tell_run(now, run, Input::Fact(Fact::LeaderExited { exit }))
+            }
+            Event::GroupGone { run } => self.tell_run(now, run, Input::Fact(Fact::GroupGone)),
             Event::Commanded(Command::Start(program)) => {
                 if !self.stopping {
-                    self.tell(now, program, Input::Start);
+                    self.tell(now, program, Input::Wish(Wish::Start));
                 }
             }
-            Event::Commanded(Command::StopAll) => self.stop_all(now, Input::Stop),
-            Event::Commanded(Command::KillAll) => self.stop_all(now, Input::Kill),
+            Event::Commanded(Command::StopAll) => self.stop_all(now, Input::Wish(Wish::Stop)),
+            Event::Commanded(Command::KillAll) => self.stop_all(now, Input::Wish(Wish::Kill)),
         }
     }
 
     /// Lets every deadline pass that is due at `now`.
     pub fn handle_timeout(&mut self, now: Moment) {
         while let Some(program) = self.timers.pop_due(now) {
-            self.tell(now, program, Input::Deadline);
+            self.tell(now, program, Input::Fact(Fact::Deadline));
         }
     }
 
@@ -113,7 +119,13 @@ impl Machine {
         let settled = |child: &Child| match child.state {
             State::Inactive => true,
             State::Abandoned { .. } => child.goal != Goal::Up,
-            _ => false,
+            State::Waiting { .. }
+            | State::Due
+            | State::Spawning
+            | State::Running { .. }
+            | State::Stopping { .. }
+            | State::Killed { .. }
+            | State::Clearing { .. } => false,
         };
         self.children.iter().all(settled)
     }
@@ -134,7 +146,11 @@ impl Machine {
     #[must_use]
     pub fn view(&self, program: ProgramId) -> View {
         let child = &self.children[program.0 as usize];
-        View { state: child.state, delay: child.delay.peek(), starts: child.starts }
+        View {
+            state: child.state,
+            delay: child.delay.peek(),
+            starts: child.starts,
+        }
     }
 
     /// How many deadlines are kept, those that were called off too.
@@ -178,7 +194,7 @@ impl Machine {
         debug_assert!(!self.stopping || child.goal != Goal::Up || child.state == State::Inactive);
         if ended && child.policy.essential && !self.stopping {
             self.essential_ended = Some(program);
-            self.stop_all(now, Input::Stop);
+            self.stop_all(now, Input::Wish(Wish::Stop));
         }
     }
 }

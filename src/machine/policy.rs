@@ -144,7 +144,9 @@ mod tests {
 
     fn delays(backoff: &Backoff, count: usize) -> Vec<u64> {
         let mut delay = Delay::new(backoff);
-        (0..count).map(|_| delay.after_run(backoff, SHORT).as_secs()).collect()
+        (0..count)
+            .map(|_| delay.after_run(backoff, SHORT).as_secs())
+            .collect()
     }
 
     #[test]
@@ -158,14 +160,20 @@ mod tests {
     fn a_failed_start_follows_the_same_sequence() {
         let backoff = Backoff::default();
         let mut delay = Delay::new(&backoff);
-        let got: Vec<u64> = (0..100_000).map(|_| delay.after_failed_start(&backoff).as_secs()).collect();
+        let got: Vec<u64> = (0..100_000)
+            .map(|_| delay.after_failed_start(&backoff).as_secs())
+            .collect();
         assert_eq!(got[..8], [1, 2, 4, 8, 16, 32, 60, 60]);
         assert!(got[8..].iter().all(|&delay| delay == 60));
     }
 
     #[test]
     fn a_failed_start_waits_at_least_a_tenth_of_a_second() {
-        let backoff = Backoff { initial: Duration::ZERO, max: Duration::ZERO, ..Backoff::default() };
+        let backoff = Backoff {
+            initial: Duration::ZERO,
+            max: Duration::ZERO,
+            ..Backoff::default()
+        };
         let mut delay = Delay::new(&backoff);
         assert_eq!(delay.after_failed_start(&backoff), FAILED_START_DELAY_MIN);
         assert_eq!(delay.after_run(&backoff, SHORT), Duration::ZERO);
@@ -181,17 +189,30 @@ mod tests {
             let got = delay.after_run(&backoff, Duration::from_millis(uptime));
             assert_eq!(got, Duration::from_secs(expected), "after {uptime} ms");
             let next = delay.after_run(&backoff, SHORT);
-            assert_eq!(next, Duration::from_secs(expected * 2), "the one after that doubles");
+            assert_eq!(
+                next,
+                Duration::from_secs(expected * 2),
+                "the one after that doubles"
+            );
         }
     }
 
     #[test]
     fn extremes_neither_panic_nor_overflow() {
-        let extremes = [Duration::ZERO, Duration::from_nanos(1), Duration::MAX, Duration::from_secs(u64::MAX)];
+        let extremes = [
+            Duration::ZERO,
+            Duration::from_nanos(1),
+            Duration::MAX,
+            Duration::from_secs(u64::MAX),
+        ];
         for initial in extremes {
             for max in extremes.into_iter().filter(|&max| max >= initial) {
                 for reset_after in extremes {
-                    let backoff = Backoff { initial, max, reset_after };
+                    let backoff = Backoff {
+                        initial,
+                        max,
+                        reset_after,
+                    };
                     let mut delay = Delay::new(&backoff);
                     for uptime in extremes.into_iter().cycle().take(200) {
                         let got = delay.after_run(&backoff, uptime);
@@ -204,7 +225,10 @@ mod tests {
 
     #[test]
     fn the_policy_table() {
-        let killed = Exit::Signal { signal: 9, core_dumped: false };
+        let killed = Exit::Signal {
+            signal: 9,
+            core_dumped: false,
+        };
         for (restart, clean, crash, signal, unknown) in [
             (Restart::Always, true, true, true, true),
             (Restart::OnFailure, false, true, true, true),

@@ -48,7 +48,10 @@ impl Desk {
         for &policy in policies {
             machine.add(policy);
         }
-        Self { machine, now: Moment::from_origin(secs(1_000)) }
+        Self {
+            machine,
+            now: Moment::from_origin(secs(1_000)),
+        }
     }
 
     /// One program, started, running since now.
@@ -110,7 +113,10 @@ impl Desk {
         let run = self.machine.next_start().expect("a start is due");
         let told = self.tell(Event::SpawnFailed { run, at: self.now });
         match told[0] {
-            Order::Notify { run: of, change: Change::StartFailed { retry_in } } if of == run => retry_in,
+            Order::Notify {
+                run: of,
+                change: Change::StartFailed { retry_in },
+            } if of == run => retry_in,
             other => panic!("a failed start gave {other:?}"),
         }
     }
@@ -129,9 +135,15 @@ impl Desk {
         assert_eq!(told[0], signal(run, 9), "leftovers are killed at once");
         assert_eq!(self.gone(run), []);
         match told[1] {
-            Order::Notify { run: of, change: Change::Exited { asked: false, retry_in, .. } } if of == run => {
-                retry_in
-            }
+            Order::Notify {
+                run: of,
+                change:
+                    Change::Exited {
+                        asked: false,
+                        retry_in,
+                        ..
+                    },
+            } if of == run => retry_in,
             other => panic!("an exit gave {other:?}"),
         }
     }

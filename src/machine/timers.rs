@@ -67,7 +67,8 @@ impl Timers {
         let armed = &self.armed;
         let alive = |ticket: u64, program: ProgramId| armed.get(&program) == Some(&ticket);
         if self.heap.len() > 2 * armed.len() + DEAD_MAX {
-            self.heap.retain(|&Reverse((_, ticket, program))| alive(ticket, program));
+            self.heap
+                .retain(|&Reverse((_, ticket, program))| alive(ticket, program));
         }
         while let Some(&Reverse((_, ticket, program))) = self.heap.peek() {
             if alive(ticket, program) {

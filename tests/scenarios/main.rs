@@ -9,7 +9,9 @@ mod common;
 
 mod descriptors;
 mod inheritance;
+mod log_refusals;
 mod logs;
+mod memory;
 mod pid_reuse;
 mod reaping;
 mod start_failures;

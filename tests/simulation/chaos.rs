@@ -14,6 +14,9 @@ const SECOND: Time = 1_000 * MILLISECOND;
 /// Deadlines farther away than this are not waited for.
 pub const HORIZON: Time = 100 * 86_400 * SECOND;
 
+/// Starts of a flapping program in one step; more than the timers may keep deadlines.
+const FLAPS: usize = 40;
+
 /// What one seed decides at its beginning.
 pub struct Mood {
     /// The step of the first stop; many come after the last step.
@@ -26,23 +29,40 @@ pub fn any_exit(rng: &mut Rng) -> Exit {
     match rng.below(8) {
         0..=2 => Exit::Code(0),
         3..=5 => Exit::Code(1 + rng.below(255) as i32),
-        6 => Exit::Signal { signal: rng.pick(&[6, 9, 11, 15]), core_dumped: rng.one_in(2) },
+        6 => Exit::Signal {
+            signal: rng.pick(&[6, 9, 11, 15]),
+            core_dumped: rng.one_in(2),
+        },
         _ => Exit::Unknown,
     }
 }
 
 fn any_policy(rng: &mut Rng, extreme: bool) -> Policy {
-    const EXTREMES: [Duration; 4] =
-        [Duration::ZERO, Duration::from_nanos(1), Duration::from_secs(u64::MAX), Duration::MAX];
-    let usual = [0, 1, 1_000, 100_000, 500_000, 1_000_000, 1_000_000, 30_000_000, 60_000_000];
+    const EXTREMES: [Duration; 4] = [
+        Duration::ZERO,
+        Duration::from_nanos(1),
+        Duration::from_secs(u64::MAX),
+        Duration::MAX,
+    ];
+    let usual = [
+        0, 1, 1_000, 100_000, 500_000, 1_000_000, 1_000_000, 30_000_000, 60_000_000,
+    ];
     let duration = |rng: &mut Rng| {
-        if extreme && rng.one_in(2) { rng.pick(&EXTREMES) } else { Duration::from_micros(rng.pick(&usual)) }
+        if extreme && rng.one_in(2) {
+            rng.pick(&EXTREMES)
+        } else {
+            Duration::from_micros(rng.pick(&usual))
+        }
     };
     let initial = duration(rng);
     let backoff = if !extreme && rng.one_in(3) {
         Backoff::default()
     } else {
-        Backoff { initial, max: duration(rng).max(initial), reset_after: duration(rng) }
+        Backoff {
+            initial,
+            max: duration(rng).max(initial),
+            reset_after: duration(rng),
+        }
     };
     let restart = rng.pick(&[
         Restart::Always,
@@ -57,7 +77,11 @@ fn any_policy(rng: &mut Rng, extreme: bool) -> Policy {
         essential: rng.one_in(16),
         backoff,
         stop_signal: rng.pick(&[15, 15, 15, 2, 1, 9]),
-        stop_timeout: if rng.one_in(3) { Duration::from_secs(10) } else { duration(rng) },
+        stop_timeout: if rng.one_in(3) {
+            Duration::from_secs(10)
+        } else {
+            duration(rng)
+        },
     }
 }
 
@@ -66,14 +90,23 @@ pub fn begin(seed: u64, traced: bool) -> (Driver, Mood) {
     let mut rng = Rng::new(seed);
     let extreme = rng.one_in(16);
     let programs = 1 + rng.index(6);
-    let policies = (0..programs).map(|_| any_policy(&mut rng, extreme)).collect();
-    let mood = Mood { stop_at: rng.index(400), calm: rng.pick(&[1, 1, 2, 4]) };
+    let policies = (0..programs)
+        .map(|_| any_policy(&mut rng, extreme))
+        .collect();
+    let mood = Mood {
+        stop_at: rng.index(400),
+        calm: rng.pick(&[1, 1, 2, 4]),
+    };
     let mut driver = Driver::new(rng, policies, traced);
-    driver.now = driver.rng.pick(&[0, 1, 977 * SECOND, 1_000_000_000 * SECOND]);
+    driver.now = driver
+        .rng
+        .pick(&[0, 1, 977 * SECOND, 1_000_000_000 * SECOND]);
     driver.by_number = driver.rng.one_in(2);
     if driver.trace.is_some() {
         let by = if driver.by_number { "number" } else { "handle" };
-        driver.say(format_args!("seed {seed}: {programs} programs, signalled by {by}"));
+        driver.say(format_args!(
+            "seed {seed}: {programs} programs, signalled by {by}"
+        ));
         for (index, policy) in driver.policies.clone().iter().enumerate() {
             driver.say(format_args!("program {index}: {policy:?}"));
         }
@@ -114,6 +147,7 @@ impl Driver {
             21 => self.tidy_up(),
             22 => self.exit_at_the_reset(),
             23 => self.die_at_a_deadline(),
+            24 if self.rng.one_in(8) => self.somebody_flaps(),
             24 => self.start_somebody(),
             25 => self.tell_stale(),
             26..=28 => self.one_thing_alone(),
@@ -127,7 +161,11 @@ impl Driver {
 
     fn stop_somehow(&mut self) -> Check {
         let kill = self.rng.one_in(4);
-        self.command(if kill { Command::KillAll } else { Command::StopAll })
+        self.command(if kill {
+            Command::KillAll
+        } else {
+            Command::StopAll
+        })
     }
 
     /// The clock goes on to the next deadline, or stalls beyond it, and the driver wakes.
@@ -197,7 +235,9 @@ impl Driver {
 
     fn somebody_forks(&mut self) -> Check {
         if let Some(number) = self.world.any_living(&mut self.rng) {
-            let temper = self.rng.pick(&[Temper::Polite, Temper::Slow, Temper::Stubborn]);
+            let temper = self
+                .rng
+                .pick(&[Temper::Polite, Temper::Slow, Temper::Stubborn]);
             if self.world.fork(number, temper) {
                 self.say(format_args!("world     {number} forks"));
             }
@@ -233,7 +273,9 @@ impl Driver {
     /// A run ends one nanosecond before its delay begins anew, then, or one after.
     fn exit_at_the_reset(&mut self) -> Check {
         let program = self.rng.index(self.programs());
-        let Some(reset) = self.ledger.accounts[program].resets_at() else { return Ok(()) };
+        let Some(reset) = self.ledger.accounts[program].resets_at() else {
+            return Ok(());
+        };
         let edge = reset.saturating_sub(1).saturating_add(self.rng.below(3));
         if edge < self.now || edge - self.now > HORIZON {
             return Ok(());
@@ -242,7 +284,9 @@ impl Driver {
             self.now = edge;
             self.tally.edges += 1;
             let exit = any_exit(&mut self.rng);
-            self.say(format_args!("world     {number} ends at the edge: {exit:?}"));
+            self.say(format_args!(
+                "world     {number} ends at the edge: {exit:?}"
+            ));
             self.world.end(number, exit, false);
             self.facts()?;
         }
@@ -252,7 +296,9 @@ impl Driver {
     /// Death and deadline in one wake: the fact comes first.
     fn die_at_a_deadline(&mut self) -> Check {
         self.to_the_deadline();
-        self.say(format_args!("world     every leader ends, in the wake of the deadline"));
+        self.say(format_args!(
+            "world     every leader ends, in the wake of the deadline"
+        ));
         for number in self.world.leaders() {
             self.tally.raced += 1;
             let exit = any_exit(&mut self.rng);
@@ -265,6 +311,21 @@ impl Driver {
     fn start_somebody(&mut self) -> Check {
         let program = self.rng.index(self.programs());
         self.command(Command::Start(ProgramId(program as u32)))
+    }
+
+    /// A program dies as often as an impatient operator starts it, and leaves a deadline that is
+    /// called off each time.
+    fn somebody_flaps(&mut self) -> Check {
+        let program = self.rng.index(self.programs());
+        for _ in 0..FLAPS {
+            self.command(Command::Start(ProgramId(program as u32)))?;
+            while self.start_one()? {}
+            if let Some(number) = self.world.leader_of(program) {
+                self.world.end(number, Exit::Code(1), false);
+            }
+            self.facts()?;
+        }
+        Ok(())
     }
 
     /// A driver that holds handles may tell one thing and leave the others for later.

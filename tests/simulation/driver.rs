@@ -91,7 +91,9 @@ impl Driver {
         self.say(format_args!("told      {event:?}"));
         match event {
             Event::Commanded(Command::StopAll | Command::KillAll) => self.witness.stop_asked(),
-            Event::Commanded(Command::Start(program)) => self.witness.start_asked(program.0 as usize),
+            Event::Commanded(Command::Start(program)) => {
+                self.witness.start_asked(program.0 as usize)
+            }
             Event::LeaderExited { run, .. } => self.witness.leader_died(run),
             Event::GroupGone { run } => self.witness.gone(run),
             Event::Spawned { .. } | Event::SpawnFailed { .. } => {}
@@ -110,7 +112,9 @@ impl Driver {
         self.machine.handle_timeout(moment(self.now));
         let next = self.machine.next_deadline();
         if next.is_some_and(|next| next <= moment(self.now)) {
-            return Err(format!("after the timeout a deadline is still past: {next:?}"));
+            return Err(format!(
+                "after the timeout a deadline is still past: {next:?}"
+            ));
         }
         self.take_orders()
     }
@@ -150,15 +154,22 @@ impl Driver {
     /// Sends the oldest of the signals that were ordered.
     pub fn carry_out(&mut self, limit: usize) -> Check {
         for _ in 0..limit {
-            let Some((group, signal)) = self.late.pop_front() else { break };
+            let Some((group, signal)) = self.late.pop_front() else {
+                break;
+            };
             if !self.by_number && !self.world.exists(group) {
                 self.tally.missed += 1;
                 continue;
             }
             let hit = self.world.signal(group.number, signal);
-            self.say(format_args!("  sent    {signal} to {}: {hit:?}", group.number));
+            self.say(format_args!(
+                "  sent    {signal} to {}: {hit:?}",
+                group.number
+            ));
             if hit.is_some_and(|hit| hit != group) {
-                return Err(format!("signal {signal} for {group:?} hit a stranger: {hit:?}"));
+                return Err(format!(
+                    "signal {signal} for {group:?} hit a stranger: {hit:?}"
+                ));
             }
             self.tally.missed += u64::from(hit.is_none());
         }
@@ -179,10 +190,20 @@ impl Driver {
         if self.machine.deadlines() > 2 * self.programs() + DEADLINES_SPARE {
             return Err(format!("{} deadlines are kept", self.machine.deadlines()));
         }
-        let got = [self.machine.has_starts(), self.machine.is_settled(), self.machine.is_stopping()];
-        let owed = [self.ledger.has_ready(), self.ledger.is_settled(), self.ledger.stopping];
+        let got = [
+            self.machine.has_starts(),
+            self.machine.is_settled(),
+            self.machine.is_stopping(),
+        ];
+        let owed = [
+            self.ledger.has_ready(),
+            self.ledger.is_settled(),
+            self.ledger.stopping,
+        ];
         if got != owed {
-            return Err(format!("has starts, settled, stopping are {got:?} and not {owed:?}"));
+            return Err(format!(
+                "has starts, settled, stopping are {got:?} and not {owed:?}"
+            ));
         }
         if self.machine.essential_ended() != self.ledger.essential_ended {
             return Err("another essential program ended".to_owned());
@@ -199,14 +220,24 @@ impl Driver {
         let right = view.starts == account.starts
             && view.delay == account.next_delay()
             && is_up == account.is_up();
-        if right { Ok(()) } else { Err(format!("program {index} looks wrong: {view:?}, {account:?}")) }
+        if right {
+            Ok(())
+        } else {
+            Err(format!(
+                "program {index} looks wrong: {view:?}, {account:?}"
+            ))
+        }
     }
 
     /// A turn: what happened, what is due, what may start.
     pub fn turn(&mut self) -> Check {
         self.facts()?;
         self.timeout()?;
-        let limit = if self.fair { PIDS } else { 1 + self.rng.index(PIDS) };
+        let limit = if self.fair {
+            PIDS
+        } else {
+            1 + self.rng.index(PIDS)
+        };
         for _ in 0..limit {
             if !self.start_one()? {
                 break;
@@ -231,10 +262,20 @@ impl Driver {
 
     /// Tells the death of a leader, if there is one to tell, and reaps it.
     pub fn tell_exit(&mut self, program: usize) -> Result<bool, String> {
-        let Some(held) = self.held[program].filter(|held| !held.exit_told) else { return Ok(false) };
-        let Some(exit) = self.world.zombie(held.group) else { return Ok(false) };
-        self.held[program] = Some(Held { exit_told: true, ..held });
-        self.tell(Event::LeaderExited { run: held.run, exit })?;
+        let Some(held) = self.held[program].filter(|held| !held.exit_told) else {
+            return Ok(false);
+        };
+        let Some(exit) = self.world.zombie(held.group) else {
+            return Ok(false);
+        };
+        self.held[program] = Some(Held {
+            exit_told: true,
+            ..held
+        });
+        self.tell(Event::LeaderExited {
+            run: held.run,
+            exit,
+        })?;
         // The reap gives the number back, so the orders come before it; but it can wait.
         if self.fair || !self.rng.one_in(8) {
             self.carry_out(usize::MAX)?;
@@ -245,7 +286,9 @@ impl Driver {
 
     /// Tells that a group is gone, if one is.
     pub fn tell_gone(&mut self, program: usize) -> Check {
-        let Some(held) = self.held[program].filter(|held| held.exit_told) else { return Ok(()) };
+        let Some(held) = self.held[program].filter(|held| held.exit_told) else {
+            return Ok(());
+        };
         self.carry_out(usize::MAX)?;
         self.world.reap(held.group);
         if self.world.exists(held.group) {
@@ -266,7 +309,11 @@ impl Driver {
     pub fn start_one(&mut self) -> Result<bool, String> {
         self.carry_out(usize::MAX)?;
         let Some(run) = self.machine.next_start() else {
-            return if self.ledger.has_ready() { Err("nothing is started".to_owned()) } else { Ok(false) };
+            return if self.ledger.has_ready() {
+                Err("nothing is started".to_owned())
+            } else {
+                Ok(false)
+            };
         };
         self.say(format_args!("starts    {run:?}"));
         self.witness.begins(self.now, run, &self.world)?;
@@ -275,8 +322,10 @@ impl Driver {
         self.tally.starts += 1;
         if !self.fair && self.rng.one_in(1024) {
             self.tally.stopped_in_start += 1;
-            let command = self.rng.pick(&[Command::StopAll, Command::StopAll, Command::KillAll]);
-            self.tell(Event::Commanded(command))?;
+            for _ in 0..1 + self.rng.index(3) {
+                let command = self.rng.pick(&[Command::StopAll, Command::KillAll]);
+                self.tell(Event::Commanded(command))?;
+            }
         }
         // A start takes its time; the clock of the turn may be read again for it, or not.
         let at = self.now + self.rng.below(3_000_000);
@@ -284,20 +333,41 @@ impl Driver {
             self.now = at;
         }
         let fails = !self.fair && self.rng.one_in(8);
-        let temper = self.rng.pick(&[Temper::Polite, Temper::Polite, Temper::Slow, Temper::Stubborn]);
-        let group = if fails { None } else { self.world.spawn(run.program.0 as usize, temper) };
+        let temper = self.rng.pick(&[
+            Temper::Polite,
+            Temper::Polite,
+            Temper::Slow,
+            Temper::Stubborn,
+        ]);
+        let group = if fails {
+            None
+        } else {
+            self.world.spawn(run.program.0 as usize, temper)
+        };
         let Some(group) = group else {
-            self.tell(Event::SpawnFailed { run, at: moment(at) })?;
+            self.tell(Event::SpawnFailed {
+                run,
+                at: moment(at),
+            })?;
             self.now = at;
             return Ok(true);
         };
         if !self.fair && self.rng.one_in(3) {
-            let temper = self.rng.pick(&[Temper::Polite, Temper::Slow, Temper::Stubborn]);
+            let temper = self
+                .rng
+                .pick(&[Temper::Polite, Temper::Slow, Temper::Stubborn]);
             self.world.fork(group.number, temper);
         }
-        self.held[run.program.0 as usize] = Some(Held { run, group, exit_told: false });
+        self.held[run.program.0 as usize] = Some(Held {
+            run,
+            group,
+            exit_told: false,
+        });
         self.witness.started(run, group);
-        self.tell(Event::Spawned { run, at: moment(at) })?;
+        self.tell(Event::Spawned {
+            run,
+            at: moment(at),
+        })?;
         self.now = at;
         Ok(true)
     }
@@ -310,12 +380,18 @@ impl Driver {
             return Ok(());
         }
         let generation = 1 + self.rng.below(starts - 1);
-        let run = Run { program: ProgramId(program as u32), generation };
+        let run = Run {
+            program: ProgramId(program as u32),
+            generation,
+        };
         let at = moment(self.now);
         let event = match self.rng.below(4) {
             0 => Event::Spawned { run, at },
             1 => Event::SpawnFailed { run, at },
-            2 => Event::LeaderExited { run, exit: super::chaos::any_exit(&mut self.rng) },
+            2 => Event::LeaderExited {
+                run,
+                exit: super::chaos::any_exit(&mut self.rng),
+            },
             _ => Event::GroupGone { run },
         };
         self.tally.stale += 1;

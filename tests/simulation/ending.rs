@@ -28,7 +28,12 @@ impl Driver {
         self.carry_out(usize::MAX)?;
         if !self.ledger.stopping {
             self.until("every wanted program is up", Self::is_up)?;
-            self.tally.wishes += self.ledger.accounts.iter().filter(|account| account.wanted).count() as u64;
+            self.tally.wishes += self
+                .ledger
+                .accounts
+                .iter()
+                .filter(|account| account.wanted)
+                .count() as u64;
         }
         self.stop_fairly()?;
         self.nothing_is_left()
@@ -62,13 +67,18 @@ impl Driver {
     /// nothing is left of those that are not.
     fn is_up(&self) -> bool {
         let far = |deadline: Time| deadline.saturating_sub(self.now) >= HORIZON;
-        self.ledger.accounts.iter().enumerate().all(|(program, account)| match account.wanted {
-            true => {
-                let waits = !self.world.has_process_of(program) && account.plan().is_some_and(far);
-                waits || (account.is_up() && self.world.leader_of(program).is_some())
-            }
-            false => !self.world.has_process_of(program),
-        })
+        self.ledger
+            .accounts
+            .iter()
+            .enumerate()
+            .all(|(program, account)| match account.wanted {
+                true => {
+                    let waits =
+                        !self.world.has_process_of(program) && account.plan().is_some_and(far);
+                    waits || (account.is_up() && self.world.leader_of(program).is_some())
+                }
+                false => !self.world.has_process_of(program),
+            })
     }
 
     fn stop_fairly(&mut self) -> Check {
@@ -82,12 +92,22 @@ impl Driver {
             }
         }
         let from = self.now;
-        let grace = self.policies.iter().map(|policy: &Policy| policy.stop_timeout).max();
+        let grace = self
+            .policies
+            .iter()
+            .map(|policy: &Policy| policy.stop_timeout)
+            .max();
         let grace = grace.unwrap_or_default().as_nanos();
         let never = grace >= u128::from(HORIZON);
         // Who was promised for ever stops when it is killed.
-        self.command(if never { Command::KillAll } else { Command::StopAll })?;
-        self.until("everything is over after a stop", |driver| driver.machine.is_settled())?;
+        self.command(if never {
+            Command::KillAll
+        } else {
+            Command::StopAll
+        })?;
+        self.until("everything is over after a stop", |driver| {
+            driver.machine.is_settled()
+        })?;
         let grace = if never { 0 } else { grace as Time };
         let took = self.now - from;
         if took > grace + PATIENCE {
@@ -112,7 +132,9 @@ impl Driver {
             };
             if !right {
                 let world = self.world.describe();
-                return Err(format!("at the end program {program} is {named:?}, and there is {world}"));
+                return Err(format!(
+                    "at the end program {program} is {named:?}, and there is {world}"
+                ));
             }
         }
         self.witness.ends()?;
@@ -122,7 +144,10 @@ impl Driver {
         self.turn()?;
         self.witness.ends()?;
         if (0..self.programs()).any(|program| self.world.has_process_of(program)) {
-            return Err(format!("somebody is left for ever: {}", self.world.describe()));
+            return Err(format!(
+                "somebody is left for ever: {}",
+                self.world.describe()
+            ));
         }
         Ok(())
     }

@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 
-use crate::machine::{Change, Command, Event, Exit, Moment, Order, Policy, ProgramId, Restart, Run};
+use crate::machine::{
+    Change, Command, Event, Exit, Moment, Order, Policy, ProgramId, Restart, Run,
+};
 
 pub type Check = Result<(), String>;
 
@@ -21,7 +23,10 @@ pub fn delay(policy: &Policy, doublings: u32) -> Duration {
     let factor = 1_u128.checked_shl(doublings).unwrap_or(u128::MAX);
     let nanos = policy.backoff.initial.as_nanos().saturating_mul(factor);
     let nanos = nanos.min(policy.backoff.max.as_nanos());
-    Duration::new((nanos / 1_000_000_000) as u64, (nanos % 1_000_000_000) as u32)
+    Duration::new(
+        (nanos / 1_000_000_000) as u64,
+        (nanos % 1_000_000_000) as u32,
+    )
 }
 
 fn comes_back(restart: Restart, exit: Exit) -> bool {
@@ -82,8 +87,13 @@ impl Account {
         if life.given_up {
             return None;
         }
-        let stop = || life.asked.map(|asked| asked.saturating_add(nanos(self.policy.stop_timeout)));
-        life.awaited.map(|awaited| awaited.saturating_add(PATIENCE)).or_else(stop)
+        let stop = || {
+            life.asked
+                .map(|asked| asked.saturating_add(nanos(self.policy.stop_timeout)))
+        };
+        life.awaited
+            .map(|awaited| awaited.saturating_add(PATIENCE))
+            .or_else(stop)
     }
 
     fn is_settled(&self) -> bool {
@@ -93,7 +103,8 @@ impl Account {
 
     /// It runs, and nobody asked it not to.
     pub fn is_up(&self) -> bool {
-        self.life.is_some_and(|life| !life.leader_dead && life.asked.is_none())
+        self.life
+            .is_some_and(|life| !life.leader_dead && life.asked.is_none())
     }
 
     /// When its next start is planned.
@@ -104,7 +115,10 @@ impl Account {
     /// When it has run long enough for its delay to begin anew.
     pub fn resets_at(&self) -> Option<Time> {
         let life = self.life.filter(|_| self.is_up())?;
-        Some(life.since.saturating_add(nanos(self.policy.backoff.reset_after)))
+        Some(
+            life.since
+                .saturating_add(nanos(self.policy.backoff.reset_after)),
+        )
     }
 
     /// The delay before its next restart, were its run a short one.
@@ -159,15 +173,24 @@ impl Ledger {
     }
 
     fn run(&self, index: usize) -> Run {
-        Run { program: ProgramId(index as u32), generation: self.accounts[index].starts }
+        Run {
+            program: ProgramId(index as u32),
+            generation: self.accounts[index].starts,
+        }
     }
 
     fn owe_signal(&mut self, index: usize, signal: i32) {
-        self.owed.push(Order::Signal { run: self.run(index), signal });
+        self.owed.push(Order::Signal {
+            run: self.run(index),
+            signal,
+        });
     }
 
     fn owe_note(&mut self, index: usize, change: Change) {
-        self.owed.push(Order::Notify { run: self.run(index), change });
+        self.owed.push(Order::Notify {
+            run: self.run(index),
+            change,
+        });
     }
 
     /// A start is being asked for.
@@ -224,7 +247,13 @@ impl Ledger {
             return;
         }
         let index = run.program.0 as usize;
-        let life = Life { since: at, leader_dead: false, asked: None, awaited: None, given_up: false };
+        let life = Life {
+            since: at,
+            leader_dead: false,
+            asked: None,
+            awaited: None,
+            given_up: false,
+        };
         self.accounts[index].starting = false;
         self.accounts[index].life = Some(life);
         self.owe_note(index, Change::Started);
@@ -253,7 +282,11 @@ impl Ledger {
     fn exited(&mut self, now: Time, run: Run, exit: Exit) {
         let index = run.program.0 as usize;
         let account = &mut self.accounts[index];
-        let Some(life) = account.life.as_mut().filter(|_| account.starts == run.generation) else {
+        let Some(life) = account
+            .life
+            .as_mut()
+            .filter(|_| account.starts == run.generation)
+        else {
             return;
         };
         life.leader_dead = true;
@@ -276,7 +309,15 @@ impl Ledger {
             self.owe_signal(index, 9);
         }
         let uptime = Duration::from_nanos(uptime);
-        self.owe_note(index, Change::Exited { exit, uptime, asked, retry_in });
+        self.owe_note(
+            index,
+            Change::Exited {
+                exit,
+                uptime,
+                asked,
+                retry_in,
+            },
+        );
         if !asked && !again {
             self.ended_for_good(now, index);
         }
@@ -317,8 +358,14 @@ impl Ledger {
     /// What one program is owed by a stop: whoever lives and was not asked is asked, whoever was
     /// asked and has its grace loses that by a kill, and leftovers are only waited for.
     fn stop(&mut self, now: Time, index: usize, kill: bool) {
-        let Policy { stop_signal, stop_timeout, .. } = self.accounts[index].policy;
-        let Some(life) = self.accounts[index].life.as_mut() else { return };
+        let Policy {
+            stop_signal,
+            stop_timeout,
+            ..
+        } = self.accounts[index].policy;
+        let Some(life) = self.accounts[index].life.as_mut() else {
+            return;
+        };
         if life.awaited.is_some() {
             return;
         }
@@ -332,7 +379,13 @@ impl Ledger {
         if first && !kill {
             self.owe_signal(index, stop_signal);
             self.owe_signal(index, 18);
-            self.owe_note(index, Change::Stopping { signal: stop_signal, timeout: stop_timeout });
+            self.owe_note(
+                index,
+                Change::Stopping {
+                    signal: stop_signal,
+                    timeout: stop_timeout,
+                },
+            );
         }
         if kill || (first && stop_timeout.is_zero()) {
             self.kill(now, index);
@@ -350,7 +403,10 @@ impl Ledger {
     /// Every deadline passes that is due.
     pub fn pass(&mut self, now: Time) {
         for index in 0..self.accounts.len() {
-            while self.accounts[index].deadline().is_some_and(|deadline| deadline <= now) {
+            while self.accounts[index]
+                .deadline()
+                .is_some_and(|deadline| deadline <= now)
+            {
                 let account = &mut self.accounts[index];
                 match account.life.as_mut() {
                     None => {
@@ -380,7 +436,10 @@ impl Ledger {
                 sorted.sort_by_key(of);
             }
             if self.sorted[0] != self.sorted[1] {
-                return Err(format!("wrong orders\n    owed: {:?}\n    got:  {got:?}", self.owed));
+                return Err(format!(
+                    "wrong orders\n    owed: {:?}\n    got:  {got:?}",
+                    self.owed
+                ));
             }
         }
         self.owed.clear();

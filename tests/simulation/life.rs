@@ -61,7 +61,11 @@ pub fn live(seed: u64, steps: usize, traced: bool) -> Life {
     tally.resets += driver.ledger.resets;
     tally.inherited += driver.world.inherited;
     tally.essential += u64::from(driver.ledger.essential_ended.is_some());
-    Life { outcome, trace: driver.trace.take().unwrap_or_default(), tally }
+    Life {
+        outcome,
+        trace: driver.trace.take().unwrap_or_default(),
+        tally,
+    }
 }
 
 /// Lives them all. The first seed that fails is the answer, whatever the number of threads.
@@ -72,7 +76,9 @@ pub fn live_all(seeds: u64, steps: usize) -> Result<Tally, u64> {
         let mut tally = Tally::default();
         loop {
             let from = next.fetch_add(CHUNK, Ordering::Relaxed);
-            let to = seeds.min(from.saturating_add(CHUNK)).min(failed.load(Ordering::Relaxed));
+            let to = seeds
+                .min(from.saturating_add(CHUNK))
+                .min(failed.load(Ordering::Relaxed));
             if from >= to {
                 return tally;
             }
@@ -106,7 +112,9 @@ pub fn shortest_failure(seed: u64, steps: usize) -> String {
     let fails = |steps: &usize| live(seed, *steps, false).outcome.is_err();
     let shortest = (0..=steps).find(fails).unwrap_or(steps);
     let Life { outcome, trace, .. } = live(seed, shortest, true);
-    let failure = outcome.err().unwrap_or_else(|| "it does not fail again".to_owned());
+    let failure = outcome
+        .err()
+        .unwrap_or_else(|| "it does not fail again".to_owned());
     format!(
         "seed {seed} fails after {shortest} steps and a fair end:\n{}\n{failure}\n\
          to see all of it: PROCSCHED_SIM_SEED={seed} cargo test --test simulation",

@@ -48,7 +48,9 @@ tally! {
 
 impl Tally {
     pub fn count(&mut self, order: Order) {
-        let Order::Notify { change, .. } = order else { return };
+        let Order::Notify { change, .. } = order else {
+            return;
+        };
         match change {
             Change::StartFailed { .. } => self.failed += 1,
             Change::Exited { asked: false, .. } => self.exits += 1,

@@ -29,7 +29,10 @@ pub struct Witness {
 
 impl Witness {
     pub fn new(programs: usize) -> Self {
-        Self { programs: vec![Seen::default(); programs], stop_was_asked: false }
+        Self {
+            programs: vec![Seen::default(); programs],
+            stop_was_asked: false,
+        }
     }
 
     fn seen(&mut self, run: Run) -> &mut Seen {
@@ -48,7 +51,13 @@ impl Witness {
     pub fn begins(&mut self, now: Time, run: Run, world: &World) -> Check {
         let stopping = self.stop_was_asked;
         let seen = self.seen(run);
-        let last = std::mem::replace(seen, Seen { run: Some(run), ..Seen::default() });
+        let last = std::mem::replace(
+            seen,
+            Seen {
+                run: Some(run),
+                ..Seen::default()
+            },
+        );
         let problem = if stopping {
             "after a stop request"
         } else if world.has_process_of(run.program.0 as usize) {
@@ -82,7 +91,9 @@ impl Witness {
             Order::Signal { run, signal } => {
                 let seen = *self.seen(run);
                 if seen.run != Some(run) || seen.group.is_none() {
-                    return Err(format!("signal {signal} for {run:?}, whose number was given back"));
+                    return Err(format!(
+                        "signal {signal} for {run:?}, whose number was given back"
+                    ));
                 }
                 Ok(())
             }
@@ -93,7 +104,9 @@ impl Witness {
     fn noted(&mut self, now: Time, run: Run, change: Change) -> Check {
         let seen = self.seen(run);
         if seen.run != Some(run) {
-            return Err(format!("{change:?} is told of {run:?}, which is not the latest"));
+            return Err(format!(
+                "{change:?} is told of {run:?}, which is not the latest"
+            ));
         }
         let reported = match change {
             Change::Exited { .. } | Change::StartFailed { .. } => true,

@@ -64,7 +64,10 @@ pub struct World {
 }
 
 fn exit_by(signal: i32) -> Exit {
-    Exit::Signal { signal, core_dumped: false }
+    Exit::Signal {
+        signal,
+        core_dumped: false,
+    }
 }
 
 impl World {
@@ -72,7 +75,11 @@ impl World {
     pub fn spawn(&mut self, program: usize, temper: Temper) -> Option<Group> {
         let number = self.free_number()?;
         self.serial += 1;
-        let group = Group { number, program, serial: self.serial };
+        let group = Group {
+            number,
+            program,
+            serial: self.serial,
+        };
         self.place(number, group, temper);
         self.inherited += u64::from(self.named[number].is_some_and(|named| named != program));
         self.named[number] = Some(program);
@@ -82,10 +89,16 @@ impl World {
     /// A new member of its group, if this one can fork and there is a number.
     pub fn fork(&mut self, parent: usize, temper: Temper) -> bool {
         let forks = |process: &&Process| !process.frozen && !process.stopped;
-        let Some(group) = self.living(parent).filter(forks).map(|process| process.group) else {
+        let Some(group) = self
+            .living(parent)
+            .filter(forks)
+            .map(|process| process.group)
+        else {
             return false;
         };
-        let Some(number) = self.free_number() else { return false };
+        let Some(number) = self.free_number() else {
+            return false;
+        };
         self.place(number, group, temper);
         true
     }
@@ -111,11 +124,15 @@ impl World {
                 taken[process.group.number] = true;
             }
         }
-        (0..PIDS).filter(|&number| !taken[number]).max_by_key(|&number| self.used[number])
+        (0..PIDS)
+            .filter(|&number| !taken[number])
+            .max_by_key(|&number| self.used[number])
     }
 
     fn living(&self, number: usize) -> Option<&Process> {
-        self.table[number].as_ref().filter(|process| process.ended.is_none())
+        self.table[number]
+            .as_ref()
+            .filter(|process| process.ended.is_none())
     }
 
     fn members(&self, group: Group) -> impl Iterator<Item = usize> {
@@ -128,11 +145,15 @@ impl World {
     }
 
     pub fn has_process_of(&self, program: usize) -> bool {
-        self.table.iter().flatten().any(|process| process.group.program == program)
+        self.table
+            .iter()
+            .flatten()
+            .any(|process| process.group.program == program)
     }
 
     fn leads(&self, number: usize) -> bool {
-        self.living(number).is_some_and(|process| process.group.number == number)
+        self.living(number)
+            .is_some_and(|process| process.group.number == number)
     }
 
     /// The living leaders.
@@ -142,26 +163,35 @@ impl World {
 
     /// The living leader of this program.
     pub fn leader_of(&self, program: usize) -> Option<usize> {
-        let is_its = |number: usize| self.living(number).is_some_and(|p| p.group.program == program);
+        let is_its = |number: usize| {
+            self.living(number)
+                .is_some_and(|p| p.group.program == program)
+        };
         (0..PIDS).find(|&number| self.leads(number) && is_its(number))
     }
 
     /// Any number whose process lives, leader or not.
     pub fn any_living(&self, rng: &mut Rng) -> Option<usize> {
         let from = rng.index(PIDS);
-        (0..PIDS).map(|step| (from + step) % PIDS).find(|&number| self.living(number).is_some())
+        (0..PIDS)
+            .map(|step| (from + step) % PIDS)
+            .find(|&number| self.living(number).is_some())
     }
 
     /// How the leader of this group ended, while it is a zombie.
     pub fn zombie(&self, group: Group) -> Option<Exit> {
-        let leader = self.table[group.number].as_ref().filter(|process| process.group == group)?;
+        let leader = self.table[group.number]
+            .as_ref()
+            .filter(|process| process.group == group)?;
         leader.ended
     }
 
     /// A process ends by itself. A leader stays as a zombie until it is reaped; of the others
     /// some do, as children of who does not look after them.
     pub fn end(&mut self, number: usize, exit: Exit, lingers: bool) {
-        let Some(process) = self.table[number].as_mut() else { return };
+        let Some(process) = self.table[number].as_mut() else {
+            return;
+        };
         if process.frozen || process.ended.is_some() {
             return;
         }
@@ -173,7 +203,9 @@ impl World {
     }
 
     fn remove(&mut self, number: usize) {
-        let Some(process) = self.table[number].take() else { return };
+        let Some(process) = self.table[number].take() else {
+            return;
+        };
         self.uses += 1;
         self.used[number] = self.uses;
         if !self.exists(process.group) {
@@ -202,7 +234,10 @@ impl World {
     }
 
     fn hit(&mut self, number: usize, signal: i32) {
-        let Some(process) = self.table[number].as_mut().filter(|process| process.ended.is_none()) else {
+        let Some(process) = self.table[number]
+            .as_mut()
+            .filter(|process| process.ended.is_none())
+        else {
             return;
         };
         match signal {
@@ -238,7 +273,9 @@ impl World {
     /// What is frozen goes on; what was killed meanwhile dies.
     pub fn thaw(&mut self) {
         for number in 0..PIDS {
-            let Some(process) = self.table[number].as_mut() else { continue };
+            let Some(process) = self.table[number].as_mut() else {
+                continue;
+            };
             process.frozen = false;
             if process.doomed {
                 self.end(number, exit_by(SIGKILL), false);
@@ -249,7 +286,9 @@ impl World {
     /// Those that were asked to end do, and zombies that are nobody's are taken away.
     pub fn tidy_up(&mut self) {
         for number in 0..PIDS {
-            let Some(process) = self.table[number] else { continue };
+            let Some(process) = self.table[number] else {
+                continue;
+            };
             if process.leaving && !process.stopped {
                 self.end(number, Exit::Code(0), false);
             }
@@ -262,7 +301,9 @@ impl World {
     /// The members of groups with a living leader finish their work.
     pub fn finish_members(&mut self) {
         for number in 0..PIDS {
-            let Some(process) = self.table[number] else { continue };
+            let Some(process) = self.table[number] else {
+                continue;
+            };
             let led = self.living(process.group.number).is_some();
             if led && process.group.number != number {
                 self.end(number, Exit::Code(0), false);
@@ -274,13 +315,35 @@ impl World {
     pub fn describe(&self) -> String {
         let describe = |(number, process): (usize, &Option<Process>)| {
             process.map(|process| {
-                let Process { group, temper, ended, stopped, leaving, frozen, doomed, .. } = process;
+                let Process {
+                    group,
+                    temper,
+                    ended,
+                    stopped,
+                    leaving,
+                    frozen,
+                    doomed,
+                    ..
+                } = process;
                 let flags = [(stopped, "T"), (leaving, "L"), (frozen, "D"), (doomed, "K")];
-                let flags: String = flags.iter().filter(|flag| flag.0).map(|flag| flag.1).collect();
-                let life = ended.map_or_else(|| format!("{temper:?}"), |exit| format!("zombie {exit:?}"));
-                format!("{number}[p{} group {} {life} {flags}]", group.program, group.number)
+                let flags: String = flags
+                    .iter()
+                    .filter(|flag| flag.0)
+                    .map(|flag| flag.1)
+                    .collect();
+                let life =
+                    ended.map_or_else(|| format!("{temper:?}"), |exit| format!("zombie {exit:?}"));
+                format!(
+                    "{number}[p{} group {} {life} {flags}]",
+                    group.program, group.number
+                )
             })
         };
-        self.table.iter().enumerate().filter_map(describe).collect::<Vec<_>>().join(" ")
+        self.table
+            .iter()
+            .enumerate()
+            .filter_map(describe)
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 }

@@ -10,7 +10,10 @@ fn table(n: usize) -> Duration {
 /// Takes the machine over the delay, and says how long that was.
 fn wait(desk: &mut Desk) -> Duration {
     let from = desk.now;
-    assert!(!desk.machine.has_starts(), "nothing starts before its delay is over");
+    assert!(
+        !desk.machine.has_starts(),
+        "nothing starts before its delay is over"
+    );
     assert_eq!(desk.timeout_at_deadline(), []);
     desk.now.since(from)
 }
@@ -51,7 +54,12 @@ fn museum_5_a_missing_command_is_tried_at_0_1_3_7_15_31_63_123_183() {
         desk.fail_to_spawn();
         wait(&mut desk);
     }
-    assert_eq!(tries, [0, 1, 3, 7, 15, 31, 63, 123, 183, 243, 303, 363, 423, 483, 543]);
+    assert_eq!(
+        tries,
+        [
+            0, 1, 3, 7, 15, 31, 63, 123, 183, 243, 303, 363, 423, 483, 543
+        ]
+    );
 }
 
 #[test]
@@ -84,10 +92,18 @@ fn museum_102_the_reset_is_at_thirty_seconds_of_running() {
             run = desk.spawn();
         }
         desk.pass(millis(uptime));
-        assert_eq!(desk.end(run, CRASH), Some(secs(expected)), "after {uptime} ms");
+        assert_eq!(
+            desk.end(run, CRASH),
+            Some(secs(expected)),
+            "after {uptime} ms"
+        );
         wait(&mut desk);
         let run = desk.spawn();
-        assert_eq!(desk.end(run, CRASH), Some(secs(2 * expected)), "and doubles from there");
+        assert_eq!(
+            desk.end(run, CRASH),
+            Some(secs(2 * expected)),
+            "and doubles from there"
+        );
     }
 }
 
@@ -102,7 +118,11 @@ fn uptime_runs_from_the_moment_of_the_start() {
         let at = desk.now.after(millis(700));
         desk.tell(Event::Spawned { run, at });
         desk.now = at.after(secs(30).saturating_sub(Duration::from_nanos(lacking)));
-        assert_eq!(desk.end(run, CRASH), Some(secs(expected)), "{lacking} ns before thirty seconds");
+        assert_eq!(
+            desk.end(run, CRASH),
+            Some(secs(expected)),
+            "{lacking} ns before thirty seconds"
+        );
     }
 }
 
@@ -118,8 +138,14 @@ fn a_failed_start_never_counts_as_running_however_long_it_took() {
 
 #[test]
 fn a_failed_start_waits_a_tenth_of_a_second_even_where_a_crash_waits_nothing() {
-    let backoff = Backoff { initial: ZERO, ..Backoff::default() };
-    let mut desk = Desk::new(&[Policy { backoff, ..policy() }]);
+    let backoff = Backoff {
+        initial: ZERO,
+        ..Backoff::default()
+    };
+    let mut desk = Desk::new(&[Policy {
+        backoff,
+        ..policy()
+    }]);
     desk.command(Command::Start(id(0)));
     assert_eq!(desk.fail_to_spawn(), Some(millis(100)));
     assert_eq!(wait(&mut desk), millis(100));
@@ -137,7 +163,10 @@ fn museum_104_exit_0_follows_the_policy_and_the_same_backoff() {
         wait(&mut desk);
         run = desk.spawn();
     }
-    let (mut desk, run) = Desk::running(Policy { restart: Restart::OnFailure, ..policy() });
+    let (mut desk, run) = Desk::running(Policy {
+        restart: Restart::OnFailure,
+        ..policy()
+    });
     assert_eq!(desk.end(run, CLEAN), None);
     assert!(desk.machine.is_settled());
     assert!(!desk.machine.is_stopping(), "it is not essential");
@@ -157,7 +186,10 @@ fn museum_105_a_crash_five_milliseconds_after_the_start_was_told_still_waits() {
 
 #[test]
 fn an_exit_is_restarted_as_its_policy_says() {
-    let killed = Exit::Signal { signal: 9, core_dumped: false };
+    let killed = Exit::Signal {
+        signal: 9,
+        core_dumped: false,
+    };
     for (restart, exit, again) in [
         (Restart::Always, CLEAN, true),
         (Restart::Always, killed, true),
@@ -168,14 +200,36 @@ fn an_exit_is_restarted_as_its_policy_says() {
         (Restart::Never, CRASH, false),
         (Restart::Never, Exit::Unknown, false),
     ] {
-        let (mut desk, run) = Desk::running(Policy { restart, ..policy() });
-        assert_eq!(desk.end(run, exit).is_some(), again, "{restart:?} after {exit:?}");
-        assert_eq!(desk.machine.is_settled(), !again, "{restart:?} after {exit:?}");
+        let (mut desk, run) = Desk::running(Policy {
+            restart,
+            ..policy()
+        });
+        assert_eq!(
+            desk.end(run, exit).is_some(),
+            again,
+            "{restart:?} after {exit:?}"
+        );
+        assert_eq!(
+            desk.machine.is_settled(),
+            !again,
+            "{restart:?} after {exit:?}"
+        );
     }
-    for (restart, again) in [(Restart::Always, true), (Restart::OnFailure, true), (Restart::Never, false)] {
-        let mut desk = Desk::new(&[Policy { restart, ..policy() }]);
+    for (restart, again) in [
+        (Restart::Always, true),
+        (Restart::OnFailure, true),
+        (Restart::Never, false),
+    ] {
+        let mut desk = Desk::new(&[Policy {
+            restart,
+            ..policy()
+        }]);
         desk.command(Command::Start(id(0)));
-        assert_eq!(desk.fail_to_spawn().is_some(), again, "{restart:?} after a failed start");
+        assert_eq!(
+            desk.fail_to_spawn().is_some(),
+            again,
+            "{restart:?} after a failed start"
+        );
         assert_eq!(desk.machine.next_deadline().is_some(), again);
     }
 }
@@ -186,7 +240,11 @@ fn a_start_during_the_delay_is_at_once_and_keeps_the_sequence() {
     let (mut desk, run) = Desk::running(policy());
     desk.end(run, CRASH);
     desk.command(Command::Start(run.program));
-    assert_eq!(desk.machine.next_deadline(), None, "the delay is called off");
+    assert_eq!(
+        desk.machine.next_deadline(),
+        None,
+        "the delay is called off"
+    );
     let run = desk.spawn();
     assert!(desk.machine.next_start().is_none(), "once");
     assert_eq!(desk.end(run, CRASH), Some(secs(2)));

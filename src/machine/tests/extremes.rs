@@ -2,20 +2,30 @@
 
 use super::*;
 
-const EXTREMES: [Duration; 4] =
-    [ZERO, Duration::from_nanos(1), Duration::from_secs(u64::MAX), Duration::MAX];
+const EXTREMES: [Duration; 4] = [
+    ZERO,
+    Duration::from_nanos(1),
+    Duration::from_secs(u64::MAX),
+    Duration::MAX,
+];
 
 /// Every policy that can be made of them, and that a specification would let pass.
 fn policies() -> impl Iterator<Item = Policy> {
     let pairs = EXTREMES.into_iter().flat_map(|a| EXTREMES.map(|b| (a, b)));
-    pairs.filter(|(initial, max)| max >= initial).flat_map(|(initial, max)| {
-        let pairs = EXTREMES.into_iter().flat_map(|a| EXTREMES.map(|b| (a, b)));
-        pairs.map(move |(reset_after, stop_timeout)| Policy {
-            backoff: Backoff { initial, max, reset_after },
-            stop_timeout,
-            ..policy()
+    pairs
+        .filter(|(initial, max)| max >= initial)
+        .flat_map(|(initial, max)| {
+            let pairs = EXTREMES.into_iter().flat_map(|a| EXTREMES.map(|b| (a, b)));
+            pairs.map(move |(reset_after, stop_timeout)| Policy {
+                backoff: Backoff {
+                    initial,
+                    max,
+                    reset_after,
+                },
+                stop_timeout,
+                ..policy()
+            })
         })
-    })
 }
 
 /// Adding a large configured duration to the clock was a panic elsewhere, or wrapped.
@@ -54,13 +64,21 @@ fn live_and_stop(policy: Policy, begin: Duration, uptime: Duration) {
         assert_eq!(signals(&told), [15, 18, 9]);
     } else {
         assert_eq!(signals(&told), [15, 18]);
-        assert_eq!(desk.machine.next_deadline(), Some(desk.now.after(policy.stop_timeout)));
+        assert_eq!(
+            desk.machine.next_deadline(),
+            Some(desk.now.after(policy.stop_timeout))
+        );
         assert_eq!(signals(&desk.timeout_at_deadline()), [9]);
     }
     while desk.machine.next_deadline().is_some() {
         desk.timeout_at_deadline();
     }
-    assert_eq!(desk.state(0), State::Abandoned { leader: child::Leader::Alive });
+    assert_eq!(
+        desk.state(0),
+        State::Abandoned {
+            leader: child::Leader::Alive
+        }
+    );
     desk.exit(run, CRASH);
     desk.gone(run);
     assert!(desk.machine.is_settled());
@@ -81,7 +99,10 @@ fn come_back(desk: &mut Desk, delay: Duration) {
 /// that sorts last.
 #[test]
 fn museum_92_a_deadline_that_never_comes_hides_no_other() {
-    let never = Policy { stop_timeout: secs(u64::MAX), ..policy() };
+    let never = Policy {
+        stop_timeout: secs(u64::MAX),
+        ..policy()
+    };
     let (mut desk, runs) = Desk::all_running(&[never, policy(), never]);
     desk.command(Command::StopAll);
     assert_eq!(desk.machine.next_deadline(), Some(desk.now.after(secs(10))));
@@ -101,7 +122,11 @@ fn the_end_of_time_is_reached_without_a_spin() {
     desk.command(Command::StopAll);
     desk.now = Moment::NEVER;
     let told = desk.timeout();
-    assert_eq!(told.len(), 50 * 3, "killed, said so, and given up: once each");
+    assert_eq!(
+        told.len(),
+        50 * 3,
+        "killed, said so, and given up: once each"
+    );
     assert!(desk.machine.is_settled());
 }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::super::child::{ABANDON_AFTER, Child, Effects, Goal, Input, Leader, State};
+use super::super::child::{ABANDON_AFTER, Child, Effects, Fact, Goal, Input, Leader, State, Wish};
 use super::super::timers::Timers;
 use super::*;
 
@@ -13,20 +13,21 @@ const NOW: Duration = Duration::from_secs(107);
 const LATER: Duration = Duration::from_secs(108);
 
 /// One row a state, one column an input. The words are those of [`expected`]; "-" cannot be.
+#[rustfmt::skip]
 const TABLE: [(&str, [&str; 8]); 12] = [
-    // told             Start   Stop      Kill      Spawned  Failed   Exited   Gone      Deadline
-    ("Inactive", ["due", "wish", "wish", "-", "-", "-", "-", "-"]),
-    ("Waiting", ["due", "rest", "rest", "-", "-", "-", "-", "due now"]),
-    ("Due", ["wish", "rest", "rest", "-", "-", "-", "-", "-"]),
-    ("Spawning", ["wish", "wish", "wish", "run", "failed", "-", "-", "-"]),
-    ("Running", ["wish", "stop", "kill", "-", "-", "ended", "-", "-"]),
-    ("Stopping", ["wish", "wish", "kill", "-", "-", "asked", "-", "kill now"]),
-    ("Stopping, dead", ["wish", "wish", "kill", "-", "-", "-", "stopped", "kill now"]),
-    ("Killed", ["wish", "wish", "wish", "-", "-", "asked", "-", "give up"]),
-    ("Killed, dead", ["wish", "wish", "wish", "-", "-", "-", "stopped", "give up"]),
-    ("Clearing", ["wish", "await", "await", "-", "-", "-", "wait", "-"]),
-    ("Abandoned", ["wish", "wish", "wish", "-", "-", "silent", "-", "-"]),
-    ("Abandoned, dead", ["wish", "wish", "wish", "-", "-", "-", "stopped", "-"]),
+    // told             Start   Stop     Kill     Spawned  Failed    Exited    Gone       Deadline
+    ("Inactive",       ["due",  "wish",  "wish",  "-",     "-",      "-",      "-",       "-"]),
+    ("Waiting",        ["due",  "rest",  "rest",  "-",     "-",      "-",      "-",       "due"]),
+    ("Due",            ["wish", "rest",  "rest",  "-",     "-",      "-",      "-",       "-"]),
+    ("Spawning",       ["wish", "wish",  "wish",  "run",   "failed", "-",      "-",       "-"]),
+    ("Running",        ["wish", "stop",  "kill",  "-",     "-",      "ended",  "-",       "-"]),
+    ("Stopping",       ["wish", "wish",  "kill",  "-",     "-",      "asked",  "-",       "kill"]),
+    ("Stopping, dead", ["wish", "wish",  "kill",  "-",     "-",      "-",      "stopped", "kill"]),
+    ("Killed",         ["wish", "wish",  "wish",  "-",     "-",      "asked",  "-",       "give up"]),
+    ("Killed, dead",   ["wish", "wish",  "wish",  "-",     "-",      "-",      "stopped", "give up"]),
+    ("Clearing",       ["wish", "await", "await", "-",     "-",      "-",      "wait",    "-"]),
+    ("Abandoned",      ["wish", "wish",  "wish",  "-",     "-",      "silent", "-",       "-"]),
+    ("Abandoned, dead",["wish", "wish",  "wish",  "-",     "-",      "-",      "stopped", "-"]),
 ];
 
 /// All that a child and its surroundings are after an input.
@@ -49,17 +50,37 @@ fn state_of(name: &str) -> State {
     let since = moment(SINCE);
     match name {
         "Inactive" => State::Inactive,
-        "Waiting" => State::Waiting { until: moment(LATER) },
+        "Waiting" => State::Waiting {
+            until: moment(LATER),
+        },
         "Due" => State::Due,
         "Spawning" => State::Spawning,
         "Running" => State::Running { since },
-        "Stopping" => State::Stopping { since, leader: Leader::Alive },
-        "Stopping, dead" => State::Stopping { since, leader: Leader::Dead },
-        "Killed" => State::Killed { since, leader: Leader::Alive },
-        "Killed, dead" => State::Killed { since, leader: Leader::Dead },
-        "Clearing" => State::Clearing { start_at: moment(LATER) },
-        "Abandoned" => State::Abandoned { leader: Leader::Alive },
-        "Abandoned, dead" => State::Abandoned { leader: Leader::Dead },
+        "Stopping" => State::Stopping {
+            since,
+            leader: Leader::Alive,
+        },
+        "Stopping, dead" => State::Stopping {
+            since,
+            leader: Leader::Dead,
+        },
+        "Killed" => State::Killed {
+            since,
+            leader: Leader::Alive,
+        },
+        "Killed, dead" => State::Killed {
+            since,
+            leader: Leader::Dead,
+        },
+        "Clearing" => State::Clearing {
+            start_at: moment(LATER),
+        },
+        "Abandoned" => State::Abandoned {
+            leader: Leader::Alive,
+        },
+        "Abandoned, dead" => State::Abandoned {
+            leader: Leader::Dead,
+        },
         _ => panic!("no state is called {name}"),
     }
 }
@@ -67,20 +88,23 @@ fn state_of(name: &str) -> State {
 fn inputs() -> [Input; 8] {
     let at = moment(NOW);
     [
-        Input::Start,
-        Input::Stop,
-        Input::Kill,
-        Input::Spawned { at },
-        Input::SpawnFailed { at },
-        Input::LeaderExited { exit: CRASH },
-        Input::GroupGone,
-        Input::Deadline,
+        Input::Wish(Wish::Start),
+        Input::Wish(Wish::Stop),
+        Input::Wish(Wish::Kill),
+        Input::Fact(Fact::Spawned { at }),
+        Input::Fact(Fact::SpawnFailed { at }),
+        Input::Fact(Fact::LeaderExited { exit: CRASH }),
+        Input::Fact(Fact::GroupGone),
+        Input::Fact(Fact::Deadline),
     ]
 }
 
 /// Where a state has a deadline, it is this one before the input.
 fn deadline_before(state: State) -> Option<Moment> {
-    let armed = matches!(state, State::Waiting { .. } | State::Stopping { .. } | State::Killed { .. });
+    let armed = matches!(
+        state,
+        State::Waiting { .. } | State::Stopping { .. } | State::Killed { .. }
+    );
     armed.then_some(moment(LATER))
 }
 
@@ -98,9 +122,9 @@ fn before(goal: Goal, state: State) -> After {
 /// The goal after a wish; facts and deadlines leave it as it is.
 fn wish(goal: Goal, input: Input) -> Goal {
     match (input, goal) {
-        (Input::Start, _) => Goal::Up,
-        (Input::Kill, _) | (Input::Stop, Goal::DownNow) => Goal::DownNow,
-        (Input::Stop, _) => Goal::Down,
+        (Input::Wish(Wish::Start), _) => Goal::Up,
+        (Input::Wish(Wish::Kill), _) | (Input::Wish(Wish::Stop), Goal::DownNow) => Goal::DownNow,
+        (Input::Wish(Wish::Stop), _) => Goal::Down,
         _ => goal,
     }
 }
@@ -128,8 +152,13 @@ impl After {
     }
 
     fn killed(self, since: Duration, leader: Leader) -> Self {
-        let state = State::Killed { since: moment(since), leader };
-        self.signal(9).note(Change::Killed).then(state, Some(NOW + ABANDON_AFTER))
+        let state = State::Killed {
+            since: moment(since),
+            leader,
+        };
+        self.signal(9)
+            .note(Change::Killed)
+            .then(state, Some(NOW + ABANDON_AFTER))
     }
 
     /// Asked to stop while it runs: at once where the wish is urgent.
@@ -137,62 +166,90 @@ impl After {
         if self.goal == Goal::DownNow {
             return self.killed(since, Leader::Alive);
         }
-        let state = State::Stopping { since: moment(since), leader: Leader::Alive };
+        let state = State::Stopping {
+            since: moment(since),
+            leader: Leader::Alive,
+        };
         let timeout = policy().stop_timeout;
         self.signal(15)
             .signal(18)
-            .note(Change::Stopping { signal: 15, timeout })
+            .note(Change::Stopping {
+                signal: 15,
+                timeout,
+            })
             .then(state, Some(NOW + timeout))
     }
 }
 
-const RUN: Run = Run { program: ProgramId(3), generation: 1 };
+const RUN: Run = Run {
+    program: ProgramId(3),
+    generation: 1,
+};
 
 /// What a word of the table means. `None`: it cannot be.
 fn expected(word: &str, goal: Goal, state: State, input: Input) -> Option<After> {
     let same = before(wish(goal, input), state);
     let leader = match state {
-        State::Stopping { leader, .. } | State::Killed { leader, .. } | State::Abandoned { leader } => leader,
+        State::Stopping { leader, .. }
+        | State::Killed { leader, .. }
+        | State::Abandoned { leader } => leader,
         _ => Leader::Alive,
     };
-    let exited = |asked, retry_in| Change::Exited { exit: CRASH, uptime: NOW - SINCE, asked, retry_in };
+    let exited = |asked, retry_in| Change::Exited {
+        exit: CRASH,
+        uptime: NOW - SINCE,
+        asked,
+        retry_in,
+    };
     Some(match word {
         "-" => return None,
         // The wish is taken down, and nothing else happens.
         "wish" => same,
-        "due" | "due now" => same.due(),
-        "rest" => After { queued: false, ..same.then(State::Inactive, None) },
+        "due" => same.due(),
+        "rest" => After {
+            queued: false,
+            ..same.then(State::Inactive, None)
+        },
         "stop" | "kill" if matches!(state, State::Running { .. }) => same.stop(SINCE),
-        "kill" | "kill now" => same.killed(SINCE, leader),
-        "run" if goal == Goal::Up => {
-            same.note(Change::Started).then(State::Running { since: moment(NOW) }, None)
-        }
+        "kill" => same.killed(SINCE, leader),
+        "run" if goal == Goal::Up => same
+            .note(Change::Started)
+            .then(State::Running { since: moment(NOW) }, None),
         "run" => same.note(Change::Started).stop(NOW),
-        "failed" if goal == Goal::Up => same
-            .note(Change::StartFailed { retry_in: Some(secs(1)) })
-            .then(State::Waiting { until: moment(LATER) }, Some(LATER)),
-        "failed" => same.note(Change::StartFailed { retry_in: None }).then(State::Inactive, None),
+        "failed" if goal == Goal::Up => {
+            let retry_in = Some(secs(1));
+            same.note(Change::StartFailed { retry_in })
+                .then(state_of("Waiting"), Some(LATER))
+        }
+        "failed" => same
+            .note(Change::StartFailed { retry_in: None })
+            .then(State::Inactive, None),
         "ended" => same
             .signal(9)
             .note(exited(false, Some(secs(1))))
-            .then(State::Clearing { start_at: moment(LATER) }, None),
+            .then(state_of("Clearing"), None),
         "asked" => {
-            let state = match state {
-                State::Stopping { since, .. } => State::Stopping { since, leader: Leader::Dead },
-                _ => State::Killed { since: moment(SINCE), leader: Leader::Dead },
+            let dead = match state {
+                State::Stopping { .. } => state_of("Stopping, dead"),
+                _ => state_of("Killed, dead"),
             };
-            same.note(exited(true, None)).then(state, Some(LATER))
+            same.note(exited(true, None)).then(dead, Some(LATER))
         }
-        "silent" => same.then(State::Abandoned { leader: Leader::Dead }, None),
+        "silent" => same.then(state_of("Abandoned, dead"), None),
         "stopped" if goal == Goal::Up => same.due(),
         "stopped" => same.then(State::Inactive, None),
         // Its leftovers got their SIGKILL at the exit; only the patience begins now.
         "await" => {
-            let state = State::Killed { since: moment(NOW), leader: Leader::Dead };
+            let state = State::Killed {
+                since: moment(NOW),
+                leader: Leader::Dead,
+            };
             same.then(state, Some(NOW + ABANDON_AFTER))
         }
-        "wait" => same.then(State::Waiting { until: moment(LATER) }, Some(LATER)),
-        "give up" => same.note(Change::Abandoned).then(State::Abandoned { leader }, None),
+        "wait" => same.then(state_of("Waiting"), Some(LATER)),
+        "give up" => same
+            .note(Change::Abandoned)
+            .then(State::Abandoned { leader }, None),
         _ => panic!("no outcome is called {word}"),
     })
 }
@@ -201,18 +258,23 @@ fn expected(word: &str, goal: Goal, state: State, input: Input) -> Option<After>
 fn tell(goal: Goal, state: State, input: Input) -> After {
     let mut child = Child::new(RUN.program, policy());
     (child.goal, child.state, child.starts) = (goal, state, RUN.generation);
-    let (mut orders, mut timers, mut starts) = (VecDeque::new(), Timers::default(), VecDeque::new());
+    let (mut orders, mut timers, mut starts) =
+        (VecDeque::new(), Timers::default(), VecDeque::new());
     if let Some(at) = deadline_before(state) {
         timers.arm(RUN.program, at);
-        if input == Input::Deadline {
+        if input == Input::Fact(Fact::Deadline) {
             timers.disarm(RUN.program);
         }
     }
     if state == State::Due {
         starts.push_back(RUN.program);
     }
-    let mut out =
-        Effects { orders: &mut orders, timers: &mut timers, starts: &mut starts, ended: None };
+    let mut out = Effects {
+        orders: &mut orders,
+        timers: &mut timers,
+        starts: &mut starts,
+        ended: None,
+    };
     child.handle(moment(NOW), input, &mut out);
     let ended = out.ended;
     After {
@@ -241,8 +303,15 @@ fn every_state_told_every_input_does_what_the_table_says() {
                     (None, Err(_)) => assert!(cfg!(debug_assertions), "{case}: panics"),
                     (None, Ok(got)) => {
                         assert!(!cfg!(debug_assertions), "{case}: does not panic");
-                        let deadline = if input == Input::Deadline { None } else { deadline_before(state) };
-                        let said = After { deadline, ..before(goal, state).note(Change::Impossible) };
+                        let deadline = if input == Input::Fact(Fact::Deadline) {
+                            None
+                        } else {
+                            deadline_before(state)
+                        };
+                        let said = After {
+                            deadline,
+                            ..before(goal, state).note(Change::Impossible)
+                        };
                         assert_eq!(got, said, "{case}: is said, and nothing else happens");
                     }
                 }

@@ -8,7 +8,17 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The orders of a stop, in their order: SIGCONT follows, so that a stopped process sees it.
 fn asked(run: Run, timeout: Duration) -> [Order; 3] {
-    [signal(run, 15), signal(run, 18), note(run, Change::Stopping { signal: 15, timeout })]
+    [
+        signal(run, 15),
+        signal(run, 18),
+        note(
+            run,
+            Change::Stopping {
+                signal: 15,
+                timeout,
+            },
+        ),
+    ]
 }
 
 fn killed(run: Run) -> [Order; 2] {
@@ -20,7 +30,10 @@ fn killed(run: Run) -> [Order; 2] {
 fn museum_115_cont_follows_the_stop_signal() {
     let (mut desk, run) = Desk::running(policy());
     assert_eq!(desk.command(Command::StopAll), asked(run, GRACE));
-    let (mut desk, run) = Desk::running(Policy { stop_signal: 2, ..policy() });
+    let (mut desk, run) = Desk::running(Policy {
+        stop_signal: 2,
+        ..policy()
+    });
     assert_eq!(signals(&desk.command(Command::StopAll)), [2, 18]);
     assert_eq!(desk.machine.view(run.program).starts, 1);
 }
@@ -61,7 +74,11 @@ fn a_stop_during_a_start_waits_for_the_answer_and_then_stops_it() {
     let mut desk = Desk::new(&[policy()]);
     desk.command(Command::Start(id(0)));
     let run = desk.machine.next_start().expect("a start is due");
-    assert_eq!(desk.command(Command::StopAll), [], "there is nothing to signal yet");
+    assert_eq!(
+        desk.command(Command::StopAll),
+        [],
+        "there is nothing to signal yet"
+    );
     assert!(!desk.machine.is_settled());
     let told = desk.tell(Event::Spawned { run, at: desk.now });
     assert_eq!(told[0], note(run, Change::Started));
@@ -116,7 +133,11 @@ fn a_kill_after_a_stop_is_at_once_and_once() {
     desk.pass(secs(1));
     assert_eq!(desk.command(Command::KillAll), killed(run));
     assert_eq!(desk.command(Command::KillAll), []);
-    assert_eq!(desk.machine.next_deadline(), Some(desk.now.after(PATIENCE)), "earlier than before");
+    assert_eq!(
+        desk.machine.next_deadline(),
+        Some(desk.now.after(PATIENCE)),
+        "earlier than before"
+    );
     desk.exit(run, CRASH);
     assert_eq!(desk.gone(run), []);
     assert_eq!(desk.machine.next_deadline(), None);
@@ -126,13 +147,23 @@ fn a_kill_after_a_stop_is_at_once_and_once() {
 fn a_kill_without_a_stop_asks_nobody() {
     let (mut desk, run) = Desk::running(policy());
     assert_eq!(desk.command(Command::KillAll), killed(run));
-    let (mut desk, run) = Desk::running(Policy { stop_signal: 9, ..policy() });
-    assert_eq!(desk.command(Command::StopAll), killed(run), "SIGKILL leaves no grace to wait for");
+    let (mut desk, run) = Desk::running(Policy {
+        stop_signal: 9,
+        ..policy()
+    });
+    assert_eq!(
+        desk.command(Command::StopAll),
+        killed(run),
+        "SIGKILL leaves no grace to wait for"
+    );
 }
 
 #[test]
 fn no_grace_is_term_cont_and_kill_in_that_order() {
-    let (mut desk, run) = Desk::running(Policy { stop_timeout: ZERO, ..policy() });
+    let (mut desk, run) = Desk::running(Policy {
+        stop_timeout: ZERO,
+        ..policy()
+    });
     let told = desk.command(Command::StopAll);
     assert_eq!(told[..3], asked(run, ZERO));
     assert_eq!(told[3..], killed(run));
@@ -145,7 +176,12 @@ fn an_exit_in_the_same_wake_up_as_its_kill_deadline_is_not_killed() {
     let (mut desk, run) = Desk::running(policy());
     desk.command(Command::StopAll);
     desk.pass(GRACE);
-    let exited = Change::Exited { exit: CLEAN, uptime: GRACE, asked: true, retry_in: None };
+    let exited = Change::Exited {
+        exit: CLEAN,
+        uptime: GRACE,
+        asked: true,
+        retry_in: None,
+    };
     assert_eq!(desk.exit(run, CLEAN), [note(run, exited)]);
     assert_eq!(desk.gone(run), []);
     assert_eq!(desk.timeout(), []);
@@ -158,7 +194,11 @@ fn members_that_outlive_their_leader_in_a_stop_keep_their_grace() {
     let (mut desk, run) = Desk::running(policy());
     desk.command(Command::StopAll);
     desk.pass(secs(1));
-    assert_eq!(signals(&desk.exit(run, CLEAN)), [0; 0], "no leftover of a stop is killed early");
+    assert_eq!(
+        signals(&desk.exit(run, CLEAN)),
+        [0; 0],
+        "no leftover of a stop is killed early"
+    );
     assert!(!desk.machine.is_settled());
     desk.pass(secs(9));
     assert_eq!(desk.timeout(), killed(run));
@@ -193,7 +233,11 @@ fn museum_54_what_does_not_run_is_never_signalled() {
     desk.fail_to_spawn();
     let run = desk.spawn();
     desk.end(run, CRASH);
-    assert_eq!(desk.command(Command::StopAll), [], "never started, failed, in its delay, due");
+    assert_eq!(
+        desk.command(Command::StopAll),
+        [],
+        "never started, failed, in its delay, due"
+    );
     assert_eq!(desk.command(Command::KillAll), []);
     assert!(desk.machine.is_settled());
     let mut nothing = Desk::new(&[]);
@@ -203,40 +247,75 @@ fn museum_54_what_does_not_run_is_never_signalled() {
 
 #[test]
 fn the_end_of_an_essential_program_stops_the_rest() {
-    let essential = Policy { essential: true, restart: Restart::OnFailure, ..policy() };
+    let essential = Policy {
+        essential: true,
+        restart: Restart::OnFailure,
+        ..policy()
+    };
     let (mut desk, runs) = Desk::all_running(&[policy(), essential, essential]);
-    assert_eq!(desk.end(runs[1], CRASH), Some(secs(1)), "it comes back: nothing ended for good");
+    assert_eq!(
+        desk.end(runs[1], CRASH),
+        Some(secs(1)),
+        "it comes back: nothing ended for good"
+    );
     assert!(!desk.machine.is_stopping());
     let told = desk.exit(runs[2], CLEAN);
-    let exited = Change::Exited { exit: CLEAN, uptime: ZERO, asked: false, retry_in: None };
+    let exited = Change::Exited {
+        exit: CLEAN,
+        uptime: ZERO,
+        asked: false,
+        retry_in: None,
+    };
     assert_eq!(told[..2], [signal(runs[2], 9), note(runs[2], exited)]);
-    assert_eq!(told[2..], asked(runs[0], GRACE), "and the waiting one only waits no more");
+    assert_eq!(
+        told[2..],
+        asked(runs[0], GRACE),
+        "and the waiting one only waits no more"
+    );
     assert!(desk.machine.is_stopping());
     assert_eq!(desk.machine.essential_ended(), Some(id(2)));
     desk.gone(runs[2]);
     desk.exit(runs[0], CLEAN);
     desk.gone(runs[0]);
     assert!(desk.machine.is_settled());
-    assert_eq!(desk.machine.essential_ended(), Some(id(2)), "the first one stays the first");
+    assert_eq!(
+        desk.machine.essential_ended(),
+        Some(id(2)),
+        "the first one stays the first"
+    );
 }
 
 #[test]
 fn an_essential_program_that_cannot_be_started_and_never_will_stops_the_rest() {
-    let essential = Policy { essential: true, restart: Restart::Never, ..policy() };
+    let essential = Policy {
+        essential: true,
+        restart: Restart::Never,
+        ..policy()
+    };
     let mut desk = Desk::new(&[policy(), essential]);
     desk.command(Command::Start(id(0)));
     desk.command(Command::Start(id(1)));
     let run = desk.spawn();
     let failed = desk.machine.next_start().expect("a start is due");
-    let told = desk.tell(Event::SpawnFailed { run: failed, at: desk.now });
-    assert_eq!(told[0], note(failed, Change::StartFailed { retry_in: None }));
+    let told = desk.tell(Event::SpawnFailed {
+        run: failed,
+        at: desk.now,
+    });
+    assert_eq!(
+        told[0],
+        note(failed, Change::StartFailed { retry_in: None })
+    );
     assert_eq!(told[1..], asked(run, GRACE));
     assert_eq!(desk.machine.essential_ended(), Some(id(1)));
 }
 
 #[test]
 fn an_essential_program_that_was_asked_to_stop_did_not_end_by_itself() {
-    let essential = Policy { essential: true, restart: Restart::Never, ..policy() };
+    let essential = Policy {
+        essential: true,
+        restart: Restart::Never,
+        ..policy()
+    };
     let (mut desk, run) = Desk::running(essential);
     desk.command(Command::StopAll);
     desk.exit(run, CLEAN);
@@ -249,8 +328,16 @@ fn an_essential_program_that_was_asked_to_stop_did_not_end_by_itself() {
 #[test]
 fn the_next_start_waits_until_the_leftovers_are_gone() {
     let (mut desk, run) = Desk::running(policy());
-    assert_eq!(signals(&desk.exit(run, CRASH)), [9], "in answer to the exit");
-    assert_eq!(desk.machine.next_deadline(), None, "nothing to wait for but the group");
+    assert_eq!(
+        signals(&desk.exit(run, CRASH)),
+        [9],
+        "in answer to the exit"
+    );
+    assert_eq!(
+        desk.machine.next_deadline(),
+        None,
+        "nothing to wait for but the group"
+    );
     desk.pass(secs(3));
     assert_eq!(desk.timeout(), []);
     assert!(!desk.machine.has_starts());
@@ -263,7 +350,11 @@ fn the_next_start_waits_until_the_leftovers_are_gone() {
     desk.pass(millis(400));
     desk.gone(run);
     assert!(!desk.machine.has_starts());
-    assert_eq!(desk.machine.next_deadline(), Some(due), "the rest of the delay");
+    assert_eq!(
+        desk.machine.next_deadline(),
+        Some(due),
+        "the rest of the delay"
+    );
 }
 
 #[test]
@@ -271,7 +362,11 @@ fn leftovers_that_do_not_die_are_given_up_five_seconds_after_a_stop() {
     let (mut desk, run) = Desk::running(policy());
     desk.exit(run, CRASH);
     desk.pass(secs(60));
-    assert_eq!(desk.command(Command::StopAll), [], "they have their SIGKILL");
+    assert_eq!(
+        desk.command(Command::StopAll),
+        [],
+        "they have their SIGKILL"
+    );
     assert!(!desk.machine.is_settled());
     assert_eq!(desk.machine.next_deadline(), Some(desk.now.after(PATIENCE)));
     assert_eq!(desk.timeout_at_deadline(), [note(run, Change::Abandoned)]);
@@ -299,7 +394,12 @@ fn what_was_given_up_and_dies_after_all_is_not_reported_again() {
     desk.timeout_at_deadline();
     assert_eq!(desk.timeout_at_deadline(), [note(run, Change::Abandoned)]);
     assert!(desk.machine.is_settled());
-    assert_eq!(desk.state(0), State::Abandoned { leader: Leader::Alive });
+    assert_eq!(
+        desk.state(0),
+        State::Abandoned {
+            leader: Leader::Alive
+        }
+    );
     assert_eq!(desk.exit(run, CRASH), []);
     assert_eq!(desk.gone(run), []);
     assert_eq!(desk.state(0), State::Inactive);
@@ -309,7 +409,10 @@ fn what_was_given_up_and_dies_after_all_is_not_reported_again() {
 /// wish was forgotten when they were given up, and a wish after that was called a defect.
 #[test]
 fn a_start_that_is_asked_for_while_leftovers_do_not_die_is_held() {
-    let never = Policy { restart: Restart::Never, ..policy() };
+    let never = Policy {
+        restart: Restart::Never,
+        ..policy()
+    };
     for early in [true, false] {
         let (mut desk, run) = Desk::running(never);
         assert_eq!(signals(&desk.exit(run, CRASH)), [9]);
@@ -330,7 +433,10 @@ fn a_start_that_is_asked_for_while_leftovers_do_not_die_is_held() {
 
 #[test]
 fn a_stop_takes_back_a_start_that_is_held() {
-    let never = Policy { restart: Restart::Never, ..policy() };
+    let never = Policy {
+        restart: Restart::Never,
+        ..policy()
+    };
     let (mut desk, run) = Desk::running(never);
     desk.exit(run, CRASH);
     desk.timeout_at_deadline();

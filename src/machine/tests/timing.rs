@@ -22,9 +22,14 @@ fn museum_99_the_gap_between_exit_and_start_is_never_less_than_the_delay() {
         let delay = desk.end(run, CRASH).expect("always is always");
         let due = desk.machine.next_deadline().expect("it waits");
         assert_eq!(due.since(exit), delay);
-        desk.now = desk.now.max(due.after(millis(1)).min(exit.after(delay / 2)));
+        desk.now = desk
+            .now
+            .max(due.after(millis(1)).min(exit.after(delay / 2)));
         assert_eq!(desk.timeout(), []);
-        assert!(!desk.machine.has_starts(), "half of the delay is not the delay");
+        assert!(
+            !desk.machine.has_starts(),
+            "half of the delay is not the delay"
+        );
         let stall = Duration::from_nanos(random(&mut seed) % 5_000_000_000);
         desk.now = due.after(stall);
         desk.timeout();
@@ -65,7 +70,11 @@ fn museum_94_a_deadline_long_past_fires_once() {
     desk.pass(secs(86_400));
     assert_eq!(desk.timeout(), [signal(run, 9), note(run, Change::Killed)]);
     assert_eq!(desk.timeout(), []);
-    assert_eq!(desk.machine.next_deadline(), Some(desk.now.after(secs(5))), "patience begins now");
+    assert_eq!(
+        desk.machine.next_deadline(),
+        Some(desk.now.after(secs(5))),
+        "patience begins now"
+    );
 
     let (mut desk, run) = Desk::running(policy());
     desk.end(run, CRASH);
@@ -83,7 +92,11 @@ fn a_deadline_is_due_at_its_nanosecond_and_not_before() {
     let due = desk.now.after(secs(10));
     desk.pass(secs(10).saturating_sub(Duration::from_nanos(1)));
     assert_eq!(desk.timeout(), []);
-    assert_eq!(desk.machine.next_deadline(), Some(due), "and stays the same between facts");
+    assert_eq!(
+        desk.machine.next_deadline(),
+        Some(due),
+        "and stays the same between facts"
+    );
     desk.now = due;
     assert_eq!(desk.timeout()[0], signal(run, 9));
     desk.pass(secs(5).saturating_sub(Duration::from_nanos(1)));
@@ -107,7 +120,11 @@ fn museum_96_a_million_called_off_deadlines_leave_nothing_behind() {
         assert!(desk.machine.deadlines() <= 4 * 10, "round {round}");
     }
     desk.pass(secs(86_400));
-    assert_eq!(desk.timeout(), [], "no deadline of an earlier run comes true");
+    assert_eq!(
+        desk.timeout(),
+        [],
+        "no deadline of an earlier run comes true"
+    );
     assert_eq!(desk.spawn().program, id(9), "the one that stayed does");
     assert!(!desk.machine.has_starts());
     assert_eq!(desk.machine.next_deadline(), None);
@@ -124,7 +141,12 @@ fn museum_97_equal_deadlines_come_in_the_order_in_which_they_were_set() {
         }
         desk.timeout_at_deadline();
         let started: Vec<ProgramId> = order.iter().map(|_| desk.spawn().program).collect();
-        assert!(started.iter().zip(&order).all(|(&got, &index)| got == id(index)));
+        assert!(
+            started
+                .iter()
+                .zip(&order)
+                .all(|(&got, &index)| got == id(index))
+        );
     }
 }
 
@@ -136,7 +158,10 @@ fn programs_start_in_the_order_in_which_they_were_asked_for() {
     }
     let started: Vec<u32> = (0..5).map(|_| desk.spawn().program.0).collect();
     assert_eq!(started, [3, 0, 4, 1, 2]);
-    assert!(desk.machine.next_start().is_none(), "asked twice is started once");
+    assert!(
+        desk.machine.next_start().is_none(),
+        "asked twice is started once"
+    );
 }
 
 /// A fact about an earlier run was taken for one about its successor.
@@ -148,10 +173,19 @@ fn what_is_late_never_touches_a_successor() {
     let new = desk.spawn();
     let view = desk.machine.view(new.program);
     for event in [
-        Event::LeaderExited { run: old, exit: CRASH },
+        Event::LeaderExited {
+            run: old,
+            exit: CRASH,
+        },
         Event::GroupGone { run: old },
-        Event::Spawned { run: old, at: desk.now },
-        Event::SpawnFailed { run: old, at: desk.now },
+        Event::Spawned {
+            run: old,
+            at: desk.now,
+        },
+        Event::SpawnFailed {
+            run: old,
+            at: desk.now,
+        },
     ] {
         assert_eq!(desk.tell(event), [], "{event:?}");
         assert_eq!(desk.machine.view(new.program), view, "{event:?}");

@@ -1,0 +1,208 @@
+//! Logs that cannot be trusted or written: refused with the reason, and the program runs.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, symlink};
+
+use serde_json::json;
+
+use crate::common::{Need, Scene, Supervisor, missing, process, wait_for};
+
+const VICTIM: &str = "somebody else's words\n";
+
+/// Starts a program that says a word, and whose log cannot be used. It must run, be drained
+/// and be reported, without a log; the reason is said once.
+#[track_caller]
+fn assert_runs_without_log(scene: &mut Scene, reasons: &[&str]) {
+    let quick = json!({"backoff": {"initial": "1ms", "max": "1ms"}});
+    scene.add_with("p", "spew 200000 flat ; say end\\n ; exit 1", quick);
+    scene.add("other", "say fine\\n ; hold");
+    let supervisor = scene.start();
+    let reports = supervisor.wait_reports_of("p", 3);
+    for report in &reports {
+        assert_eq!((report.code(), report.text("log")), (1, None), "{report:?}");
+        assert_eq!(report.count("log_offset"), 0);
+        assert!(report.data().ends_with(b"end\n"), "{report:?}");
+    }
+    wait_for("the other one's log", || scene.log("other") == b"fine\n");
+    let log = scene.log_path("p").to_string_lossy().into_owned();
+    let said = supervisor.messages_with(&["p", "warning", &log]);
+    assert_eq!(said.len(), 1, "said once: {said:?}");
+    for reason in reasons {
+        assert!(said[0].contains(reason), "no {reason:?} in {said:?}");
+    }
+    supervisor.end();
+}
+
+fn scene_with_logs() -> Scene {
+    let scene = Scene::new();
+    scene.mkdir("logs");
+    scene
+}
+
+#[test]
+fn m75_a_symlink_is_not_followed() {
+    let mut scene = scene_with_logs();
+    let victim = scene.write("victim", VICTIM);
+    symlink(&victim, scene.log_path("p")).expect("a link");
+    assert_runs_without_log(&mut scene, &["symbolic link"]);
+    assert_eq!(scene.read("victim"), VICTIM);
+}
+
+#[test]
+fn a_dangling_symlink_makes_no_file() {
+    let mut scene = scene_with_logs();
+    symlink(scene.path("made"), scene.log_path("p")).expect("a link");
+    assert_runs_without_log(&mut scene, &["symbolic link"]);
+    assert!(!scene.path("made").exists());
+}
+
+#[test]
+fn a_hard_link_is_refused() {
+    let mut scene = scene_with_logs();
+    let victim = scene.write("victim", VICTIM);
+    std::fs::hard_link(&victim, scene.log_path("p")).expect("a link");
+    assert_runs_without_log(&mut scene, &["link"]);
+    assert_eq!(scene.read("victim"), VICTIM);
+}
+
+#[test]
+fn a_directory_is_refused() {
+    let mut scene = scene_with_logs();
+    scene.mkdir("logs/p.stderr.log");
+    assert_runs_without_log(&mut scene, &["directory"]);
+}
+
+#[test]
+fn a_fifo_is_refused_with_and_without_a_reader() {
+    for with_reader in [false, true] {
+        let mut scene = scene_with_logs();
+        let path = CString::new(scene.log_path("p").as_os_str().as_bytes()).expect("no NUL");
+        // SAFETY: `path` is a NUL-terminated path.
+        assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+        let mut options = std::fs::OpenOptions::new();
+        let reader = with_reader.then(|| options.read(true).write(true).open(scene.log_path("p")));
+        assert_runs_without_log(&mut scene, &["regular file"]);
+        drop(reader);
+        let kind = scene.log_path("p").metadata().expect("it is there").file_type();
+        assert!(kind.is_fifo(), "it was replaced");
+    }
+}
+
+#[test]
+fn somebody_elses_file_is_refused() {
+    if missing(&[Need::Root]) {
+        return;
+    }
+    let mut scene = scene_with_logs();
+    scene.write("logs/p.stderr.log", VICTIM);
+    std::os::unix::fs::chown(scene.log_path("p"), Some(12_345), None).expect("root may chown");
+    assert_runs_without_log(&mut scene, &["12345"]);
+    assert_eq!(scene.read("logs/p.stderr.log"), VICTIM);
+}
+
+#[test]
+fn a_refused_log_is_used_as_soon_as_it_can_be() {
+    let mut scene = scene_with_logs();
+    scene.mkdir("logs/p.stderr.log");
+    let quick = json!({"backoff": {"initial": "20ms", "max": "20ms"}});
+    scene.add_with("p", "say words\\n ; exit 1", quick);
+    let supervisor = scene.start();
+    supervisor.wait_reports(3);
+    std::fs::remove_dir(scene.log_path("p")).expect("rmdir");
+    wait_for("words in the log", || scene.log("p").ends_with(b"words\n"));
+    let before = supervisor.report_count();
+    let report = supervisor.wait_reports(before + 2).pop().expect("a report");
+    assert!(report.text("log").is_some(), "{report:?}");
+    supervisor.end();
+}
+
+/// Nothing was started, the place is named, and the code is 1.
+#[track_caller]
+fn assert_starts_nothing(scene: &Scene, mut supervisor: Supervisor, words: &[&str]) {
+    assert_eq!(supervisor.wait_exit(), 1, "{}", supervisor.said());
+    assert_eq!(supervisor.report_count(), 0);
+    let said = supervisor.messages().join("\n");
+    assert!(words.iter().all(|word| said.contains(word)), "no {words:?} in {said:?}");
+    assert!(!scene.path("started").exists());
+}
+
+#[test]
+fn m82_an_unusable_log_directory_at_the_start_starts_nothing() {
+    let places = [("file", "Not a directory"), ("file/below", "Not a directory")];
+    for (place, word) in places {
+        let mut scene = Scene::new();
+        scene.write("file", "");
+        scene.set("err_dir", json!(place));
+        scene.add("p", "touch started ; hold");
+        assert_starts_nothing(&scene, scene.start(), &[place, word]);
+    }
+    let mut scene = Scene::new();
+    scene.set("err_dir", json!("/proc/no/such/place"));
+    scene.add("p", "touch started ; hold");
+    assert_starts_nothing(&scene, scene.start(), &["/proc/no", "No such file or directory"]);
+}
+
+#[test]
+fn m82_a_read_only_log_directory_at_the_start_starts_nothing() {
+    if missing(&[Need::Root, Need::Mounts]) {
+        return;
+    }
+    let mut scene = scene_with_logs();
+    scene.add("p", "touch started ; hold");
+    let logs = scene.path("logs").to_string_lossy().into_owned();
+    let script = format!("mount -t tmpfs -o ro,size=64k none {logs} && exec \"$@\"");
+    let command = scene.wrapped(&["unshare", "-m", "sh", "-c", &script, "sh"]);
+    assert_starts_nothing(&scene, scene.launch(command), &[&logs, "Read-only file system"]);
+}
+
+#[test]
+fn m82_a_log_directory_without_permission_at_the_start_starts_nothing() {
+    if missing(&[Need::Root, Need::Tool("setpriv")]) {
+        return;
+    }
+    let mut scene = scene_with_logs();
+    scene.add("p", "touch started ; hold");
+    scene.chmod("", 0o755);
+    scene.chmod("logs", 0o500);
+    let logs = scene.path("logs").to_string_lossy().into_owned();
+    let who = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    assert_starts_nothing(&scene, scene.launch(scene.wrapped(&who)), &[&logs, "Permission denied"]);
+}
+
+#[test]
+fn m72_a_full_disk_costs_bytes_that_are_counted_and_said() {
+    if missing(&[Need::Root, Need::Mounts]) {
+        return;
+    }
+    const BYTES: usize = 5 << 20;
+    let mut scene = scene_with_logs();
+    let script = format!("once first {{ spew {BYTES} lines ; exit 0 }} ; say again\\n ; hold");
+    scene.add_with("p", &script, json!({"backoff": {"initial": "2s", "max": "2s"}}));
+    let logs = scene.path("logs").to_string_lossy().into_owned();
+    let script = format!("mount -t tmpfs -o size=256k,mode=755 none {logs} && exec \"$@\"");
+    let supervisor = scene.launch(scene.wrapped(&["unshare", "-m", "sh", "-c", &script, "sh"]));
+    let report = supervisor.wait_report("p", 1);
+    assert_eq!(report.code(), 0, "the program was not held up");
+    assert_eq!(report.data().len(), 65_536, "its tail is told though it is not in the log");
+    // The same file, seen in the supervisor's own mount namespace.
+    let log = format!("/proc/{}/root{logs}/p.stderr.log", supervisor.pid());
+    let written = std::fs::metadata(&log).expect("a log").len() as usize;
+    assert!(written > 0 && written <= 256 << 10, "{written} bytes on 256 KiB");
+    let lost = (BYTES - written).to_string();
+    supervisor.wait_message(&["p", "dropped", &lost]);
+    supervisor.wait_message(&["p", "No space left on device"]);
+    // What there is, is the beginning of what was said.
+    let head = std::fs::read(&log).expect("a log");
+    let mut expected = vec![0; head.len()];
+    crate::common::Pattern::Lines.fill(0, &mut expected);
+    assert!(head == expected);
+    let file = std::fs::OpenOptions::new().write(true).open(&log).expect("a log");
+    file.set_len(0).expect("it can be truncated");
+    supervisor.wait_started("p", 2);
+    let text = || String::from_utf8_lossy(&std::fs::read(&log).unwrap_or_default()).into_owned();
+    wait_for("the new words", || text().ends_with("again\n"));
+    assert!(text().contains(&lost), "the log says how much is missing: {:?}", text());
+    assert!(process::status_number(supervisor.pid(), "VmHWM").is_some_and(|kb| kb < 64 << 10));
+    supervisor.end();
+}
