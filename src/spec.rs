@@ -168,10 +168,7 @@ impl ChildSpec {
         let mut add = |key, problem: Option<String>| found.extend(problem.map(|text| (key, text)));
         add("name", name_problem(&self.name));
         add("command", command_problem(&self.command));
-        add(
-            "cwd",
-            self.cwd.as_deref().and_then(directory_problem),
-        );
+        add("cwd", self.cwd.as_deref().and_then(directory_problem));
         for (key, value) in &self.env {
             add("env", env_problem(key, value));
         }

@@ -20,6 +20,7 @@
 mod machine;
 
 mod simulation {
+    pub mod account;
     pub mod chaos;
     pub mod driver;
     pub mod ending;
@@ -41,7 +42,10 @@ const STEPS: usize = 200;
 
 fn number_from(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|error| panic!("{variable}={text}: {error}")))
+    Some(
+        text.parse()
+            .unwrap_or_else(|error| panic!("{variable}={text}: {error}")),
+    )
 }
 
 /// Past the capture of the test harness: who asks for a trace wants to see it.
@@ -60,9 +64,17 @@ fn no_order_of_facts_breaks_a_promise() {
     let seeds = number_from("PROCSCHED_SIM_SEEDS").unwrap_or(SEEDS);
     match life::live_all(seeds, STEPS) {
         Ok(tally) => {
-            print(&format!("{seeds} seeds in {:.1} s: {:?}", begin.elapsed().as_secs_f64(), tally.list()));
+            let seen = tally.list().map(|(what, times)| format!("{times} {what}"));
+            let took = begin.elapsed().as_secs_f64();
+            print(&format!(
+                "{seeds} seeds in {took:.1} s: {}",
+                seen.join(", ")
+            ));
             for (what, times) in tally.list() {
-                assert!(times > 0 || seeds < SEEDS, "the simulation has not met any {what}");
+                assert!(
+                    times > 0 || seeds < SEEDS,
+                    "the simulation has not met any {what}"
+                );
             }
         }
         Err(seed) => panic!("{}", life::shortest_failure(seed, STEPS)),
@@ -76,6 +88,9 @@ fn one_seed_is_one_life() {
         let [one, other] = [(); 2].map(|()| life::live(seed, STEPS, true));
         assert_eq!(one.trace, other.trace, "seed {seed}");
         let untraced = life::live(seed, STEPS, false);
-        assert_eq!(one.outcome, untraced.outcome, "seed {seed} without its trace");
+        assert_eq!(
+            one.outcome, untraced.outcome,
+            "seed {seed} without its trace"
+        );
     }
 }

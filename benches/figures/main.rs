@@ -31,8 +31,11 @@ const MANY: usize = 1_000;
 /// What either side may hold for one program: two pipe ends and a log, and one to spare.
 const DESCRIPTORS_PER_PROGRAM: usize = 4;
 
-/// The themes, in the order of the table: each adds its rows.
-const THEMES: [(&str, fn(&mut Table, usize)); 3] = [
+/// A word of the command line, and what adds its rows, with as many programs as "many" are.
+type Theme = (&'static str, fn(&mut Table, usize));
+
+/// In the order of the table.
+const THEMES: [Theme; 3] = [
     ("footprint", footprint::measure),
     ("latency", latency::measure),
     ("throughput", throughput::measure),

@@ -70,7 +70,7 @@ const ERR_DIR_DEFAULT: &str = "/tmp";
 /// let errors = Config::parse(text, "procsched.json", Path::new("/")).unwrap_err();
 /// assert_eq!(
 ///     errors.to_string(),
-///     "procsched.json:1:53: error: programs.web.restart: unknown value \"on-fail\" \
+///     "procsched.json:1:55: error: programs.web.restart: unknown value \"on-fail\" \
 ///      (did you mean \"on-failure\"?)"
 /// );
 /// # Ok::<(), procsched::config::ConfigErrors>(())
@@ -145,6 +145,30 @@ impl Config {
     }
 
     /// A builder with all of this in it; handlers and signals are still to be chosen.
+    ///
+    /// ```
+    /// use procsched::config::Config;
+    ///
+    /// # let directory = std::env::temp_dir().join(format!("procsched-doc-config-{}", std::process::id()));
+    /// # std::fs::create_dir(&directory)?;
+    /// let text = br#"{
+    ///     "err_dir": "log",
+    ///     "error_handler": ["sh", "-c", "cat > $0.json"],
+    ///     "programs": {
+    ///         "hello": { "command": ["sh", "-c", "echo hello >&2"], "restart": "never" }
+    ///     }
+    /// }"#;
+    /// let config = Config::parse(text, "<text>", &directory)?;
+    /// let mut scheduler = config.into_builder().error_handler(|_, _| ()).build()?;
+    /// scheduler.start()?;
+    ///
+    /// let log = std::fs::read_to_string(directory.join("log/hello.stderr.log"))?;
+    /// assert_eq!(log, "hello\n");
+    /// let report = std::fs::read_to_string(directory.join("hello.json"))?;
+    /// assert!(report.contains(r#""return_code":0"#));
+    /// # std::fs::remove_dir_all(&directory)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn into_builder(self) -> Builder {
         let builder = ProcessScheduler::builder(self.base_dir)
             .err_dir(self.err_dir)

@@ -6,7 +6,7 @@ use super::errors::Place;
 use super::scan::{Node, scan};
 
 /// The longest file that is read, in bytes: tens of thousands of programs.
-pub(super) const FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(super) const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What stops the reading, and where.
 pub(super) type Stop = (Place, String);

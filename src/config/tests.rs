@@ -301,17 +301,3 @@ fn a_file_that_cannot_be_read_has_no_place() {
     assert_eq!((error.line(), error.column(), error.path()), (0, 0, ""));
     assert_eq!(error.message(), "failed to read the file: Is a directory");
 }
-
-#[test]
-fn a_builder_gets_all_of_it() {
-    let directory = scratch();
-    let text = r#"{
-        "err_dir": "log", "error_handler": ["/bin/true"],
-        "programs": {"b": ["true"], "a": ["true", "x"]}
-    }"#;
-    let config = Config::parse(text.as_bytes(), "f", directory.path()).unwrap();
-    let builder = format!("{:?}", config.into_builder());
-    for expected in [r#"name: "b""#, r#"name: "a""#, r#"command: ["true", "x"]"#] {
-        assert!(builder.contains(expected), "{builder}");
-    }
-}

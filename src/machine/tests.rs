@@ -9,6 +9,7 @@ use super::*;
 
 mod backoff;
 mod extremes;
+mod leftovers;
 mod pairs;
 mod stopping;
 mod timing;

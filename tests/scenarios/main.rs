@@ -7,13 +7,21 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod abandon;
+mod clocks;
+mod demo;
 mod descriptors;
+mod handler_command;
 mod inheritance;
 mod log_refusals;
 mod logs;
 mod memory;
+mod outputs;
 mod pid_reuse;
+mod policy;
+mod real_programs;
 mod reaping;
+mod reports;
 mod start_failures;
 mod stderr_pipe;
 mod stop;

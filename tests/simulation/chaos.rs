@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::machine::{Backoff, Command, Exit, Policy, ProgramId, Restart};
 
+use super::account::Time;
 use super::driver::Driver;
-use super::ledger::{Check, Time};
+use super::ledger::Check;
 use super::rng::Rng;
 use super::world::Temper;
 
@@ -170,18 +171,18 @@ impl Driver {
 
     /// The clock goes on to the next deadline, or stalls beyond it, and the driver wakes.
     fn wake_at_deadline(&mut self) -> Check {
-        self.to_the_deadline();
+        self.advance_to_deadline();
         if self.rng.one_in(4) {
             self.now += self.rng.below(20 * SECOND);
         }
         self.turn()
     }
 
-    fn to_the_deadline(&mut self) {
-        if let Some(deadline) = self.ledger.next_deadline() {
-            if deadline.saturating_sub(self.now) < HORIZON {
-                self.now = self.now.max(deadline);
-            }
+    fn advance_to_deadline(&mut self) {
+        if let Some(deadline) = self.ledger.next_deadline()
+            && deadline.saturating_sub(self.now) < HORIZON
+        {
+            self.now = self.now.max(deadline);
         }
     }
 
@@ -199,7 +200,7 @@ impl Driver {
         if self.rng.one_in(8) {
             // One nanosecond too early.
             let before = self.now;
-            self.to_the_deadline();
+            self.advance_to_deadline();
             self.now = self.now.saturating_sub(1).max(before);
             return self.timeout();
         }
@@ -295,7 +296,7 @@ impl Driver {
 
     /// Death and deadline in one wake: the fact comes first.
     fn die_at_a_deadline(&mut self) -> Check {
-        self.to_the_deadline();
+        self.advance_to_deadline();
         self.say(format_args!(
             "world     every leader ends, in the wake of the deadline"
         ));

@@ -12,7 +12,8 @@ use std::fmt;
 use crate::machine::child::{Leader, State};
 use crate::machine::{Command, Event, Machine, Order, Policy, ProgramId, Run};
 
-use super::ledger::{Account, Check, Ledger, Time, moment};
+use super::account::{Account, Time, moment};
+use super::ledger::{Check, Ledger};
 use super::rng::Rng;
 use super::tally::Tally;
 use super::witness::Witness;

@@ -10,9 +10,10 @@ use std::time::Duration;
 use crate::machine::child::Leader;
 use crate::machine::{Command, Policy};
 
+use super::account::Time;
 use super::chaos::HORIZON;
 use super::driver::Driver;
-use super::ledger::{Check, Time};
+use super::ledger::Check;
 
 /// Turns until a fair run is over: each program has a few things to go through.
 const TURNS_MAX: usize = 100;
@@ -74,7 +75,7 @@ impl Driver {
             .all(|(program, account)| match account.wanted {
                 true => {
                     let waits =
-                        !self.world.has_process_of(program) && account.plan().is_some_and(far);
+                        !self.world.has_process_of(program) && account.plan.is_some_and(far);
                     waits || (account.is_up() && self.world.leader_of(program).is_some())
                 }
                 false => !self.world.has_process_of(program),

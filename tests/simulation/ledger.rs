@@ -1,137 +1,16 @@
 //! What is owed: after each fact, what the promises made to users ask of the machine.
 //!
-//! The ledger knows the promises and nothing of how the machine keeps them. It has no states: a
-//! program's account holds what happened to it, with the time, and everything else is derived
-//! from that anew each time: what is to be ordered, which deadline is next, what may start.
+//! The ledger knows the promises and nothing of how the machine keeps them: each program has an
+//! account of what happened to it, and what is to be ordered, which deadline is next and what
+//! may start follow from that.
 
 use std::time::Duration;
 
-use crate::machine::{
-    Change, Command, Event, Exit, Moment, Order, Policy, ProgramId, Restart, Run,
-};
+use crate::machine::{Change, Command, Event, Exit, Order, Policy, ProgramId, Run};
+
+use super::account::{Account, FAILED_START_MIN, Life, Time, comes_back, nanos, time};
 
 pub type Check = Result<(), String>;
-
-/// Nanoseconds.
-pub type Time = u64;
-
-const PATIENCE: Time = 5_000_000_000;
-const FAILED_START_MIN: Duration = Duration::from_millis(100);
-
-/// The table of delays: the first one, doubled so many times, but not over the cap.
-pub fn delay(policy: &Policy, doublings: u32) -> Duration {
-    let factor = 1_u128.checked_shl(doublings).unwrap_or(u128::MAX);
-    let nanos = policy.backoff.initial.as_nanos().saturating_mul(factor);
-    let nanos = nanos.min(policy.backoff.max.as_nanos());
-    Duration::new(
-        (nanos / 1_000_000_000) as u64,
-        (nanos % 1_000_000_000) as u32,
-    )
-}
-
-fn comes_back(restart: Restart, exit: Exit) -> bool {
-    match restart {
-        Restart::Always => true,
-        Restart::OnFailure => exit != Exit::Code(0),
-        Restart::Never => false,
-    }
-}
-
-fn nanos(duration: Duration) -> Time {
-    Time::try_from(duration.as_nanos()).unwrap_or(Time::MAX)
-}
-
-pub fn moment(time: Time) -> Moment {
-    Moment::from_origin(Duration::from_nanos(time))
-}
-
-fn time(moment: Moment) -> Time {
-    nanos(moment.since(Moment::default()))
-}
-
-/// A run whose group is not gone.
-#[derive(Debug, Clone, Copy)]
-struct Life {
-    since: Time,
-    leader_dead: bool,
-    /// When it was asked to stop.
-    asked: Option<Time>,
-    /// Since when nothing is left to do but to wait for its death.
-    awaited: Option<Time>,
-    given_up: bool,
-}
-
-/// What happened to one program.
-#[derive(Debug, Clone)]
-pub struct Account {
-    policy: Policy,
-    /// Somebody wants it to run, and it did not end for good since.
-    pub wanted: bool,
-    pub starts: u64,
-    doublings: u32,
-    life: Option<Life>,
-    /// The delay before its next start ends then.
-    plan: Option<Time>,
-    /// It may start.
-    ready: bool,
-    /// It is being started.
-    starting: bool,
-}
-
-impl Account {
-    /// When something is to happen to it that no fact brings.
-    fn deadline(&self) -> Option<Time> {
-        let Some(life) = self.life else {
-            return self.plan;
-        };
-        if life.given_up {
-            return None;
-        }
-        let stop = || {
-            life.asked
-                .map(|asked| asked.saturating_add(nanos(self.policy.stop_timeout)))
-        };
-        life.awaited
-            .map(|awaited| awaited.saturating_add(PATIENCE))
-            .or_else(stop)
-    }
-
-    fn is_settled(&self) -> bool {
-        let at_rest = self.life.is_none_or(|life| life.given_up && !self.wanted);
-        at_rest && !self.ready && !self.starting && self.plan.is_none()
-    }
-
-    /// It runs, and nobody asked it not to.
-    pub fn is_up(&self) -> bool {
-        self.life
-            .is_some_and(|life| !life.leader_dead && life.asked.is_none())
-    }
-
-    /// When its next start is planned.
-    pub fn plan(&self) -> Option<Time> {
-        self.plan
-    }
-
-    /// When it has run long enough for its delay to begin anew.
-    pub fn resets_at(&self) -> Option<Time> {
-        let life = self.life.filter(|_| self.is_up())?;
-        Some(
-            life.since
-                .saturating_add(nanos(self.policy.backoff.reset_after)),
-        )
-    }
-
-    /// The delay before its next restart, were its run a short one.
-    pub fn next_delay(&self) -> Duration {
-        delay(&self.policy, self.doublings)
-    }
-
-    fn delay_and_double(&mut self) -> Duration {
-        let delay = self.next_delay();
-        self.doublings += 1;
-        delay
-    }
-}
 
 #[derive(Default)]
 pub struct Ledger {
@@ -148,16 +27,7 @@ pub struct Ledger {
 
 impl Ledger {
     pub fn add(&mut self, policy: Policy) {
-        self.accounts.push(Account {
-            policy,
-            wanted: false,
-            starts: 0,
-            doublings: 0,
-            life: None,
-            plan: None,
-            ready: false,
-            starting: false,
-        });
+        self.accounts.push(Account::new(policy));
     }
 
     pub fn next_deadline(&self) -> Option<Time> {

@@ -4,6 +4,8 @@ use crate::machine::{Change, Order};
 
 macro_rules! tally {
     ($($name:ident: $what:literal,)*) => {
+        const KINDS: usize = [$($what),*].len();
+
         /// How often each thing happened.
         #[derive(Debug, Clone, Copy, Default)]
         pub struct Tally {
@@ -16,8 +18,8 @@ macro_rules! tally {
             }
 
             /// Each thing, with its number.
-            pub fn list(&self) -> Vec<(&'static str, u64)> {
-                vec![$(($what, self.$name),)*]
+            pub fn list(&self) -> [(&'static str, u64); KINDS] {
+                [$(($what, self.$name),)*]
             }
         }
     };

@@ -6,7 +6,8 @@
 
 use crate::machine::{Change, Order, Run};
 
-use super::ledger::{Check, Time};
+use super::account::Time;
+use super::ledger::Check;
 use super::world::{Group, World};
 
 #[derive(Debug, Clone, Copy, Default)]

@@ -2,7 +2,6 @@
 //! Nothing is started and nothing is written.
 
 use std::fs;
-use std::io;
 use std::path::Path;
 
 use nix::unistd::{AccessFlags, access};
@@ -10,7 +9,7 @@ use procsched::ChildSpec;
 use procsched::config::Config;
 
 use crate::load::{load, source};
-use crate::messages::escaped;
+use crate::messages::{escaped, system_word};
 use crate::{FAILED, USAGE, complain, print};
 
 /// Says what it finds: 0 nothing, 1 warnings, 2 errors.
@@ -81,12 +80,6 @@ fn directory_problem(directory: &Path, wanted: AccessFlags) -> Option<String> {
         Ok(_) => access(directory, wanted).err()?.desc().to_owned(),
     };
     Some(format!("failed to use {directory:?}: {why}"))
-}
-
-/// The system's word without the number that the standard library appends.
-fn system_word(error: &io::Error) -> String {
-    let errno = error.raw_os_error().map(nix::errno::Errno::from_raw);
-    errno.map_or_else(|| error.to_string(), |errno| errno.desc().to_owned())
 }
 
 #[cfg(test)]

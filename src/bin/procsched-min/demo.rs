@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use procsched::config::Config;
 use procsched::{ErrorReport, Event, EventKind, ProcessScheduler, Status};
 
-use crate::messages::{Style, Tone, duration, escaped, how};
+use crate::messages::{Style, Tone, duration, escaped, how, system_word};
 use crate::output::Outputs;
 use crate::run::STOP_SIGNALS;
 use crate::timeline::{self, Mark, Row};
@@ -89,7 +89,7 @@ fn prepare(shell: &Path, parent: &Path) -> Result<PathBuf, String> {
 }
 
 fn failed(verb: &str, path: &Path, error: &io::Error) -> String {
-    format!("the demo failed to {verb} {path:?}: {error}")
+    format!("the demo failed to {verb} {path:?}: {}", system_word(error))
 }
 
 fn show(directory: &Path, config: Config) -> u8 {

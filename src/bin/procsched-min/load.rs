@@ -5,6 +5,8 @@ use std::path::Path;
 
 use procsched::config::Config;
 
+use crate::messages::system_word;
+
 /// What errors call the config that came through stdin.
 const STDIN: &str = "<stdin>";
 
@@ -26,7 +28,10 @@ pub fn load(config: &Path) -> Result<Config, String> {
     if !is_stdin(config) {
         return Config::load(config).map_err(|errors| errors.to_string());
     }
-    let failed = |error| format!("{STDIN}: error: failed to read the config: {error}");
+    let failed = |error| {
+        let why = system_word(&error);
+        format!("{STDIN}: error: failed to read the config: {why}")
+    };
     let directory = std::env::current_dir().map_err(failed)?;
     let mut bytes = Vec::new();
     std::io::stdin()

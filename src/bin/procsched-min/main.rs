@@ -57,9 +57,8 @@ fn print(text: &str) -> u8 {
         // Whoever read it has read enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => FINE,
         Err(error) => {
-            complain(&format!(
-                "procsched-min: failed to write to stdout: {error}"
-            ));
+            let why = messages::system_word(&error);
+            complain(&format!("procsched-min: failed to write to stdout: {why}"));
             FAILED
         }
     }

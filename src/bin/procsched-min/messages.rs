@@ -8,8 +8,8 @@
 //! last. Whatever somebody else wrote is escaped, so that nothing but letters and our own
 //! colours ever reaches a terminal.
 
-use std::fmt::Write;
-use std::io::IsTerminal;
+use std::fmt::{Display, Write};
+use std::io::{self, IsTerminal};
 use std::time::{Duration, SystemTime};
 
 use procsched::{Event, EventKind, signal_name, utc_millis};
@@ -64,9 +64,11 @@ impl Style {
     /// the program comes back, so that one death is one line.
     pub fn event(&self, event: &Event) -> Option<String> {
         let words = words(event.kind())?;
+        // What concerns no program concerns us.
+        let name = Some(event.program()).filter(|name| !name.is_empty());
         Some(self.line(
             event.at(),
-            event.program(),
+            name.unwrap_or(SELF),
             words.tone,
             words.happening,
             &words.details,
@@ -110,27 +112,26 @@ impl Style {
 fn wants_color() -> bool {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
-    std::io::stderr().is_terminal() && !set("NO_COLOR") && !dumb
+    io::stderr().is_terminal() && !set("NO_COLOR") && !dumb
+}
+
+impl Words {
+    fn new(tone: Tone, happening: &'static str, details: String) -> Self {
+        Self {
+            tone,
+            happening,
+            details,
+        }
+    }
 }
 
 /// What to say of an event; `None` if another line says it.
 fn words(kind: &EventKind) -> Option<Words> {
-    let say = |tone, happening, details| {
-        Some(Words {
-            tone,
-            happening,
-            details,
-        })
-    };
-    match kind {
-        EventKind::Started { pid, .. } => say(Tone::Good, "started", format!("pid={pid}")),
+    Some(match kind {
+        EventKind::Started { pid, .. } => started(*pid),
         EventKind::StartFailed {
             error, retry_in, ..
-        } => say(
-            Tone::Bad,
-            "failed",
-            format!("{} error: {error}", comes_back(*retry_in)),
-        ),
+        } => start_failed(error, *retry_in),
         EventKind::Exited {
             pid,
             return_code,
@@ -140,72 +141,90 @@ fn words(kind: &EventKind) -> Option<Words> {
             retry_in,
             ..
         } => {
-            let end = Exit {
-                return_code: *return_code,
-                core_dumped: *core_dumped,
-                asked: *stopping,
-            };
-            Some(end.words(*pid, *uptime, *retry_in))
+            let comes_back = (!stopping).then_some(*retry_in);
+            exited(*pid, *return_code, *core_dumped, *uptime, comes_back)
         }
-        EventKind::Waiting { .. } => None,
+        EventKind::Waiting { .. } => return None,
         EventKind::Stopping {
             pid,
             signal,
             timeout,
             ..
-        } => {
-            let (signal, timeout) = (signal_name(*signal), duration(*timeout));
-            let details = format!("pid={pid} signal={signal} timeout={timeout}");
-            say(Tone::Plain, "stopping", details)
-        }
-        EventKind::Killed { pid, .. } => {
-            say(Tone::Notice, "killed", format!("pid={pid} signal=SIGKILL"))
-        }
-        EventKind::Abandoned { pid, .. } => say(
-            Tone::Bad,
-            "abandoned",
-            format!("pid={pid} it does not even die by SIGKILL"),
-        ),
-        EventKind::BytesDropped { bytes, .. } => {
-            let details = format!("bytes={bytes} of its stderr are not in its log");
-            say(Tone::Notice, "dropped", details)
-        }
-        EventKind::HandlerPanicked { message, .. } => say(
-            Tone::Bad,
-            "warning",
-            format!("a handler panicked: {message}"),
-        ),
-        EventKind::Warning { error, .. } => say(Tone::Notice, "warning", error.to_string()),
+        } => stopping(*pid, *signal, *timeout),
+        EventKind::Killed { pid, .. } => killed(*pid),
+        EventKind::Abandoned { pid, .. } => abandoned(*pid),
+        EventKind::BytesDropped { bytes, .. } => bytes_dropped(*bytes),
+        EventKind::HandlerPanicked { message, .. } => handler_panicked(message),
+        EventKind::Warning { error, .. } => warning(error),
         // A kind that is newer than this list: said in the library's words, never hidden.
-        newer => say(Tone::Notice, "event", format!("{newer:?}")),
-    }
+        newer => Words::new(Tone::Notice, "event", format!("{newer:?}")),
+    })
 }
 
-/// How a run ended.
-struct Exit {
+fn started(pid: i32) -> Words {
+    Words::new(Tone::Good, "started", format!("pid={pid}"))
+}
+
+fn start_failed(error: &impl Display, retry_in: Option<Duration>) -> Words {
+    let details = format!("{} error: {error}", restart(retry_in));
+    Words::new(Tone::Bad, "failed", details)
+}
+
+/// `comes_back` is `None` for an exit that was asked for: then nobody expects it back.
+fn exited(
+    pid: i32,
     return_code: i32,
     core_dumped: bool,
-    asked: bool,
+    uptime: Duration,
+    comes_back: Option<Option<Duration>>,
+) -> Words {
+    let (key, value) = how(return_code);
+    let mut details = format!("pid={pid} {key}={value} ran={}", duration(uptime));
+    if core_dumped {
+        details.push_str(" core_dumped=yes");
+    }
+    if let Some(retry_in) = comes_back {
+        details.push(' ');
+        details.push_str(&restart(retry_in));
+    }
+    let fine = comes_back.is_none() || return_code == 0;
+    Words::new(
+        if fine { Tone::Plain } else { Tone::Bad },
+        "exited",
+        details,
+    )
 }
 
-impl Exit {
-    fn words(&self, pid: i32, uptime: Duration, retry_in: Option<Duration>) -> Words {
-        let (key, value) = how(self.return_code);
-        let mut details = format!("pid={pid} {key}={value} ran={}", duration(uptime));
-        if self.core_dumped {
-            details.push_str(" core_dumped=yes");
-        }
-        if !self.asked {
-            details.push(' ');
-            details.push_str(&comes_back(retry_in));
-        }
-        let fine = self.asked || self.return_code == 0;
-        Words {
-            tone: if fine { Tone::Plain } else { Tone::Bad },
-            happening: "exited",
-            details,
-        }
-    }
+fn stopping(pid: i32, signal: i32, timeout: Duration) -> Words {
+    let (signal, timeout) = (signal_name(signal), duration(timeout));
+    let details = format!("pid={pid} signal={signal} timeout={timeout}");
+    Words::new(Tone::Plain, "stopping", details)
+}
+
+fn killed(pid: i32) -> Words {
+    Words::new(Tone::Notice, "killed", format!("pid={pid} signal=SIGKILL"))
+}
+
+fn abandoned(pid: i32) -> Words {
+    let details = format!("pid={pid} it does not even die by SIGKILL");
+    Words::new(Tone::Bad, "abandoned", details)
+}
+
+fn bytes_dropped(bytes: u64) -> Words {
+    let details = format!("bytes={bytes} of its stderr are not in its log");
+    Words::new(Tone::Notice, "dropped", details)
+}
+
+fn handler_panicked(message: &str) -> Words {
+    Words::new(
+        Tone::Bad,
+        "warning",
+        format!("a handler panicked: {message}"),
+    )
+}
+
+fn warning(error: &impl Display) -> Words {
+    Words::new(Tone::Notice, "warning", error.to_string())
 }
 
 /// A return code as a person reads it: `code` and `3`, or `signal` and `SIGSEGV`.
@@ -216,7 +235,7 @@ pub fn how(return_code: i32) -> (&'static str, String) {
     }
 }
 
-fn comes_back(retry_in: Option<Duration>) -> String {
+fn restart(retry_in: Option<Duration>) -> String {
     retry_in.map_or_else(
         || "restart=never".to_owned(),
         |delay| format!("restart_in={}", duration(delay)),
@@ -262,163 +281,11 @@ pub fn escaped(text: &str) -> String {
     out
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PLAIN: Style = Style {
-        name_width: 8,
-        color: false,
-    };
-    const COLORED: Style = Style {
-        name_width: 8,
-        color: true,
-    };
-
-    fn noon() -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(1_704_110_400)
-    }
-
-    fn exit(return_code: i32, asked: bool, retry_in: Option<u64>) -> Words {
-        Exit {
-            return_code,
-            core_dumped: return_code == -11,
-            asked,
-        }
-        .words(
-            4711,
-            Duration::from_millis(1_250),
-            retry_in.map(Duration::from_secs),
-        )
-    }
-
-    #[test]
-    fn the_line_of_the_contract() {
-        assert_eq!(
-            PLAIN.line(noon(), "service1", Tone::Good, "started", "pid=4711"),
-            "2024-01-01T12:00:00.000Z service1 started pid=4711"
-        );
-    }
-
-    #[test]
-    fn names_and_happenings_stand_in_columns() {
-        assert_eq!(
-            PLAIN.line(noon(), "web", Tone::Plain, "exited", "pid=1 code=0"),
-            "2024-01-01T12:00:00.000Z web      exited  pid=1 code=0"
-        );
-        assert_eq!(
-            PLAIN.line(noon(), "web", Tone::Plain, "stopping", "pid=1"),
-            "2024-01-01T12:00:00.000Z web      stopping pid=1"
-        );
-        assert_eq!(
-            PLAIN.line(noon(), SELF, Tone::Plain, "stopped", ""),
-            "2024-01-01T12:00:00.000Z procsched-min stopped"
-        );
-    }
-
-    #[test]
-    fn colour_is_put_around_words_and_is_ended() {
-        assert_eq!(
-            COLORED.line(noon(), "web", Tone::Bad, "exited", "code=1"),
-            "\x1b[2m2024-01-01T12:00:00.000Z\x1b[0m web      \x1b[31mexited\x1b[0m  code=1"
-        );
-        assert_eq!(
-            COLORED.line(noon(), "web", Tone::Plain, "exited", "code=0"),
-            "\x1b[2m2024-01-01T12:00:00.000Z\x1b[0m web      exited  code=0"
-        );
-    }
-
-    #[test]
-    fn exits_say_how_and_when_it_comes_back() {
-        let table = [
-            (
-                exit(0, false, Some(1)),
-                Tone::Plain,
-                "pid=4711 code=0 ran=1.2s restart_in=1s",
-            ),
-            (
-                exit(3, false, Some(60)),
-                Tone::Bad,
-                "pid=4711 code=3 ran=1.2s restart_in=1m",
-            ),
-            (
-                exit(3, false, None),
-                Tone::Bad,
-                "pid=4711 code=3 ran=1.2s restart=never",
-            ),
-            (
-                exit(-11, false, Some(2)),
-                Tone::Bad,
-                "pid=4711 signal=SIGSEGV ran=1.2s core_dumped=yes restart_in=2s",
-            ),
-            (
-                exit(-15, true, None),
-                Tone::Plain,
-                "pid=4711 signal=SIGTERM ran=1.2s",
-            ),
-            (
-                exit(-37, true, None),
-                Tone::Plain,
-                "pid=4711 signal=SIGRTMIN+3 ran=1.2s",
-            ),
-        ];
-        for (words, tone, details) in table {
-            assert_eq!(
-                words,
-                Words {
-                    tone,
-                    happening: "exited",
-                    details: details.to_owned()
-                }
-            );
-        }
-    }
-
-    #[test]
-    fn impossible_codes_do_not_overflow() {
-        assert_eq!(how(i32::MIN), ("code", "-2147483648".to_owned()));
-        assert_eq!(how(-1_000), ("signal", "signal 1000".to_owned()));
-    }
-
-    #[test]
-    fn durations_are_short() {
-        let table = [
-            (Duration::ZERO, "0s"),
-            (Duration::from_nanos(7), "7ns"),
-            (Duration::from_micros(250), "250us"),
-            (Duration::from_millis(999), "999ms"),
-            (Duration::from_secs(1), "1s"),
-            (Duration::from_millis(12_340), "12.3s"),
-            (Duration::from_millis(59_999), "59.9s"),
-            (Duration::from_secs(60), "1m"),
-            (Duration::from_secs(125), "2m05s"),
-            (Duration::from_secs(3_599), "59m59s"),
-            (Duration::from_secs(11_520), "3h12m"),
-            (Duration::from_secs(446_400), "5d04h"),
-            (Duration::MAX, "213503982334601d07h"),
-        ];
-        for (length, text) in table {
-            assert_eq!(duration(length), text);
-        }
-    }
-
-    #[test]
-    fn nothing_that_a_terminal_obeys_gets_through() {
-        let table = [
-            ("plain \"quoted\" \\ text", "plain \"quoted\" \\ text"),
-            ("größe 日本", "größe 日本"),
-            ("a\nb\tc\rd", "a\\nb\\tc\\rd"),
-            ("\x1b[31mred\x07", "\\u{1b}[31mred\\u{7}"),
-            ("\u{9b}31m\u{7f}\0", "\\u{9b}31m\\u{7f}\\0"),
-            (
-                "\u{202e}evil\u{2028}\u{200b}",
-                "\\u{202e}evil\\u{2028}\\u{200b}",
-            ),
-        ];
-        for (text, safe) in table {
-            assert_eq!(escaped(text), safe);
-        }
-        let line = PLAIN.line(noon(), "x\n", Tone::Bad, "y\x1b", "z\r\n2024 fake");
-        assert!(!line.contains(char::is_control), "{line:?}");
-    }
+/// What the system calls an error, without the number that the standard library appends.
+pub fn system_word(error: &io::Error) -> String {
+    let errno = error.raw_os_error().map(nix::errno::Errno::from_raw);
+    errno.map_or_else(|| error.to_string(), |errno| errno.desc().to_owned())
 }
+
+#[cfg(test)]
+mod tests;

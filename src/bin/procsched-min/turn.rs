@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use procsched::{ProcessScheduler, Status};
+use procsched::{ProcessScheduler, Result, Status};
 
 use crate::messages::Tone;
 use crate::output::{Outputs, RETRY, pause};
@@ -25,23 +25,31 @@ pub fn turn(
 ) -> Status {
     let retry = outputs.is_pending().then_some(RETRY);
     let wait = [timeout, retry].into_iter().flatten().min();
-    let problem = match catch_unwind(AssertUnwindSafe(|| scheduler.step(wait))) {
-        Ok(Ok(status)) => {
+    match guarded(|| scheduler.step(wait)) {
+        Ok(status) => {
             outputs.pump();
-            return status;
+            status
         }
-        Ok(Err(error)) => error.to_string(),
+        Err(problem) => {
+            outputs.say_own(Tone::Bad, "warning", &problem);
+            pause(FAILED_PAUSE);
+            Status::Running
+        }
+    }
+}
+
+/// What a step answers; its panic is an error like any other.
+fn guarded(step: impl FnOnce() -> Result<Status>) -> std::result::Result<Status, String> {
+    match catch_unwind(AssertUnwindSafe(step)) {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
         Err(panic) => {
             let place = PLACE.lock().unwrap_or_else(PoisonError::into_inner);
-            format!(
+            Err(format!(
                 "supervision panicked at {place} and goes on: {}",
                 message(panic.as_ref())
-            )
+            ))
         }
-    };
-    outputs.say_own(Tone::Bad, "warning", &problem);
-    pause(FAILED_PAUSE);
-    Status::Running
+    }
 }
 
 /// From now on a panic prints nothing by itself: whoever catches it says it on one line.
@@ -59,4 +67,25 @@ fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("a panic without a message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told_with_its_place_and_survived() {
+        // Other tests may fail while the hook is set, and shall still say why.
+        let hook = std::panic::take_hook();
+        silence_panics();
+        let told = guarded(|| panic!("no such state"));
+        std::panic::set_hook(hook);
+        let told = told.expect_err("a panic");
+        assert!(
+            told.starts_with("supervision panicked at src/bin/procsched-min/turn.rs:"),
+            "{told}"
+        );
+        assert!(told.ends_with(" and goes on: no such state"), "{told}");
+        assert_eq!(guarded(|| Ok(Status::Running)), Ok(Status::Running));
+    }
 }

@@ -343,3 +343,16 @@ fn the_order_of_delays_with_defaults() {
         check(&text, &[&expected]);
     }
 }
+
+/// A delay of the defaults that cannot be read is one error, and no reason for another.
+#[test]
+fn a_delay_of_the_defaults_that_cannot_be_read() {
+    let text = r#"{"defaults": {"backoff": {"max": "5min"}},
+        "programs": {"a": ["a"], "b": {"command": ["a"], "backoff": {"initial": 90}}}}"#;
+    check(
+        text,
+        &[
+            r#"1:34: defaults.backoff.max: "5min" is no duration: use a number of seconds, or "500ms", "8s", "2m", "1h""#,
+        ],
+    );
+}

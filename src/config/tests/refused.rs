@@ -114,7 +114,7 @@ fn what_is_too_much() {
     let too_long = " ".repeat(FILE_BYTES_MAX + 1);
     check(
         &too_long,
-        &["1:1: the file is too long: at most 16 MiB are read"],
+        &["1:1: the file is too long: at most 4 MiB are read"],
     );
     let mut long = r#"{"programs": {"w": ["a"]}}"#.to_owned();
     long.extend(std::iter::repeat_n(' ', FILE_BYTES_MAX - long.len()));

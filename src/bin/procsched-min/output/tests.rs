@@ -1,0 +1,234 @@
+use super::*;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+
+use nix::fcntl::OFlag;
+use nix::unistd::pipe2;
+
+/// Both outputs on pipes, and the other ends of these; reading from them never blocks.
+fn outputs_on_pipes() -> (Outputs, File, File) {
+    let (out_reader, out) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
+    let (err_reader, err) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
+    let outputs = Outputs::new(
+        Output::inherited(out),
+        Output::inherited(err),
+        Style::new([]),
+    );
+    (outputs, nonblocking(out_reader), nonblocking(err_reader))
+}
+
+fn nonblocking(reader: OwnedFd) -> File {
+    let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .expect("the pipe again")
+}
+
+/// All that is in the pipe now.
+fn take(reader: &mut File) -> String {
+    let mut bytes = Vec::new();
+    match reader.read_to_end(&mut bytes) {
+        Ok(_) => {}
+        Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+    }
+    String::from_utf8(bytes).expect("text")
+}
+
+/// Reads and pumps in turns until nothing is left in the queues.
+fn take_all(outputs: &Outputs, reader: &mut File) -> String {
+    let mut text = take(reader);
+    while outputs.is_pending() {
+        outputs.pump();
+        text += &take(reader);
+    }
+    text
+}
+
+fn queued(outputs: &Outputs) -> (usize, usize) {
+    let pair = outputs.lock();
+    (pair.stdout.queue.len(), pair.stderr.queue.len())
+}
+
+#[test]
+fn lines_go_out_at_once() {
+    let (outputs, mut out, mut err) = outputs_on_pipes();
+    outputs.data("{}");
+    outputs.say("hello");
+    assert_eq!(
+        (take(&mut out).as_str(), take(&mut err).as_str()),
+        ("{}\n", "hello\n")
+    );
+    assert!(!outputs.is_pending());
+}
+
+#[test]
+fn a_slow_reader_costs_a_queue_and_nothing_else() {
+    let (outputs, mut out, _err) = outputs_on_pipes();
+    let line = "x".repeat(9_999);
+    for _ in 0..50 {
+        outputs.data(&line);
+    }
+    assert!(outputs.is_pending());
+    let text = take_all(&outputs, &mut out);
+    assert_eq!(text, format!("{line}\n").repeat(50));
+    let capacity = outputs.lock().stdout.queue.capacity();
+    assert!(
+        capacity <= 2 * PIECE_BYTES_MAX,
+        "{capacity} bytes were not given back"
+    );
+}
+
+#[test]
+fn over_the_bound_whole_lines_are_dropped_and_counted() {
+    let (outputs, mut out, mut err) = outputs_on_pipes();
+    for number in 0..3_000 {
+        outputs.data(&format!("{number:0>999}"));
+    }
+    assert!(queued(&outputs).0 <= QUEUE_BYTES_MAX);
+    assert_eq!(take(&mut err), "", "there is no room yet");
+    let text = take_all(&outputs, &mut out);
+    let numbers: Vec<u32> = text
+        .lines()
+        .map(|line| line.parse().expect("whole"))
+        .collect();
+    assert!(
+        numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]),
+        "not the first ones"
+    );
+    let said = take(&mut err);
+    let dropped = 3_000 - numbers.len();
+    assert!(
+        said.contains(&format!("dropped {dropped} reports")),
+        "{said}"
+    );
+    outputs.data("and on");
+    assert_eq!(take(&mut out), "and on\n");
+    assert_eq!(take(&mut err), "", "said once");
+}
+
+#[test]
+fn dropped_lines_of_stderr_are_said_on_stderr() {
+    let (outputs, _out, mut err) = outputs_on_pipes();
+    for _ in 0..2_000 {
+        outputs.say(&"x".repeat(999));
+    }
+    let text = take_all(&outputs, &mut err);
+    let kept = text.lines().filter(|line| line.starts_with('x')).count();
+    assert!(
+        text.contains(&format!("dropped {} lines", 2_000 - kept)),
+        "{kept}"
+    );
+}
+
+#[test]
+fn a_closed_output_is_said_once_on_the_other() {
+    let (outputs, out, mut err) = outputs_on_pipes();
+    drop(out);
+    for _ in 0..3 {
+        outputs.data("{}");
+    }
+    let said = take(&mut err);
+    assert!(
+        said.ends_with("stdout is switched off, no more reports: Broken pipe\n"),
+        "{said}"
+    );
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(!outputs.is_pending());
+}
+
+#[test]
+fn a_closed_stderr_is_said_once_as_json() {
+    let (outputs, mut out, err) = outputs_on_pipes();
+    drop(err);
+    outputs.say("one");
+    outputs.say("two");
+    let why = "stderr is switched off, no more messages: Broken pipe";
+    assert_eq!(take(&mut out), format!("{{\"warning\":\"{why}\"}}\n"));
+}
+
+#[test]
+fn with_both_closed_there_is_nothing_left_to_do() {
+    let (outputs, out, err) = outputs_on_pipes();
+    drop((out, err));
+    outputs.data("{}");
+    outputs.say("one");
+    assert!(!outputs.is_pending());
+    outputs.flush();
+}
+
+#[test]
+fn the_other_is_told_when_it_has_room_again() {
+    let (outputs, out, mut err) = outputs_on_pipes();
+    for _ in 0..2_000 {
+        outputs.say(&"x".repeat(999));
+    }
+    drop(out);
+    outputs.data("{}");
+    let text = take_all(&outputs, &mut err);
+    assert_eq!(text.matches("stdout is switched off").count(), 1);
+}
+
+#[test]
+fn a_full_device_costs_lines_and_not_the_output() {
+    let (mut err, err_writer) = {
+        let (reader, writer) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
+        (nonblocking(reader), writer)
+    };
+    let full = OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .expect("/dev/full");
+    let outputs = Outputs::new(Output::new(full), Output::new(err_writer), Style::new([]));
+    outputs.data("{}");
+    outputs.data("{}");
+    assert!(
+        !outputs.is_pending(),
+        "a full device must not be tried again and again"
+    );
+    assert_eq!(take(&mut err), "", "not yet: there is no room");
+    let (mut out, writer) = {
+        let (reader, writer) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
+        (nonblocking(reader), writer)
+    };
+    outputs.lock().stdout.descriptor = Box::new(writer);
+    outputs.data("{}");
+    assert_eq!(take(&mut out), "{}\n");
+    assert!(take(&mut err).contains("dropped 2 reports"));
+}
+
+#[test]
+fn a_line_that_was_cut_does_not_spoil_the_next() {
+    let (outputs, mut out, _err) = outputs_on_pipes();
+    {
+        let mut pair = outputs.lock();
+        pair.stdout.push("cut here");
+        pair.stdout.forget(3);
+        pair.stdout.drop_queue();
+    }
+    outputs.data("whole");
+    assert_eq!(take(&mut out), "\nwhole\n");
+}
+
+#[test]
+fn the_last_flush_ends_without_a_reader_and_says_what_is_lost() {
+    let (outputs, _out, mut err) = outputs_on_pipes();
+    for _ in 0..100 {
+        outputs.data(&"x".repeat(999));
+    }
+    outputs.flush();
+    assert!(take(&mut err).contains("reports that stdout did not take in time"));
+}
+
+#[test]
+fn an_inherited_descriptor_stays_blocking() {
+    let (_reader, writer) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
+    let mut output = Output::inherited(writer.try_clone().expect("a copy"));
+    output.push("{}");
+    output.pump();
+    assert!(output.queue.is_empty());
+    let flags = nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_GETFL).expect("flags");
+    assert!(!OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK));
+}
