@@ -65,15 +65,23 @@ fn turn_until(scheduler: &mut ProcessScheduler, mut holds: impl FnMut(&ProcessSc
     }
 }
 
-fn collector() -> (
-    Arc<Mutex<Vec<ErrorReport>>>,
-    impl FnMut(&str, &ErrorReport) + Send,
-) {
-    let reports = Arc::new(Mutex::new(Vec::new()));
+type Reports = Arc<Mutex<Vec<ErrorReport>>>;
+
+fn collector() -> (Reports, impl FnMut(&str, &ErrorReport) + Send) {
+    let reports = Reports::default();
     let sink = reports.clone();
     (reports, move |_: &str, report: &ErrorReport| {
         sink.lock().expect("no panic").push(report.clone());
     })
+}
+
+#[test]
+fn a_scheduler_can_be_sent_and_a_handle_shared() {
+    fn send<T: Send>() {}
+    fn share<T: Clone + Send + Sync>() {}
+    send::<ProcessScheduler>();
+    send::<Builder>();
+    share::<procsched::Handle>();
 }
 
 #[test]
@@ -385,6 +393,8 @@ fn a_status_that_is_not_ours_is_handed_over() {
     turn_until(&mut scheduler, |scheduler| {
         scheduler.programs()[0].pid().is_some()
     });
+    // Nobody waits for it but the scheduler: that is what this is about.
+    #[allow(clippy::zombie_processes)]
     let host = Command::new("sh")
         .args(["-c", "exit 42"])
         .spawn()

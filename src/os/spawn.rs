@@ -212,7 +212,13 @@ fn prepare(child: &Child) -> Result<(), Failure> {
         close_the_rest();
         let none = [0_u8; SIGNAL_SET_BYTES];
         let (set, no_old) = (none.as_ptr(), ptr::null_mut::<c_void>());
-        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, set, no_old, SIGNAL_SET_BYTES);
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            set,
+            no_old,
+            SIGNAL_SET_BYTES,
+        );
     }
     Ok(())
 }
@@ -235,7 +241,13 @@ unsafe fn default_dispositions() {
         // CLONE_SIGHAND the table of handlers is the child's own.
         unsafe {
             let new = action.as_ptr();
-            libc::syscall(libc::SYS_rt_sigaction, signal, new, no_old, SIGNAL_SET_BYTES);
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                new,
+                no_old,
+                SIGNAL_SET_BYTES,
+            );
         }
     }
 }

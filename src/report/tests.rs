@@ -136,6 +136,6 @@ mod json {
     #[test]
     fn messages_show_milliseconds() {
         let at = UNIX_EPOCH + Duration::from_millis(1_704_110_400_012);
-        assert_eq!(crate::utc_millis(at), "2024-01-01T12:00:00.012Z");
+        assert_eq!(utc_millis(at), "2024-01-01T12:00:00.012Z");
     }
 }

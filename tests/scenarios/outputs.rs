@@ -138,8 +138,9 @@ fn usr1_prints_a_line_for_each_program() {
     supervisor.signal(libc::SIGUSR1);
     wait_for("four lines", || supervisor.messages().len() >= before + 4);
     let lines = supervisor.messages().split_off(before);
+    let running = format!("pid={pid}");
     let expected = [
-        ("runs", vec!["running", &*format!("pid={pid}"), "restarts=0"]),
+        ("runs", vec!["running", &running, "restarts=0"]),
         ("waits", vec!["waiting", "restarts=0", "4"]),
         ("ended", vec!["stopped", "restarts=0", "SIGSEGV"]),
         ("missing", vec!["waiting", "restarts=0", "127"]),
