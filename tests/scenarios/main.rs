@@ -9,6 +9,7 @@ mod common;
 
 mod abandon;
 mod clocks;
+mod command_line;
 mod demo;
 mod descriptors;
 mod handler_command;
