@@ -5,9 +5,10 @@ use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io::Read;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use nix::unistd::{AccessFlags, access};
 
 use crate::error::{Error, Result, errno_text};
 use crate::os::limits::DescriptorLimit;
@@ -162,46 +163,33 @@ impl Launch {
         Error::os(what, failure.errno)
     }
 
-    /// Where the program would be found, or why it would not be.
+    /// Where the program would be found, or why it could not be started.
     pub(crate) fn locate(&self) -> Result<PathBuf> {
+        let failed = |step, errno, candidate| {
+            self.explain(Failure {
+                step,
+                errno,
+                candidate,
+            })
+        };
+        let cwd = path_of(&self.cwd);
+        if let Some(errno) = directory_problem(&cwd) {
+            return Err(failed(Step::Directory, errno, 0));
+        }
         let mut denied = None;
         for (index, candidate) in self.candidates.iter().enumerate() {
-            let path = path_of(candidate);
-            let path = if path.is_absolute() {
-                path
-            } else {
-                path_of(&self.cwd).join(path)
-            };
-            let errno = match std::fs::metadata(&path) {
-                Ok(found) if found.is_file() && found.permissions().mode() & 0o111 != 0 => {
-                    let failure = Failure {
-                        step: Step::Exec,
-                        errno: libc::ENOENT,
-                        candidate: index,
-                    };
-                    return match missing_interpreter(&path) {
-                        None => Ok(path),
-                        Some(_) => Err(self.explain_exec(failure)),
-                    };
-                }
-                Ok(_) => libc::EACCES,
-                Err(error) => error.raw_os_error().unwrap_or(libc::ENOENT),
-            };
-            if errno == libc::EACCES {
-                denied = denied.or(Some(index));
+            let path = cwd.join(path_of(candidate));
+            match file_problem(&path) {
+                None if missing_interpreter(&path).is_none() => return Ok(path),
+                None => return Err(failed(Step::Exec, libc::ENOENT, index)),
+                Some(libc::EACCES) => denied = denied.or(Some(index)),
+                Some(_) => {}
             }
         }
-        let errno = if denied.is_some() {
-            libc::EACCES
-        } else {
-            libc::ENOENT
-        };
-        let candidate = denied.unwrap_or(0);
-        Err(self.explain_exec(Failure {
-            step: Step::Exec,
-            errno,
-            candidate,
-        }))
+        match denied {
+            Some(index) => Err(failed(Step::Exec, libc::EACCES, index)),
+            None => Err(failed(Step::Exec, libc::ENOENT, 0)),
+        }
     }
 
     /// One errno stands for a missing program, a missing interpreter and a `PATH` without it;
@@ -261,6 +249,24 @@ pub(crate) fn failed_start_code(failure: Failure) -> i32 {
         (Step::Process | Step::Session | Step::Limit | Step::Directory | Step::Descriptors, _) => {
             CODE_UNKNOWN
         }
+    }
+}
+
+/// With which errno chdir(2) would refuse this, if it would.
+fn directory_problem(directory: &Path) -> Option<i32> {
+    match std::fs::metadata(directory) {
+        Ok(found) if found.is_dir() => access(directory, AccessFlags::X_OK).err().map(|e| e as i32),
+        Ok(_) => Some(libc::ENOTDIR),
+        Err(error) => Some(error.raw_os_error().unwrap_or(libc::ENOENT)),
+    }
+}
+
+/// With which errno execve(2) would refuse this file, if it would.
+fn file_problem(path: &Path) -> Option<i32> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_file() => access(path, AccessFlags::X_OK).err().map(|e| e as i32),
+        Ok(_) => Some(libc::EACCES),
+        Err(error) => Some(error.raw_os_error().unwrap_or(libc::ENOENT)),
     }
 }
 

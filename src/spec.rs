@@ -20,6 +20,9 @@ pub const REPORT_BYTES_MAX: usize = 512 * 1024;
 /// How much stderr a report carries unless told otherwise, in bytes.
 pub const REPORT_BYTES_DEFAULT: usize = 64 * 1024;
 
+/// Where logs go unless told otherwise.
+pub(crate) const ERR_DIR_DEFAULT: &str = "/tmp";
+
 /// How long a program may take to stop before SIGKILL, unless told otherwise.
 pub const STOP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 

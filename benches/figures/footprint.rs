@@ -1,5 +1,6 @@
 //! How much of the machine it takes while nothing happens: file, memory, wake-ups.
 
+use std::fs::File;
 use std::thread::sleep;
 use std::time::Duration;
 

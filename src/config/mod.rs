@@ -45,10 +45,7 @@ use self::syntax::FILE_BYTES_MAX;
 use crate::error::Error;
 use crate::launch::absolute;
 use crate::scheduler::{Builder, ProcessScheduler};
-use crate::spec::ChildSpec;
-
-/// Where logs go if the file does not say it.
-const ERR_DIR_DEFAULT: &str = "/tmp";
+use crate::spec::{ChildSpec, ERR_DIR_DEFAULT};
 
 /// What a configuration file describes.
 ///

@@ -27,10 +27,7 @@ use crate::os::spawn::Spawner;
 use crate::os::{descriptors, wake};
 use crate::program::Program;
 use crate::report::ErrorReport;
-use crate::spec::{ChildSpec, SIGNAL_MAX};
-
-/// Where logs go unless told otherwise.
-const ERR_DIR_DEFAULT: &str = "/tmp";
+use crate::spec::{ChildSpec, ERR_DIR_DEFAULT, SIGNAL_MAX};
 
 /// Describes a [`ProcessScheduler`]; see [`ProcessScheduler::builder`].
 #[must_use = "a builder does nothing until `build` is called"]

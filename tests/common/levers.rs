@@ -22,7 +22,8 @@ impl Gate {
         let path = scene.path(name);
         let text = CString::new(path.as_os_str().as_bytes()).expect("a path without NUL");
         // SAFETY: `text` is a NUL-terminated path.
-        assert_eq!(unsafe { libc::mkfifo(text.as_ptr(), 0o600) }, 0, "mkfifo {path:?}");
+        let made = unsafe { libc::mkfifo(text.as_ptr(), 0o600) };
+        assert_eq!(made, 0, "mkfifo {path:?}");
         Self { path, open: None }
     }
 
@@ -74,8 +75,16 @@ impl Tracer {
     pub fn attach(scene: &Scene, pid: i32, arguments: &[&str]) -> Self {
         let output = scene.path(format!("strace.{pid}"));
         let mut command = Command::new("strace");
-        command.arg("-o").arg(&output).args(arguments).arg("-p").arg(pid.to_string());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .arg("-o")
+            .arg(&output)
+            .args(arguments)
+            .arg("-p")
+            .arg(pid.to_string());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let strace = scene::spawn(&mut command).expect("strace can be started");
         let mut tracer = Self { strace, output };
         wait_for("strace to attach", || {
@@ -89,12 +98,18 @@ impl Tracer {
     /// The lines so far.
     pub fn lines(&self) -> Vec<String> {
         let bytes = std::fs::read(&self.output).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()
+        String::from_utf8_lossy(&bytes)
+            .lines()
+            .map(str::to_owned)
+            .collect()
     }
 
     /// How often something was injected.
     pub fn injected(&self) -> usize {
-        self.lines().iter().filter(|line| line.ends_with("(INJECTED)")).count()
+        self.lines()
+            .iter()
+            .filter(|line| line.ends_with("(INJECTED)"))
+            .count()
     }
 
     /// Lets go of the process, which runs on.
@@ -106,7 +121,10 @@ impl Tracer {
     /// SIGTERM, so that it detaches in good order.
     fn end(&mut self) {
         if matches!(self.strace.try_wait(), Ok(None)) {
-            process::signal(i32::try_from(self.strace.id()).expect("a pid fits"), libc::SIGTERM);
+            process::signal(
+                i32::try_from(self.strace.id()).expect("a pid fits"),
+                libc::SIGTERM,
+            );
             let _ = self.strace.wait();
         }
     }

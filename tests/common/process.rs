@@ -18,7 +18,10 @@ pub fn wait_until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain: {what}");
+        assert!(
+            start.elapsed() < PATIENCE,
+            "waited {PATIENCE:?} in vain: {what}"
+        );
         std::thread::sleep(LOOK_INTERVAL);
     }
 }
@@ -71,12 +74,17 @@ pub fn alive(pid: i32) -> bool {
 /// Every process of the machine.
 pub fn all() -> Vec<i32> {
     let entries = fs::read_dir("/proc").expect("/proc is mounted");
-    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 /// The children of a process, zombies included.
 pub fn children(pid: i32) -> Vec<i32> {
-    all().into_iter().filter(|&child| stat(child).is_some_and(|stat| stat.ppid == pid)).collect()
+    all()
+        .into_iter()
+        .filter(|&child| stat(child).is_some_and(|stat| stat.ppid == pid))
+        .collect()
 }
 
 /// The children of a process that are dead and not reaped.
@@ -94,19 +102,27 @@ pub fn members(pgid: i32) -> Vec<i32> {
 /// The living processes that have `mark` in their environment.
 pub fn marked(mark: &str) -> Vec<i32> {
     let has_mark = |&pid: &i32| {
-        fs::read(format!("/proc/{pid}/environ"))
-            .is_ok_and(|environ| environ.windows(mark.len()).any(|part| part == mark.as_bytes()))
+        fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
+            environ
+                .windows(mark.len())
+                .any(|part| part == mark.as_bytes())
+        })
     };
     all().into_iter().filter(has_mark).collect()
 }
 
 /// What each open descriptor of a process leads to.
 pub fn descriptors(pid: i32) -> BTreeMap<i32, String> {
-    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return BTreeMap::new() };
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return BTreeMap::new();
+    };
     let pair = |entry: std::io::Result<fs::DirEntry>| {
         let entry = entry.ok()?;
         let target = fs::read_link(entry.path()).ok()?;
-        Some((entry.file_name().to_str()?.parse().ok()?, target.to_string_lossy().into_owned()))
+        Some((
+            entry.file_name().to_str()?.parse().ok()?,
+            target.to_string_lossy().into_owned(),
+        ))
     };
     entries.filter_map(pair).collect()
 }
@@ -125,14 +141,8 @@ pub fn descriptor_kinds(pid: i32) -> Vec<String> {
 /// A number of `/proc/<pid>/status`: `VmHWM` (in kB), `voluntary_ctxt_switches`, `TracerPid`.
 pub fn status_number(pid: i32, key: &str) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
     line.split_whitespace().next()?.parse().ok()
-}
-
-/// CLOCK_MONOTONIC in nanoseconds, as the probe's stamps have it.
-pub fn monotonic() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `now` is a valid place for the answer.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

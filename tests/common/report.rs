@@ -41,7 +41,9 @@ impl Report {
     }
 
     pub fn get(&self, field: &str) -> &Value {
-        self.value.get(field).unwrap_or_else(|| panic!("no {field} in {}", self.line))
+        self.value
+            .get(field)
+            .unwrap_or_else(|| panic!("no {field} in {}", self.line))
     }
 
     pub fn name(&self) -> &str {
@@ -49,7 +51,9 @@ impl Report {
     }
 
     pub fn code(&self) -> i64 {
-        self.get("return_code").as_i64().expect("return_code is an integer")
+        self.get("return_code")
+            .as_i64()
+            .expect("return_code is an integer")
     }
 
     pub fn pid(&self) -> Option<i32> {
@@ -58,7 +62,9 @@ impl Report {
     }
 
     pub fn data(&self) -> Vec<u8> {
-        STANDARD.decode(self.text("data").expect("data is a string")).expect("data is Base64")
+        STANDARD
+            .decode(self.text("data").expect("data is a string"))
+            .expect("data is Base64")
     }
 
     /// Seconds, or `None` for null.
@@ -67,15 +73,21 @@ impl Report {
     }
 
     pub fn seconds(&self, field: &str) -> f64 {
-        self.get(field).as_f64().unwrap_or_else(|| panic!("no number {field} in {}", self.line))
+        self.get(field)
+            .as_f64()
+            .unwrap_or_else(|| panic!("no number {field} in {}", self.line))
     }
 
     pub fn count(&self, field: &str) -> u64 {
-        self.get(field).as_u64().unwrap_or_else(|| panic!("no count {field} in {}", self.line))
+        self.get(field)
+            .as_u64()
+            .unwrap_or_else(|| panic!("no count {field} in {}", self.line))
     }
 
     pub fn flag(&self, field: &str) -> bool {
-        self.get(field).as_bool().unwrap_or_else(|| panic!("no bool {field} in {}", self.line))
+        self.get(field)
+            .as_bool()
+            .unwrap_or_else(|| panic!("no bool {field} in {}", self.line))
     }
 
     pub fn stopping(&self) -> bool {
@@ -97,8 +109,16 @@ impl Report {
 
     /// The keys in their order in the line.
     pub fn keys_in_order(&self) -> Vec<String> {
-        let keys = self.value.as_object().expect("a report is an object").keys();
-        let place = |key: &String| self.line.find(&format!("\"{key}\":")).expect("a key is there");
+        let keys = self
+            .value
+            .as_object()
+            .expect("a report is an object")
+            .keys();
+        let place = |key: &String| {
+            self.line
+                .find(&format!("\"{key}\":"))
+                .expect("a key is there")
+        };
         let mut keys: Vec<String> = keys.cloned().collect();
         keys.sort_by_key(place);
         keys
@@ -112,7 +132,10 @@ impl std::fmt::Debug for Report {
         if let Some(fields) = value.as_object_mut() {
             let data = self.data();
             let shown = String::from_utf8_lossy(&data[..data.len().min(80)]).into_owned();
-            fields.insert("data".to_owned(), format!("{} bytes: {shown}", data.len()).into());
+            fields.insert(
+                "data".to_owned(),
+                format!("{} bytes: {shown}", data.len()).into(),
+            );
         }
         write!(f, "{value}")
     }

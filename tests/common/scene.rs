@@ -42,7 +42,9 @@ pub fn probe(script: &str) -> Value {
 
 /// Starts a command while no executable is being written.
 pub fn spawn(command: &mut Command) -> io::Result<std::process::Child> {
-    let _shared = FORKS.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let _shared = FORKS
+        .read()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
     command.spawn()
 }
 
@@ -102,7 +104,10 @@ impl Scene {
         let entry = |(key, value): &(String, Value)| format!("{}: {value}", json!(key));
         let programs: Vec<String> = self.programs.iter().map(entry).collect();
         let mut entries: Vec<String> = self.settings.iter().map(entry).collect();
-        entries.push(format!("\"programs\": {{\n    {}\n  }}", programs.join(",\n    ")));
+        entries.push(format!(
+            "\"programs\": {{\n    {}\n  }}",
+            programs.join(",\n    ")
+        ));
         format!("{{\n  {}\n}}\n", entries.join(",\n  "))
     }
 
@@ -120,7 +125,11 @@ impl Scene {
     pub fn wrapped(&self, wrapper: &[&str]) -> Command {
         self.write("procsched.json", self.config());
         let mut words: Vec<PathBuf> = wrapper.iter().map(PathBuf::from).collect();
-        words.extend([PathBuf::from(BINARY), PathBuf::from("run"), self.config_path()]);
+        words.extend([
+            PathBuf::from(BINARY),
+            PathBuf::from("run"),
+            self.config_path(),
+        ]);
         self.marked(&words)
     }
 
@@ -128,7 +137,10 @@ impl Scene {
     pub fn marked(&self, words: &[PathBuf]) -> Command {
         let mut command = Command::new(&words[0]);
         let (variable, value) = self.mark.split_once('=').expect("a mark has a value");
-        command.args(&words[1..]).env(variable, value).current_dir("/");
+        command
+            .args(&words[1..])
+            .env(variable, value)
+            .current_dir("/");
         // SAFETY: one system call that takes a pointer to a live local; nothing is allocated.
         unsafe { command.pre_exec(no_core_dumps) };
         command
@@ -155,7 +167,9 @@ impl Scene {
 
     /// Writes a file that can be executed.
     pub fn write_executable(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
-        let _locked = FORKS.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let _locked = FORKS
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         let path = self.write(name, content);
         self.chmod(name, 0o755);
         path
@@ -223,7 +237,10 @@ impl Scene {
 
 /// No core dumps unless a test wants them.
 fn no_core_dumps() -> io::Result<()> {
-    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limits = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: `limits` is live, and initialised by the first call.
     unsafe {
         libc::getrlimit(libc::RLIMIT_CORE, &mut limits);

@@ -40,7 +40,10 @@ impl Supervisor {
     #[track_caller]
     pub fn launch_as_is(mut command: Command, mark: &str) -> Self {
         command.stdin(Stdio::null());
-        Self::adopt(scene::spawn(&mut command).expect("the supervisor can be started"), mark)
+        Self::adopt(
+            scene::spawn(&mut command).expect("the supervisor can be started"),
+            mark,
+        )
     }
 
     /// Takes over a process that was started with other means.
@@ -108,7 +111,11 @@ impl Supervisor {
     }
 
     pub fn reports_of(&self, name: &str) -> Vec<Report> {
-        lock(&self.reports).iter().filter(|report| report.name() == name).cloned().collect()
+        lock(&self.reports)
+            .iter()
+            .filter(|report| report.name() == name)
+            .cloned()
+            .collect()
     }
 
     /// How many reports there are, without a copy of them.
@@ -146,13 +153,19 @@ impl Supervisor {
     /// The lines that have all of these in them.
     pub fn messages_with(&self, parts: &[&str]) -> Vec<String> {
         let wanted = |line: &&String| parts.iter().all(|part| line.contains(part));
-        lock(&self.messages).iter().filter(wanted).cloned().collect()
+        lock(&self.messages)
+            .iter()
+            .filter(wanted)
+            .cloned()
+            .collect()
     }
 
     /// Waits for a line that has all of these in it.
     #[track_caller]
     pub fn wait_message(&self, parts: &[&str]) -> String {
-        self.wait(&format!("a line with {parts:?}"), || !self.messages_with(parts).is_empty());
+        self.wait(&format!("a line with {parts:?}"), || {
+            !self.messages_with(parts).is_empty()
+        });
         self.messages_with(parts).swap_remove(0)
     }
 
@@ -171,14 +184,19 @@ impl Supervisor {
     /// Waits for a program's start number `count`, counted from 1, and returns its pid.
     #[track_caller]
     pub fn wait_started(&self, name: &str, count: usize) -> i32 {
-        self.wait(&format!("start {count} of {name}"), || self.started(name).len() >= count);
+        self.wait(&format!("start {count} of {name}"), || {
+            self.started(name).len() >= count
+        });
         self.started(name)[count - 1]
     }
 
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         if self.code.is_none() {
-            let status = self.child.try_wait().expect("the supervisor can be waited for");
+            let status = self
+                .child
+                .try_wait()
+                .expect("the supervisor can be waited for");
             self.code = status.map(|status| match status.code() {
                 Some(code) => code,
                 None => 128 + status.signal().expect("a code or a signal"),
@@ -192,7 +210,11 @@ impl Supervisor {
     pub fn wait_exit(&mut self) -> i32 {
         let start = std::time::Instant::now();
         while self.is_running() {
-            assert!(start.elapsed() < PATIENCE, "it does not end; {}", self.said());
+            assert!(
+                start.elapsed() < PATIENCE,
+                "it does not end; {}",
+                self.said()
+            );
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
         wait_for("the end of the outputs", || self.has_said_all());
@@ -237,12 +259,20 @@ impl Supervisor {
     /// All that it said, for a failure's message.
     pub fn said(&self) -> String {
         let reports = lock(&self.reports);
-        let last: Vec<String> =
-            reports.iter().rev().take(20).rev().map(|report| format!("{report:?}")).collect();
+        let last: Vec<String> = reports
+            .iter()
+            .rev()
+            .take(20)
+            .rev()
+            .map(|report| format!("{report:?}"))
+            .collect();
         let messages = lock(&self.messages);
         let first = messages.len().saturating_sub(60);
         let (messages, last) = (messages[first..].join("\n"), last.join("\n"));
-        format!("code {:?}; it said:\n{messages}\nreports:\n{last}", self.code)
+        format!(
+            "code {:?}; it said:\n{messages}\nreports:\n{last}",
+            self.code
+        )
     }
 
     /// Waits, and shows what it said if that was in vain.
@@ -276,14 +306,24 @@ impl Drop for Supervisor {
         }
         // A dying supervisor's children may still be starting others.
         while let marked @ [_, ..] = &*process::marked(&self.mark) {
-            marked.iter().for_each(|&pid| process::signal(pid, libc::SIGKILL));
+            marked
+                .iter()
+                .for_each(|&pid| process::signal(pid, libc::SIGKILL));
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
         if std::thread::panicking() {
             return;
         }
-        assert!(!was_running, "the test has left its supervisor running; {}", self.said());
-        assert!(self.spares_all || left.is_empty(), "left behind: {left:?}; {}", self.said());
+        assert!(
+            !was_running,
+            "the test has left its supervisor running; {}",
+            self.said()
+        );
+        assert!(
+            self.spares_all || left.is_empty(),
+            "left behind: {left:?}; {}",
+            self.said()
+        );
     }
 }
 

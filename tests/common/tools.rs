@@ -30,7 +30,10 @@ pub fn missing(needs: &[Need]) -> bool {
     }
     let place = std::panic::Location::caller();
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    let _ = writeln!(std::io::stderr(), "{test} ({place}) skipped: needs {lacking:?}");
+    let _ = writeln!(
+        std::io::stderr(),
+        "{test} ({place}) skipped: needs {lacking:?}"
+    );
     let ci = std::env::var_os("CI").is_some_and(|value| value == "true");
     assert!(!ci, "nothing may be missing in CI: {lacking:?}");
     true
@@ -40,7 +43,10 @@ fn is_there(need: Need) -> bool {
     let works = |words: &[&str]| {
         let mut command = Command::new(words[0]);
         command.args(&words[1..]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         command.status().is_ok_and(|status| status.success())
     };
     match need {
@@ -58,7 +64,10 @@ pub fn probe_path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
         let tests = std::env::current_exe().expect("a test knows its own path");
-        let profile = tests.ancestors().nth(2).expect("target/<profile>/deps/<test>");
+        let profile = tests
+            .ancestors()
+            .nth(2)
+            .expect("target/<profile>/deps/<test>");
         let path = profile.join("examples/probe");
         if !is_fresh(&path) {
             build_probe(profile);
@@ -69,16 +78,25 @@ pub fn probe_path() -> &'static Path {
 }
 
 fn is_fresh(probe: &Path) -> bool {
-    let Ok(built) = probe.metadata().and_then(|metadata| metadata.modified()) else { return false };
+    let Ok(built) = probe.metadata().and_then(|metadata| metadata.modified()) else {
+        return false;
+    };
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/probe");
-    let Ok(sources) = std::fs::read_dir(sources) else { return true };
+    let Ok(sources) = std::fs::read_dir(sources) else {
+        return true;
+    };
     let mut times = sources.filter_map(|source| source.ok()?.metadata().ok()?.modified().ok());
     times.all(|changed| changed <= built)
 }
 
 /// `cargo test --test scenarios` builds no examples, so this does.
 fn build_probe(profile: &Path) {
-    let name = |path: &Path| path.file_name().and_then(OsStr::to_str).unwrap_or("").to_owned();
+    let name = |path: &Path| {
+        path.file_name()
+            .and_then(OsStr::to_str)
+            .unwrap_or("")
+            .to_owned()
+    };
     let mut target = profile.parent().expect("target/<profile>");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--quiet", "--example", "probe", "--profile"]);
@@ -91,7 +109,9 @@ fn build_probe(profile: &Path) {
         cargo.arg("--target").arg(name(target));
         target = target.parent().expect("target/<triple>/<profile>");
     }
-    cargo.env("CARGO_TARGET_DIR", target).current_dir(env!("CARGO_MANIFEST_DIR"));
+    cargo
+        .env("CARGO_TARGET_DIR", target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
     let status = cargo.status().expect("cargo can be run");
     assert!(status.success(), "the probe cannot be built: {cargo:?}");
 }

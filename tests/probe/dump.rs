@@ -33,7 +33,10 @@ fn read(file: &str) -> String {
 }
 
 fn link(path: &str) -> String {
-    std::fs::read_link(path).unwrap_or_else(|_| broken(path)).to_string_lossy().into_owned()
+    std::fs::read_link(path)
+        .unwrap_or_else(|_| broken(path))
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// What each open descriptor is, and its file status flags, by number.
@@ -52,7 +55,10 @@ fn descriptors() -> (Map<String, Value>, Map<String, Value>) {
         if found == -1 {
             continue;
         }
-        targets.insert(number.to_string(), link(&format!("/proc/self/fd/{number}")).into());
+        targets.insert(
+            number.to_string(),
+            link(&format!("/proc/self/fd/{number}")).into(),
+        );
         flags.insert(number.to_string(), found.into());
     }
     (targets, flags)
@@ -62,10 +68,14 @@ fn descriptors() -> (Map<String, Value>, Map<String, Value>) {
 fn status() -> Map<String, Value> {
     let lines = read("/proc/self/status");
     let pairs = lines.lines().filter_map(|line| line.split_once(':'));
-    pairs.map(|(key, value)| (key.to_owned(), value.trim().into())).collect()
+    pairs
+        .map(|(key, value)| (key.to_owned(), value.trim().into()))
+        .collect()
 }
 
 fn environment() -> Map<String, Value> {
     let lossy = |text: OsString| text.to_string_lossy().into_owned();
-    std::env::vars_os().map(|(key, value)| (lossy(key), lossy(value).into())).collect()
+    std::env::vars_os()
+        .map(|(key, value)| (lossy(key), lossy(value).into()))
+        .collect()
 }

@@ -51,10 +51,7 @@ const BROKEN: i32 = 99;
 ///
 /// `argv` points to `argc` strings that end with a NUL: the C library sees to that.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn main(
-    argc: libc::c_int,
-    argv: *const *const libc::c_char,
-) -> libc::c_int {
+pub unsafe extern "C" fn main(argc: libc::c_int, argv: *const *const libc::c_char) -> libc::c_int {
     let count = usize::try_from(argc).unwrap_or(0);
     let arguments: Vec<OsString> = (0..count)
         .map(|index| {
@@ -63,9 +60,15 @@ pub unsafe extern "C" fn main(
             OsString::from_vec(argument.to_bytes().to_vec())
         })
         .collect();
-    let script = arguments.get(1).and_then(|script| script.to_str()).unwrap_or("");
+    let script = arguments
+        .get(1)
+        .and_then(|script| script.to_str())
+        .unwrap_or("");
     let steps = script::parse(script).unwrap_or_else(|problem| broken(&problem));
-    let mut probe = Probe { arguments, counted: 0 };
+    let mut probe = Probe {
+        arguments,
+        counted: 0,
+    };
     probe.run(&steps);
     exit(0)
 }

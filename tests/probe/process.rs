@@ -56,7 +56,10 @@ pub fn chdir(directory: &str) {
 
 /// Allows or forbids core dumps, as far as the hard limit lets it.
 pub fn core_dumps(wanted: bool) {
-    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limits = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: `limits` is a valid place for the answer, and then initialised.
     unsafe {
         must(libc::getrlimit(libc::RLIMIT_CORE, &mut limits), "getrlimit");
@@ -79,10 +82,14 @@ pub fn dead_leader(delay: u64, code: i32) -> ! {
 /// Answers every HTTP request with its pid.
 pub fn serve(file: &str) -> ! {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap_or_else(|_| broken("bind"));
-    let address = listener.local_addr().unwrap_or_else(|_| broken("local_addr"));
+    let address = listener
+        .local_addr()
+        .unwrap_or_else(|_| broken("local_addr"));
     output::replace(file, address.port().to_string().as_bytes());
     loop {
-        let Ok((stream, _)) = listener.accept() else { continue };
+        let Ok((stream, _)) = listener.accept() else {
+            continue;
+        };
         let request = BufReader::new(&stream).lines();
         let _ = request.map_while(Result::ok).find(String::is_empty);
         let body = format!("compiled {}\n", pid());
@@ -95,7 +102,10 @@ pub fn serve(file: &str) -> ! {
 pub fn seize(target: i32) {
     let options = libc::PTRACE_O_TRACEEXIT;
     // SAFETY: plain numbers; PTRACE_SEIZE takes no address and its options as a number.
-    must(unsafe { libc::ptrace(libc::PTRACE_SEIZE, target, 0, options) }, "ptrace");
+    must(
+        unsafe { libc::ptrace(libc::PTRACE_SEIZE, target, 0, options) },
+        "ptrace",
+    );
 }
 
 /// Lets the next process have the number of this one, once that is free. Needs root, and a

@@ -11,7 +11,10 @@ pub struct Step {
 
 /// Reads a whole script.
 pub fn parse(text: &str) -> Result<Vec<Step>, String> {
-    let spaced = text.replace(';', " ; ").replace('{', " { ").replace('}', " } ");
+    let spaced = text
+        .replace(';', " ; ")
+        .replace('{', " { ")
+        .replace('}', " } ");
     let mut tokens = spaced.split_whitespace();
     let steps = parse_block(&mut tokens, false)?;
     Ok(steps)
@@ -31,7 +34,10 @@ fn parse_block<'a>(
             Some(";" | "}") | None => {
                 if !words.is_empty() {
                     let words = std::mem::take(&mut words);
-                    steps.push(Step { words, block: std::mem::take(&mut block) });
+                    steps.push(Step {
+                        words,
+                        block: std::mem::take(&mut block),
+                    });
                 }
                 match (token, nested) {
                     (Some("}"), true) | (None, false) => return Ok(steps),
@@ -157,5 +163,6 @@ impl Probe {
 
 /// A number of the script.
 fn number<T: std::str::FromStr>(word: &str) -> T {
-    word.parse().unwrap_or_else(|_| crate::broken(&format!("not a number: {word:?}")))
+    word.parse()
+        .unwrap_or_else(|_| crate::broken(&format!("not a number: {word:?}")))
 }

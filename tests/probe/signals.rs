@@ -25,7 +25,10 @@ pub fn parse(word: &str) -> i32 {
 /// Sends itself a signal.
 pub fn raise(signal: i32) {
     // SAFETY: plain numbers. A raw call, as the C library keeps two signals for itself.
-    must(unsafe { libc::syscall(libc::SYS_kill, libc::getpid(), signal) }, "kill");
+    must(
+        unsafe { libc::syscall(libc::SYS_kill, libc::getpid(), signal) },
+        "kill",
+    );
 }
 
 /// Dies of this signal.
@@ -46,7 +49,10 @@ pub fn ignore(signal: i32) {
 pub fn trap(signals: &[i32]) {
     let set = set_of(signals);
     // SAFETY: `set` is initialised; the old mask is not asked for.
-    must(unsafe { libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) }, "sigprocmask");
+    must(
+        unsafe { libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) },
+        "sigprocmask",
+    );
 }
 
 /// Waits for one of these signals, and says which.
@@ -70,7 +76,10 @@ pub fn record(file: &str, names: &[&str]) -> ! {
     append(file, b"ready\n");
     loop {
         let signal = wait(&signals);
-        append(file, format!("{signal} {}\n", waits::monotonic()).as_bytes());
+        append(
+            file,
+            format!("{signal} {}\n", waits::monotonic()).as_bytes(),
+        );
     }
 }
 

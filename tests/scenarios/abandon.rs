@@ -10,7 +10,11 @@ use crate::common::{Need, Scene, missing, process};
 #[test]
 fn m117_what_cannot_die_is_named_and_left_behind() {
     let mut scene = Scene::new();
-    scene.add_with("stuck", "ignore TERM ; pid up ; hold", json!({"stop_timeout": "300ms"}));
+    scene.add_with(
+        "stuck",
+        "ignore TERM ; pid up ; hold",
+        json!({"stop_timeout": "300ms"}),
+    );
     scene.add("fine", "hold");
     let mut supervisor = scene.start();
     let pid = scene.wait_pid("up");
@@ -19,11 +23,17 @@ fn m117_what_cannot_die_is_named_and_left_behind() {
     supervisor.spare(pid);
     assert_eq!(supervisor.stop(), 1, "something abandoned is code 1");
     let took = start.elapsed();
-    assert!(took >= Duration::from_millis(5300), "given up after {took:?}");
+    assert!(
+        took >= Duration::from_millis(5300),
+        "given up after {took:?}"
+    );
     assert!(took < Duration::from_secs(15), "given up after {took:?}");
     let report = supervisor.reports_of("stuck").pop().expect("a report");
     assert!(report.error().starts_with("abandoned: "), "{report:?}");
-    assert_eq!((report.code(), report.pid(), report.signal()), (125, Some(pid), None));
+    assert_eq!(
+        (report.code(), report.pid(), report.signal()),
+        (125, Some(pid), None)
+    );
     assert!(report.stopping(), "{report:?}");
     supervisor.wait_message(&["stuck", "abandoned", &pid.to_string()]);
     assert_eq!(supervisor.reports_of("fine")[0].signal(), Some("SIGTERM"));
@@ -44,7 +54,10 @@ fn m117_nothing_is_started_beside_what_cannot_die() {
     supervisor.signal(libc::SIGUSR1);
     supervisor.wait_message(&["p", "running", &format!("pid={pid}")]);
     std::thread::sleep(Duration::from_millis(1500));
-    assert_eq!((supervisor.report_count(), supervisor.started("p").len()), (0, 1));
+    assert_eq!(
+        (supervisor.report_count(), supervisor.started("p").len()),
+        (0, 1)
+    );
     hold.release();
     assert_eq!(supervisor.wait_report("p", 1).code(), -9);
     supervisor.wait_started("p", 2);
@@ -65,13 +78,24 @@ fn m55_who_may_not_be_signalled_is_alive_until_it_is_abandoned() {
     let start = Instant::now();
     supervisor.spare(pid);
     assert_eq!(supervisor.stop(), 1);
-    assert!(start.elapsed() >= Duration::from_millis(5500), "given up after {:?}", start.elapsed());
+    assert!(
+        start.elapsed() >= Duration::from_millis(5500),
+        "given up after {:?}",
+        start.elapsed()
+    );
     assert!(process::alive(pid));
     let reports = supervisor.reports();
     assert_eq!(reports.len(), 1, "{reports:?}");
-    assert!(reports[0].error().starts_with("abandoned: "), "{:?}", reports[0]);
+    assert!(
+        reports[0].error().starts_with("abandoned: "),
+        "{:?}",
+        reports[0]
+    );
     let said = supervisor.messages_with(&["p", "warning", "Operation not permitted"]);
-    assert!((1..=2).contains(&said.len()), "said for each signal at most once: {said:?}");
+    assert!(
+        (1..=2).contains(&said.len()),
+        "said for each signal at most once: {said:?}"
+    );
 }
 
 #[test]

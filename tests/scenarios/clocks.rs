@@ -49,10 +49,15 @@ fn build_shift(scene: &Scene) -> Option<PathBuf> {
     let source = scene.write("shift.rs", SHIFT.replace("NUMBER", &number));
     let library = scene.path("libshift.so");
     let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    rustc.args(["--edition", "2024", "--crate-type", "cdylib", "-o"]).arg(&library).arg(source);
+    rustc
+        .args(["--edition", "2024", "--crate-type", "cdylib", "-o"])
+        .arg(&library)
+        .arg(source);
     rustc.current_dir(scene.directory());
     let built = spawn(&mut rustc).and_then(|mut child| child.wait());
-    built.is_ok_and(|status| status.success()).then_some(library)
+    built
+        .is_ok_and(|status| status.success())
+        .then_some(library)
 }
 
 const DECADE: i64 = 10 * 365 * 86_400;
@@ -73,7 +78,9 @@ fn m89_jumps_of_the_wall_clock_change_no_decision() {
     scene.add_with("p", "stamp starts ; exit 1", json!({"backoff": backoff}));
     scene.add_with("long", "hold", json!({"stop_timeout": "1h"}));
     let mut command = scene.command();
-    command.env("LD_PRELOAD", &library).env("CLOCK_SHIFT", &shift);
+    command
+        .env("LD_PRELOAD", &library)
+        .env("CLOCK_SHIFT", &shift);
     let supervisor = scene.launch(command);
     let mut years = Vec::new();
     for (round, jump) in [0, DECADE, -DECADE, 2 * DECADE, 0].into_iter().enumerate() {
@@ -85,10 +92,16 @@ fn m89_jumps_of_the_wall_clock_change_no_decision() {
     // The lever works: the reports of the second round are of another decade.
     assert!(years[1] - years[0] > 0.9 * DECADE as f64, "{years:?}");
     assert!(years[0] - years[2] > 0.9 * DECADE as f64, "{years:?}");
-    let starts: Vec<u64> =
-        scene.lines("starts").iter().filter_map(|line| line.parse().ok()).collect();
+    let starts: Vec<u64> = scene
+        .lines("starts")
+        .iter()
+        .filter_map(|line| line.parse().ok())
+        .collect();
     for gap in starts.windows(2).map(|pair| pair[1] - pair[0]) {
-        assert!((300_000_000..5_000_000_000).contains(&gap), "{gap} ns between two starts");
+        assert!(
+            (300_000_000..5_000_000_000).contains(&gap),
+            "{gap} ns between two starts"
+        );
     }
     let all_short = |report: &Report| (0.0..60.0).contains(&report.seconds("uptime"));
     assert!(reports.iter().all(all_short), "{reports:?}");

@@ -13,9 +13,13 @@ fn the_demo_shows_everything_and_ends_by_itself() {
     // Neither a file nor a PATH; its logs go where the test can remove them.
     command.env_remove("PATH").env("TMPDIR", scene.directory());
     command.stdin(std::process::Stdio::null());
-    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
     let start = Instant::now();
-    let output = spawn(&mut command).and_then(|child| child.wait_with_output()).expect("it runs");
+    let output = spawn(&mut command)
+        .and_then(|child| child.wait_with_output())
+        .expect("it runs");
     let took = start.elapsed();
     assert_eq!(output.status.code(), Some(0));
     assert!(took < Duration::from_secs(25), "it took {took:?}");
@@ -26,13 +30,28 @@ fn the_demo_shows_everything_and_ends_by_itself() {
     );
     let lines: Vec<&str> = text.lines().collect();
     let count = |words: &[&str]| {
-        lines.iter().filter(|line| words.iter().all(|word| line.contains(word))).count()
+        lines
+            .iter()
+            .filter(|line| words.iter().all(|word| line.contains(word)))
+            .count()
     };
-    assert!(count(&[" started", "pid="]) >= 5, "three programs and restarts: {text}");
-    assert!(count(&[" exited", "code=3", "restart_in=1s"]) >= 1, "{text}");
-    assert!(count(&[" exited", "code=3", "restart_in=2s"]) >= 1, "growing delays: {text}");
+    assert!(
+        count(&[" started", "pid="]) >= 5,
+        "three programs and restarts: {text}"
+    );
+    assert!(
+        count(&[" exited", "code=3", "restart_in=1s"]) >= 1,
+        "{text}"
+    );
+    assert!(
+        count(&[" exited", "code=3", "restart_in=2s"]) >= 1,
+        "growing delays: {text}"
+    );
     assert!(count(&[" stopping", "SIGTERM"]) >= 2, "{text}");
-    assert!(count(&[" killed", "SIGKILL"]) == 1, "who ignores SIGTERM is killed: {text}");
+    assert!(
+        count(&[" killed", "SIGKILL"]) == 1,
+        "who ignores SIGTERM is killed: {text}"
+    );
     // Words of a program, and not their Base64.
     assert!(text.contains("no answer, giving up"), "{text}");
     assert!(!text.contains("bm8gYW5zd2Vy"), "{text}");
@@ -51,7 +70,13 @@ fn the_demo_shows_everything_and_ends_by_itself() {
         .filter(|word| word.ends_with(".stderr.log"))
         .map(PathBuf::from)
         .collect();
-    assert!(logs.len() >= 3 && logs.iter().all(|log| log.exists()), "where the logs are: {logs:?}");
+    assert!(
+        logs.len() >= 3 && logs.iter().all(|log| log.exists()),
+        "where the logs are: {logs:?}"
+    );
     assert_eq!(process::marked(scene.mark()), [0; 0], "nothing is left");
-    assert!(!text.contains('\u{1b}'), "no colour where there is no terminal");
+    assert!(
+        !text.contains('\u{1b}'),
+        "no colour where there is no terminal"
+    );
 }

@@ -13,7 +13,12 @@ use crate::common::{Need, Scene, missing, probe, process, wait_for};
 
 /// The descriptors of a dump, as a sorted list of numbers.
 fn numbers(dump: &serde_json::Map<String, serde_json::Value>) -> Vec<String> {
-    dump["fds"].as_object().expect("an object").keys().cloned().collect()
+    dump["fds"]
+        .as_object()
+        .expect("an object")
+        .keys()
+        .cloned()
+        .collect()
 }
 
 #[test]
@@ -22,7 +27,9 @@ fn m13_nobody_inherits_what_the_supervisor_inherited() {
     scene.set("error_handler", probe("dump handler ; exit 0"));
     // One that outlives the supervisor, as it leaves its group.
     let script = "dump child ; escape { pid orphan ; close 2 ; hold } ; hold";
-    scene.add("p", script).add_raw("no", json!({"command": ["./no"], "restart": "never"}));
+    scene
+        .add("p", script)
+        .add_raw("no", json!({"command": ["./no"], "restart": "never"}));
     let (mut reader, writer) = std::io::pipe().expect("a pipe");
     let mut command = scene.command();
     let number = writer.as_raw_fd();
@@ -38,12 +45,17 @@ fn m13_nobody_inherits_what_the_supervisor_inherited() {
     let orphan = scene.wait_pid("orphan");
     assert_eq!(numbers(&scene.wait_dump("child")), ["0", "1", "2"]);
     assert_eq!(numbers(&scene.wait_dump("handler")), ["0", "1", "2"]);
-    assert!(process::descriptors(supervisor.pid()).contains_key(&9), "the test has no point");
+    assert!(
+        process::descriptors(supervisor.pid()).contains_key(&9),
+        "the test has no point"
+    );
     supervisor.spare(orphan);
     assert_eq!(supervisor.stop(), 0);
     assert!(process::alive(orphan), "it left the group before the stop");
     let mut end = Vec::new();
-    reader.read_to_end(&mut end).expect("the launcher sees the end of the file");
+    reader
+        .read_to_end(&mut end)
+        .expect("the launcher sees the end of the file");
 }
 
 #[test]
@@ -53,7 +65,11 @@ fn m16_a_high_limit_makes_no_start_slow() {
     }
     let mut scene = Scene::new();
     let mut gate = Gate::new(&scene, "gate");
-    scene.add_with("first", "gate gate", json!({"backoff": {"initial": 0, "max": 0}}));
+    scene.add_with(
+        "first",
+        "gate gate",
+        json!({"backoff": {"initial": 0, "max": 0}}),
+    );
     // The binary raises its own limit to the hard one: as high as this machine allows.
     let supervisor = scene.start();
     supervisor.wait_started("first", 1);
@@ -87,7 +103,11 @@ fn m17_thousands_of_restarts_leave_no_descriptor() {
     let mut gate = Gate::new(&scene, "gate");
     let script = "unless done { say crashed\\n ; gate gate ; exit 1 } ; append held x\\n ; hold";
     for index in 0..PROGRAMS {
-        let delay = if index % 2 == 0 { json!(0) } else { json!("1ms") };
+        let delay = if index % 2 == 0 {
+            json!(0)
+        } else {
+            json!("1ms")
+        };
         let keys = json!({"backoff": {"initial": delay, "max": delay}, "report_bytes": 16});
         scene.add_with(&format!("p{index}"), script, keys);
     }
@@ -97,7 +117,11 @@ fn m17_thousands_of_restarts_leave_no_descriptor() {
     }
     wait_for("the pipes of all", || {
         let kinds = process::descriptor_kinds(supervisor.pid());
-        kinds.iter().filter(|kind| kind.ends_with(".stderr.log")).count() == PROGRAMS
+        kinds
+            .iter()
+            .filter(|kind| kind.ends_with(".stderr.log"))
+            .count()
+            == PROGRAMS
     });
     let before = process::descriptor_kinds(supervisor.pid());
     gate.open();
@@ -109,7 +133,11 @@ fn m17_thousands_of_restarts_leave_no_descriptor() {
     });
     assert_eq!(process::zombies(supervisor.pid()), [0; 0]);
     for report in &supervisor.end()[..CYCLES] {
-        assert_eq!((report.code(), report.data()), (1, b"crashed\n".to_vec()), "{report:?}");
+        assert_eq!(
+            (report.code(), report.data()),
+            (1, b"crashed\n".to_vec()),
+            "{report:?}"
+        );
     }
 }
 
@@ -126,7 +154,11 @@ fn m19_a_closed_stderr_costs_nothing() {
     std::thread::sleep(Duration::from_millis(200));
     let (ticks_before, switches_before) = (ticks(), switches().expect("it runs"));
     std::thread::sleep(Duration::from_secs(2));
-    assert!(ticks() - ticks_before <= 5, "it used {} ticks", ticks() - ticks_before);
+    assert!(
+        ticks() - ticks_before <= 5,
+        "it used {} ticks",
+        ticks() - ticks_before
+    );
     let woken = switches().expect("it runs") - switches_before;
     assert!(woken <= 10, "it woke {woken} times in 2 s");
     process::signal(pid, libc::SIGKILL);
@@ -161,13 +193,20 @@ fn m20_out_of_descriptors_is_a_failed_start_and_passes() {
         assert_eq!(report.code(), 125, "{report:?}");
         assert!(report.error().contains("Too many open files"), "{report:?}");
     }
-    let first: Vec<i32> = (0..60).flat_map(|i| supervisor.started(&format!("p{i}"))).collect();
+    let first: Vec<i32> = (0..60)
+        .flat_map(|i| supervisor.started(&format!("p{i}")))
+        .collect();
     let up = first.len();
-    assert!((10..50).contains(&up), "{up} were started with 40 descriptors");
+    assert!(
+        (10..50).contains(&up),
+        "{up} were started with 40 descriptors"
+    );
     scene.wait_lines("up", up);
     // Others take the place of those that end.
     let first = &first[..10];
-    first.iter().for_each(|&pid| process::signal(pid, libc::SIGKILL));
+    first
+        .iter()
+        .for_each(|&pid| process::signal(pid, libc::SIGKILL));
     scene.wait_lines("up", up + 10);
     assert_eq!(supervisor.stop(), 0);
 }
@@ -188,8 +227,15 @@ fn the_supervisor_starts_with_closed_standard_descriptors() {
     let mut supervisor = crate::common::Supervisor::launch_as_is(command, scene.mark());
     let dump = scene.wait_dump("dump");
     assert_eq!(numbers(&dump), ["0", "1", "2"]);
-    assert_eq!((&dump["fds"]["0"], &dump["fds"]["1"]), (&json!("/dev/null"), &json!("/dev/null")));
-    assert!(dump["fds"]["2"].as_str().is_some_and(|target| target.starts_with("pipe:")));
+    assert_eq!(
+        (&dump["fds"]["0"], &dump["fds"]["1"]),
+        (&json!("/dev/null"), &json!("/dev/null"))
+    );
+    assert!(
+        dump["fds"]["2"]
+            .as_str()
+            .is_some_and(|target| target.starts_with("pipe:"))
+    );
     assert_eq!(supervisor.stop(), 0);
 }
 
@@ -204,7 +250,10 @@ fn a_childs_stderr_is_an_ordinary_blocking_pipe() {
     assert!(target.starts_with("pipe:"), "{target}");
     let flags = |fd: &str| dump["flags"][fd].as_i64().expect("a number") as i32;
     assert_eq!(flags("2") & libc::O_ACCMODE, libc::O_WRONLY);
-    assert_eq!(flags("2") & (libc::O_NONBLOCK | libc::O_APPEND | libc::O_DIRECT), 0);
+    assert_eq!(
+        flags("2") & (libc::O_NONBLOCK | libc::O_APPEND | libc::O_DIRECT),
+        0
+    );
     for fd in ["0", "1"] {
         assert_eq!(dump["fds"][fd], "/dev/null");
         assert_eq!(flags(fd) & libc::O_NONBLOCK, 0);
@@ -216,7 +265,10 @@ fn a_childs_stderr_is_an_ordinary_blocking_pipe() {
 fn the_inherited_outputs_stay_blocking() {
     let mut scene = Scene::new();
     scene.add_with("p", "say words\\n ; exit 1", json!({"restart": "never"}));
-    let pipes = [std::io::pipe().expect("a pipe"), std::io::pipe().expect("a pipe")];
+    let pipes = [
+        std::io::pipe().expect("a pipe"),
+        std::io::pipe().expect("a pipe"),
+    ];
     let [(out, out_writer), (err, err_writer)] = pipes;
     let copy = |writer: &std::io::PipeWriter| OwnedFd::from(writer.try_clone().expect("a copy"));
     let mut command = scene.command();

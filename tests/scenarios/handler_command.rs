@@ -29,14 +29,27 @@ fn dropped(supervisor: &Supervisor) -> u64 {
 #[test]
 fn it_gets_the_name_and_the_report() {
     let mut scene = Scene::new();
-    scene.set("error_handler", probe("slurp got ; dump handler ; say its\\swords\\n ; exit 7"));
-    scene.add_with("web-1", "say last\\swords\\n ; exit 3", never()).add("steady", "hold");
+    scene.set(
+        "error_handler",
+        probe("slurp got ; dump handler ; say its\\swords\\n ; exit 7"),
+    );
+    scene
+        .add_with("web-1", "say last\\swords\\n ; exit 3", never())
+        .add("steady", "hold");
     let supervisor = scene.start();
     let dump = scene.wait_dump("handler");
     let report = supervisor.wait_report("web-1", 1);
-    assert_eq!(scene.lines("got"), [report.line.as_str()], "byte for byte what stdout has");
+    assert_eq!(
+        scene.lines("got"),
+        [report.line.as_str()],
+        "byte for byte what stdout has"
+    );
     let argv = dump["argv"].as_array().expect("an array");
-    assert_eq!((argv.len(), argv[2].as_str()), (3, Some("web-1")), "the name comes last");
+    assert_eq!(
+        (argv.len(), argv[2].as_str()),
+        (3, Some("web-1")),
+        "the name comes last"
+    );
     assert_eq!((&dump["sid"], &dump["pgid"]), (&dump["pid"], &dump["pid"]));
     let base = scene.directory().canonicalize().expect("it exists");
     assert_eq!(dump["cwd"], base.to_string_lossy().as_ref());
@@ -48,8 +61,14 @@ fn it_gets_the_name_and_the_report() {
         assert_eq!(dump["status"][set], "0000000000000000", "{set}");
     }
     supervisor.wait_message(&["its words"]);
-    wait_for("it to be reaped", || process::zombies(supervisor.pid()).is_empty());
-    assert_eq!(supervisor.report_count(), 1, "its own end is nobody's report");
+    wait_for("it to be reaped", || {
+        process::zombies(supervisor.pid()).is_empty()
+    });
+    assert_eq!(
+        supervisor.report_count(),
+        1,
+        "its own end is nobody's report"
+    );
     supervisor.end();
 }
 
@@ -57,13 +76,19 @@ fn it_gets_the_name_and_the_report() {
 fn it_runs_for_every_kind_of_report() {
     let mut scene = Scene::new();
     scene.set("error_handler", probe("slurp got"));
-    scene.add_with("clean", "exit 0", never()).add_with("killed", "sig KILL", never());
+    scene
+        .add_with("clean", "exit 0", never())
+        .add_with("killed", "sig KILL", never());
     scene.add_raw("missing", json!({"command": ["./no"], "restart": "never"}));
     scene.add("stopped", "touch up ; hold");
     let supervisor = scene.start();
     supervisor.wait_reports(3);
     scene.wait_file("up");
-    let mut told: Vec<String> = supervisor.end().iter().map(|report| report.line.clone()).collect();
+    let mut told: Vec<String> = supervisor
+        .end()
+        .iter()
+        .map(|report| report.line.clone())
+        .collect();
     let mut got = scene.lines("got");
     told.sort();
     got.sort();
@@ -76,7 +101,10 @@ fn at_most_four_run_at_a_time() {
     const REPORTS: usize = 14;
     let mut scene = Scene::new();
     let mut gate = Gate::new(&scene, "gate");
-    scene.set("error_handler", probe("append log in\\n ; gate gate ; append log out\\n"));
+    scene.set(
+        "error_handler",
+        probe("append log in\\n ; gate gate ; append log out\\n"),
+    );
     for index in 0..REPORTS {
         scene.add_with(&format!("p{index}"), "exit 1", never());
     }
@@ -89,7 +117,11 @@ fn at_most_four_run_at_a_time() {
     let mut running: usize = 0;
     let mut most = 0;
     for line in &lines {
-        running = if line == "in" { running + 1 } else { running - 1 };
+        running = if line == "in" {
+            running + 1
+        } else {
+            running - 1
+        };
         most = most.max(running);
     }
     assert_eq!(most, 4, "{lines:?}");
@@ -105,7 +137,10 @@ fn what_waits_is_bounded_in_number() {
     scene.set("error_handler", probe("gate gate ; append ran x\\n"));
     scene.add("steady", "hold");
     for index in 0..REPORTS {
-        scene.add_raw(&format!("p{index}"), json!({"command": ["./no"], "restart": "never"}));
+        scene.add_raw(
+            &format!("p{index}"),
+            json!({"command": ["./no"], "restart": "never"}),
+        );
     }
     let supervisor = scene.start();
     supervisor.wait_reports(REPORTS);
@@ -122,7 +157,10 @@ fn what_waits_is_bounded_in_bytes() {
     const REPORTS: usize = 20;
     let mut scene = Scene::new();
     let mut gate = Gate::new(&scene, "gate");
-    scene.set("error_handler", probe("append in x\\n ; gate gate ; append ran x\\n"));
+    scene.set(
+        "error_handler",
+        probe("append in x\\n ; gate gate ; append ran x\\n"),
+    );
     scene.add("steady", "hold");
     for index in 0..REPORTS {
         // As JSON some 700,000 bytes each: four run, five wait, eleven are too much.
@@ -142,16 +180,24 @@ fn what_waits_is_bounded_in_bytes() {
 fn one_that_does_not_end_is_killed_after_thirty_seconds() {
     let mut scene = Scene::new();
     let script = "ignore TERM ; fork { ignore TERM ; pid member ; hold } ; pid handler ; hold";
-    scene.set("error_handler", probe(&format!("once first {{ {script} }}")));
+    scene.set(
+        "error_handler",
+        probe(&format!("once first {{ {script} }}")),
+    );
     scene.add_with("p", "exit 1", never()).add("steady", "hold");
     let supervisor = scene.start();
     let (pid, member) = (scene.wait_pid("handler"), scene.wait_pid("member"));
     let start = Instant::now();
     wait_for("the handler to be killed", || !alive(pid) && !alive(member));
     let took = start.elapsed();
-    assert!((29.0..45.0).contains(&took.as_secs_f64()), "killed after {took:?}");
+    assert!(
+        (29.0..45.0).contains(&took.as_secs_f64()),
+        "killed after {took:?}"
+    );
     supervisor.wait_message(&["error_handler", "kill", &pid.to_string()]);
-    wait_for("it to be reaped", || process::zombies(supervisor.pid()).is_empty());
+    wait_for("it to be reaped", || {
+        process::zombies(supervisor.pid()).is_empty()
+    });
     supervisor.end();
 }
 
@@ -171,8 +217,15 @@ fn a_stop_gives_it_five_seconds_more() {
     assert_eq!(supervisor.stop(), 0);
     let took = start.elapsed().as_secs_f64();
     assert!((5.0..12.0).contains(&took), "it took {took} s");
-    assert_eq!(supervisor.messages_with(&["error_handler", "killed"]).len(), 4);
-    assert_eq!(dropped(&supervisor), 5, "four that waited, and the last program's");
+    assert_eq!(
+        supervisor.messages_with(&["error_handler", "killed"]).len(),
+        4
+    );
+    assert_eq!(
+        dropped(&supervisor),
+        5,
+        "four that waited, and the last program's"
+    );
     assert_eq!(scene.lines("in").len(), 4);
     gate.open();
 }
@@ -186,8 +239,16 @@ fn a_stop_waits_for_a_handler_that_takes_its_time() {
     scene.wait_file("up");
     let start = Instant::now();
     supervisor.end();
-    assert_eq!(scene.lines("got").len(), 1, "the last report reaches its handler");
-    assert!(start.elapsed() < Duration::from_secs(5), "it took {:?}", start.elapsed());
+    assert_eq!(
+        scene.lines("got").len(),
+        1,
+        "the last report reaches its handler"
+    );
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "it took {:?}",
+        start.elapsed()
+    );
 }
 
 #[test]

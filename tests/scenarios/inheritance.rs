@@ -10,7 +10,11 @@ use crate::common::scene::spawn;
 use crate::common::{Need, Scene, missing, probe, process, tools};
 
 /// Starts the supervisor with these signals blocked and those ignored.
-fn start_with_signals(scene: &Scene, blocked: &[i32], ignored: &[i32]) -> crate::common::Supervisor {
+fn start_with_signals(
+    scene: &Scene,
+    blocked: &[i32],
+    ignored: &[i32],
+) -> crate::common::Supervisor {
     let mut command = scene.command();
     let (blocked, ignored) = (blocked.to_vec(), ignored.to_vec());
     // SAFETY: async-signal-safe calls on live locals; nothing is allocated.
@@ -44,15 +48,35 @@ fn assert_clean_signals(dump: &Map<String, Value>) {
 fn m24_m28_blocked_signals_are_neither_kept_nor_passed_on() {
     let mut scene = Scene::new();
     scene.add("p", "dump dump ; hold").add("crasher", "exit 3");
-    let blocked = [libc::SIGTERM, libc::SIGCHLD, libc::SIGINT, libc::SIGUSR1, libc::SIGALRM];
+    let blocked = [
+        libc::SIGTERM,
+        libc::SIGCHLD,
+        libc::SIGINT,
+        libc::SIGUSR1,
+        libc::SIGALRM,
+    ];
     let supervisor = start_with_signals(&scene, &blocked, &[]);
     assert_clean_signals(&scene.wait_dump("dump"));
-    assert_eq!(supervisor.wait_report("crasher", 1).code(), 3, "a death is noticed");
+    assert_eq!(
+        supervisor.wait_report("crasher", 1).code(),
+        3,
+        "a death is noticed"
+    );
     let start = Instant::now();
     let reports = supervisor.end();
-    assert!(start.elapsed().as_secs() < 5, "the stop took {:?}", start.elapsed());
-    let stopped = reports.iter().find(|report| report.name() == "p").expect("its report");
-    assert_eq!((stopped.signal(), stopped.stopping()), (Some("SIGTERM"), true));
+    assert!(
+        start.elapsed().as_secs() < 5,
+        "the stop took {:?}",
+        start.elapsed()
+    );
+    let stopped = reports
+        .iter()
+        .find(|report| report.name() == "p")
+        .expect("its report");
+    assert_eq!(
+        (stopped.signal(), stopped.stopping()),
+        (Some("SIGTERM"), true)
+    );
 }
 
 #[test]
@@ -61,11 +85,21 @@ fn m25_ignored_signals_are_neither_kept_nor_passed_on() {
     scene.add("p", "dump dump ; hold");
     let yes = json!({"command": ["/bin/sh", "-c", "yes | head -1"], "restart": "never"});
     scene.add_raw("yes", yes);
-    let ignored = [libc::SIGPIPE, libc::SIGCHLD, libc::SIGHUP, libc::SIGINT, libc::SIGTERM];
+    let ignored = [
+        libc::SIGPIPE,
+        libc::SIGCHLD,
+        libc::SIGHUP,
+        libc::SIGINT,
+        libc::SIGTERM,
+    ];
     let supervisor = start_with_signals(&scene, &[], &ignored);
     assert_clean_signals(&scene.wait_dump("dump"));
     let report = supervisor.wait_report("yes", 1);
-    assert_eq!((report.code(), report.data()), (0, Vec::new()), "{report:?}");
+    assert_eq!(
+        (report.code(), report.data()),
+        (0, Vec::new()),
+        "{report:?}"
+    );
     supervisor.end();
 }
 
@@ -77,7 +111,10 @@ fn a_program_has_its_own_session_group_and_directory() {
     scene.add_with("own", "dump ../own ; hold", json!({"cwd": "data"}));
     let supervisor = scene.start();
     let base = scene.directory().canonicalize().expect("it exists");
-    for (name, file, cwd) in [("base", "dump", base.clone()), ("own", "own", base.join("data"))] {
+    for (name, file, cwd) in [
+        ("base", "dump", base.clone()),
+        ("own", "own", base.join("data")),
+    ] {
         let dump = scene.wait_dump(file);
         let pid = supervisor.wait_started(name, 1);
         assert_eq!(dump["pid"], pid);
@@ -94,7 +131,10 @@ fn a_program_has_its_own_session_group_and_directory() {
 fn m133_nobody_thinks_that_systemd_talks_to_it() {
     let mut scene = Scene::new();
     let own = json!({"OWN": "set here", "SHARED": "by the program", "EMPTY": ""});
-    scene.set("defaults", json!({"env": {"DEFAULT": "d", "OWN": "overridden"}}));
+    scene.set(
+        "defaults",
+        json!({"env": {"DEFAULT": "d", "OWN": "overridden"}}),
+    );
     scene.add_with("web.1", "dump dump ; hold", json!({"env": own}));
     let mut command = scene.command();
     let meant_for_us = [
@@ -105,7 +145,10 @@ fn m133_nobody_thinks_that_systemd_talks_to_it() {
         ("WATCHDOG_USEC", "1000"),
         ("WATCHDOG_PID", "1"),
     ];
-    command.envs(meant_for_us).env("SHARED", "by the host").env("INHERITED", "yes");
+    command
+        .envs(meant_for_us)
+        .env("SHARED", "by the host")
+        .env("INHERITED", "yes");
     command.env("PROCSCHED_PROGRAM", "somebody else");
     let supervisor = scene.launch(command);
     let dump = scene.wait_dump("dump");
@@ -127,22 +170,37 @@ fn m135_the_limits_are_those_that_the_supervisor_was_started_with() {
     if missing(&[Need::Root, Need::Tool("prlimit")]) {
         return;
     }
-    let limits = ["prlimit", "--nofile=64:4096", "--core=0:1000000", "--nproc=5000:6000"];
+    let limits = [
+        "prlimit",
+        "--nofile=64:4096",
+        "--core=0:1000000",
+        "--nproc=5000:6000",
+    ];
     let mut scene = Scene::new();
     scene.set("error_handler", probe("dump handler"));
-    scene.add("p", "dump dump ; hold").add_with("no", "exit 1", json!({"restart": "never"}));
+    scene
+        .add("p", "dump dump ; hold")
+        .add_with("no", "exit 1", json!({"restart": "never"}));
     let supervisor = scene.launch(scene.wrapped(&limits));
     let dump = scene.wait_dump("dump");
     let mut plain = Command::new(limits[0]);
-    plain.args(&limits[1..]).arg(tools::probe_path()).arg("dump plain");
+    plain
+        .args(&limits[1..])
+        .arg(tools::probe_path())
+        .arg("dump plain");
     plain.current_dir(scene.directory());
-    spawn(&mut plain).and_then(|mut child| child.wait()).expect("prlimit runs");
+    spawn(&mut plain)
+        .and_then(|mut child| child.wait())
+        .expect("prlimit runs");
     let plain = scene.wait_dump("plain");
     assert_eq!(dump["limits"], plain["limits"]);
     assert_eq!(scene.wait_dump("handler")["limits"], plain["limits"]);
     let own = std::fs::read_to_string(format!("/proc/{}/limits", supervisor.pid()));
     let own = own.expect("it runs");
-    let line = own.lines().find(|line| line.starts_with("Max open files")).expect("a line");
+    let line = own
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .expect("a line");
     let words: Vec<&str> = line.split_whitespace().collect();
     assert_eq!(words[3..5], ["4096", "4096"], "the binary raises its own");
     supervisor.end();

@@ -84,7 +84,11 @@ fn a_fifo_is_refused_with_and_without_a_reader() {
         let reader = with_reader.then(|| options.read(true).write(true).open(scene.log_path("p")));
         assert_runs_without_log(&mut scene, &["regular file"]);
         drop(reader);
-        let kind = scene.log_path("p").metadata().expect("it is there").file_type();
+        let kind = scene
+            .log_path("p")
+            .metadata()
+            .expect("it is there")
+            .file_type();
         assert!(kind.is_fifo(), "it was replaced");
     }
 }
@@ -123,7 +127,10 @@ fn assert_starts_nothing(scene: &Scene, mut supervisor: Supervisor, words: &[&st
     assert_eq!(supervisor.wait_exit(), 1, "{}", supervisor.said());
     assert_eq!(supervisor.report_count(), 0);
     let said = supervisor.messages().join("\n");
-    assert!(words.iter().all(|word| said.contains(word)), "no {words:?} in {said:?}");
+    assert!(
+        words.iter().all(|word| said.contains(word)),
+        "no {words:?} in {said:?}"
+    );
     assert!(!scene.path("started").exists());
 }
 
@@ -141,7 +148,11 @@ fn m82_an_unusable_log_directory_at_the_start_starts_nothing() {
     let mut scene = Scene::new();
     scene.set("err_dir", json!("/proc/no/such/place"));
     scene.add("p", "touch started ; hold");
-    assert_starts_nothing(&scene, scene.start(), &["/proc/no", "No such file or directory"]);
+    assert_starts_nothing(
+        &scene,
+        scene.start(),
+        &["/proc/no", "No such file or directory"],
+    );
 }
 
 #[test]
@@ -154,7 +165,11 @@ fn m82_a_read_only_log_directory_at_the_start_starts_nothing() {
     let logs = scene.path("logs").to_string_lossy().into_owned();
     let script = format!("mount -t tmpfs -o ro,size=64k none {logs} && exec \"$@\"");
     let command = scene.wrapped(&["unshare", "-m", "sh", "-c", &script, "sh"]);
-    assert_starts_nothing(&scene, scene.launch(command), &[&logs, "Read-only file system"]);
+    assert_starts_nothing(
+        &scene,
+        scene.launch(command),
+        &[&logs, "Read-only file system"],
+    );
 }
 
 #[test]
@@ -167,8 +182,17 @@ fn m82_a_log_directory_without_permission_at_the_start_starts_nothing() {
     scene.chmod("", 0o755);
     scene.chmod("logs", 0o500);
     let logs = scene.path("logs").to_string_lossy().into_owned();
-    let who = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
-    assert_starts_nothing(&scene, scene.launch(scene.wrapped(&who)), &[&logs, "Permission denied"]);
+    let who = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+    ];
+    assert_starts_nothing(
+        &scene,
+        scene.launch(scene.wrapped(&who)),
+        &[&logs, "Permission denied"],
+    );
 }
 
 #[test]
@@ -179,17 +203,28 @@ fn m72_a_full_disk_costs_bytes_that_are_counted_and_said() {
     const BYTES: usize = 5 << 20;
     let mut scene = scene_with_logs();
     let script = format!("once first {{ spew {BYTES} lines ; exit 0 }} ; say again\\n ; hold");
-    scene.add_with("p", &script, json!({"backoff": {"initial": "2s", "max": "2s"}}));
+    scene.add_with(
+        "p",
+        &script,
+        json!({"backoff": {"initial": "2s", "max": "2s"}}),
+    );
     let logs = scene.path("logs").to_string_lossy().into_owned();
     let script = format!("mount -t tmpfs -o size=256k,mode=755 none {logs} && exec \"$@\"");
     let supervisor = scene.launch(scene.wrapped(&["unshare", "-m", "sh", "-c", &script, "sh"]));
     let report = supervisor.wait_report("p", 1);
     assert_eq!(report.code(), 0, "the program was not held up");
-    assert_eq!(report.data().len(), 65_536, "its tail is told though it is not in the log");
+    assert_eq!(
+        report.data().len(),
+        65_536,
+        "its tail is told though it is not in the log"
+    );
     // The same file, seen in the supervisor's own mount namespace.
     let log = format!("/proc/{}/root{logs}/p.stderr.log", supervisor.pid());
     let written = std::fs::metadata(&log).expect("a log").len() as usize;
-    assert!(written > 0 && written <= 256 << 10, "{written} bytes on 256 KiB");
+    assert!(
+        written > 0 && written <= 256 << 10,
+        "{written} bytes on 256 KiB"
+    );
     let lost = (BYTES - written).to_string();
     supervisor.wait_message(&["p", "dropped", &lost]);
     supervisor.wait_message(&["p", "No space left on device"]);
@@ -198,11 +233,18 @@ fn m72_a_full_disk_costs_bytes_that_are_counted_and_said() {
     let mut expected = vec![0; head.len()];
     crate::common::Pattern::Lines.fill(0, &mut expected);
     assert!(head == expected);
-    let file = std::fs::OpenOptions::new().write(true).open(&log).expect("a log");
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(&log)
+        .expect("a log");
     file.set_len(0).expect("it can be truncated");
     supervisor.wait_started("p", 2);
     let text = || String::from_utf8_lossy(&std::fs::read(&log).unwrap_or_default()).into_owned();
     wait_for("the new words", || text().ends_with("again\n"));
-    assert!(text().contains(&lost), "the log says how much is missing: {:?}", text());
+    assert!(
+        text().contains(&lost),
+        "the log says how much is missing: {:?}",
+        text()
+    );
     supervisor.end();
 }

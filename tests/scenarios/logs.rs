@@ -18,18 +18,27 @@ fn m81_every_byte_goes_into_the_log_and_the_tail_into_the_report() {
     let copy = std::fs::read(scene.path("copy")).expect("the probe wrote it");
     assert_eq!(copy.len(), BYTES);
     assert!(scene.log("p") == copy, "the log differs");
-    assert!(reports[0].data() == copy[BYTES - 65_536..], "the tail differs");
+    assert!(
+        reports[0].data() == copy[BYTES - 65_536..],
+        "the tail differs"
+    );
     assert_eq!(reports[0].count("data_omitted"), (BYTES - 65_536) as u64);
 }
 
 #[test]
 fn m77_a_truncated_log_goes_on_at_its_new_end() {
     let mut scene = Scene::new();
-    scene.add("p", "spew 1000000 lines ; touch said ; wait-file go ; say 0123456789 ; hold");
+    scene.add(
+        "p",
+        "spew 1000000 lines ; touch said ; wait-file go ; say 0123456789 ; hold",
+    );
     let supervisor = scene.start();
     wait_for("the first megabyte", || scene.log("p").len() == 1_000_000);
-    let log = std::fs::OpenOptions::new().write(true).open(scene.log_path("p"));
-    log.and_then(|log| log.set_len(0)).expect("it can be truncated");
+    let log = std::fs::OpenOptions::new()
+        .write(true)
+        .open(scene.log_path("p"));
+    log.and_then(|log| log.set_len(0))
+        .expect("it can be truncated");
     scene.write("go", "");
     wait_for("the rest", || scene.log("p") == b"0123456789");
     supervisor.end();
@@ -95,7 +104,11 @@ fn m79_a_short_write_is_continued_where_it_ended() {
     }
     let mut scene = Scene::new();
     let mut gate = Gate::new(&scene, "gate");
-    scene.add_with("p", "gate gate ; spew 1000000 binary", json!({"restart": "never"}));
+    scene.add_with(
+        "p",
+        "gate gate ; spew 1000000 binary",
+        json!({"restart": "never"}),
+    );
     let mut supervisor = scene.start();
     supervisor.wait_started("p", 1);
     let log = scene.log_path("p").to_string_lossy().into_owned();
@@ -143,16 +156,26 @@ fn m73_a_slow_disk_is_caught_up_with() {
         .filter(|report| report.name() == "other")
         .map(|report| report.count("restarts"))
         .collect();
-    assert!(others.iter().copied().eq(0..others.len() as u64), "{others:?}");
+    assert!(
+        others.iter().copied().eq(0..others.len() as u64),
+        "{others:?}"
+    );
     let runs = scene.lines("runs").len();
-    assert!(runs == others.len() || runs + 1 == others.len(), "{runs} runs, {others:?}");
+    assert!(
+        runs == others.len() || runs + 1 == others.len(),
+        "{runs} runs, {others:?}"
+    );
 }
 
 #[test]
 fn m82_a_log_directory_that_vanishes_costs_the_log_alone() {
     let mut scene = Scene::new();
     let quick = json!({"backoff": {"initial": "50ms", "max": "50ms"}});
-    scene.add_with("p", "count runs ; say run%n\\n ; spew 200000 lines ; exit 1", quick);
+    scene.add_with(
+        "p",
+        "count runs ; say run%n\\n ; spew 200000 lines ; exit 1",
+        quick,
+    );
     let supervisor = scene.start();
     supervisor.wait_reports(1);
     // A file where the directory was, so that nobody can make it again.
@@ -163,14 +186,27 @@ fn m82_a_log_directory_that_vanishes_costs_the_log_alone() {
     let without = supervisor.reports().pop().expect("a report");
     assert_eq!(without.text("log"), None, "{without:?}");
     assert_eq!((without.code(), without.count("log_offset")), (1, 0));
-    assert_eq!(without.data().len(), 65_536, "its words are in the report all the same");
-    assert_eq!(supervisor.messages_with(&["p", "warning", "p.stderr.log"]).len(), 1, "said once");
+    assert_eq!(
+        without.data().len(),
+        65_536,
+        "its words are in the report all the same"
+    );
+    assert_eq!(
+        supervisor
+            .messages_with(&["p", "warning", "p.stderr.log"])
+            .len(),
+        1,
+        "said once"
+    );
     std::fs::remove_file(scene.path("logs")).expect("rm");
     scene.mkdir("logs");
     scene.wait_file("logs/p.stderr.log");
     let before = supervisor.report_count();
     let with = supervisor.wait_reports(before + 2).pop().expect("a report");
-    assert_eq!(with.text("log"), Some(&*scene.log_path("p").to_string_lossy()));
+    assert_eq!(
+        with.text("log"),
+        Some(&*scene.log_path("p").to_string_lossy())
+    );
     supervisor.end();
 }
 
@@ -189,7 +225,12 @@ fn m85_a_new_log_has_mode_0640_whatever_the_umask() {
         }
         scene.mkdir("logs");
         scene.launch(command).ends_with(0);
-        let mode = scene.log_path("p").metadata().expect("a log").permissions().mode();
+        let mode = scene
+            .log_path("p")
+            .metadata()
+            .expect("a log")
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o7777, 0o640, "with umask {umask:o}");
     }
 }
@@ -201,8 +242,16 @@ fn the_log_directory_is_made_if_it_is_missing() {
     scene.add_with("p", "say words\\n", json!({"restart": "never"}));
     scene.start().ends_with(0);
     assert_eq!(scene.read("var/log/deep/p.stderr.log"), "words\n");
-    let mode = scene.path("var/log/deep").metadata().expect("a directory").mode();
-    assert_eq!(mode & 0o7777 & !0o022, 0o755, "0755, less what the umask takes");
+    let mode = scene
+        .path("var/log/deep")
+        .metadata()
+        .expect("a directory")
+        .mode();
+    assert_eq!(
+        mode & 0o7777 & !0o022,
+        0o755,
+        "0755, less what the umask takes"
+    );
 }
 
 #[test]
@@ -227,13 +276,21 @@ fn m154_a_second_supervisor_on_the_same_logs_is_told_so_and_starts_nothing() {
     wait_for("the first one's log", || scene.log("p") == b"first\n");
     let mut other = Scene::new();
     other.set("err_dir", json!(scene.path("logs")));
-    other.add("a", "touch started ; hold").add("p", "touch started ; hold");
+    other
+        .add("a", "touch started ; hold")
+        .add("p", "touch started ; hold");
     let second = other.start();
     let said = second.wait_message(&["p.stderr.log", "another supervisor"]);
-    assert!(said.contains(&*scene.log_path("p").to_string_lossy()), "{said}");
+    assert!(
+        said.contains(&*scene.log_path("p").to_string_lossy()),
+        "{said}"
+    );
     let reports = second.ends_with(1);
     assert!(reports.is_empty(), "{reports:?}");
-    assert!(!other.path("started").exists(), "nothing is started, the other one neither");
+    assert!(
+        !other.path("started").exists(),
+        "nothing is started, the other one neither"
+    );
     assert_eq!(scene.log("p"), b"first\n");
     first.end();
     // The lock goes with its owner.

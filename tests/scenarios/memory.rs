@@ -60,7 +60,10 @@ fn m80_m84_a_hundred_megabytes_without_a_newline_cost_no_memory() {
     Pattern::Flat.fill(BYTES - 65_534, &mut tail);
     assert!(data[..65_534] == tail, "the report has not the last bytes");
     let log = File::open(scene.log_path("p")).expect("a log");
-    assert!(is_pattern(log, Pattern::Flat, BYTES, b"X\n"), "the log differs");
+    assert!(
+        is_pattern(log, Pattern::Flat, BYTES, b"X\n"),
+        "the log differs"
+    );
     supervisor.end();
 }
 

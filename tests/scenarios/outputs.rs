@@ -22,7 +22,10 @@ fn start_with_own_stdout(scene: &Scene) -> (Supervisor, PipeReader) {
 
 fn dropped(supervisor: &Supervisor) -> usize {
     let lines = supervisor.messages_with(&["dropped", "stdout"]);
-    let number = |line: &String| line.split_whitespace().find_map(|word| word.parse::<usize>().ok());
+    let number = |line: &String| {
+        line.split_whitespace()
+            .find_map(|word| word.parse::<usize>().ok())
+    };
     lines.iter().filter_map(number).sum()
 }
 
@@ -32,17 +35,29 @@ fn a_reader_that_does_not_read_holds_up_nobody() {
     scene.add_with("p", "append runs x\\n ; spew 65536 flat ; exit 1", quick());
     let (mut supervisor, reader) = start_with_own_stdout(&scene);
     // Far more than a pipe and the queue take: 64 KiB and 1 MiB, of 87 KiB each.
-    supervisor.wait("100 ends", || supervisor.messages_with(&["exited"]).len() >= 100);
+    supervisor.wait("100 ends", || {
+        supervisor.messages_with(&["exited"]).len() >= 100
+    });
     let lines = std::thread::spawn(move || {
-        BufReader::new(reader).split(b'\n').map_while(Result::ok).collect::<Vec<_>>()
+        BufReader::new(reader)
+            .split(b'\n')
+            .map_while(Result::ok)
+            .collect::<Vec<_>>()
     });
     supervisor.wait("it to be said", || dropped(&supervisor) > 0);
     assert_eq!(supervisor.stop(), 0);
     let lines = lines.join().expect("a reader");
-    let read = lines.iter().filter(|line| Report::parse(line).is_some()).count();
+    let read = lines
+        .iter()
+        .filter(|line| Report::parse(line).is_some())
+        .count();
     assert_eq!(read, lines.len(), "only whole reports");
     let exits = supervisor.messages_with(&["exited"]).len();
-    assert_eq!(read + dropped(&supervisor), exits, "each is there, or counted: {read} were read");
+    assert_eq!(
+        read + dropped(&supervisor),
+        exits,
+        "each is there, or counted: {read} were read"
+    );
     assert!(read >= 10, "what fits into the queue is kept");
 }
 
@@ -54,7 +69,11 @@ fn a_reader_that_never_reads_delays_the_end_by_a_second_at_most() {
     scene.wait_lines("runs", 30);
     let start = Instant::now();
     assert_eq!(supervisor.stop(), 0);
-    assert!(start.elapsed() < Duration::from_secs(5), "it took {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "it took {:?}",
+        start.elapsed()
+    );
     drop(reader);
 }
 
@@ -88,8 +107,9 @@ fn a_closed_stderr_is_said_once_and_reports_go_on() {
     assert_eq!(supervisor.wait_exit(), 0);
     let all = |line: &str| serde_json::from_str::<Value>(line).is_ok();
     assert!(text.lines().all(all), "stdout carries JSON alone");
-    let (reports, others): (Vec<_>, Vec<_>) =
-        text.lines().partition(|line| Report::parse(line.as_bytes()).is_some());
+    let (reports, others): (Vec<_>, Vec<_>) = text
+        .lines()
+        .partition(|line| Report::parse(line.as_bytes()).is_some());
     assert!(reports.len() >= 49, "{} reports", reports.len());
     assert_eq!(others.len(), 1, "said once: {others:?}");
     assert!(others[0].contains("stderr"), "{others:?}");
@@ -100,12 +120,21 @@ fn m72_a_full_stdout_is_counted_and_supervision_goes_on() {
     let mut scene = Scene::new();
     scene.add_with("p", "append runs x\\n ; exit 1", quick());
     let mut command = scene.command();
-    command.stdout(OpenOptions::new().write(true).open("/dev/full").expect("/dev/full"));
+    command.stdout(
+        OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .expect("/dev/full"),
+    );
     command.stderr(std::process::Stdio::piped());
     let mut supervisor = Supervisor::launch_as_is(command, scene.mark());
     scene.wait_lines("runs", 30);
     assert_eq!(supervisor.stop(), 0);
-    assert!(!supervisor.messages_with(&["warning", "stdout"]).is_empty(), "{}", supervisor.said());
+    assert!(
+        !supervisor.messages_with(&["warning", "stdout"]).is_empty(),
+        "{}",
+        supervisor.said()
+    );
 }
 
 #[test]
@@ -115,22 +144,36 @@ fn reports_can_go_into_a_file_and_are_appended_by_whoever_shares_it() {
     let file = File::create(scene.path("reports")).expect("a file");
     for _ in 0..2 {
         let mut command = scene.command();
-        command.stdout(file.try_clone().expect("a copy")).stderr(std::process::Stdio::piped());
+        command
+            .stdout(file.try_clone().expect("a copy"))
+            .stderr(std::process::Stdio::piped());
         let mut supervisor = Supervisor::launch_as_is(command, scene.mark());
         assert_eq!(supervisor.wait_exit(), 0);
     }
     let lines = scene.lines("reports");
     assert_eq!(lines.len(), 2);
-    assert!(lines.iter().all(|line| Report::parse(line.as_bytes()).is_some()), "{lines:?}");
+    assert!(
+        lines
+            .iter()
+            .all(|line| Report::parse(line.as_bytes()).is_some()),
+        "{lines:?}"
+    );
 }
 
 #[test]
 fn usr1_prints_a_line_for_each_program() {
     let mut scene = Scene::new();
     scene.add("runs", "hold");
-    scene.add_with("waits", "exit 4", json!({"backoff": {"initial": "1h", "max": "1h"}}));
+    scene.add_with(
+        "waits",
+        "exit 4",
+        json!({"backoff": {"initial": "1h", "max": "1h"}}),
+    );
     scene.add_with("ended", "sig SEGV", json!({"restart": "never"}));
-    scene.add_raw("missing", json!({"command": ["./no"], "backoff": {"initial": "1h", "max": "1h"}}));
+    scene.add_raw(
+        "missing",
+        json!({"command": ["./no"], "backoff": {"initial": "1h", "max": "1h"}}),
+    );
     let supervisor = scene.start();
     let pid = supervisor.wait_started("runs", 1);
     supervisor.wait_reports(3);
@@ -147,7 +190,11 @@ fn usr1_prints_a_line_for_each_program() {
     ];
     assert_eq!(lines.len(), 4, "{lines:?}");
     for (line, (name, words)) in lines.iter().zip(expected) {
-        assert_eq!(line.split_whitespace().nth(1), Some(name), "in the order of the config");
+        assert_eq!(
+            line.split_whitespace().nth(1),
+            Some(name),
+            "in the order of the config"
+        );
         for word in words {
             assert!(line.contains(word), "no {word:?} in {line:?}");
         }

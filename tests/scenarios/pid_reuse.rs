@@ -17,7 +17,9 @@ fn m49_what_is_late_for_the_old_run_does_not_touch_the_new_one_with_its_number()
     let mut scene = Scene::new();
     let straggler = "escape { ignore TERM ; sleep 300 ; say late%n ; exit 1 }";
     let run = format!("say run%n\\n ; {straggler} ; pin-pid ; exit 3");
-    let blocks: String = (0..RUNS).map(|n| format!("once o{n} {{ {run} }} ; ")).collect();
+    let blocks: String = (0..RUNS)
+        .map(|n| format!("once o{n} {{ {run} }} ; "))
+        .collect();
     let script = format!("count runs ; {blocks} pid up ; hold");
     let backoff = json!({"initial": "100ms", "max": "100ms"});
     scene.add_with("p", &script, json!({"backoff": backoff}));
@@ -26,7 +28,10 @@ fn m49_what_is_late_for_the_old_run_does_not_touch_the_new_one_with_its_number()
     supervisor.look_behind_wrapper();
     let reports = supervisor.wait_reports(RUNS);
     let pids: Vec<_> = reports.iter().map(|report| report.pid()).collect();
-    assert!(pids.windows(2).all(|pair| pair[0] == pair[1]), "no number was reused: {pids:?}");
+    assert!(
+        pids.windows(2).all(|pair| pair[0] == pair[1]),
+        "no number was reused: {pids:?}"
+    );
     for (index, report) in reports.iter().enumerate() {
         assert_eq!(report.code(), 3, "{report:?}");
         assert_eq!(report.count("restarts"), index as u64);
@@ -43,5 +48,8 @@ fn m49_what_is_late_for_the_old_run_does_not_touch_the_new_one_with_its_number()
     assert!(process::alive(supervisor.pid()));
     let reports = supervisor.end();
     let last = reports.last().expect("a report");
-    assert_eq!((last.stopping(), last.signal(), last.pid()), (true, Some("SIGTERM"), pids[0]));
+    assert_eq!(
+        (last.stopping(), last.signal(), last.pid()),
+        (true, Some("SIGTERM"), pids[0])
+    );
 }

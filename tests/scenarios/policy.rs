@@ -16,7 +16,11 @@ fn the_policy_table() {
     let mut scene = Scene::new();
     let quick = json!({"initial": "1ms", "max": "1ms"});
     for policy in ["always", "on-failure", "never"] {
-        for (end, script) in [("clean", "exit 0"), ("crash", "exit 3"), ("signal", "sig KILL")] {
+        for (end, script) in [
+            ("clean", "exit 0"),
+            ("crash", "exit 3"),
+            ("signal", "sig KILL"),
+        ] {
             let keys = json!({"restart": policy, "backoff": quick});
             scene.add_with(&format!("{policy}.{end}"), script, keys);
         }
@@ -24,7 +28,13 @@ fn the_policy_table() {
         scene.add_raw(&format!("{policy}.missing"), keys);
     }
     let supervisor = scene.start();
-    let once = ["on-failure.clean", "never.clean", "never.crash", "never.signal", "never.missing"];
+    let once = [
+        "on-failure.clean",
+        "never.clean",
+        "never.crash",
+        "never.signal",
+        "never.missing",
+    ];
     let again = [
         "always.clean",
         "always.crash",
@@ -36,30 +46,53 @@ fn the_policy_table() {
     ];
     for name in again {
         let reports = supervisor.wait_reports_of(name, 4);
-        assert!(reports[..3].iter().all(|report| report.retry_in().is_some()), "{name}");
+        assert!(
+            reports[..3]
+                .iter()
+                .all(|report| report.retry_in().is_some()),
+            "{name}"
+        );
     }
     for name in once {
         assert_eq!(supervisor.wait_report(name, 1).retry_in(), None, "{name}");
     }
     let reports = supervisor.end();
     for name in once {
-        assert_eq!(reports.iter().filter(|report| report.name() == name).count(), 1, "{name}");
+        assert_eq!(
+            reports
+                .iter()
+                .filter(|report| report.name() == name)
+                .count(),
+            1,
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn m101_the_default_delays_begin_with_one_second_and_double() {
     let mut scene = Scene::new();
-    scene.add("crash", "stamp crash ; exit 1").add("clean", "stamp clean ; exit 0");
+    scene
+        .add("crash", "stamp crash ; exit 1")
+        .add("clean", "stamp clean ; exit 0");
     let supervisor = scene.start();
     for name in ["crash", "clean"] {
         let reports = supervisor.wait_reports_of(name, 3);
         assert_eq!(delays(&reports), [1.0, 2.0, 4.0], "{name}");
-        let starts: Vec<u64> =
-            scene.lines(name).iter().map(|line| line.parse().expect("nanoseconds")).collect();
+        let starts: Vec<u64> = scene
+            .lines(name)
+            .iter()
+            .map(|line| line.parse().expect("nanoseconds"))
+            .collect();
         let gaps: Vec<u64> = starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        assert!(gaps[0] >= 1_000_000_000 && gaps[0] < 1_900_000_000, "{name}: {gaps:?}");
-        assert!(gaps[1] >= 2_000_000_000 && gaps[1] < 3_900_000_000, "{name}: {gaps:?}");
+        assert!(
+            gaps[0] >= 1_000_000_000 && gaps[0] < 1_900_000_000,
+            "{name}: {gaps:?}"
+        );
+        assert!(
+            gaps[1] >= 2_000_000_000 && gaps[1] < 3_900_000_000,
+            "{name}: {gaps:?}"
+        );
     }
     supervisor.end();
 }
@@ -74,7 +107,10 @@ fn m100_the_delay_doubles_to_its_cap_and_stays_there() {
     let reports = supervisor.wait_reports(RUNS);
     let delays = delays(&reports);
     assert_eq!(delays[..5], [0.001, 0.002, 0.004, 0.008, 0.009]);
-    assert!(delays[5..].iter().all(|&delay| delay == 0.009), "{delays:?}");
+    assert!(
+        delays[5..].iter().all(|&delay| delay == 0.009),
+        "{delays:?}"
+    );
     supervisor.end();
 }
 
@@ -97,16 +133,28 @@ fn a_run_that_lasted_resets_the_delay_and_waiting_does_not() {
 fn a_restart_never_comes_early() {
     let mut scene = Scene::new();
     let backoff = json!({"initial": "3ms", "max": "3ms"});
-    scene.add_with("p", "stamp starts ; stamp ends ; exit 1", json!({"backoff": backoff}));
+    scene.add_with(
+        "p",
+        "stamp starts ; stamp ends ; exit 1",
+        json!({"backoff": backoff}),
+    );
     let supervisor = scene.start();
     supervisor.wait_reports(200);
     supervisor.end();
     let read = |file: &str| -> Vec<u64> {
-        scene.lines(file).iter().filter_map(|line| line.parse().ok()).collect()
+        scene
+            .lines(file)
+            .iter()
+            .filter_map(|line| line.parse().ok())
+            .collect()
     };
     let (starts, ends) = (read("starts"), read("ends"));
     for (start, end) in starts[1..].iter().zip(&ends) {
-        assert!(*start >= end + 3_000_000, "{} ns after the end", start - end);
+        assert!(
+            *start >= end + 3_000_000,
+            "{} ns after the end",
+            start - end
+        );
     }
 }
 
@@ -114,7 +162,11 @@ fn a_restart_never_comes_early() {
 fn m94_a_deadline_that_passed_while_stopped_fires_once() {
     let mut scene = Scene::new();
     let backoff = json!({"initial": "300ms", "max": "300ms"});
-    scene.add_with("p", "once first { exit 1 } ; append up x\\n ; hold", json!({"backoff": backoff}));
+    scene.add_with(
+        "p",
+        "once first { exit 1 } ; append up x\\n ; hold",
+        json!({"backoff": backoff}),
+    );
     let supervisor = scene.start();
     supervisor.wait_report("p", 1);
     supervisor.signal(libc::SIGSTOP);
@@ -133,7 +185,9 @@ fn code_of_essential(program: serde_json::Value) -> (i32, Vec<Report>) {
     let mut program = program;
     program["essential"] = json!(true);
     program["restart"] = json!("never");
-    scene.add_raw("essential", program).add("other", "touch up ; hold");
+    scene
+        .add_raw("essential", program)
+        .add("other", "touch up ; hold");
     let mut supervisor = scene.start();
     let code = supervisor.wait_exit();
     (code, supervisor.reports())
@@ -156,7 +210,11 @@ fn the_end_of_an_essential_program_stops_the_rest_and_is_the_exit_code() {
         let (ended, reports) = code_of_essential(program);
         assert_eq!(ended, code, "{shown}");
         assert_eq!(reports[0].name(), "essential");
-        assert_eq!((reports[0].code(), reports[0].stopping()), (return_code, false), "{shown}");
+        assert_eq!(
+            (reports[0].code(), reports[0].stopping()),
+            (return_code, false),
+            "{shown}"
+        );
         let others = reports.iter().filter(|report| report.name() == "other");
         assert!(others.clone().all(Report::stopping), "{reports:?}");
     }
@@ -185,7 +243,11 @@ fn an_essential_program_that_is_restarted_ends_nothing() {
 #[test]
 fn a_stop_that_was_asked_for_is_code_0_whatever_the_programs_say() {
     let mut scene = Scene::new();
-    scene.add_with("p", "trap TERM ; touch up ; await TERM ; exit 9", json!({"essential": true}));
+    scene.add_with(
+        "p",
+        "trap TERM ; touch up ; await TERM ; exit 9",
+        json!({"essential": true}),
+    );
     let supervisor = scene.start();
     scene.wait_file("up");
     let reports = supervisor.end();
@@ -206,10 +268,14 @@ fn programs_start_in_the_order_of_the_config() {
     let names = ["zeta", "alpha", "mu", "beta", "omega", "a1", "a0"];
     names.iter().for_each(|name| _ = scene.add(name, "hold"));
     let supervisor = scene.start();
-    names.iter().for_each(|name| _ = supervisor.wait_started(name, 1));
+    names
+        .iter()
+        .for_each(|name| _ = supervisor.wait_started(name, 1));
     let started = supervisor.messages_with(&[" started "]);
-    let order: Vec<&str> =
-        started.iter().filter_map(|line| line.split_whitespace().nth(1)).collect();
+    let order: Vec<&str> = started
+        .iter()
+        .filter_map(|line| line.split_whitespace().nth(1))
+        .collect();
     assert_eq!(order[order.len() - names.len()..], names);
     supervisor.end();
 }
@@ -229,10 +295,19 @@ fn m159_a_stop_in_a_storm_of_starts_is_heard() {
     wait_for("the storm", || supervisor.report_count() > COUNT);
     let start = Instant::now();
     assert_eq!(supervisor.stop(), 0);
-    assert!(start.elapsed() < Duration::from_secs(10), "the stop took {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "the stop took {:?}",
+        start.elapsed()
+    );
     let said = supervisor.messages();
-    let first_stop = said.iter().position(|line| line.contains(" stopping")).unwrap_or(said.len());
-    let late = said[first_stop..].iter().filter(|line| line.contains(" started "));
+    let first_stop = said
+        .iter()
+        .position(|line| line.contains(" stopping"))
+        .unwrap_or(said.len());
+    let late = said[first_stop..]
+        .iter()
+        .filter(|line| line.contains(" started "));
     assert_eq!(late.count(), 0, "started after the stop");
 }
 
@@ -261,9 +336,18 @@ fn extreme_values_neither_panic_nor_overflow() {
     let mut scene = Scene::new();
     let extremes = [
         ("zero", json!({"initial": 0, "max": 0, "reset_after": 0})),
-        ("tiny", json!({"initial": 1e-9, "max": 1e-9, "reset_after": 1e-9})),
-        ("huge", json!({"initial": huge, "max": huge, "reset_after": huge})),
-        ("mixed", json!({"initial": 0, "max": huge, "reset_after": 0})),
+        (
+            "tiny",
+            json!({"initial": 1e-9, "max": 1e-9, "reset_after": 1e-9}),
+        ),
+        (
+            "huge",
+            json!({"initial": huge, "max": huge, "reset_after": huge}),
+        ),
+        (
+            "mixed",
+            json!({"initial": 0, "max": huge, "reset_after": 0}),
+        ),
     ];
     for (name, backoff) in &extremes {
         let keys = json!({"backoff": backoff, "stop_timeout": huge});
@@ -274,7 +358,10 @@ fn extreme_values_neither_panic_nor_overflow() {
         supervisor.wait_reports_of(name, least);
     }
     let report = supervisor.wait_report("huge", 1);
-    assert!(report.retry_in().is_some_and(|delay| delay >= 1.8e19), "{report:?}");
+    assert!(
+        report.retry_in().is_some_and(|delay| delay >= 1.8e19),
+        "{report:?}"
+    );
     supervisor.signal(libc::SIGUSR1);
     supervisor.wait_message(&["huge", "waiting"]);
     assert_eq!(supervisor.messages_with(&["panick"]), [""; 0]);

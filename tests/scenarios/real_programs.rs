@@ -48,7 +48,9 @@ fn ask(scene: &Scene, file: &str) -> Option<String> {
     let port: u16 = scene.read(file).trim().parse().ok()?;
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    stream.write_all(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
+    stream
+        .write_all(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        .ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
@@ -58,7 +60,9 @@ fn ask(scene: &Scene, file: &str) -> Option<String> {
 /// What each program says when it is asked: its kind and its pid.
 fn answer(scene: &Scene, name: &str) -> Option<String> {
     match name {
-        "shell" => Some(scene.read("shell.answer").trim().to_owned()).filter(|text| !text.is_empty()),
+        "shell" => {
+            Some(scene.read("shell.answer").trim().to_owned()).filter(|text| !text.is_empty())
+        }
         name => ask(scene, &format!("{name}.port")),
     }
 }
@@ -73,11 +77,17 @@ fn python_node_shell_and_a_compiled_server_are_kept_alive() {
     scene.write("server.py", PYTHON);
     scene.write("server.js", NODE);
     scene.write_executable("loop.sh", SHELL);
-    scene.set("defaults", json!({"backoff": {"initial": "200ms"}, "stop_timeout": "20s"}));
+    scene.set(
+        "defaults",
+        json!({"backoff": {"initial": "200ms"}, "stop_timeout": "20s"}),
+    );
     scene.add_raw("python", json!(["python3", "server.py"]));
     scene.add_raw("node", json!(["node", "server.js"]));
     scene.add_raw("shell", json!(["./loop.sh"]));
-    scene.add("compiled", "say compiled\\slistens\\n ; serve compiled.port");
+    scene.add(
+        "compiled",
+        "say compiled\\slistens\\n ; serve compiled.port",
+    );
     let supervisor = scene.start();
     for round in 1..=2 {
         for name in NAMES {
@@ -93,17 +103,30 @@ fn python_node_shell_and_a_compiled_server_are_kept_alive() {
                 let pid = supervisor.started(name)[0];
                 signal(pid, libc::SIGKILL);
                 let report = supervisor.wait_report(name, 1);
-                assert_eq!((report.pid(), report.signal()), (Some(pid), Some("SIGKILL")));
+                assert_eq!(
+                    (report.pid(), report.signal()),
+                    (Some(pid), Some("SIGKILL"))
+                );
                 assert_eq!(report.retry_in(), Some(0.2), "{report:?}");
             }
         }
     }
-    wait_for("the shell's words", || scene.log("shell") == b"shell says hello\n".repeat(2));
-    let requests = String::from_utf8_lossy(&scene.log("python")).matches("GET /").count();
-    assert!(requests >= 2, "the log of requests goes to stderr: {requests}");
+    wait_for("the shell's words", || {
+        scene.log("shell") == b"shell says hello\n".repeat(2)
+    });
+    let requests = String::from_utf8_lossy(&scene.log("python"))
+        .matches("GET /")
+        .count();
+    assert!(
+        requests >= 2,
+        "the log of requests goes to stderr: {requests}"
+    );
     assert_eq!(scene.log("node"), b"node listens\n".repeat(2));
     assert_eq!(scene.log("compiled"), b"compiled listens\n".repeat(2));
     let reports = supervisor.end();
     assert_eq!(reports.len(), 8, "two ends of each: {reports:?}");
-    assert!(reports[4..].iter().all(|report| report.stopping()), "{reports:?}");
+    assert!(
+        reports[4..].iter().all(|report| report.stopping()),
+        "{reports:?}"
+    );
 }

@@ -24,10 +24,18 @@ fn wait_crowd(supervisor: &Supervisor, count: usize) {
 #[track_caller]
 fn assert_crowd(reports: &[Report], count: usize) {
     let names: BTreeSet<&str> = reports.iter().map(Report::name).collect();
-    assert_eq!((reports.len(), names.len()), (count, count), "one report each");
+    assert_eq!(
+        (reports.len(), names.len()),
+        (count, count),
+        "one report each"
+    );
     for report in reports {
         let index: i64 = report.name()[1..].parse().expect("p and a number");
-        assert_eq!((report.code(), report.signal()), (index, None), "{report:?}");
+        assert_eq!(
+            (report.code(), report.signal()),
+            (index, None),
+            "{report:?}"
+        );
     }
 }
 
@@ -42,10 +50,14 @@ fn m37_many_deaths_in_one_wakeup_are_all_seen() {
     wait_crowd(&supervisor, COUNT);
     supervisor.signal(libc::SIGSTOP);
     gate.open();
-    wait_for("all to be dead", || process::zombies(supervisor.pid()).len() == COUNT);
+    wait_for("all to be dead", || {
+        process::zombies(supervisor.pid()).len() == COUNT
+    });
     supervisor.signal(libc::SIGCONT);
     assert_crowd(&supervisor.wait_reports(COUNT), COUNT);
-    wait_for("no zombie", || process::zombies(supervisor.pid()).is_empty());
+    wait_for("no zombie", || {
+        process::zombies(supervisor.pid()).is_empty()
+    });
     assert_eq!(supervisor.end().len(), COUNT + 1);
 }
 
@@ -67,7 +79,11 @@ fn m38_interrupted_waits_lose_no_death() {
     // The last one is dead, so there is nobody to wait for: no error, a clean end.
     let reports = supervisor.ends_with(0);
     assert_eq!(reports.len(), COUNT);
-    assert!(tracer.injected() > COUNT / 2, "{} injections", tracer.injected());
+    assert!(
+        tracer.injected() > COUNT / 2,
+        "{} injections",
+        tracer.injected()
+    );
 }
 
 /// Name, code, restarts, stderr.
@@ -85,7 +101,14 @@ fn outline(supervisor: Supervisor) -> Vec<Outline> {
         .end()
         .iter()
         .filter(|report| !report.stopping())
-        .map(|report| (report.name().to_owned(), report.code(), report.count("restarts"), report.data()))
+        .map(|report| {
+            (
+                report.name().to_owned(),
+                report.code(),
+                report.count("restarts"),
+                report.data(),
+            )
+        })
         .collect();
     outline.sort();
     outline
@@ -103,7 +126,10 @@ fn m33_interrupted_calls_change_nothing() {
         // Each ends so many times, and then stays.
         let limited = |runs: u32, end: &str| {
             let block = |run| format!("once {end}.{run} {{ spew 70000 lines ; sig {end} }} ; ");
-            format!("gate gate ; {} hold", (0..runs).map(block).collect::<String>())
+            format!(
+                "gate gate ; {} hold",
+                (0..runs).map(block).collect::<String>()
+            )
         };
         scene.add_with("crasher", &limited(6, "KILL"), quick.clone());
         scene.add_with("killed", &limited(3, "SEGV"), quick);
@@ -112,20 +138,31 @@ fn m33_interrupted_calls_change_nothing() {
         supervisor.wait_started("killed", 1);
         let calls = "poll,ppoll,wait4,waitid,read,write,openat,fcntl,flock,pidfd_open";
         let inject = format!("inject={calls}:error=EINTR:when=3+5");
-        let tracer = interrupt
-            .then(|| Tracer::attach(&scene, supervisor.pid(), &["-e", &inject]));
+        let tracer = interrupt.then(|| Tracer::attach(&scene, supervisor.pid(), &["-e", &inject]));
         gate.open();
         let outline = outline(supervisor);
         let injected = tracer.map_or(0, |tracer| tracer.injected());
-        let logs: Vec<usize> = ["crasher", "killed"].map(|name| scene.log(name).len()).to_vec();
+        let logs: Vec<usize> = ["crasher", "killed"]
+            .map(|name| scene.log(name).len())
+            .to_vec();
         (outline, logs, injected)
     };
     let (plain, plain_logs, _) = run(false);
     let (interrupted, logs, injected) = run(true);
     assert!(injected > 20, "{injected} injections");
-    assert_eq!(plain.len(), 9, "{:?}", plain.iter().map(|run| &run.0).collect::<Vec<_>>());
+    assert_eq!(
+        plain.len(),
+        9,
+        "{:?}",
+        plain.iter().map(|run| &run.0).collect::<Vec<_>>()
+    );
     for (plain, interrupted) in plain.iter().zip(&interrupted) {
-        assert!(plain == interrupted, "{:?} {:?}", brief(plain), brief(interrupted));
+        assert!(
+            plain == interrupted,
+            "{:?} {:?}",
+            brief(plain),
+            brief(interrupted)
+        );
     }
     assert_eq!(plain.len(), interrupted.len());
     assert_eq!(plain_logs, [6 * 70_000, 3 * 70_000]);
@@ -159,7 +196,11 @@ fn m42_a_child_that_is_dead_before_it_is_known_is_seen() {
 fn m44_every_code_and_every_signal_is_told_as_it_is() {
     let mut scene = Scene::new();
     for code in 0..=255 {
-        scene.add_with(&format!("c{code}"), &format!("exit {code}"), json!({"restart": "never"}));
+        scene.add_with(
+            &format!("c{code}"),
+            &format!("exit {code}"),
+            json!({"restart": "never"}),
+        );
     }
     let signals = fatal_signals();
     for signal in &signals {
@@ -172,7 +213,11 @@ fn m44_every_code_and_every_signal_is_told_as_it_is() {
         let (kind, number) = report.name().split_at(1);
         let number: i64 = number.parse().expect("a number");
         match kind {
-            "c" => assert_eq!((report.code(), report.signal()), (number, None), "{report:?}"),
+            "c" => assert_eq!(
+                (report.code(), report.signal()),
+                (number, None),
+                "{report:?}"
+            ),
             _ => {
                 assert_eq!(report.code(), -number, "{report:?}");
                 assert!(report.signal().is_some(), "{report:?}");
@@ -215,7 +260,9 @@ fn fatal_signals() -> Vec<i32> {
         libc::SIGURG,
         libc::SIGWINCH,
     ];
-    (1..=64).filter(|signal| !harmless.contains(signal)).collect()
+    (1..=64)
+        .filter(|signal| !harmless.contains(signal))
+        .collect()
 }
 
 #[test]
@@ -225,7 +272,10 @@ fn m45_exit_143_is_no_death_by_sigterm() {
     scene.add_with("kill", "sig TERM", json!({"restart": "never"}));
     let reports = scene.start().ends_with(0);
     let of = |name: &str| {
-        let report = reports.iter().find(|report| report.name() == name).expect("a report");
+        let report = reports
+            .iter()
+            .find(|report| report.name() == name)
+            .expect("a report");
         (report.code(), report.signal().map(str::to_owned))
     };
     assert_eq!(of("exit"), (143, None));
@@ -237,10 +287,9 @@ fn m46_a_core_dump_is_told_and_does_not_bend_the_signal() {
     // Whether this machine writes one, the kernel says to whoever asks: so the test asks too.
     let scene = Scene::new();
     let words = [tools::probe_path().to_owned(), "core on ; abort".into()];
-    let mut child = crate::common::scene::spawn(
-        scene.marked(&words).current_dir(scene.directory()),
-    )
-    .expect("the probe can be started");
+    let mut child =
+        crate::common::scene::spawn(scene.marked(&words).current_dir(scene.directory()))
+            .expect("the probe can be started");
     let status = child.wait().expect("the probe can be waited for");
     let dumps = std::os::unix::process::ExitStatusExt::core_dumped(&status);
 
@@ -250,8 +299,16 @@ fn m46_a_core_dump_is_told_and_does_not_bend_the_signal() {
     let reports = scene.start().ends_with(0);
     assert_eq!(reports.len(), 2);
     for report in reports {
-        assert_eq!((report.code(), report.signal()), (-6, Some("SIGABRT")), "{report:?}");
-        assert_eq!(report.flag("core_dumped"), dumps && report.name() == "with", "{report:?}");
+        assert_eq!(
+            (report.code(), report.signal()),
+            (-6, Some("SIGABRT")),
+            "{report:?}"
+        );
+        assert_eq!(
+            report.flag("core_dumped"),
+            dumps && report.name() == "with",
+            "{report:?}"
+        );
     }
 }
 
@@ -266,7 +323,11 @@ fn m47_a_process_whose_first_thread_is_gone_is_alive() {
     });
     supervisor.signal(libc::SIGUSR1);
     let line = supervisor.wait_message(&["p", "running", &format!("pid={pid}")]);
-    assert_eq!(supervisor.report_count(), 0, "it was taken for dead; {line}");
+    assert_eq!(
+        supervisor.report_count(),
+        0,
+        "it was taken for dead; {line}"
+    );
     let report = supervisor.wait_report("p", 1);
     assert_eq!(report.code(), 7);
     assert!(report.seconds("uptime") >= 1.5, "{report:?}");
@@ -280,14 +341,23 @@ fn m48_a_tracer_that_delays_the_wait_confuses_nobody() {
     }
     const ROUNDS: usize = 15;
     let mut scene = Scene::new();
-    let command = json!(["strace", "-D", "-o", "/dev/null", tools::probe_path(), "pid up ; hold"]);
+    let command = json!([
+        "strace",
+        "-D",
+        "-o",
+        "/dev/null",
+        tools::probe_path(),
+        "pid up ; hold"
+    ]);
     let backoff = json!({"initial": "1ms", "max": "1ms"});
     scene.add_raw("p", json!({"command": command, "backoff": backoff}));
     let supervisor = scene.start();
     let mut pids = BTreeSet::new();
     for round in 1..=ROUNDS {
         let pid = supervisor.wait_started("p", round);
-        wait_for("the traced probe to be up", || scene.read("up").trim() == pid.to_string());
+        wait_for("the traced probe to be up", || {
+            scene.read("up").trim() == pid.to_string()
+        });
         signal(pid, libc::SIGKILL);
         pids.insert(pid);
     }

@@ -5,12 +5,11 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::common::levers::{FORKS, Gate, Tracer};
-use crate::common::{Need, Report, Scene, missing, probe, process, tools, wait_for};
+use crate::common::{Report, Scene, probe, process, tools};
 
 /// What every failed start has in common.
 #[track_caller]
-fn assert_failed_start(report: &Report, code: i64, words: &[&str]) {
+pub fn assert_failed_start(report: &Report, code: i64, words: &[&str]) {
     assert_eq!(report.code(), code, "{report:?}");
     assert_eq!(report.pid(), None, "{report:?}");
     assert_eq!(report.seconds("uptime"), 0.0, "{report:?}");
@@ -36,7 +35,12 @@ fn m1_what_cannot_be_executed_is_no_exit() {
         ("orphan", "./orphan", 127, "No such file or directory"),
         ("text", "./text", 126, "Exec format error"),
         ("below", "./plain/below", 127, "Not a directory"),
-        ("nowhere", "no-such-command-anywhere", 127, "not found in PATH"),
+        (
+            "nowhere",
+            "no-such-command-anywhere",
+            127,
+            "not found in PATH",
+        ),
     ];
     scene.add("steady", "hold");
     for (name, command, ..) in cases {
@@ -53,12 +57,20 @@ fn m1_what_cannot_be_executed_is_no_exit() {
     for (name, _, code, word) in cases {
         let report = supervisor.wait_report(name, 2);
         assert_failed_start(&report, code, &[word]);
-        assert_eq!((report.retry_in(), report.count("restarts")), (Some(2.0), 1), "{report:?}");
+        assert_eq!(
+            (report.retry_in(), report.count("restarts")),
+            (Some(2.0), 1),
+            "{report:?}"
+        );
         assert_eq!(supervisor.started(name), [0; 0]);
     }
     assert_eq!(process::descriptor_kinds(supervisor.pid()), descriptors);
     assert_eq!(process::zombies(supervisor.pid()), [0; 0]);
-    assert_eq!(supervisor.started("steady"), [steady], "the others are untouched");
+    assert_eq!(
+        supervisor.started("steady"),
+        [steady],
+        "the others are untouched"
+    );
     assert_eq!(supervisor.stop(), 0);
 }
 
@@ -66,7 +78,10 @@ fn m1_what_cannot_be_executed_is_no_exit() {
 fn m2_a_missing_directory_is_not_a_missing_program() {
     let mut scene = Scene::new();
     scene.write_executable("dos", "#!/bin/sh\r\nexit 0\n");
-    scene.add_raw("cwd", json!({"command": ["/bin/true"], "cwd": "/nope/at/all"}));
+    scene.add_raw(
+        "cwd",
+        json!({"command": ["/bin/true"], "cwd": "/nope/at/all"}),
+    );
     scene.add_raw("dos", json!(["./dos"]));
     let supervisor = scene.start();
     let report = supervisor.wait_report("cwd", 1);
@@ -80,7 +95,10 @@ fn m2_a_missing_directory_is_not_a_missing_program() {
 fn assert_no_descriptor_leak(scene: &mut Scene, programs: usize, rounds: usize) {
     let backoff = json!({"initial": 0, "max": "100ms"});
     for index in 0..programs {
-        scene.add_raw(&format!("p{index}"), json!({"command": ["./no"], "backoff": backoff}));
+        scene.add_raw(
+            &format!("p{index}"),
+            json!({"command": ["./no"], "backoff": backoff}),
+        );
     }
     let supervisor = scene.start();
     supervisor.wait_reports(programs * 2);
@@ -98,74 +116,13 @@ fn m3_failed_starts_leave_no_descriptor() {
 }
 
 #[test]
-fn m3_failed_forks_and_pipes_leave_no_descriptor() {
-    if missing(&[Need::Strace]) {
-        return;
-    }
-    for inject in [format!("{FORKS}:error=EAGAIN"), "pipe2:error=EMFILE".to_owned()] {
-        let mut scene = Scene::new();
-        let mut gate = Gate::new(&scene, "gate");
-        let backoff = json!({"initial": 0, "max": "100ms"});
-        scene.add_with("p", "gate gate ; exit 1", json!({"backoff": backoff}));
-        let supervisor = scene.start();
-        supervisor.wait_started("p", 1);
-        let before = process::descriptor_kinds(supervisor.pid());
-        let inject = format!("inject={inject}");
-        let tracer = Tracer::attach(&scene, supervisor.pid(), &["-e", &inject]);
-        gate.open();
-        let reports = supervisor.wait_reports(41);
-        for report in &reports[1..] {
-            assert_failed_start(report, 125, &[]);
-        }
-        assert!(tracer.injected() >= 40);
-        // The gate is closed again, so that the next run stays.
-        drop(gate);
-        tracer.detach();
-        supervisor.wait_started("p", 2);
-        wait_for("no more descriptors than before", || {
-            process::descriptor_kinds(supervisor.pid()) == before
-        });
-        supervisor.end();
-    }
-}
-
-#[test]
-fn m4_a_machine_out_of_processes_hurts_only_the_start_that_meets_it() {
-    if missing(&[Need::Strace]) {
-        return;
-    }
-    let mut scene = Scene::new();
-    let mut gate = Gate::new(&scene, "gate");
-    scene.add("steady", "hold");
-    let backoff = json!({"initial": "100ms", "max": "10s"});
-    let script = "once first { gate gate ; exit 1 } ; hold";
-    scene.add_with("unlucky", script, json!({"backoff": backoff}));
-    let supervisor = scene.start();
-    let steady = supervisor.wait_started("steady", 1);
-    supervisor.wait_started("unlucky", 1);
-    let inject = format!("inject={FORKS}:error=EAGAIN:when=1..3");
-    let _tracer = Tracer::attach(&scene, supervisor.pid(), &["-e", &inject]);
-    gate.open();
-    let reports = supervisor.wait_reports_of("unlucky", 4);
-    let delays: Vec<f64> = reports.iter().filter_map(Report::retry_in).collect();
-    assert_eq!(delays, [0.1, 0.2, 0.4, 0.8]);
-    for pair in reports[1..].windows(2) {
-        assert_failed_start(&pair[1], 125, &["failed to create a process"]);
-        let gap = pair[1].seconds("timestamp") - pair[0].seconds("timestamp");
-        // The wall clock may be slewed a little; a hot loop is far below.
-        assert!(gap > 0.9 * pair[0].retry_in().unwrap_or(0.0), "{pair:?}");
-    }
-    supervisor.wait_started("unlucky", 2);
-    assert_eq!(supervisor.started("steady"), [steady]);
-    let reports = supervisor.end();
-    assert_eq!(reports.len(), 6, "four of the unlucky, and two at the stop: {reports:?}");
-}
-
-#[test]
 fn m5_failed_starts_back_off_like_exits() {
     let mut scene = Scene::new();
     let backoff = json!({"initial": "100ms", "max": "500ms"});
-    scene.add_raw("missing", json!({"command": ["./missing"], "backoff": backoff}));
+    scene.add_raw(
+        "missing",
+        json!({"command": ["./missing"], "backoff": backoff}),
+    );
     let supervisor = scene.start();
     let reports = supervisor.wait_reports(6);
     let delays: Vec<f64> = reports.iter().filter_map(Report::retry_in).collect();
@@ -181,10 +138,17 @@ fn m5_failed_starts_back_off_like_exits() {
 fn a_backoff_of_zero_does_not_make_failed_starts_spin() {
     let mut scene = Scene::new();
     let backoff = json!({"initial": 0, "max": 0});
-    scene.add_raw("missing", json!({"command": ["./missing"], "backoff": backoff}));
+    scene.add_raw(
+        "missing",
+        json!({"command": ["./missing"], "backoff": backoff}),
+    );
     let supervisor = scene.start();
     for report in &supervisor.wait_reports(4) {
-        assert_eq!(report.retry_in(), Some(0.1), "never sooner than 100 ms: {report:?}");
+        assert_eq!(
+            report.retry_in(),
+            Some(0.1),
+            "never sooner than 100 ms: {report:?}"
+        );
     }
     supervisor.end();
 }
@@ -214,23 +178,43 @@ fn m7_the_path_is_the_programs_own_and_a_slash_means_the_base_directory() {
         let text = format!("#!/bin/sh\necho {place} \"$0\" >> \"$OUT\"\nexec /bin/sleep 1000\n");
         scene.write_executable(&format!("{place}/tool"), text);
     }
-    scene.write_executable("tool", "#!/bin/sh\necho base \"$0\" >> \"$OUT\"\nexec /bin/sleep 1000\n");
+    scene.write_executable(
+        "tool",
+        "#!/bin/sh\necho base \"$0\" >> \"$OUT\"\nexec /bin/sleep 1000\n",
+    );
     let place = |name: &str| scene.path(name).to_string_lossy().into_owned();
     let (a, b, out) = (place("a"), place("b"), place("out"));
     let own = json!({"command": ["tool"], "env": {"PATH": &b, "OUT": format!("{out}1")}});
     let inherited = json!({"command": ["tool"], "env": {"OUT": format!("{out}2")}});
     let slash = json!({"command": ["./tool"], "cwd": "data", "env": {"OUT": format!("{out}3")}});
-    scene.add_raw("own", own).add_raw("inherited", inherited).add_raw("slash", slash);
+    scene
+        .add_raw("own", own)
+        .add_raw("inherited", inherited)
+        .add_raw("slash", slash);
     let mut command = scene.command();
     command.env("PATH", format!("{a}:/usr/bin:/bin"));
     let supervisor = scene.launch(command);
-    let tool = |place: &str| scene.path(place).join("tool").to_string_lossy().into_owned();
+    let tool = |place: &str| {
+        scene
+            .path(place)
+            .join("tool")
+            .to_string_lossy()
+            .into_owned()
+    };
     assert_eq!(scene.wait_lines("out1", 1), [format!("b {}", tool("b"))]);
     assert_eq!(scene.wait_lines("out2", 1), [format!("a {}", tool("a"))]);
-    let (word, script) = scene.wait_lines("out3", 1)[0].split_once(' ').map(owned).expect("words");
+    let (word, script) = scene.wait_lines("out3", 1)[0]
+        .split_once(' ')
+        .map(owned)
+        .expect("words");
     assert_eq!(word, "base");
-    let resolved = PathBuf::from(script).canonicalize().expect("it was just run");
-    assert_eq!(resolved, scene.path("tool").canonicalize().expect("it exists"));
+    let resolved = PathBuf::from(script)
+        .canonicalize()
+        .expect("it was just run");
+    assert_eq!(
+        resolved,
+        scene.path("tool").canonicalize().expect("it exists")
+    );
     supervisor.end();
 }
 
@@ -243,12 +227,19 @@ fn an_argv0_with_a_slash_is_passed_resolved() {
     let mut scene = Scene::new();
     scene.mkdir("bin");
     std::os::unix::fs::symlink(tools::probe_path(), scene.path("bin/tool")).expect("a link");
-    scene.add_raw("tool", json!({"command": ["bin/tool", "dump ../dump ; hold"], "cwd": "bin"}));
+    scene.add_raw(
+        "tool",
+        json!({"command": ["bin/tool", "dump ../dump ; hold"], "cwd": "bin"}),
+    );
     let supervisor = scene.start();
     let dump = scene.wait_dump("dump");
     let argv0 = dump["argv"][0].as_str().expect("a string").to_owned();
     assert!(argv0.starts_with('/'), "{argv0}");
-    let expected = scene.directory().canonicalize().expect("it exists").join("bin/tool");
+    let expected = scene
+        .directory()
+        .canonicalize()
+        .expect("it exists")
+        .join("bin/tool");
     assert_eq!(PathBuf::from(&argv0), expected);
     supervisor.end();
 }
@@ -256,10 +247,15 @@ fn an_argv0_with_a_slash_is_passed_resolved() {
 #[test]
 fn m9_an_environment_that_is_too_big_is_a_failed_start() {
     let mut scene = Scene::new();
-    let many: serde_json::Map<_, _> =
-        (0..70).map(|index| (format!("VARIABLE_{index}"), json!(format!("value {index}")))).collect();
+    let many: serde_json::Map<_, _> = (0..70)
+        .map(|index| (format!("VARIABLE_{index}"), json!(format!("value {index}"))))
+        .collect();
     scene.add_with("many", "dump many ; hold", json!({"env": many}));
-    scene.add_with("huge", "touch huge", json!({"env": {"HUGE": "x".repeat(200 * 1024)}}));
+    scene.add_with(
+        "huge",
+        "touch huge",
+        json!({"env": {"HUGE": "x".repeat(200 * 1024)}}),
+    );
     let supervisor = scene.start();
     let report = supervisor.wait_report("huge", 1);
     assert_failed_start(&report, 126, &["Argument list too long"]);
@@ -272,66 +268,6 @@ fn m9_an_environment_that_is_too_big_is_a_failed_start() {
 }
 
 #[test]
-fn m10_a_child_that_cannot_exec_does_not_go_on_as_a_second_supervisor() {
-    if missing(&[Need::Strace]) {
-        return;
-    }
-    let mut scene = Scene::new();
-    let mut gate = Gate::new(&scene, "gate");
-    let backoff = json!({"initial": "100ms", "max": "100ms"});
-    scene.add_with("p", "gate gate ; exit 1", json!({"backoff": backoff}));
-    let supervisor = scene.start();
-    supervisor.wait_started("p", 1);
-    let inject = ["-f", "-e", "inject=execve:error=EACCES"];
-    let tracer = Tracer::attach(&scene, supervisor.pid(), &inject);
-    gate.open();
-    let reports = supervisor.wait_reports(11);
-    for (index, report) in reports.iter().enumerate().skip(1) {
-        assert_failed_start(report, 126, &["Permission denied"]);
-        assert_eq!(report.count("restarts"), index as u64, "each is told once");
-    }
-    assert_eq!(supervisor.descendants(), [0; 0], "no copy of the supervisor");
-    drop(gate);
-    tracer.detach();
-    supervisor.wait_started("p", 2);
-    supervisor.end();
-}
-
-#[test]
-fn m53_without_a_session_of_its_own_nothing_is_executed() {
-    if missing(&[Need::Strace]) {
-        return;
-    }
-    let mut scene = Scene::new();
-    let mut gate = Gate::new(&scene, "gate");
-    let backoff = json!({"initial": "100ms", "max": "100ms"});
-    let script = "count runs ; gate gate ; exit 1";
-    scene.add_with("p", script, json!({"backoff": backoff}));
-    let mut command = scene.command();
-    // In one group with a bystander, whom a wrong signal to "the child's group" would hit.
-    let bystander = {
-        let words = [tools::probe_path().to_owned(), "hold".into()];
-        let mut command = scene.marked(&words);
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        crate::common::levers::Helper::start(&mut command)
-    };
-    std::os::unix::process::CommandExt::process_group(&mut command, bystander.pid());
-    let mut supervisor = scene.launch(command);
-    supervisor.spare(bystander.pid());
-    supervisor.wait_started("p", 1);
-    let inject = ["-f", "-e", "inject=setsid:error=EPERM"];
-    let tracer = Tracer::attach(&scene, supervisor.pid(), &inject);
-    gate.open();
-    for report in &supervisor.wait_reports(5)[1..] {
-        assert_failed_start(report, 125, &["Operation not permitted"]);
-    }
-    assert_eq!(scene.read("runs"), ".", "only the first was executed");
-    tracer.detach();
-    assert_eq!(supervisor.stop(), 0);
-    assert!(process::alive(bystander.pid()), "the bystander was signalled");
-}
-
-#[test]
 fn a_failed_start_is_final_with_restart_never() {
     let mut scene = Scene::new();
     let never = |command: serde_json::Value| json!({"command": command, "restart": "never"});
@@ -339,7 +275,10 @@ fn a_failed_start_is_final_with_restart_never() {
     scene.add_raw("fine", never(probe("touch ran")));
     let reports = scene.start().ends_with(0);
     assert_eq!(reports.len(), 2, "{reports:?}");
-    let missing = reports.iter().find(|report| report.name() == "missing").expect("its report");
+    let missing = reports
+        .iter()
+        .find(|report| report.name() == "missing")
+        .expect("its report");
     assert_failed_start(missing, 127, &["missing"]);
     assert_eq!(missing.retry_in(), None);
     assert!(scene.path("ran").exists());

@@ -26,7 +26,11 @@ fn m63_a_death_is_told_although_somebody_holds_the_pipe() {
     supervisor.spare_all();
     for (name, code) in [("member", 1), ("escaped", 2)] {
         let report = supervisor.wait_report(name, 2);
-        assert_eq!((report.code(), report.count("restarts")), (code, 1), "{report:?}");
+        assert_eq!(
+            (report.code(), report.count("restarts")),
+            (code, 1),
+            "{report:?}"
+        );
     }
     let pid = |file: &str| scene.wait_lines(file, 1)[0].parse::<i32>().expect("a pid");
     let member = pid("members");
@@ -56,7 +60,11 @@ fn the_rest_of_a_group_is_killed_and_the_next_start_waits_until_it_is_gone() {
     hold.wait_dying();
     // Longer than any patience that is meant for zombies of others.
     std::thread::sleep(Duration::from_millis(2500));
-    assert_eq!(supervisor.started("p").len(), 1, "started beside a live member");
+    assert_eq!(
+        supervisor.started("p").len(),
+        1,
+        "started beside a live member"
+    );
     assert!(!scene.path("second").exists());
     hold.release();
     supervisor.wait_started("p", 2);
@@ -82,7 +90,10 @@ fn m64_pipes_of_old_runs_do_not_pile_up() {
     // One of an earlier run is kept; the others were closed, and that was said.
     assert!(!supervisor.messages_with(&["p", "warning"]).is_empty());
     supervisor.spare_all();
-    assert!(supervisor.descendants().len() > RUNS, "nobody was left behind: no point");
+    assert!(
+        supervisor.descendants().len() > RUNS,
+        "nobody was left behind: no point"
+    );
     assert_eq!(supervisor.stop(), 0);
 }
 
@@ -92,7 +103,8 @@ fn m65_a_report_has_the_words_of_its_own_run_alone() {
     let quick = json!({"backoff": {"initial": "50ms", "max": "50ms"}});
     // A straggler of each run writes into that run's pipe until long after the next start.
     let straggler = "escape { repeat 30 { say late%n\\n ; sleep 5 } }";
-    let script = format!("count runs ; say run%n\\n ; {straggler} ; sleep 20 ; say end%n\\n ; exit 1");
+    let script =
+        format!("count runs ; say run%n\\n ; {straggler} ; sleep 20 ; say end%n\\n ; exit 1");
     scene.add_with("p", &script, quick);
     let mut supervisor = scene.start();
     let reports = supervisor.wait_reports(12);
@@ -103,8 +115,15 @@ fn m65_a_report_has_the_words_of_its_own_run_alone() {
         let data = String::from_utf8(report.data()).expect("text");
         assert!(data.starts_with(&format!("run{run}\n")), "{data:?}");
         assert!(data.contains(&format!("end{run}\n")), "{data:?}");
-        let own = [format!("run{run}"), format!("late{run}"), format!("end{run}")];
-        assert!(data.lines().all(|line| own.contains(&line.to_owned())), "run {run}: {data:?}");
+        let own = [
+            format!("run{run}"),
+            format!("late{run}"),
+            format!("end{run}"),
+        ];
+        assert!(
+            data.lines().all(|line| own.contains(&line.to_owned())),
+            "run {run}: {data:?}"
+        );
     }
     // What came after its run's end went into the log all the same.
     let log = String::from_utf8_lossy(&scene.log("p")).into_owned();
@@ -118,7 +137,11 @@ fn m66_the_last_words_are_in_the_log_and_in_the_report() {
     let mut scene = Scene::new();
     // So few bytes that all reports fit into the queue in front of a slow reader.
     let keys = json!({"backoff": {"initial": 0, "max": 0}, "report_bytes": 1000});
-    scene.add_with("p", "unless done { spew 60000 lines ; say LAST\\n ; exit 9 } ; hold", keys);
+    scene.add_with(
+        "p",
+        "unless done { spew 60000 lines ; say LAST\\n ; exit 9 } ; hold",
+        keys,
+    );
     let supervisor = scene.start();
     supervisor.wait_reports(RUNS);
     scene.write("done", "");
@@ -129,7 +152,11 @@ fn m66_the_last_words_are_in_the_log_and_in_the_report() {
     let crashes: Vec<&Report> = reports.iter().filter(|report| report.code() == 9).collect();
     assert!(crashes.len() >= RUNS);
     for (run, report) in crashes.iter().enumerate() {
-        assert!(report.data() == tail, "run {run} has {} bytes", report.data().len());
+        assert!(
+            report.data() == tail,
+            "run {run} has {} bytes",
+            report.data().len()
+        );
         assert_eq!(report.count("log_offset"), (run * expected.len()) as u64);
         assert_eq!(report.count("data_omitted"), (expected.len() - 1000) as u64);
     }
@@ -140,14 +167,26 @@ fn m66_the_last_words_are_in_the_log_and_in_the_report() {
 fn m67_what_is_written_while_stopping_is_kept() {
     let mut scene = Scene::new();
     let keys = json!({"report_bytes": 300_000});
-    scene.add_with("p", "trap TERM ; touch up ; await TERM ; spew 204800 binary ; exit 0", keys);
+    scene.add_with(
+        "p",
+        "trap TERM ; touch up ; await TERM ; spew 204800 binary ; exit 0",
+        keys,
+    );
     let supervisor = scene.start();
     scene.wait_file("up");
     let reports = supervisor.end();
     assert_eq!((reports[0].code(), reports[0].stopping()), (0, true));
     let expected = pattern(Pattern::Binary, 204_800);
-    assert!(scene.log("p") == expected, "the log has {} bytes", scene.log("p").len());
-    assert!(reports[0].data() == expected, "the report has {} bytes", reports[0].data().len());
+    assert!(
+        scene.log("p") == expected,
+        "the log has {} bytes",
+        scene.log("p").len()
+    );
+    assert!(
+        reports[0].data() == expected,
+        "the report has {} bytes",
+        reports[0].data().len()
+    );
 }
 
 #[test]
@@ -171,19 +210,26 @@ fn m68_nobody_blocks_on_a_full_pipe() {
 #[test]
 fn m70_noisy_programs_hold_up_nobody() {
     let mut scene = Scene::new();
-    scene.add("noisy1", "endless lines").add("noisy2", "endless lines");
+    scene
+        .add("noisy1", "endless lines")
+        .add("noisy2", "endless lines");
     scene.add("quiet", "stamp starts ; say words\\n ; stamp ends ; exit 1");
     let mut supervisor = scene.start();
     let written = |name: &str| {
         let pid = supervisor.started(name)[0];
         let io = std::fs::read_to_string(format!("/proc/{pid}/io")).expect("it runs");
-        let line = io.lines().find_map(|line| line.strip_prefix("wchar: ")).expect("wchar");
+        let line = io
+            .lines()
+            .find_map(|line| line.strip_prefix("wchar: "))
+            .expect("wchar");
         line.parse::<u64>().expect("a number")
     };
     // The logs are kept short: O_APPEND goes on at the new end.
     wait_for("the quiet one's second start", || {
         for name in ["noisy1", "noisy2"] {
-            let log = std::fs::OpenOptions::new().write(true).open(scene.log_path(name));
+            let log = std::fs::OpenOptions::new()
+                .write(true)
+                .open(scene.log_path(name));
             log.and_then(|log| log.set_len(0)).unwrap_or_default();
         }
         scene.lines("starts").len() >= 2
@@ -192,25 +238,44 @@ fn m70_noisy_programs_hold_up_nobody() {
     let moment = |file: &str, line: usize| scene.lines(file)[line].parse::<u64>().expect("ns");
     let gap = Duration::from_nanos(moment("starts", 1) - moment("ends", 0));
     assert!(gap >= Duration::from_secs(1), "the delay was {gap:?}");
-    assert!(gap < Duration::from_secs(3), "the delay of 1 s became {gap:?}");
-    assert!(first > 1 << 20 && second > 1 << 20, "they wrote {first} and {second} bytes");
+    assert!(
+        gap < Duration::from_secs(3),
+        "the delay of 1 s became {gap:?}"
+    );
+    assert!(
+        first > 1 << 20 && second > 1 << 20,
+        "they wrote {first} and {second} bytes"
+    );
     let share = first as f64 / (first + second) as f64;
-    assert!((0.3..0.7).contains(&share), "one had {share} of the attention");
+    assert!(
+        (0.3..0.7).contains(&share),
+        "one had {share} of the attention"
+    );
     let start = Instant::now();
     assert_eq!(supervisor.stop(), 0);
-    assert!(start.elapsed() < Duration::from_secs(5), "the stop took {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "the stop took {:?}",
+        start.elapsed()
+    );
 }
 
 #[test]
 fn m71_what_is_in_the_pipe_at_the_hang_up_is_kept() {
     let mut scene = Scene::new();
     let mut gate = Gate::new(&scene, "gate");
-    scene.add_with("p", "gate gate ; spew 65536 binary", json!({"restart": "never"}));
+    scene.add_with(
+        "p",
+        "gate gate ; spew 65536 binary",
+        json!({"restart": "never"}),
+    );
     let supervisor = scene.start();
     let pid = supervisor.wait_started("p", 1);
     supervisor.signal(libc::SIGSTOP);
     gate.open();
-    wait_for("it to be dead", || process::stat(pid).is_some_and(|stat| stat.state == 'Z'));
+    wait_for("it to be dead", || {
+        process::stat(pid).is_some_and(|stat| stat.state == 'Z')
+    });
     supervisor.signal(libc::SIGCONT);
     let reports = supervisor.ends_with(0);
     let expected = pattern(Pattern::Binary, 65_536);
@@ -229,16 +294,25 @@ fn m123_a_stop_does_not_wait_for_the_end_of_a_pipe() {
     let start = Instant::now();
     supervisor.spare(orphan);
     assert_eq!(supervisor.stop(), 0);
-    assert!(start.elapsed() < Duration::from_secs(5), "it took {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "it took {:?}",
+        start.elapsed()
+    );
 }
 
 #[test]
 fn the_words_are_in_the_log_while_the_program_runs() {
     let mut scene = Scene::new();
-    scene.add("p", "say no\\sline\\send ; touch said ; wait-file go ; say \\0\\xff\\n ; hold");
+    scene.add(
+        "p",
+        "say no\\sline\\send ; touch said ; wait-file go ; say \\0\\xff\\n ; hold",
+    );
     let supervisor = scene.start();
     wait_for("the words", || scene.log("p") == b"no line end");
     scene.write("go", "");
-    wait_for("the other words", || scene.log("p") == b"no line end\0\xff\n");
+    wait_for("the other words", || {
+        scene.log("p") == b"no line end\0\xff\n"
+    });
     supervisor.end();
 }

@@ -10,7 +10,11 @@ use crate::common::{Need, Scene, missing, process, signal, wait_for};
 /// The signals that a `record` wrote, without their moments.
 fn recorded(scene: &Scene, file: &str) -> Vec<i32> {
     let lines = scene.lines(file);
-    lines.iter().skip(1).filter_map(|line| line.split(' ').next()?.parse().ok()).collect()
+    lines
+        .iter()
+        .skip(1)
+        .filter_map(|line| line.split(' ').next()?.parse().ok())
+        .collect()
 }
 
 #[test]
@@ -22,7 +26,10 @@ fn a_stop_is_sigterm_then_sigcont_and_not_more() {
     scene.wait_lines("signals", 1);
     let start = Instant::now();
     assert_eq!(supervisor.stop(), 0);
-    assert!(start.elapsed() >= Duration::from_millis(700), "the grace was cut short");
+    assert!(
+        start.elapsed() >= Duration::from_millis(700),
+        "the grace was cut short"
+    );
     // Both may be pending together, and then the lower number is taken first: TERM is 15.
     assert_eq!(recorded(&scene, "signals"), [libc::SIGTERM, libc::SIGCONT]);
     let report = supervisor.reports().pop().expect("a report");
@@ -35,14 +42,27 @@ fn a_stop_is_sigterm_then_sigcont_and_not_more() {
 fn the_stop_signal_is_the_programs_own() {
     let mut scene = Scene::new();
     let by = |signal: &str| json!({"stop_signal": signal});
-    scene.add_with("int", "trap INT ; touch int ; await INT ; exit 4", by("INT"));
-    scene.add_with("usr1", "trap USR1 ; touch usr1 ; await USR1 ; exit 5", by("SIGUSR1"));
+    scene.add_with(
+        "int",
+        "trap INT ; touch int ; await INT ; exit 4",
+        by("INT"),
+    );
+    scene.add_with(
+        "usr1",
+        "trap USR1 ; touch usr1 ; await USR1 ; exit 5",
+        by("SIGUSR1"),
+    );
     scene.add_with("kill", "ignore TERM ; touch kill ; hold", by("KILL"));
     let supervisor = scene.start();
-    ["int", "usr1", "kill"].iter().for_each(|file| scene.wait_file(file));
+    ["int", "usr1", "kill"]
+        .iter()
+        .for_each(|file| scene.wait_file(file));
     let reports = supervisor.end();
     let code = |name: &str| {
-        let report = reports.iter().find(|report| report.name() == name).expect("a report");
+        let report = reports
+            .iter()
+            .find(|report| report.name() == name)
+            .expect("a report");
         assert!(report.stopping());
         report.code()
     };
@@ -52,13 +72,21 @@ fn the_stop_signal_is_the_programs_own() {
 #[test]
 fn a_stop_timeout_of_zero_kills_at_once() {
     let mut scene = Scene::new();
-    scene.add_with("p", "ignore TERM ; touch up ; hold", json!({"stop_timeout": 0}));
+    scene.add_with(
+        "p",
+        "ignore TERM ; touch up ; hold",
+        json!({"stop_timeout": 0}),
+    );
     let supervisor = scene.start();
     scene.wait_file("up");
     let start = Instant::now();
     let reports = supervisor.end();
     assert_eq!((reports[0].code(), reports[0].stopping()), (-9, true));
-    assert!(start.elapsed() < Duration::from_secs(5), "it took {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "it took {:?}",
+        start.elapsed()
+    );
 }
 
 #[test]
@@ -70,8 +98,16 @@ fn m110_a_stop_during_backoff_starts_nothing() {
     assert_eq!(supervisor.wait_report("p", 1).retry_in(), Some(32.0));
     let start = Instant::now();
     let reports = supervisor.end();
-    assert!(start.elapsed() < Duration::from_secs(5), "it took {:?}", start.elapsed());
-    assert_eq!(reports.len(), 1, "a program that waits has no run to report");
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "it took {:?}",
+        start.elapsed()
+    );
+    assert_eq!(
+        reports.len(),
+        1,
+        "a program that waits has no run to report"
+    );
     assert_eq!(scene.read("runs"), ".");
 }
 
@@ -113,7 +149,11 @@ fn m112_a_second_signal_kills_and_the_deadline_never_moves() {
     assert!(supervisor.is_running());
     supervisor.signal(libc::SIGTERM);
     assert_eq!(supervisor.wait_exit(), 0, "killed at once, and as asked");
-    assert_eq!(recorded(&scene, "signals"), [libc::SIGTERM], "TERM came once");
+    assert_eq!(
+        recorded(&scene, "signals"),
+        [libc::SIGTERM],
+        "TERM came once"
+    );
     assert_eq!(supervisor.reports()[0].code(), -9);
 }
 
@@ -126,11 +166,16 @@ fn a_second_signal_within_200_ms_is_the_same_request() {
     scene.wait_lines("signals", 1);
     // Stopped meanwhile, it meets all three at the same moment, however slow the machine is.
     supervisor.signal(libc::SIGSTOP);
-    [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT].map(|number| supervisor.signal(number));
+    for number in [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT] {
+        supervisor.signal(number);
+    }
     let start = Instant::now();
     supervisor.signal(libc::SIGCONT);
     assert_eq!(supervisor.wait_exit(), 0);
-    assert!(start.elapsed() >= Duration::from_secs(1), "it was killed before its time");
+    assert!(
+        start.elapsed() >= Duration::from_secs(1),
+        "it was killed before its time"
+    );
     assert_eq!(supervisor.messages_with(&["p", "stopping"]).len(), 1);
 }
 
@@ -158,10 +203,15 @@ fn m113_no_other_signal_cancels_a_stop() {
     let start = Instant::now();
     supervisor.signal(libc::SIGTERM);
     scene.wait_lines("signals", 2);
-    [libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2].map(|number| supervisor.signal(number));
+    for number in [libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2] {
+        supervisor.signal(number);
+    }
     supervisor.wait_message(&["p", "stopping", "pid="]);
     assert_eq!(supervisor.wait_exit(), 0);
-    assert!(start.elapsed() >= Duration::from_secs(1), "the grace was cut short");
+    assert!(
+        start.elapsed() >= Duration::from_secs(1),
+        "the grace was cut short"
+    );
     assert_eq!(recorded(&scene, "signals"), [libc::SIGTERM]);
 }
 
@@ -170,20 +220,34 @@ fn m114_m51_the_whole_group_is_waited_for_and_killed_at_the_deadline() {
     let mut scene = Scene::new();
     let keys = json!({"stop_timeout": "1s"});
     let member = |file: &str| format!("fork {{ ignore TERM ; pid {file} ; hold }}");
-    let all = format!("ignore TERM ; {} ; {} ; pid leader ; hold", member("m1"), member("m2"));
+    let all = format!(
+        "ignore TERM ; {} ; {} ; pid leader ; hold",
+        member("m1"),
+        member("m2")
+    );
     scene.add_with("all", &all, keys.clone());
-    let leader = format!("trap TERM ; {} ; pid gone ; await TERM ; exit 0", member("m3"));
+    let leader = format!(
+        "trap TERM ; {} ; pid gone ; await TERM ; exit 0",
+        member("m3")
+    );
     scene.add_with("leaderless", &leader, keys);
     let supervisor = scene.start();
     let pids = ["m1", "m2", "leader", "m3", "gone"].map(|file| scene.wait_pid(file));
     let start = Instant::now();
     supervisor.signal(libc::SIGTERM);
     let report = supervisor.wait_report("leaderless", 1);
-    assert_eq!((report.code(), report.stopping()), (0, true), "told when it is reaped");
+    assert_eq!(
+        (report.code(), report.stopping()),
+        (0, true),
+        "told when it is reaped"
+    );
     supervisor.wait_report("all", 1);
     let mut supervisor = supervisor;
     assert_eq!(supervisor.wait_exit(), 0);
-    assert!(start.elapsed() >= Duration::from_secs(1), "the members' grace was cut short");
+    assert!(
+        start.elapsed() >= Duration::from_secs(1),
+        "the members' grace was cut short"
+    );
     assert!(pids.iter().all(|&pid| !process::alive(pid)), "{pids:?}");
     assert_eq!(supervisor.reports_of("all")[0].code(), -9);
     supervisor.wait_message(&["leaderless", "killed"]);
@@ -204,12 +268,18 @@ fn members_that_obey_end_the_stop_before_its_deadline() {
 #[test]
 fn m115_a_stopped_program_hears_the_stop() {
     let mut scene = Scene::new();
-    scene.add_with("p", "trap TERM ; touch up ; await TERM ; touch heard", json!({"stop_timeout": "1h"}));
+    scene.add_with(
+        "p",
+        "trap TERM ; touch up ; await TERM ; touch heard",
+        json!({"stop_timeout": "1h"}),
+    );
     let supervisor = scene.start();
     let pid = supervisor.wait_started("p", 1);
     scene.wait_file("up");
     signal(pid, libc::SIGSTOP);
-    wait_for("it to be stopped", || process::stat(pid).is_some_and(|stat| stat.state == 'T'));
+    wait_for("it to be stopped", || {
+        process::stat(pid).is_some_and(|stat| stat.state == 'T')
+    });
     let reports = supervisor.end();
     assert!(scene.path("heard").exists());
     assert_eq!(reports[0].code(), 0);
@@ -229,7 +299,9 @@ fn m118_deaths_that_race_with_the_stop_are_no_error() {
         assert_eq!(supervisor.stop(), 0);
         assert_eq!(supervisor.messages_with(&["warning"]), [""; 0]);
         assert_eq!(supervisor.messages_with(&["failed"]), [""; 0]);
-        let starts: usize = (0..10).map(|i| supervisor.started(&format!("p{i}")).len()).sum();
+        let starts: usize = (0..10)
+            .map(|i| supervisor.started(&format!("p{i}")).len())
+            .sum();
         assert_eq!(supervisor.report_count(), starts, "one report for each run");
     }
 }
@@ -246,7 +318,10 @@ fn m120_twenty_stubborn_programs_share_one_deadline() {
     let start = Instant::now();
     assert_eq!(supervisor.end().len(), 20);
     let took = start.elapsed();
-    assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(8), "it took {took:?}");
+    assert!(
+        took >= Duration::from_secs(1) && took < Duration::from_secs(8),
+        "it took {took:?}"
+    );
 }
 
 #[test]

@@ -1,0 +1,217 @@
+//! Configs that are refused: everything that is wrong at once, with its place.
+
+use serde_json::json;
+
+use crate::command_line::{listing, run};
+use crate::common::Scene;
+
+/// A scene with this config and nothing else in it.
+fn scene_with(config: &str) -> Scene {
+    let scene = Scene::new();
+    scene.write("procsched.json", config);
+    scene
+}
+
+/// Both `check` and `run` refuse this config with these words; nothing is started or written.
+#[track_caller]
+fn assert_refused(config: &str, words: &[&str]) -> String {
+    let scene = scene_with(config);
+    let mut said = String::new();
+    for command in ["check", "run"] {
+        let refused = run(&scene, &[command]);
+        assert_eq!(
+            refused.code,
+            Some(2),
+            "{command} {config:?}: {}",
+            refused.err
+        );
+        assert_eq!(refused.out, "", "{command} {config:?}");
+        for word in words {
+            assert!(
+                refused.err.contains(word),
+                "{command} {config:?}: no {word:?} in {}",
+                refused.err
+            );
+        }
+        let stray = |char: char| char.is_control() && char != '\n';
+        assert!(!refused.err.contains(stray), "{:?}", refused.err);
+        assert_eq!(listing(&scene), ["procsched.json"], "{config:?}");
+        said = refused.err;
+    }
+    said
+}
+
+#[test]
+fn an_error_has_its_place_and_a_suggestion() {
+    let config = r#"{
+  "base_dir": ".",
+  "err_dir": "logs",
+  "programs": {
+    "web": {
+      "command": ["true"],
+      "restart": "on-fail"
+    }
+  }
+}
+"#;
+    let said = assert_refused(config, &[]);
+    let expected = "procsched.json:7:18: error: programs.web.restart: unknown value \"on-fail\" \
+                    (did you mean \"on-failure\"?)\n";
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn all_errors_are_shown_at_once_in_their_order() {
+    let config = r#"{
+  "err_dirs": "logs",
+  "defaults": { "command": ["x"], "stop_timeout": "8 parsecs" },
+  "programs": {
+    "bad name": ["true"],
+    "a": [],
+    "b": { "command": ["true"], "restart": "sometimes", "stop_signal": "KILLALL" },
+    "c": { "command": "true", "env": { "A=B": "c", "D": 5 } },
+    "d": { "command": ["true"], "backoff": { "initial": 5, "max": 1 }, "essential": 1 },
+    "d": ["true"]
+  }
+}
+"#;
+    let said = assert_refused(
+        config,
+        &["err_dirs", "bad name", "KILLALL", "A=B", "essential"],
+    );
+    let place = |line: &str| -> (u32, u32) {
+        let mut parts = line
+            .strip_prefix("procsched.json:")
+            .expect("the file")
+            .splitn(3, ':');
+        let mut number = || {
+            parts
+                .next()
+                .and_then(|part| part.parse().ok())
+                .expect("a number")
+        };
+        (number(), number())
+    };
+    let places: Vec<(u32, u32)> = said.lines().map(place).collect();
+    assert!(places.is_sorted(), "{said}");
+    for line in 2..=10 {
+        if line != 4 {
+            assert!(
+                places.iter().any(|place| place.0 == line),
+                "nothing about line {line}: {said}"
+            );
+        }
+    }
+    assert!(said.lines().count() >= 12, "{said}");
+    assert!(
+        said.lines().all(|line| line.contains(": error: ")),
+        "{said}"
+    );
+}
+
+#[test]
+fn m86_a_name_is_always_a_safe_file_name() {
+    let long = "x".repeat(65);
+    let bad = [
+        "",
+        ".",
+        "..",
+        "a/b",
+        "/a",
+        "../x",
+        "a\\u0000b",
+        "a\\nb",
+        "-rf",
+        ".hidden",
+        "_a",
+        "@a",
+        "a b",
+        "\\u001b[31m",
+        "ü",
+        "a:b",
+        "a*",
+        &long,
+    ];
+    for name in bad {
+        let config = format!("{{\"err_dir\": \"logs\", \"programs\": {{\"{name}\": [\"true\"]}}}}");
+        assert_refused(&config, &["name"]);
+    }
+    let longest = "y".repeat(64);
+    for name in ["a", "0", "web-1.2_x@host", "a..b", &longest] {
+        let mut scene = Scene::new();
+        scene.add_with(name, "say words\\n", json!({"restart": "never"}));
+        assert_eq!(scene.start().ends_with(0).len(), 1);
+        assert_eq!(scene.log(name), b"words\n");
+    }
+}
+
+#[test]
+fn m8_what_can_never_work_is_refused_before_anything_runs() {
+    let program =
+        |body: &str| format!("{{\"programs\": {{\"ok\": [\"touch\", \"ran\"], \"p\": {body}}}}}");
+    let bodies = [
+        (r#"["tr\u0000ue"]"#, "programs.p"),
+        (r#"["true", "a\u0000b"]"#, "programs.p"),
+        (
+            r#"{"command": ["true"], "env": {"A\u0000": "x"}}"#,
+            "programs.p.env",
+        ),
+        (
+            r#"{"command": ["true"], "env": {"A": "x\u0000"}}"#,
+            "programs.p.env",
+        ),
+        (
+            r#"{"command": ["true"], "env": {"": "x"}}"#,
+            "programs.p.env",
+        ),
+        (
+            r#"{"command": ["true"], "cwd": "a\u0000"}"#,
+            "programs.p.cwd",
+        ),
+        (
+            r#"{"command": ["true"], "stop_timeout": -1}"#,
+            "programs.p.stop_timeout",
+        ),
+        (r#"{"command": ["true"], "stop_timeout": 1e400}"#, "1e400"),
+        (
+            r#"{"command": ["true"], "report_bytes": -1}"#,
+            "programs.p.report_bytes",
+        ),
+        (
+            r#"{"command": ["true"], "report_bytes": 99999999999}"#,
+            "programs.p.report_bytes",
+        ),
+        (
+            r#"{"command": ["true"], "stop_signal": 65}"#,
+            "programs.p.stop_signal",
+        ),
+        (r#"{"command": [""]}"#, "programs.p.command"),
+        (r#"{"command": [1]}"#, "programs.p.command"),
+        (r#"{}"#, "programs.p"),
+        ("null", "programs.p"),
+    ];
+    for (body, word) in bodies {
+        let word = if word == "1e400" { "error" } else { word };
+        assert_refused(&program(body), &[word]);
+    }
+}
+
+#[test]
+fn m153_what_is_no_json_has_a_place_too() {
+    let cases = [
+        ("", "1:1"),
+        ("   \n", "error"),
+        ("{", "1:"),
+        ("[]", "1:1"),
+        ("{\"programs\": {\"a\": [\"true\"]}", "1:"),
+        ("{\"programs\": {\"a\": [\"tr\nue\"]}}", "1:"),
+        ("{\n  \"programs\": {\n    \"a\": [\"true\",]\n  }\n}", "3:"),
+        ("{\"programs\": {\"a\": [\"\u{1b}[31m\"}}}", "1:"),
+        ("{\"programs\": {}}", "programs"),
+    ];
+    for (config, word) in cases {
+        assert_refused(config, &["procsched.json:", word]);
+    }
+    let scene = scene_with("{\r\n\t\"programs\": {\r\n\"a\": [\"true\"]}\r\n}\r\n");
+    assert_eq!(run(&scene, &["check"]).code, Some(0), "CRLF is white space");
+}
