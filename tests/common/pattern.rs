@@ -14,17 +14,20 @@ pub enum Pattern {
     Binary,
 }
 
-impl Pattern {
-    /// The pattern called `name`.
-    pub fn named(name: &str) -> Option<Self> {
+impl std::str::FromStr for Pattern {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
         match name {
-            "flat" => Some(Self::Flat),
-            "lines" => Some(Self::Lines),
-            "binary" => Some(Self::Binary),
-            _ => None,
+            "flat" => Ok(Self::Flat),
+            "lines" => Ok(Self::Lines),
+            "binary" => Ok(Self::Binary),
+            _ => Err(format!("no such pattern: {name:?}")),
         }
     }
+}
 
+impl Pattern {
     /// The byte at this position.
     pub fn byte(self, at: u64) -> u8 {
         let raw = mix(at / 8).to_le_bytes()[(at % 8) as usize];

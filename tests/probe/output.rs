@@ -28,7 +28,9 @@ fn interrupted() -> bool {
 
 /// Writes this many bytes of a pattern.
 pub fn spew(fd: i32, bytes: u64, pattern: &str) {
-    let pattern = Pattern::named(pattern).unwrap_or_else(|| broken(pattern));
+    let pattern = pattern
+        .parse::<Pattern>()
+        .unwrap_or_else(|why| broken(&why));
     let mut buffer = vec![0; CHUNK_BYTES];
     let mut at = 0;
     while at < bytes {

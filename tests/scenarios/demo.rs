@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 use crate::common::scene::{BINARY, spawn};
 use crate::common::{Scene, process};
 
-#[test]
-fn the_demo_shows_everything_and_ends_by_itself() {
-    let scene = Scene::new();
+/// Runs it to its end, and returns all that it printed.
+fn run_demo(scene: &Scene) -> String {
     let mut command = scene.marked(&[PathBuf::from(BINARY), "demo".into()]);
     // Neither a file nor a PATH; its logs go where the test can remove them.
     command.env_remove("PATH").env("TMPDIR", scene.directory());
@@ -23,11 +22,17 @@ fn the_demo_shows_everything_and_ends_by_itself() {
     let took = start.elapsed();
     assert_eq!(output.status.code(), Some(0));
     assert!(took < Duration::from_secs(25), "it took {took:?}");
-    let text = format!(
+    format!(
         "{}\n{}",
         String::from_utf8_lossy(&output.stderr),
         String::from_utf8_lossy(&output.stdout)
-    );
+    )
+}
+
+#[test]
+fn the_demo_shows_everything_and_ends_by_itself() {
+    let scene = Scene::new();
+    let text = run_demo(&scene);
     let lines: Vec<&str> = text.lines().collect();
     let count = |words: &[&str]| {
         lines

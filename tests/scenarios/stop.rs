@@ -249,6 +249,12 @@ fn m114_m51_the_whole_group_is_waited_for_and_killed_at_the_deadline() {
         "the members' grace was cut short"
     );
     assert!(pids.iter().all(|&pid| !process::alive(pid)), "{pids:?}");
+    for leader in [
+        supervisor.started("all")[0],
+        supervisor.started("leaderless")[0],
+    ] {
+        assert_eq!(process::members(leader), [0; 0]);
+    }
     assert_eq!(supervisor.reports_of("all")[0].code(), -9);
     supervisor.wait_message(&["leaderless", "killed"]);
 }

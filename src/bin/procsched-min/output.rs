@@ -100,12 +100,13 @@ impl Outputs {
         for _ in 0..FLUSH_TRIES_MAX {
             self.pump();
             if !self.is_pending() {
-                return;
+                break;
             }
             pause(RETRY);
         }
         let mut pair = self.lock();
         pair.stdout.drop_queue();
+        pair.stdout.refused = None;
         pair.pump();
     }
 
@@ -129,12 +130,16 @@ impl Pair {
                 let details = format!("stdout is switched off, no more reports: {}", errno.desc());
                 self.say_own(Tone::Bad, "warning", &details);
             }
+            if let Some(errno) = self.stdout.take_refusal() {
+                let details = format!("stdout takes no reports, they are lost: {}", errno.desc());
+                self.say_own(Tone::Bad, "warning", &details);
+            }
             if let Some(lines) = self.stdout.take_dropped() {
-                let details = format!("dropped {lines} reports that stdout did not take in time");
+                let details = format!("dropped {lines} reports that stdout did not take");
                 self.say_own(Tone::Bad, "warning", &details);
             }
             if let Some(lines) = self.stderr.take_dropped() {
-                let details = format!("dropped {lines} lines that stderr did not take in time");
+                let details = format!("dropped {lines} lines that stderr did not take");
                 self.say_own(Tone::Bad, "warning", &details);
             }
         }
@@ -170,8 +175,10 @@ struct Output {
     queue: VecDeque<u8>,
     /// Lines that were lost, since this was last said.
     dropped: u64,
-    /// The descriptor refused the last write for want of space.
-    is_refused: bool,
+    /// Why the descriptor refused the last write, if it was for want of space.
+    refused: Option<Errno>,
+    /// This refusal was said; there is one more line when it is over.
+    is_refusal_told: bool,
     /// The last byte that was written is not the end of a line.
     is_torn: bool,
     state: State,
@@ -190,7 +197,8 @@ impl Output {
             descriptor: Box::new(descriptor),
             queue: VecDeque::new(),
             dropped: 0,
-            is_refused: false,
+            refused: None,
+            is_refusal_told: false,
             is_torn: false,
             state: State::On,
         }
@@ -226,9 +234,9 @@ impl Output {
                 Ok(0) | Err(Errno::EAGAIN | Errno::EINTR) => break,
                 Ok(written) => self.forget(written),
                 // No room today: these lines are lost, and the next ones may fare better.
-                Err(Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG | Errno::ENOMEM) => {
+                Err(errno @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG | Errno::ENOMEM)) => {
                     self.drop_queue();
-                    self.is_refused = true;
+                    self.refused = Some(errno);
                 }
                 Err(errno) => {
                     self.state = State::Dead(errno);
@@ -262,7 +270,8 @@ impl Output {
     fn forget(&mut self, written: usize) {
         if let Some(last) = self.queue.drain(..written).next_back() {
             self.is_torn = last != b'\n';
-            self.is_refused = false;
+            self.refused = None;
+            self.is_refusal_told = false;
         }
     }
 
@@ -287,10 +296,17 @@ impl Output {
 
     /// How many lines were lost, if any were, and now there is room again.
     fn take_dropped(&mut self) -> Option<u64> {
-        if self.dropped == 0 || self.is_refused || !self.has_room() {
+        if self.dropped == 0 || self.refused.is_some() || !self.has_room() {
             return None;
         }
         Some(std::mem::take(&mut self.dropped))
+    }
+
+    /// Why it takes nothing now, once for each time that it stops doing so.
+    fn take_refusal(&mut self) -> Option<Errno> {
+        let errno = self.refused?;
+        let is_news = !std::mem::replace(&mut self.is_refusal_told, true);
+        is_news.then_some(errno)
     }
 
     /// Why it was switched off, once.
