@@ -21,7 +21,12 @@ fn report() -> ErrorReport {
 #[test]
 fn the_codes_and_the_reasons() {
     let with = |end| ErrorReport { end, ..report() };
-    let signal = |signal, core_dumped| with(End::Exited(Exit::Signal { signal, core_dumped }));
+    let signal = |signal, core_dumped| {
+        with(End::Exited(Exit::Signal {
+            signal,
+            core_dumped,
+        }))
+    };
     assert_eq!(with(End::Exited(Exit::Code(0))).return_code(), 0);
     assert_eq!(signal(9, false).return_code(), -9);
     assert_eq!(signal(9, false).signal(), Some(9));
@@ -29,19 +34,33 @@ fn the_codes_and_the_reasons() {
     assert!(signal(6, true).core_dumped());
     let unknown = with(End::Exited(Exit::Unknown));
     assert_eq!(unknown.return_code(), 125);
-    assert!(unknown.error().is_some_and(|error| error.starts_with("exit status unknown: ")));
+    assert!(
+        unknown
+            .error()
+            .is_some_and(|error| error.starts_with("exit status unknown: "))
+    );
     let error = Error::new("abandoned: it would not die");
     let abandoned = with(End::Abandoned { error });
     assert_eq!(abandoned.return_code(), 125);
-    assert!(abandoned.error().is_some_and(|error| error.starts_with("abandoned: ")));
+    assert!(
+        abandoned
+            .error()
+            .is_some_and(|error| error.starts_with("abandoned: "))
+    );
     assert_eq!(with(End::Exited(Exit::Code(1))).error(), None);
 }
 
 /// "exit 143" and a death by SIGTERM are two things in every field.
 #[test]
 fn museum_45_an_exit_code_is_no_signal() {
-    let exit = ErrorReport { end: End::Exited(Exit::Code(143)), ..report() };
-    let end = End::Exited(Exit::Signal { signal: 15, core_dumped: false });
+    let exit = ErrorReport {
+        end: End::Exited(Exit::Code(143)),
+        ..report()
+    };
+    let end = End::Exited(Exit::Signal {
+        signal: 15,
+        core_dumped: false,
+    });
     let kill = ErrorReport { end, ..report() };
     assert_eq!((exit.return_code(), exit.signal()), (143, None));
     assert_eq!((kill.return_code(), kill.signal()), (-15, Some(15)));
@@ -91,7 +110,10 @@ mod json {
             pid: None,
             retry_in: None,
             log: None,
-            end: End::NotStarted { return_code: 127, error },
+            end: End::NotStarted {
+                return_code: 127,
+                error,
+            },
             ..report()
         };
         let json: Value = serde_json::from_str(&report.to_json()).expect("valid JSON");
@@ -99,7 +121,10 @@ mod json {
         assert_eq!(json["pid"], Value::Null);
         assert_eq!(json["retry_in"], Value::Null);
         assert_eq!(json["log"], Value::Null);
-        assert_eq!(json["error"], "failed to execute \"/x\ny\": No such file or directory");
+        assert_eq!(
+            json["error"],
+            "failed to execute \"/x\ny\": No such file or directory"
+        );
         assert_eq!(report.to_json().lines().count(), 1);
     }
 
@@ -111,8 +136,14 @@ mod json {
         let path = std::ffi::OsString::from_vec(bytes.clone());
         for (timestamp, iso) in [
             (UNIX_EPOCH, "1970-01-01T00:00:00.000000+00:00"),
-            (UNIX_EPOCH - Duration::from_micros(1), "1969-12-31T23:59:59.999999+00:00"),
-            (UNIX_EPOCH + Duration::from_secs(2_208_988_800), "2040-01-01T00:00:00.000000+00:00"),
+            (
+                UNIX_EPOCH - Duration::from_micros(1),
+                "1969-12-31T23:59:59.999999+00:00",
+            ),
+            (
+                UNIX_EPOCH + Duration::from_secs(2_208_988_800),
+                "2040-01-01T00:00:00.000000+00:00",
+            ),
         ] {
             let report = ErrorReport {
                 process: Arc::from("\u{1b}[31m\"\\\u{0}\n"),
