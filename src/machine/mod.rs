@@ -192,7 +192,7 @@ impl Machine {
         child.handle(now, input, &mut effects);
         let ended = effects.ended.is_some();
         debug_assert!(!self.stopping || child.goal != Goal::Up || child.state == State::Inactive);
-        if ended && child.policy.essential && !self.stopping {
+        if ended && child.policy.essential {
             self.essential_ended = Some(program);
             self.stop_all(now, Input::Wish(Wish::Stop));
         }

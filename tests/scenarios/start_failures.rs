@@ -53,7 +53,7 @@ fn m1_what_cannot_be_executed_is_no_exit() {
         assert_failed_start(&report, code, &[word, command.trim_start_matches("./")]);
         assert_eq!(report.retry_in(), Some(1.0), "{report:?}");
     }
-    let descriptors = process::descriptor_kinds(supervisor.pid());
+    let descriptors = process::quiet_descriptor_kinds(supervisor.pid());
     for (name, _, code, word) in cases {
         let report = supervisor.wait_report(name, 2);
         assert_failed_start(&report, code, &[word]);
@@ -64,7 +64,8 @@ fn m1_what_cannot_be_executed_is_no_exit() {
         );
         assert_eq!(supervisor.started(name), [0; 0]);
     }
-    assert_eq!(process::descriptor_kinds(supervisor.pid()), descriptors);
+    let after = process::quiet_descriptor_kinds(supervisor.pid());
+    assert_eq!(after, descriptors);
     assert_eq!(process::zombies(supervisor.pid()), [0; 0]);
     assert_eq!(
         supervisor.started("steady"),
@@ -102,9 +103,10 @@ fn assert_no_descriptor_leak(scene: &mut Scene, programs: usize, rounds: usize) 
     }
     let supervisor = scene.start();
     supervisor.wait_reports(programs * 2);
-    let before = process::descriptor_kinds(supervisor.pid());
+    let before = process::quiet_descriptor_kinds(supervisor.pid());
     supervisor.wait_reports(programs * rounds);
-    assert_eq!(process::descriptor_kinds(supervisor.pid()), before);
+    let after = process::quiet_descriptor_kinds(supervisor.pid());
+    assert_eq!(after, before);
     for report in supervisor.end() {
         assert_failed_start(&report, 127, &["No such file or directory"]);
     }

@@ -139,12 +139,13 @@ fn m66_the_last_words_are_in_the_log_and_in_the_report() {
     let keys = json!({"backoff": {"initial": 0, "max": 0}, "report_bytes": 1000});
     scene.add_with(
         "p",
-        "unless done { spew 60000 lines ; say LAST\\n ; exit 9 } ; hold",
+        "unless done { spew 60000 lines ; say LAST\\n ; exit 9 } ; touch held ; hold",
         keys,
     );
     let supervisor = scene.start();
     supervisor.wait_reports(RUNS);
     scene.write("done", "");
+    scene.wait_file("held");
     let mut expected = pattern(Pattern::Lines, 60_000);
     expected.extend(b"LAST\n");
     let tail = &expected[expected.len() - 1000..];

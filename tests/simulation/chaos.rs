@@ -320,7 +320,9 @@ impl Driver {
         let program = self.rng.index(self.programs());
         for _ in 0..FLAPS {
             self.command(Command::Start(ProgramId(program as u32)))?;
-            while self.start_one()? {}
+            for _ in 0..self.programs() {
+                self.start_one()?;
+            }
             if let Some(number) = self.world.leader_of(program) {
                 self.world.end(number, Exit::Code(1), false);
             }
