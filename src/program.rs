@@ -17,9 +17,9 @@ use crate::tail::Tail;
 const PROBE_DELAY_MIN: Duration = Duration::from_millis(1);
 const PROBE_DELAY_MAX: Duration = Duration::from_millis(100);
 
-/// How long after an accepted SIGKILL a group that still answers is looked at more closely:
-/// its members may be dead already, and zombies of somebody else.
-const ZOMBIES_ONLY_AFTER: Duration = Duration::from_secs(1);
+/// How long after an accepted SIGKILL a group that still answers is looked at more closely, and
+/// how often: its members may be dead already, and zombies of somebody else.
+pub(crate) const ZOMBIES_ONLY_AFTER: Duration = Duration::from_secs(1);
 
 /// How long after an accepted SIGKILL it is worth a word that something is still there.
 const DELAY_SAID_AFTER: Duration = Duration::from_secs(5);
@@ -170,18 +170,17 @@ impl Live {
         if self.group.is_gone() {
             return true;
         }
-        let due = now >= self.probe.at;
-        let long_killed = self
-            .killed_at
-            .is_some_and(|at| now.since(at) >= ZOMBIES_ONLY_AFTER);
-        if due && long_killed && self.group.has_living_member() != Some(true) {
-            return true;
-        }
-        if due {
+        if now >= self.probe.at {
             self.probe.at = now.after(self.probe.delay);
             self.probe.delay = (self.probe.delay * 2).min(PROBE_DELAY_MAX);
         }
         false
+    }
+
+    /// Whether its group answers although it should be dead: perhaps there are only zombies.
+    pub(crate) fn is_overdue(&self, now: Moment) -> bool {
+        let overdue = |at: Moment| now.since(at) >= ZOMBIES_ONLY_AFTER;
+        self.group.is_leader_reaped() && self.killed_at.is_some_and(overdue)
     }
 }
 

@@ -5,7 +5,9 @@
 //! the group without its number (`PIDFD_SIGNAL_PROCESS_GROUP`, Linux 6.9); on an older kernel
 //! the number is used, after a look that finds the group alive.
 
+use std::collections::HashSet;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
 
@@ -104,31 +106,28 @@ impl Group {
             sent => Some(sent),
         }
     }
+}
 
-    /// Whether a member is more than a zombie, by a look into `/proc`; `None` where that cannot
-    /// be read. Zombies of somebody else's children keep a group's number for as long as their
-    /// parent likes, but nothing of the program is left in them.
-    pub(crate) fn has_living_member(&self) -> Option<bool> {
-        let entries = std::fs::read_dir("/proc").ok()?;
-        let mut seen = false;
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            if !name
-                .to_str()
-                .is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit()))
-            {
-                continue;
-            }
-            seen = true;
-            let stat = std::fs::read(entry.path().join("stat")).unwrap_or_default();
-            if state_and_group(&stat).is_some_and(|(state, group)| {
-                group == self.number && !matches!(state, b'Z' | b'X' | b'x')
-            }) {
-                return Some(true);
-            }
+/// The numbers of all groups in the system with a member that is more than a zombie, by one
+/// look into `/proc`; `None` where that cannot be read. Zombies of somebody else's children
+/// keep a group's number for as long as their parent likes, but nothing of a program is left
+/// in them.
+pub(crate) fn living_groups() -> Option<HashSet<i32>> {
+    let mut groups = HashSet::new();
+    for entry in std::fs::read_dir("/proc").ok()?.flatten() {
+        let name = entry.file_name();
+        if !name.as_bytes().iter().all(u8::is_ascii_digit) {
+            continue;
         }
-        seen.then_some(false)
+        let stat = std::fs::read(entry.path().join("stat")).unwrap_or_default();
+        if let Some((state, group)) = state_and_group(&stat)
+            && !matches!(state, b'Z' | b'X' | b'x')
+        {
+            groups.insert(group);
+        }
     }
+    // We are in one ourselves: a /proc without any is the /proc of nobody.
+    (!groups.is_empty()).then_some(groups)
 }
 
 fn outcome(status: i32) -> Sent {

@@ -194,11 +194,6 @@ fn prepare(child: &Child) -> Result<(), Failure> {
             return Err(fail(Step::Session));
         }
         default_dispositions();
-        if let Some(limit) = &child.limit
-            && libc::setrlimit(libc::RLIMIT_NOFILE, limit) == -1
-        {
-            return Err(fail(Step::Limit));
-        }
         if libc::chdir(child.cwd) == -1 {
             return Err(fail(Step::Directory));
         }
@@ -209,7 +204,14 @@ fn prepare(child: &Child) -> Result<(), Failure> {
                 }
             }
         }
+        // Room for the descriptor that reads the list of the others.
+        libc::close(child.stdio[2]);
         close_the_rest();
+        if let Some(limit) = child.limit
+            && give_back(limit) == -1
+        {
+            return Err(fail(Step::Limit));
+        }
         let none = [0_u8; SIGNAL_SET_BYTES];
         let (set, no_old) = (none.as_ptr(), ptr::null_mut::<c_void>());
         libc::syscall(
@@ -252,6 +254,20 @@ unsafe fn default_dispositions() {
     }
 }
 
+/// Sets the limit on descriptors as it was when we were started, or as near to it as the hard
+/// limit of this day allows. Comes last, as the old limit may be below what is open here.
+unsafe fn give_back(mut limit: libc::rlimit) -> c_int {
+    let mut now = limit;
+    // SAFETY: both pointers are to live structures.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut now) == 0 {
+            limit.rlim_max = limit.rlim_max.min(now.rlim_max);
+            limit.rlim_cur = limit.rlim_cur.min(limit.rlim_max);
+        }
+        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit)
+    }
+}
+
 /// Closes what is not stdin, stdout or stderr: ours is close-on-exec anyway, what the host or
 /// its parent left open is not.
 unsafe fn close_the_rest() {
@@ -263,6 +279,9 @@ unsafe fn close_the_rest() {
         close_what_proc_names();
     }
 }
+
+/// How many descriptors are closed one by one, where nothing tells which are open.
+const DESCRIPTORS_TRIED_MAX: c_int = 65_536;
 
 /// Before Linux 5.9: the descriptors that `/proc` names, a few thousand bytes of names at a
 /// time. A loop up to the limit could take minutes, where the limit is a billion.
@@ -276,6 +295,10 @@ unsafe fn close_what_proc_names() {
         let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
         let directory = libc::open(c"/proc/self/fd".as_ptr(), flags);
         if directory == -1 {
+            // No /proc either.
+            for fd in 3..DESCRIPTORS_TRIED_MAX {
+                libc::close(fd);
+            }
             return;
         }
         let mut buffer = [0_u8; 4096];

@@ -195,6 +195,7 @@ impl Builder {
             owners: HashMap::new(),
             dying: Vec::new(),
             lingering: Vec::new(),
+            next_zombie_look: Moment::default(),
             news: VecDeque::new(),
             callbacks: self.callbacks,
             error_command: error_command.map(ErrorCommand::new),

@@ -3,7 +3,10 @@
 use crate::callbacks::News;
 use crate::event::EventKind;
 use crate::machine::{Command, Event, Moment, ProgramId};
+use crate::os::group::living_groups;
 use crate::os::reap::{self, Death};
+
+use crate::program::ZOMBIES_ONLY_AFTER;
 
 use super::{Item, Owner, ProcessScheduler, SECOND_SIGNAL_AFTER};
 
@@ -74,12 +77,36 @@ impl ProcessScheduler {
         for id in self.lingering.clone() {
             self.look_for_group(now, id);
         }
+        self.look_for_zombies(now);
         let programs = &self.programs;
         self.lingering.retain(|id| {
             let live = &programs[id.0 as usize].live;
             live.as_ref()
                 .is_some_and(|live| live.group.is_leader_reaped())
         });
+    }
+
+    /// Groups of nothing but somebody else's zombies count as gone. The look at all processes
+    /// is taken for all groups together, and not often.
+    fn look_for_zombies(&mut self, now: Moment) {
+        let is_overdue = |id: &ProgramId| {
+            let live = self.program(*id).live.as_ref();
+            live.is_some_and(|live| live.is_overdue(now))
+        };
+        let overdue: Vec<ProgramId> = self.lingering.iter().copied().filter(is_overdue).collect();
+        if overdue.is_empty() || now < self.next_zombie_look {
+            return;
+        }
+        self.next_zombie_look = now.after(ZOMBIES_ONLY_AFTER);
+        // Without /proc the kernel's word has to do, as a dead member is far more likely than
+        // one that cannot die.
+        let living = living_groups().unwrap_or_default();
+        for id in overdue {
+            let program = self.program_mut(id);
+            if let Some(live) = program.live.take_if(|live| !living.contains(&live.pid())) {
+                self.tell(now, Event::GroupGone { run: live.run });
+            }
+        }
     }
 
     /// Whether the group of this program is gone, and told so.

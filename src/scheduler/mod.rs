@@ -67,6 +67,8 @@ pub struct ProcessScheduler {
     dying: Vec<ProgramId>,
     /// Programs whose leader was reaped and whose group is not gone.
     lingering: Vec<ProgramId>,
+    /// When all processes may be looked at again.
+    next_zombie_look: Moment,
     news: VecDeque<Item>,
     callbacks: Callbacks,
     error_command: Option<ErrorCommand>,
@@ -178,8 +180,7 @@ impl ProcessScheduler {
     ///
     /// # Errors
     ///
-    /// If it was started before, if the system refuses the wait, or if at the end a process
-    /// would not die and was abandoned.
+    /// If it was started before, or if at the end a process would not die and was abandoned.
     pub fn start(&mut self) -> Result<()> {
         if self.phase != Phase::Built {
             return Err(Error::new(
@@ -198,14 +199,14 @@ impl ProcessScheduler {
     ///
     /// # Errors
     ///
-    /// If the system refuses the wait. The next turn may succeed.
+    /// None at present: what goes wrong in a turn is told as an event, and the turns go on.
     pub fn step(&mut self, timeout: Option<Duration>) -> Result<Status> {
         match self.phase {
             Phase::Finished => return Ok(Status::Stopped),
             Phase::Started => {}
             Phase::Built => self.wish_all_up(),
         }
-        self.wait(timeout)?;
+        self.wait(timeout);
         let now = self.clock.now();
         self.reap_all(now);
         self.drain_the_dead(now);

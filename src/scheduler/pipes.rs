@@ -3,7 +3,6 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use crate::error::{Error, Result};
 use crate::event::EventKind;
 use crate::machine::{Moment, ProgramId};
 use crate::os::logs::{Read, Sink};
@@ -18,7 +17,7 @@ const BLIND_WAIT_MAX: Duration = Duration::from_millis(10);
 
 impl ProcessScheduler {
     /// Waits until something is readable or due. The set is derived anew each time.
-    pub(super) fn wait(&mut self, limit: Option<Duration>) -> Result<()> {
+    pub(super) fn wait(&mut self, limit: Option<Duration>) {
         let time = self.wait_time(limit);
         self.poll.clear();
         self.poll.add(self.wake_reader.as_fd(), Key::Wake);
@@ -33,25 +32,27 @@ impl ProcessScheduler {
         self.ready.clear();
         match self.poll.wait(time) {
             Ok(()) => self.ready.extend(self.poll.ready_from(self.next_read)),
-            Err(_) => self.wait_blindly(time)?,
+            Err(_) => self.wait_blindly(time),
         }
         if self.ready.iter().any(|(_, key)| *key == Key::Wake) {
             self.wake_reader.clear();
         }
-        Ok(())
     }
 
-    /// More descriptors than the limit allows by now (it was lowered while we run): waits for
-    /// the wake pipe alone, not for long, and then tries every pipe.
-    fn wait_blindly(&mut self, time: Option<Duration>) -> Result<()> {
+    /// More descriptors than the limit allows by now (it was lowered while we run), or no
+    /// memory: waits for the wake pipe alone, or for nothing but the time, not for long, and
+    /// then tries every pipe. A turn is never left out.
+    fn wait_blindly(&mut self, time: Option<Duration>) {
         self.ready
             .extend(self.poll.keys().iter().copied().enumerate());
+        let short = time.map_or(BLIND_WAIT_MAX, |time| time.min(BLIND_WAIT_MAX));
         self.poll.clear();
         self.poll.add(self.wake_reader.as_fd(), Key::Wake);
-        let short = time.map_or(BLIND_WAIT_MAX, |time| time.min(BLIND_WAIT_MAX));
-        self.poll
-            .wait(Some(short))
-            .map_err(|errno| Error::os("failed to wait for events", errno as i32))
+        if self.poll.wait(Some(short)).is_err() {
+            self.poll.clear();
+            // If even this is refused, the turn has to do without a rest.
+            let _ = self.poll.wait(Some(short));
+        }
     }
 
     /// What was in the pipe when the leader was reaped is the run's: logged first, then the

@@ -17,9 +17,25 @@ use crate::{FAILED, FINE, USAGE, complain, status_line};
 /// Signals that end it in order.
 pub const STOP_SIGNALS: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT];
 
-/// Signals that are answered, or must at least not end it. SIGXFSZ is among them so that a
-/// file that is too large is an error of its write.
-const OTHER_SIGNALS: [i32; 4] = [libc::SIGUSR1, libc::SIGUSR2, libc::SIGHUP, libc::SIGXFSZ];
+/// Every other signal whose default would end us and leave the programs to themselves; the
+/// real-time ones are [`REALTIME`]. SIGXFSZ is among them so that a file that is too large is
+/// an error of its write.
+const OTHER_SIGNALS: [i32; 11] = [
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGHUP,
+    libc::SIGXFSZ,
+    libc::SIGXCPU,
+    libc::SIGALRM,
+    libc::SIGVTALRM,
+    libc::SIGPROF,
+    libc::SIGIO,
+    libc::SIGPWR,
+    libc::SIGSTKFLT,
+];
+
+/// The real-time signals that both glibc and musl leave to programs.
+const REALTIME: std::ops::RangeInclusive<i32> = 35..=64;
 
 /// Supervises, and says with which code to exit.
 pub fn run(path: &Path) -> u8 {
@@ -75,15 +91,18 @@ fn builder(
         })
         .error_handler(move |_, report| for_reports.data(&report.to_json()))
         .stop_on_signals(STOP_SIGNALS)
-        .on_signals(OTHER_SIGNALS, move |signal| match signal {
-            libc::SIGUSR1 => status_wanted.store(true, Ordering::Relaxed),
-            // The write that caused it says what is wrong.
-            libc::SIGXFSZ => {}
-            reserved => {
-                let details = format!("{} is reserved and does nothing", signal_name(reserved));
-                for_signals.say_own(Tone::Plain, "signal", &details);
-            }
-        })
+        .on_signals(
+            OTHER_SIGNALS.into_iter().chain(REALTIME),
+            move |signal| match signal {
+                libc::SIGUSR1 => status_wanted.store(true, Ordering::Relaxed),
+                // The write that caused it says what is wrong.
+                libc::SIGXFSZ => {}
+                other => {
+                    let details = format!("{} is reserved and does nothing", signal_name(other));
+                    for_signals.say_own(Tone::Plain, "signal", &details);
+                }
+            },
+        )
         .raise_descriptor_limit()
 }
 
