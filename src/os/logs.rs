@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use super::retry;
@@ -31,6 +31,9 @@ const OPEN_TRIES_MAX: usize = 8;
 
 /// The least time between two notices about the same log.
 const NOTICE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Why a log is refused that somebody else has locked.
+const LOCKED: &str = "another supervisor is writing to it";
 
 /// The log of one program, over all its runs.
 #[derive(Debug)]
@@ -50,7 +53,8 @@ pub(crate) struct Log {
 
 #[derive(Debug)]
 struct OpenFile {
-    file: Flock<File>,
+    /// Locked until it is closed; an explicit unlock could fail, and then what.
+    file: File,
     device: u64,
     inode: u64,
 }
@@ -102,6 +106,12 @@ impl Log {
     /// Gives its descriptor back; the next start opens it again.
     pub(crate) fn close(&mut self) -> bool {
         self.file.take().is_some()
+    }
+
+    /// Whether it was refused because another supervisor has it.
+    pub(crate) fn is_locked_by_another(&self) -> bool {
+        let refused = self.refused.as_ref().map(Error::to_string);
+        refused.is_some_and(|error| error.ends_with(LOCKED))
     }
 
     /// Its size in bytes; 0 without a file.
@@ -228,11 +238,10 @@ fn open_file(path: &Path) -> Result<OpenFile> {
     if found.nlink() != 1 {
         return Err(refuse(format!("it has {} hard links", found.nlink())));
     }
-    let file =
-        Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-            Errno::EWOULDBLOCK => refuse(LOCKED.to_owned()),
-            errno => Error::os(what(), errno as i32),
-        })?;
+    lock(&file).map_err(|errno| match errno {
+        Errno::EWOULDBLOCK => refuse(LOCKED.to_owned()),
+        errno => Error::os(what(), errno as i32),
+    })?;
     Ok(OpenFile {
         file,
         device: found.dev(),
@@ -240,15 +249,13 @@ fn open_file(path: &Path) -> Result<OpenFile> {
     })
 }
 
-const LOCKED: &str = "another supervisor is writing to it";
-
-impl Log {
-    /// Whether it was refused because another supervisor has it.
-    pub(crate) fn is_locked_by_another(&self) -> bool {
-        self.refused
-            .as_ref()
-            .is_some_and(|error| error.to_string().ends_with(LOCKED))
-    }
+/// Takes the lock that tells supervisors apart. It goes with the descriptor.
+fn lock(file: &File) -> std::result::Result<(), Errno> {
+    retry(|| {
+        // SAFETY: flock takes two integers, and the descriptor is open.
+        let status = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
+        Errno::result(status).map(drop)
+    })
 }
 
 /// A new file gets mode 0640 whatever the umask; an old one keeps its own.

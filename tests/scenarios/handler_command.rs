@@ -165,9 +165,13 @@ fn what_waits_is_bounded_in_bytes() {
     for index in 0..REPORTS {
         // As JSON some 700,000 bytes each: four run, five wait, eleven are too much.
         let keys = json!({"restart": "never", "report_bytes": 524_288});
-        scene.add_with(&format!("p{index}"), "spew 600000 flat ; exit 1", keys);
+        let wait = if index < 4 { "" } else { "wait-file go ;" };
+        let script = format!("{wait} spew 600000 flat ; exit 1");
+        scene.add_with(&format!("p{index}"), &script, keys);
     }
     let supervisor = scene.start();
+    scene.wait_lines("in", 4);
+    scene.write("go", "");
     supervisor.wait("the drops", || dropped(&supervisor) == 11);
     assert_eq!(supervisor.messages_with(&["exited"]).len(), REPORTS);
     gate.open();

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use crate::common::levers::{FORKS, Gate, Tracer};
-use crate::common::{Need, Report, Scene, Supervisor, missing, process, signal, tools, wait_for};
+use crate::common::{
+    Need, Report, Scene, Supervisor, missing, process, signal, tools, wait_for, wait_until,
+};
 
 /// `count` programs that wait at `gate`, and then end with code 1, 2, 3 …
 fn add_crowd(scene: &mut Scene, count: usize) {
@@ -330,7 +332,7 @@ fn m47_a_process_whose_first_thread_is_gone_is_alive() {
     );
     let report = supervisor.wait_report("p", 1);
     assert_eq!(report.code(), 7);
-    assert!(report.seconds("uptime") >= 1.5, "{report:?}");
+    assert!(report.seconds("uptime") >= 1.2, "{report:?}");
     supervisor.ends_with(0);
 }
 
@@ -339,7 +341,7 @@ fn m48_a_tracer_that_delays_the_wait_confuses_nobody() {
     if missing(&[Need::Strace]) {
         return;
     }
-    const ROUNDS: usize = 15;
+    const ROUNDS: usize = 8;
     let mut scene = Scene::new();
     let command = json!([
         "strace",
@@ -352,19 +354,24 @@ fn m48_a_tracer_that_delays_the_wait_confuses_nobody() {
     let backoff = json!({"initial": "1ms", "max": "1ms"});
     scene.add_raw("p", json!({"command": command, "backoff": backoff}));
     let supervisor = scene.start();
-    let mut pids = BTreeSet::new();
-    for round in 1..=ROUNDS {
-        let pid = supervisor.wait_started("p", round);
-        wait_for("the traced probe to be up", || {
-            scene.read("up").trim() == pid.to_string()
+    let mut killed = BTreeSet::new();
+    for _ in 0..ROUNDS {
+        // The probe itself tells that it is up: its tracer may have failed to get that far.
+        let pid = wait_until("the traced probe to be up", || {
+            let pid = scene.read("up").trim().parse().ok()?;
+            (!killed.contains(&pid)).then_some(pid)
         });
         signal(pid, libc::SIGKILL);
-        pids.insert(pid);
+        killed.insert(pid);
     }
-    supervisor.wait_started("p", ROUNDS + 1);
-    let reports = supervisor.end();
-    assert_eq!(reports.len(), ROUNDS + 1, "one report each");
-    let told: BTreeSet<i32> = reports[..ROUNDS].iter().filter_map(Report::pid).collect();
-    assert_eq!(told, pids);
-    assert!(reports[..ROUNDS].iter().all(|report| report.code() == -9));
+    let told = || -> Vec<i32> {
+        let reports = supervisor.reports();
+        let by_us = reports.iter().filter(|report| report.code() == -9);
+        by_us.filter_map(Report::pid).collect()
+    };
+    supervisor.wait("a report of each", || told().len() >= ROUNDS);
+    let told = told();
+    assert_eq!(told.len(), ROUNDS, "one report each");
+    assert_eq!(BTreeSet::from_iter(told), killed);
+    supervisor.end();
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::sys::signal::{SigSet, Signal};
 use procsched::config::Config;
 use procsched::{Builder, Status, signal_name};
 
@@ -58,6 +59,7 @@ pub fn run(path: &Path) -> u8 {
         }
     };
     silence_panics();
+    ignore_terminal_stops();
     let pid = std::process::id();
     let details = format!("pid={pid} programs={count} config={}", source(path));
     outputs.say_own(Tone::Plain, "started", &details);
@@ -72,6 +74,13 @@ pub fn run(path: &Path) -> u8 {
     outputs.say_own(Tone::Plain, "stopped", &format!("code={code}"));
     outputs.flush();
     code
+}
+
+/// In the background of a terminal with `stty tostop`, a message must not stop supervision. A
+/// blocked SIGTTOU lets the write through (termios(3)); the programs get an empty mask.
+fn ignore_terminal_stops() {
+    // It can fail for an invalid set only.
+    let _ = SigSet::from(Signal::SIGTTOU).thread_block();
 }
 
 fn builder(
