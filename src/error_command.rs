@@ -26,6 +26,9 @@ const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long it may go on after the last program has ended.
 const CLOSING_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// How long the dying may take after that, before nobody waits for them any more.
+const DYING_TIME_MAX: Duration = Duration::from_secs(1);
+
 const SIGKILL: i32 = libc::SIGKILL;
 
 /// The command, with what waits for it and what runs.
@@ -103,13 +106,18 @@ impl ErrorCommand {
 
     /// When [`ErrorCommand::turn`] has something to do, unless a run ends before.
     pub(crate) fn next_deadline(&self) -> Option<Moment> {
-        let runs = self
-            .running
-            .iter()
-            .filter(|running| !running.killed)
-            .map(|run| run.deadline);
-        runs.chain(self.closing_at.filter(|_| !self.is_idle()))
-            .min()
+        let closing = self.closing_at.map(|at| {
+            let all_killed = self.running.iter().all(|running| running.killed);
+            let is_dying = self.waiting.is_empty() && all_killed;
+            at.after(if is_dying {
+                DYING_TIME_MAX
+            } else {
+                Duration::ZERO
+            })
+        });
+        let late = self.running.iter().filter(|running| !running.killed);
+        let runs = late.map(|running| running.deadline);
+        runs.chain(closing.filter(|_| !self.is_idle())).min()
     }
 
     /// Kills what is over its time, and starts what there is room for.
@@ -128,8 +136,10 @@ impl ErrorCommand {
             self.waiting_bytes = 0;
         }
         self.kill_late(now, closed, &mut say);
-        if closed {
-            // Killed or not, nobody waits for them any longer.
+        if self
+            .closing_at
+            .is_some_and(|at| now >= at.after(DYING_TIME_MAX))
+        {
             self.running.clear();
         }
         while self.running.len() < RUNNING_MAX

@@ -414,6 +414,65 @@ fn a_status_that_is_not_ours_is_handed_over() {
     });
 }
 
+/// Another part of the host took the status of a child, and that child ran for ever in the
+/// supervisor's books.
+#[test]
+fn museum_41_a_stolen_status_is_an_end_without_a_status() {
+    let _turn = my_turn();
+    let dir = directory();
+    let (reports, handler) = collector();
+    let mut scheduler = builder(&dir)
+        .program(again("web", "echo words >&2; exec sleep 1000"))
+        .error_handler(handler)
+        .build()
+        .expect("a scheduler");
+    turn_until(&mut scheduler, |_| {
+        let log = std::fs::read(dir.path().join("logs/web.stderr.log"));
+        log.is_ok_and(|log| log == b"words\n")
+    });
+    let pid = scheduler.programs()[0].pid().expect("a pid");
+    // No turn is taken meanwhile, so that the thief comes first.
+    // SAFETY: two system calls about our own child.
+    let stolen = unsafe {
+        libc::kill(pid, libc::SIGKILL);
+        libc::waitpid(pid, std::ptr::null_mut(), 0)
+    };
+    assert_eq!(stolen, pid);
+    turn_until(&mut scheduler, |scheduler| {
+        let program = &scheduler.programs()[0];
+        program.restarts() == 1 && program.pid().is_some()
+    });
+    let report = reports.lock().expect("no panic")[0].clone();
+    assert_eq!((report.return_code(), report.pid()), (125, Some(pid)));
+    assert_eq!(report.stderr(), b"words\n");
+    let error = report.error().expect("why there is no status");
+    assert!(error.starts_with("exit status unknown: "), "{error}");
+    scheduler.kill();
+    turn_until(&mut scheduler, |scheduler| {
+        scheduler.programs()[0].state() == ProgramState::Stopped
+    });
+}
+
+#[test]
+fn museum_151_groups_are_killed_on_drop_if_asked_for() {
+    let _turn = my_turn();
+    let dir = directory();
+    let mut scheduler = builder(&dir)
+        .program(shell("web", "trap '' TERM; exec sleep 1000"))
+        .kill_on_drop()
+        .build()
+        .expect("a scheduler");
+    turn_until(&mut scheduler, |scheduler| {
+        scheduler.programs()[0].pid().is_some()
+    });
+    let pid = scheduler.programs()[0].pid().expect("a pid");
+    drop(scheduler);
+    let mut status = 0;
+    // SAFETY: a system call about our own child, which dies at once, or the test never ends.
+    let reaped = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    assert_eq!((reaped, libc::WTERMSIG(status)), (pid, libc::SIGKILL));
+}
+
 /// A name was pasted into a path, and a log landed where it liked.
 #[test]
 fn museum_86_impossible_names_are_refused_and_nothing_is_touched() {

@@ -43,6 +43,24 @@ pub(crate) fn peek() -> Option<Death> {
     }
 }
 
+/// Whether this child was reaped by somebody else.
+pub(crate) fn is_stolen(pid: i32) -> bool {
+    let Ok(id) = libc::id_t::try_from(pid) else {
+        return false;
+    };
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    loop {
+        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+        // SAFETY: the pointer is to a live siginfo_t.
+        let status = unsafe { libc::waitid(libc::P_PID, id, info.as_mut_ptr(), options) };
+        match errno() {
+            _ if status == 0 => return false,
+            libc::EINTR => {}
+            reason => return reason == libc::ECHILD,
+        }
+    }
+}
+
 /// Reaps this child, if it is dead and still ours to reap.
 pub(crate) fn reap(pid: i32) -> Option<ExitStatus> {
     wait(pid, libc::WNOHANG)

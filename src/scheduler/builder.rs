@@ -40,6 +40,7 @@ pub struct Builder {
     other_signals: Vec<i32>,
     error_command: Option<Vec<OsString>>,
     raise_descriptor_limit: bool,
+    kill_on_drop: bool,
 }
 
 impl fmt::Debug for Builder {
@@ -61,6 +62,7 @@ impl Builder {
             other_signals: Vec::new(),
             error_command: None,
             raise_descriptor_limit: false,
+            kill_on_drop: false,
         }
     }
 
@@ -153,6 +155,14 @@ impl Builder {
         self
     }
 
+    /// Sends SIGKILL to every group of its programs when the scheduler is dropped before it has
+    /// stopped. It waits for nobody even so; the next reaper of this process gets the zombies.
+    /// By default nobody is signalled.
+    pub fn kill_on_drop(mut self) -> Self {
+        self.kill_on_drop = true;
+        self
+    }
+
     /// Checks everything and takes what is needed: the log directory and the logs, the
     /// descriptors, the signals. Nothing is started yet.
     ///
@@ -207,6 +217,8 @@ impl Builder {
             stop_signals: self.stop_signals,
             first_stop_signal: None,
             phase: super::Phase::Built,
+            kill_on_drop: self.kill_on_drop.then(std::process::id),
+            arrived: Vec::new(),
             deaths_left: false,
             signals,
             wake_reader,

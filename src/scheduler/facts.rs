@@ -2,7 +2,7 @@
 
 use crate::callbacks::News;
 use crate::event::EventKind;
-use crate::machine::{Command, Event, Moment, ProgramId};
+use crate::machine::{Command, Event, Exit, Moment, ProgramId};
 use crate::os::group::living_groups;
 use crate::os::reap::{self, Death};
 
@@ -17,8 +17,13 @@ impl ProcessScheduler {
     /// Reaps every dead child. A leader's leftovers are killed before its reap.
     pub(super) fn reap_all(&mut self, now: Moment) {
         self.deaths_left = false;
-        for _ in 0..DEATHS_PER_TURN_MAX {
-            let Some(death) = reap::peek() else { return };
+        for count in 0..DEATHS_PER_TURN_MAX {
+            let Some(death) = reap::peek() else {
+                if count == 0 && self.arrived.contains(&libc::SIGCHLD) {
+                    self.look_for_the_stolen(now);
+                }
+                return;
+            };
             match self.owners.remove(&death.pid) {
                 Some(Owner::Program(id)) => self.leader_died(now, id, death),
                 Some(Owner::ErrorCommand) => {
@@ -37,6 +42,24 @@ impl ProcessScheduler {
             }
         }
         self.deaths_left = true;
+    }
+
+    /// A SIGCHLD without a dead child: perhaps another part of the host reaped one of ours. Its
+    /// status is lost, its end is not.
+    fn look_for_the_stolen(&mut self, now: Moment) {
+        for id in self.ids() {
+            let Some(live) = &mut self.program_mut(id).live else {
+                continue;
+            };
+            let pid = live.pid();
+            if live.leader_dead || !reap::is_stolen(pid) {
+                continue;
+            }
+            live.group.leader_was_reaped();
+            self.owners.remove(&pid);
+            let exit = Exit::Unknown;
+            self.leader_died(now, id, Death { pid, exit });
+        }
     }
 
     /// What the machine orders in answer is carried out while the zombie pins its number; only
@@ -59,7 +82,9 @@ impl ProcessScheduler {
             .ending
             .as_ref()
             .is_some_and(|ending| ending.asked);
-        if let Some(live) = &mut self.program_mut(id).live {
+        if let Some(live) = &mut self.program_mut(id).live
+            && !live.group.is_leader_reaped()
+        {
             if asked {
                 live.group.pin();
             }
@@ -132,7 +157,7 @@ impl ProcessScheduler {
 
     /// Carries out what signals and handles asked for.
     pub(super) fn obey(&mut self, now: Moment) {
-        for signal in self.signals.take() {
+        while let Some(signal) = self.arrived.pop() {
             if self.stop_signals.contains(&signal) {
                 self.stop_signal_arrived(now);
             } else if signal != libc::SIGCHLD {

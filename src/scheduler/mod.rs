@@ -4,9 +4,9 @@
 //! a storm of crashes never delays a death, a deadline or a stop:
 //!
 //! 1. wait, and read the clock once
-//! 2. reap all the dead, kill their leftovers first, and drain their last words
+//! 2. reap all the dead, kill their leftovers first; see which groups are gone; drain last words
 //! 3. the host's and the operator's wishes
-//! 4. deadlines that are due, and groups that are gone by now
+//! 4. deadlines that are due
 //! 5. starts
 //! 6. what the living wrote
 //! 7. news for the host's closures
@@ -53,7 +53,7 @@ const SECOND_SIGNAL_AFTER: Duration = Duration::from_millis(200);
 ///
 /// It signals nobody when it is dropped and waits for nobody: what still runs then runs on,
 /// and gets SIGPIPE when it writes to stderr. [`ProcessScheduler::stop`], and turns until
-/// [`Status::Stopped`], is the clean way.
+/// [`Status::Stopped`], is the clean way; [`Builder::kill_on_drop`] is the rough one.
 ///
 /// It reaps every child of this process ([`Builder::on_stray`] gets what is not its own), so
 /// that there can be one of it at a time.
@@ -81,6 +81,10 @@ pub struct ProcessScheduler {
     stop_signals: Vec<i32>,
     first_stop_signal: Option<Moment>,
     phase: Phase,
+    /// Who kills the groups on drop: this process, and not a copy of it that was forked.
+    kill_on_drop: Option<u32>,
+    /// Signals that arrived before this turn's look at the dead.
+    arrived: Vec<i32>,
     /// This turn's limit left dead children unreaped.
     deaths_left: bool,
     signals: Signals,
@@ -127,6 +131,20 @@ enum Item {
     News(News),
     /// The end of a run, as soon as its last words are there.
     Ending(ProgramId),
+}
+
+impl Drop for ProcessScheduler {
+    fn drop(&mut self) {
+        if self.kill_on_drop == Some(std::process::id()) {
+            for live in self
+                .programs
+                .iter()
+                .filter_map(|program| program.live.as_ref())
+            {
+                live.group.signal(libc::SIGKILL);
+            }
+        }
+    }
 }
 
 impl fmt::Debug for ProcessScheduler {
@@ -207,13 +225,14 @@ impl ProcessScheduler {
             Phase::Built => self.wish_all_up(),
         }
         self.wait(timeout);
+        self.arrived.extend(self.signals.take());
         let now = self.clock.now();
         self.reap_all(now);
+        self.look_for_groups(now);
         self.drain_the_dead(now);
         self.obey(now);
         self.machine.handle_timeout(now);
         self.carry_out(now);
-        self.look_for_groups(now);
         self.start_what_is_due();
         self.drain_the_living(now);
         self.tell_the_host();

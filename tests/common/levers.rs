@@ -6,10 +6,14 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::process::{self, alive, status_number};
 use super::scene::{self, Scene};
 use super::{probe, wait_for};
+
+/// How long a tracer may take to let go in good order.
+const DETACH_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Many probes wait at it (`gate NAME`), and all of them pass at once.
 pub struct Gate {
@@ -118,14 +122,22 @@ impl Tracer {
         self.lines()
     }
 
-    /// SIGTERM, so that it detaches in good order.
+    /// SIGTERM, so that it lets go in good order. It cannot while the process waits for a
+    /// child that shares its memory and that is halted as well: then the kernel lets go.
     fn end(&mut self) {
-        if matches!(self.strace.try_wait(), Ok(None)) {
+        let pid = i32::try_from(self.strace.id()).expect("a pid fits");
+        let asked = Instant::now();
+        while matches!(self.strace.try_wait(), Ok(None)) {
+            let in_order = asked.elapsed() < DETACH_TIME_MAX;
             process::signal(
-                i32::try_from(self.strace.id()).expect("a pid fits"),
-                libc::SIGTERM,
+                pid,
+                if in_order {
+                    libc::SIGTERM
+                } else {
+                    libc::SIGKILL
+                },
             );
-            let _ = self.strace.wait();
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 }

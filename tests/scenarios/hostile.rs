@@ -85,3 +85,45 @@ fn a_hard_limit_that_was_lowered_fails_no_start() {
     supervisor.wait_started("p", 2);
     supervisor.end();
 }
+
+/// Linux 4.4 has none of these calls; what stands in for them must do the same.
+#[test]
+fn newer_system_calls_may_be_missing() {
+    if missing(&[Need::Tool("strace")]) {
+        return;
+    }
+    let mut scene = Scene::new();
+    let stubborn = json!({"stop_timeout": "300ms"});
+    scene
+        .add("fds", "dump fds ; hold")
+        // The first process obeys, and what it leaves behind does not.
+        .add_raw(
+            "group",
+            json!({
+                "command": ["sh", "-c", "(trap '' TERM; echo up >> ready; while :; do sleep 0.1; done) & wait"],
+                "stop_timeout": "300ms",
+            }),
+        )
+        .add_with("deaf", "ignore-term ; append ready up\\n ; hold", stubborn);
+    let calls = "close_range,pidfd_open,pidfd_send_signal";
+    let inject = format!("inject={calls}:error=ENOSYS");
+    let trace = format!("trace={calls}");
+    let output = scene.path("strace");
+    let output = output.to_str().expect("UTF-8");
+    let wrapper = ["strace", "-f", "-o", output, "-e", &trace, "-e", &inject];
+    let mut supervisor = scene.launch(scene.wrapped(&wrapper));
+    supervisor.look_behind_wrapper();
+    let dump = scene.wait_dump("fds");
+    let numbers: Vec<&String> = dump["fds"].as_object().expect("an object").keys().collect();
+    assert_eq!(numbers, ["0", "1", "2"]);
+    scene.wait_lines("ready", 2);
+    let reports = supervisor.end();
+    assert_eq!(reports.len(), 3, "{reports:?}");
+    let trace = scene.read("strace");
+    for call in calls.split(',').take(2) {
+        assert!(
+            trace.contains(&format!("{call}(")),
+            "{call} was not needed: {trace}"
+        );
+    }
+}
