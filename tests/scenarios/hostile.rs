@@ -104,7 +104,7 @@ fn newer_system_calls_may_be_missing() {
                 "stop_timeout": "300ms",
             }),
         )
-        .add_with("deaf", "ignore-term ; append ready up\\n ; hold", stubborn);
+        .add_with("deaf", "ignore TERM ; append ready up\\n ; hold", stubborn);
     let calls = "close_range,pidfd_open,pidfd_send_signal";
     let inject = format!("inject={calls}:error=ENOSYS");
     let trace = format!("trace={calls}");
