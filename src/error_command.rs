@@ -29,8 +29,6 @@ const CLOSING_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long the dying may take after that, before nobody waits for them any more.
 const DYING_TIME_MAX: Duration = Duration::from_secs(1);
 
-const SIGKILL: i32 = libc::SIGKILL;
-
 /// The command, with what waits for it and what runs.
 pub(crate) struct ErrorCommand {
     launch: Launch,
@@ -88,11 +86,12 @@ impl ErrorCommand {
         self.waiting.push_back(Job { name, json });
     }
 
-    /// Takes note of the end of a run; whether it was one of these.
-    pub(crate) fn exited(&mut self, pid: i32) -> bool {
-        let before = self.running.len();
-        self.running.retain(|running| running.group.number() != pid);
-        before != self.running.len()
+    /// Takes note of the runs that have ended, and returns their pids.
+    pub(crate) fn forget(&mut self, has_ended: impl Fn(i32) -> bool) -> Vec<i32> {
+        let ended = self
+            .running
+            .extract_if(.., |running| has_ended(running.group.number()));
+        ended.map(|running| running.group.number()).collect()
     }
 
     /// No program will end any more: what is left has five seconds.
@@ -176,7 +175,7 @@ impl ErrorCommand {
                 continue;
             }
             running.killed = true;
-            running.group.signal(SIGKILL);
+            running.group.signal(libc::SIGKILL);
             let pid = running.group.number();
             let error = Error::new(format!(
                 "error_handler ran for too long and was killed, pid={pid}"

@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io::Read;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -37,10 +38,14 @@ impl BaseEnv {
     }
 }
 
-/// What systemd tells a service, and must not be believed by the service's children.
+/// What systemd, or another supervisor of this kind, tells a service, and must not be believed
+/// by the service's children.
 fn is_meant_for_us(key: &OsStr) -> bool {
     let key = key.as_bytes();
-    key == b"NOTIFY_SOCKET" || key.starts_with(b"LISTEN_") || key.starts_with(b"WATCHDOG_")
+    key == b"NOTIFY_SOCKET"
+        || key == b"PROCSCHED_PROGRAM"
+        || key.starts_with(b"LISTEN_")
+        || key.starts_with(b"WATCHDOG_")
 }
 
 fn variable(key: &OsStr, value: &OsStr) -> Option<CString> {
@@ -180,7 +185,7 @@ impl Launch {
         for (index, candidate) in self.candidates.iter().enumerate() {
             let path = cwd.join(path_of(candidate));
             match file_problem(&path) {
-                None if missing_interpreter(&path).is_none() => return Ok(path),
+                None if missing_interpreter(&cwd, &path).is_none() => return Ok(path),
                 None => return Err(failed(Step::Exec, libc::ENOENT, index)),
                 Some(libc::EACCES) => denied = denied.or(Some(index)),
                 Some(_) => {}
@@ -205,7 +210,8 @@ impl Launch {
             .get(failure.candidate)
             .map(|path| path_of(path))
             .unwrap_or_default();
-        if missing && let Some(interpreter) = missing_interpreter(&path) {
+        let cwd = path_of(&self.cwd);
+        if missing && let Some(interpreter) = missing_interpreter(&cwd, &path) {
             let reason = format!(
                 "its interpreter {interpreter:?}: {}",
                 errno_text(failure.errno)
@@ -292,10 +298,14 @@ fn path_of(text: &CStr) -> PathBuf {
     OsString::from_vec(text.to_bytes().to_owned()).into()
 }
 
-/// The interpreter that this script names, if it names one that does not exist.
-fn missing_interpreter(script: &Path) -> Option<PathBuf> {
+/// The interpreter that this script names, if it names one that does not exist. Both may be
+/// relative to where the program would run. Nothing that stands there can block.
+fn missing_interpreter(cwd: &Path, script: &Path) -> Option<PathBuf> {
     let mut head = Vec::new();
-    std::fs::File::open(script)
+    std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(cwd.join(script))
         .ok()?
         .take(INTERPRETER_BYTES_MAX)
         .read_to_end(&mut head)
@@ -308,7 +318,7 @@ fn missing_interpreter(script: &Path) -> Option<PathBuf> {
     // A carriage return at the end belongs to the name, and is the most common fault.
     let name = line.split(|&byte| byte == b' ' || byte == b'\t').next()?;
     let interpreter = PathBuf::from(OsStr::from_bytes(name));
-    (!name.is_empty() && std::fs::metadata(&interpreter).is_err()).then_some(interpreter)
+    (!name.is_empty() && std::fs::metadata(cwd.join(&interpreter)).is_err()).then_some(interpreter)
 }
 
 impl ChildSpec {

@@ -453,6 +453,50 @@ fn museum_41_a_stolen_status_is_an_end_without_a_status() {
     });
 }
 
+/// The death of another program in the same turn hid the theft.
+#[test]
+fn museum_41_a_stolen_status_is_noticed_among_other_deaths() {
+    let _turn = my_turn();
+    let dir = directory();
+    let mut scheduler = builder(&dir)
+        .program(once("stolen", "exec sleep 1000"))
+        .program(once("other", "exec sleep 1000"))
+        .build()
+        .expect("a scheduler");
+    turn_until(&mut scheduler, |scheduler| {
+        scheduler
+            .programs()
+            .iter()
+            .all(|program| program.pid().is_some())
+    });
+    let pids: Vec<i32> = scheduler
+        .programs()
+        .iter()
+        .filter_map(|program| program.pid())
+        .collect();
+    // SAFETY: system calls about our own children; the other one stays a zombie for the turn.
+    unsafe {
+        libc::kill(pids[1], libc::SIGKILL);
+        libc::waitid(
+            libc::P_PID,
+            pids[1].unsigned_abs(),
+            &mut std::mem::zeroed(),
+            libc::WEXITED | libc::WNOWAIT,
+        );
+        libc::kill(pids[0], libc::SIGKILL);
+        assert_eq!(libc::waitpid(pids[0], std::ptr::null_mut(), 0), pids[0]);
+    }
+    turn_until(&mut scheduler, |scheduler| {
+        let codes: Vec<_> = scheduler
+            .programs()
+            .iter()
+            .map(|p| p.last_return_code())
+            .collect();
+        codes == [Some(125), Some(-libc::SIGKILL)]
+    });
+    scheduler.step(Some(Duration::ZERO)).expect("a turn");
+}
+
 #[test]
 fn museum_151_groups_are_killed_on_drop_if_asked_for() {
     let _turn = my_turn();

@@ -147,6 +147,12 @@ fn imports_point_one_way() {
         };
         let layer = LAYERS.iter().position(|known| *known == module);
         let layer = layer.unwrap_or_else(|| panic!("src/{module} has no place in LAYERS"));
+        if source.text.contains("crate::{") {
+            offenders.insert(format!(
+                "{}: name each module by itself",
+                source.path.display()
+            ));
+        }
         for window in source.tokens.windows(4) {
             let words: Vec<String> = window.iter().map(ToString::to_string).collect();
             if words[0] != "crate" || words[1] != ":" || words[2] != ":" {
@@ -163,6 +169,7 @@ fn imports_point_one_way() {
     complain("an import points the wrong way", offenders);
 }
 
+/// As a crate of its own it has nothing else, unless it includes a file of the library.
 #[test]
 fn the_binary_uses_the_public_api_only() {
     let outside = paths(&sources_below("src/bin"), |source| {

@@ -2,8 +2,11 @@
 //!
 //! The number is pinned by the leader for as long as that is not reaped, and by any living
 //! member after that. When a stop outlives its leader, a pidfd taken before the reap names
-//! the group without its number (`PIDFD_SIGNAL_PROCESS_GROUP`, Linux 6.9); on an older kernel
-//! the number is used, after a look that finds the group alive.
+//! the group without its number (`PIDFD_SIGNAL_PROCESS_GROUP`, Linux 6.9).
+//!
+//! One compromise is left: without such a pidfd (an older kernel, no descriptor to spare, a
+//! leader that somebody else reaped) the number is used, right after a look that found a group
+//! of that number alive. Whether it is still the same group, no such kernel can tell.
 
 use std::collections::HashSet;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -63,6 +66,11 @@ impl Group {
     /// From now on the number is no longer pinned by the leader.
     pub(crate) fn leader_was_reaped(&mut self) {
         self.leader_reaped = true;
+    }
+
+    /// Whether its number is certain to be its own, or is not needed.
+    pub(crate) fn is_pinned(&self) -> bool {
+        !self.leader_reaped || self.pidfd.is_some()
     }
 
     pub(crate) fn is_leader_reaped(&self) -> bool {

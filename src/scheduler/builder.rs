@@ -79,7 +79,7 @@ impl Builder {
     }
 
     /// The directory of the logs, relative to the base directory; `/tmp` by default. It is
-    /// created (mode 0755) if it is missing. Each program's stderr is appended to
+    /// created (mode 0755, less the umask) if it is missing. Each program's stderr is appended to
     /// `{name}.stderr.log` in it.
     pub fn err_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.err_dir = directory.into();
@@ -137,7 +137,8 @@ impl Builder {
     /// its last argument, the report as JSON its stdin, `/dev/null` its stdout, our stderr its
     /// stderr, the base directory its working directory; it has its own session. At most 4 run
     /// at a time, 30 s each; at most 1,024 reports or 4 MiB wait. What is over that is dropped
-    /// or killed, counted, and told as a warning. None by default.
+    /// or killed, counted, and told as a warning. What it leaves in the background is nobody's
+    /// concern. None by default.
     #[cfg(feature = "json")]
     pub fn error_command<A: Into<OsString>>(
         mut self,
@@ -218,6 +219,9 @@ impl Builder {
             first_stop_signal: None,
             phase: super::Phase::Built,
             kill_on_drop: self.kill_on_drop.then(std::process::id),
+            theft_possible: false,
+            next_theft_look: Moment::default(),
+            starting: None,
             arrived: Vec::new(),
             deaths_left: false,
             signals,

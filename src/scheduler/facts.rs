@@ -1,5 +1,7 @@
 //! Facts: who died, whose group is gone, what the operator wants.
 
+use std::time::Duration;
+
 use crate::callbacks::News;
 use crate::event::EventKind;
 use crate::machine::{Command, Event, Exit, Moment, ProgramId};
@@ -13,13 +15,18 @@ use super::{Item, Owner, ProcessScheduler, SECOND_SIGNAL_AFTER};
 /// Deaths in one turn: a storm of them leaves room for the rest of the turn.
 const DEATHS_PER_TURN_MAX: usize = 256;
 
+/// The least time between two looks at every program for a stolen status, while deaths go on.
+const THEFT_LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
 impl ProcessScheduler {
     /// Reaps every dead child. A leader's leftovers are killed before its reap.
     pub(super) fn reap_all(&mut self, now: Moment) {
         self.deaths_left = false;
+        self.theft_possible |= self.arrived.contains(&libc::SIGCHLD);
         for count in 0..DEATHS_PER_TURN_MAX {
             let Some(death) = reap::peek() else {
-                if count == 0 && self.arrived.contains(&libc::SIGCHLD) {
+                let is_silent = count == 0 || now >= self.next_theft_look;
+                if self.theft_possible && is_silent {
                     self.look_for_the_stolen(now);
                 }
                 return;
@@ -29,12 +36,13 @@ impl ProcessScheduler {
                 Some(Owner::ErrorCommand) => {
                     reap::reap(death.pid);
                     if let Some(command) = &mut self.error_command {
-                        command.exited(death.pid);
+                        command.forget(|pid| pid == death.pid);
                     }
                 }
                 None => {
+                    // Somebody in the host may have been waiting for it, and was faster.
                     let Some(status) = reap::reap(death.pid) else {
-                        return;
+                        continue;
                     };
                     self.news
                         .push_back(Item::News(News::Stray(death.pid, status)));
@@ -44,9 +52,16 @@ impl ProcessScheduler {
         self.deaths_left = true;
     }
 
-    /// A SIGCHLD without a dead child: perhaps another part of the host reaped one of ours. Its
-    /// status is lost, its end is not.
+    /// After a SIGCHLD that no dead child explains, and now and then after others: perhaps
+    /// another part of the host reaped one of ours. Its status is lost, its end is not.
     fn look_for_the_stolen(&mut self, now: Moment) {
+        self.theft_possible = false;
+        self.next_theft_look = now.after(THEFT_LOOK_INTERVAL);
+        if let Some(command) = &mut self.error_command {
+            for pid in command.forget(reap::is_stolen) {
+                self.owners.remove(&pid);
+            }
+        }
         for id in self.ids() {
             let Some(live) = &mut self.program_mut(id).live else {
                 continue;

@@ -34,7 +34,7 @@ use crate::error_command::ErrorCommand;
 use crate::event::EventKind;
 use crate::handle::Handle;
 use crate::machine::child::State;
-use crate::machine::{Command, Event, Machine, Moment, ProgramId};
+use crate::machine::{Command, Event, Machine, Moment, ProgramId, Run};
 use crate::os::clock::Clock;
 use crate::os::limits::DescriptorLimit;
 use crate::os::poll::PollSet;
@@ -83,6 +83,11 @@ pub struct ProcessScheduler {
     phase: Phase,
     /// Who kills the groups on drop: this process, and not a copy of it that was forked.
     kill_on_drop: Option<u32>,
+    /// A SIGCHLD has arrived since the last look for stolen statuses.
+    theft_possible: bool,
+    next_theft_look: Moment,
+    /// The run that is being started: set only if a panic came between.
+    starting: Option<Run>,
     /// Signals that arrived before this turn's look at the dead.
     arrived: Vec<i32>,
     /// This turn's limit left dead children unreaped.
@@ -141,7 +146,10 @@ impl Drop for ProcessScheduler {
                 .iter()
                 .filter_map(|program| program.live.as_ref())
             {
-                live.group.signal(libc::SIGKILL);
+                // Without a pin its leftovers have their SIGKILL, and the number may be another's.
+                if live.group.is_pinned() {
+                    live.group.signal(libc::SIGKILL);
+                }
             }
         }
     }
@@ -332,6 +340,7 @@ impl ProcessScheduler {
         let deadline = probes
             .map(|live| live.probe.at)
             .chain(self.machine.next_deadline())
+            .chain(self.theft_possible.then_some(self.next_theft_look))
             .chain(
                 self.error_command
                     .as_ref()
@@ -408,3 +417,6 @@ impl ProcessScheduler {
         &mut self.programs[id.0 as usize]
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,29 +59,50 @@ impl ProcessScheduler {
     }
 
     /// Starts what may start, up to the turn's limit. The clock is read for each, as each takes
-    /// its time; and no start follows a stop that has arrived meanwhile.
+    /// its time; no start comes before a death that is known of, nor after a stop that has
+    /// arrived meanwhile.
     pub(super) fn start_what_is_due(&mut self) {
+        self.answer_for_a_panic();
         for _ in 0..STARTS_PER_TURN_MAX {
-            if self.waker.is_asked() || self.signals.is_pending(&self.stop_signals) {
+            let stop_arrived = self.waker.is_asked() || self.signals.is_pending(&self.stop_signals);
+            if stop_arrived || self.deaths_left {
                 return;
             }
             let Some(run) = self.machine.next_start() else {
                 return;
             };
+            self.starting = Some(run);
             let now = self.clock.now();
             self.open_log(now, run);
-            match self.spawn(run) {
-                Ok(()) => {
-                    let at = self.clock.now();
-                    self.tell(at, Event::Spawned { run, at });
-                }
-                Err(failed) => {
-                    self.program_mut(run.program).failed_start = Some(failed);
-                    let at = self.clock.now();
-                    self.tell(at, Event::SpawnFailed { run, at });
-                }
+            let spawned = self.spawn(run);
+            self.answer(run, spawned);
+        }
+    }
+
+    fn answer(&mut self, run: Run, spawned: std::result::Result<(), FailedStart>) {
+        let at = self.clock.now();
+        self.starting = None;
+        match spawned {
+            Ok(()) => self.tell(at, Event::Spawned { run, at }),
+            Err(failed) => {
+                self.program_mut(run.program).failed_start = Some(failed);
+                self.tell(at, Event::SpawnFailed { run, at });
             }
         }
+    }
+
+    /// The machine waits for the answer to a start whatever comes between, a panic of ours too.
+    fn answer_for_a_panic(&mut self) {
+        let Some(run) = self.starting else { return };
+        let spawned = match self.program_mut(run.program).live_run(run) {
+            Some(_) => Ok(()),
+            None => Err(FailedStart {
+                return_code: CODE_UNKNOWN,
+                error: Error::new("failed to start: the supervisor panicked meanwhile"),
+                log_offset: 0,
+            }),
+        };
+        self.answer(run, spawned);
     }
 
     /// A program whose log cannot be opened runs without it.

@@ -58,7 +58,7 @@ impl ProcessScheduler {
     /// What was in the pipe when the leader was reaped is the run's: logged first, then the
     /// report goes out. Its end of file is not waited for; a leftover may hold the pipe.
     pub(super) fn drain_the_dead(&mut self, now: Moment) {
-        for id in std::mem::take(&mut self.dying) {
+        while let Some(id) = self.dying.pop() {
             let program = &mut self.programs[id.0 as usize];
             let tail = program.ending.as_mut().map(|ending| &mut ending.tail);
             let mut sink = Sink {

@@ -259,16 +259,13 @@ impl Record {
     fn rows(&self, names: &[String]) -> (Vec<Row>, Duration) {
         let marks = self.lock();
         let begin = marks.first().map_or(SystemTime::UNIX_EPOCH, |(at, ..)| *at);
-        // A wall clock that is set back meanwhile shifts the drawing and nothing else.
-        let since = |at: &SystemTime| at.duration_since(begin).unwrap_or_default();
-        let length = marks
-            .iter()
-            .map(|(at, ..)| since(at))
-            .max()
-            .unwrap_or_default();
+        // A wall clock that is set back meanwhile shifts the drawing and nothing else: no mark
+        // comes before the one that was noted before it.
+        let mut length = Duration::ZERO;
         let mut rows: BTreeMap<&str, Vec<(Duration, Mark)>> = BTreeMap::new();
         for (at, name, mark) in marks.iter() {
-            rows.entry(name).or_default().push((since(at), *mark));
+            length = length.max(at.duration_since(begin).unwrap_or_default());
+            rows.entry(name).or_default().push((length, *mark));
         }
         let row = |name: &String| Row {
             name: name.clone(),

@@ -18,8 +18,9 @@ use crate::{FAILED, FINE, USAGE, complain, status_line};
 /// Signals that end it in order.
 pub const STOP_SIGNALS: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT];
 
-/// Every other signal whose default would end us and leave the programs to themselves; the
-/// real-time ones are [`REALTIME`]. SIGXFSZ is among them so that a file that is too large is
+/// Every other signal that may stray in and whose default would end us and leave the programs to
+/// themselves; the real-time ones are [`REALTIME`]. Not SIGABRT and the faults: they are sent on
+/// purpose, or by a defect. SIGXFSZ is among them so that a file that is too large is
 /// an error of its write.
 const OTHER_SIGNALS: [i32; 11] = [
     libc::SIGUSR1,
