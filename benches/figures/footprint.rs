@@ -8,7 +8,7 @@ use crate::keeper::Keeper;
 use crate::place::{Place, wait_until};
 use crate::proc;
 use crate::supervisor::{BINARY, Supervisor, configure};
-use crate::table::Table;
+use crate::table::{Table, programs};
 
 const REPETITIONS: usize = 3;
 
@@ -30,10 +30,13 @@ pub fn measure(table: &mut Table, many: usize) {
         let private: Vec<f64> = samples.iter().map(|sample| sample.0 as f64).collect();
         let shared: Vec<f64> = samples.iter().map(|sample| sample.1 as f64).collect();
         table.tell(
-            format!("memory with {count} programs: Private_Dirty, KiB"),
+            format!("memory with {}: Private_Dirty, KiB", programs(count)),
             &private,
         );
-        table.tell(format!("memory with {count} programs: PSS, KiB"), &shared);
+        table.tell(
+            format!("memory with {}: PSS, KiB", programs(count)),
+            &shared,
+        );
     }
     let name = format!("idle with {IDLE_PROGRAMS} programs: context switches in 10 s");
     table.tell(name, &[wake_ups() as f64]);

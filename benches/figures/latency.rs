@@ -8,7 +8,7 @@ use crate::floor::Floor;
 use crate::keeper::{Keeper, send};
 use crate::place::Place;
 use crate::supervisor::{Supervisor, configure};
-use crate::table::{Better, Table, quantile};
+use crate::table::{Better, Table, programs, quantile};
 
 const REPETITIONS: usize = 5;
 
@@ -37,7 +37,7 @@ pub fn measure(table: &mut Table, many: usize) {
         }
         let mut compare = |what: &str, part: fn(&Life) -> f64| {
             let samples = |lives: &[Life]| lives.iter().map(part).collect::<Vec<_>>();
-            let name = format!("{count} programs: {what}, ms");
+            let name = format!("{}: {what}, ms", programs(count));
             table.compare(name, Better::Less, &samples(&ours), &samples(&floor));
         };
         compare("exec to all running", |life| life.start);

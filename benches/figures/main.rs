@@ -54,6 +54,10 @@ fn main() {
         .iter()
         .filter(|word| !word.starts_with('-'))
         .collect();
+    for word in &wanted {
+        let known = THEMES.iter().any(|(name, _)| *name == word.as_str());
+        assert!(known, "no theme is called {word:?}");
+    }
     let mut table = Table::default();
     let many = raise_descriptor_limit(&mut table);
     for (name, measure) in THEMES {

@@ -90,6 +90,11 @@ impl Table {
     }
 }
 
+/// "1 program", "100 programs".
+pub fn programs(count: usize) -> String {
+    format!("{count} program{}", if count == 1 { "" } else { "s" })
+}
+
 /// The middle one.
 fn median(samples: &[f64]) -> f64 {
     quantile(samples, 0.5)

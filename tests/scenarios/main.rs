@@ -14,6 +14,7 @@ mod config_errors;
 mod demo;
 mod descriptors;
 mod handler_command;
+mod harness;
 mod hostile;
 mod inheritance;
 mod log_refusals;

@@ -41,6 +41,7 @@ const REALTIME: std::ops::RangeInclusive<i32> = 35..=64;
 
 /// Supervises, and says with which code to exit.
 pub fn run(path: &Path) -> u8 {
+    hold_signals();
     let config = match load(path) {
         Ok(config) => config,
         Err(errors) => {
@@ -60,7 +61,6 @@ pub fn run(path: &Path) -> u8 {
         }
     };
     silence_panics();
-    ignore_terminal_stops();
     let pid = std::process::id();
     let details = format!("pid={pid} programs={count} config={}", source(path));
     outputs.say_own(Tone::Plain, "started", &details);
@@ -77,11 +77,19 @@ pub fn run(path: &Path) -> u8 {
     code
 }
 
-/// In the background of a terminal with `stty tostop`, a message must not stop supervision. A
-/// blocked SIGTTOU lets the write through (termios(3)); the programs get an empty mask.
-fn ignore_terminal_stops() {
+/// What must not end or stop us waits, blocked, from the first moment on. The reserved signals
+/// are let through when their handlers stand, however long the config takes to be read. SIGTTOU
+/// stays blocked: in the background of a terminal with `stty tostop` a message would stop
+/// supervision, and so it is written (termios(3)). The programs get an empty mask.
+fn hold_signals() {
+    let held = [
+        Signal::SIGHUP,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+        Signal::SIGTTOU,
+    ];
     // It can fail for an invalid set only.
-    let _ = SigSet::from(Signal::SIGTTOU).thread_block();
+    let _ = held.into_iter().collect::<SigSet>().thread_block();
 }
 
 fn builder(
