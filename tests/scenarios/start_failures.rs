@@ -46,7 +46,10 @@ fn m1_what_cannot_be_executed_is_no_exit() {
     for (name, command, ..) in cases {
         scene.add_raw(name, json!([command]));
     }
-    let mut supervisor = scene.start();
+    let mut command = scene.command();
+    // All of it can be searched, whoever runs this test.
+    command.env("PATH", "/usr/bin:/bin");
+    let mut supervisor = scene.launch(command);
     let steady = supervisor.wait_started("steady", 1);
     for (name, command, code, word) in cases {
         let report = supervisor.wait_report(name, 1);
