@@ -82,12 +82,17 @@ impl Supervisor {
         self.pid
     }
 
-    /// Where the command was a wrapper that forks: its only child is the supervisor.
+    /// Where the command was a wrapper that forks: the one child of it that has become the
+    /// supervisor. Some wrappers have others before.
     #[track_caller]
     pub fn look_behind_wrapper(&mut self) {
         let wrapper = self.pid;
+        let binary = std::fs::canonicalize(scene::BINARY).expect("the binary is there");
+        let is_it = |pid: &i32| {
+            std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|target| target == binary)
+        };
         self.pid = wait_until("the supervisor behind its wrapper", || {
-            process::children(wrapper).first().copied()
+            process::children(wrapper).into_iter().find(is_it)
         });
     }
 
