@@ -7,7 +7,8 @@ use crate::os::wake::Waker;
 /// Stops a scheduler from anywhere: it is `Clone`, `Send` and `Sync`, and outlives the
 /// scheduler without harm.
 ///
-/// Both wishes are carried out by the scheduler's next turn, which they wake.
+/// Both wishes are carried out by the scheduler's next turn, which they wake. In a copy of the
+/// process that was made by fork they do nothing.
 #[derive(Debug, Clone)]
 pub struct Handle(pub(crate) Arc<Waker>);
 
@@ -21,5 +22,17 @@ impl Handle {
     /// Kills every program at once. Async-signal-safe as well.
     pub fn kill(&self) {
         self.0.kill();
+    }
+
+    /// Whether a stop was asked for, or has begun because an essential program ended.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.0.is_stopping()
+    }
+
+    /// Whether the scheduler has come to its end: [`Status::Stopped`](crate::Status::Stopped).
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.0.is_stopped()
     }
 }

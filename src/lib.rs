@@ -167,7 +167,7 @@ pub use machine::{Backoff, Restart};
 #[cfg(feature = "json")]
 pub use report::utc_millis;
 pub use report::{ErrorReport, signal_name};
-pub use scheduler::{Builder, ProcessScheduler, Status};
+pub use scheduler::{Builder, ProcessScheduler, Reap, Status};
 pub use spec::{
     ChildSpec, NAME_BYTES_MAX, REPORT_BYTES_DEFAULT, REPORT_BYTES_MAX, STOP_TIMEOUT_DEFAULT,
 };

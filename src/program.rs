@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result};
 use crate::launch::Launch;
-use crate::machine::{Exit, Moment, Run};
+use crate::machine::{Exit, Moment, ProgramId, Run};
 use crate::os::group::Group;
 use crate::os::logs::{Log, Read, Sink, Stream};
+use crate::os::watch::Watch;
 use crate::tail::Tail;
 
 /// After how long a group is looked for again, first and at most. In between it doubles.
@@ -24,8 +25,44 @@ pub(crate) const ZOMBIES_ONLY_AFTER: Duration = Duration::from_secs(1);
 /// How long after an accepted SIGKILL it is worth a word that something is still there.
 const DELAY_SAID_AFTER: Duration = Duration::from_secs(5);
 
+/// What a descriptor is that a turn waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Key {
+    Wake,
+    /// The latest run's pipe.
+    Stream(ProgramId),
+    /// The pipe of the run before that.
+    OldStream(ProgramId),
+    /// The pidfd of a leader.
+    Leader(ProgramId),
+}
+
+impl Key {
+    /// The number that it goes by where numbers are wanted.
+    pub(crate) fn number(self) -> u64 {
+        let (kind, id) = match self {
+            Self::Wake => (0, 0),
+            Self::Stream(id) => (1, id.0),
+            Self::OldStream(id) => (2, id.0),
+            Self::Leader(id) => (3, id.0),
+        };
+        kind << 32 | u64::from(id)
+    }
+
+    pub(crate) fn of(number: u64) -> Self {
+        let id = ProgramId(number as u32);
+        match number >> 32 {
+            1 => Self::Stream(id),
+            2 => Self::OldStream(id),
+            3 => Self::Leader(id),
+            _ => Self::Wake,
+        }
+    }
+}
+
 /// One program, with all that the kernel has given us for it.
 pub(crate) struct Program {
+    pub(crate) id: ProgramId,
     pub(crate) name: Arc<str>,
     pub(crate) command: Vec<OsString>,
     pub(crate) launch: Launch,
@@ -92,16 +129,29 @@ pub(crate) struct Ending {
 }
 
 impl Program {
-    /// Makes room for the pipe of a new run. The pipe of the latest run becomes the old one; an
-    /// old one is read once more and closed, which is an error to be told if somebody still
-    /// held it.
-    pub(crate) fn retire_streams(&mut self, buffer: &mut [u8]) -> Result<()> {
-        let Some(latest) = self.stream.take() else {
-            return Ok(());
+    /// Gives a pipe to the latest run. The pipe of the run before becomes the old one; an old
+    /// one is read once more and closed, which is an error to be told if somebody still held
+    /// it.
+    pub(crate) fn attach(
+        &mut self,
+        stream: Stream,
+        watch: &mut Watch,
+        buffer: &mut [u8],
+    ) -> Result<()> {
+        let (latest_key, oldest_key) = (Key::Stream(self.id), Key::OldStream(self.id));
+        let latest = self.stream.take();
+        let oldest = if latest.is_some() {
+            self.detach(oldest_key, watch)
+        } else {
+            None
         };
-        let Some(oldest) = self.old_stream.replace(latest) else {
-            return Ok(());
-        };
+        if let Some(latest) = latest {
+            watch.renumber(latest.as_fd(), latest_key.number(), oldest_key.number());
+            self.old_stream = Some(latest);
+        }
+        watch.add(stream.as_fd(), latest_key.number());
+        self.stream = Some(stream);
+        let Some(oldest) = oldest else { return Ok(()) };
         let mut sink = Sink {
             buffer,
             log: &mut self.log,
@@ -116,6 +166,37 @@ impl Program {
              holds ({} so far)",
             self.pipes_closed
         )))
+    }
+
+    /// Takes a pipe away, which is waited for no more.
+    pub(crate) fn detach(&mut self, key: Key, watch: &mut Watch) -> Option<Stream> {
+        let stream = match key {
+            Key::Stream(_) => self.stream.take(),
+            Key::OldStream(_) => self.old_stream.take(),
+            Key::Wake | Key::Leader(_) => None,
+        };
+        if let Some(stream) = &stream {
+            watch.remove(stream.as_fd(), key.number());
+        }
+        stream
+    }
+
+    /// Waits for the leader's death, where the system has a descriptor for that.
+    pub(crate) fn watch_leader(&mut self, watch: &mut Watch) {
+        if let Some(live) = &mut self.live {
+            live.group.pin();
+            if let Some(pidfd) = live.group.pidfd() {
+                watch.add(pidfd, Key::Leader(self.id).number());
+            }
+        }
+    }
+
+    /// The leader has been reaped: its descriptor, readable for ever, is waited for no more.
+    pub(crate) fn unwatch_leader(&mut self, watch: &mut Watch) {
+        let live = self.live.as_ref();
+        if let Some(pidfd) = live.and_then(|live| live.group.pidfd()) {
+            watch.remove(pidfd, Key::Leader(self.id).number());
+        }
     }
 
     /// The live run, if it is this one.

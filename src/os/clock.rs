@@ -24,6 +24,12 @@ impl Clock {
         Moment::from_origin(self.origin.elapsed())
     }
 
+    /// The same instant as the standard library has it.
+    pub(crate) fn instant(self, moment: Moment) -> Instant {
+        let after = moment.since(Moment::default());
+        self.origin.checked_add(after).unwrap_or(self.origin)
+    }
+
     /// How long until `deadline`; zero if it has passed.
     pub(crate) fn until(self, deadline: Moment) -> Duration {
         deadline.since(self.now())

@@ -66,7 +66,7 @@ pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> std::result::Result<OwnedFd, Errn
     above_standard_copy(fd)
 }
 
-fn above_standard(fd: OwnedFd) -> std::result::Result<OwnedFd, Errno> {
+pub(super) fn above_standard(fd: OwnedFd) -> std::result::Result<OwnedFd, Errno> {
     if fd.as_raw_fd() >= FIRST {
         Ok(fd)
     } else {

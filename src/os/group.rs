@@ -9,7 +9,7 @@
 //! of that number alive. Whether it is still the same group, no such kernel can tell.
 
 use std::collections::HashSet;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
@@ -52,15 +52,24 @@ impl Group {
         self.number
     }
 
-    /// Takes a handle that outlives the leader's number; to be called before the reap.
+    /// Takes a handle that outlives the leader's number, if there is none; to be called before
+    /// the reap.
     pub(crate) fn pin(&mut self) {
         debug_assert!(!self.leader_reaped);
+        if self.pidfd.is_some() {
+            return;
+        }
         // SAFETY: pidfd_open takes two integers and returns a new descriptor or -1.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, self.number, 0) };
         self.pidfd = i32::try_from(fd).ok().filter(|&fd| fd >= 0).map(|fd| {
             // SAFETY: the kernel has just made this descriptor, and nobody else has it.
             unsafe { OwnedFd::from_raw_fd(fd) }
         });
+    }
+
+    /// The handle; it is readable when the leader is dead (pidfd_open(2)).
+    pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.pidfd.as_ref().map(AsFd::as_fd)
     }
 
     /// From now on the number is no longer pinned by the leader.

@@ -7,13 +7,14 @@
 pub(crate) mod clock;
 pub(crate) mod descriptors;
 pub(crate) mod group;
+mod handlers;
 pub(crate) mod limits;
 pub(crate) mod logs;
-pub(crate) mod poll;
 pub(crate) mod reap;
 pub(crate) mod signals;
 pub(crate) mod spawn;
 pub(crate) mod wake;
+pub(crate) mod watch;
 
 /// The errno of the call that failed last in this thread.
 pub(crate) fn errno() -> i32 {

@@ -19,45 +19,53 @@ pub(crate) struct Death {
     pub(crate) exit: Exit,
 }
 
-/// A dead child, if there is one; it stays a zombie.
+/// What a look at one child finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    Alive,
+    /// It is a zombie still.
+    Dead(Exit),
+    /// It is no child of ours any more: somebody else has reaped it, and has its status.
+    Stolen,
+}
+
+/// A dead child, whichever, if there is one; it stays a zombie.
 pub(crate) fn peek() -> Option<Death> {
+    // An error is ECHILD: no children at all.
+    look_for(libc::P_ALL, 0).unwrap_or_default()
+}
+
+/// How it is with one child.
+pub(crate) fn look(pid: i32) -> Seen {
+    let id = libc::id_t::try_from(pid).unwrap_or_default();
+    match look_for(libc::P_PID, id) {
+        Ok(None) => Seen::Alive,
+        Ok(Some(death)) => Seen::Dead(death.exit),
+        Err(libc::ECHILD) => Seen::Stolen,
+        Err(_) => Seen::Alive,
+    }
+}
+
+fn look_for(kind: libc::idtype_t, id: libc::id_t) -> Result<Option<Death>, i32> {
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     loop {
         let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
         // SAFETY: the pointer is to a live siginfo_t.
-        let status = unsafe { libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) };
+        let status = unsafe { libc::waitid(kind, id, info.as_mut_ptr(), options) };
         if status == -1 {
-            if errno() == libc::EINTR {
-                continue;
+            match errno() {
+                libc::EINTR => continue,
+                reason => return Err(reason),
             }
-            return None; // ECHILD: no children at all.
         }
         // SAFETY: it was zeroed, and waitid fills it or leaves it so.
         let info = unsafe { info.assume_init() };
         // SAFETY: after waitid these two fields are the active ones of the union.
         let (pid, value) = unsafe { (info.si_pid(), info.si_status()) };
-        return (pid > 0).then(|| Death {
+        return Ok((pid > 0).then(|| Death {
             pid,
             exit: decode(info.si_code, value),
-        });
-    }
-}
-
-/// Whether this child was reaped by somebody else.
-pub(crate) fn is_stolen(pid: i32) -> bool {
-    let Ok(id) = libc::id_t::try_from(pid) else {
-        return false;
-    };
-    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-    loop {
-        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-        // SAFETY: the pointer is to a live siginfo_t.
-        let status = unsafe { libc::waitid(libc::P_PID, id, info.as_mut_ptr(), options) };
-        match errno() {
-            _ if status == 0 => return false,
-            libc::EINTR => {}
-            reason => return reason == libc::ECHILD,
-        }
+        }));
     }
 }
 

@@ -19,8 +19,14 @@ pub(crate) struct WakeReader(OwnedFd);
 #[derive(Debug)]
 pub(crate) struct Waker {
     write: OwnedFd,
+    /// The process that made it. A copy of that process, made by fork, may have closed the
+    /// descriptor and opened another one under its number.
+    owner: u32,
     stop: AtomicBool,
     kill: AtomicBool,
+    /// What the scheduler lets others know of itself.
+    stopping: AtomicBool,
+    stopped: AtomicBool,
 }
 
 /// Makes the pipe.
@@ -29,8 +35,11 @@ pub(crate) fn pair() -> Result<(WakeReader, Waker)> {
         .map_err(|errno| Error::os("failed to make the pipe that wakes the loop", errno as i32))?;
     let waker = Waker {
         write,
+        owner: std::process::id(),
         stop: AtomicBool::new(false),
         kill: AtomicBool::new(false),
+        stopping: AtomicBool::new(false),
+        stopped: AtomicBool::new(false),
     };
     Ok((WakeReader(read), waker))
 }
@@ -81,6 +90,32 @@ impl Waker {
         self.stop.load(Ordering::SeqCst) || self.kill.load(Ordering::SeqCst)
     }
 
+    /// Whether this is the process that made it, and no copy of that.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.owner == std::process::id()
+    }
+
+    /// The process that made it.
+    pub(crate) fn owner(&self) -> u32 {
+        self.owner
+    }
+
+    /// Lets others know how far the scheduler is.
+    pub(crate) fn publish(&self, stopping: bool, stopped: bool) {
+        self.stopping.store(stopping, Ordering::SeqCst);
+        self.stopped.store(stopped, Ordering::SeqCst);
+    }
+
+    /// Whether a stop was asked for, or has begun for another reason.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.is_asked() || self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Whether nothing happens any more.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+
     /// The descriptor for the signal handlers.
     pub(crate) fn raw(&self) -> i32 {
         self.write.as_raw_fd()
@@ -88,6 +123,9 @@ impl Waker {
 
     /// A full pipe is awake enough.
     fn wake(&self) {
+        if !self.is_ours() {
+            return;
+        }
         let saved = Errno::last_raw();
         let _ = nix::unistd::write(&self.write, &[0]);
         Errno::set_raw(saved);

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsString;
 use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -11,21 +12,22 @@ use std::sync::Arc;
 
 use nix::unistd::AccessFlags;
 
-use super::ProcessScheduler;
+use super::{ProcessScheduler, Reap};
 use crate::callbacks::Callbacks;
 use crate::error::{Error, Result};
 use crate::error_command::ErrorCommand;
 use crate::event::Event;
 use crate::launch::{BaseEnv, Launch, absolute};
-use crate::machine::{Machine, Moment};
+use crate::machine::{Machine, Moment, ProgramId};
 use crate::os::clock::Clock;
 use crate::os::limits;
 use crate::os::logs::{Log, READ_BYTES_MAX};
-use crate::os::poll::PollSet;
 use crate::os::signals::Signals;
 use crate::os::spawn::Spawner;
+use crate::os::wake::{WakeReader, Waker};
+use crate::os::watch::Watch;
 use crate::os::{descriptors, wake};
-use crate::program::Program;
+use crate::program::{Key, Program};
 use crate::report::ErrorReport;
 use crate::spec::{ChildSpec, ERR_DIR_DEFAULT, SIGNAL_MAX};
 
@@ -41,6 +43,8 @@ pub struct Builder {
     error_command: Option<Vec<OsString>>,
     raise_descriptor_limit: bool,
     kill_on_drop: bool,
+    reap: Reap,
+    safety_sweep: bool,
 }
 
 impl fmt::Debug for Builder {
@@ -63,6 +67,8 @@ impl Builder {
             error_command: None,
             raise_descriptor_limit: false,
             kill_on_drop: false,
+            reap: Reap::default(),
+            safety_sweep: true,
         }
     }
 
@@ -107,8 +113,15 @@ impl Builder {
         self
     }
 
+    /// Which children are waited for: all of this process, or our own. [`Reap::All`] by default.
+    pub fn reap(mut self, reap: Reap) -> Self {
+        self.reap = reap;
+        self
+    }
+
     /// Called with the pid and the status of each child that was reaped and is no program of
-    /// this scheduler: orphans, and the host's own children. None by default.
+    /// this scheduler: orphans, and the host's own children. Never called with [`Reap::Own`].
+    /// None by default.
     pub fn on_stray(mut self, handler: impl FnMut(i32, ExitStatus) + Send + 'static) -> Self {
         self.callbacks.on_stray = Some(Box::new(handler));
         self
@@ -164,6 +177,16 @@ impl Builder {
         self
     }
 
+    /// Whether to look every 15 s, while programs run, for what we should have been told of: a
+    /// death whose SIGCHLD another part of the process kept to itself, and a handler that was
+    /// installed over ours, which is told once, as a [`Warning`](crate::EventKind::Warning)
+    /// about no program. On by default. A process that is a supervisor and nothing else can do
+    /// without, and then never wakes for nothing.
+    pub fn safety_sweep(mut self, on: bool) -> Self {
+        self.safety_sweep = on;
+        self
+    }
+
     /// Checks everything and takes what is needed: the log directory and the logs, the
     /// descriptors, the signals. Nothing is started yet.
     ///
@@ -171,7 +194,8 @@ impl Builder {
     ///
     /// A base directory that does not exist, an impossible specification, two programs of one
     /// name, an unusable log directory, a log that another supervisor is writing to, another
-    /// scheduler in this process, or a refusal of the system.
+    /// scheduler in this process (unless both have [`Reap::Own`]), an ignored SIGCHLD with
+    /// [`Reap::Own`], or a refusal of the system.
     pub fn build(self) -> Result<ProcessScheduler> {
         let base_dir = absolute(&self.base_dir)?;
         check_directory(&base_dir)?;
@@ -186,20 +210,15 @@ impl Builder {
         };
         let command = |command: &Vec<OsString>| Launch::of_command(command, &base_dir, &base_env);
         let error_command = self.error_command.as_ref().map(command).transpose()?;
-        let null = descriptors::null_device()?;
-        let (wake_reader, waker) = wake::pair()?;
-        let waker = Arc::new(waker);
-        let all_signals = [&*self.stop_signals, &*self.other_signals].concat();
-        let signals = Signals::install(&all_signals, waker.clone())?;
+        let descriptors = Descriptors::take()?;
+        let signals = self.install_signals(&descriptors.waker)?;
         prepare_err_dir(&err_dir)?;
         let mut machine = Machine::default();
         let mut programs = Vec::with_capacity(self.programs.len());
         for spec in self.programs {
-            machine.add(spec.policy());
-            programs.push(make_program(spec, &base_dir, &err_dir, &base_env)?);
+            let id = machine.add(spec.policy());
+            programs.push(make_program(id, spec, &base_dir, &err_dir, &base_env)?);
         }
-        let spawner = Spawner::new()
-            .map_err(|errno| Error::os("failed to allocate a stack", errno as i32))?;
         let mut scheduler = ProcessScheduler {
             machine,
             programs,
@@ -210,29 +229,35 @@ impl Builder {
             news: VecDeque::new(),
             callbacks: self.callbacks,
             error_command: error_command.map(ErrorCommand::new),
-            poll: PollSet::new(),
+            watch: descriptors.watch,
             ready: Vec::new(),
-            next_read: 0,
             buffer: vec![0; READ_BYTES_MAX].into_boxed_slice(),
             clock: Clock::new(),
             stop_signals: self.stop_signals,
             first_stop_signal: None,
             phase: super::Phase::Built,
-            kill_on_drop: self.kill_on_drop.then(std::process::id),
-            theft_possible: false,
+            kill_on_drop: self.kill_on_drop,
+            reap: self.reap,
+            look_wanted: false,
             next_theft_look: Moment::default(),
+            next_sweep: self.safety_sweep.then(Moment::default),
             starting: None,
             arrived: Vec::new(),
             deaths_left: false,
             signals,
-            wake_reader,
-            waker,
-            null,
-            spawner,
+            wake_reader: descriptors.wake_reader,
+            waker: descriptors.waker,
+            null: descriptors.null,
+            spawner: descriptors.spawner,
             limit,
         };
         scheduler.open_logs()?;
         Ok(scheduler)
+    }
+
+    fn install_signals(&self, waker: &Arc<Waker>) -> Result<Signals> {
+        let all = [&*self.stop_signals, &*self.other_signals].concat();
+        Signals::install(&all, self.reap == Reap::All, waker.clone())
     }
 
     fn check_programs(&self) -> Result<()> {
@@ -261,6 +286,33 @@ impl Builder {
             }
         }
         Ok(())
+    }
+}
+
+/// What the kernel has to give before anything can run.
+struct Descriptors {
+    null: OwnedFd,
+    wake_reader: WakeReader,
+    waker: Arc<Waker>,
+    watch: Watch,
+    spawner: Spawner,
+}
+
+impl Descriptors {
+    fn take() -> Result<Self> {
+        let null = descriptors::null_device()?;
+        let (wake_reader, waker) = wake::pair()?;
+        let mut watch = Watch::new()?;
+        watch.add(wake_reader.as_fd(), Key::Wake.number());
+        let spawner = Spawner::new()
+            .map_err(|errno| Error::os("failed to allocate a stack", errno as i32))?;
+        Ok(Self {
+            null,
+            wake_reader,
+            waker: Arc::new(waker),
+            watch,
+            spawner,
+        })
     }
 }
 
@@ -293,6 +345,7 @@ fn prepare_err_dir(directory: &Path) -> Result<()> {
 }
 
 fn make_program(
+    id: ProgramId,
     spec: ChildSpec,
     base_dir: &Path,
     err_dir: &Path,
@@ -301,6 +354,7 @@ fn make_program(
     let launch = Launch::of_program(&spec, base_dir, base_env)?;
     let log = Log::new(err_dir.join(format!("{}.stderr.log", spec.name)));
     Ok(Program {
+        id,
         name: spec.name.into(),
         command: spec.command,
         launch,

@@ -14,9 +14,12 @@
 //! Facts come before wishes, control before data, and every death before the first start.
 
 mod builder;
+mod due;
 mod facts;
 mod orders;
+mod picture;
 mod pipes;
+mod reaping;
 mod tell;
 
 use std::collections::{HashMap, VecDeque};
@@ -37,13 +40,12 @@ use crate::machine::child::State;
 use crate::machine::{Command, Event, Machine, Moment, ProgramId, Run};
 use crate::os::clock::Clock;
 use crate::os::limits::DescriptorLimit;
-use crate::os::poll::PollSet;
 use crate::os::signals::Signals;
 use crate::os::spawn::Spawner;
 use crate::os::wake::{WakeReader, Waker};
+use crate::os::watch::Watch;
 use crate::program::Program;
 use crate::spec::ChildSpec;
-use crate::status::{ProgramState, ProgramStatus};
 
 /// A second stop signal within this time is taken for the same wish: `timeout`, terminals and
 /// people's fingers repeat themselves.
@@ -55,8 +57,20 @@ const SECOND_SIGNAL_AFTER: Duration = Duration::from_millis(200);
 /// and gets SIGPIPE when it writes to stderr. [`ProcessScheduler::stop`], and turns until
 /// [`Status::Stopped`], is the clean way; [`Builder::kill_on_drop`] is the rough one.
 ///
-/// It reaps every child of this process ([`Builder::on_stray`] gets what is not its own), so
-/// that there can be one of it at a time.
+/// By default it reaps every child of this process, so that there can be one of it at a time;
+/// see [`Reap`].
+///
+/// It belongs to the process that built it. In a copy of that process, made by fork without an
+/// exec, it is dead: a turn is an error, and to drop it, or to use a handle of it, does nothing.
+///
+/// # Three ways to drive it
+///
+/// - [`ProcessScheduler::start`] blocks until everything has stopped.
+/// - [`ProcessScheduler::step`] is one turn, for a host that waits here and nowhere else.
+/// - A host with a loop of its own waits for the descriptor ([`AsFd`](std::os::fd::AsFd),
+///   [`AsRawFd`](std::os::fd::AsRawFd)) to become
+///   readable, for [`ProcessScheduler::next_deadline`] at most, and then calls
+///   `step(Some(Duration::ZERO))`.
 pub struct ProcessScheduler {
     machine: Machine,
     /// Indexed by [`ProgramId`]; programs are never removed.
@@ -72,20 +86,21 @@ pub struct ProcessScheduler {
     news: VecDeque<Item>,
     callbacks: Callbacks,
     error_command: Option<ErrorCommand>,
-    poll: PollSet<Key>,
-    ready: Vec<(usize, Key)>,
-    /// Where in the poll set the next turn begins to read, for fairness.
-    next_read: usize,
+    watch: Watch,
+    /// What this turn's wait found ready, as [`Key`](crate::program::Key)s.
+    ready: Vec<u64>,
     buffer: Box<[u8]>,
     clock: Clock,
     stop_signals: Vec<i32>,
     first_stop_signal: Option<Moment>,
     phase: Phase,
-    /// Who kills the groups on drop: this process, and not a copy of it that was forked.
-    kill_on_drop: Option<u32>,
-    /// A SIGCHLD has arrived since the last look for stolen statuses.
-    theft_possible: bool,
+    kill_on_drop: bool,
+    reap: Reap,
+    /// A SIGCHLD has arrived since the last look at each program of ours.
+    look_wanted: bool,
     next_theft_look: Moment,
+    /// When everything is looked at, whether there was a signal or not; `None` for never.
+    next_sweep: Option<Moment>,
     /// The run that is being started: set only if a panic came between.
     starting: Option<Run>,
     /// Signals that arrived before this turn's look at the dead.
@@ -116,12 +131,20 @@ enum Phase {
     Finished,
 }
 
-/// What a descriptor in the poll set is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Key {
-    Wake,
-    Stream(ProgramId),
-    OldStream(ProgramId),
+/// Which children are waited for, and so reaped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reap {
+    /// All children of this process, whoever started them: right where this process is a
+    /// supervisor and nothing else, and needed where orphans come home to it. The statuses that
+    /// are not of our programs go to [`Builder::on_stray`]. No other scheduler may live in the
+    /// process meanwhile. A [`std::process::Child`] of the host may find its status gone.
+    #[default]
+    All,
+    /// Our programs and nobody else: right in a host that has children of its own, in whatever
+    /// thread. Each program costs a descriptor more (a pidfd, pidfd_open(2)); where the system
+    /// has none for us (before Linux 5.3, or none left), each program is asked about after each
+    /// SIGCHLD.
+    Own,
 }
 
 /// Whose a process is.
@@ -140,7 +163,7 @@ enum Item {
 
 impl Drop for ProcessScheduler {
     fn drop(&mut self) {
-        if self.kill_on_drop == Some(std::process::id()) {
+        if self.kill_on_drop && self.waker.is_ours() {
             for live in self
                 .programs
                 .iter()
@@ -225,17 +248,20 @@ impl ProcessScheduler {
     ///
     /// # Errors
     ///
-    /// None at present: what goes wrong in a turn is told as an event, and the turns go on.
+    /// In a copy of the process that was made by fork. Otherwise none: what goes wrong in a
+    /// turn is told as an event, and the turns go on.
     pub fn step(&mut self, timeout: Option<Duration>) -> Result<Status> {
+        self.check_owner()?;
         match self.phase {
             Phase::Finished => return Ok(Status::Stopped),
             Phase::Started => {}
             Phase::Built => self.wish_all_up(),
         }
+        self.signals.unblock_here();
         self.wait(timeout);
         self.arrived.extend(self.signals.take());
         let now = self.clock.now();
-        self.reap_all(now);
+        self.reap(now);
         self.look_for_groups(now);
         self.drain_the_dead(now);
         self.obey(now);
@@ -243,6 +269,7 @@ impl ProcessScheduler {
         self.carry_out(now);
         self.start_what_is_due();
         self.drain_the_living(now);
+        self.waker.publish(self.is_stopping(), false);
         self.tell_the_host();
         self.run_error_command();
         Ok(self.finish_if_settled())
@@ -285,40 +312,6 @@ impl ProcessScheduler {
         self.abandoned().is_some()
     }
 
-    /// A picture of every program, in the order in which they were added.
-    #[must_use]
-    pub fn programs(&self) -> Vec<ProgramStatus> {
-        let now = self.clock.now();
-        self.ids().map(|id| self.status_of(id, now)).collect()
-    }
-
-    fn status_of(&self, id: ProgramId, now: Moment) -> ProgramStatus {
-        let program = self.program(id);
-        let view = self.machine.view(id);
-        let (state, next_start) = match view.state {
-            State::Inactive => (ProgramState::Stopped, None),
-            State::Waiting { until } => (ProgramState::Waiting, Some(until.since(now))),
-            State::Due | State::Spawning => (ProgramState::Starting, Some(Duration::ZERO)),
-            State::Running { .. } => (ProgramState::Running, None),
-            State::Clearing { start_at } => (ProgramState::Waiting, Some(start_at.since(now))),
-            State::Stopping { .. } | State::Killed { .. } => (ProgramState::Stopping, None),
-            State::Abandoned { .. } => (ProgramState::Abandoned, None),
-        };
-        let living = program.live.as_ref().filter(|live| !live.leader_dead);
-        ProgramStatus {
-            name: program.name.clone(),
-            command: program.command.clone(),
-            state,
-            state_for: now.since(program.changed_at),
-            pid: living.map(|live| live.pid()),
-            backoff: view.delay,
-            restarts: view.starts.saturating_sub(1),
-            last_start: program.last_start,
-            last_return_code: program.last_return_code,
-            next_start,
-        }
-    }
-
     fn wish_all_up(&mut self) {
         self.phase = Phase::Started;
         let now = self.clock.now();
@@ -328,29 +321,16 @@ impl ProcessScheduler {
         }
     }
 
-    /// How long the wait may be.
-    fn wait_time(&self, limit: Option<Duration>) -> Option<Duration> {
-        if self.deaths_left || self.machine.has_starts() || !self.news.is_empty() {
-            return Some(Duration::ZERO);
+    /// The programs, pipes and signals are those of the process that built this.
+    fn check_owner(&self) -> Result<()> {
+        if self.waker.is_ours() {
+            return Ok(());
         }
-        let probes = self
-            .lingering
-            .iter()
-            .filter_map(|&id| self.program(id).live.as_ref());
-        let deadline = probes
-            .map(|live| live.probe.at)
-            .chain(self.machine.next_deadline())
-            .chain(self.theft_possible.then_some(self.next_theft_look))
-            .chain(
-                self.error_command
-                    .as_ref()
-                    .and_then(ErrorCommand::next_deadline),
-            )
-            .min();
-        let until = deadline.map(|at| self.clock.until(at));
-        // Nothing runs and nothing will: there is nothing left to wait for.
-        let settled = self.is_settled().then_some(Duration::ZERO);
-        [limit, until, settled].into_iter().flatten().min()
+        Err(Error::new(format!(
+            "the scheduler belongs to process {}, and this is a copy of that, made by fork; build \
+             one of your own, after the fork",
+            self.waker.owner()
+        )))
     }
 
     /// Whether nothing is left to be done: no program runs or will, and every report was handed
@@ -377,6 +357,7 @@ impl ProcessScheduler {
         self.close_pipes(now);
         self.tell_the_host();
         self.phase = Phase::Finished;
+        self.waker.publish(self.is_stopping(), true);
         Status::Stopped
     }
 

@@ -15,7 +15,7 @@ use crate::program::{FailedStart, Live};
 use crate::report::CODE_UNKNOWN;
 use crate::tail::Tail;
 
-use super::{Owner, ProcessScheduler};
+use super::{Owner, ProcessScheduler, Reap};
 
 /// Starts in one turn, at about half a millisecond each.
 const STARTS_PER_TURN_MAX: usize = 32;
@@ -166,10 +166,12 @@ impl ProcessScheduler {
         program.last_start = Some(clock::wall());
         let tail = Tail::new(program.report_bytes);
         program.live = Some(Live::new(run, pid, log_offset, self.clock.now(), tail));
-        let retired = program.retire_streams(&mut self.buffer);
-        program.stream = Some(Stream::new(read));
+        if self.reap == Reap::Own {
+            program.watch_leader(&mut self.watch);
+        }
+        let attached = program.attach(Stream::new(read), &mut self.watch, &mut self.buffer);
         self.owners.insert(pid, Owner::Program(run.program));
-        if let Err(error) = retired {
+        if let Err(error) = attached {
             self.event(run.program, EventKind::Warning { error });
         }
         Ok(())

@@ -1,57 +1,22 @@
 //! The wait, and the bytes: what ends a turn's sleep, and what moves from pipes to logs.
 
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use crate::event::EventKind;
 use crate::machine::{Moment, ProgramId};
 use crate::os::logs::{Read, Sink};
+use crate::program::Key;
 
-use super::{Key, ProcessScheduler};
-
-/// Reads in one turn, 64 KiB each at most.
-const READS_PER_TURN_MAX: usize = 64;
-
-/// How long a wait may be that cannot watch the pipes.
-const BLIND_WAIT_MAX: Duration = Duration::from_millis(10);
+use super::ProcessScheduler;
 
 impl ProcessScheduler {
-    /// Waits until something is readable or due. The set is derived anew each time.
+    /// Waits until something is readable or due.
     pub(super) fn wait(&mut self, limit: Option<Duration>) {
         let time = self.wait_time(limit);
-        self.poll.clear();
-        self.poll.add(self.wake_reader.as_fd(), Key::Wake);
-        for (program, id) in self.programs.iter().zip((0..).map(ProgramId)) {
-            if let Some(stream) = &program.stream {
-                self.poll.add(stream.as_fd(), Key::Stream(id));
-            }
-            if let Some(stream) = &program.old_stream {
-                self.poll.add(stream.as_fd(), Key::OldStream(id));
-            }
-        }
         self.ready.clear();
-        match self.poll.wait(time) {
-            Ok(()) => self.ready.extend(self.poll.ready_from(self.next_read)),
-            Err(_) => self.wait_blindly(time),
-        }
-        if self.ready.iter().any(|(_, key)| *key == Key::Wake) {
+        self.watch.wait(time, &mut self.ready);
+        if self.ready.contains(&Key::Wake.number()) {
             self.wake_reader.clear();
-        }
-    }
-
-    /// More descriptors than the limit allows by now (it was lowered while we run), or no
-    /// memory: waits for the wake pipe alone, or for nothing but the time, not for long, and
-    /// then tries every pipe. A turn is never left out.
-    fn wait_blindly(&mut self, time: Option<Duration>) {
-        self.ready
-            .extend(self.poll.keys().iter().copied().enumerate());
-        let short = time.map_or(BLIND_WAIT_MAX, |time| time.min(BLIND_WAIT_MAX));
-        self.poll.clear();
-        self.poll.add(self.wake_reader.as_fd(), Key::Wake);
-        if self.poll.wait(Some(short)).is_err() {
-            self.poll.clear();
-            // If even this is refused, the turn has to do without a rest.
-            let _ = self.poll.wait(Some(short));
         }
     }
 
@@ -71,7 +36,7 @@ impl ProcessScheduler {
                 .as_ref()
                 .is_some_and(|pipe| pipe.read_pending(&mut sink) == Read::End)
             {
-                program.stream = None;
+                program.detach(Key::Stream(id), &mut self.watch);
             }
             self.tell_losses(now, id, true);
         }
@@ -80,48 +45,48 @@ impl ProcessScheduler {
     /// One read from each pipe that was ready, and no more: whoever floods waits its turn.
     pub(super) fn drain_the_living(&mut self, now: Moment) {
         let ready = std::mem::take(&mut self.ready);
-        let streams = ready.iter().filter(|(_, key)| *key != Key::Wake);
-        for &(index, key) in streams.take(READS_PER_TURN_MAX) {
-            self.next_read = index + 1;
-            let (Key::Stream(id) | Key::OldStream(id)) = key else {
-                continue;
-            };
-            let program = &mut self.programs[id.0 as usize];
-            let tail = program.live.as_mut().map(|live| &mut live.tail);
-            let (slot, tail) = match key {
-                Key::OldStream(_) => (&mut program.old_stream, None),
-                Key::Stream(_) | Key::Wake => (&mut program.stream, tail),
-            };
-            let mut sink = Sink {
-                buffer: &mut self.buffer,
-                log: &mut program.log,
-                tail,
-            };
-            if slot
-                .as_ref()
-                .is_some_and(|pipe| pipe.read(&mut sink) == Read::End)
-            {
-                *slot = None;
+        for key in ready.iter().map(|&number| Key::of(number)) {
+            if let Key::Stream(id) | Key::OldStream(id) = key {
+                self.drain_one(now, id, key);
             }
-            self.tell_losses(now, id, false);
         }
         self.ready = ready;
+    }
+
+    fn drain_one(&mut self, now: Moment, id: ProgramId, key: Key) {
+        let program = &mut self.programs[id.0 as usize];
+        let tail = program.live.as_mut().map(|live| &mut live.tail);
+        let (stream, tail) = match key {
+            Key::OldStream(_) => (&program.old_stream, None),
+            Key::Stream(_) | Key::Wake | Key::Leader(_) => (&program.stream, tail),
+        };
+        let mut sink = Sink {
+            buffer: &mut self.buffer,
+            log: &mut program.log,
+            tail,
+        };
+        if stream
+            .as_ref()
+            .is_some_and(|pipe| pipe.read(&mut sink) == Read::End)
+        {
+            program.detach(key, &mut self.watch);
+        }
+        self.tell_losses(now, id, false);
     }
 
     /// The end: what is in the pipes is logged, and nobody is waited for.
     pub(super) fn close_pipes(&mut self, now: Moment) {
         for id in self.ids() {
             let program = &mut self.programs[id.0 as usize];
-            let mut sink = Sink {
-                buffer: &mut self.buffer,
-                log: &mut program.log,
-                tail: None,
-            };
-            for pipe in [program.old_stream.take(), program.stream.take()]
-                .iter()
-                .flatten()
-            {
-                pipe.read_pending(&mut sink);
+            for key in [Key::OldStream(id), Key::Stream(id)] {
+                let Some(pipe) = program.detach(key, &mut self.watch) else {
+                    continue;
+                };
+                pipe.read_pending(&mut Sink {
+                    buffer: &mut self.buffer,
+                    log: &mut program.log,
+                    tail: None,
+                });
             }
             self.tell_losses(now, id, true);
         }

@@ -1,5 +1,7 @@
 //! News: from the machine's changes to events and reports, and from there to the host.
 
+use std::sync::Arc;
+
 use crate::callbacks::News;
 use crate::error::Error;
 use crate::event::{Event, EventKind};
@@ -149,6 +151,15 @@ impl ProcessScheduler {
         let program = self.program(id).name.clone();
         self.news.push_back(Item::News(News::Event(Event {
             program,
+            at: clock::wall(),
+            kind,
+        })));
+    }
+
+    /// Queues an event of this moment that is about no program.
+    pub(super) fn own_event(&mut self, kind: EventKind) {
+        self.news.push_back(Item::News(News::Event(Event {
+            program: Arc::from(""),
             at: clock::wall(),
             kind,
         })));

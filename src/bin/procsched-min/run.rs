@@ -122,6 +122,7 @@ fn builder(
             },
         )
         .raise_descriptor_limit()
+        .safety_sweep(false)
 }
 
 /// Abandoned processes outweigh everything; a signal is told as a shell tells it.

@@ -1,0 +1,381 @@
+//! The functions that the kernel calls when a signal arrives, and what stood there before.
+//!
+//! A handler marks its signal for every scheduler of this process that wants it, writes one
+//! byte to that scheduler's pipe, and then calls what had been installed before it. What was
+//! there is put back when the last scheduler that wanted the signal goes, unless somebody has
+//! put a handler of their own over ours meanwhile. Then ours stays where it is, marks nothing
+//! and passes signals on; and if a scheduler comes later, it stands over theirs with another
+//! function (a *layer*), since with the same one the chain would become a circle.
+//!
+//! Nothing here is ever freed, because a handler may be at work in any thread at any time.
+
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::atomic::{Ordering, fence};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use nix::errno::Errno;
+
+use crate::error::{Error, Result};
+
+/// How often somebody may put a handler over ours before we do not come back.
+const LAYERS_MAX: usize = 4;
+
+/// Signals are numbered from 1 to 64.
+const NUMBERS: usize = 65;
+
+type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+
+const HANDLERS: [Handler; LAYERS_MAX] = [
+    on_signal::<0>,
+    on_signal::<1>,
+    on_signal::<2>,
+    on_signal::<3>,
+];
+
+/// What each layer calls after itself.
+static PREVIOUS: [Previous; LAYERS_MAX] = [const { Previous::new() }; LAYERS_MAX];
+
+/// The newest slot; each knows the next.
+static SLOTS: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
+
+/// What was installed before us, layer by layer. Whoever holds it changes dispositions.
+static INSTALLED: Mutex<Vec<Installed>> = Mutex::new(Vec::new());
+
+/// What one scheduler wants to hear of. It is used again by the next, and never freed.
+pub(super) struct Slot {
+    next: *const Slot,
+    /// The process of its scheduler; 0 if it is free. In a copy that was made by fork it is
+    /// another process's, and so nothing to touch.
+    owner: AtomicI32,
+    /// Whether its scheduler tolerates no other.
+    exclusive: AtomicBool,
+    /// Bit `n - 1` stands for signal `n`.
+    wanted: AtomicU64,
+    pending: AtomicU64,
+    /// Where a handler writes its byte.
+    wake: AtomicI32,
+    /// Handlers that are looking at it: its descriptor may be closed only when there are none.
+    writers: AtomicU32,
+}
+
+// SAFETY: `next` is written once, before the slot is published, and points to another slot that
+// lives for ever; the rest are atomics.
+unsafe impl Sync for Slot {}
+// SAFETY: as above; nothing in it belongs to a thread.
+unsafe impl Send for Slot {}
+
+struct Installed {
+    layer: usize,
+    signal: i32,
+    previous: libc::sigaction,
+}
+
+/// A handler that is called after ours; the parts of its `sigaction` that matter for that.
+struct Previous {
+    handler: [AtomicUsize; NUMBERS],
+    flags: [AtomicI32; NUMBERS],
+}
+
+impl Previous {
+    const fn new() -> Self {
+        Self {
+            handler: [const { AtomicUsize::new(libc::SIG_DFL) }; NUMBERS],
+            flags: [const { AtomicI32::new(0) }; NUMBERS],
+        }
+    }
+
+    fn set(&self, signal: i32, action: &libc::sigaction) {
+        let index = index(signal);
+        // In this order: a handler must never be called by the flags of another.
+        self.handler[index].store(libc::SIG_DFL, Ordering::SeqCst);
+        self.flags[index].store(action.sa_flags, Ordering::SeqCst);
+        self.handler[index].store(action.sa_sigaction, Ordering::SeqCst);
+    }
+
+    /// Calls it as the kernel would have. The mask is full already.
+    fn call(&self, signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+        let index = index(signal);
+        let handler = self.handler[index].load(Ordering::SeqCst);
+        let flags = self.flags[index].load(Ordering::SeqCst);
+        let is_other = handler != self.handler[index].load(Ordering::SeqCst);
+        if is_other || handler == libc::SIG_DFL || handler == libc::SIG_IGN {
+            return;
+        }
+        if flags & libc::SA_RESETHAND != 0 {
+            self.handler[index].store(libc::SIG_DFL, Ordering::SeqCst);
+        }
+        if flags & libc::SA_SIGINFO != 0 {
+            // SAFETY: sigaction gave this address as a handler with three arguments.
+            let handler: Handler = unsafe { std::mem::transmute(handler) };
+            handler(signal, info, context);
+        } else {
+            // SAFETY: sigaction gave this address as a handler with one argument.
+            let handler: extern "C" fn(libc::c_int) = unsafe { std::mem::transmute(handler) };
+            handler(signal);
+        }
+    }
+
+    /// Whether it was to be called once, and was.
+    fn is_used_up(&self, signal: i32, action: &libc::sigaction) -> bool {
+        action.sa_flags & libc::SA_RESETHAND != 0
+            && self.handler[index(signal)].load(Ordering::SeqCst) == libc::SIG_DFL
+    }
+}
+
+/// Dispositions belong to the process: whoever holds this is alone with them.
+pub(super) struct Dispositions(MutexGuard<'static, Vec<Installed>>);
+
+impl Dispositions {
+    pub(super) fn lock() -> Self {
+        Self(INSTALLED.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes a slot for a scheduler. `exclusive` is whether it tolerates no other.
+    pub(super) fn claim(&self, exclusive: bool, wake: i32) -> Result<&'static Slot> {
+        let me = this_process();
+        let mut others = slots().filter(|slot| slot.owner.load(Ordering::SeqCst) == me);
+        if others.any(|other| exclusive || other.exclusive.load(Ordering::SeqCst)) {
+            return Err(Error::because(
+                "failed to take over SIGCHLD",
+                "another ProcessScheduler is alive in this process; drop it first, or give \
+                 both Reap::Own",
+            ));
+        }
+        // One that a handler is looking at, or was when this process was copied, is left alone.
+        let is_free = |slot: &&Slot| {
+            slot.owner.load(Ordering::SeqCst) == 0 && slot.writers.load(Ordering::SeqCst) == 0
+        };
+        let slot = slots().find(is_free).unwrap_or_else(new_slot);
+        slot.exclusive.store(exclusive, Ordering::SeqCst);
+        slot.wanted.store(0, Ordering::SeqCst);
+        slot.pending.store(0, Ordering::SeqCst);
+        slot.wake.store(wake, Ordering::SeqCst);
+        slot.owner.store(me, Ordering::SeqCst);
+        Ok(slot)
+    }
+
+    /// Makes `slot` hear of a signal, by a handler of ours that is on top.
+    pub(super) fn want(&mut self, slot: &Slot, signal: i32) -> Result<()> {
+        slot.wanted.fetch_or(bit(signal), Ordering::SeqCst);
+        let what = || format!("failed to handle signal {signal}");
+        let current = action_of(signal).map_err(|errno| Error::os(what(), errno as i32))?;
+        if layer_of(&current).is_some() {
+            return Ok(());
+        }
+        let is_taken = |layer: &usize| {
+            let mut known = self.0.iter();
+            known.any(|known| (known.layer, known.signal) == (*layer, signal))
+        };
+        let Some(layer) = (0..LAYERS_MAX).find(|layer| !is_taken(layer)) else {
+            let why = "others have put handlers over ours too often in this process";
+            return Err(Error::because(what(), why));
+        };
+        PREVIOUS[layer].set(signal, &current);
+        let action = our_action(layer, &current);
+        let replaced = set_action(signal, &action).map_err(|errno| {
+            PREVIOUS[layer].set(signal, &default_action());
+            Error::os(what(), errno as i32)
+        })?;
+        // Somebody else may have been faster between the question and the answer.
+        if layer_of(&replaced).is_none() && !is_same(&replaced, &current) {
+            PREVIOUS[layer].set(signal, &replaced);
+        }
+        self.0.push(Installed {
+            layer,
+            signal,
+            previous: replaced,
+        });
+        Ok(())
+    }
+
+    /// Gives a slot back, and with the last that wanted a signal, what was there before us.
+    pub(super) fn release(&mut self, slot: &Slot) {
+        let wanted = slot.wanted.load(Ordering::SeqCst);
+        slot.owner.store(0, Ordering::SeqCst);
+        let me = this_process();
+        let mut still_wanted = 0;
+        for other in slots().filter(|other| other.owner.load(Ordering::SeqCst) == me) {
+            still_wanted |= other.wanted.load(Ordering::SeqCst);
+        }
+        for signal in (1..=64).filter(|&signal| wanted & !still_wanted & bit(signal) != 0) {
+            self.put_back(signal);
+        }
+        // A handler in another thread may have looked just before; it needs only the time of
+        // one write to a pipe that cannot block.
+        while slot.writers.load(Ordering::SeqCst) != 0 {
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Restores a disposition, if the present one is still ours.
+    fn put_back(&mut self, signal: i32) {
+        let Some(layer) = action_of(signal).ok().as_ref().and_then(layer_of) else {
+            return;
+        };
+        let is_it = |known: &Installed| (known.layer, known.signal) == (layer, signal);
+        let Some(at) = self.0.iter().position(is_it) else {
+            return;
+        };
+        let Installed { mut previous, .. } = self.0.swap_remove(at);
+        if PREVIOUS[layer].is_used_up(signal, &previous) {
+            previous = default_action();
+        }
+        // It was valid when the kernel gave it to us; if it is not any more, ours stays, and
+        // passes signals on.
+        let _ = set_action(signal, &previous);
+    }
+}
+
+impl Slot {
+    /// Which signals arrived since the last look, as bits.
+    pub(super) fn take(&self) -> u64 {
+        self.pending.swap(0, Ordering::SeqCst)
+    }
+
+    pub(super) fn pending(&self) -> u64 {
+        self.pending.load(Ordering::SeqCst)
+    }
+}
+
+/// Whether nobody will tell us of this signal any more, at least not directly.
+pub(super) fn is_replaced(signal: i32) -> bool {
+    action_of(signal).is_ok_and(|action| layer_of(&action).is_none())
+}
+
+/// Whether the system throws the statuses of this process's children away.
+pub(super) fn discards_statuses() -> bool {
+    action_of(libc::SIGCHLD).is_ok_and(|action| {
+        action.sa_sigaction == libc::SIG_IGN || action.sa_flags & libc::SA_NOCLDWAIT != 0
+    })
+}
+
+/// The bit of a signal; none for a number that is no signal.
+pub(super) fn bit(signal: i32) -> u64 {
+    u32::try_from(signal - 1)
+        .ok()
+        .and_then(|shift| 1_u64.checked_shl(shift))
+        .unwrap_or(0)
+}
+
+/// Runs in whatever thread the kernel picks, between any two instructions: atomics and writes
+/// that cannot block, then the handler that was there before. errno is left as it was.
+extern "C" fn on_signal<const LAYER: usize>(
+    signal: libc::c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut libc::c_void,
+) {
+    let saved = Errno::last_raw();
+    tell_the_slots(signal);
+    Errno::set_raw(saved);
+    PREVIOUS[LAYER].call(signal, info, context);
+    Errno::set_raw(saved);
+}
+
+fn tell_the_slots(signal: i32) {
+    let me = this_process();
+    let bit = bit(signal);
+    for slot in slots() {
+        slot.writers.fetch_add(1, Ordering::SeqCst);
+        let is_wanted = slot.wanted.load(Ordering::SeqCst) & bit != 0;
+        if slot.owner.load(Ordering::SeqCst) == me && is_wanted {
+            slot.pending.fetch_or(bit, Ordering::SeqCst);
+            let byte = 0_u8;
+            let wake = slot.wake.load(Ordering::SeqCst);
+            // SAFETY: one byte from a live variable; `writers` keeps the descriptor from being
+            // closed meanwhile, and it is non-blocking.
+            unsafe { libc::write(wake, (&raw const byte).cast(), 1) };
+        }
+        slot.writers.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn slots() -> impl Iterator<Item = &'static Slot> {
+    let newest = SLOTS.load(Ordering::SeqCst).cast_const();
+    // SAFETY: every pointer in the list is null or to a slot that is never freed.
+    let slot = |pointer: *const Slot| unsafe { pointer.as_ref() };
+    std::iter::successors(slot(newest), move |known| slot(known.next))
+}
+
+/// Only whoever holds the dispositions adds to the list.
+fn new_slot() -> &'static Slot {
+    let slot = Box::leak(Box::new(Slot {
+        next: SLOTS.load(Ordering::SeqCst),
+        owner: AtomicI32::new(0),
+        exclusive: AtomicBool::new(false),
+        wanted: AtomicU64::new(0),
+        pending: AtomicU64::new(0),
+        wake: AtomicI32::new(-1),
+        writers: AtomicU32::new(0),
+    }));
+    fence(Ordering::SeqCst);
+    SLOTS.store(slot, Ordering::SeqCst);
+    slot
+}
+
+fn index(signal: i32) -> usize {
+    usize::try_from(signal).map_or(0, |number| number.min(NUMBERS - 1))
+}
+
+fn this_process() -> i32 {
+    // SAFETY: getpid takes nothing and cannot fail.
+    unsafe { libc::getpid() }
+}
+
+/// While a handler runs, every other signal waits: frames never pile up on a stack that has
+/// room for few, as the alternate stack of a thread may. What a handler of the host asked for
+/// (system calls that are not restarted, news of stopped children) it goes on getting.
+fn our_action(layer: usize, previous: &libc::sigaction) -> libc::sigaction {
+    let mut action = default_action();
+    action.sa_sigaction = HANDLERS[layer] as *const () as usize;
+    let choices = libc::SA_RESTART | libc::SA_NOCLDSTOP;
+    let is_handler = ![libc::SIG_DFL, libc::SIG_IGN].contains(&previous.sa_sigaction);
+    let chosen = if is_handler {
+        previous.sa_flags & choices
+    } else {
+        choices
+    };
+    action.sa_flags = chosen | libc::SA_SIGINFO | libc::SA_ONSTACK;
+    // SAFETY: the pointer is to a live signal set.
+    unsafe { libc::sigfillset(&raw mut action.sa_mask) };
+    action
+}
+
+fn default_action() -> libc::sigaction {
+    // SAFETY: all-zero is a valid sigaction: default handler, empty mask, no flags.
+    unsafe { MaybeUninit::zeroed().assume_init() }
+}
+
+fn layer_of(action: &libc::sigaction) -> Option<usize> {
+    let is_it = |handler: &Handler| *handler as *const () as usize == action.sa_sigaction;
+    HANDLERS.iter().position(is_it)
+}
+
+fn is_same(one: &libc::sigaction, other: &libc::sigaction) -> bool {
+    (one.sa_sigaction, one.sa_flags) == (other.sa_sigaction, other.sa_flags)
+}
+
+fn action_of(signal: i32) -> std::result::Result<libc::sigaction, Errno> {
+    let mut now = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: a null new action only asks; the other pointer is to a live structure, which is
+    // filled if the call succeeds.
+    unsafe {
+        Errno::result(libc::sigaction(signal, ptr::null(), now.as_mut_ptr()))?;
+        Ok(now.assume_init())
+    }
+}
+
+/// Sets a disposition, and returns what it was.
+fn set_action(
+    signal: i32,
+    action: &libc::sigaction,
+) -> std::result::Result<libc::sigaction, Errno> {
+    let mut before = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: both pointers are to live structures; the handler in it is ours, which is
+    // async-signal-safe, or one that the kernel gave us for this very signal.
+    unsafe {
+        Errno::result(libc::sigaction(signal, action, before.as_mut_ptr()))?;
+        Ok(before.assume_init())
+    }
+}

@@ -1,0 +1,183 @@
+//! The wait: poll(2) on one descriptor, behind which stand all others.
+//!
+//! That descriptor is an epoll instance, which keeps the list of what is waited for, so that a
+//! wake-up costs what is ready and not what is silent. It is the same one that a host with a
+//! loop of its own is lent: it is readable for as long as anything behind it is.
+//!
+//! Whoever adds a descriptor removes it before it is closed, and in this process alone: a copy
+//! of the process, made by fork, shares the list.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+use super::{descriptors, retry};
+use crate::error::{Error, Result};
+
+/// How many ready descriptors one turn hears of. Those that it does not hear of are the first
+/// in the next turn.
+const READY_PER_TURN_MAX: usize = 64;
+
+/// How often what cannot be waited for is tried.
+const BLIND_WAIT_MAX: Duration = Duration::from_millis(10);
+
+/// What is waited for, each with a number of the caller's.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    epoll: Epoll,
+    /// The numbers of what the kernel has no room for: it counts as ready, now and then.
+    blind: Vec<u64>,
+}
+
+impl Watch {
+    pub(crate) fn new() -> Result<Self> {
+        let what = |errno| Error::os("failed to make an epoll instance", errno as i32);
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(what)?;
+        Ok(Self {
+            epoll: Epoll(descriptors::above_standard(epoll.0).map_err(what)?),
+            blind: Vec::new(),
+        })
+    }
+
+    /// Waits for this one to become readable, too.
+    pub(crate) fn add(&mut self, fd: BorrowedFd<'_>, number: u64) {
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, number);
+        if self.epoll.add(fd, event).is_err() {
+            self.blind.push(number);
+        }
+    }
+
+    /// From now on it has another number.
+    pub(crate) fn renumber(&mut self, fd: BorrowedFd<'_>, before: u64, number: u64) {
+        let mut event = EpollEvent::new(EpollFlags::EPOLLIN, number);
+        if self.epoll.modify(fd, &mut event).is_err() {
+            self.remove(fd, before);
+            self.add(fd, number);
+        }
+    }
+
+    /// Waits for it no more.
+    pub(crate) fn remove(&mut self, fd: BorrowedFd<'_>, number: u64) {
+        self.blind.retain(|blind| *blind != number);
+        // The kernel has no room for it, or had none: then there is nothing to remove.
+        let _ = self.epoll.delete(fd);
+    }
+
+    /// Waits until something is readable or hung up, or the time is over. A signal ends the
+    /// wait as if the time were over. The numbers of what is ready are added to `ready`.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<u64>) {
+        let timeout = if self.blind.is_empty() {
+            timeout
+        } else {
+            Some(timeout.map_or(BLIND_WAIT_MAX, |time| time.min(BLIND_WAIT_MAX)))
+        };
+        if poll(Some(self.epoll.0.as_fd()), timeout).is_err() {
+            // No memory: the turn goes on without an answer, and not at once again.
+            let _ = poll(None, Some(BLIND_WAIT_MAX));
+        }
+        ready.extend(&self.blind);
+        let mut events = [EpollEvent::empty(); READY_PER_TURN_MAX];
+        let count = retry(|| self.epoll.wait(&mut events, EpollTimeout::ZERO)).unwrap_or(0);
+        ready.extend(events.iter().take(count).map(EpollEvent::data));
+    }
+
+    /// Whether a wait would end at once, as far as descriptors go.
+    pub(crate) fn is_ready(&self) -> bool {
+        poll(Some(self.epoll.0.as_fd()), Some(Duration::ZERO)) != Ok(false)
+    }
+
+    /// When a wait has to end whatever is ready, counted from its begin.
+    pub(crate) fn wait_max(&self) -> Option<Duration> {
+        (!self.blind.is_empty()).then_some(BLIND_WAIT_MAX)
+    }
+}
+
+impl AsFd for Watch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
+    }
+}
+
+/// Whether it became readable in time; without a descriptor this is a rest.
+fn poll(fd: Option<BorrowedFd<'_>>, timeout: Option<Duration>) -> std::result::Result<bool, Errno> {
+    let mut fd = libc::pollfd {
+        // A negative one is passed over.
+        fd: fd.map_or(-1, |fd| fd.as_raw_fd()),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: the pointer is to one live `pollfd`.
+    match unsafe { libc::poll(&raw mut fd, 1, milliseconds(timeout)) } {
+        -1 => match Errno::last() {
+            Errno::EINTR => Ok(false),
+            errno => Err(errno),
+        },
+        ready => Ok(ready > 0),
+    }
+}
+
+/// A timeout for poll(2), rounded up: a wait that ends before its deadline would spin.
+fn milliseconds(timeout: Option<Duration>) -> libc::c_int {
+    match timeout {
+        None => -1,
+        Some(time) => {
+            libc::c_int::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_rounded_up_and_saturates() {
+        let ms = |time| milliseconds(Some(time));
+        assert_eq!(milliseconds(None), -1);
+        assert_eq!(ms(Duration::ZERO), 0);
+        assert_eq!(ms(Duration::from_nanos(1)), 1);
+        assert_eq!(ms(Duration::from_micros(900)), 1);
+        assert_eq!(ms(Duration::from_millis(1)), 1);
+        assert_eq!(ms(Duration::from_micros(1_001)), 2);
+        assert_eq!(ms(Duration::from_secs(60 * 24 * 3600)), libc::c_int::MAX);
+        assert_eq!(ms(Duration::MAX), libc::c_int::MAX);
+    }
+
+    #[test]
+    fn what_is_ready_is_told_by_its_number_until_it_is_removed() {
+        let mut watch = Watch::new().expect("an epoll instance");
+        let (read, write) = descriptors::wake_pipe().expect("a pipe");
+        let ready = |watch: &mut Watch| {
+            let mut ready = Vec::new();
+            watch.wait(Some(Duration::ZERO), &mut ready);
+            ready
+        };
+        watch.add(read.as_fd(), 7);
+        assert!(ready(&mut watch).is_empty());
+        assert!(!watch.is_ready());
+        nix::unistd::write(&write, b"x").expect("room in a pipe");
+        assert_eq!(ready(&mut watch), [7]);
+        assert!(watch.is_ready());
+        watch.renumber(read.as_fd(), 7, 8);
+        assert_eq!(ready(&mut watch), [8]);
+        watch.remove(read.as_fd(), 8);
+        assert!(ready(&mut watch).is_empty());
+        assert!(!watch.is_ready());
+    }
+
+    #[test]
+    fn what_the_kernel_will_not_watch_counts_as_ready_now_and_then() {
+        let mut watch = Watch::new().expect("an epoll instance");
+
+        let regular = std::fs::File::open("Cargo.toml").expect("a file of ours");
+        watch.add(regular.as_fd(), 3); // EPERM: a regular file
+        let mut ready = Vec::new();
+        watch.wait(None, &mut ready);
+        assert_eq!(ready, [3]);
+        assert_eq!(watch.wait_max(), Some(BLIND_WAIT_MAX));
+        watch.remove(regular.as_fd(), 3);
+        assert_eq!(watch.wait_max(), None);
+    }
+}

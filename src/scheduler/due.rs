@@ -1,0 +1,94 @@
+//! When the next turn has to be: what our own wait goes by, and what a host with a loop of its
+//! own is told.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::{Duration, Instant};
+
+use crate::error_command::ErrorCommand;
+use crate::machine::Moment;
+
+use super::{Phase, ProcessScheduler};
+
+/// One descriptor, behind which stand all that a turn waits for: readable when a turn has
+/// something to do. It stays the same for as long as the scheduler lives, and is lent: to read
+/// from it, write to it or close it would be wrong. Level- or edge-triggered does not matter,
+/// as long as [`ProcessScheduler::next_deadline`] is asked after each turn.
+impl AsFd for ProcessScheduler {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.watch.as_fd()
+    }
+}
+
+/// The same as [`AsFd`], for reactors that want a number.
+impl AsRawFd for ProcessScheduler {
+    fn as_raw_fd(&self) -> RawFd {
+        self.watch.as_fd().as_raw_fd()
+    }
+}
+
+impl ProcessScheduler {
+    /// When the next turn has to be even if the descriptor stays silent: now while a turn has
+    /// left work or the descriptor is readable, `None` if nothing is timed, and before the
+    /// first turn now.
+    ///
+    /// The answer changes with each turn, and with what makes the descriptor readable; nothing
+    /// else changes it. So it is enough to ask after each turn.
+    ///
+    /// ```
+    /// # let err_dir = std::env::temp_dir().join(format!("procsched-doc-due-{}", std::process::id()));
+    /// use procsched::{ChildSpec, ProcessScheduler};
+    /// use std::time::Instant;
+    ///
+    /// let scheduler = ProcessScheduler::builder("/")
+    ///     .program(ChildSpec::new("web", ["true"]))
+    ///     .err_dir(&err_dir)
+    ///     .build()?;
+    /// // Nothing has started yet: the first turn is due.
+    /// assert!(scheduler.next_deadline().is_some_and(|at| at <= Instant::now()));
+    /// # std::fs::remove_dir_all(&err_dir).expect("clean up");
+    /// # Ok::<(), procsched::Error>(())
+    /// ```
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let now = self.clock.now();
+        let next = match self.phase {
+            Phase::Finished => None,
+            Phase::Built => Some(now),
+            Phase::Started if self.watch.is_ready() => Some(now),
+            Phase::Started => {
+                let blind = self.watch.wait_max().map(|time| now.after(time));
+                self.next_turn().into_iter().chain(blind).min()
+            }
+        };
+        next.map(|at| self.clock.instant(at))
+    }
+
+    /// How long the wait may be.
+    pub(super) fn wait_time(&self, limit: Option<Duration>) -> Option<Duration> {
+        let until = self.next_turn().map(|at| self.clock.until(at));
+        [limit, until].into_iter().flatten().min()
+    }
+
+    /// When the next turn has to be, whatever the descriptors say. The beginning of time stands
+    /// for "at once".
+    fn next_turn(&self) -> Option<Moment> {
+        let is_left = self.deaths_left || self.machine.has_starts() || !self.news.is_empty();
+        // If nothing runs and nothing will, there is nothing left to wait for.
+        if is_left || self.is_settled() {
+            return Some(Moment::default());
+        }
+        let probes = self
+            .lingering
+            .iter()
+            .filter_map(|&id| self.program(id).live.as_ref());
+        let command = self.error_command.as_ref();
+        let has_children = !self.owners.is_empty();
+        probes
+            .map(|live| live.probe.at)
+            .chain(self.machine.next_deadline())
+            .chain(self.look_wanted.then_some(self.next_theft_look))
+            .chain(self.next_sweep.filter(|_| has_children))
+            .chain(command.and_then(ErrorCommand::next_deadline))
+            .min()
+    }
+}
