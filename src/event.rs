@@ -96,6 +96,16 @@ pub enum EventKind {
         /// Its process id.
         pid: i32,
     },
+    /// A process that had left its group and come home to us was told to end: because the
+    /// program starts again, or because everything ends. The event's program is the one that it
+    /// belongs to, or empty.
+    #[non_exhaustive]
+    OrphanSignalled {
+        /// Its process id; -1 for every process that is left.
+        pid: i32,
+        /// SIGTERM (SIGCONT followed) or SIGKILL.
+        signal: i32,
+    },
     /// Bytes of its stderr could not be written to its log and are lost.
     #[non_exhaustive]
     BytesDropped {

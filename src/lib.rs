@@ -151,6 +151,7 @@ mod event;
 mod handle;
 mod launch;
 mod machine;
+mod orphans;
 #[allow(unsafe_code)]
 mod os;
 mod program;

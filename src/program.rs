@@ -94,6 +94,10 @@ pub(crate) struct Live {
     pub(crate) leader_dead: bool,
     pub(crate) log_offset: u64,
     pub(crate) started_at: Moment,
+    /// Its first process has ended, and it is started again after this delay.
+    pub(crate) retry_in: Option<Duration>,
+    /// Its group is gone, but not what left it.
+    pub(crate) is_searched: bool,
     /// The last bytes that it wrote. It outlives the pipe, whose end may be seen before the
     /// death; at the death it goes to the report, and what comes later belongs to no run.
     pub(crate) tail: Tail,
@@ -199,6 +203,12 @@ impl Program {
         }
     }
 
+    /// Whether it starts again without a delay as soon as nothing is left of the run.
+    pub(crate) fn is_restarted_at_once(&self) -> bool {
+        let live = self.live.as_ref();
+        live.is_some_and(|live| live.retry_in == Some(Duration::ZERO))
+    }
+
     /// The live run, if it is this one.
     pub(crate) fn live_run(&mut self, run: Run) -> Option<&mut Live> {
         self.live.as_mut().filter(|live| live.run == run)
@@ -212,6 +222,8 @@ impl Live {
             run,
             group: Group::new(pid),
             leader_dead: false,
+            retry_in: None,
+            is_searched: false,
             log_offset,
             started_at: now,
             killed_at: None,

@@ -13,10 +13,11 @@ const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 500;
 
 /// The modules of the library. Each may import from those above it, and from none below.
-const LAYERS: [&str; 15] = [
+const LAYERS: [&str; 16] = [
     "error",
     "tail",
     "machine",
+    "orphans",
     "spec",
     "event",
     "status",

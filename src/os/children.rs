@@ -75,11 +75,11 @@ fn is_our_proc() -> bool {
 /// (CONFIG_PROC_CHILDREN). It is complete, as nobody reaps while it is read.
 fn listed_by_kernel() -> Option<Vec<i32>> {
     let mut children = Vec::new();
-    for thread in std::fs::read_dir("/proc/self/task").ok()?.flatten() {
-        let list = match std::fs::read(thread.path().join("children")) {
+    for task in std::fs::read_dir("/proc/self/task").ok()?.flatten() {
+        let list = match std::fs::read(task.path().join("children")) {
             Ok(list) => list,
             // A thread that has ended; what it had is another thread's now.
-            Err(_) if !thread.path().exists() => continue,
+            Err(_) if !task.path().exists() => continue,
             Err(_) => return None,
         };
         let numbers = std::str::from_utf8(&list).ok()?.split_ascii_whitespace();

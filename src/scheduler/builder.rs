@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use nix::unistd::AccessFlags;
 
+use super::orphans::Household;
 use super::{ProcessScheduler, Reap};
 use crate::callbacks::Callbacks;
 use crate::error::{Error, Result};
@@ -29,7 +30,7 @@ use crate::os::watch::Watch;
 use crate::os::{descriptors, wake};
 use crate::program::{Key, Program};
 use crate::report::ErrorReport;
-use crate::spec::{ChildSpec, ERR_DIR_DEFAULT, SIGNAL_MAX};
+use crate::spec::{ChildSpec, ERR_DIR_DEFAULT, SIGNAL_MAX, STOP_TIMEOUT_DEFAULT};
 
 /// Describes a [`ProcessScheduler`]; see [`ProcessScheduler::builder`].
 #[must_use = "a builder does nothing until `build` is called"]
@@ -45,6 +46,7 @@ pub struct Builder {
     kill_on_drop: bool,
     reap: Reap,
     safety_sweep: bool,
+    subreaper: bool,
 }
 
 impl fmt::Debug for Builder {
@@ -69,6 +71,7 @@ impl Builder {
             kill_on_drop: false,
             reap: Reap::default(),
             safety_sweep: true,
+            subreaper: false,
         }
     }
 
@@ -177,6 +180,22 @@ impl Builder {
         self
     }
 
+    /// Makes this process a child subreaper (prctl(2), PR_SET_CHILD_SUBREAPER): a descendant
+    /// that left its group and lost its parent comes home to us, as it does to PID 1 anyway. It
+    /// belongs to the program that the variable `PROCSCHED_PROGRAM` in its environment names,
+    /// and is killed before that program starts again. At the end everything that came home is
+    /// stopped: SIGTERM and SIGCONT, and SIGKILL after the longest `stop_timeout` of all
+    /// programs; the scheduler has stopped when this process has no children, but for those
+    /// that it had before `build`. PID 1 spares not even those.
+    ///
+    /// For a process that is a supervisor and nothing else: a child that the host has started
+    /// itself meanwhile would be stopped, too. It needs [`Reap::All`], and `/proc`. Off by
+    /// default; what was is put back when the scheduler is dropped.
+    pub fn subreaper(mut self) -> Self {
+        self.subreaper = true;
+        self
+    }
+
     /// Whether to look every 15 s, while programs run, for what we should have been told of: a
     /// death whose SIGCHLD another part of the process kept to itself, and a handler that was
     /// installed over ours, which is told once, as a [`Warning`](crate::EventKind::Warning)
@@ -212,6 +231,7 @@ impl Builder {
         let error_command = self.error_command.as_ref().map(command).transpose()?;
         let descriptors = Descriptors::take()?;
         let signals = self.install_signals(&descriptors.waker)?;
+        let household = self.found_household()?;
         prepare_err_dir(&err_dir)?;
         let mut machine = Machine::default();
         let mut programs = Vec::with_capacity(self.programs.len());
@@ -229,6 +249,7 @@ impl Builder {
             news: VecDeque::new(),
             callbacks: self.callbacks,
             error_command: error_command.map(ErrorCommand::new),
+            household,
             watch: descriptors.watch,
             ready: Vec::new(),
             buffer: vec![0; READ_BYTES_MAX].into_boxed_slice(),
@@ -258,6 +279,21 @@ impl Builder {
     fn install_signals(&self, waker: &Arc<Waker>) -> Result<Signals> {
         let all = [&*self.stop_signals, &*self.other_signals].concat();
         Signals::install(&all, self.reap == Reap::All, waker.clone())
+    }
+
+    fn found_household(&self) -> Result<Option<Household>> {
+        if !self.subreaper {
+            return Ok(None);
+        }
+        if self.reap != Reap::All {
+            return Err(Error::because(
+                "failed to become a child subreaper",
+                "who gets orphans has to reap them, which needs Reap::All",
+            ));
+        }
+        let timeouts = self.programs.iter().map(|spec| spec.policy().stop_timeout);
+        let longest_stop = timeouts.max().unwrap_or(STOP_TIMEOUT_DEFAULT);
+        Household::found(longest_stop).map(Some)
     }
 
     fn check_programs(&self) -> Result<()> {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::error_command::ErrorCommand;
 use crate::machine::Moment;
 
+use super::orphans::Household;
 use super::{Phase, ProcessScheduler};
 
 /// One descriptor, behind which stand all that a turn waits for: readable when a turn has
@@ -82,6 +83,7 @@ impl ProcessScheduler {
             .iter()
             .filter_map(|&id| self.program(id).live.as_ref());
         let command = self.error_command.as_ref();
+        let household = self.household.as_ref();
         let has_children = !self.owners.is_empty();
         probes
             .map(|live| live.probe.at)
@@ -89,6 +91,7 @@ impl ProcessScheduler {
             .chain(self.look_wanted.then_some(self.next_theft_look))
             .chain(self.next_sweep.filter(|_| has_children))
             .chain(command.and_then(ErrorCommand::next_deadline))
+            .chain(household.and_then(Household::next_deadline))
             .min()
     }
 }

@@ -19,7 +19,7 @@ impl ProcessScheduler {
         self.lingering.retain(|id| {
             let live = &programs[id.0 as usize].live;
             live.as_ref()
-                .is_some_and(|live| live.group.is_leader_reaped())
+                .is_some_and(|live| live.group.is_leader_reaped() && !live.is_searched)
         });
     }
 
@@ -39,9 +39,9 @@ impl ProcessScheduler {
         // one that cannot die.
         let living = living_groups().unwrap_or_default();
         for id in overdue {
-            let program = self.program_mut(id);
-            if let Some(live) = program.live.take_if(|live| !living.contains(&live.pid())) {
-                self.tell(now, Event::GroupGone { run: live.run });
+            let live = self.program(id).live.as_ref();
+            if live.is_some_and(|live| !living.contains(&live.pid())) {
+                self.group_gone(now, id);
             }
         }
     }
@@ -52,7 +52,7 @@ impl ProcessScheduler {
         let Some(live) = &mut program.live else {
             return true;
         };
-        if !live.group.is_leader_reaped() {
+        if !live.group.is_leader_reaped() || live.is_searched {
             return false;
         }
         if !live.is_gone(now) {
@@ -61,10 +61,21 @@ impl ProcessScheduler {
             }
             return false;
         }
-        let run = live.run;
-        program.live = None;
-        self.tell(now, Event::GroupGone { run });
+        self.group_gone(now, id);
         true
+    }
+
+    /// Nothing is left in the group. If something may have left it, the machine is told later.
+    fn group_gone(&mut self, now: Moment, id: ProgramId) {
+        let must_search = self.must_search(now, id);
+        let program = self.program_mut(id);
+        if let Some(live) = &mut program.live
+            && must_search
+        {
+            live.is_searched = true;
+        } else if let Some(live) = program.live.take() {
+            self.tell(now, Event::GroupGone { run: live.run });
+        }
     }
 
     /// Carries out what signals and handles asked for.
@@ -78,7 +89,7 @@ impl ProcessScheduler {
         }
         let (stop, kill) = self.waker.take();
         if kill {
-            self.tell(now, Event::Commanded(Command::KillAll));
+            self.kill_all(now);
         } else if stop {
             self.tell(now, Event::Commanded(Command::StopAll));
         }
@@ -90,10 +101,15 @@ impl ProcessScheduler {
                 self.first_stop_signal = Some(now);
                 self.tell(now, Event::Commanded(Command::StopAll));
             }
-            Some(first) if now.since(first) >= SECOND_SIGNAL_AFTER => {
-                self.tell(now, Event::Commanded(Command::KillAll));
-            }
+            Some(first) if now.since(first) >= SECOND_SIGNAL_AFTER => self.kill_all(now),
             Some(_) => {}
+        }
+    }
+
+    fn kill_all(&mut self, now: Moment) {
+        self.tell(now, Event::Commanded(Command::KillAll));
+        if let Some(household) = &mut self.household {
+            household.close(now, now);
         }
     }
 }

@@ -17,6 +17,7 @@ mod builder;
 mod due;
 mod facts;
 mod orders;
+mod orphans;
 mod picture;
 mod pipes;
 mod reaping;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use builder::Builder;
+use orphans::Household;
 
 use crate::callbacks::{Callbacks, News};
 use crate::error::{Error, Result};
@@ -86,6 +88,8 @@ pub struct ProcessScheduler {
     news: VecDeque<Item>,
     callbacks: Callbacks,
     error_command: Option<ErrorCommand>,
+    /// Set if orphans come home to this process.
+    household: Option<Household>,
     watch: Watch,
     /// What this turn's wait found ready, as [`Key`](crate::program::Key)s.
     ready: Vec<u64>,
@@ -238,8 +242,11 @@ impl ProcessScheduler {
         }
         while self.step(None)? == Status::Running {}
         match self.abandoned() {
-            None => Ok(()),
             Some(names) => Err(Error::new(format!("abandoned what would not die: {names}"))),
+            None if self.is_abandoned() => Err(Error::new(
+                "abandoned what would not die: processes that left their group",
+            )),
+            None => Ok(()),
         }
     }
 
@@ -267,6 +274,7 @@ impl ProcessScheduler {
         self.obey(now);
         self.machine.handle_timeout(now);
         self.carry_out(now);
+        self.look_for_orphans(now);
         self.start_what_is_due();
         self.drain_the_living(now);
         self.waker.publish(self.is_stopping(), false);
@@ -309,7 +317,8 @@ impl ProcessScheduler {
     /// Whether something would not die and was given up.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
-        self.abandoned().is_some()
+        let household = self.household.as_ref();
+        self.abandoned().is_some() || household.is_some_and(Household::is_abandoned)
     }
 
     fn wish_all_up(&mut self) {
@@ -333,9 +342,14 @@ impl ProcessScheduler {
         )))
     }
 
-    /// Whether nothing is left to be done: no program runs or will, and every report was handed
-    /// to the error command.
+    /// Whether nothing is left to be done: no program runs or will, every report was handed to
+    /// the error command, and nothing that came home is left.
     fn is_settled(&self) -> bool {
+        let household = self.household.as_ref();
+        self.is_settled_but_for_orphans() && household.is_none_or(Household::is_gone)
+    }
+
+    fn is_settled_but_for_orphans(&self) -> bool {
         self.machine.is_settled()
             && self
                 .error_command

@@ -24,22 +24,26 @@ impl ProcessScheduler {
     /// report goes out. Its end of file is not waited for; a leftover may hold the pipe.
     pub(super) fn drain_the_dead(&mut self, now: Moment) {
         while let Some(id) = self.dying.pop() {
-            let program = &mut self.programs[id.0 as usize];
-            let tail = program.ending.as_mut().map(|ending| &mut ending.tail);
-            let mut sink = Sink {
-                buffer: &mut self.buffer,
-                log: &mut program.log,
-                tail,
-            };
-            if program
-                .stream
-                .as_ref()
-                .is_some_and(|pipe| pipe.read_pending(&mut sink) == Read::End)
-            {
-                program.detach(Key::Stream(id), &mut self.watch);
-            }
-            self.tell_losses(now, id, true);
+            self.drain_last_words(now, id);
         }
+    }
+
+    fn drain_last_words(&mut self, now: Moment, id: ProgramId) {
+        let program = &mut self.programs[id.0 as usize];
+        let tail = program.ending.as_mut().map(|ending| &mut ending.tail);
+        let mut sink = Sink {
+            buffer: &mut self.buffer,
+            log: &mut program.log,
+            tail,
+        };
+        if program
+            .stream
+            .as_ref()
+            .is_some_and(|pipe| pipe.read_pending(&mut sink) == Read::End)
+        {
+            program.detach(Key::Stream(id), &mut self.watch);
+        }
+        self.tell_losses(now, id, true);
     }
 
     /// One read from each pipe that was ready, and no more: whoever floods waits its turn.
@@ -51,6 +55,12 @@ impl ProcessScheduler {
             }
         }
         self.ready = ready;
+    }
+
+    /// Whether nobody can write to the latest run's pipe any more.
+    pub(super) fn is_pipe_at_its_end(&mut self, now: Moment, id: ProgramId) -> bool {
+        self.drain_last_words(now, id);
+        self.program(id).stream.is_none()
     }
 
     fn drain_one(&mut self, now: Moment, id: ProgramId, key: Key) {

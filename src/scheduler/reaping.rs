@@ -33,7 +33,12 @@ impl ProcessScheduler {
     /// Reaps the dead. A leader's leftovers are killed before its reap.
     pub(super) fn reap(&mut self, now: Moment) {
         self.deaths_left = false;
-        self.look_wanted |= self.arrived.contains(&libc::SIGCHLD);
+        if self.arrived.contains(&libc::SIGCHLD) {
+            self.look_wanted = true;
+            if let Some(household) = &mut self.household {
+                household.want_look();
+            }
+        }
         let sweep = self.begin_sweep(now);
         match self.reap {
             Reap::All => self.reap_all(now, sweep),
@@ -80,6 +85,9 @@ impl ProcessScheduler {
                     let Some(status) = reap::reap(death.pid) else {
                         continue;
                     };
+                    if let Some(household) = &mut self.household {
+                        household.reaped(death.pid);
+                    }
                     let stray = News::Stray(death.pid, status);
                     self.news.push_back(Item::News(stray));
                 }

@@ -35,6 +35,7 @@ impl ProcessScheduler {
                     return;
                 };
                 program.last_return_code = Some(return_code(exit));
+                live.retry_in = retry_in;
                 program.ending = Some(Ending {
                     at: clock::wall(),
                     pid,

@@ -43,6 +43,25 @@ pub fn setpgid() {
     must(unsafe { libc::setpgid(0, 0) }, "setpgid");
 }
 
+/// Spoils the variable that says whose process this is, where `/proc/PID/environ` shows it.
+pub fn anonymous() {
+    unsafe extern "C" {
+        static mut environ: *mut *mut libc::c_char;
+    }
+    // SAFETY: the list ends with a null, and its strings are this process's own memory, which
+    // nobody else reads or writes: there is one thread.
+    unsafe {
+        let mut next = environ;
+        while !(*next).is_null() {
+            let text = std::ffi::CStr::from_ptr(*next);
+            if text.to_bytes().starts_with(b"PROCSCHED_PROGRAM=") {
+                **next = b'X' as libc::c_char;
+            }
+            next = next.add(1);
+        }
+    }
+}
+
 /// Closes a descriptor.
 pub fn close(fd: i32) {
     // SAFETY: whoever wrote the script wants it closed; nothing here owns 0, 1 or 2.

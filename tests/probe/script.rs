@@ -121,6 +121,7 @@ impl Probe {
                 }
             }
             ["setpgid"] => process::setpgid(),
+            ["anonymous"] => process::anonymous(),
             ["close", fd] => process::close(number(fd)),
             ["chdir", directory] => process::chdir(directory),
             ["core", wanted] => process::core_dumps(wanted == "on"),

@@ -153,6 +153,7 @@ fn words(kind: &EventKind) -> Option<Words> {
         } => stopping(*pid, *signal, *timeout),
         EventKind::Killed { pid, .. } => killed(*pid),
         EventKind::Abandoned { pid, .. } => abandoned(*pid),
+        EventKind::OrphanSignalled { pid, signal, .. } => orphan_signalled(*pid, *signal),
         EventKind::BytesDropped { bytes, .. } => bytes_dropped(*bytes),
         EventKind::HandlerPanicked { message, .. } => handler_panicked(message),
         EventKind::Warning { error, .. } => warning(error),
@@ -208,6 +209,20 @@ fn killed(pid: i32) -> Words {
 fn abandoned(pid: i32) -> Words {
     let details = format!("pid={pid} it does not even die by SIGKILL");
     Words::new(Tone::Bad, "abandoned", details)
+}
+
+fn orphan_signalled(pid: i32, signal: i32) -> Words {
+    let who = match pid {
+        ..1 => "it went to every process that is left".to_owned(),
+        pid => format!("pid={pid} had left its group"),
+    };
+    let happening = if signal == libc::SIGKILL {
+        "killed"
+    } else {
+        "stopping"
+    };
+    let details = format!("signal={} {who}", signal_name(signal));
+    Words::new(Tone::Notice, happening, details)
 }
 
 fn bytes_dropped(bytes: u64) -> Words {

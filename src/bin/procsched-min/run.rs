@@ -78,18 +78,25 @@ pub fn run(path: &Path) -> u8 {
 }
 
 /// What must not end or stop us waits, blocked, from the first moment on. The reserved signals
-/// are let through when their handlers stand, however long the config takes to be read. SIGTTOU
+/// are let through when their handlers stand, however long the config takes to be read; and for
+/// PID 1, to which the kernel delivers nothing that has no handler, those that stop it. SIGTTOU
 /// stays blocked: in the background of a terminal with `stty tostop` a message would stop
 /// supervision, and so it is written (termios(3)). The programs get an empty mask.
 fn hold_signals() {
-    let held = [
+    let reserved = [
         Signal::SIGHUP,
         Signal::SIGUSR1,
         Signal::SIGUSR2,
         Signal::SIGTTOU,
     ];
+    let stops: &[Signal] = if std::process::id() == 1 {
+        &[Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT]
+    } else {
+        &[]
+    };
+    let held = reserved.iter().chain(stops).copied();
     // It can fail for an invalid set only.
-    let _ = held.into_iter().collect::<SigSet>().thread_block();
+    let _ = held.collect::<SigSet>().thread_block();
 }
 
 fn builder(
@@ -122,6 +129,7 @@ fn builder(
             },
         )
         .raise_descriptor_limit()
+        .subreaper()
         .safety_sweep(false)
 }
 

@@ -1,0 +1,233 @@
+//! Processes that came home: they left their program's group and lost their parent, and as a
+//! subreaper (prctl(2)) or as PID 1 we are the next in line.
+//!
+//! Each belongs to the program that its environment names, or to nobody. Those of a program are
+//! killed before that starts again, like any leftover. The others are left alone until the
+//! shutdown, which ends when we have no children: TERM and CONT when it begins or when they
+//! come home, KILL at its deadline. What was our child before there was a supervisor belongs to
+//! whoever exec'd us, and is not signalled; PID 1 is spared nothing.
+//!
+//! This decides; who our children are, and what they carry, is told by the scheduler.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::machine::{Moment, ProgramId};
+
+/// The least time between two looks at all children while a shutdown waits for programs.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long the killed may take to disappear before they are given up.
+const ABANDON_AFTER: Duration = Duration::from_secs(5);
+
+/// What is known of the orphans.
+#[derive(Debug, Default)]
+pub(crate) struct Orphans {
+    inherited: BTreeSet<i32>,
+    known: BTreeMap<i32, Orphan>,
+    closing: Option<Closing>,
+    /// Something has happened since the last look.
+    look_wanted: bool,
+}
+
+#[derive(Debug)]
+struct Orphan {
+    program: Option<ProgramId>,
+    asked: bool,
+    killed: bool,
+}
+
+/// The shutdown.
+#[derive(Debug)]
+struct Closing {
+    kill_at: Moment,
+    next_look: Moment,
+    /// Its deadline has passed.
+    killing: bool,
+    /// What did not die was given up.
+    abandoned: bool,
+}
+
+/// Stands for every process that is left, where nothing tells which there are.
+pub(crate) const EVERYBODY: i32 = -1;
+
+/// A signal that an orphan shall get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Send {
+    pub(crate) pid: i32,
+    pub(crate) program: Option<ProgramId>,
+    /// SIGKILL at once, or SIGTERM and SIGCONT.
+    pub(crate) kill: bool,
+}
+
+impl Orphans {
+    /// `inherited` is what was there before us and is to be spared.
+    pub(crate) fn new(inherited: impl IntoIterator<Item = i32>) -> Self {
+        Self {
+            inherited: inherited.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// A child has died, or a program waits for the look.
+    pub(crate) fn want_look(&mut self) {
+        self.look_wanted = true;
+    }
+
+    /// This child has been reaped; its number may be another's by now.
+    pub(crate) fn reaped(&mut self, pid: i32) {
+        self.known.remove(&pid);
+        self.inherited.remove(&pid);
+    }
+
+    /// The shutdown begins, or its deadline comes nearer; never later.
+    pub(crate) fn close(&mut self, now: Moment, kill_at: Moment) {
+        match &mut self.closing {
+            Some(closing) => closing.kill_at = closing.kill_at.min(kill_at),
+            None => {
+                self.look_wanted = true;
+                self.closing = Some(Closing {
+                    kill_at,
+                    next_look: now,
+                    killing: false,
+                    abandoned: false,
+                });
+            }
+        }
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.is_some()
+    }
+
+    /// Whether to look at all children now: where a start waits for it (`searching`), and during
+    /// the shutdown, seldom for as long as that waits for programs, too (not `settled`).
+    pub(crate) fn is_look_due(&mut self, now: Moment, searching: bool, settled: bool) -> bool {
+        let Some(closing) = &mut self.closing else {
+            return self.look_wanted && searching;
+        };
+        // Who comes home while its parent lives is announced by nobody.
+        if now >= closing.kill_at && !closing.killing {
+            closing.killing = true;
+            return true;
+        }
+        self.look_wanted && !closing.abandoned && (settled || now >= closing.next_look)
+    }
+
+    /// Takes in what the look has found: all our children at this moment.
+    pub(crate) fn found(
+        &mut self,
+        now: Moment,
+        children: &[i32],
+        is_ours: impl Fn(i32) -> bool,
+        whose: impl Fn(i32) -> Option<ProgramId>,
+    ) {
+        self.look_wanted = false;
+        if let Some(closing) = &mut self.closing {
+            closing.next_look = now.after(LOOK_INTERVAL);
+        }
+        let still: BTreeSet<i32> = children.iter().copied().collect();
+        self.known.retain(|pid, _| still.contains(pid));
+        self.inherited.retain(|pid| still.contains(pid));
+        for &pid in still.iter().filter(|pid| !self.inherited.contains(pid)) {
+            if !is_ours(pid) {
+                self.known.entry(pid).or_insert_with(|| Orphan {
+                    program: whose(pid),
+                    asked: false,
+                    killed: false,
+                });
+            }
+        }
+    }
+
+    /// Those of a program that is to start again, and have not been killed yet.
+    pub(crate) fn kill_those_of(&mut self, program: ProgramId) -> Vec<Send> {
+        let of_program = |orphan: &Orphan| orphan.program == Some(program) && !orphan.killed;
+        let mut sends = Vec::new();
+        for (&pid, orphan) in self
+            .known
+            .iter_mut()
+            .filter(|(_, orphan)| of_program(orphan))
+        {
+            orphan.killed = true;
+            sends.push(Send {
+                pid,
+                program: orphan.program,
+                kill: true,
+            });
+        }
+        sends
+    }
+
+    /// Whether there is one of this program, as far as is known.
+    pub(crate) fn has_those_of(&self, program: ProgramId) -> bool {
+        let mut owners = self.known.values().map(|orphan| orphan.program);
+        owners.any(|owner| owner == Some(program))
+    }
+
+    /// What the shutdown has to send.
+    pub(crate) fn due(&mut self, now: Moment) -> Vec<Send> {
+        let Some(closing) = &self.closing else {
+            return Vec::new();
+        };
+        let kill = now >= closing.kill_at;
+        let mut sends = Vec::new();
+        for (&pid, orphan) in &mut self.known {
+            if orphan.killed || (orphan.asked && !kill) {
+                continue;
+            }
+            orphan.asked = true;
+            orphan.killed = kill;
+            sends.push(Send {
+                pid,
+                program: orphan.program,
+                kill,
+            });
+        }
+        sends
+    }
+
+    /// When something has to be done even if nothing happens.
+    pub(crate) fn next_deadline(&self) -> Option<Moment> {
+        let closing = self.closing.as_ref().filter(|closing| !closing.abandoned)?;
+        let deadline = if closing.killing {
+            closing.kill_at.after(ABANDON_AFTER)
+        } else {
+            closing.kill_at
+        };
+        let look = self.look_wanted.then_some(closing.next_look);
+        let is_needed = !self.known.is_empty();
+        is_needed.then_some(deadline).into_iter().chain(look).min()
+    }
+
+    /// Whether the shutdown waits for none of them: none is left, or they were given up.
+    pub(crate) fn is_gone(&self) -> bool {
+        let is_over =
+            |closing: &Closing| closing.abandoned || (self.known.is_empty() && !self.look_wanted);
+        self.closing.as_ref().is_some_and(is_over)
+    }
+
+    /// Gives up what has not died long after its SIGKILL, and names it.
+    pub(crate) fn abandon(&mut self, now: Moment) -> Vec<(i32, Option<ProgramId>)> {
+        let Some(closing) = &mut self.closing else {
+            return Vec::new();
+        };
+        let is_time = now >= closing.kill_at.after(ABANDON_AFTER);
+        if closing.abandoned || !is_time || self.known.is_empty() {
+            return Vec::new();
+        }
+        closing.abandoned = true;
+        let named = self
+            .known
+            .iter()
+            .map(|(&pid, orphan)| (pid, orphan.program));
+        named.collect()
+    }
+
+    /// Whether something was given up.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.closing
+            .as_ref()
+            .is_some_and(|closing| closing.abandoned)
+    }
+}

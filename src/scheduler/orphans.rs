@@ -1,0 +1,238 @@
+//! What came home to us, as a subreaper or PID 1: looked for where a start or the shutdown
+//! waits for it, once a turn at most.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::event::EventKind;
+use crate::machine::child::State;
+use crate::machine::{Event, Moment, ProgramId};
+use crate::orphans::{EVERYBODY, Orphans, Send};
+use crate::os::children;
+use crate::os::group::Sent;
+use crate::os::subreaper::{Subreaper, become_subreaper, is_pid_1};
+
+use super::ProcessScheduler;
+
+/// The variable that says whose a process is.
+const PROGRAM_VARIABLE: &str = "PROCSCHED_PROGRAM";
+
+/// How long after a SIGKILL it is worth a word that an orphan still holds up a start.
+const DELAY_SAID_AFTER: Duration = Duration::from_secs(5);
+
+/// A process that gets orphans, and what it knows of them.
+pub(super) struct Household {
+    orphans: Orphans,
+    /// Programs whose group is gone and whose orphans are not known to be.
+    searching: Vec<Search>,
+    /// How long a program may take to stop that takes longest.
+    longest_stop: Duration,
+    /// It was said that nothing tells who came home.
+    blindness_said: bool,
+    _subreaper: Subreaper,
+}
+
+struct Search {
+    program: ProgramId,
+    since: Moment,
+    delay_said: bool,
+}
+
+impl Household {
+    /// Makes this process one that gets orphans. What is its child already belongs to whoever
+    /// started it, unless it is PID 1.
+    pub(super) fn found(longest_stop: Duration) -> Result<Self> {
+        let subreaper = become_subreaper()?;
+        let here = if is_pid_1() {
+            None
+        } else {
+            children::of_this_process()
+        };
+        Ok(Self {
+            orphans: Orphans::new(here.unwrap_or_default()),
+            searching: Vec::new(),
+            longest_stop,
+            blindness_said: false,
+            _subreaper: subreaper,
+        })
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
+        let unsaid = self.searching.iter().filter(|search| !search.delay_said);
+        let says = unsaid.map(|search| search.since.after(DELAY_SAID_AFTER));
+        says.chain(self.orphans.next_deadline()).min()
+    }
+
+    pub(super) fn reaped(&mut self, pid: i32) {
+        self.orphans.reaped(pid);
+    }
+
+    pub(super) fn want_look(&mut self) {
+        self.orphans.want_look();
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.orphans.is_gone()
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.orphans.is_abandoned()
+    }
+
+    /// Those that are left have until then.
+    pub(super) fn close(&mut self, now: Moment, kill_at: Moment) {
+        self.orphans.close(now, kill_at);
+    }
+}
+
+impl ProcessScheduler {
+    /// The group of a program is gone. Whether a start has to wait for what left it: where the
+    /// delay before it is 0, that costs a look only if somebody still holds the pipe.
+    pub(super) fn must_search(&mut self, now: Moment, id: ProgramId) -> bool {
+        if self.household.is_none() || self.machine.is_stopping() {
+            return false;
+        }
+        if !matches!(self.machine.view(id).state, State::Clearing { .. }) {
+            return false;
+        }
+        let is_at_once = self.program(id).is_restarted_at_once();
+        if is_at_once && self.is_pipe_at_its_end(now, id) {
+            return false;
+        }
+        let Some(household) = &mut self.household else {
+            return false;
+        };
+        household.want_look();
+        household.searching.push(Search {
+            program: id,
+            since: now,
+            delay_said: false,
+        });
+        true
+    }
+
+    /// Looks for orphans if it is time to, and does about them what is due.
+    pub(super) fn look_for_orphans(&mut self, now: Moment) {
+        let settled = self.is_settled_but_for_orphans();
+        self.begin_closing(now, settled);
+        let Some(mut household) = self.household.take() else {
+            return;
+        };
+        let searching = !household.searching.is_empty();
+        if household.orphans.is_look_due(now, searching, settled) {
+            self.look_at_all_children(now, &mut household, settled);
+        }
+        let sends = household.orphans.due(now);
+        self.send_to_orphans(sends);
+        for (pid, program) in household.orphans.abandon(now) {
+            self.orphan_event(program, EventKind::Abandoned { pid });
+        }
+        let found_none = self.end_searches(now, &mut household);
+        self.household = Some(household);
+        for run in found_none {
+            self.tell(now, Event::GroupGone { run });
+        }
+    }
+
+    /// The shutdown of what came home begins with that of the programs, or when all of those
+    /// have ended for good.
+    fn begin_closing(&mut self, now: Moment, settled: bool) {
+        let begins = self.machine.is_stopping() || settled;
+        if let Some(household) = &mut self.household
+            && begins
+            && !household.orphans.is_closing()
+        {
+            household.close(now, now.after(household.longest_stop));
+        }
+    }
+
+    fn look_at_all_children(&mut self, now: Moment, household: &mut Household, settled: bool) {
+        let children = children::of_this_process();
+        if children.is_none() && !household.blindness_said {
+            household.blindness_said = true;
+            let text = if is_pid_1() {
+                "without /proc nothing tells which processes left their group: they are stopped \
+                 at the end, all at once"
+            } else {
+                "without /proc nothing tells which processes left their group: they are left alone"
+            };
+            self.own_event(EventKind::Warning {
+                error: Error::new(text),
+            });
+        }
+        let children = children.unwrap_or_else(|| {
+            let is_anybody_left = settled && is_pid_1() && children::has_any();
+            is_anybody_left.then_some(EVERYBODY).into_iter().collect()
+        });
+        let owners = &self.owners;
+        let whose = |pid: i32| {
+            let name = children::variable(pid, PROGRAM_VARIABLE)?;
+            let mut programs = self.programs.iter();
+            let named = programs.find(|program| program.name.as_bytes() == name)?;
+            Some(named.id)
+        };
+        let is_ours = |pid: i32| owners.contains_key(&pid);
+        household.orphans.found(now, &children, is_ours, whose);
+    }
+
+    /// Kills what holds up a start, and returns the runs for which nothing does any more.
+    fn end_searches(&mut self, now: Moment, household: &mut Household) -> Vec<crate::machine::Run> {
+        let mut found_none = Vec::new();
+        let is_stopping = self.machine.is_stopping();
+        for mut search in std::mem::take(&mut household.searching) {
+            let id = search.program;
+            let sends = household.orphans.kill_those_of(id);
+            self.send_to_orphans(sends);
+            if is_stopping || !household.orphans.has_those_of(id) {
+                let live = self.program_mut(id).live.take();
+                found_none.extend(live.map(|live| live.run));
+                continue;
+            }
+            if !search.delay_said && now.since(search.since) >= DELAY_SAID_AFTER {
+                search.delay_said = true;
+                let text = "waits for a process that left its group and has survived SIGKILL";
+                let error = Error::new(text);
+                self.event(id, EventKind::Warning { error });
+            }
+            household.searching.push(search);
+        }
+        found_none
+    }
+
+    fn send_to_orphans(&mut self, sends: Vec<Send>) {
+        for Send { pid, program, kill } in sends {
+            let send = |signal| match pid {
+                EVERYBODY => children::signal_everybody(signal),
+                pid => children::signal(pid, signal),
+            };
+            let sent = if kill {
+                send(libc::SIGKILL)
+            } else {
+                let sent = send(libc::SIGTERM);
+                send(libc::SIGCONT);
+                sent
+            };
+            let kind = match sent {
+                Sent::Gone => continue,
+                Sent::Delivered => EventKind::OrphanSignalled {
+                    pid,
+                    signal: if kill { libc::SIGKILL } else { libc::SIGTERM },
+                },
+                Sent::Refused(errno) => EventKind::Warning {
+                    error: Error::os(
+                        format!("failed to signal process {pid}, which left its group"),
+                        errno as i32,
+                    ),
+                },
+            };
+            self.orphan_event(program, kind);
+        }
+    }
+
+    fn orphan_event(&mut self, program: Option<ProgramId>, kind: EventKind) {
+        match program {
+            Some(id) => self.event(id, kind),
+            None => self.own_event(kind),
+        }
+    }
+}
