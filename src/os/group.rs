@@ -9,8 +9,10 @@
 //! of that number alive. Whether it is still the same group, no such kernel can tell.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 
@@ -122,12 +124,8 @@ impl Group {
 /// in them.
 pub(crate) fn living_groups() -> Option<HashSet<i32>> {
     let mut groups = HashSet::new();
-    for entry in std::fs::read_dir("/proc").ok()?.flatten() {
-        let name = entry.file_name();
-        if !name.as_bytes().iter().all(u8::is_ascii_digit) {
-            continue;
-        }
-        let stat = std::fs::read(entry.path().join("stat")).unwrap_or_default();
+    for directory in processes()? {
+        let stat = std::fs::read(directory.join("stat")).unwrap_or_default();
         if let Some((state, group)) = state_and_group(&stat)
             && !matches!(state, b'Z' | b'X' | b'x')
         {
@@ -138,7 +136,16 @@ pub(crate) fn living_groups() -> Option<HashSet<i32>> {
     (!groups.is_empty()).then_some(groups)
 }
 
-fn outcome(status: i32) -> Sent {
+/// The directory of every process in `/proc`; `None` where that cannot be read.
+pub(super) fn processes() -> Option<impl Iterator<Item = PathBuf>> {
+    let entries = std::fs::read_dir("/proc").ok()?.flatten();
+    let is_process = |name: OsString| name.as_bytes().iter().all(u8::is_ascii_digit);
+    let entries = entries.filter(move |entry| is_process(entry.file_name()));
+    Some(entries.map(|entry| entry.path()))
+}
+
+/// What a kill(2), or a call like it, has answered.
+pub(super) fn outcome(status: i32) -> Sent {
     if status != -1 {
         return Sent::Delivered;
     }
@@ -148,15 +155,20 @@ fn outcome(status: i32) -> Sent {
     }
 }
 
-/// State and process group from a line of `/proc/PID/stat` (proc_pid_stat(5)); the command in
-/// it may have anything in its name, so everything counts from the last parenthesis.
+/// State and process group from a line of `/proc/PID/stat` (proc_pid_stat(5)).
 fn state_and_group(stat: &[u8]) -> Option<(u8, i32)> {
-    let end = stat.iter().rposition(|&byte| byte == b')')?;
-    let rest = std::str::from_utf8(stat.get(end + 2..)?).ok()?;
-    let mut fields = rest.split_ascii_whitespace();
+    let mut fields = stat_fields(stat)?;
     let state = fields.next()?.bytes().next()?;
     let group = fields.nth(1)?.parse().ok()?;
     Some((state, group))
+}
+
+/// The fields of `/proc/PID/stat` from the state on. The command before it may have anything in
+/// its name, so everything counts from the last parenthesis.
+pub(super) fn stat_fields(stat: &[u8]) -> Option<impl Iterator<Item = &str>> {
+    let end = stat.iter().rposition(|&byte| byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(end + 2..)?).ok()?;
+    Some(rest.split_ascii_whitespace())
 }
 
 #[cfg(test)]

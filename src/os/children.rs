@@ -1,0 +1,209 @@
+//! Our own children: who they are, what they carry, and a signal to each.
+//!
+//! A child that we have not reaped keeps its number, dead or alive, so that a number out of
+//! [`of_this_process`] is safe to signal until the next reap.
+
+use std::io::Read;
+use std::mem::MaybeUninit;
+
+use nix::errno::Errno;
+
+use super::errno;
+use super::group::{Sent, outcome, processes, stat_fields};
+use super::subreaper::is_pid_1;
+
+/// How much of a process's environment is looked at.
+const ENVIRON_BYTES_MAX: u64 = 256 * 1024;
+
+/// The pids of all direct children of this process, zombies included; `None` where no `/proc`
+/// of our own PID namespace can be read.
+pub(crate) fn of_this_process() -> Option<Vec<i32>> {
+    is_our_proc().then(|| listed_by_kernel().or_else(found_by_parent))?
+}
+
+/// The value of a variable in the environment that this process got when it was executed;
+/// `None` if it has none, is dead, or may not be looked at.
+pub(crate) fn variable(pid: i32, key: &str) -> Option<Vec<u8>> {
+    let mut environ = Vec::new();
+    let file = std::fs::File::open(format!("/proc/{pid}/environ")).ok()?;
+    let read = file.take(ENVIRON_BYTES_MAX).read_to_end(&mut environ);
+    read.ok()?;
+    value_in(&environ, key).map(<[u8]>::to_owned)
+}
+
+/// Whether there is any child at all, dead or alive.
+pub(crate) fn has_any() -> bool {
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    loop {
+        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+        // SAFETY: the pointer is to a live siginfo_t.
+        let status = unsafe { libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) };
+        match errno() {
+            _ if status == 0 => return true,
+            libc::EINTR => {}
+            _ => return false, // ECHILD
+        }
+    }
+}
+
+/// Sends a signal to this direct child, which nobody has reaped yet.
+pub(crate) fn signal(pid: i32, signal: i32) -> Sent {
+    if pid <= 1 {
+        return Sent::Refused(Errno::EINVAL);
+    }
+    // SAFETY: kill takes two integers, and the number is that of a single process.
+    outcome(unsafe { libc::kill(pid, signal) })
+}
+
+/// Sends a signal to every process but ourselves, as only PID 1 may: elsewhere this would be
+/// everything that our user has.
+pub(crate) fn signal_everybody(signal: i32) -> Sent {
+    if !is_pid_1() {
+        return Sent::Refused(Errno::EPERM);
+    }
+    // SAFETY: kill takes two integers; in our own PID namespace it reaches our descendants only.
+    outcome(unsafe { libc::kill(-1, signal) })
+}
+
+/// The `/proc` of another PID namespace names strangers by numbers like ours.
+fn is_our_proc() -> bool {
+    let ours = std::process::id().to_string();
+    std::fs::read_link("/proc/self").is_ok_and(|target| target.as_os_str() == ours.as_str())
+}
+
+/// By the list that the kernel keeps for each thread; `None` where it was built without
+/// (CONFIG_PROC_CHILDREN). It is complete, as nobody reaps while it is read.
+fn listed_by_kernel() -> Option<Vec<i32>> {
+    let mut children = Vec::new();
+    for thread in std::fs::read_dir("/proc/self/task").ok()?.flatten() {
+        let list = match std::fs::read(thread.path().join("children")) {
+            Ok(list) => list,
+            // A thread that has ended; what it had is another thread's now.
+            Err(_) if !thread.path().exists() => continue,
+            Err(_) => return None,
+        };
+        let numbers = std::str::from_utf8(&list).ok()?.split_ascii_whitespace();
+        children.extend(numbers.filter_map(|number| number.parse::<i32>().ok()));
+    }
+    Some(children)
+}
+
+/// By a look at every process in the system.
+fn found_by_parent() -> Option<Vec<i32>> {
+    let ours = std::process::id().to_string();
+    let child = |directory: std::path::PathBuf| {
+        let stat = std::fs::read(directory.join("stat")).ok()?;
+        let parent = stat_fields(&stat)?.nth(1)?;
+        (parent == ours).then(|| directory.file_name()?.to_str()?.parse().ok())?
+    };
+    Some(processes()?.filter_map(child).collect())
+}
+
+/// `KEY=value`, each with a NUL at its end. What has none was cut off by our own limit.
+fn value_in<'a>(environ: &'a [u8], key: &str) -> Option<&'a [u8]> {
+    let end = environ.iter().rposition(|&byte| byte == 0)?;
+    let value = |variable: &'a [u8]| variable.strip_prefix(key.as_bytes())?.strip_prefix(b"=");
+    environ[..end].split(|&byte| byte == 0).find_map(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Child, Command, Stdio};
+
+    /// Sleeps until its stdin is closed.
+    fn child(variable: &str) -> Child {
+        let mut command = Command::new("cat");
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        let child = command.env("CHILDREN_TEST", variable).spawn();
+        child.expect("cat starts")
+    }
+
+    fn end(mut child: Child) {
+        drop(child.stdin.take());
+        child.wait().expect("cat ends");
+    }
+
+    fn pid(child: &Child) -> i32 {
+        i32::try_from(child.id()).expect("a pid")
+    }
+
+    #[test]
+    fn both_ways_find_the_same_children() {
+        let (first, second) = (child("1"), child("2"));
+        let stranger = std::os::unix::process::parent_id();
+        for found in [of_this_process(), listed_by_kernel(), found_by_parent()] {
+            let found = found.expect("a /proc");
+            assert!(found.contains(&pid(&first)), "{found:?}");
+            assert!(found.contains(&pid(&second)), "{found:?}");
+            assert!(!found.contains(&1) && !found.contains(&(stranger as i32)));
+        }
+        assert!(has_any());
+        end(first);
+        end(second);
+    }
+
+    /// A child of a thread that has ended is a child of this process all the same.
+    #[test]
+    fn a_zombie_and_a_thread_s_child_are_children() {
+        let mut zombie = std::thread::spawn(|| child("")).join().expect("no panic");
+        let number = pid(&zombie);
+        assert!(of_this_process().expect("a /proc").contains(&number));
+        drop(zombie.stdin.take());
+        let dead = wait_for_death(number);
+        assert_eq!(dead, number);
+        assert!(of_this_process().expect("a /proc").contains(&number));
+        assert!(found_by_parent().expect("a /proc").contains(&number));
+        assert!(variable(number, "CHILDREN_TEST").is_none());
+        zombie.wait().expect("reaped");
+        assert!(!of_this_process().expect("a /proc").contains(&number));
+    }
+
+    /// Waits until this child is a zombie, and leaves it one.
+    fn wait_for_death(pid: i32) -> i32 {
+        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+        let id = pid as libc::id_t;
+        // SAFETY: the pointer is to a live siginfo_t, which waitid fills.
+        unsafe {
+            let options = libc::WEXITED | libc::WNOWAIT;
+            libc::waitid(libc::P_PID, id, info.as_mut_ptr(), options);
+            info.assume_init().si_pid()
+        }
+    }
+
+    #[test]
+    fn what_a_child_carries() {
+        let child = child("a=b c");
+        let value = |key| variable(pid(&child), key);
+        assert_eq!(value("CHILDREN_TEST").as_deref(), Some(&b"a=b c"[..]));
+        assert_eq!(value("CHILDREN_TES"), None);
+        assert_eq!(value("CHILDREN_TEST2"), None);
+        assert_eq!(variable(0, "CHILDREN_TEST"), None);
+        end(child);
+    }
+
+    #[test]
+    fn a_variable_is_found_whole_or_not_at_all() {
+        let environ = b"A=1\0PROG=web\0EMPTY=\0NONE\0CUT=of";
+        assert_eq!(value_in(environ, "A"), Some(&b"1"[..]));
+        assert_eq!(value_in(environ, "PROG"), Some(&b"web"[..]));
+        assert_eq!(value_in(environ, "EMPTY"), Some(&b""[..]));
+        assert_eq!(value_in(environ, "PRO"), None);
+        assert_eq!(value_in(environ, "NONE"), None);
+        assert_eq!(value_in(environ, "CUT"), None);
+        assert_eq!(value_in(b"", "A"), None);
+        assert_eq!(value_in(b"A=1", "A"), None);
+    }
+
+    /// Signal 0 asks only, so that a mistake here would hurt nobody.
+    #[test]
+    fn museum_54_nothing_but_a_single_child_is_signalled() {
+        for pid in [i32::MIN, -2, -1, 0, 1] {
+            assert_eq!(signal(pid, 0), Sent::Refused(Errno::EINVAL), "{pid}");
+        }
+        assert_eq!(signal_everybody(0), Sent::Refused(Errno::EPERM));
+        let child = child("");
+        assert_eq!(signal(pid(&child), 0), Sent::Delivered);
+        end(child);
+    }
+}
