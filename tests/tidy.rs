@@ -13,7 +13,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 500;
 
 /// The modules of the library. Each may import from those above it, and from none below.
-const LAYERS: [&str; 15] = [
+const LAYERS: [&str; 16] = [
     "error",
     "tail",
     "machine",
@@ -23,6 +23,7 @@ const LAYERS: [&str; 15] = [
     "report",
     "os",
     "launch",
+    "init",
     "handle",
     "callbacks",
     "program",
