@@ -27,14 +27,16 @@ pub(crate) fn of_this_process() -> Option<Vec<i32>> {
 /// The value of a variable in the environment that this process got when it was executed;
 /// `None` if it has none, is dead, or may not be looked at.
 pub(crate) fn variable(pid: i32, key: &str) -> Option<Vec<u8>> {
+    let mut is_settled = false;
     for _ in 0..LOOKS_MAX {
         let mut environ = Vec::new();
         let file = std::fs::File::open(format!("/proc/{pid}/environ")).ok()?;
         let read = file.take(ENVIRON_BYTES_MAX).read_to_end(&mut environ);
         read.ok()?;
-        if !environ.is_empty() || !is_between_two_programs(pid) {
+        if !environ.is_empty() || is_settled {
             return value_in(&environ, key).map(<[u8]>::to_owned);
         }
+        is_settled = !is_between_two_programs(pid);
         // SAFETY: no arguments, nothing that can fail.
         unsafe { libc::sched_yield() };
     }
