@@ -13,7 +13,7 @@ use nix::unistd::{AccessFlags, access};
 
 use crate::error::{Error, Result, errno_text};
 use crate::os::limits::DescriptorLimit;
-use crate::os::spawn::{Command, Failure, Spawner, Step};
+use crate::os::spawn::{Apart, Command, Failure, Place, Spawner, Step};
 use crate::report::CODE_UNKNOWN;
 use crate::spec::ChildSpec;
 
@@ -36,6 +36,15 @@ impl BaseEnv {
                 .collect(),
         )
     }
+}
+
+/// The environment as it is.
+fn whole_env() -> BaseEnv {
+    BaseEnv(
+        std::env::vars_os()
+            .filter_map(|(key, value)| variable(&key, &value))
+            .collect(),
+    )
 }
 
 /// What systemd, or another supervisor of this kind, tells a service, and must not be believed
@@ -90,6 +99,19 @@ impl Launch {
         Self::new(command, &[], base_dir, base_dir, base_env)
     }
 
+    /// Makes a command ready that stands in our place: it gets our whole environment, runs
+    /// where we run, and its name is not touched.
+    pub(crate) fn in_our_place(command: &[OsString]) -> Result<Self> {
+        let here = Path::new("");
+        let mut launch = Self::new(command, &[], here, here, &whole_env())?;
+        launch.cwd = c".".to_owned();
+        if command.first().is_some_and(|program| program.is_empty()) {
+            // As execvp(3) has it: no file is called that.
+            launch.candidates.clear();
+        }
+        Ok(launch)
+    }
+
     fn new(
         command: &[OsString],
         env: &[(OsString, OsString)],
@@ -135,6 +157,21 @@ impl Launch {
         limit: Option<DescriptorLimit>,
         more: Option<&CStr>,
     ) -> std::result::Result<i32, Failure> {
+        let apart = Apart {
+            cwd: &self.cwd,
+            stdio,
+            limit,
+        };
+        self.spawn_at(spawner, Place::Apart(apart), more)
+    }
+
+    /// Starts it in this place.
+    pub(crate) fn spawn_at(
+        &self,
+        spawner: &mut Spawner,
+        place: Place<'_>,
+        more: Option<&CStr>,
+    ) -> std::result::Result<i32, Failure> {
         let candidates: Vec<&CStr> = self.candidates.iter().map(CString::as_c_str).collect();
         let argv: Vec<&CStr> = self
             .argv
@@ -147,9 +184,7 @@ impl Launch {
             candidates: &candidates,
             argv: &argv,
             env: &env,
-            cwd: &self.cwd,
-            stdio,
-            limit,
+            place,
         })
     }
 
@@ -158,6 +193,7 @@ impl Launch {
         let what = match failure.step {
             Step::Process => "failed to create a process".to_owned(),
             Step::Session => "failed to create a session".to_owned(),
+            Step::Group => "failed to create a process group".to_owned(),
             Step::Limit => "failed to set the limit on descriptors".to_owned(),
             Step::Directory => {
                 format!("failed to change the directory to {:?}", path_of(&self.cwd))
@@ -252,9 +288,15 @@ pub(crate) fn failed_start_code(failure: Failure) -> i32 {
     match (failure.step, failure.errno) {
         (Step::Exec, libc::ENOENT | libc::ENOTDIR) => 127,
         (Step::Exec, _) => 126,
-        (Step::Process | Step::Session | Step::Limit | Step::Directory | Step::Descriptors, _) => {
-            CODE_UNKNOWN
-        }
+        (
+            Step::Process
+            | Step::Session
+            | Step::Group
+            | Step::Limit
+            | Step::Directory
+            | Step::Descriptors,
+            _,
+        ) => CODE_UNKNOWN,
     }
 }
 

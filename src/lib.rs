@@ -149,6 +149,7 @@ mod error;
 mod error_command;
 mod event;
 mod handle;
+mod init;
 mod launch;
 mod machine;
 mod orphans;
@@ -164,6 +165,7 @@ mod tail;
 pub use error::{Error, Result};
 pub use event::{Event, EventKind};
 pub use handle::Handle;
+pub use init::{Init, InitEvent};
 pub use machine::{Backoff, Restart};
 #[cfg(feature = "json")]
 pub use report::utc_millis;

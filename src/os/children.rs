@@ -15,6 +15,9 @@ use super::subreaper::is_pid_1;
 /// How much of a process's environment is looked at.
 const ENVIRON_BYTES_MAX: u64 = 256 * 1024;
 
+/// How often a process that is about to become another program is looked at again.
+const LOOKS_MAX: u32 = 1000;
+
 /// The pids of all direct children of this process, zombies included; `None` where no `/proc`
 /// of our own PID namespace can be read.
 pub(crate) fn of_this_process() -> Option<Vec<i32>> {
@@ -24,11 +27,34 @@ pub(crate) fn of_this_process() -> Option<Vec<i32>> {
 /// The value of a variable in the environment that this process got when it was executed;
 /// `None` if it has none, is dead, or may not be looked at.
 pub(crate) fn variable(pid: i32, key: &str) -> Option<Vec<u8>> {
-    let mut environ = Vec::new();
-    let file = std::fs::File::open(format!("/proc/{pid}/environ")).ok()?;
-    let read = file.take(ENVIRON_BYTES_MAX).read_to_end(&mut environ);
-    read.ok()?;
-    value_in(&environ, key).map(<[u8]>::to_owned)
+    let mut is_settled = false;
+    for _ in 0..LOOKS_MAX {
+        let mut environ = Vec::new();
+        let file = std::fs::File::open(format!("/proc/{pid}/environ")).ok()?;
+        let read = file.take(ENVIRON_BYTES_MAX).read_to_end(&mut environ);
+        read.ok()?;
+        if !environ.is_empty() || is_settled {
+            return value_in(&environ, key).map(<[u8]>::to_owned);
+        }
+        is_settled = !is_between_two_programs(pid);
+        // SAFETY: no arguments, nothing that can fail.
+        unsafe { libc::sched_yield() };
+    }
+    None
+}
+
+/// In the midst of an exec the old environment is gone and the new one is not there yet: for
+/// the fraction of a millisecond that the kernel needs to read the new program's head. The end
+/// of the environment (proc_pid_stat(5), field 51) is 0 meanwhile.
+fn is_between_two_programs(pid: i32) -> bool {
+    /// Counted from the state, which is field 3.
+    const ENV_END: usize = 51 - 3;
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat_fields(&stat);
+    fields.is_some_and(|mut fields| {
+        let state = fields.next();
+        !matches!(state, Some("Z" | "X") | None) && fields.nth(ENV_END - 1) == Some("0")
+    })
 }
 
 /// Whether there is any child at all, dead or alive.
@@ -43,6 +69,37 @@ pub(crate) fn has_any() -> bool {
             libc::EINTR => {}
             _ => return false, // ECHILD
         }
+    }
+}
+
+/// How a child was halted or set going again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// By this signal.
+    Stopped(i32),
+    Continued,
+}
+
+/// What became of this child since it was last asked for, death left out; only the latest
+/// change is known.
+pub(crate) fn change(pid: i32) -> Option<Change> {
+    let id = libc::id_t::try_from(pid).ok()?;
+    let options = libc::WSTOPPED | libc::WCONTINUED | libc::WNOHANG;
+    loop {
+        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+        // SAFETY: the pointer is to a live siginfo_t.
+        let status = unsafe { libc::waitid(libc::P_PID, id, info.as_mut_ptr(), options) };
+        if status == -1 && errno() == libc::EINTR {
+            continue;
+        }
+        // SAFETY: it was zeroed, and waitid fills it or leaves it so.
+        let info = unsafe { info.assume_init() };
+        return match info.si_code {
+            // SAFETY: after waitid this field is the active one of the union.
+            libc::CLD_STOPPED => Some(Change::Stopped(unsafe { info.si_status() })),
+            libc::CLD_CONTINUED => Some(Change::Continued),
+            _ => None,
+        };
     }
 }
 
@@ -193,6 +250,27 @@ mod tests {
         assert_eq!(value_in(environ, "CUT"), None);
         assert_eq!(value_in(b"", "A"), None);
         assert_eq!(value_in(b"A=1", "A"), None);
+    }
+
+    #[test]
+    fn a_stop_and_what_follows_are_told_once() {
+        let child = child("");
+        let pid = pid(&child);
+        let wait = || loop {
+            if let Some(change) = change(pid) {
+                return change;
+            }
+            std::thread::yield_now();
+        };
+        assert_eq!(change(pid), None);
+        signal(pid, libc::SIGSTOP);
+        assert_eq!(wait(), Change::Stopped(libc::SIGSTOP));
+        assert_eq!(change(pid), None);
+        signal(pid, libc::SIGCONT);
+        assert_eq!(wait(), Change::Continued);
+        assert_eq!(change(pid), None);
+        end(child);
+        assert_eq!(change(pid), None);
     }
 
     /// Signal 0 asks only, so that a mistake here would hurt nobody.

@@ -61,6 +61,30 @@ pub(crate) fn memory_file(text: &[u8]) -> std::io::Result<OwnedFd> {
     Ok(file.into())
 }
 
+/// Where nothing tells which descriptors are open, these are tried.
+const TRIED_MAX: i32 = 1024;
+
+/// Closes what this process was given for whatever it executes: the descriptors from 3 on that
+/// would survive an exec. What this process opened itself is close-on-exec and stays.
+pub(crate) fn close_inheritable() {
+    let number = |entry: std::io::Result<std::fs::DirEntry>| {
+        entry.ok()?.file_name().to_str()?.parse::<i32>().ok()
+    };
+    let open: Vec<i32> = match std::fs::read_dir("/proc/self/fd") {
+        Ok(entries) => entries.filter_map(number).collect(),
+        Err(_) => (FIRST..TRIED_MAX).collect(),
+    };
+    for fd in open.into_iter().filter(|&fd| fd >= FIRST) {
+        // SAFETY: fcntl takes plain numbers. Who has a descriptor without close-on-exec has
+        // left it to what is executed, and that runs by now.
+        unsafe {
+            if libc::fcntl(fd, libc::F_GETFD) == 0 {
+                libc::close(fd);
+            }
+        }
+    }
+}
+
 /// A second descriptor for the same open file.
 pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> std::result::Result<OwnedFd, Errno> {
     above_standard_copy(fd)

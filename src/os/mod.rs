@@ -4,6 +4,7 @@
 //! Every system call that can be interrupted is retried here, once and for all; every
 //! descriptor is close-on-exec from birth and owned by a type that closes it.
 
+pub(crate) mod accept;
 pub(crate) mod children;
 pub(crate) mod clock;
 pub(crate) mod descriptors;
@@ -15,6 +16,7 @@ pub(crate) mod reap;
 pub(crate) mod signals;
 pub(crate) mod spawn;
 pub(crate) mod subreaper;
+pub(crate) mod terminal;
 pub(crate) mod wake;
 pub(crate) mod watch;
 

@@ -9,17 +9,18 @@
 //!   before it empties its mask.
 //! - The child makes system calls and nothing else: no allocation, no lock, no panic. All that
 //!   it needs is prepared before.
-//! - When `spawn` returns, the program has been executed, in its own session, or has failed:
+//! - When `spawn` returns, the program has been executed, in its own group, or has failed:
 //!   there is no moment in which a signal to its group could miss it.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 use nix::errno::Errno;
 
+use super::accept::{SignalSet, set_default, set_mask};
 use super::limits::DescriptorLimit;
+use super::terminal::move_foreground;
 use super::{errno, reap};
 
 /// What to execute, and with what. Lists of pointers end with a null.
@@ -28,11 +29,30 @@ pub(crate) struct Command<'a> {
     pub(crate) candidates: &'a [&'a CStr],
     pub(crate) argv: &'a [&'a CStr],
     pub(crate) env: &'a [&'a CStr],
+    pub(crate) place: Place<'a>,
+}
+
+/// Where a command runs, and what of ours it gets. Nothing in it has a destructor.
+pub(crate) enum Place<'a> {
+    Apart(Apart<'a>),
+    Inside(Inside<'a>),
+}
+
+/// In a session of its own, with every disposition default and with these things only.
+pub(crate) struct Apart<'a> {
     pub(crate) cwd: &'a CStr,
     /// stdin, stdout, stderr; each numbered 3 or higher.
     pub(crate) stdio: [BorrowedFd<'a>; 3],
     /// The limit on descriptors, if it is not to be ours.
     pub(crate) limit: Option<DescriptorLimit>,
+}
+
+/// In our session, in a group of its own, with all that we were given ourselves.
+pub(crate) struct Inside<'a> {
+    /// The terminal, if the command's group is to have it.
+    pub(crate) terminal: Option<BorrowedFd<'a>>,
+    /// The signals that it shall ignore.
+    pub(crate) ignored: SignalSet,
 }
 
 /// The step at which a start failed.
@@ -41,6 +61,7 @@ pub(crate) struct Command<'a> {
 pub(crate) enum Step {
     Process,
     Session,
+    Group,
     Limit,
     Directory,
     Descriptors,
@@ -89,7 +110,7 @@ impl Spawner {
         Ok(stack)
     }
 
-    /// Runs the command in a session of its own, and returns its pid.
+    /// Runs the command, and returns its pid, which is the number of its group.
     pub(crate) fn spawn(&mut self, command: &Command<'_>) -> Result<i32, Failure> {
         let pointers = |list: &[&CStr]| -> Vec<*const c_char> {
             list.iter()
@@ -106,9 +127,7 @@ impl Spawner {
             candidates: candidates.as_ptr(),
             argv: argv.as_ptr(),
             env: env.as_ptr(),
-            cwd: command.cwd.as_ptr(),
-            stdio: command.stdio.map(|fd| fd.as_raw_fd()),
-            limit: command.limit.map(|limit| limit.0),
+            place: &command.place,
             failure: None,
         };
         let pid = self.clone_with_signals_blocked(&mut child)?;
@@ -123,23 +142,19 @@ impl Spawner {
         }
     }
 
-    fn clone_with_signals_blocked(&mut self, child: &mut Child) -> Result<i32, Failure> {
-        let mut all = MaybeUninit::<libc::sigset_t>::uninit();
-        let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+    fn clone_with_signals_blocked(&mut self, child: &mut Child<'_>) -> Result<i32, Failure> {
         let top = (self.base + self.length) as *mut c_void;
         // SIGCHLD is what the child sends at its end, as after fork.
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
-        // SAFETY: the signal sets are live. The stack is ours, mapped, page-aligned and used by
-        // one child at a time, as CLONE_VFORK suspends this thread until the child has left
-        // our memory. `child` and all it points to outlive that.
+        let before = set_mask(libc::SIG_SETMASK, &SignalSet::FULL);
+        // SAFETY: The stack is ours, mapped, page-aligned and used by one child at a time, as
+        // CLONE_VFORK suspends this thread until the child has left our memory. `child` and all
+        // it points to outlive that.
         let (pid, error) = unsafe {
-            libc::sigfillset(all.as_mut_ptr());
-            libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
             let pid = libc::clone(child_main, top, flags, ptr::from_mut(child).cast());
-            let error = errno();
-            libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut());
-            (pid, error)
+            (pid, errno())
         };
+        set_mask(libc::SIG_SETMASK, &before);
         if pid == -1 {
             return Err(Failure {
                 step: Step::Process,
@@ -159,13 +174,11 @@ impl Drop for Spawner {
 }
 
 /// What the child is handed: pointers only, so that it never runs a destructor.
-struct Child {
+struct Child<'a> {
     candidates: *const *const c_char,
     argv: *const *const c_char,
     env: *const *const c_char,
-    cwd: *const c_char,
-    stdio: [c_int; 3],
-    limit: Option<libc::rlimit>,
+    place: &'a Place<'a>,
     failure: Option<Failure>,
 }
 
@@ -173,7 +186,7 @@ struct Child {
 extern "C" fn child_main(argument: *mut c_void) -> c_int {
     // SAFETY: the argument is the `Child` of the parent's frame, which sleeps until we exec or
     // exit; nobody else uses it meanwhile.
-    let child = unsafe { &mut *argument.cast::<Child>() };
+    let child = unsafe { &mut *argument.cast::<Child<'_>>() };
     let failure = prepare(child).map_or_else(|failure| failure, |()| execute(child));
     // SAFETY: a write to the parent's live variable.
     unsafe { ptr::write_volatile(&raw mut child.failure, Some(failure)) };
@@ -181,75 +194,75 @@ extern "C" fn child_main(argument: *mut c_void) -> c_int {
     unsafe { libc::_exit(127) }
 }
 
-fn prepare(child: &Child) -> Result<(), Failure> {
-    let fail = |step| Failure {
+fn prepare(child: &Child<'_>) -> Result<(), Failure> {
+    match child.place {
+        Place::Apart(apart) => prepare_apart(apart)?,
+        Place::Inside(inside) => prepare_inside(inside)?,
+    }
+    set_mask(libc::SIG_SETMASK, &SignalSet::EMPTY);
+    Ok(())
+}
+
+fn failed(step: Step) -> Failure {
+    Failure {
         step,
         errno: errno(),
         candidate: 0,
-    };
+    }
+}
+
+fn prepare_apart(place: &Apart<'_>) -> Result<(), Failure> {
     // SAFETY: plain system calls; every pointer is to memory that the sleeping parent keeps
     // alive, and the descriptor table is the child's own copy.
     unsafe {
         if libc::setsid() == -1 {
-            return Err(fail(Step::Session));
+            return Err(failed(Step::Session));
         }
-        default_dispositions();
-        if libc::chdir(child.cwd) == -1 {
-            return Err(fail(Step::Directory));
+        default_dispositions(&SignalSet::EMPTY);
+        if libc::chdir(place.cwd.as_ptr()) == -1 {
+            return Err(failed(Step::Directory));
         }
-        for (target, &source) in child.stdio.iter().enumerate() {
-            while libc::dup2(source, target as c_int) == -1 {
+        for (target, source) in place.stdio.iter().enumerate() {
+            while libc::dup2(source.as_raw_fd(), target as c_int) == -1 {
                 if !matches!(errno(), libc::EINTR | libc::EBUSY) {
-                    return Err(fail(Step::Descriptors));
+                    return Err(failed(Step::Descriptors));
                 }
             }
         }
         // Room for the descriptor that reads the list of the others.
-        libc::close(child.stdio[2]);
+        libc::close(place.stdio[2].as_raw_fd());
         close_the_rest();
-        if let Some(limit) = child.limit
-            && give_back(limit) == -1
+        if let Some(limit) = place.limit
+            && give_back(limit.0) == -1
         {
-            return Err(fail(Step::Limit));
+            return Err(failed(Step::Limit));
         }
-        let none = [0_u8; SIGNAL_SET_BYTES];
-        let (set, no_old) = (none.as_ptr(), ptr::null_mut::<c_void>());
-        libc::syscall(
-            libc::SYS_rt_sigprocmask,
-            libc::SIG_SETMASK,
-            set,
-            no_old,
-            SIGNAL_SET_BYTES,
-        );
     }
     Ok(())
 }
 
-/// The kernel's own signal set: a bit for each of 64 signals.
-const SIGNAL_SET_BYTES: usize = 8;
+/// The terminal is moved while SIGTTOU is still blocked, and before the exec, so that the
+/// command never runs in the background. A terminal that hangs up meanwhile is none.
+fn prepare_inside(place: &Inside<'_>) -> Result<(), Failure> {
+    // SAFETY: plain system calls on plain numbers.
+    unsafe {
+        if libc::setpgid(0, 0) == -1 {
+            return Err(failed(Step::Group));
+        }
+        if let Some(terminal) = place.terminal {
+            move_foreground(terminal.as_raw_fd(), libc::getpid());
+        }
+    }
+    default_dispositions(&place.ignored);
+    Ok(())
+}
 
-/// Room for the kernel's own sigaction, which is at most this large where Rust runs.
-const SIGACTION_BYTES: usize = 64;
-
-/// Ignored signals survive an exec, and a handler of the host must not run in the child:
-/// everything becomes the default. The kernel is asked directly, because the C libraries take
-/// a lock for SIGABRT and refuse the signals that they keep for themselves.
-unsafe fn default_dispositions() {
-    // All zero is the default handler, no flags and an empty mask, in any order of fields.
-    let action = [0_u8; SIGACTION_BYTES];
+/// Ignored signals survive an exec, and a handler of the host must not run in the child: all
+/// but these become the default. Without CLONE_SIGHAND the table is the child's own.
+fn default_dispositions(ignored: &SignalSet) {
     for signal in 1..=crate::spec::SIGNAL_MAX {
-        let no_old = ptr::null_mut::<c_void>();
-        // SAFETY: the pointer is to live memory, larger than what the kernel reads; without
-        // CLONE_SIGHAND the table of handlers is the child's own.
-        unsafe {
-            let new = action.as_ptr();
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                signal,
-                new,
-                no_old,
-                SIGNAL_SET_BYTES,
-            );
+        if !ignored.has(signal) {
+            set_default(signal);
         }
     }
 }
@@ -343,7 +356,7 @@ fn number(text: &[u8]) -> Option<c_int> {
 
 /// Tries the candidates as execvp(3) does, without its fallback to a shell. Returns only when
 /// none could be executed.
-fn execute(child: &Child) -> Failure {
+fn execute(child: &Child<'_>) -> Failure {
     let mut denied = None;
     let mut last = Failure {
         step: Step::Exec,

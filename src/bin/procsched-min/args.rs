@@ -3,10 +3,12 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use crate::init;
+
 /// What is supervised when nobody says it.
 const CONFIG_DEFAULT: &str = "procsched.json";
 
-const COMMANDS: [&str; 5] = ["run", "check", "demo", "help", "version"];
+const COMMANDS: [&str; 6] = ["run", "check", "demo", "init", "help", "version"];
 const OPTIONS: [&str; 4] = ["--help", "--version", "-h", "-V"];
 
 /// What this binary is asked to do.
@@ -17,6 +19,8 @@ pub enum Command {
     /// Look for what is wrong in this file; `-` is stdin.
     Check(PathBuf),
     Demo,
+    /// Be the first process of a container.
+    Init(Box<init::Arguments>),
     Help,
     Version,
 }
@@ -32,6 +36,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
         Some("run") => return with_config(rest, Command::Run),
         Some("check") => return with_config(rest, Command::Check),
         Some("demo") => Command::Demo,
+        Some("init") => return init::parse(rest),
         Some("help" | "-h" | "--help") => Command::Help,
         Some("version" | "-V" | "--version") => Command::Version,
         _ => return Err(unknown_first(&first)),
@@ -66,11 +71,11 @@ fn with_config(words: Vec<OsString>, command: fn(PathBuf) -> Command) -> Result<
     Ok(command(config.unwrap_or_else(|| CONFIG_DEFAULT.into())))
 }
 
-fn asks_for_help(word: &OsStr) -> bool {
+pub fn asks_for_help(word: &OsStr) -> bool {
     word == "-h" || word == "--help"
 }
 
-fn is_option(word: &OsStr) -> bool {
+pub fn is_option(word: &OsStr) -> bool {
     word.len() > 1 && word.as_encoded_bytes().starts_with(b"-")
 }
 
@@ -88,7 +93,7 @@ fn unknown_first(word: &OsStr) -> String {
     unknown("command", word, &COMMANDS)
 }
 
-fn unknown(kind: &str, word: &OsStr, known: &[&str]) -> String {
+pub fn unknown(kind: &str, word: &OsStr, known: &[&str]) -> String {
     match closest(&word.to_string_lossy(), known) {
         Some(meant) => format!("unknown {kind} {word:?} (did you mean {meant:?}?)"),
         None => format!("unknown {kind} {word:?}"),
@@ -96,7 +101,7 @@ fn unknown(kind: &str, word: &OsStr, known: &[&str]) -> String {
 }
 
 /// The known word that was most likely meant: at most every second letter is wrong.
-fn closest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+pub fn closest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let word: Vec<char> = word.chars().take(64).collect();
     let measured = known.iter().map(|known| {
         let letters: Vec<char> = known.chars().collect();
@@ -175,7 +180,7 @@ mod tests {
                 "unknown command \"chekc\" (did you mean \"check\"?)",
             ),
             (&["restart"], "unknown command \"restart\""),
-            (&["init"], "unknown command \"init\""),
+            (&["init"], "no command is given to init"),
             (
                 &["a.json"],
                 "unknown command \"a.json\" (did you mean \"run\" before it?)",

@@ -9,6 +9,7 @@ mod check;
 mod clock;
 mod demo;
 mod help;
+mod init;
 mod load;
 mod messages;
 mod output;
@@ -30,10 +31,18 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == "init")
+    {
+        // Before anything is looked at more closely: PID 1 loses what comes before this.
+        procsched::Init::hold_signals();
+    }
     let code = match args::parse(std::env::args_os().skip(1)) {
         Ok(Command::Run(config)) => run::run(&config),
         Ok(Command::Check(config)) => check::check(&config),
         Ok(Command::Demo) => demo::demo(),
+        Ok(Command::Init(arguments)) => init::init(*arguments),
         Ok(Command::Help) => print(help::HELP),
         Ok(Command::Version) => print(help::VERSION),
         Err(problem) => {

@@ -1,0 +1,298 @@
+//! While the command runs: signals to it, deaths of others, job control.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::fd::AsFd;
+
+use crate::error::Error;
+use crate::launch::{Launch, failed_start_code};
+use crate::machine::{Exit, Moment};
+use crate::os::accept;
+use crate::os::children::{self, Change};
+use crate::os::clock::Clock;
+use crate::os::descriptors;
+use crate::os::group::{Group, Sent};
+use crate::os::reap;
+use crate::os::spawn::{Inside, Place, Spawner};
+use crate::os::subreaper::{self, is_pid_1};
+use crate::os::terminal::{self, Terminal};
+use crate::report::signal_name;
+
+use super::rest::{Reach, Rest};
+use super::{CODE_FAILED, InitEvent, Options, exit_code};
+
+/// The command at work, and what is known of it.
+pub(super) struct Running {
+    pid: i32,
+    group: Group,
+    options: Options,
+    terminal: Option<Terminal>,
+    ignored: accept::SignalSet,
+    clock: Clock,
+    reach: Reach,
+    /// Children that were here before, which only PID 1 signals.
+    inherited: BTreeSet<i32>,
+    /// The first SIGTERM that was passed on.
+    asked_at: Option<Moment>,
+    /// By which signal it was stopped, until it is continued.
+    stopped: Option<i32>,
+}
+
+impl Running {
+    /// Starts it; or says why not, and returns the code for that.
+    pub(super) fn start(command: &[OsString], mut options: Options) -> Result<Self, u8> {
+        accept::stop_ignoring_deaths();
+        let reach = prepare(&mut options)?;
+        let inherited = match children::of_this_process() {
+            Some(children) if !is_pid_1() => children.into_iter().collect(),
+            Some(_) | None => BTreeSet::new(),
+        };
+        let ignored = accept::ignored().without([libc::SIGPIPE, libc::SIGCHLD]);
+        let terminal = Terminal::of_this_session();
+        let pid = execute(command, terminal.as_ref(), ignored, &mut options)?;
+        // What is the command's alone now, it may close, and the mount it runs on may go.
+        descriptors::close_inheritable();
+        let _ = std::env::set_current_dir("/");
+        Ok(Self {
+            pid,
+            group: Group::new(pid),
+            options,
+            terminal,
+            ignored,
+            clock: Clock::new(),
+            reach,
+            inherited,
+            asked_at: None,
+            stopped: None,
+        })
+    }
+
+    /// To its end, and that of what it leaves behind.
+    pub(super) fn run(mut self) -> u8 {
+        let mut signal = None;
+        let exit = loop {
+            if let Some(exit) = self.reap() {
+                break exit;
+            }
+            self.turn(signal);
+            signal = accept::next(None);
+        };
+        if let Some(terminal) = &self.terminal
+            && terminal.foreground() == Some(self.pid)
+        {
+            terminal.take_back();
+        }
+        let code = exit_code(exit);
+        let rest = Rest {
+            leader: self.pid,
+            leader_code: code,
+            group: self.group,
+            reach: self.reach,
+            inherited: self.inherited,
+            clock: self.clock,
+            asked_at: self.asked_at,
+        };
+        rest.end(&mut self.options);
+        self.options.mapped(code)
+    }
+
+    /// Reaps whoever is dead; the command itself only pins its number from then on.
+    fn reap(&mut self) -> Option<Exit> {
+        while let Some(death) = reap::peek() {
+            if death.pid == self.pid {
+                return Some(death.exit);
+            }
+            reap::reap(death.pid);
+            self.inherited.remove(&death.pid);
+            let (pid, code) = (death.pid, exit_code(death.exit));
+            self.options.tell(InitEvent::Reaped { pid, code });
+        }
+        None
+    }
+
+    /// First what happened to the command, then the signal, and only then a stop of our own:
+    /// a SIGTERM in hand must not wait until somebody continues us.
+    fn turn(&mut self, signal: Option<i32>) {
+        let change = children::change(self.pid);
+        match change {
+            Some(Change::Stopped(signal)) => {
+                self.stopped = Some(signal);
+                self.options.tell(InitEvent::Stopped { signal });
+            }
+            Some(Change::Continued) => {
+                self.stopped = None;
+                self.options.tell(InitEvent::Continued);
+            }
+            None => {}
+        }
+        match signal {
+            None | Some(libc::SIGCHLD) => {}
+            Some(libc::SIGCONT) => self.resume(),
+            Some(signal) => self.forward(signal),
+        }
+        if let (Some(Change::Stopped(_)), Some(signal)) = (change, self.stopped) {
+            self.follow(signal);
+        }
+    }
+
+    fn forward(&mut self, signal: i32) {
+        let Some(sent) = self.options.rewritten(signal) else {
+            return self.options.tell(InitEvent::Dropped { signal });
+        };
+        if signal == libc::SIGTERM && self.asked_at.is_none() {
+            self.asked_at = Some(self.clock.now());
+        }
+        let outcome = if self.options.single {
+            children::signal(self.pid, sent)
+        } else {
+            self.group.signal(sent)
+        };
+        match outcome {
+            Sent::Delivered => self.options.tell(InitEvent::Forwarded { signal, sent }),
+            Sent::Gone => self.options.tell(InitEvent::Dropped { signal }),
+            Sent::Refused(errno) => {
+                let what = format!("failed to forward {}", signal_name(sent));
+                self.options.warn(Error::os(what, errno as i32));
+            }
+        }
+        // Who is stopped dies of nothing but SIGKILL.
+        if sent == libc::SIGTERM && self.stopped.is_some() {
+            self.continue_group();
+        }
+    }
+
+    /// Somebody has continued us: what a shell gave us is the command's, the terminal too.
+    fn resume(&mut self) {
+        self.hand_over_terminal();
+        if self.stopped.is_some() {
+            self.continue_group();
+            let signal = libc::SIGCONT;
+            let sent = signal;
+            self.options.tell(InitEvent::Forwarded { signal, sent });
+        } else {
+            self.forward(libc::SIGCONT);
+        }
+    }
+
+    /// The command was stopped: so are we, that whoever looks after us learns of it. Where
+    /// nobody does, nobody would ever continue it.
+    fn follow(&mut self, signal: i32) {
+        let wants_terminal = signal == libc::SIGTTIN || signal == libc::SIGTTOU;
+        if wants_terminal && self.hand_over_terminal() {
+            return self.continue_group();
+        }
+        if terminal::has_job_control() {
+            return self.stop_too();
+        }
+        match signal {
+            // By hand: whoever did it will undo it.
+            libc::SIGSTOP => {}
+            libc::SIGTTIN | libc::SIGTTOU => {
+                let what = "the command waits for the terminal";
+                let reason = "another process group has it";
+                self.options.warn(Error::because(what, reason));
+            }
+            _ => self.continue_group(),
+        }
+    }
+
+    /// By SIGTSTP where that has its effect, so that another one like us above can tell it
+    /// from a stop by hand. A SIGCONT that has already come would be lost by it.
+    fn stop_too(&mut self) {
+        if accept::is_pending(libc::SIGCONT) {
+            return;
+        }
+        accept::raise_unblocked(if self.ignored.has(libc::SIGTSTP) {
+            libc::SIGSTOP
+        } else {
+            libc::SIGTSTP
+        });
+    }
+
+    fn continue_group(&mut self) {
+        self.stopped = None;
+        self.group.signal(libc::SIGCONT);
+    }
+
+    /// Gives the terminal to the command if it is ours to give, or nobody's.
+    fn hand_over_terminal(&self) -> bool {
+        let terminal = self.terminal.as_ref();
+        terminal.is_some_and(|terminal| terminal.is_free() && terminal.give_to(self.pid))
+    }
+}
+
+/// What makes us the one to whom orphans come, and how far our signals reach.
+fn prepare(options: &mut Options) -> Result<Reach, u8> {
+    if let Some(signal) = options.parent_death_signal
+        && let Err(errno) = accept::on_parent_death(signal)
+    {
+        let what = "failed to ask for a signal when the parent dies";
+        let error = Error::os(what, errno as i32);
+        options.tell(InitEvent::Failed { error });
+        return Err(CODE_FAILED);
+    }
+    if is_pid_1() {
+        return Ok(match children::of_this_process() {
+            Some(_) => Reach::Children,
+            None => Reach::Everybody,
+        });
+    }
+    match subreaper::become_subreaper() {
+        // For the life of this process.
+        Ok(subreaper) => std::mem::forget(subreaper),
+        Err(error) => {
+            options.warn(error);
+            let what = "what leaves the command's group is neither reaped nor stopped";
+            options.warn(Error::new(what));
+            return Ok(Reach::Group);
+        }
+    }
+    if children::of_this_process().is_none() {
+        let what = "failed to find out about our children in \"/proc\"";
+        let reason = "what leaves the command's group is reaped, but not stopped at the end";
+        options.warn(Error::because(what, reason));
+        return Ok(Reach::Group);
+    }
+    Ok(Reach::Children)
+}
+
+fn execute(
+    command: &[OsString],
+    terminal: Option<&Terminal>,
+    ignored: accept::SignalSet,
+    options: &mut Options,
+) -> Result<i32, u8> {
+    let mut fail = |error, code| {
+        options.tell(InitEvent::Failed { error });
+        Err(code)
+    };
+    let launch = match Launch::in_our_place(command) {
+        Ok(launch) => launch,
+        Err(error) => return fail(error, CODE_FAILED),
+    };
+    let mut spawner = match Spawner::new() {
+        Ok(spawner) => spawner,
+        Err(errno) => {
+            let what = "failed to make a stack for the command's first steps";
+            return fail(Error::os(what, errno as i32), CODE_FAILED);
+        }
+    };
+    let handed = terminal.filter(|terminal| terminal.is_ours());
+    let place = Place::Inside(Inside {
+        terminal: handed.map(|terminal| terminal.as_fd()),
+        ignored,
+    });
+    match launch.spawn_at(&mut spawner, place, None) {
+        Ok(pid) => {
+            options.tell(InitEvent::Started { pid });
+            Ok(pid)
+        }
+        Err(failure) => {
+            if let Some(terminal) = handed {
+                terminal.take_back();
+            }
+            let code = u8::try_from(failed_start_code(failure)).unwrap_or(CODE_FAILED);
+            fail(launch.explain(failure), code)
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Signals as a queue: all are blocked, and taken one by one (sigtimedwait(2)). There is no
+//! handler, nothing is lost, PID 1 gets what it would not get by default, and what the kernel
+//! queues (real-time signals) stays as many as there were.
+//!
+//! The kernel is asked directly where a C library would leave out the signals that it keeps
+//! for itself: a process of one thread has no use for them, and whoever sends one means it.
+
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::time::Duration;
+
+use libc::{c_int, c_ulong, c_void};
+
+use super::retry;
+use crate::spec::SIGNAL_MAX;
+
+/// The faults that the kernel reports for what this process itself has done, and SIGABRT, by
+/// which it gives up. Blocked, they could not end it.
+const FAULTS: [i32; 7] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGILL,
+    libc::SIGTRAP,
+    libc::SIGSYS,
+    libc::SIGABRT,
+];
+
+const WORD_BITS: usize = c_ulong::BITS as usize;
+const WORDS: usize = SIGNAL_MAX as usize / WORD_BITS;
+
+/// A set of signals as the kernel has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SignalSet([c_ulong; WORDS]);
+
+/// How large that is; the kernel wants to be told.
+const SET_BYTES: usize = size_of::<SignalSet>();
+
+impl SignalSet {
+    pub(crate) const EMPTY: Self = Self([0; WORDS]);
+    pub(crate) const FULL: Self = Self([c_ulong::MAX; WORDS]);
+
+    pub(crate) fn of(signals: impl IntoIterator<Item = i32>) -> Self {
+        signals.into_iter().fold(Self::EMPTY, Self::with)
+    }
+
+    /// This set and one more.
+    pub(crate) fn with(mut self, signal: i32) -> Self {
+        if let Some((word, bit)) = place(signal) {
+            self.0[word] |= bit;
+        }
+        self
+    }
+
+    pub(crate) fn without(mut self, signals: impl IntoIterator<Item = i32>) -> Self {
+        for (word, bit) in signals.into_iter().filter_map(place) {
+            self.0[word] &= !bit;
+        }
+        self
+    }
+
+    /// Whether it is in it. Makes no call, takes no lock and cannot panic.
+    pub(crate) fn has(&self, signal: i32) -> bool {
+        place(signal).is_some_and(|(word, bit)| self.0.get(word).is_some_and(|w| w & bit != 0))
+    }
+}
+
+fn place(signal: i32) -> Option<(usize, c_ulong)> {
+    let index = usize::try_from(signal.checked_sub(1)?).ok()?;
+    (signal <= SIGNAL_MAX).then(|| (index / WORD_BITS, 1 << (index % WORD_BITS)))
+}
+
+/// Whether it can be taken: all but the faults, SIGKILL and SIGSTOP.
+pub(crate) fn is_takeable(signal: i32) -> bool {
+    let never = [libc::SIGKILL, libc::SIGSTOP];
+    !FAULTS.contains(&signal) && !never.contains(&signal)
+}
+
+fn takeable() -> SignalSet {
+    SignalSet::of((1..=SIGNAL_MAX).filter(|&signal| is_takeable(signal)))
+}
+
+/// Sets this thread's mask, and returns what it was. Async-signal-safe.
+pub(crate) fn set_mask(how: c_int, set: &SignalSet) -> SignalSet {
+    let mut before = SignalSet::EMPTY;
+    let new: *const SignalSet = set;
+    let old: *mut SignalSet = &raw mut before;
+    // SAFETY: both pointers are to live sets of the size that is told. With a valid `how` the
+    // call cannot fail.
+    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, new, old, SET_BYTES) };
+    before
+}
+
+/// From now on every signal that can be taken waits for [`next`].
+pub(crate) fn hold() {
+    set_mask(libc::SIG_BLOCK, &takeable());
+}
+
+/// Takes the next signal, or waits for it; `None` if the time is over. It may end early, as
+/// after a stop and a continue.
+pub(crate) fn next(timeout: Option<Duration>) -> Option<i32> {
+    let time = timeout.map(|timeout| libc::timespec {
+        tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: timeout.subsec_nanos() as _,
+    });
+    let time = time.as_ref().map_or(ptr::null(), ptr::from_ref);
+    let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
+    // SAFETY: every C library's set begins with the kernel's. The set is alive, the time is so
+    // or null, and details are not asked for.
+    let signal = unsafe {
+        set.as_mut_ptr().cast::<SignalSet>().write(takeable());
+        libc::sigtimedwait(set.as_ptr(), ptr::null_mut(), time)
+    };
+    (signal > 0).then_some(signal)
+}
+
+/// Whether this signal has come and was not taken yet.
+pub(crate) fn is_pending(signal: i32) -> bool {
+    let mut set = SignalSet::EMPTY;
+    // SAFETY: the pointer is to a live set of the size that is told.
+    unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut set, SET_BYTES) };
+    set.has(signal)
+}
+
+/// Sends a signal to this process itself, and lets it act at once.
+pub(crate) fn raise_unblocked(signal: i32) {
+    let before = set_mask(libc::SIG_UNBLOCK, &SignalSet::of([signal]));
+    // SAFETY: getpid and kill take plain numbers; the target is this process.
+    unsafe { libc::kill(libc::getpid(), signal) };
+    set_mask(libc::SIG_SETMASK, &before);
+}
+
+/// The signals that this process ignores.
+pub(crate) fn ignored() -> SignalSet {
+    let is_ignored = |signal: &i32| {
+        let mut now = MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: a null new action only asks; the other pointer is to a live structure, which
+        // is valid as it is if the C library refuses the number.
+        unsafe {
+            libc::sigaction(*signal, ptr::null(), now.as_mut_ptr());
+            now.assume_init().sa_sigaction == libc::SIG_IGN
+        }
+    };
+    SignalSet::of((1..=SIGNAL_MAX).filter(is_ignored))
+}
+
+/// An ignored SIGCHLD is never sent, and the kernel reaps in its place: nobody would learn how
+/// a child ended.
+pub(crate) fn stop_ignoring_deaths() {
+    // SAFETY: the default action is no code of ours, and cannot fail for SIGCHLD.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
+/// Room for the kernel's own sigaction, which is at most this large where Rust runs.
+const SIGACTION_BYTES: usize = 64;
+
+/// Gives a signal its default action. Async-signal-safe: the kernel is asked directly, because
+/// the C libraries take a lock for SIGABRT and refuse the signals that they keep.
+pub(crate) fn set_default(signal: i32) {
+    // All zero is the default handler, no flags and an empty mask, in any order of fields.
+    let action = [0_u8; SIGACTION_BYTES];
+    let (new, no_old) = (action.as_ptr(), ptr::null_mut::<c_void>());
+    // SAFETY: the pointer is to live memory, larger than what the kernel reads.
+    unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, new, no_old, SET_BYTES) };
+}
+
+/// Asks for a signal to this process when its parent dies (PR_SET_PDEATHSIG, prctl(2)); if it
+/// died while that was asked, the signal is sent here.
+pub(crate) fn on_parent_death(signal: i32) -> nix::Result<()> {
+    let parent = std::os::unix::process::parent_id();
+    let none: c_ulong = 0;
+    let wanted = c_ulong::try_from(signal).unwrap_or(0);
+    // SAFETY: with this option prctl takes five integers, each as wide as a register.
+    let set = || unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, wanted, none, none, none) };
+    retry(|| nix::errno::Errno::result(set()))?;
+    if std::os::unix::process::parent_id() != parent {
+        // SAFETY: getpid and kill take plain numbers; the target is this process.
+        unsafe { libc::kill(libc::getpid(), signal) };
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_has_what_was_put_in_and_nothing_else() {
+        for signal in 1..=SIGNAL_MAX {
+            let set = SignalSet::of([signal]);
+            let members: Vec<i32> = (-1..=66).filter(|&other| set.has(other)).collect();
+            assert_eq!(members, [signal]);
+            assert!(SignalSet::FULL.has(signal) && !SignalSet::EMPTY.has(signal));
+        }
+        let without = SignalSet::FULL.without([libc::SIGINT, 64]);
+        assert!(!without.has(libc::SIGINT) && !without.has(64) && without.has(63));
+        assert_eq!(SignalSet::of([i32::MIN, -1, 0, 65]), SignalSet::EMPTY);
+    }
+
+    /// In a thread of its own, as a mask belongs to a thread; the signals are sent to it alone.
+    #[test]
+    fn what_is_held_is_taken_in_full_number() {
+        let thread = std::thread::spawn(|| {
+            let before = set_mask(libc::SIG_BLOCK, &SignalSet::EMPTY);
+            hold();
+            let now = set_mask(libc::SIG_BLOCK, &SignalSet::EMPTY);
+            for signal in 1..=SIGNAL_MAX {
+                assert_eq!(now.has(signal), takeable().has(signal), "{signal}");
+            }
+            assert_eq!(next(Some(Duration::ZERO)), None);
+            for signal in [40, libc::SIGTERM, 40, libc::SIGTERM, 33] {
+                // SAFETY: plain numbers; the target is this very thread, which blocks them.
+                unsafe { libc::syscall(libc::SYS_tkill, libc::gettid(), signal) };
+            }
+            let taken: Vec<i32> = std::iter::from_fn(|| next(Some(Duration::ZERO))).collect();
+            assert_eq!(taken, [libc::SIGTERM, 33, 40, 40]);
+            set_mask(libc::SIG_SETMASK, &before);
+        });
+        thread.join().expect("no panic");
+    }
+
+    #[test]
+    fn the_runtime_ignores_sigpipe_and_nothing_else() {
+        let found: Vec<i32> = (1..=SIGNAL_MAX).filter(|&s| ignored().has(s)).collect();
+        assert!(found.contains(&libc::SIGPIPE), "{found:?}");
+        assert!(!found.contains(&libc::SIGTERM), "{found:?}");
+    }
+}

@@ -1,0 +1,108 @@
+//! The terminal of our session, and job control on it (credentials(7), tty_ioctl(2)).
+//!
+//! SIGTTOU must be blocked or ignored: else a process in the background that moves the
+//! foreground is stopped for it.
+
+use std::fs::OpenOptions;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+use super::descriptors::duplicate;
+use super::errno;
+use super::subreaper::is_pid_1;
+
+/// The controlling terminal, on a descriptor of our own.
+#[derive(Debug)]
+pub(crate) struct Terminal(OwnedFd);
+
+impl Terminal {
+    /// `None` if this session has none, or none that can be reached: it is looked for where the
+    /// standard streams lead, and then in `/dev/tty`.
+    pub(crate) fn of_this_session() -> Option<Self> {
+        let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+        let streams = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+        if let Some(stream) = streams.iter().find(|fd| foreground(**fd).is_some()) {
+            return duplicate(*stream).ok().map(Self);
+        }
+        let mut by_path = OpenOptions::new();
+        by_path.read(true).custom_flags(libc::O_NOCTTY);
+        let file = by_path.open("/dev/tty").ok()?;
+        duplicate(file.as_fd()).ok().map(Self)
+    }
+
+    /// The group in the foreground; `None` if there is none that we could name.
+    pub(crate) fn foreground(&self) -> Option<i32> {
+        foreground(self.0.as_fd())
+    }
+
+    /// Whether our own group has it.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.foreground() == Some(own_group())
+    }
+
+    /// Whether it is ours, or the group that had it is gone.
+    pub(crate) fn is_free(&self) -> bool {
+        // SAFETY: kill takes plain numbers, and signal 0 only asks. The number is above 0.
+        let is_gone = |group: i32| group > 1 && unsafe { libc::kill(-group, 0) } == -1;
+        match self.foreground() {
+            Some(group) => group == own_group() || is_gone(group) && errno() == libc::ESRCH,
+            None => false,
+        }
+    }
+
+    /// Puts a group of this session into the foreground; fails if there is no such group, or
+    /// the terminal is gone.
+    pub(crate) fn give_to(&self, group: i32) -> bool {
+        move_foreground(self.0.as_raw_fd(), group) == 0
+    }
+
+    pub(crate) fn take_back(&self) -> bool {
+        self.give_to(own_group())
+    }
+}
+
+impl AsFd for Terminal {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Whether somebody would continue us if we stopped: a parent that looks after us as a shell
+/// after its jobs, in our session and in another group.
+pub(crate) fn has_job_control() -> bool {
+    // SAFETY: all of these take plain numbers and cannot touch memory.
+    let (ours, parents, session, parents_session) = unsafe {
+        let parent = libc::getppid();
+        (
+            libc::getpgid(0),
+            libc::getpgid(parent),
+            libc::getsid(0),
+            libc::getsid(parent),
+        )
+    };
+    !is_pid_1() && session == parents_session && ours != parents
+}
+
+/// The group of a child that was not reaped yet, or of ourselves (0).
+pub(crate) fn group_of(pid: i32) -> Option<i32> {
+    // SAFETY: getpgid takes a plain number.
+    let group = unsafe { libc::getpgid(pid) };
+    (group > 0).then_some(group)
+}
+
+fn own_group() -> i32 {
+    // SAFETY: getpgid takes a plain number, and cannot fail for ourselves.
+    unsafe { libc::getpgid(0) }
+}
+
+fn foreground(fd: BorrowedFd<'_>) -> Option<i32> {
+    // SAFETY: tcgetpgrp takes an open descriptor.
+    let group = unsafe { libc::tcgetpgrp(fd.as_raw_fd()) };
+    (group > 0).then_some(group)
+}
+
+/// One system call, for the child before its exec too.
+pub(super) fn move_foreground(fd: i32, group: i32) -> i32 {
+    // SAFETY: the pointer is to a live integer.
+    unsafe { libc::ioctl(fd, libc::TIOCSPGRP as _, &raw const group) }
+}
