@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use super::second_run;
+
 /// What a scenario needs besides Linux.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
@@ -34,9 +36,13 @@ pub fn missing(needs: &[Need]) -> bool {
         std::io::stderr(),
         "{test} ({place}) skipped: needs {lacking:?}"
     );
-    let ci = std::env::var_os("CI").is_some_and(|value| value == "true");
-    assert!(!ci, "nothing may be missing in CI: {lacking:?}");
+    assert!(!is_ci(), "nothing may be missing in CI: {lacking:?}");
     true
+}
+
+/// Whether skipping is out of the question.
+pub fn is_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|value| value == "true")
 }
 
 fn is_there(need: Need) -> bool {
@@ -59,10 +65,13 @@ fn is_there(need: Need) -> bool {
     }
 }
 
-/// Where the probe is; it is built if that was not done, or if its source is newer.
+/// Where the probe is: as given, else it is built if that was not done, or if its source is newer.
 pub fn probe_path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
+        if let Some(given) = second_run::given_probe() {
+            return given;
+        }
         let tests = std::env::current_exe().expect("a test knows its own path");
         let profile = tests
             .ancestors()

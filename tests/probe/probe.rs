@@ -30,6 +30,7 @@
 
 mod dump;
 mod output;
+mod proc;
 mod process;
 mod script;
 mod signals;

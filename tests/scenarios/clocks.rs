@@ -5,7 +5,8 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::common::scene::{BINARY, spawn};
+use crate::common::scene::spawn;
+use crate::common::second_run::binary;
 use crate::common::{Need, Report, Scene, missing};
 
 /// A library that is loaded before the C library's and moves CLOCK_REALTIME by as many seconds
@@ -67,7 +68,7 @@ fn m89_jumps_of_the_wall_clock_change_no_decision() {
     if missing(&[Need::Tool("rustc"), Need::Tool("ldd")]) {
         return;
     }
-    let ldd = Command::new("ldd").arg(BINARY).output().expect("ldd runs");
+    let ldd = Command::new("ldd").arg(binary()).output().expect("ldd runs");
     if !String::from_utf8_lossy(&ldd.stdout).contains("libc.so") {
         return; // A static binary loads no other library.
     }

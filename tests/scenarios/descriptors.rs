@@ -224,7 +224,7 @@ fn the_supervisor_starts_with_closed_standard_descriptors() {
         });
     }
     command.stdout(Stdio::null()).stderr(Stdio::null());
-    let mut supervisor = crate::common::Supervisor::launch_as_is(command, scene.mark());
+    let mut supervisor = scene.launch_as_is(command);
     let dump = scene.wait_dump("dump");
     assert_eq!(numbers(&dump), ["0", "1", "2"]);
     assert_eq!(
@@ -273,7 +273,7 @@ fn the_inherited_outputs_stay_blocking() {
     let copy = |writer: &std::io::PipeWriter| OwnedFd::from(writer.try_clone().expect("a copy"));
     let mut command = scene.command();
     command.stdout(copy(&out_writer)).stderr(copy(&err_writer));
-    let mut supervisor = crate::common::Supervisor::launch_as_is(command, scene.mark());
+    let mut supervisor = scene.launch_as_is(command);
     assert_eq!(supervisor.wait_exit(), 0);
     for writer in [&out_writer, &err_writer] {
         // SAFETY: F_GETFL takes no argument.

@@ -120,7 +120,7 @@ fn a_program_has_its_own_session_group_and_directory() {
         assert_eq!(dump["pid"], pid);
         assert_eq!(dump["pgid"], pid);
         assert_eq!(dump["sid"], pid);
-        assert_eq!(dump["ppid"], supervisor.pid());
+        assert_eq!(dump["ppid"], supervisor.inner_pid());
         assert_eq!(dump["cwd"], cwd.to_string_lossy().as_ref());
         assert_clean_signals(&dump);
     }

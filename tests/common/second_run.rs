@@ -1,0 +1,113 @@
+//! The scenarios' second run, against a static binary in an empty root.
+//!
+//! | variable | |
+//! |---|---|
+//! | `PROCSCHED_TEST_BINARY` | the binary to test, instead of the one that cargo has built |
+//! | `PROCSCHED_TEST_PROBE` | the probe to use; static too, if the binary is to be PID 1 |
+//! | `PROCSCHED_TEST_PID1=1` | every supervisor is PID 1 of a namespace ([`namespace`]) |
+//!
+//! The few scenarios that can mean nothing in there run with that binary on the host. They are
+//! in one table here, with the reason; at the end both kinds are counted and told on stderr.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use super::{namespace, tools};
+
+/// Scenarios that run on the host in any case, and why.
+pub const ON_THE_HOST: [(&str, &str); 0] = [];
+
+/// Which scenarios have started something, and whether that was as PID 1.
+static TALLY: Mutex<BTreeMap<String, bool>> = Mutex::new(BTreeMap::new());
+
+fn path_of(variable: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(std::env::var_os(variable)?);
+    let found = path.canonicalize();
+    Some(found.unwrap_or_else(|error| panic!("{variable}={}: {error}", path.display())))
+}
+
+/// The binary under test.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let built = || PathBuf::from(env!("CARGO_BIN_EXE_procsched-min"));
+        path_of("PROCSCHED_TEST_BINARY").unwrap_or_else(built)
+    })
+}
+
+/// The probe, if it is given.
+pub fn given_probe() -> Option<PathBuf> {
+    path_of("PROCSCHED_TEST_PROBE")
+}
+
+/// The scenario that asks: libtest names its threads so.
+fn scenario() -> String {
+    let thread = std::thread::current();
+    thread.name().unwrap_or("a thread without name").to_owned()
+}
+
+fn reason(scenario: &str) -> Option<&'static str> {
+    let entry = ON_THE_HOST.iter().find(|(name, _)| *name == scenario);
+    entry.map(|(_, reason)| *reason)
+}
+
+/// Whether the supervisors of this scenario are PID 1.
+pub fn is_pid1() -> bool {
+    static WORKS: OnceLock<bool> = OnceLock::new();
+    let asked = std::env::var_os("PROCSCHED_TEST_PID1") == Some(OsString::from("1"));
+    asked && *WORKS.get_or_init(works) && reason(&scenario()).is_none()
+}
+
+/// Notes that this scenario has started a supervisor.
+pub fn count(is_pid1: bool) {
+    static AT_EXIT: OnceLock<()> = OnceLock::new();
+    if std::env::var_os("PROCSCHED_TEST_PID1").is_none() {
+        return;
+    }
+    AT_EXIT.get_or_init(|| {
+        // SAFETY: the function takes nothing, and stays.
+        unsafe { libc::atexit(tell) };
+    });
+    let mut tally = TALLY.lock().unwrap_or_else(PoisonError::into_inner);
+    *tally.entry(scenario()).or_default() |= is_pid1;
+}
+
+/// Tries whether a probe can be PID 1 here. If not it says so, whatever captures the test's
+/// output; where `CI` is `true` it fails.
+fn works() -> bool {
+    let mut command = Command::new(tools::probe_path());
+    command.arg("exit 0");
+    let shown = [tools::probe_path().to_owned(), "/dev/null".into()];
+    let tried = namespace::spawn(&mut command, &shown, |_| ())
+        .and_then(|(mut child, _namespace)| child.wait());
+    let works = tried.as_ref().is_ok_and(|status| status.success());
+    if !works {
+        let problem = format!(
+            "no supervisor can be PID 1 here, all of them run on the host: {tried:?} (needs root, \
+             a static probe and binary, and a pid_max of 4194304)"
+        );
+        let _ = writeln!(std::io::stderr(), "{problem}");
+        assert!(!tools::is_ci(), "{problem}");
+    }
+    works
+}
+
+/// At the end of the test process: how many ran how.
+extern "C" fn tell() {
+    let tally = TALLY.lock().unwrap_or_else(PoisonError::into_inner);
+    let on_host: Vec<&String> = tally.iter().filter(|(_, pid1)| !**pid1).map(|(name, _)| name).collect();
+    let count = tally.len() - on_host.len();
+    let mut text = format!(
+        "{count} scenarios ran as PID 1 of a namespace, {} with the same binary on the host:\n",
+        on_host.len()
+    );
+    for name in on_host {
+        let reason = reason(name).unwrap_or("nothing can be PID 1 here");
+        text.push_str(&format!("  {name}: {reason}\n"));
+    }
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
