@@ -62,7 +62,11 @@ fn base() -> i32 {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let latest = load.split_whitespace().last();
     let latest: i32 = latest.and_then(|word| word.parse().ok()).unwrap_or(0);
-    if latest < 2_000_000 { 2_200_000 } else { 200_000 }
+    if latest < 2_000_000 {
+        2_200_000
+    } else {
+        200_000
+    }
 }
 
 /// The first number of a namespace's processes but PID 1. The base is asked for once, as
@@ -81,9 +85,7 @@ fn find(pid: i32) -> Option<(PathBuf, i32, i32)> {
         let numbers = first_number(index)..first_number(index) + NUMBERS_EACH;
         match pid == *init {
             true => Some((proc.into(), *init, 1)),
-            false => numbers
-                .contains(&pid)
-                .then(|| (proc.into(), *init, pid)),
+            false => numbers.contains(&pid).then(|| (proc.into(), *init, pid)),
         }
     })
 }

@@ -19,7 +19,40 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use super::{namespace, tools};
 
 /// Scenarios that run on the host in any case, and why.
-pub const ON_THE_HOST: [(&str, &str); 0] = [];
+pub const ON_THE_HOST: [(&str, &str); 8] = [
+    (
+        "abandon::m117_what_cannot_die_is_named_and_left_behind",
+        "the end of PID 1 itself waits for whoever is left, and that one cannot die",
+    ),
+    (
+        "demo::the_demo_shows_everything_and_ends_by_itself",
+        "the demo shows programs of /bin/sh",
+    ),
+    (
+        "harness::a_process_that_outlives_its_supervisor_fails_the_test_unless_it_is_spared",
+        "nobody outlives PID 1",
+    ),
+    (
+        "hostile::newer_system_calls_may_be_missing",
+        "strace wraps the supervisor from its first instruction on, and a program is a shell",
+    ),
+    (
+        "inheritance::m25_ignored_signals_are_neither_kept_nor_passed_on",
+        "a program is a pipeline of the shell: yes | head",
+    ),
+    (
+        "real_programs::python_node_shell_and_a_compiled_server_are_kept_alive",
+        "it is about Python, Node.js and a shell",
+    ),
+    (
+        "reaping::m48_a_tracer_that_delays_the_wait_confuses_nobody",
+        "the program is strace, with a probe below it",
+    ),
+    (
+        "start_injection::m53_without_a_session_of_its_own_nothing_is_executed",
+        "the supervisor shares its process group with a bystander, who is no PID 1's",
+    ),
+];
 
 /// Which scenarios have started something, and whether that was as PID 1.
 static TALLY: Mutex<BTreeMap<String, bool>> = Mutex::new(BTreeMap::new());
@@ -99,7 +132,11 @@ fn works() -> bool {
 /// At the end of the test process: how many ran how.
 extern "C" fn tell() {
     let tally = TALLY.lock().unwrap_or_else(PoisonError::into_inner);
-    let on_host: Vec<&String> = tally.iter().filter(|(_, pid1)| !**pid1).map(|(name, _)| name).collect();
+    let on_host: Vec<&String> = tally
+        .iter()
+        .filter(|(_, pid1)| !**pid1)
+        .map(|(name, _)| name)
+        .collect();
     let count = tally.len() - on_host.len();
     let mut text = format!(
         "{count} scenarios ran as PID 1 of a namespace, {} with the same binary on the host:\n",

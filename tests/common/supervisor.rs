@@ -6,8 +6,8 @@ use std::process::Child;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use super::process::{self, PATIENCE};
 use super::namespace::Namespace;
+use super::process::{self, PATIENCE};
 use super::report::Report;
 use super::{second_run, wait_for, wait_until};
 

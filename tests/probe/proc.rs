@@ -21,7 +21,10 @@ fn enter_unmounted() {
     // SAFETY: NUL-terminated strings, null where nothing is to be said, and plain numbers; the
     // descriptors are this function's own.
     unsafe {
-        let context = must(libc::syscall(libc::SYS_fsopen, c"proc".as_ptr(), 0), "fsopen");
+        let context = must(
+            libc::syscall(libc::SYS_fsopen, c"proc".as_ptr(), 0),
+            "fsopen",
+        );
         let null = std::ptr::null::<libc::c_char>();
         let made = libc::syscall(libc::SYS_fsconfig, context, CREATE, null, null, 0);
         must(made, "fsconfig");

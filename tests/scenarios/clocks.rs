@@ -68,7 +68,10 @@ fn m89_jumps_of_the_wall_clock_change_no_decision() {
     if missing(&[Need::Tool("rustc"), Need::Tool("ldd")]) {
         return;
     }
-    let ldd = Command::new("ldd").arg(binary()).output().expect("ldd runs");
+    let ldd = Command::new("ldd")
+        .arg(binary())
+        .output()
+        .expect("ldd runs");
     if !String::from_utf8_lossy(&ldd.stdout).contains("libc.so") {
         return; // A static binary loads no other library.
     }

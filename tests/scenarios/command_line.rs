@@ -158,9 +158,12 @@ fn check_of_a_good_config_is_code_0_and_starts_nothing() {
     scene
         .set("$schema", json!("x"))
         .set("x-note", json!({"any": "thing"}));
+    scene.mkdir("bin");
+    scene.write_executable("bin/tool", "#!/bin/sh\n");
+    let path = json!({"PATH": scene.path("bin")});
     scene
         .add("fine", "touch started")
-        .add_raw("true", json!(["true"]));
+        .add_raw("tool", json!({"command": ["tool"], "env": path}));
     scene.write("procsched.json", scene.config());
     let before = listing(&scene);
     for arguments in [&["check"][..], &["check", "procsched.json"]] {

@@ -161,11 +161,12 @@ fn a_backoff_of_zero_does_not_make_failed_starts_spin() {
 #[test]
 fn m6_a_program_that_is_being_written_is_tried_again() {
     let mut scene = Scene::new();
-    scene.write_executable("tool", "#!/bin/sh\necho ran >> ran\nexec sleep 1000\n");
+    copy_probe(&scene, "tool");
     let backoff = json!({"initial": "50ms", "max": "100ms"});
-    scene.add_raw("tool", json!({"command": ["./tool"], "backoff": backoff}));
+    let command = ["./tool", "append ran x\\n ; hold"];
+    scene.add_raw("tool", json!({"command": command, "backoff": backoff}));
     let open = OpenOptions::new().append(true).open(scene.path("tool"));
-    let writer = open.expect("a script can be opened");
+    let writer = open.expect("a copy can be opened");
     let supervisor = scene.start();
     let report = supervisor.wait_report("tool", 1);
     assert_failed_start(&report, 126, &["Text file busy", "tool"]);
@@ -178,20 +179,16 @@ fn m6_a_program_that_is_being_written_is_tried_again() {
 #[test]
 fn m7_the_path_is_the_programs_own_and_a_slash_means_the_base_directory() {
     let mut scene = Scene::new();
-    for place in ["a", "b", "data"] {
+    for place in ["a", "b", "data", "."] {
         scene.mkdir(place);
-        let text = format!("#!/bin/sh\necho {place} \"$0\" >> \"$OUT\"\nexec /bin/sleep 1000\n");
-        scene.write_executable(&format!("{place}/tool"), text);
+        copy_probe(&scene, &format!("{place}/tool"));
     }
-    scene.write_executable(
-        "tool",
-        "#!/bin/sh\necho base \"$0\" >> \"$OUT\"\nexec /bin/sleep 1000\n",
-    );
     let place = |name: &str| scene.path(name).to_string_lossy().into_owned();
-    let (a, b, out) = (place("a"), place("b"), place("out"));
-    let own = json!({"command": ["tool"], "env": {"PATH": &b, "OUT": format!("{out}1")}});
-    let inherited = json!({"command": ["tool"], "env": {"OUT": format!("{out}2")}});
-    let slash = json!({"command": ["./tool"], "cwd": "data", "env": {"OUT": format!("{out}3")}});
+    let (a, b) = (place("a"), place("b"));
+    let script = |file: &str| format!("dump {} ; hold", place(file));
+    let own = json!({"command": ["tool", script("own")], "env": {"PATH": &b}});
+    let inherited = json!(["tool", script("inherited")]);
+    let slash = json!({"command": ["./tool", script("slash")], "cwd": "data"});
     scene
         .add_raw("own", own)
         .add_raw("inherited", inherited)
@@ -199,32 +196,23 @@ fn m7_the_path_is_the_programs_own_and_a_slash_means_the_base_directory() {
     let mut command = scene.command();
     command.env("PATH", format!("{a}:/usr/bin:/bin"));
     let supervisor = scene.launch(command);
-    let tool = |place: &str| {
-        scene
-            .path(place)
-            .join("tool")
-            .to_string_lossy()
-            .into_owned()
-    };
-    assert_eq!(scene.wait_lines("out1", 1), [format!("b {}", tool("b"))]);
-    assert_eq!(scene.wait_lines("out2", 1), [format!("a {}", tool("a"))]);
-    let (word, script) = scene.wait_lines("out3", 1)[0]
-        .split_once(' ')
-        .map(owned)
-        .expect("words");
-    assert_eq!(word, "base");
-    let resolved = PathBuf::from(script)
-        .canonicalize()
-        .expect("it was just run");
-    assert_eq!(
-        resolved,
-        scene.path("tool").canonicalize().expect("it exists")
-    );
+    for (name, tool) in [
+        ("own", "b/tool"),
+        ("inherited", "a/tool"),
+        ("slash", "tool"),
+    ] {
+        let dump = scene.wait_dump(name);
+        let executed = PathBuf::from(dump["executable"].as_str().expect("a string"));
+        let expected = scene.path(tool).canonicalize().expect("it exists");
+        assert_eq!(executed, expected, "{name}");
+    }
     supervisor.end();
 }
 
-fn owned((left, right): (&str, &str)) -> (String, String) {
-    (left.to_owned(), right.to_owned())
+/// A program that was not there when the test began.
+fn copy_probe(scene: &Scene, name: &str) {
+    let probe = std::fs::read(tools::probe_path()).expect("the probe is there");
+    scene.write_executable(name, probe);
 }
 
 #[test]
