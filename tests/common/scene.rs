@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use super::namespace::{self, Namespace};
-use super::second_run::{self, binary};
+use super::second_run::{self, Ran, binary};
 use super::setting::Setting;
 use super::supervisor::Supervisor;
 use super::tools;
@@ -183,11 +183,12 @@ impl Scene {
     #[track_caller]
     pub fn spawn(&self, mut command: Command) -> io::Result<(Child, Option<Namespace>)> {
         let is_pid1 = second_run::is_pid1();
-        second_run::count(is_pid1);
         if !is_pid1 {
+            second_run::note(Ran::OnHost);
             self.setting.apply(&mut command, false);
             return Ok((spawn(&mut command)?, None));
         }
+        second_run::note(Ran::AsPid1);
         let program = Path::new(command.get_program());
         assert_eq!(program, binary(), "a wrapper needs the host: second_run.rs");
         let mut shown = vec![binary().to_owned(), tools::probe_path().to_owned()];
@@ -213,6 +214,12 @@ impl Scene {
         let path = self.write(name, content);
         self.chmod(name, 0o755);
         path
+    }
+
+    /// Makes another executable of the probe.
+    pub fn copy_probe(&self, name: &str) -> PathBuf {
+        let probe = fs::read(tools::probe_path()).expect("the probe is there");
+        self.write_executable(name, probe)
     }
 
     pub fn chmod(&self, name: &str, mode: u32) {

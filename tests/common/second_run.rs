@@ -10,7 +10,6 @@
 //! in one table here, with the reason; at the end both kinds are counted and told on stderr.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -54,8 +53,16 @@ pub const ON_THE_HOST: [(&str, &str); 8] = [
     ),
 ];
 
-/// Which scenarios have started something, and whether that was as PID 1.
-static TALLY: Mutex<BTreeMap<String, bool>> = Mutex::new(BTreeMap::new());
+/// How a scenario has run; the later one counts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ran {
+    Not(String),
+    OnHost,
+    AsPid1,
+}
+
+/// The scenarios of this process so far.
+static TALLY: Mutex<BTreeMap<String, Ran>> = Mutex::new(BTreeMap::new());
 
 fn path_of(variable: &str) -> Option<PathBuf> {
     let path = PathBuf::from(std::env::var_os(variable)?);
@@ -88,17 +95,20 @@ fn reason(scenario: &str) -> Option<&'static str> {
     entry.map(|(_, reason)| *reason)
 }
 
+fn is_asked() -> bool {
+    std::env::var_os("PROCSCHED_TEST_PID1").is_some_and(|value| value == "1")
+}
+
 /// Whether the supervisors of this scenario are PID 1.
 pub fn is_pid1() -> bool {
     static WORKS: OnceLock<bool> = OnceLock::new();
-    let asked = std::env::var_os("PROCSCHED_TEST_PID1") == Some(OsString::from("1"));
-    asked && *WORKS.get_or_init(works) && reason(&scenario()).is_none()
+    is_asked() && *WORKS.get_or_init(works) && reason(&scenario()).is_none()
 }
 
-/// Notes that this scenario has started a supervisor.
-pub fn count(is_pid1: bool) {
+/// Notes how this scenario runs.
+pub fn note(ran: Ran) {
     static AT_EXIT: OnceLock<()> = OnceLock::new();
-    if std::env::var_os("PROCSCHED_TEST_PID1").is_none() {
+    if !is_asked() {
         return;
     }
     AT_EXIT.get_or_init(|| {
@@ -106,7 +116,8 @@ pub fn count(is_pid1: bool) {
         unsafe { libc::atexit(tell) };
     });
     let mut tally = TALLY.lock().unwrap_or_else(PoisonError::into_inner);
-    *tally.entry(scenario()).or_default() |= is_pid1;
+    let known = tally.entry(scenario()).or_insert_with(|| ran.clone());
+    *known = ran.max(known.clone());
 }
 
 /// Tries whether a probe can be PID 1 here. If not it says so, whatever captures the test's
@@ -132,19 +143,20 @@ fn works() -> bool {
 /// At the end of the test process: how many ran how.
 extern "C" fn tell() {
     let tally = TALLY.lock().unwrap_or_else(PoisonError::into_inner);
-    let on_host: Vec<&String> = tally
-        .iter()
-        .filter(|(_, pid1)| !**pid1)
-        .map(|(name, _)| name)
-        .collect();
-    let count = tally.len() - on_host.len();
+    let count = |wanted: fn(&Ran) -> bool| tally.values().filter(|ran| wanted(ran)).count();
     let mut text = format!(
-        "{count} scenarios ran as PID 1 of a namespace, {} with the same binary on the host:\n",
-        on_host.len()
+        "{} scenarios ran as PID 1 of a namespace, {} with the same binary on the host, {} not:\n",
+        count(|ran| *ran == Ran::AsPid1),
+        count(|ran| *ran == Ran::OnHost),
+        count(|ran| matches!(ran, Ran::Not(_))),
     );
-    for name in on_host {
-        let reason = reason(name).unwrap_or("nothing can be PID 1 here");
-        text.push_str(&format!("  {name}: {reason}\n"));
+    for (name, ran) in &*tally {
+        let line = match ran {
+            Ran::AsPid1 => continue,
+            Ran::OnHost => reason(name).unwrap_or("nothing can be PID 1 here"),
+            Ran::Not(reason) => reason,
+        };
+        text.push_str(&format!("  {name}: {line}\n"));
     }
     let _ = std::io::stderr().write_all(text.as_bytes());
 }

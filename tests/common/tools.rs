@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use super::second_run;
+use super::second_run::{self, Ran};
 
 /// What a scenario needs besides Linux.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,14 +30,18 @@ pub fn missing(needs: &[Need]) -> bool {
     if lacking.is_empty() {
         return false;
     }
-    let place = std::panic::Location::caller();
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    let _ = writeln!(
-        std::io::stderr(),
-        "{test} ({place}) skipped: needs {lacking:?}"
-    );
+    skip(&format!("needs {lacking:?}"));
     assert!(!is_ci(), "nothing may be missing in CI: {lacking:?}");
     true
+}
+
+/// Says that this test does not run, and why, whatever captures its output.
+#[track_caller]
+pub fn skip(reason: &str) {
+    let place = std::panic::Location::caller();
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let _ = writeln!(std::io::stderr(), "{test} ({place}) skipped: {reason}");
+    second_run::note(Ran::Not(reason.to_owned()));
 }
 
 /// Whether skipping is out of the question.

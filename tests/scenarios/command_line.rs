@@ -159,7 +159,7 @@ fn check_of_a_good_config_is_code_0_and_starts_nothing() {
         .set("$schema", json!("x"))
         .set("x-note", json!({"any": "thing"}));
     scene.mkdir("bin");
-    scene.write_executable("bin/tool", "#!/bin/sh\n");
+    scene.copy_probe("bin/tool");
     let path = json!({"PATH": scene.path("bin")});
     scene
         .add("fine", "touch started")

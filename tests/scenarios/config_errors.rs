@@ -212,8 +212,11 @@ fn m153_what_is_no_json_has_a_place_too() {
     for (config, word) in cases {
         assert_refused(config, &["procsched.json:", word]);
     }
-    let command = json!([tools::probe_path()]);
-    let config = format!("{{\r\n\t\"programs\": {{\r\n\"a\": {command}}}\r\n}}\r\n");
+    let config = json!({"err_dir": "logs", "programs": {"a": [tools::probe_path()]}});
+    let config = config
+        .to_string()
+        .replace('{', "{\r\n\t")
+        .replace('}', "\r\n}");
     let scene = scene_with(&config);
     assert_eq!(run(&scene, &["check"]).code, Some(0), "CRLF is white space");
 }
