@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::process::{self, alive, status_number};
 use super::scene::{self, Scene};
-use super::{probe, wait_for};
+use super::{namespace, probe, wait_for};
 
 /// How long a tracer may take to let go in good order.
 const DETACH_TIME_MAX: Duration = Duration::from_secs(2);
@@ -77,6 +77,7 @@ impl Tracer {
     /// Attaches `strace` with these arguments to one process.
     #[track_caller]
     pub fn attach(scene: &Scene, pid: i32, arguments: &[&str]) -> Self {
+        let pid = namespace::outer(pid).expect("it runs");
         let output = scene.path(format!("strace.{pid}"));
         let mut command = Command::new("strace");
         command
@@ -158,7 +159,8 @@ pub struct Hold {
 impl Hold {
     #[track_caller]
     pub fn on(scene: &Scene, pid: i32) -> Self {
-        let script = format!("seize {pid} ; hold");
+        let outer = namespace::outer(pid).expect("it runs");
+        let script = format!("seize {outer} ; hold");
         let helper = Helper::probe(scene, &script);
         wait_for("a process to be seized", || {
             assert!(alive(helper.pid()), "{pid} cannot be traced");

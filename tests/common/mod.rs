@@ -6,10 +6,13 @@
 //! killed, and counted against the test.
 
 pub mod levers;
+pub mod namespace;
 pub mod pattern;
 pub mod process;
 pub mod report;
 pub mod scene;
+pub mod second_run;
+pub mod setting;
 pub mod supervisor;
 pub mod tools;
 

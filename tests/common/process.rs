@@ -1,8 +1,14 @@
-//! Waiting for conditions, sending signals, and reading `/proc`.
+//! Waiting for conditions, sending signals, and reading proc(5).
+//!
+//! A number is that of a process outside, or inside of a namespace where the supervisor is
+//! PID 1: whoever reads the numbers of a namespace gets numbers of that namespace.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use super::namespace;
 
 /// How long a condition may take before the test fails. Only a broken run needs it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -35,6 +41,9 @@ pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
 /// Sends a signal to one process that the test has started, itself or through a supervisor.
 pub fn signal(pid: i32, signal: i32) {
     assert!(pid > 1, "a test must not signal {pid}");
+    let Some(pid) = namespace::outer(pid) else {
+        return; // It is gone.
+    };
     // SAFETY: plain numbers; the target is one process.
     unsafe { libc::kill(pid, signal) };
 }
@@ -50,9 +59,25 @@ pub struct Stat {
     pub ticks: u64,
 }
 
+impl Stat {
+    fn is_alive(self) -> bool {
+        !matches!(self.state, 'Z' | 'X')
+    }
+}
+
+/// Where proc(5) tells about a process.
+pub fn directory(pid: i32) -> PathBuf {
+    let (proc, pid) = namespace::seen(pid);
+    proc.join(pid.to_string())
+}
+
 /// The state of a process, unless it is gone.
 pub fn stat(pid: i32) -> Option<Stat> {
-    let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    read_stat(&directory(pid))
+}
+
+fn read_stat(directory: &Path) -> Option<Stat> {
+    let text = fs::read(directory.join("stat")).ok()?;
     let text = String::from_utf8_lossy(&text);
     // The command before the last parenthesis may have anything in it.
     let fields: Vec<&str> = text.rsplit_once(") ")?.1.split_whitespace().collect();
@@ -68,38 +93,42 @@ pub fn stat(pid: i32) -> Option<Stat> {
 
 /// Whether the process runs, or could: it is there and no zombie.
 pub fn alive(pid: i32) -> bool {
-    stat(pid).is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
+    stat(pid).is_some_and(Stat::is_alive)
 }
 
-/// Every process of the machine.
-pub fn all() -> Vec<i32> {
-    let entries = fs::read_dir("/proc").expect("/proc is mounted");
+/// Every process that an instance of proc(5) shows.
+pub fn all(proc: impl AsRef<Path>) -> Vec<i32> {
+    let entries = fs::read_dir(proc).expect("proc(5) is mounted");
     entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .collect()
 }
 
+/// Those that `pid` can see, and of which this holds.
+fn neighbours(pid: i32, holds: impl Fn(Stat, i32) -> bool) -> Vec<i32> {
+    let (proc, inner) = namespace::seen(pid);
+    let fits = |other: &i32| {
+        read_stat(&proc.join(other.to_string())).is_some_and(|stat| holds(stat, inner))
+    };
+    all(&proc).into_iter().filter(fits).collect()
+}
+
 /// The children of a process, zombies included.
 pub fn children(pid: i32) -> Vec<i32> {
-    all()
-        .into_iter()
-        .filter(|&child| stat(child).is_some_and(|stat| stat.ppid == pid))
-        .collect()
+    neighbours(pid, |stat, parent| stat.ppid == parent)
 }
 
 /// The children of a process that are dead and not reaped.
 pub fn zombies(pid: i32) -> Vec<i32> {
-    let zombie = |&child: &i32| stat(child).is_some_and(|stat| stat.state == 'Z');
-    children(pid).into_iter().filter(zombie).collect()
+    neighbours(pid, |stat, parent| stat.ppid == parent && stat.state == 'Z')
 }
 
 /// The living members of a process group.
 pub fn members(pgid: i32) -> Vec<i32> {
-    let member = |&pid: &i32| alive(pid) && stat(pid).is_some_and(|stat| stat.pgid == pgid);
-    all().into_iter().filter(member).collect()
+    neighbours(pgid, |stat, group| stat.pgid == group && stat.is_alive())
 }
 
-/// The living processes that have `mark` in their environment.
+/// The living processes that have `mark` in their environment, by their numbers outside.
 pub fn marked(mark: &str) -> Vec<i32> {
     let has_mark = |&pid: &i32| {
         fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
@@ -108,12 +137,12 @@ pub fn marked(mark: &str) -> Vec<i32> {
                 .any(|part| part == mark.as_bytes())
         })
     };
-    all().into_iter().filter(has_mark).collect()
+    all("/proc").into_iter().filter(has_mark).collect()
 }
 
 /// What each open descriptor of a process leads to.
 pub fn descriptors(pid: i32) -> BTreeMap<i32, String> {
-    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+    let Ok(entries) = fs::read_dir(directory(pid).join("fd")) else {
         return BTreeMap::new();
     };
     let pair = |entry: std::io::Result<fs::DirEntry>| {
@@ -138,8 +167,10 @@ pub fn descriptor_kinds(pid: i32) -> Vec<String> {
     kinds
 }
 
-/// A number of `/proc/<pid>/status`: `VmHWM` (in kB), `voluntary_ctxt_switches`, `TracerPid`.
+/// A number of `/proc/<pid>/status`: `VmHWM` (in kB), `voluntary_ctxt_switches`, `TracerPid`
+/// (a number outside).
 pub fn status_number(pid: i32, key: &str) -> Option<u64> {
+    let pid = namespace::outer(pid)?;
     let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = text
         .lines()

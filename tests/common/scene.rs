@@ -5,18 +5,18 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
+use super::namespace::{self, Namespace};
+use super::second_run::{self, Ran, binary};
+use super::setting::Setting;
 use super::supervisor::Supervisor;
 use super::tools;
-
-/// The binary under test.
-pub const BINARY: &str = env!("CARGO_BIN_EXE_procsched-min");
 
 /// The environment variable by which everything that descends from a scene is found.
 const MARK_VARIABLE: &str = "SCENE_MARK";
@@ -33,6 +33,10 @@ pub struct Scene {
     mark: String,
     settings: Vec<(String, Value)>,
     programs: Vec<(String, Value)>,
+    /// How the supervisor is started.
+    pub setting: Setting,
+    /// Directories of others that it has to do with.
+    others: Vec<PathBuf>,
 }
 
 /// The command line that runs the probe with this script.
@@ -41,7 +45,7 @@ pub fn probe(script: &str) -> Value {
 }
 
 /// Starts a command while no executable is being written.
-pub fn spawn(command: &mut Command) -> io::Result<std::process::Child> {
+pub fn spawn(command: &mut Command) -> io::Result<Child> {
     let _shared = FORKS
         .read()
         .unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -58,6 +62,8 @@ impl Scene {
             mark: format!("{MARK_VARIABLE}=scene-{}-{number}-end", std::process::id()),
             settings: vec![("err_dir".to_owned(), json!("logs"))],
             programs: Vec::new(),
+            setting: Setting::default(),
+            others: Vec::new(),
         }
     }
 
@@ -126,7 +132,7 @@ impl Scene {
         self.write("procsched.json", self.config());
         let mut words: Vec<PathBuf> = wrapper.iter().map(PathBuf::from).collect();
         words.extend([
-            PathBuf::from(BINARY),
+            binary().to_owned(),
             PathBuf::from("run"),
             self.config_path(),
         ]);
@@ -154,8 +160,43 @@ impl Scene {
 
     /// Starts the supervisor by a command of [`Scene::command`] with a few changes.
     #[track_caller]
-    pub fn launch(&self, command: Command) -> Supervisor {
-        Supervisor::launch(command, &self.mark)
+    pub fn launch(&self, mut command: Command) -> Supervisor {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.launch_as_is(command)
+    }
+
+    /// The same; what the command does not pipe is not collected.
+    #[track_caller]
+    pub fn launch_as_is(&self, mut command: Command) -> Supervisor {
+        command.stdin(Stdio::null());
+        let started = self.spawn(command);
+        let (child, namespace) = started.expect("the supervisor can be started");
+        Supervisor::adopt(child, namespace, &self.mark)
+    }
+
+    /// Lets the supervisor see the directory of another scene, too.
+    pub fn show(&mut self, other: &Scene) {
+        self.others.push(other.directory().to_owned());
+    }
+
+    /// Starts the binary: as PID 1 where the scenario asks for that.
+    #[track_caller]
+    pub fn spawn(&self, mut command: Command) -> io::Result<(Child, Option<Namespace>)> {
+        let is_pid1 = second_run::is_pid1();
+        if !is_pid1 {
+            second_run::note(Ran::OnHost);
+            self.setting.apply(&mut command, false);
+            return Ok((spawn(&mut command)?, None));
+        }
+        second_run::note(Ran::AsPid1);
+        let program = Path::new(command.get_program());
+        assert_eq!(program, binary(), "a wrapper needs the host: second_run.rs");
+        let mut shown = vec![binary().to_owned(), tools::probe_path().to_owned()];
+        shown.extend(["/dev/null".into(), self.directory().to_owned()]);
+        shown.extend(self.others.iter().cloned());
+        let inside = |command: &mut Command| self.setting.apply(command, true);
+        let (child, namespace) = namespace::spawn(&mut command, &shown, inside)?;
+        Ok((child, Some(namespace)))
     }
 
     /// Writes a file.
@@ -173,6 +214,12 @@ impl Scene {
         let path = self.write(name, content);
         self.chmod(name, 0o755);
         path
+    }
+
+    /// Makes another executable of the probe.
+    pub fn copy_probe(&self, name: &str) -> PathBuf {
+        let probe = fs::read(tools::probe_path()).expect("the probe is there");
+        self.write_executable(name, probe)
     }
 
     pub fn chmod(&self, name: &str, mode: u32) {

@@ -2,18 +2,21 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use super::namespace::Namespace;
 use super::process::{self, PATIENCE};
 use super::report::Report;
-use super::{scene, wait_for, wait_until};
+use super::{second_run, wait_for, wait_until};
 
 /// A supervisor that was started, or the program that wraps one.
 pub struct Supervisor {
     child: Child,
     pid: i32,
+    /// Where it is PID 1.
+    namespace: Option<Namespace>,
     mark: String,
     code: Option<i32>,
     reports: Lines<Report>,
@@ -29,25 +32,8 @@ pub struct Supervisor {
 type Lines<T> = Arc<Mutex<Vec<T>>>;
 
 impl Supervisor {
-    /// Starts `command` with both outputs collected.
-    #[track_caller]
-    pub fn launch(mut command: Command, mark: &str) -> Self {
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self::launch_as_is(command, mark)
-    }
-
-    /// Starts `command`; what it does not pipe is not collected.
-    #[track_caller]
-    pub fn launch_as_is(mut command: Command, mark: &str) -> Self {
-        command.stdin(Stdio::null());
-        Self::adopt(
-            scene::spawn(&mut command).expect("the supervisor can be started"),
-            mark,
-        )
-    }
-
-    /// Takes over a process that was started with other means.
-    pub fn adopt(mut child: Child, mark: &str) -> Self {
+    /// Takes over a process that a scene has started.
+    pub fn adopt(mut child: Child, namespace: Option<Namespace>, mark: &str) -> Self {
         let (reports, strangers, messages) = (Lines::default(), Lines::default(), Lines::default());
         let mut readers = Vec::new();
         if let Some(stdout) = child.stdout.take() {
@@ -66,6 +52,7 @@ impl Supervisor {
         Self {
             pid: i32::try_from(child.id()).expect("a pid fits"),
             child,
+            namespace,
             mark: mark.to_owned(),
             code: None,
             reports,
@@ -82,12 +69,20 @@ impl Supervisor {
         self.pid
     }
 
+    /// The same as its programs see it.
+    pub fn inner_pid(&self) -> i32 {
+        match self.namespace {
+            Some(_) => 1,
+            None => self.pid,
+        }
+    }
+
     /// Where the command was a wrapper that forks: the one child of it that has become the
     /// supervisor. Some wrappers have others before.
     #[track_caller]
     pub fn look_behind_wrapper(&mut self) {
         let wrapper = self.pid;
-        let binary = std::fs::canonicalize(scene::BINARY).expect("the binary is there");
+        let binary = std::fs::canonicalize(second_run::binary()).expect("the binary is there");
         let is_it = |pid: &i32| {
             std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|target| target == binary)
         };

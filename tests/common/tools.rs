@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use super::second_run::{self, Ran};
+
 /// What a scenario needs besides Linux.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
@@ -28,15 +30,23 @@ pub fn missing(needs: &[Need]) -> bool {
     if lacking.is_empty() {
         return false;
     }
+    skip(&format!("needs {lacking:?}"));
+    assert!(!is_ci(), "nothing may be missing in CI: {lacking:?}");
+    true
+}
+
+/// Says that this test does not run, and why, whatever captures its output.
+#[track_caller]
+pub fn skip(reason: &str) {
     let place = std::panic::Location::caller();
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    let _ = writeln!(
-        std::io::stderr(),
-        "{test} ({place}) skipped: needs {lacking:?}"
-    );
-    let ci = std::env::var_os("CI").is_some_and(|value| value == "true");
-    assert!(!ci, "nothing may be missing in CI: {lacking:?}");
-    true
+    let _ = writeln!(std::io::stderr(), "{test} ({place}) skipped: {reason}");
+    second_run::note(Ran::Not(reason.to_owned()));
+}
+
+/// Whether skipping is out of the question.
+pub fn is_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|value| value == "true")
 }
 
 fn is_there(need: Need) -> bool {
@@ -59,10 +69,13 @@ fn is_there(need: Need) -> bool {
     }
 }
 
-/// Where the probe is; it is built if that was not done, or if its source is newer.
+/// Where the probe is: as given, else it is built if that was not done, or if its source is newer.
 pub fn probe_path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
+        if let Some(given) = second_run::given_probe() {
+            return given;
+        }
         let tests = std::env::current_exe().expect("a test knows its own path");
         let profile = tests
             .ancestors()

@@ -4,26 +4,29 @@ use std::ffi::OsString;
 
 use serde_json::{Map, Value, json};
 
-use crate::{broken, output, process};
+use crate::{broken, output, proc, process};
 
 /// Writes what this process was given to a file, which appears whole.
 pub fn dump(file: &str, arguments: &[OsString]) {
-    let (descriptors, flags) = descriptors();
     // SAFETY: plain numbers, and nothing that can fail.
     let (ppid, pgid, sid) = unsafe { (libc::getppid(), libc::getpgid(0), libc::getsid(0)) };
-    let given = json!({
+    let cwd = std::env::current_dir().unwrap_or_else(|_| broken("getcwd"));
+    let mut given = json!({
         "argv": arguments.iter().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>(),
-        "executable": link("/proc/self/exe"),
-        "cwd": link("/proc/self/cwd"),
+        "cwd": cwd.to_string_lossy(),
         "pid": process::pid(),
         "ppid": ppid,
         "pgid": pgid,
         "sid": sid,
-        "fds": descriptors,
-        "flags": flags,
-        "status": status(),
-        "limits": read("/proc/self/limits"),
         "env": environment(),
+    });
+    proc::visit(|| {
+        let (descriptors, flags) = descriptors();
+        given["executable"] = link("self/exe").into();
+        given["fds"] = descriptors.into();
+        given["flags"] = flags.into();
+        given["status"] = status().into();
+        given["limits"] = read("self/limits").into();
     });
     output::replace(file, given.to_string().as_bytes());
 }
@@ -43,7 +46,7 @@ fn link(path: &str) -> String {
 fn descriptors() -> (Map<String, Value>, Map<String, Value>) {
     let mut targets = Map::new();
     let mut flags = Map::new();
-    let entries = std::fs::read_dir("/proc/self/fd").unwrap_or_else(|_| broken("/proc/self/fd"));
+    let entries = std::fs::read_dir("self/fd").unwrap_or_else(|_| broken("self/fd"));
     let numbers: Vec<i32> = entries
         .filter_map(Result::ok)
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
@@ -55,18 +58,16 @@ fn descriptors() -> (Map<String, Value>, Map<String, Value>) {
         if found == -1 {
             continue;
         }
-        targets.insert(
-            number.to_string(),
-            link(&format!("/proc/self/fd/{number}")).into(),
-        );
+        let target = link(&format!("self/fd/{number}"));
+        targets.insert(number.to_string(), target.into());
         flags.insert(number.to_string(), found.into());
     }
     (targets, flags)
 }
 
-/// `/proc/self/status`, line by line.
+/// Its status, line by line.
 fn status() -> Map<String, Value> {
-    let lines = read("/proc/self/status");
+    let lines = read("self/status");
     let pairs = lines.lines().filter_map(|line| line.split_once(':'));
     pairs
         .map(|(key, value)| (key.to_owned(), value.trim().into()))

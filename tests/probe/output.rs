@@ -1,7 +1,7 @@
 //! What the probe writes, and where.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::fs::OpenOptions;
+use std::io::Write;
 
 use crate::pattern::Pattern;
 use crate::{broken, must};
@@ -45,8 +45,13 @@ pub fn spew(fd: i32, bytes: u64, pattern: &str) {
 /// Writes random bytes to stderr, and the same to a file first.
 pub fn urandom(bytes: usize, file: &str) {
     let mut random = vec![0; bytes];
-    let source = File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut random));
-    source.unwrap_or_else(|_| broken("/dev/urandom"));
+    let mut filled = 0;
+    while filled < bytes {
+        let rest = &mut random[filled..];
+        // SAFETY: the buffer is valid for its length.
+        let more = unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) };
+        filled += must(more as i64, "getrandom") as usize;
+    }
     replace(file, &random);
     write_all(2, &random);
 }

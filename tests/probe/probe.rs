@@ -31,6 +31,7 @@
 
 mod dump;
 mod output;
+mod proc;
 mod process;
 mod script;
 mod signals;

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 
-use crate::{broken, exit, must, output, waits};
+use crate::{broken, exit, must, output, proc, waits};
 
 /// Its process id.
 pub fn pid() -> i32 {
@@ -130,6 +130,7 @@ pub fn seize(target: i32) {
 /// Lets the next process have the number of this one, once that is free. Needs root, and a
 /// PID namespace of one's own.
 pub fn pin_pid() {
-    let file = "/proc/sys/kernel/ns_last_pid";
-    std::fs::write(file, (pid() - 1).to_string()).unwrap_or_else(|_| broken(file));
+    let file = "sys/kernel/ns_last_pid";
+    let write = || std::fs::write(file, (pid() - 1).to_string());
+    proc::visit(|| write().unwrap_or_else(|_| broken(file)));
 }

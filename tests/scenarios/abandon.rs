@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::common::levers::{Hold, Tracer};
-use crate::common::{Need, Scene, missing, process};
+use crate::common::{Need, Scene, missing, process, second_run};
 
 #[test]
 fn m117_what_cannot_die_is_named_and_left_behind() {
@@ -83,7 +83,8 @@ fn m55_who_may_not_be_signalled_is_alive_until_it_is_abandoned() {
         "given up after {:?}",
         start.elapsed()
     );
-    assert!(process::alive(pid));
+    // The end of PID 1 is the end of everybody.
+    assert_eq!(process::alive(pid), !second_run::is_pid1());
     let reports = supervisor.reports();
     assert_eq!(reports.len(), 1, "{reports:?}");
     assert!(

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use serde_json::json;
 
-use crate::common::scene::{BINARY, spawn};
+use crate::common::second_run::binary;
 use crate::common::{Scene, process};
 
 /// What a command that ends by itself said.
@@ -18,7 +18,7 @@ pub struct Said {
 
 /// Runs the binary in the scene's directory with this on stdin.
 fn run_with(scene: &Scene, arguments: &[&str], input: &str) -> Said {
-    let mut words = vec![PathBuf::from(BINARY)];
+    let mut words = vec![binary().to_owned()];
     words.extend(arguments.iter().map(PathBuf::from));
     let mut command = scene.marked(&words);
     command.current_dir(scene.directory());
@@ -26,7 +26,7 @@ fn run_with(scene: &Scene, arguments: &[&str], input: &str) -> Said {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut child = spawn(&mut command).expect("the binary can be started");
+    let (mut child, _namespace) = scene.spawn(command).expect("the binary can be started");
     let mut stdin = child.stdin.take().expect("a pipe");
     // It need not be read.
     let _ = stdin.write_all(input.as_bytes());
@@ -158,9 +158,12 @@ fn check_of_a_good_config_is_code_0_and_starts_nothing() {
     scene
         .set("$schema", json!("x"))
         .set("x-note", json!({"any": "thing"}));
+    scene.mkdir("bin");
+    scene.copy_probe("bin/tool");
+    let path = json!({"PATH": scene.path("bin")});
     scene
         .add("fine", "touch started")
-        .add_raw("true", json!(["true"]));
+        .add_raw("tool", json!({"command": ["tool"], "env": path}));
     scene.write("procsched.json", scene.config());
     let before = listing(&scene);
     for arguments in [&["check"][..], &["check", "procsched.json"]] {

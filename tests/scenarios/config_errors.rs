@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::command_line::{listing, run};
-use crate::common::Scene;
+use crate::common::{Scene, tools};
 
 /// A scene with this config and nothing else in it.
 fn scene_with(config: &str) -> Scene {
@@ -212,6 +212,11 @@ fn m153_what_is_no_json_has_a_place_too() {
     for (config, word) in cases {
         assert_refused(config, &["procsched.json:", word]);
     }
-    let scene = scene_with("{\r\n\t\"programs\": {\r\n\"a\": [\"true\"]}\r\n}\r\n");
+    let config = json!({"err_dir": "logs", "programs": {"a": [tools::probe_path()]}});
+    let config = config
+        .to_string()
+        .replace('{', "{\r\n\t")
+        .replace('}', "\r\n}");
+    let scene = scene_with(&config);
     assert_eq!(run(&scene, &["check"]).code, Some(0), "CRLF is white space");
 }

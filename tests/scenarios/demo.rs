@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::common::scene::{BINARY, spawn};
+use crate::common::second_run::binary;
 use crate::common::{Scene, process};
 
 /// Runs it to its end, and returns all that it printed.
 fn run_demo(scene: &Scene) -> String {
-    let mut command = scene.marked(&[PathBuf::from(BINARY), "demo".into()]);
+    let mut command = scene.marked(&[binary().to_owned(), "demo".into()]);
     // Neither a file nor a PATH; its logs go where the test can remove them.
     command.env_remove("PATH").env("TMPDIR", scene.directory());
     command.stdin(std::process::Stdio::null());
@@ -16,9 +16,8 @@ fn run_demo(scene: &Scene) -> String {
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped());
     let start = Instant::now();
-    let output = spawn(&mut command)
-        .and_then(|child| child.wait_with_output())
-        .expect("it runs");
+    let (child, _namespace) = scene.spawn(command).expect("it runs");
+    let output = child.wait_with_output().expect("it ends");
     let took = start.elapsed();
     assert_eq!(output.status.code(), Some(0));
     assert!(took < Duration::from_secs(25), "it took {took:?}");

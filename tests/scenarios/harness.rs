@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::common::second_run::ON_THE_HOST;
 use crate::common::{Scene, Supervisor, alive};
 
 /// Whether dropping this supervisor fails the test.
@@ -34,5 +35,16 @@ fn a_process_that_outlives_its_supervisor_fails_the_test_unless_it_is_spared() {
         }
         assert_eq!(drop_fails(supervisor), !spared);
         assert!(!alive(orphan), "it is ended in any case");
+    }
+}
+
+/// A scenario that was renamed would run as PID 1 again, and nobody would know why it fails.
+#[test]
+fn every_scenario_that_keeps_to_the_host_exists() {
+    for (name, _) in ON_THE_HOST {
+        let (module, function) = name.split_once("::").expect("module::function");
+        let file = format!("{}/tests/scenarios/{module}.rs", env!("CARGO_MANIFEST_DIR"));
+        let source = std::fs::read_to_string(file).expect("the module is there");
+        assert!(source.contains(&format!("fn {function}()")), "no {name}");
     }
 }

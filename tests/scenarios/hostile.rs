@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use nix::sys::resource::Resource;
 use serde_json::json;
 
 use crate::common::{Need, Scene, missing, process};
@@ -76,9 +77,10 @@ fn a_hard_limit_that_was_lowered_fails_no_start() {
         return;
     }
     let mut scene = Scene::new();
+    scene.setting.limit(Resource::RLIMIT_NOFILE, 64, 128);
     let keys = json!({"backoff": {"initial": "10ms"}});
     scene.add_with("p", "dump limits ; hold", keys);
-    let supervisor = scene.launch(scene.wrapped(&["prlimit", "--nofile=64:128"]));
+    let supervisor = scene.start();
     let pid = supervisor.wait_started("p", 1);
     set_limit(supervisor.pid(), "100:100");
     process::signal(pid, libc::SIGKILL);

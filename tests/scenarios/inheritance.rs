@@ -4,6 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Instant;
 
+use nix::sys::resource::Resource;
 use serde_json::{Map, Value, json};
 
 use crate::common::scene::spawn;
@@ -120,7 +121,7 @@ fn a_program_has_its_own_session_group_and_directory() {
         assert_eq!(dump["pid"], pid);
         assert_eq!(dump["pgid"], pid);
         assert_eq!(dump["sid"], pid);
-        assert_eq!(dump["ppid"], supervisor.pid());
+        assert_eq!(dump["ppid"], supervisor.inner_pid());
         assert_eq!(dump["cwd"], cwd.to_string_lossy().as_ref());
         assert_clean_signals(&dump);
     }
@@ -167,31 +168,29 @@ fn m133_nobody_thinks_that_systemd_talks_to_it() {
 
 #[test]
 fn m135_the_limits_are_those_that_the_supervisor_was_started_with() {
-    if missing(&[Need::Root, Need::Tool("prlimit")]) {
+    if missing(&[Need::Root]) {
         return;
     }
-    let limits = [
-        "prlimit",
-        "--nofile=64:4096",
-        "--core=0:1000000",
-        "--nproc=5000:6000",
-    ];
     let mut scene = Scene::new();
+    for (resource, soft, hard) in [
+        (Resource::RLIMIT_NOFILE, 64, 4096),
+        (Resource::RLIMIT_CORE, 0, 1_000_000),
+        (Resource::RLIMIT_NPROC, 5000, 6000),
+    ] {
+        scene.setting.limit(resource, soft, hard);
+    }
     scene.set("error_handler", probe("dump handler"));
     scene
         .add("p", "dump dump ; hold")
         .add_with("no", "exit 1", json!({"restart": "never"}));
-    let supervisor = scene.launch(scene.wrapped(&limits));
+    let supervisor = scene.start();
     let dump = scene.wait_dump("dump");
-    let mut plain = Command::new(limits[0]);
-    plain
-        .args(&limits[1..])
-        .arg(tools::probe_path())
-        .arg("dump plain");
-    plain.current_dir(scene.directory());
+    let mut plain = Command::new(tools::probe_path());
+    plain.arg("dump plain").current_dir(scene.directory());
+    scene.setting.apply(&mut plain, false);
     spawn(&mut plain)
         .and_then(|mut child| child.wait())
-        .expect("prlimit runs");
+        .expect("the probe runs");
     let plain = scene.wait_dump("plain");
     assert_eq!(dump["limits"], plain["limits"]);
     assert_eq!(scene.wait_dump("handler")["limits"], plain["limits"]);

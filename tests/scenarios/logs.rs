@@ -281,6 +281,7 @@ fn m154_a_second_supervisor_on_the_same_logs_is_told_so_and_starts_nothing() {
     wait_for("the first one's log", || scene.log("p") == b"first\n");
     let mut other = Scene::new();
     other.set("err_dir", json!(scene.path("logs")));
+    other.show(&scene);
     other
         .add("a", "touch started ; hold")
         .add("p", "touch started ; hold");

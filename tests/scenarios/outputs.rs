@@ -17,7 +17,7 @@ fn start_with_own_stdout(scene: &Scene) -> (Supervisor, PipeReader) {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let mut command = scene.command();
     command.stdout(writer).stderr(std::process::Stdio::piped());
-    (Supervisor::launch_as_is(command, scene.mark()), reader)
+    (scene.launch_as_is(command), reader)
 }
 
 fn dropped(supervisor: &Supervisor) -> usize {
@@ -98,7 +98,7 @@ fn a_closed_stderr_is_said_once_and_reports_go_on() {
     let (err, err_writer) = std::io::pipe().expect("a pipe");
     let mut command = scene.command();
     command.stdout(out_writer).stderr(err_writer);
-    let mut supervisor = Supervisor::launch_as_is(command, scene.mark());
+    let mut supervisor = scene.launch_as_is(command);
     drop(err);
     scene.wait_lines("runs", 50);
     supervisor.signal(libc::SIGTERM);
@@ -127,7 +127,7 @@ fn m72_a_full_stdout_is_counted_and_supervision_goes_on() {
             .expect("/dev/full"),
     );
     command.stderr(std::process::Stdio::piped());
-    let mut supervisor = Supervisor::launch_as_is(command, scene.mark());
+    let mut supervisor = scene.launch_as_is(command);
     scene.wait_lines("runs", 30);
     assert_eq!(supervisor.stop(), 0);
     assert!(
@@ -147,7 +147,7 @@ fn reports_can_go_into_a_file_and_are_appended_by_whoever_shares_it() {
         command
             .stdout(file.try_clone().expect("a copy"))
             .stderr(std::process::Stdio::piped());
-        let mut supervisor = Supervisor::launch_as_is(command, scene.mark());
+        let mut supervisor = scene.launch_as_is(command);
         assert_eq!(supervisor.wait_exit(), 0);
     }
     let lines = scene.lines("reports");

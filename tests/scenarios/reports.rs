@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::json;
 
 use crate::common::report::FIELDS;
-use crate::common::scene::{BINARY, spawn};
+use crate::common::scene::spawn;
+use crate::common::second_run::binary;
 use crate::common::{Need, Pattern, Report, Scene, missing, wait_for};
 
 /// Each field has its type, and the fields stand in their order.
@@ -269,7 +270,7 @@ fn m138_m139_reports_are_json_whatever_stands_in_them() {
     );
     let config = odd.join("c.json");
     std::fs::write(&config, scene.config()).expect("a config");
-    let supervisor = scene.launch(scene.marked(&[BINARY.into(), "run".into(), config]));
+    let supervisor = scene.launch(scene.marked(&[binary().to_owned(), "run".into(), config]));
     let reports = supervisor.ends_with(0);
     assert_eq!(reports.len(), 3);
     reports.iter().for_each(assert_shape);

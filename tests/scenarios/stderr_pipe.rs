@@ -217,7 +217,7 @@ fn m70_noisy_programs_hold_up_nobody() {
     let mut supervisor = scene.start();
     let written = |name: &str| {
         let pid = supervisor.started(name)[0];
-        let io = std::fs::read_to_string(format!("/proc/{pid}/io")).expect("it runs");
+        let io = std::fs::read_to_string(process::directory(pid).join("io")).expect("it runs");
         let line = io
             .lines()
             .find_map(|line| line.strip_prefix("wchar: "))
