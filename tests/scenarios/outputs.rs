@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::common::{Report, Scene, Supervisor, wait_for};
+use crate::common::{Report, Scene, Supervisor, process, wait_for};
 
 fn quick() -> Value {
     json!({"backoff": {"initial": "2ms", "max": "2ms"}})
@@ -59,6 +59,28 @@ fn a_reader_that_does_not_read_holds_up_nobody() {
         "each is there, or counted: {read} were read"
     );
     assert!(read >= 10, "what fits into the queue is kept");
+}
+
+/// What is queued for a stuck reader once was tried again every 10 ms, for as long as it was.
+#[test]
+fn a_reader_that_does_not_read_costs_no_wake_ups() {
+    let mut scene = Scene::new();
+    let script = "append runs x\\n ; unless done { spew 65536 flat ; exit 1 } ; touch up ; hold";
+    scene.add_with("p", script, quick());
+    let (mut supervisor, reader) = start_with_own_stdout(&scene);
+    scene.wait_lines("runs", 5);
+    scene.write("done", "");
+    scene.wait_file("up");
+    let switches = || {
+        process::status_number(supervisor.pid(), "voluntary_ctxt_switches").expect("it runs")
+    };
+    wait_for("a tenth of a second without a wake-up", || {
+        let before = switches();
+        std::thread::sleep(Duration::from_millis(100));
+        switches() <= before + 2
+    });
+    drop(reader);
+    assert_eq!(supervisor.stop(), 0);
 }
 
 #[test]

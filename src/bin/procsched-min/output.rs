@@ -30,8 +30,8 @@ const QUEUE_BYTES_MAX: usize = 1 << 20;
 /// The most that is written at once, in bytes: `PIPE_BUF` on Linux.
 const PIECE_BYTES_MAX: usize = 4096;
 
-/// How long what is queued waits for its next try.
-pub const RETRY: Duration = Duration::from_millis(10);
+/// How long what is queued waits for its next try, where no readiness tells when to try.
+const RETRY: Duration = Duration::from_millis(10);
 
 /// How often the last flush tries, [`RETRY`] apart: 1 s in all.
 const FLUSH_TRIES_MAX: u32 = 100;
@@ -95,6 +95,12 @@ impl Outputs {
         self.lock().is_pending()
     }
 
+    /// Waits until an output takes what is queued, something happens to `other`, or the time is
+    /// over.
+    pub fn wait(&self, other: &impl AsFd, timeout: Option<Duration>) {
+        self.lock().wait(other, timeout);
+    }
+
     /// The last chance of what is queued: 1 s at most. What is left then is counted and said.
     pub fn flush(&self) {
         for _ in 0..FLUSH_TRIES_MAX {
@@ -119,6 +125,20 @@ impl Outputs {
 impl Pair {
     fn is_pending(&self) -> bool {
         self.stdout.is_pending() || self.stderr.is_pending()
+    }
+
+    fn wait(&self, other: &impl AsFd, timeout: Option<Duration>) {
+        let outputs = [&self.stdout, &self.stderr];
+        let mut descriptors = vec![PollFd::new(other.as_fd(), PollFlags::POLLIN)];
+        let waiting = outputs.iter().filter(|output| output.waits_for_readiness());
+        descriptors.extend(
+            waiting.map(|output| PollFd::new(output.descriptor.as_fd(), PollFlags::POLLOUT)),
+        );
+        let retry = outputs
+            .iter()
+            .any(|output| output.is_pending() && !output.waits_for_readiness());
+        let time = timeout.into_iter().chain(retry.then_some(RETRY)).min();
+        let _ = poll(&mut descriptors, milliseconds(time));
     }
 
     /// Writes, tells of what became of one output on the other, and writes that.
@@ -164,9 +184,18 @@ impl Pair {
 
 /// Does nothing for that long: a `poll` of no descriptors.
 pub fn pause(length: Duration) {
-    let timeout = PollTimeout::try_from(length).unwrap_or(PollTimeout::MAX);
     // Cut short by a signal it is a shorter pause, which nobody minds.
-    let _ = poll(&mut [], timeout);
+    let _ = poll(&mut [], milliseconds(Some(length)));
+}
+
+/// A timeout for poll(2), rounded up: what ends too early would spin.
+fn milliseconds(timeout: Option<Duration>) -> PollTimeout {
+    let up = |time: Duration| i32::try_from(time.as_nanos().div_ceil(1_000_000));
+    match timeout.map(up) {
+        None => PollTimeout::NONE,
+        Some(Ok(time)) => PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX),
+        Some(Err(_)) => PollTimeout::MAX,
+    }
 }
 
 /// One queue in front of one descriptor.
@@ -181,6 +210,8 @@ struct Output {
     is_refusal_told: bool,
     /// The last byte that was written is not the end of a line.
     is_torn: bool,
+    /// It was ready, and took nothing all the same.
+    is_fickle: bool,
     state: State,
 }
 
@@ -200,6 +231,7 @@ impl Output {
             refused: None,
             is_refusal_told: false,
             is_torn: false,
+            is_fickle: false,
             state: State::On,
         }
     }
@@ -229,9 +261,13 @@ impl Output {
 
     /// Writes until the queue is empty or the descriptor is not ready.
     fn pump(&mut self) {
+        self.is_fickle = false;
         while !self.queue.is_empty() && self.is_ready() {
             match write(&self.descriptor, self.piece()) {
-                Ok(0) | Err(Errno::EAGAIN | Errno::EINTR) => break,
+                Ok(0) | Err(Errno::EAGAIN | Errno::EINTR) => {
+                    self.is_fickle = true;
+                    break;
+                }
                 Ok(written) => self.forget(written),
                 // No room today: these lines are lost, and the next ones may fare better.
                 Err(errno @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG | Errno::ENOMEM)) => {
@@ -287,6 +323,11 @@ impl Output {
     /// Whether something is left to be written, or to be told.
     fn is_pending(&self) -> bool {
         !self.queue.is_empty() || matches!(self.state, State::Dead(_))
+    }
+
+    /// Whether its readiness tells when to try again.
+    fn waits_for_readiness(&self) -> bool {
+        !self.queue.is_empty() && !self.is_fickle
     }
 
     /// Whether a line about the other output is likely to get through.

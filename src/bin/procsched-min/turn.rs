@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use procsched::{ProcessScheduler, Result, Status};
 
+use crate::clock;
 use crate::messages::Tone;
-use crate::output::{Outputs, RETRY, pause};
+use crate::output::{Outputs, pause};
 
 /// How long a turn that failed is answered with doing nothing, so that it cannot spin.
 const FAILED_PAUSE: Duration = Duration::from_millis(100);
@@ -17,14 +18,19 @@ const FAILED_PAUSE: Duration = Duration::from_millis(100);
 /// Where the latest panic was; only the panic hook is told.
 static PLACE: Mutex<String> = Mutex::new(String::new());
 
-/// One turn, which waits for at most `timeout`, and no longer than the outputs can wait.
+/// One turn, which waits for at most `timeout`. While an output has to wait for its reader, the
+/// wait is for that as well.
 pub fn turn(
     scheduler: &mut ProcessScheduler,
     outputs: &Outputs,
     timeout: Option<Duration>,
 ) -> Status {
-    let retry = outputs.is_pending().then_some(RETRY);
-    let wait = [timeout, retry].into_iter().flatten().min();
+    let mut wait = timeout;
+    if outputs.is_pending() {
+        let deadline = scheduler.next_deadline().map(clock::until);
+        outputs.wait(scheduler, [timeout, deadline].into_iter().flatten().min());
+        wait = Some(Duration::ZERO);
+    }
     match guarded(|| scheduler.step(wait)) {
         Ok(status) => {
             outputs.pump();
