@@ -18,7 +18,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use super::{namespace, tools};
 
 /// Scenarios that run on the host in any case, and why.
-pub const ON_THE_HOST: [(&str, &str); 8] = [
+pub const ON_THE_HOST: [(&str, &str); 7] = [
     (
         "abandon::m117_what_cannot_die_is_named_and_left_behind",
         "the end of PID 1 itself waits for whoever is left, and that one cannot die",
@@ -34,10 +34,6 @@ pub const ON_THE_HOST: [(&str, &str); 8] = [
     (
         "hostile::newer_system_calls_may_be_missing",
         "strace wraps the supervisor from its first instruction on, and a program is a shell",
-    ),
-    (
-        "inheritance::m25_ignored_signals_are_neither_kept_nor_passed_on",
-        "a program is a pipeline of the shell: yes | head",
     ),
     (
         "real_programs::python_node_shell_and_a_compiled_server_are_kept_alive",

@@ -120,6 +120,7 @@ impl Probe {
                     exit(0);
                 }
             }
+            ["unread-pipe"] => process::unread_pipe(),
             ["setpgid"] => process::setpgid(),
             ["close", fd] => process::close(number(fd)),
             ["chdir", directory] => process::chdir(directory),
