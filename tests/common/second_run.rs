@@ -18,7 +18,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use super::{namespace, tools};
 
 /// Scenarios that run on the host in any case, and why.
-pub const ON_THE_HOST: [(&str, &str); 7] = [
+pub const ON_THE_HOST: [(&str, &str); 8] = [
     (
         "abandon::m117_what_cannot_die_is_named_and_left_behind",
         "the end of PID 1 itself waits for whoever is left, and that one cannot die",
@@ -34,6 +34,10 @@ pub const ON_THE_HOST: [(&str, &str); 7] = [
     (
         "hostile::newer_system_calls_may_be_missing",
         "strace wraps the supervisor from its first instruction on, and a program is a shell",
+    ),
+    (
+        "inheritance::m25_a_pipeline_of_the_shell_ends_without_a_word",
+        "it is about a pipeline of the shell",
     ),
     (
         "real_programs::python_node_shell_and_a_compiled_server_are_kept_alive",
@@ -128,7 +132,8 @@ fn works() -> bool {
     if !works {
         let problem = format!(
             "no supervisor can be PID 1 here, all of them run on the host: {tried:?} (needs root, \
-             a static probe and binary, and a pid_max of 4194304)"
+             a static probe and binary, and a kernel.pid_max of 4194304, which before Linux 6.14 \
+             is that of the whole machine)"
         );
         let _ = writeln!(std::io::stderr(), "{problem}");
         assert!(!tools::is_ci(), "{problem}");
