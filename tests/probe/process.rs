@@ -62,6 +62,13 @@ pub fn anonymous() {
     }
 }
 
+/// Writes into a pipe that nobody reads.
+pub fn unread_pipe() {
+    let (reader, mut writer) = std::io::pipe().unwrap_or_else(|_| broken("pipe"));
+    drop(reader);
+    writer.write_all(b"y\n").unwrap_or_else(|_| broken("write"));
+}
+
 /// Closes a descriptor.
 pub fn close(fd: i32) {
     // SAFETY: whoever wrote the script wants it closed; nothing here owns 0, 1 or 2.

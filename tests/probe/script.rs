@@ -120,6 +120,7 @@ impl Probe {
                     exit(0);
                 }
             }
+            ["unread-pipe"] => process::unread_pipe(),
             ["setpgid"] => process::setpgid(),
             ["anonymous"] => process::anonymous(),
             ["close", fd] => process::close(number(fd)),

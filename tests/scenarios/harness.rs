@@ -1,9 +1,12 @@
 //! The tests' own tools: what a test leaves behind must fail it, or it would hide a defect.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 
-use crate::common::second_run::ON_THE_HOST;
-use crate::common::{Scene, Supervisor, alive};
+use serde_json::json;
+
+use crate::common::second_run::{self, ON_THE_HOST};
+use crate::common::{Scene, Supervisor, alive, process, tools};
 
 /// Whether dropping this supervisor fails the test.
 fn drop_fails(supervisor: Supervisor) -> bool {
@@ -47,4 +50,48 @@ fn every_scenario_that_keeps_to_the_host_exists() {
         let source = std::fs::read_to_string(file).expect("the module is there");
         assert!(source.contains(&format!("fn {function}()")), "no {name}");
     }
+}
+
+/// The first run has no such root, and nothing to show here.
+#[test]
+fn as_pid_1_a_supervisor_is_alone_with_what_it_needs() {
+    if !second_run::is_pid1() {
+        return;
+    }
+    let mut scene = Scene::new();
+    scene.add("p", "dump dump ; hold");
+    let supervisor = scene.start();
+    let dump = scene.wait_dump("dump");
+    assert_eq!((&dump["ppid"], supervisor.inner_pid()), (&json!(1), 1));
+    let pid = supervisor.wait_started("p", 1);
+    assert_eq!(dump["pid"], pid);
+    assert_eq!(process::children(supervisor.pid()), [pid]);
+    let mut found = Vec::new();
+    let root = PathBuf::from(format!("/proc/{}/root", supervisor.pid()));
+    let mut left = vec![root.clone()];
+    while let Some(directory) = left.pop() {
+        for entry in std::fs::read_dir(directory).expect("a directory").flatten() {
+            let path = entry.path();
+            let inner = Path::new("/").join(path.strip_prefix(&root).expect("it is in the root"));
+            match path.is_dir() && inner != scene.directory() {
+                true => left.push(path),
+                false => found.push(inner),
+            }
+        }
+    }
+    found.sort();
+    let null = Path::new("/dev/null");
+    let mut expected = [
+        second_run::binary(),
+        tools::probe_path(),
+        null,
+        scene.directory(),
+    ];
+    expected.sort();
+    assert_eq!(found, expected);
+    assert!(
+        std::fs::create_dir(root.join("new")).is_err(),
+        "it is read-only"
+    );
+    supervisor.end();
 }

@@ -84,8 +84,8 @@ fn m24_m28_blocked_signals_are_neither_kept_nor_passed_on() {
 fn m25_ignored_signals_are_neither_kept_nor_passed_on() {
     let mut scene = Scene::new();
     scene.add("p", "dump dump ; hold");
-    let yes = json!({"command": ["/bin/sh", "-c", "yes | head -1"], "restart": "never"});
-    scene.add_raw("yes", yes);
+    // Who goes on writing to nobody is ended, and says nothing.
+    scene.add_with("yes", "unread-pipe", json!({"restart": "never"}));
     let ignored = [
         libc::SIGPIPE,
         libc::SIGCHLD,
@@ -97,11 +97,22 @@ fn m25_ignored_signals_are_neither_kept_nor_passed_on() {
     assert_clean_signals(&scene.wait_dump("dump"));
     let report = supervisor.wait_report("yes", 1);
     assert_eq!(
-        (report.code(), report.data()),
-        (0, Vec::new()),
+        (report.signal(), report.data()),
+        (Some("SIGPIPE"), Vec::new()),
         "{report:?}"
     );
     supervisor.end();
+}
+
+#[test]
+fn m25_a_pipeline_of_the_shell_ends_without_a_word() {
+    let mut scene = Scene::new();
+    let yes = json!({"command": ["/bin/sh", "-c", "yes | head -1"], "restart": "never"});
+    scene.add_raw("yes", yes);
+    let report = start_with_signals(&scene, &[], &[libc::SIGPIPE])
+        .ends_with(0)
+        .remove(0);
+    assert_eq!((report.code(), report.data()), (0, Vec::new()));
 }
 
 #[test]

@@ -71,9 +71,8 @@ fn a_reader_that_does_not_read_costs_no_wake_ups() {
     scene.wait_lines("runs", 5);
     scene.write("done", "");
     scene.wait_file("up");
-    let switches = || {
-        process::status_number(supervisor.pid(), "voluntary_ctxt_switches").expect("it runs")
-    };
+    let switches =
+        || process::status_number(supervisor.pid(), "voluntary_ctxt_switches").expect("it runs");
     wait_for("a tenth of a second without a wake-up", || {
         let before = switches();
         std::thread::sleep(Duration::from_millis(100));
