@@ -46,8 +46,8 @@ mod embedding {
 
 use embedding::host;
 use embedding::{
-    closures, copies, drops, handlers, neighbours, numbers, own, reactors, replaced, spawns, storms,
-    theft, threads, turns,
+    closures, copies, drops, handlers, neighbours, numbers, own, reactors, replaced, spawns,
+    storms, theft, threads, turns,
 };
 
 fn main() {

@@ -72,10 +72,16 @@ fn m144_a_slow_closure_delays_and_loses_nothing() {
             if name == "quick" {
                 // Slow: until the other program has filled its pipe and waits for us.
                 process::wait_for("a full pipe", || {
-                    process::children(kit::me()).iter().any(|&pid| process::stat(pid).is_some())
+                    process::children(kit::me())
+                        .iter()
+                        .any(|&pid| process::stat(pid).is_some())
                 });
                 std::thread::sleep(50 * MILLISECOND);
-                late.lock().expect("no panic").as_ref().expect("a handle").stop();
+                late.lock()
+                    .expect("no panic")
+                    .as_ref()
+                    .expect("a handle")
+                    .stop();
             }
             handler(name, report);
         }));
@@ -84,7 +90,10 @@ fn m144_a_slow_closure_delays_and_loses_nothing() {
         let reports = reports.items();
         assert_eq!(reports.len(), 3);
         for report in reports {
-            assert!(report.stopping() || report.process() == "quick", "{report:?}");
+            assert!(
+                report.stopping() || report.process() == "quick",
+                "{report:?}"
+            );
         }
     });
 }
@@ -145,11 +154,16 @@ fn m145_closures_may_use_the_handle_of_their_own_scheduler() {
             );
             let remote = scheduler.handle();
             *handle.lock().expect("no panic") = Some(remote.clone());
-            scheduler.start().unwrap_or_else(|error| panic!("life {life}: {error}"));
+            scheduler
+                .start()
+                .unwrap_or_else(|error| panic!("life {life}: {error}"));
             assert_eq!(panics.items(), Vec::<String>::new(), "life {life}");
             assert!(remote.is_stopping() && remote.is_stopped());
             for program in scheduler.programs() {
-                assert_eq!((program.state(), program.pid()), (ProgramState::Stopped, None));
+                assert_eq!(
+                    (program.state(), program.pid()),
+                    (ProgramState::Stopped, None)
+                );
             }
             assert!(process::children(kit::me()).is_empty(), "life {life}");
         }
@@ -159,9 +173,15 @@ fn m145_closures_may_use_the_handle_of_their_own_scheduler() {
 /// What a process of the host has open, by number, and its exit code.
 fn list() -> (Option<i32>, Vec<String>) {
     let script = "ls /proc/self/fd; exit 5";
-    let output = Command::new("sh").args(["-c", script]).output().expect("a shell");
+    let output = Command::new("sh")
+        .args(["-c", script])
+        .output()
+        .expect("a shell");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    (output.status.code(), text.lines().map(str::to_owned).collect())
+    (
+        output.status.code(),
+        text.lines().map(str::to_owned).collect(),
+    )
 }
 
 /// They inherit nothing, and their codes are the host's.

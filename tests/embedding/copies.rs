@@ -40,7 +40,10 @@ impl Original {
     fn new(reap: Reap) -> Self {
         let dir = kit::directory();
         let speaker = kit::once("speaker", SPEAKER);
-        let builder = kit::own(&dir).reap(reap).program(speaker).program(kit::sleeper("mortal"));
+        let builder = kit::own(&dir)
+            .reap(reap)
+            .program(speaker)
+            .program(kit::sleeper("mortal"));
         let builder = builder.safety_sweep(false).kill_on_drop();
         let mut scheduler = kit::built(builder.stop_on_signals([libc::SIGTERM]));
         let pids = kit::all_up(&mut scheduler);
@@ -63,7 +66,7 @@ impl Original {
 
     /// Everything is as it was, and goes on: no stop, the pipe is drained into the log, which is
     /// locked, a death wakes the descriptor, a stop stops.
-    fn is_unharmed(self) {
+    fn assert_unharmed(self) {
         let mut scheduler = self.scheduler.expect("the original's own");
         // The death of the copy may have woken us; that is all.
         while kit::readable(&scheduler, Duration::ZERO) {
@@ -73,17 +76,26 @@ impl Original {
         assert_eq!(kit::all_up(&mut scheduler), self.pids, "a program was lost");
         assert_locked(&self.dir);
         fs::write(self.dir.path().join("speak"), "").expect("a file");
-        assert!(kit::readable(&scheduler, PATIENCE), "a program speaks, and nobody is told");
+        assert!(
+            kit::readable(&scheduler, PATIENCE),
+            "a program speaks, and nobody is told"
+        );
         kit::turn_until(&mut scheduler, "its words are in the log", |_| {
             kit::log_of(&self.dir, "speaker") == b"words\n"
         });
         process::signal(self.pids[1], libc::SIGKILL);
-        assert!(kit::readable(&scheduler, PATIENCE), "a program dies, and nobody is told");
+        assert!(
+            kit::readable(&scheduler, PATIENCE),
+            "a program dies, and nobody is told"
+        );
         kit::turn_until(&mut scheduler, "its death is told", |scheduler| {
             kit::code(scheduler, "mortal") == Some(-libc::SIGKILL)
         });
         kit::raise(libc::SIGTERM);
-        assert!(kit::readable(&scheduler, PATIENCE), "a signal, and nobody is told");
+        assert!(
+            kit::readable(&scheduler, PATIENCE),
+            "a signal, and nobody is told"
+        );
         kit::turn_until(&mut scheduler, "everything has stopped", |scheduler| {
             kit::code(scheduler, "speaker") == Some(-libc::SIGTERM)
         });
@@ -101,7 +113,7 @@ fn a_copy_may(act: impl Fn(&mut Option<ProcessScheduler>) -> i32) {
     for reap in [Reap::Own, Reap::All] {
         let mut original = Original::new(reap);
         assert_eq!(original.copied(&act), Some(0), "{reap:?}");
-        original.is_unharmed();
+        original.assert_unharmed();
     }
 }
 
@@ -144,7 +156,7 @@ fn a_copy_may_panic() {
                 panic!("in the copy");
             });
             assert_eq!(code, Some(101));
-            original.is_unharmed();
+            original.assert_unharmed();
         }
     });
 }
@@ -216,8 +228,12 @@ fn a_copy_may_close_everything_and_open_files_in_its_place() {
                 0
             });
             assert_eq!(code, Some(0));
-            assert_eq!(fs::metadata(path).expect("a file").len(), 0, "something was written");
-            original.is_unharmed();
+            assert_eq!(
+                fs::metadata(path).expect("a file").len(),
+                0,
+                "something was written"
+            );
+            original.assert_unharmed();
         }
     });
 }
@@ -243,7 +259,7 @@ fn a_copy_may_have_a_scheduler_of_its_own() {
                     i32::from(kit::code(&own, "other") != Some(-libc::SIGTERM))
                 });
                 assert_eq!(code, Some(0), "{reap:?} {drop_first}");
-                original.is_unharmed();
+                original.assert_unharmed();
             }
         }
     });

@@ -29,15 +29,25 @@ fn a_hundred_lives(build: impl Fn() -> Builder) {
     let look = || (kit::actions(), kit::descriptors(), kit::masks());
     let before = look();
     for life in 0..LIVES {
-        let mut scheduler = build().build().unwrap_or_else(|error| panic!("life {life}: {error}"));
-        scheduler.start().unwrap_or_else(|error| panic!("life {life}: {error}"));
+        let mut scheduler = build()
+            .build()
+            .unwrap_or_else(|error| panic!("life {life}: {error}"));
+        scheduler
+            .start()
+            .unwrap_or_else(|error| panic!("life {life}: {error}"));
         assert_eq!(scheduler.programs()[0].last_return_code(), Some(5));
     }
     assert_eq!(look(), before);
     // One that was never started, and one that could not be built.
     drop(kit::built(build()));
-    build().program(kit::once("../bad", "true")).build().expect_err("a bad name");
-    build().err_dir("/dev/null").build().expect_err("no directory");
+    build()
+        .program(kit::once("../bad", "true"))
+        .build()
+        .expect_err("a bad name");
+    build()
+        .err_dir("/dev/null")
+        .build()
+        .expect_err("no directory");
     assert_eq!(look(), before);
     drop(rest);
     other.join().expect("no panic");
@@ -48,7 +58,9 @@ fn m148_a_hundred_lives_leave_no_trace() {
         for reap in [Reap::Own, Reap::All] {
             let dir = kit::directory();
             a_hundred_lives(|| {
-                let builder = kit::own(&dir).reap(reap).program(kit::once("web", "exit 5"));
+                let builder = kit::own(&dir)
+                    .reap(reap)
+                    .program(kit::once("web", "exit 5"));
                 builder.stop_on_signals([libc::SIGTERM, libc::SIGINT, libc::SIGUSR2])
             });
         }
@@ -104,7 +116,9 @@ fn m151_a_drop_kills_whole_groups_if_asked_to() {
 fn m151_a_drop_after_the_end_signals_nobody() {
     host(|| {
         let dir = kit::directory();
-        let builder = kit::own(&dir).program(kit::once("web", "exit 0")).kill_on_drop();
+        let builder = kit::own(&dir)
+            .program(kit::once("web", "exit 0"))
+            .kill_on_drop();
         let mut scheduler = kit::built(builder);
         scheduler.start().expect("a clean end");
         super::refusals::refuse(&[libc::SYS_kill, libc::SYS_pidfd_send_signal], libc::EPERM);

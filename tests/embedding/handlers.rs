@@ -118,7 +118,11 @@ fn odd_flags_of_a_handler_from_before_do_no_harm() {
         for flags in odd {
             let is_for_once = flags & libc::SA_RESETHAND != 0;
             let has_info = flags & libc::SA_SIGINFO != 0;
-            let handler = if has_info { with_info_address() } else { plain_address() };
+            let handler = if has_info {
+                with_info_address()
+            } else {
+                plain_address()
+            };
             kit::handle(libc::SIGCHLD, handler, flags);
             let before = kit::action(libc::SIGCHLD).expect("an action");
             let dir = kit::directory();
@@ -193,7 +197,10 @@ fn what_is_not_ours_any_more_is_not_put_back() {
         kit::handle(libc::SIGCHLD, libc::SIG_IGN, 0);
         drop(scheduler);
         let now = |signal| kit::action(signal).expect("an action").0;
-        assert_eq!((now(libc::SIGTERM), now(libc::SIGCHLD)), (with_info_address(), libc::SIG_IGN));
+        assert_eq!(
+            (now(libc::SIGTERM), now(libc::SIGCHLD)),
+            (with_info_address(), libc::SIG_IGN)
+        );
     });
 }
 
@@ -201,7 +208,11 @@ fn what_is_not_ours_any_more_is_not_put_back() {
 fn m147_a_signal_is_put_back_by_the_last_who_wanted_it() {
     host(|| {
         let before = kit::actions();
-        let signals = [vec![libc::SIGTERM, libc::SIGUSR1], vec![libc::SIGUSR1], vec![]];
+        let signals = [
+            vec![libc::SIGTERM, libc::SIGUSR1],
+            vec![libc::SIGUSR1],
+            vec![],
+        ];
         let dirs = [(); 3].map(|()| kit::directory());
         let build = |index: usize| {
             let builder = kit::own(&dirs[index]).program(kit::sleeper("web"));
@@ -211,7 +222,11 @@ fn m147_a_signal_is_put_back_by_the_last_who_wanted_it() {
         };
         let (mut first, mut second, mut third) = (build(0), build(1), build(2));
         kit::raise(libc::SIGTERM);
-        kit::turn_until(&mut first, "TERM stops the first", ProcessScheduler::is_stopping);
+        kit::turn_until(
+            &mut first,
+            "TERM stops the first",
+            ProcessScheduler::is_stopping,
+        );
         kit::end(&mut first);
         kit::turn(&mut second, 10 * MILLISECOND);
         assert!(!second.is_stopping(), "it did not want TERM");
@@ -219,7 +234,11 @@ fn m147_a_signal_is_put_back_by_the_last_who_wanted_it() {
         let is_back = |signal| kit::actions()[&signal] == before[&signal];
         assert!(is_back(libc::SIGTERM) && !is_back(libc::SIGUSR1) && !is_back(libc::SIGCHLD));
         kit::raise(libc::SIGUSR1);
-        kit::turn_until(&mut second, "USR1 stops the second", ProcessScheduler::is_stopping);
+        kit::turn_until(
+            &mut second,
+            "USR1 stops the second",
+            ProcessScheduler::is_stopping,
+        );
         kit::end(&mut second);
         drop(second);
         assert!(is_back(libc::SIGUSR1) && !is_back(libc::SIGCHLD));
@@ -282,7 +301,10 @@ fn an_ignored_sigchld_is_an_error_for_own_and_taken_over_for_all() {
             let dir = kit::directory();
             let error = kit::own(&dir).program(kit::once("web", "exit 5")).build();
             let error = error.expect_err("no status would ever arrive").to_string();
-            assert!(error.contains("SIGCHLD") && error.contains("ignore"), "{error}");
+            assert!(
+                error.contains("SIGCHLD") && error.contains("ignore"),
+                "{error}"
+            );
             assert_eq!(kit::actions(), before);
             let mut scheduler = kit::built(kit::all(&dir).program(kit::once("web", "exit 5")));
             scheduler.start().expect("a clean end");
@@ -299,12 +321,18 @@ fn m28_signals_that_were_blocked_before_arrive() {
         kit::block(&[libc::SIGTERM, libc::SIGCHLD, libc::SIGINT, libc::SIGUSR1]);
         let before = kit::masks();
         let dir = kit::directory();
-        let builder = kit::all(&dir).program(kit::sleeper("web")).safety_sweep(false);
+        let builder = kit::all(&dir)
+            .program(kit::sleeper("web"))
+            .safety_sweep(false);
         let builder = builder.program(kit::sleeper("other"));
         let mut scheduler = kit::built(builder.stop_on_signals([libc::SIGTERM]));
         program_dies(&mut scheduler);
         kit::raise(libc::SIGTERM);
-        kit::turn_until(&mut scheduler, "TERM stops it", ProcessScheduler::is_stopping);
+        kit::turn_until(
+            &mut scheduler,
+            "TERM stops it",
+            ProcessScheduler::is_stopping,
+        );
         kit::end(&mut scheduler);
         assert_eq!(kit::code(&scheduler, "other"), Some(-libc::SIGTERM));
         drop(scheduler);
@@ -330,7 +358,9 @@ fn nothing_is_written_into_a_descriptor_of_somebody_else() {
         drop(scheduler);
         let numbers = during.keys().filter(|fd| !before.contains_key(fd));
         let last = *numbers.max().expect("descriptors of a scheduler");
-        let names: Vec<_> = (0..=last).map(|i| dir.path().join(format!("{i}"))).collect();
+        let names: Vec<_> = (0..=last)
+            .map(|i| dir.path().join(format!("{i}")))
+            .collect();
         let open = |path| std::fs::File::create(path).expect("a file");
         let files: Vec<_> = names.iter().map(open).collect();
         for _ in 0..1000 {
@@ -342,7 +372,11 @@ fn nothing_is_written_into_a_descriptor_of_somebody_else() {
         assert!(calls() >= 2000);
         drop(files);
         for name in &names {
-            assert_eq!(std::fs::metadata(name).expect("a file").len(), 0, "{name:?}");
+            assert_eq!(
+                std::fs::metadata(name).expect("a file").len(),
+                0,
+                "{name:?}"
+            );
         }
     });
 }
@@ -364,8 +398,14 @@ fn those_who_are_covered_too_often_say_so() {
                 Err(error) => break error.to_string(),
             }
         };
-        assert!(lives >= 2 && error.contains("handlers over ours"), "{lives}: {error}");
-        assert_eq!(kit::action(libc::SIGCHLD).expect("an action").0, plain_address());
+        assert!(
+            lives >= 2 && error.contains("handlers over ours"),
+            "{lives}: {error}"
+        );
+        assert_eq!(
+            kit::action(libc::SIGCHLD).expect("an action").0,
+            plain_address()
+        );
         kit::raise(libc::SIGCHLD);
     });
 }

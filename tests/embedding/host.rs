@@ -81,7 +81,11 @@ pub fn host_under(prefix: &[&str], body: impl FnOnce()) {
     let mut child = start(name, prefix, &mark, &output);
     let status = wait(&mut child);
     let is_well = status.is_some_and(|status| status.success());
-    let patience = if is_well { REMAINS_TIME_MAX } else { Duration::ZERO };
+    let patience = if is_well {
+        REMAINS_TIME_MAX
+    } else {
+        Duration::ZERO
+    };
     let remains = remains_of(&format!("{MARK}={mark}"), patience);
     let mut said = Vec::new();
     output.rewind().expect("its output");
@@ -142,7 +146,10 @@ fn remains_of(mark: &str, patience: Duration) -> Vec<String> {
     let name = |pid: i32| {
         let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         process::signal(pid, libc::SIGKILL);
-        format!("{pid}: {}", String::from_utf8_lossy(&words).replace('\0', " "))
+        format!(
+            "{pid}: {}",
+            String::from_utf8_lossy(&words).replace('\0', " ")
+        )
     };
     left.into_iter().map(name).collect()
 }

@@ -118,7 +118,10 @@ pub fn all_up(scheduler: &mut ProcessScheduler) -> Vec<i32> {
         scheduler.programs().iter().all(|p| p.pid().is_some())
     });
     let programs = scheduler.programs();
-    programs.iter().filter_map(procsched::ProgramStatus::pid).collect()
+    programs
+        .iter()
+        .filter_map(procsched::ProgramStatus::pid)
+        .collect()
 }
 
 pub fn log_of(dir: &TempDir, name: &str) -> Vec<u8> {
@@ -153,7 +156,10 @@ impl<T: Clone> List<T> {
 }
 
 /// Collects the reports of a scheduler.
-pub fn reports() -> (List<ErrorReport>, impl FnMut(&str, &ErrorReport) + Send + 'static) {
+pub fn reports() -> (
+    List<ErrorReport>,
+    impl FnMut(&str, &ErrorReport) + Send + 'static,
+) {
     let list = List::new();
     let sink = list.clone();
     (list, move |_: &str, report: &ErrorReport| {
@@ -174,7 +180,9 @@ pub fn warnings() -> (List<(String, String)>, impl FnMut(&Event) + Send + 'stati
 
 /// What this process does with each signal: handler, flags and mask, as the kernel has them.
 pub fn actions() -> BTreeMap<i32, (usize, i32, Vec<i32>)> {
-    (1..=64).filter_map(|signal| Some((signal, action(signal)?))).collect()
+    (1..=64)
+        .filter_map(|signal| Some((signal, action(signal)?)))
+        .collect()
 }
 
 pub fn action(signal: i32) -> Option<(usize, i32, Vec<i32>)> {

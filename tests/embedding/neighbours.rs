@@ -30,13 +30,18 @@ fn life(number: usize, together: &Barrier) {
     let (reports, handler) = kit::reports();
     let script = format!("exit {}", 10 + number);
     let churn = |i| kit::churner(&format!("life{number}-{i}"), 10 * MILLISECOND, &script);
-    let builder = kit::own(&dir).programs((0..CHURNERS).map(churn)).safety_sweep(false);
+    let builder = kit::own(&dir)
+        .programs((0..CHURNERS).map(churn))
+        .safety_sweep(false);
     let mut scheduler = kit::built(builder.error_handler(handler));
     together.wait();
     // The first goes early, and takes nothing of the others with it.
     let wanted = if number == 0 { RUNS / 3 } else { RUNS };
     kit::turn_until(&mut scheduler, "each has had its runs", |scheduler| {
-        scheduler.programs().iter().all(|program| program.restarts() >= wanted)
+        scheduler
+            .programs()
+            .iter()
+            .all(|program| program.restarts() >= wanted)
     });
     kit::end(&mut scheduler);
     let programs = scheduler.programs();
@@ -48,7 +53,12 @@ fn life(number: usize, together: &Barrier) {
         *told.entry(report.process().to_owned()).or_default() += 1;
     }
     for program in programs {
-        assert_eq!(told[program.name()], program.restarts() + 1, "{}", program.name());
+        assert_eq!(
+            told[program.name()],
+            program.restarts() + 1,
+            "{}",
+            program.name()
+        );
     }
 }
 
@@ -56,8 +66,9 @@ fn lives() {
     let together = Barrier::new(NEIGHBOURS);
     thread::scope(|scope| {
         let together = &together;
-        let lives: Vec<_> =
-            (0..NEIGHBOURS).map(|number| scope.spawn(move || life(number, together))).collect();
+        let lives: Vec<_> = (0..NEIGHBOURS)
+            .map(|number| scope.spawn(move || life(number, together)))
+            .collect();
         for life in lives {
             life.join().expect("a life in peace");
         }
@@ -93,9 +104,11 @@ fn m147_two_in_one_thread_and_one_is_dropped() {
         for round in 0..6 {
             let pid = kit::all_up(&mut stays)[0];
             crate::process::signal(pid, libc::SIGKILL);
-            kit::turn_until(&mut stays, "its own program is started again", |scheduler| {
-                kit::status(scheduler, "web").restarts() > round
-            });
+            kit::turn_until(
+                &mut stays,
+                "its own program is started again",
+                |scheduler| kit::status(scheduler, "web").restarts() > round,
+            );
             if round == 2 {
                 drop(goes);
                 goes = build(1);
@@ -116,15 +129,24 @@ fn all_tolerates_no_other_of_either_kind() {
             let builder = kit::own(&dirs[index]).reap(reap);
             builder.program(kit::once("web", "exit 5")).build()
         };
-        for (first, second) in
-            [(Reap::All, Reap::All), (Reap::All, Reap::Own), (Reap::Own, Reap::All)]
-        {
+        for (first, second) in [
+            (Reap::All, Reap::All),
+            (Reap::All, Reap::Own),
+            (Reap::Own, Reap::All),
+        ] {
             let before = (kit::actions(), kit::descriptors());
             let mut alive = build(0, first).expect("the first");
             let during = (kit::actions(), kit::descriptors());
             let error = build(1, second).expect_err("the second").to_string();
-            assert!(error.contains("another ProcessScheduler is alive"), "{error}");
-            assert_eq!((kit::actions(), kit::descriptors()), during, "{first:?} {second:?}");
+            assert!(
+                error.contains("another ProcessScheduler is alive"),
+                "{error}"
+            );
+            assert_eq!(
+                (kit::actions(), kit::descriptors()),
+                during,
+                "{first:?} {second:?}"
+            );
             alive.start().expect("a clean end");
             assert_eq!(kit::code(&alive, "web"), Some(5));
             drop(alive);
@@ -149,7 +171,9 @@ fn all_hands_over_every_status_that_is_not_ours() {
         for code in 0..100 {
             expected.push((kit::copy(|| code), Some(code)));
         }
-        kit::turn_until(&mut scheduler, "each was handed over", |_| strays.len() >= 100);
+        kit::turn_until(&mut scheduler, "each was handed over", |_| {
+            strays.len() >= 100
+        });
         let mut found = strays.items();
         found.sort_unstable();
         expected.sort_unstable();

@@ -37,7 +37,10 @@ fn one_number_for_all() {
             kit::status(scheduler, "web").next_start().is_some()
         });
         next_number(pid);
-        let (hold, held) = (dir.path().join(format!("end{round}")), dir.path().to_owned());
+        let (hold, held) = (
+            dir.path().join(format!("end{round}")),
+            dir.path().to_owned(),
+        );
         let child = kit::copy(|| {
             let end = held.join(format!("end{round}"));
             while !end.exists() {
@@ -66,7 +69,7 @@ fn m49_a_number_may_go_from_a_program_to_the_host() {
     if missing(&[Need::Root, Need::Pids]) {
         return;
     }
-    host_under(&UNSHARE, || one_number_for_all());
+    host_under(&UNSHARE, one_number_for_all);
 }
 
 fn m49_a_number_may_go_from_a_program_to_the_host_without_pidfds() {
@@ -89,7 +92,10 @@ fn m49_a_run_may_have_the_number_of_the_one_before() {
         let dir = kit::directory();
         let (reports, handler) = kit::reports();
         let web = kit::churner("web", kit::MILLISECOND * 50, "exec sleep 1000");
-        let builder = kit::own(&dir).program(web).error_handler(handler).safety_sweep(false);
+        let builder = kit::own(&dir)
+            .program(web)
+            .error_handler(handler)
+            .safety_sweep(false);
         let mut scheduler = kit::built(builder);
         let pid = kit::all_up(&mut scheduler)[0];
         for round in 1..=10 {

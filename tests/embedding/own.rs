@@ -41,7 +41,9 @@ fn waits_beside_churn(threads: usize, waits: usize) {
     let dir = kit::directory();
     let churn = |i| kit::churner(&format!("churn{i}"), 20 * MILLISECOND, "exit 7");
     let (reports, handler) = kit::reports();
-    let builder = kit::own(&dir).programs((0..20).map(churn)).error_handler(handler);
+    let builder = kit::own(&dir)
+        .programs((0..20).map(churn))
+        .error_handler(handler);
     let mut scheduler = kit::built(builder);
     let wait = move || (0..waits).for_each(|_| assert_eq!(exit_42(), Some(42)));
     let hosts: Vec<_> = (0..threads).map(|_| thread::spawn(wait)).collect();
@@ -51,9 +53,16 @@ fn waits_beside_churn(threads: usize, waits: usize) {
     for host in hosts {
         host.join().expect("each wait gave 42");
     }
-    assert!(reports.len() >= 100, "only {} deaths of programs", reports.len());
+    assert!(
+        reports.len() >= 100,
+        "only {} deaths of programs",
+        reports.len()
+    );
     let codes = reports.items();
-    let codes: Vec<i32> = codes.iter().map(procsched::ErrorReport::return_code).collect();
+    let codes: Vec<i32> = codes
+        .iter()
+        .map(procsched::ErrorReport::return_code)
+        .collect();
     assert!(codes.iter().all(|&code| code == 7), "{codes:?}");
     kit::end(&mut scheduler);
 }
@@ -88,11 +97,18 @@ fn idle_turns(scheduler: &mut ProcessScheduler) -> usize {
 fn zombies_of_the_host() {
     let dir = kit::directory();
     let mut zombies: Vec<_> = (0..20)
-        .map(|_| Command::new("sh").args(["-c", "exit 42"]).spawn().expect("a child"))
+        .map(|_| {
+            Command::new("sh")
+                .args(["-c", "exit 42"])
+                .spawn()
+                .expect("a child")
+        })
         .collect();
     for zombie in &zombies {
         let pid = i32::try_from(zombie.id()).expect("a pid");
-        process::wait_for("a zombie", || process::stat(pid).is_some_and(|s| s.state == 'Z'));
+        process::wait_for("a zombie", || {
+            process::stat(pid).is_some_and(|s| s.state == 'Z')
+        });
     }
     let programs = (0..10).map(|i| kit::sleeper(&format!("web{i}")));
     let builder = kit::own(&dir).programs(programs).safety_sweep(false);
@@ -102,9 +118,13 @@ fn zombies_of_the_host() {
     }
     kit::turn_until(&mut scheduler, "every death is seen", |scheduler| {
         let programs = scheduler.programs();
-        programs.iter().all(|p| p.last_return_code() == Some(-libc::SIGUSR1))
+        programs
+            .iter()
+            .all(|p| p.last_return_code() == Some(-libc::SIGUSR1))
     });
-    let builder = kit::own(&dir).program(kit::sleeper("quiet")).err_dir("more");
+    let builder = kit::own(&dir)
+        .program(kit::sleeper("quiet"))
+        .err_dir("more");
     let mut scheduler = kit::built(builder);
     kit::all_up(&mut scheduler);
     idle_turns(&mut scheduler);
@@ -117,7 +137,7 @@ fn zombies_of_the_host() {
 }
 
 fn m39_zombies_of_the_host_neither_spin_nor_hide_a_death() {
-    host(|| zombies_of_the_host());
+    host(zombies_of_the_host);
 }
 
 fn m39_zombies_of_the_host_neither_spin_nor_hide_a_death_without_pidfds() {
@@ -158,7 +178,8 @@ fn limit_descriptors(count: u64) {
         rlim_max: 4096,
     };
     // SAFETY: the pointer is to a live structure.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+    let status = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    assert_eq!(status, 0);
 }
 
 /// Where descriptors are scarce some programs have a pidfd, some have none, and some cannot be
@@ -168,7 +189,9 @@ fn m20_where_descriptors_are_scarce_nobody_is_lost() {
         let dir = kit::directory();
         let (tell, told) = mpsc::channel();
         let program = |i| kit::churner(&format!("web{i}"), 200 * MILLISECOND, "exec sleep 1000");
-        let builder = kit::own(&dir).programs((0..30).map(program)).safety_sweep(false);
+        let builder = kit::own(&dir)
+            .programs((0..30).map(program))
+            .safety_sweep(false);
         let mut scheduler = kit::built(builder.on_event(move |event| {
             if matches!(event.kind(), EventKind::StartFailed { .. }) {
                 tell.send(()).ok();
@@ -177,7 +200,10 @@ fn m20_where_descriptors_are_scarce_nobody_is_lost() {
         limit_descriptors(kit::descriptors().len() as u64 + 24);
         let running = |scheduler: &ProcessScheduler| {
             let programs = scheduler.programs();
-            programs.iter().filter_map(procsched::ProgramStatus::pid).collect::<Vec<_>>()
+            programs
+                .iter()
+                .filter_map(procsched::ProgramStatus::pid)
+                .collect::<Vec<_>>()
         };
         kit::turn_until(&mut scheduler, "some run, and some cannot", |scheduler| {
             running(scheduler).len() >= 5 && told.try_iter().count() > 0
@@ -217,7 +243,8 @@ fn m39_waits_for_a_process_group_of_the_host_are_its_own() {
                 let mut status = 0;
                 // SAFETY: the pointer is to a live integer.
                 let waited = unsafe { libc::waitpid(-pid, &raw mut status, 0) };
-                tell.send((waited == pid, libc::WEXITSTATUS(status))).expect("a host");
+                tell.send((waited == pid, libc::WEXITSTATUS(status)))
+                    .expect("a host");
             }
         });
         let mut codes = Vec::new();

@@ -101,7 +101,10 @@ impl<R: Reactor> Host<R> {
         while !holds(self) {
             let programs = self.scheduler.programs();
             let time = self.born.elapsed();
-            assert!(time < PATIENCE, "it never came true that {what}: {programs:#?}");
+            assert!(
+                time < PATIENCE,
+                "it never came true that {what}: {programs:#?}"
+            );
             self.round();
         }
     }
@@ -143,10 +146,14 @@ impl<R: Reactor> Host<R> {
         self.idle();
         let pid = kit::pid(&self.scheduler, "quiet7").expect("a pid");
         process::signal(pid, libc::SIGKILL);
-        self.until("a death is noticed", |host| host.runs().contains_key("quiet7"));
+        self.until("a death is noticed", |host| {
+            host.runs().contains_key("quiet7")
+        });
         let handle = self.scheduler.handle();
         let other = thread::spawn(move || handle.stop());
-        self.until("everything has stopped", |host| host.status == Status::Stopped);
+        self.until("everything has stopped", |host| {
+            host.status == Status::Stopped
+        });
         other.join().expect("no panic");
         self.compare();
     }
@@ -176,7 +183,11 @@ impl<R: Reactor> Host<R> {
             ("quiet", vec![-libc::SIGTERM]),
         ] {
             for (found, codes) in runs.iter().filter(|(found, _)| found.starts_with(name)) {
-                let expected = if found == "quiet7" { &vec![-libc::SIGKILL] } else { &expected };
+                let expected = if found == "quiet7" {
+                    &vec![-libc::SIGKILL]
+                } else {
+                    &expected
+                };
                 assert_eq!(codes, expected, "{found}");
             }
         }
@@ -197,9 +208,8 @@ fn programs() -> Vec<ChildSpec> {
     );
     let soon = kit::MILLISECOND;
     let floods = (0..FLOODS).map(|i| kit::once(&format!("flood{i}"), &flood));
-    let storms = (0..STORMS).map(|i| {
-        kit::churner(&format!("storm{i}"), soon, &storm).restart(Restart::OnFailure)
-    });
+    let storms = (0..STORMS)
+        .map(|i| kit::churner(&format!("storm{i}"), soon, &storm).restart(Restart::OnFailure));
     let quiet = (0..QUIET).map(|i| kit::sleeper(&format!("quiet{i}")));
     let minute = Backoff {
         initial: Duration::from_secs(60),
@@ -226,7 +236,11 @@ struct Poll([RawFd; 2]);
 
 impl Reactor for Poll {
     fn wait(&mut self, timeout: Option<Duration>) -> Woken {
-        let mut fds = self.0.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
+        let mut fds = self.0.map(|fd| libc::pollfd {
+            fd,
+            events: libc::POLLIN,
+            revents: 0,
+        });
         // SAFETY: two live pollfds. A failure leaves `revents` zero.
         unsafe { libc::poll(fds.as_mut_ptr(), 2, milliseconds(timeout)) };
         Woken {
@@ -289,7 +303,11 @@ impl Mio {
         let poll = mio::Poll::new().expect("a poll");
         for (token, fd) in [(0, scheduler.as_raw_fd()), (1, socket.as_raw_fd())] {
             poll.registry()
-                .register(&mut mio::unix::SourceFd(&fd), mio::Token(token), mio::Interest::READABLE)
+                .register(
+                    &mut mio::unix::SourceFd(&fd),
+                    mio::Token(token),
+                    mio::Interest::READABLE,
+                )
                 .expect("a registration");
         }
         let events = mio::Events::with_capacity(8);
@@ -325,13 +343,19 @@ impl Calloop {
             woken.scheduler = true;
             Ok(PostAction::Continue)
         };
-        events.handle().insert_source(source, told).expect("a source");
+        events
+            .handle()
+            .insert_source(source, told)
+            .expect("a source");
         let source = Generic::new(copy(&socket), Interest::READ, mode);
         let told = |_, _: &mut _, woken: &mut Woken| {
             woken.socket = true;
             Ok(PostAction::Continue)
         };
-        events.handle().insert_source(source, told).expect("a source");
+        events
+            .handle()
+            .insert_source(source, told)
+            .expect("a source");
         Self(events)
     }
 }
@@ -354,7 +378,9 @@ impl Tokio {
     fn new(scheduler: &ProcessScheduler, socket: &UnixStream) -> Self {
         use tokio::io::Interest;
         use tokio::io::unix::AsyncFd;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
         let runtime = runtime.expect("a runtime");
         let inside = runtime.enter();
         let register = |fd: BorrowedFd<'_>| {

@@ -36,7 +36,9 @@ fn deafened(builder: impl FnOnce(&tempfile::TempDir) -> Builder) -> Deafened {
     let programs = ["one", "two", "three"].map(|name| kit::once(name, "exec sleep 1000 2>&-"));
     let mut scheduler = kit::built(builder(&dir).programs(programs).on_event(handler));
     for pid in kit::all_up(&mut scheduler) {
-        process::wait_for("a closed pipe", || !process::descriptors(pid).contains_key(&2));
+        process::wait_for("a closed pipe", || {
+            !process::descriptors(pid).contains_key(&2)
+        });
     }
     kit::turn(&mut scheduler, kit::MILLISECOND);
     kit::handle(libc::SIGCHLD, deaf as *const () as usize, libc::SA_RESTART);
@@ -59,7 +61,10 @@ impl Deafened {
         let start = Instant::now();
         while kit::code(&self.scheduler, name) != Some(code) {
             assert!(start.elapsed() < process::PATIENCE, "{name} is not noticed");
-            let deadline = self.scheduler.next_deadline().expect("a sweep is due some time");
+            let deadline = self
+                .scheduler
+                .next_deadline()
+                .expect("a sweep is due some time");
             let time = deadline.saturating_duration_since(Instant::now());
             assert!(time <= SWEEP_INTERVAL, "the next sweep is in {time:?}");
             let soon = time.min(Duration::from_millis(50)) + kit::MILLISECOND;

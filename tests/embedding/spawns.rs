@@ -26,13 +26,21 @@ fn m24_m25_a_program_blocks_and_ignores_nothing() {
         for signal in [libc::SIGPIPE, libc::SIGHUP, libc::SIGUSR2, libc::SIGINT] {
             kit::handle(signal, libc::SIG_IGN, 0);
         }
-        kit::block(&(1..=64).filter(|signal| ![32, 33].contains(signal)).collect::<Vec<_>>());
+        kit::block(
+            &(1..=64)
+                .filter(|signal| ![32, 33].contains(signal))
+                .collect::<Vec<_>>(),
+        );
         let dir = kit::directory();
         let script = "grep -E 'Sig(Blk|Ign|Cgt)' /proc/self/status >&2; exec sleep 1000";
         let builder = kit::own(&dir).program(kit::once("web", script));
         let mut scheduler = kit::built(builder.safety_sweep(false));
         kit::turn_until(&mut scheduler, "it has spoken", |_| {
-            kit::log_of(&dir, "web").iter().filter(|&&byte| byte == b'\n').count() == 3
+            kit::log_of(&dir, "web")
+                .iter()
+                .filter(|&&byte| byte == b'\n')
+                .count()
+                == 3
         });
         let text = String::from_utf8(kit::log_of(&dir, "web")).expect("text");
         for line in text.lines().filter(|line| !line.starts_with("SigCgt")) {
@@ -42,7 +50,10 @@ fn m24_m25_a_program_blocks_and_ignores_nothing() {
         scheduler.stop();
         while kit::turn(&mut scheduler, 10 * MILLISECOND) == procsched::Status::Running {}
         assert_eq!(kit::code(&scheduler, "web"), Some(-libc::SIGTERM));
-        assert!(start.elapsed() < procsched::STOP_TIMEOUT_DEFAULT, "TERM was not heard");
+        assert!(
+            start.elapsed() < procsched::STOP_TIMEOUT_DEFAULT,
+            "TERM was not heard"
+        );
     });
 }
 
@@ -52,7 +63,9 @@ fn m34_a_program_that_is_stopped_and_continued_wakes_nobody() {
         let dir = kit::directory();
         let events = kit::List::new();
         let sink = events.clone();
-        let builder = kit::own(&dir).program(kit::sleeper("web")).safety_sweep(false);
+        let builder = kit::own(&dir)
+            .program(kit::sleeper("web"))
+            .safety_sweep(false);
         let mut scheduler = kit::built(builder.on_event(move |event| {
             sink.push(format!("{:?}", event.kind()));
         }));
@@ -68,7 +81,10 @@ fn m34_a_program_that_is_stopped_and_continued_wakes_nobody() {
                     process::stat(pid).is_some_and(|stat| stat.state == state)
                 });
             }
-            assert!(!kit::readable(&scheduler, Duration::ZERO), "woken in round {round}");
+            assert!(
+                !kit::readable(&scheduler, Duration::ZERO),
+                "woken in round {round}"
+            );
         }
         kit::turn(&mut scheduler, Duration::ZERO);
         assert_eq!(events.items()[before..], [] as [String; 0]);
@@ -87,16 +103,24 @@ fn short_runs() {
     let mut scheduler = kit::built(builder.error_handler(handler));
     kit::turn_until(&mut scheduler, "each has had its runs", |scheduler| {
         let programs = scheduler.programs();
-        programs.iter().all(|program| program.restarts() >= SHORT_RUNS / 10)
+        programs
+            .iter()
+            .all(|program| program.restarts() >= SHORT_RUNS / 10)
     });
     kit::end(&mut scheduler);
     for report in reports.items() {
         assert_eq!(report.error(), None, "{report:?}");
-        assert!([0, -libc::SIGKILL].contains(&report.return_code()), "{report:?}");
+        assert!(
+            [0, -libc::SIGKILL].contains(&report.return_code()),
+            "{report:?}"
+        );
     }
     for program in scheduler.programs() {
         let told = reports.items();
-        let told = told.iter().filter(|r| r.process() == program.name()).count() as u64;
+        let told = told
+            .iter()
+            .filter(|r| r.process() == program.name())
+            .count() as u64;
         assert_eq!(told, program.restarts() + 1, "{}", program.name());
     }
 }
@@ -116,11 +140,11 @@ fn m42_a_program_that_is_dead_before_it_is_known_is_seen() {
         "-e",
         "inject=clone,clone3,vfork:delay_exit=10000",
     ];
-    host_under(&words, || short_runs());
+    host_under(&words, short_runs);
 }
 
 fn m42_short_programs_are_seen_each_time() {
-    host(|| short_runs());
+    host(short_runs);
 }
 
 /// The kernel takes no signal from us, as where a program has become somebody else's.
@@ -140,7 +164,14 @@ fn m55_m56_what_may_not_be_signalled_is_abandoned_and_named() {
         }
         assert!(scheduler.is_abandoned());
         assert_eq!(scheduler.programs()[0].state(), ProgramState::Abandoned);
-        assert!(warnings.items().iter().any(|(name, text)| name == "web" && text.contains("SIGTERM")), "{:?}", warnings.items());
+        assert!(
+            warnings
+                .items()
+                .iter()
+                .any(|(name, text)| name == "web" && text.contains("SIGTERM")),
+            "{:?}",
+            warnings.items()
+        );
         drop(scheduler);
         std::fs::write(dir.path().join("end"), "").expect("a file");
         kit::wait_for_file(&dir.path().join("ended"));
@@ -161,7 +192,11 @@ fn m52_a_stop_right_after_the_start_is_heard() {
                 if matches!(event.kind(), EventKind::Started { .. }) {
                     started += 1;
                     if started > stop_at {
-                        late.lock().expect("no panic").as_ref().expect("a handle").stop();
+                        late.lock()
+                            .expect("no panic")
+                            .as_ref()
+                            .expect("a handle")
+                            .stop();
                     }
                 }
             }));

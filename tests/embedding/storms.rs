@@ -55,7 +55,12 @@ fn m32_errno_survives_the_handler() {
         }
         let wrong = worker.join().expect("no panic");
         assert!(sent > 70_000, "{sent} signals do not fill a pipe");
-        assert!(wrong.is_empty(), "{} of {OPENS}: {:?}", wrong.len(), wrong[0]);
+        assert!(
+            wrong.is_empty(),
+            "{} of {OPENS}: {:?}",
+            wrong.len(),
+            wrong[0]
+        );
         kit::end(&mut scheduler);
     });
 }
@@ -72,7 +77,9 @@ fn m30_a_storm_while_a_closure_is_slow_blocks_nobody() {
         let mut scheduler = kit::built(builder.error_handler(move |_, _| {
             if std::mem::take(&mut first) {
                 begin.send(()).expect("a storm");
-                finished.recv_timeout(PATIENCE).expect("the storm ends, in spite of the pipe");
+                finished
+                    .recv_timeout(PATIENCE)
+                    .expect("the storm ends, in spite of the pipe");
             }
         }));
         let storm = thread::spawn(move || {
@@ -87,9 +94,11 @@ fn m30_a_storm_while_a_closure_is_slow_blocks_nobody() {
         storm.join().expect("no panic");
         let pid = kit::pid(&scheduler, "other").expect("a pid");
         crate::process::signal(pid, libc::SIGKILL);
-        kit::turn_until(&mut scheduler, "a death after the storm is seen", |scheduler| {
-            kit::code(scheduler, "other") == Some(-libc::SIGKILL)
-        });
+        kit::turn_until(
+            &mut scheduler,
+            "a death after the storm is seen",
+            |scheduler| kit::code(scheduler, "other") == Some(-libc::SIGKILL),
+        );
     });
 }
 
@@ -138,7 +147,8 @@ fn m150_no_read_of_the_host_is_interrupted() {
         });
         for (reader, writer) in readers.into_iter().zip(writers) {
             // SAFETY: one byte of live memory.
-            assert_eq!(unsafe { libc::write(writer.as_raw_fd(), c"x".as_ptr().cast(), 1) }, 1);
+            let written = unsafe { libc::write(writer.as_raw_fd(), c"x".as_ptr().cast(), 1) };
+            assert_eq!(written, 1);
             let (count, error) = reader.join().expect("no panic");
             assert_eq!(count, 1, "{error}");
         }

@@ -31,7 +31,9 @@ fn a_theft_between_two_turns(reap: Reap) {
     let dir = kit::directory();
     let (reports, handler) = kit::reports();
     let web = kit::churner("web", MILLISECOND, "echo words >&2; exec sleep 1000");
-    let builder = kit::own(&dir).reap(reap).program(web.restart(Restart::OnFailure));
+    let builder = kit::own(&dir)
+        .reap(reap)
+        .program(web.restart(Restart::OnFailure));
     let builder = builder.program(kit::sleeper("other")).safety_sweep(false);
     let mut scheduler = kit::built(builder.error_handler(handler));
     kit::turn_until(&mut scheduler, "it has spoken", |_| {
@@ -104,7 +106,11 @@ impl Thief {
                 }
             }
         });
-        Self { rest, stolen, thread }
+        Self {
+            rest,
+            stolen,
+            thread,
+        }
     }
 
     fn stop(self) -> usize {
@@ -121,20 +127,43 @@ fn a_thief_in_the_house(builder: Builder) {
     let mut scheduler = kit::built(builder.safety_sweep(false));
     let thief = Thief::start();
     let unknown = |report: &procsched::ErrorReport| report.return_code() == 125;
-    kit::turn_until(&mut scheduler, "every program was robbed, and lives on", |scheduler| {
-        let stolen = reports.items().iter().filter(|report| unknown(report)).count();
-        let programs = scheduler.programs();
-        stolen >= 10 && programs.iter().all(|program| program.restarts() >= 5)
-    });
-    let codes: Vec<_> = reports.items().iter().map(|r| (r.return_code(), r.restarts())).collect();
-    assert!(codes.iter().all(|(code, _)| [7, 125].contains(code)), "{codes:?}");
+    kit::turn_until(
+        &mut scheduler,
+        "every program was robbed, and lives on",
+        |scheduler| {
+            let stolen = reports
+                .items()
+                .iter()
+                .filter(|report| unknown(report))
+                .count();
+            let programs = scheduler.programs();
+            stolen >= 10 && programs.iter().all(|program| program.restarts() >= 5)
+        },
+    );
+    let codes: Vec<_> = reports
+        .items()
+        .iter()
+        .map(|r| (r.return_code(), r.restarts()))
+        .collect();
+    assert!(
+        codes.iter().all(|(code, _)| [7, 125].contains(code)),
+        "{codes:?}"
+    );
     kit::end(&mut scheduler);
     assert!(thief.stop() >= 10);
     for program in scheduler.programs() {
         assert_eq!(program.state(), ProgramState::Stopped);
         let told = reports.items();
-        let told = told.iter().filter(|r| r.process() == program.name()).count() as u64;
-        assert_eq!(told, program.restarts() + 1, "{}: each run once", program.name());
+        let told = told
+            .iter()
+            .filter(|r| r.process() == program.name())
+            .count() as u64;
+        assert_eq!(
+            told,
+            program.restarts() + 1,
+            "{}: each run once",
+            program.name()
+        );
     }
 }
 
@@ -157,7 +186,9 @@ fn m41_a_thief_robs_programs_of_their_codes_and_of_nothing_else_where_all_are_re
 fn m41_a_thief_without_prey_makes_no_turn() {
     host(|| {
         let dir = kit::directory();
-        let builder = kit::own(&dir).program(kit::sleeper("web")).safety_sweep(false);
+        let builder = kit::own(&dir)
+            .program(kit::sleeper("web"))
+            .safety_sweep(false);
         let mut scheduler = kit::built(builder);
         kit::all_up(&mut scheduler);
         let thief = Thief::start();

@@ -75,13 +75,20 @@ fn m11_no_child_hangs_before_its_exec() {
         let builder = kit::own(&dir).programs(programs).error_handler(handler);
         let mut scheduler = kit::built(builder.safety_sweep(false));
         kit::turn_until(&mut scheduler, "thousands were started", |scheduler| {
-            scheduler.programs().iter().map(procsched::ProgramStatus::restarts).sum::<u64>()
+            scheduler
+                .programs()
+                .iter()
+                .map(procsched::ProgramStatus::restarts)
+                .sum::<u64>()
                 >= STARTS
         });
         busy.stop();
         kit::end(&mut scheduler);
-        let failed: Vec<_> =
-            reports.items().into_iter().filter_map(|r| r.error()).collect();
+        let failed: Vec<_> = reports
+            .items()
+            .into_iter()
+            .filter_map(|r| r.error())
+            .collect();
         assert_eq!(failed, Vec::<String>::new());
     });
 }
@@ -100,7 +107,9 @@ fn m14_no_process_of_the_host_holds_a_pipe_of_ours() {
         });
         let churn = |i| kit::churner(&format!("churn{i}"), MILLISECOND, "echo x >&2; exit 1");
         let (warnings, handler) = kit::warnings();
-        let builder = kit::own(&dir).programs((0..10).map(churn)).on_event(handler);
+        let builder = kit::own(&dir)
+            .programs((0..10).map(churn))
+            .on_event(handler);
         let mut scheduler = kit::built(builder);
         kit::turn_until(&mut scheduler, "hundreds died", |scheduler| {
             let programs = scheduler.programs();
@@ -108,10 +117,15 @@ fn m14_no_process_of_the_host_holds_a_pipe_of_ours() {
         });
         busy.stop();
         kit::end(&mut scheduler);
-        assert_eq!(warnings.items(), [], "a pipe was closed although somebody held it");
+        assert_eq!(
+            warnings.items(),
+            [],
+            "a pipe was closed although somebody held it"
+        );
         for pid in sleepers.items() {
             process::wait_for("its exec", || {
-                fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| words == b"sleep\x001000\0")
+                fs::read(format!("/proc/{pid}/cmdline"))
+                    .is_ok_and(|words| words == b"sleep\x001000\0")
             });
             let mut held = process::descriptors(pid);
             held.retain(|fd, target| inherited.get(fd) != Some(target));
@@ -162,7 +176,9 @@ fn a_scheduler_moves_from_thread_to_thread() {
                 scheduler
             });
             let scheduler = ended.join().expect("an end");
-            thread::spawn(move || drop(scheduler)).join().expect("no panic");
+            thread::spawn(move || drop(scheduler))
+                .join()
+                .expect("no panic");
         }
         assert_eq!((kit::actions(), kit::descriptors()), before);
     });
@@ -181,7 +197,9 @@ fn handles_stop_from_any_thread() {
                     kit::all_up(&mut scheduler);
                     tell.send(scheduler.handle()).expect("a listener");
                     let start = std::time::Instant::now();
-                    while scheduler.step(Some(process::PATIENCE)).expect("a turn") == Status::Running {
+                    while scheduler.step(Some(process::PATIENCE)).expect("a turn")
+                        == Status::Running
+                    {
                         assert!(start.elapsed() < process::PATIENCE, "a stop was lost");
                     }
                 })

@@ -71,17 +71,21 @@ fn short_turns_leave_time_for_a_socket() {
             }
         });
         let mut answers = 0;
-        kit::turn_until(&mut scheduler, "each question has its answer", |scheduler| {
-            match socket.read(&mut [0]) {
-                Ok(1) => {
-                    socket.write_all(b"!").expect("a peer");
-                    answers += 1;
+        kit::turn_until(
+            &mut scheduler,
+            "each question has its answer",
+            |scheduler| {
+                match socket.read(&mut [0]) {
+                    Ok(1) => {
+                        socket.write_all(b"!").expect("a peer");
+                        answers += 1;
+                    }
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+                    Ok(_) => {}
                 }
-                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
-                Ok(_) => {}
-            }
-            answers == 20 && kit::status(scheduler, "churn").restarts() >= 5
-        });
+                answers == 20 && kit::status(scheduler, "churn").restarts() >= 5
+            },
+        );
         peer.join().expect("no panic");
         kit::end(&mut scheduler);
     });
@@ -91,7 +95,9 @@ fn short_turns_leave_time_for_a_socket() {
 fn the_deadline_is_now_while_there_is_something_to_do() {
     host(|| {
         let dir = kit::directory();
-        let builder = kit::own(&dir).program(kit::sleeper("web")).safety_sweep(false);
+        let builder = kit::own(&dir)
+            .program(kit::sleeper("web"))
+            .safety_sweep(false);
         let mut scheduler = kit::built(builder);
         assert!(is_due(&scheduler), "nothing was started yet");
         let pids = kit::all_up(&mut scheduler);
@@ -100,7 +106,10 @@ fn the_deadline_is_now_while_there_is_something_to_do() {
         });
         assert!(!kit::readable(&scheduler.as_fd(), Duration::ZERO));
         process::signal(pids[0], libc::SIGKILL);
-        assert!(kit::readable(&scheduler.as_fd(), PATIENCE), "a death is to be told");
+        assert!(
+            kit::readable(&scheduler.as_fd(), PATIENCE),
+            "a death is to be told"
+        );
         assert!(is_due(&scheduler), "it is readable");
         kit::turn_until(&mut scheduler, "the death was told", |scheduler| {
             kit::code(scheduler, "web") == Some(-libc::SIGKILL)
@@ -112,7 +121,9 @@ fn the_deadline_is_now_while_there_is_something_to_do() {
 fn a_wish_of_a_handle_wakes_the_host() {
     host(|| {
         let dir = kit::directory();
-        let builder = kit::own(&dir).program(kit::sleeper("web")).safety_sweep(false);
+        let builder = kit::own(&dir)
+            .program(kit::sleeper("web"))
+            .safety_sweep(false);
         let mut scheduler = kit::built(builder);
         kit::all_up(&mut scheduler);
         kit::turn_until(&mut scheduler, "nothing is left to do", |scheduler| {
@@ -140,7 +151,10 @@ fn a_scheduler_that_has_stopped_is_silent() {
             let status = std::process::Command::new("true").status().expect("true");
             assert!(status.success());
             assert_eq!(kit::turn(&mut scheduler, Duration::ZERO), Status::Stopped);
-            assert!(!kit::readable(&scheduler.as_fd(), Duration::ZERO), "it would spin");
+            assert!(
+                !kit::readable(&scheduler.as_fd(), Duration::ZERO),
+                "it would spin"
+            );
             assert_eq!(scheduler.next_deadline(), None);
         }
     });
