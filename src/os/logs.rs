@@ -53,7 +53,7 @@ pub(crate) struct Log {
 
 #[derive(Debug)]
 struct OpenFile {
-    /// Locked until it is closed; an explicit unlock could fail, and then what.
+    /// Locked until it is closed, at the latest.
     file: File,
     device: u64,
     inode: u64,
@@ -103,9 +103,16 @@ impl Log {
         }
     }
 
-    /// Gives its descriptor back; the next start opens it again.
+    /// Gives its lock and its descriptor back; the next start opens it again. Not to be called
+    /// in a copy of the process that was made by fork: the lock is shared with it.
     pub(crate) fn close(&mut self) -> bool {
-        self.file.take().is_some()
+        let Some(open) = self.file.take() else {
+            return false;
+        };
+        // Such a copy may hold the descriptor, and with it the lock, for as long as it lives.
+        // SAFETY: flock takes two integers, and the descriptor is open.
+        unsafe { libc::flock(open.file.as_raw_fd(), libc::LOCK_UN) };
+        true
     }
 
     /// Whether it was refused because another supervisor has it.

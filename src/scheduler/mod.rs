@@ -167,12 +167,12 @@ enum Item {
 
 impl Drop for ProcessScheduler {
     fn drop(&mut self) {
-        if self.kill_on_drop && self.waker.is_ours() {
-            for live in self
-                .programs
-                .iter()
-                .filter_map(|program| program.live.as_ref())
-            {
+        if !self.waker.is_ours() {
+            return;
+        }
+        for program in &mut self.programs {
+            program.log.close();
+            if let Some(live) = program.live.as_ref().filter(|_| self.kill_on_drop) {
                 // Without a pin its leftovers have their SIGKILL, and the number may be another's.
                 if live.group.is_pinned() {
                     live.group.signal(libc::SIGKILL);
@@ -260,7 +260,11 @@ impl ProcessScheduler {
     pub fn step(&mut self, timeout: Option<Duration>) -> Result<Status> {
         self.check_owner()?;
         match self.phase {
-            Phase::Finished => return Ok(Status::Stopped),
+            Phase::Finished => {
+                // Signals still come, and the host may still wait for the descriptor.
+                self.wake_reader.clear();
+                return Ok(Status::Stopped);
+            }
             Phase::Started => {}
             Phase::Built => self.wish_all_up(),
         }

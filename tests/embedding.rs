@@ -1,0 +1,71 @@
+//! The library in real hosts, each a process of its own.
+//!
+//! A scheduler shares signals, children, descriptors and threads with the program that it lives
+//! in, so that none of these cases could stand another beside it. Each test starts this very
+//! file once more as a process that runs that test alone, on its first and only thread (see
+//! `host`), and looks at how it ended and at what it left behind.
+//! `cargo test --test embedding part_of_a_name` works as ever.
+//!
+//! Names that begin with `m` and a number tell which known bug of other supervisors and
+//! libraries the test is about.
+
+#[path = "common/process.rs"]
+#[allow(dead_code)] // The scenarios use the rest of it.
+mod process;
+
+#[path = "common/tools.rs"]
+#[allow(dead_code)] // As above.
+mod tools;
+
+/// A list of tests: the functions of these names.
+macro_rules! tests {
+    ($($name:ident,)*) => {
+        &[$((concat!(module_path!(), "::", stringify!($name)), $name),)*]
+    };
+}
+
+mod embedding {
+    pub mod closures;
+    pub mod copies;
+    pub mod drops;
+    pub mod handlers;
+    pub mod host;
+    pub mod kit;
+    pub mod neighbours;
+    pub mod numbers;
+    pub mod own;
+    pub mod reactors;
+    pub mod refusals;
+    pub mod replaced;
+    pub mod spawns;
+    pub mod storms;
+    pub mod theft;
+    pub mod threads;
+    pub mod turns;
+}
+
+use embedding::host;
+use embedding::{
+    closures, copies, drops, handlers, neighbours, numbers, own, reactors, replaced, spawns,
+    storms, theft, threads, turns,
+};
+
+fn main() {
+    let tests = [
+        closures::TESTS,
+        copies::TESTS,
+        drops::TESTS,
+        handlers::TESTS,
+        neighbours::TESTS,
+        numbers::TESTS,
+        own::TESTS,
+        reactors::TESTS,
+        replaced::TESTS,
+        spawns::TESTS,
+        storms::TESTS,
+        theft::TESTS,
+        threads::TESTS,
+        turns::TESTS,
+    ];
+    host::main(&tests.concat());
+}

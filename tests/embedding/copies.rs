@@ -1,0 +1,292 @@
+//! A host that forks without an exec. Whatever the copy does with the scheduler that it finds
+//! in its memory, the programs, logs, pipes, locks and signals of the original are unharmed.
+
+use std::fs;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use procsched::{ProcessScheduler, Reap, Status};
+use tempfile::TempDir;
+
+use super::host::{Test, host};
+use super::kit::{self, MILLISECOND};
+use super::refusals::refuse_pidfds;
+use crate::process::{self, PATIENCE};
+
+pub const TESTS: &[Test] = tests![
+    a_copy_may_drop_it,
+    a_copy_may_drop_it_without_pidfds,
+    a_copy_may_exit,
+    a_copy_may_panic,
+    a_copy_that_turns_is_told_whose_it_is,
+    a_copy_may_wish_for_a_stop,
+    a_copy_may_get_signals,
+    a_copy_may_close_everything_and_open_files_in_its_place,
+    a_copy_may_have_a_scheduler_of_its_own,
+    a_copy_may_outlive_the_original,
+];
+
+/// A host with a scheduler whose drop would kill, a program that speaks when asked to, and
+/// one more that will die.
+struct Original {
+    dir: TempDir,
+    scheduler: Option<ProcessScheduler>,
+    pids: Vec<i32>,
+}
+
+const SPEAKER: &str = "until test -e speak; do sleep 0.01; done; echo words >&2; exec sleep 1000";
+
+impl Original {
+    fn new(reap: Reap) -> Self {
+        let dir = kit::directory();
+        let speaker = kit::once("speaker", SPEAKER);
+        let builder = kit::own(&dir)
+            .reap(reap)
+            .program(speaker)
+            .program(kit::sleeper("mortal"));
+        let builder = builder.safety_sweep(false).kill_on_drop();
+        let mut scheduler = kit::built(builder.stop_on_signals([libc::SIGTERM]));
+        let pids = kit::all_up(&mut scheduler);
+        kit::turn_until(&mut scheduler, "nothing is left to do", |scheduler| {
+            scheduler.next_deadline().is_none()
+        });
+        Self {
+            dir,
+            scheduler: Some(scheduler),
+            pids,
+        }
+    }
+
+    /// Lets a copy act, waits for its end, and gives its code.
+    fn copied(&mut self, act: impl FnOnce(&mut Option<ProcessScheduler>) -> i32) -> Option<i32> {
+        let scheduler = &mut self.scheduler;
+        let pid = kit::copy(move || act(scheduler));
+        kit::ended(pid).code()
+    }
+
+    /// Everything is as it was, and goes on: no stop, the pipe is drained into the log, which is
+    /// locked, a death wakes the descriptor, a stop stops.
+    fn assert_unharmed(self) {
+        let mut scheduler = self.scheduler.expect("the original's own");
+        // The death of the copy may have woken us; that is all.
+        while kit::readable(&scheduler, Duration::ZERO) {
+            kit::turn(&mut scheduler, Duration::ZERO);
+        }
+        assert!(!scheduler.is_stopping(), "a copy stopped the original");
+        assert_eq!(kit::all_up(&mut scheduler), self.pids, "a program was lost");
+        assert_locked(&self.dir);
+        fs::write(self.dir.path().join("speak"), "").expect("a file");
+        assert!(
+            kit::readable(&scheduler, PATIENCE),
+            "a program speaks, and nobody is told"
+        );
+        kit::turn_until(&mut scheduler, "its words are in the log", |_| {
+            kit::log_of(&self.dir, "speaker") == b"words\n"
+        });
+        process::signal(self.pids[1], libc::SIGKILL);
+        assert!(
+            kit::readable(&scheduler, PATIENCE),
+            "a program dies, and nobody is told"
+        );
+        kit::turn_until(&mut scheduler, "its death is told", |scheduler| {
+            kit::code(scheduler, "mortal") == Some(-libc::SIGKILL)
+        });
+        kit::raise(libc::SIGTERM);
+        assert!(
+            kit::readable(&scheduler, PATIENCE),
+            "a signal, and nobody is told"
+        );
+        kit::turn_until(&mut scheduler, "everything has stopped", |scheduler| {
+            kit::code(scheduler, "speaker") == Some(-libc::SIGTERM)
+        });
+    }
+}
+
+fn assert_locked(dir: &TempDir) {
+    let log = fs::File::open(dir.path().join("logs/speaker.stderr.log")).expect("a log");
+    // SAFETY: a descriptor that is open.
+    let locked = unsafe { libc::flock(log.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
+    assert_eq!(locked, -1, "the copy took the lock away");
+}
+
+fn a_copy_may(act: impl Fn(&mut Option<ProcessScheduler>) -> i32) {
+    for reap in [Reap::Own, Reap::All] {
+        let mut original = Original::new(reap);
+        assert_eq!(original.copied(&act), Some(0), "{reap:?}");
+        original.assert_unharmed();
+    }
+}
+
+fn a_copy_may_drop_it() {
+    host(|| {
+        a_copy_may(|scheduler| {
+            drop(scheduler.take());
+            0
+        });
+    });
+}
+
+fn a_copy_may_drop_it_without_pidfds() {
+    host(|| {
+        refuse_pidfds(libc::ENOSYS);
+        a_copy_may(|scheduler| {
+            drop(scheduler.take());
+            0
+        });
+    });
+}
+
+/// Destructors, buffers and all.
+fn a_copy_may_exit() {
+    host(|| {
+        a_copy_may(|scheduler| {
+            drop(scheduler.take());
+            std::process::exit(0)
+        });
+    });
+}
+
+fn a_copy_may_panic() {
+    host(|| {
+        for reap in [Reap::Own, Reap::All] {
+            let mut original = Original::new(reap);
+            let code = original.copied(|scheduler| {
+                let _unwound = scheduler.take();
+                std::panic::set_hook(Box::new(|_| {}));
+                panic!("in the copy");
+            });
+            assert_eq!(code, Some(101));
+            original.assert_unharmed();
+        }
+    });
+}
+
+fn a_copy_that_turns_is_told_whose_it_is() {
+    host(|| {
+        let me = std::process::id();
+        a_copy_may(move |scheduler| {
+            let Some(scheduler) = scheduler else { return 1 };
+            let wanted = format!("belongs to process {me}");
+            for _ in 0..3 {
+                match scheduler.step(Some(MILLISECOND)) {
+                    Err(error) if error.to_string().contains(&wanted) => {}
+                    _ => return 2,
+                }
+            }
+            i32::from(scheduler.start().is_ok())
+        });
+    });
+}
+
+fn a_copy_may_wish_for_a_stop() {
+    host(|| {
+        a_copy_may(|scheduler| {
+            let Some(scheduler) = scheduler else { return 1 };
+            let handle = scheduler.handle();
+            handle.stop();
+            handle.kill();
+            scheduler.stop();
+            scheduler.kill();
+            0
+        });
+    });
+}
+
+/// A terminal sends Ctrl-C to the copy as well, and its own children die.
+fn a_copy_may_get_signals() {
+    host(|| {
+        a_copy_may(|_| {
+            for _ in 0..100 {
+                kit::raise(libc::SIGTERM);
+                kit::raise(libc::SIGCHLD);
+            }
+            0
+        });
+    });
+}
+
+/// As daemons do. What they open then has the numbers of what was ours.
+fn a_copy_may_close_everything_and_open_files_in_its_place() {
+    host(|| {
+        for reap in [Reap::Own, Reap::All] {
+            let mut original = Original::new(reap);
+            let path = original.dir.path().join("in-its-place");
+            let target = path.clone();
+            let code = original.copied(move |scheduler| {
+                let handle = scheduler.as_ref().expect("a scheduler").handle();
+                // SAFETY: nothing of this process uses a descriptor from here on, but what is
+                // opened here.
+                unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_int::MAX, 0) };
+                let open = |_| fs::File::create(&target).expect("a file");
+                let files: Vec<_> = (0..50).map(open).collect();
+                for _ in 0..10 {
+                    kit::raise(libc::SIGTERM);
+                    kit::raise(libc::SIGCHLD);
+                    handle.stop();
+                }
+                std::mem::forget(files);
+                0
+            });
+            assert_eq!(code, Some(0));
+            assert_eq!(
+                fs::metadata(path).expect("a file").len(),
+                0,
+                "something was written"
+            );
+            original.assert_unharmed();
+        }
+    });
+}
+
+fn a_copy_may_have_a_scheduler_of_its_own() {
+    host(|| {
+        for reap in [Reap::Own, Reap::All] {
+            for drop_first in [false, true] {
+                let mut original = Original::new(reap);
+                let code = original.copied(|scheduler| {
+                    if drop_first {
+                        drop(scheduler.take());
+                    }
+                    let dir = kit::directory();
+                    let builder = kit::own(&dir).reap(reap).safety_sweep(false);
+                    let builder = builder.program(kit::once("web", "exit 7"));
+                    let mut own = kit::built(builder.program(kit::sleeper("other")));
+                    kit::turn_until(&mut own, "its own program ends", |own| {
+                        kit::code(own, "web") == Some(7)
+                    });
+                    own.stop();
+                    while kit::turn(&mut own, 10 * MILLISECOND) == Status::Running {}
+                    i32::from(kit::code(&own, "other") != Some(-libc::SIGTERM))
+                });
+                assert_eq!(code, Some(0), "{reap:?} {drop_first}");
+                original.assert_unharmed();
+            }
+        }
+    });
+}
+
+/// It lives on when the original has gone, and holds nothing that the next one needs.
+fn a_copy_may_outlive_the_original() {
+    host(|| {
+        let dir = kit::directory();
+        let build = || kit::own(&dir).program(kit::sleeper("web")).build();
+        let mut scheduler = build().expect("a scheduler");
+        kit::all_up(&mut scheduler);
+        let (read, write) = std::io::pipe().expect("a pipe");
+        let held = write.as_raw_fd();
+        let pid = kit::copy(|| {
+            // SAFETY: the copy's own end, which nobody uses any more.
+            unsafe { libc::close(held) };
+            // Until the original closes its end.
+            let mut rest = Vec::new();
+            std::io::Read::read_to_end(&mut &read, &mut rest).map_or(1, |_| 0)
+        });
+        kit::end(&mut scheduler);
+        drop(scheduler);
+        let mut scheduler = build().expect("the copy holds the lock of a log");
+        kit::all_up(&mut scheduler);
+        kit::end(&mut scheduler);
+        drop(write);
+        assert_eq!(kit::ended(pid).code(), Some(0));
+    });
+}

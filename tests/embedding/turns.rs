@@ -1,0 +1,177 @@
+//! The first two ways to drive a scheduler, `start` and `step`, and what `as_fd` and
+//! `next_deadline` answer when.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use procsched::{EventKind, ProcessScheduler, Status};
+
+use super::host::{Test, host};
+use super::kit::{self, MILLISECOND};
+use crate::process::{self, PATIENCE};
+
+pub const TESTS: &[Test] = tests![
+    start_blocks_until_another_thread_stops_it,
+    short_turns_leave_time_for_a_socket,
+    the_deadline_is_now_while_there_is_something_to_do,
+    a_wish_of_a_handle_wakes_the_host,
+    a_scheduler_that_has_stopped_is_silent,
+    the_descriptor_stays_the_same_and_is_not_inherited,
+];
+
+fn is_due(scheduler: &ProcessScheduler) -> bool {
+    let deadline = scheduler.next_deadline();
+    deadline.is_some_and(|at| at <= Instant::now())
+}
+
+fn start_blocks_until_another_thread_stops_it() {
+    host(|| {
+        let dir = kit::directory();
+        let (tell, told) = mpsc::channel();
+        let programs = (0..10).map(|i| kit::sleeper(&format!("sleeper{i}")));
+        let builder = kit::own(&dir).programs(programs).on_event(move |event| {
+            if matches!(event.kind(), EventKind::Started { .. }) {
+                tell.send(()).ok();
+            }
+        });
+        let mut scheduler = kit::built(builder);
+        let handle = scheduler.handle();
+        assert!(!handle.is_stopping() && !handle.is_stopped());
+        let other = thread::spawn(move || {
+            (0..10).for_each(|_| told.recv_timeout(PATIENCE).expect("a start"));
+            handle.stop();
+            handle
+        });
+        scheduler.start().expect("a clean end");
+        let handle = other.join().expect("no panic");
+        assert!(handle.is_stopping() && handle.is_stopped());
+        for program in scheduler.programs() {
+            assert_eq!(program.last_return_code(), Some(-libc::SIGTERM));
+        }
+    });
+}
+
+/// Turns of at most some milliseconds, between which the host looks after its socket.
+fn short_turns_leave_time_for_a_socket() {
+    host(|| {
+        let dir = kit::directory();
+        let churn = kit::churner("churn", 5 * MILLISECOND, "exit 1");
+        let mut scheduler = kit::built(kit::own(&dir).program(churn));
+        let (mut socket, mut theirs) = UnixStream::pair().expect("sockets");
+        socket.set_nonblocking(true).expect("a socket");
+        theirs.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        let peer = thread::spawn(move || {
+            for _ in 0..20 {
+                theirs.write_all(b"?").expect("a host");
+                theirs.read_exact(&mut [0]).expect("an answer");
+            }
+        });
+        let mut answers = 0;
+        kit::turn_until(
+            &mut scheduler,
+            "each question has its answer",
+            |scheduler| {
+                match socket.read(&mut [0]) {
+                    Ok(1) => {
+                        socket.write_all(b"!").expect("a peer");
+                        answers += 1;
+                    }
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+                    Ok(_) => {}
+                }
+                answers == 20 && kit::status(scheduler, "churn").restarts() >= 5
+            },
+        );
+        peer.join().expect("no panic");
+        kit::end(&mut scheduler);
+    });
+}
+
+/// What the documentation of `next_deadline` promises, moment by moment.
+fn the_deadline_is_now_while_there_is_something_to_do() {
+    host(|| {
+        let dir = kit::directory();
+        let builder = kit::own(&dir)
+            .program(kit::sleeper("web"))
+            .safety_sweep(false);
+        let mut scheduler = kit::built(builder);
+        assert!(is_due(&scheduler), "nothing was started yet");
+        let pids = kit::all_up(&mut scheduler);
+        kit::turn_until(&mut scheduler, "nothing is left to do", |scheduler| {
+            scheduler.next_deadline().is_none()
+        });
+        assert!(!kit::readable(&scheduler.as_fd(), Duration::ZERO));
+        process::signal(pids[0], libc::SIGKILL);
+        assert!(
+            kit::readable(&scheduler.as_fd(), PATIENCE),
+            "a death is to be told"
+        );
+        assert!(is_due(&scheduler), "it is readable");
+        kit::turn_until(&mut scheduler, "the death was told", |scheduler| {
+            kit::code(scheduler, "web") == Some(-libc::SIGKILL)
+        });
+        kit::end(&mut scheduler);
+    });
+}
+
+fn a_wish_of_a_handle_wakes_the_host() {
+    host(|| {
+        let dir = kit::directory();
+        let builder = kit::own(&dir)
+            .program(kit::sleeper("web"))
+            .safety_sweep(false);
+        let mut scheduler = kit::built(builder);
+        kit::all_up(&mut scheduler);
+        kit::turn_until(&mut scheduler, "nothing is left to do", |scheduler| {
+            scheduler.next_deadline().is_none()
+        });
+        let handle = scheduler.handle();
+        handle.stop();
+        assert!(handle.is_stopping() && !handle.is_stopped());
+        assert!(kit::readable(&scheduler.as_fd(), Duration::ZERO) && is_due(&scheduler));
+        kit::turn(&mut scheduler, Duration::ZERO);
+        let grace = scheduler.next_deadline().expect("SIGKILL is timed");
+        assert!(grace <= Instant::now() + procsched::STOP_TIMEOUT_DEFAULT);
+        kit::end(&mut scheduler);
+        assert!(handle.is_stopped());
+    });
+}
+
+/// A host may leave the descriptor in its reactor after the end, and have children of its own.
+fn a_scheduler_that_has_stopped_is_silent() {
+    host(|| {
+        let dir = kit::directory();
+        let mut scheduler = kit::built(kit::own(&dir).program(kit::once("web", "exit 0")));
+        scheduler.start().expect("a clean end");
+        for _ in 0..3 {
+            let status = std::process::Command::new("true").status().expect("true");
+            assert!(status.success());
+            assert_eq!(kit::turn(&mut scheduler, Duration::ZERO), Status::Stopped);
+            assert!(
+                !kit::readable(&scheduler.as_fd(), Duration::ZERO),
+                "it would spin"
+            );
+            assert_eq!(scheduler.next_deadline(), None);
+        }
+    });
+}
+
+/// The same descriptor for as long as the scheduler lives, and none that a child would inherit.
+fn the_descriptor_stays_the_same_and_is_not_inherited() {
+    host(|| {
+        use std::os::fd::AsRawFd;
+        let dir = kit::directory();
+        let mut scheduler = kit::built(kit::own(&dir).program(kit::sleeper("web")));
+        let fd = scheduler.as_raw_fd();
+        // SAFETY: only asks for the flags of a descriptor that is open.
+        let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+        assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
+        kit::all_up(&mut scheduler);
+        kit::end(&mut scheduler);
+        assert_eq!(scheduler.as_raw_fd(), fd);
+    });
+}
