@@ -9,13 +9,11 @@
 //! Names that begin with `m` and a number tell which known bug of other supervisors and
 //! libraries the test is about.
 
-#[path = "common/process.rs"]
-#[allow(dead_code)] // The scenarios use the rest of it.
-mod process;
+#[path = "common/mod.rs"]
+#[allow(dead_code, unused_imports)] // The scenarios use the rest of it.
+mod common;
 
-#[path = "common/tools.rs"]
-#[allow(dead_code)] // As above.
-mod tools;
+use common::{process, tools};
 
 /// A list of tests: the functions of these names.
 macro_rules! tests {
