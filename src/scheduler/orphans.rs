@@ -148,17 +148,12 @@ impl ProcessScheduler {
 
     fn look_at_all_children(&mut self, now: Moment, household: &mut Household, settled: bool) {
         let children = children::of_this_process();
-        if children.is_none() && !household.blindness_said {
+        if children.is_none() && !is_pid_1() && !household.blindness_said {
             household.blindness_said = true;
-            let text = if is_pid_1() {
-                "without /proc nothing tells which processes left their group: they are stopped \
-                 at the end, all at once"
-            } else {
-                "without /proc nothing tells which processes left their group: they are left alone"
-            };
-            self.own_event(EventKind::Warning {
-                error: Error::new(text),
-            });
+            let text = "without /proc nothing tells which processes left their group: they are \
+                        left alone";
+            let error = Error::new(text);
+            self.own_event(EventKind::Warning { error });
         }
         let children = children.unwrap_or_else(|| {
             let is_anybody_left = settled && is_pid_1() && children::has_any();

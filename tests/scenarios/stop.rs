@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::common::levers::{FORKS, Gate, Tracer};
-use crate::common::{Need, Scene, missing, process, second_run, signal, wait_for};
+use crate::common::{Need, Scene, missing, process, signal, wait_for};
 
 /// The signals that a `record` wrote, without their moments.
 fn recorded(scene: &Scene, file: &str) -> Vec<i32> {
@@ -303,10 +303,7 @@ fn m118_deaths_that_race_with_the_stop_are_no_error() {
         let mut supervisor = scene.start();
         supervisor.wait_reports(5 + round as usize * 5);
         assert_eq!(supervisor.stop(), 0);
-        // That there is no /proc, where there is none, is no error of these.
-        let mut warnings = supervisor.messages_with(&["warning"]);
-        warnings.retain(|line| !second_run::is_pid1() || !line.contains("without /proc"));
-        assert_eq!(warnings, [""; 0]);
+        assert_eq!(supervisor.messages_with(&["warning"]), [""; 0]);
         assert_eq!(supervisor.messages_with(&["failed"]), [""; 0]);
         let starts: usize = (0..10)
             .map(|i| supervisor.started(&format!("p{i}")).len())
