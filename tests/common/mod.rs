@@ -5,9 +5,11 @@
 //! broken run meets. Whatever a scenario leaves running is found by a mark in its environment,
 //! killed, and counted against the test.
 
+pub mod init;
 pub mod levers;
 pub mod pattern;
 pub mod process;
+pub mod pty;
 pub mod report;
 pub mod scene;
 pub mod supervisor;
