@@ -130,7 +130,7 @@ fn what_does_not_die_is_named_and_left() {
         return;
     }
     let scene = Scene::new();
-    let script = "escape { pid deaf ; hold } ; wait-file go ; exit 4";
+    let script = "escape { close 1 ; close 2 ; pid deaf ; hold } ; wait-file go ; exit 4";
     let mut supervisor = scene.launch(init(&scene, &[], script));
     let deaf = scene.wait_pid("deaf");
     let hold = Hold::on(&scene, deaf);
@@ -146,7 +146,7 @@ fn what_does_not_die_is_named_and_left() {
 fn with_an_inherited_child(scene: &Scene, script: &str) -> Command {
     let probe = probe_text();
     let shell = format!(
-        "{probe} 'pid inherited ; hold' & {probe} 'exit 3' & exec {BINARY} init -v -- {probe} '{script}'"
+        "{probe} 'close 1 ; close 2 ; pid inherited ; hold' & {probe} 'exit 3' & exec {BINARY} init -v -- {probe} '{script}'"
     );
     let mut command = scene.marked(&["sh", "-c", &shell].map(PathBuf::from));
     command.current_dir(scene.directory());

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::common::init::{init, init_as_pid_1, probe_text};
+use crate::common::init::{AS_PID_1, init, init_of, probe_text};
 use crate::common::pty::{Pty, Session};
 use crate::common::scene::BINARY;
 use crate::common::{Need, Scene, alive, missing, process, wait_for, wait_until};
@@ -38,7 +38,7 @@ impl Shell {
     #[track_caller]
     fn leave(mut self, scene: &Scene) {
         self.pty.wait_foreground(self.pid());
-        self.pty.keys("exit\n");
+        self.pty.keys("exec true\n");
         self.session.wait_exit();
         wait_for("the end of it all", || {
             process::marked(scene.mark()).is_empty()
@@ -294,13 +294,19 @@ fn where_nobody_could_continue_it_control_z_does_not_last() {
     control_z_does_not_last(&scene, init(&scene, &[], "record signals CONT"));
 }
 
+/// In the session of whoever started the namespace, whose groups have no number inside, and in
+/// one of its own, as a container has it.
 #[test]
 fn control_z_does_not_last_under_pid_1() {
-    if missing(&[Need::Root, Need::Pids]) {
+    if missing(&[Need::Root, Need::Pids, Need::Tool("setsid")]) {
         return;
     }
-    let scene = Scene::new();
-    control_z_does_not_last(&scene, init_as_pid_1(&scene, &[], "record signals CONT"));
+    let own_session = [&AS_PID_1[..], &["setsid", "-c"]].concat();
+    for wrapper in [&AS_PID_1[..], &own_session] {
+        let scene = Scene::new();
+        let command = [probe_text(), "record signals CONT"];
+        control_z_does_not_last(&scene, init_of(&scene, wrapper, &[], &command));
+    }
 }
 
 #[test]
