@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::scene::{BINARY, Scene};
+use super::scene::Scene;
+use super::second_run::binary;
 use super::supervisor::Supervisor;
 use super::tools::probe_path;
 
@@ -12,7 +13,7 @@ pub const AS_PID_1: [&str; 3] = ["unshare", "-pf", "--mount-proc"];
 
 /// `init` with these options and a command, through a wrapper that ends in executing it.
 pub fn init_of(scene: &Scene, wrapper: &[&str], options: &[&str], command: &[&str]) -> Command {
-    let parts = [wrapper, &[BINARY, "init"], options, &["--"], command];
+    let parts = [wrapper, &[binary_text(), "init"], options, &["--"], command];
     let words: Vec<PathBuf> = parts.concat().into_iter().map(PathBuf::from).collect();
     let mut made = scene.marked(&words);
     made.current_dir(scene.directory());
@@ -35,6 +36,11 @@ pub fn start_as_pid_1(scene: &Scene, command: Command) -> Supervisor {
     let mut supervisor = scene.launch(command);
     supervisor.look_behind_wrapper();
     supervisor
+}
+
+/// The binary's path as text.
+pub fn binary_text() -> &'static str {
+    binary().to_str().expect("a path in UTF-8")
 }
 
 /// The probe's path as text.

@@ -4,8 +4,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use crate::common::init::{init, init_of, probe_text};
-use crate::common::scene::{BINARY, spawn};
+use crate::common::init::{binary_text, init, init_of, probe_text};
+use crate::common::scene::spawn;
 use crate::common::{Scene, Supervisor, process, wait_for};
 
 /// Runs it to its end, which must come by itself.
@@ -17,7 +17,7 @@ fn code_of(scene: &Scene, command: Command) -> i32 {
 /// Runs `init` with these words, and returns its code and its stderr.
 #[track_caller]
 fn output_of(words: &[&str]) -> (i32, String) {
-    let output = Command::new(BINARY).arg("init").args(words).output();
+    let output = Command::new(binary_text()).arg("init").args(words).output();
     let output = output.expect("init can be started");
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     (output.status.code().expect("a code"), stderr)
@@ -139,7 +139,10 @@ fn options_end_where_the_command_begins() {
         &["-r", "TERM:0", "-rINT:15", "-v"],
     ] {
         let words = [&["init"], options, &[probe_text(), "exit 0", "-e", "-x"]].concat();
-        let output = Command::new(BINARY).args(&words).output().expect("init");
+        let output = Command::new(binary_text())
+            .args(&words)
+            .output()
+            .expect("init");
         assert!(output.status.success(), "{output:?}");
     }
     let command = init_of(&scene, &[], &[], &[probe_text(), "dump dump", "--", "-v"]);
@@ -354,9 +357,9 @@ fn it_works_with_all_streams_closed() {
 fn m136_m137_the_death_of_the_parent_is_a_signal_if_asked_for() {
     let scene = Scene::new();
     let shell = |options: &str| {
-        let probe = probe_text();
+        let (binary, probe) = (binary_text(), probe_text());
         let script = "'pid pid ; record signals USR1 TERM'";
-        format!("{BINARY} init {options} -- {probe} {script} & wait")
+        format!("{binary} init {options} -- {probe} {script} & wait")
     };
     let words = ["sh", "-c", &shell("-p USR1")].map(std::path::PathBuf::from);
     let mut command = scene.marked(&words);

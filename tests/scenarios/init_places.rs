@@ -4,7 +4,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 
-use crate::common::init::{init_as_pid_1, init_of, probe_text, start_as_pid_1};
+use crate::common::init::{binary_text, init_as_pid_1, init_of, probe_text, start_as_pid_1};
 use crate::common::{Need, Scene, missing, process, wait_for, wait_until};
 
 /// In a mount namespace after these commands, and then what follows.
@@ -122,7 +122,7 @@ fn anybody_may_run_it() {
     let scene = Scene::new();
     let everybody = std::fs::Permissions::from_mode(0o777);
     std::fs::set_permissions(scene.directory(), everybody).expect("chmod");
-    let files = [probe_text(), crate::common::scene::BINARY];
+    let files = [probe_text(), binary_text()];
     let local = ["probe", "init"].map(|name| scene.path(name));
     for (from, to) in files.iter().zip(&local) {
         std::fs::copy(from, to).expect("a copy that everybody may execute");
@@ -172,7 +172,7 @@ fn a_full_stderr_does_not_hold_it_up() {
         &[probe_text(), "touch started ; hold"],
     );
     command.stdout(std::process::Stdio::null()).stderr(writer);
-    let mut supervisor = crate::common::Supervisor::launch_as_is(command, scene.mark());
+    let mut supervisor = scene.launch_as_is(command);
     scene.wait_file("started");
     // Each is a line; the pipe takes 64 KiB.
     for _ in 0..2_000 {

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::common::init::{init, init_as_pid_1, init_of, probe_text, start_as_pid_1};
+use crate::common::init::{binary_text, init, init_as_pid_1, init_of, probe_text, start_as_pid_1};
 use crate::common::levers::Hold;
-use crate::common::scene::BINARY;
 use crate::common::{Need, Scene, Supervisor, alive, missing, process, wait_for};
 
 /// Makes a thousand orphans that end at once, says so, and stays.
@@ -144,9 +143,9 @@ fn what_does_not_die_is_named_and_left() {
 
 /// A shell starts a child of its own, and becomes init.
 fn with_an_inherited_child(scene: &Scene, script: &str) -> Command {
-    let probe = probe_text();
+    let (binary, probe) = (binary_text(), probe_text());
     let shell = format!(
-        "{probe} 'close 1 ; close 2 ; pid inherited ; hold' & {probe} 'exit 3' & exec {BINARY} init -v -- {probe} '{script}'"
+        "{probe} 'close 1 ; close 2 ; pid inherited ; hold' & {probe} 'exit 3' & exec {binary} init -v -- {probe} '{script}'"
     );
     let mut command = scene.marked(&["sh", "-c", &shell].map(PathBuf::from));
     command.current_dir(scene.directory());
@@ -174,9 +173,9 @@ fn pid_1_stops_whatever_it_inherited() {
         return;
     }
     let scene = Scene::new();
-    let probe = probe_text();
+    let (binary, probe) = (binary_text(), probe_text());
     let shell = format!(
-        "{probe} 'record inherited TERM' & exec {BINARY} init -- {probe} \
+        "{probe} 'record inherited TERM' & exec {binary} init -- {probe} \
          'wait-file inherited ; exit 6'"
     );
     let words = ["unshare", "-pf", "--mount-proc", "sh", "-c", &shell].map(PathBuf::from);

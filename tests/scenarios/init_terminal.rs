@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::common::init::{AS_PID_1, init, init_of, probe_text};
+use crate::common::init::{AS_PID_1, binary_text, init, init_of, probe_text};
 use crate::common::pty::{Pty, Session};
-use crate::common::scene::BINARY;
 use crate::common::{Need, Scene, alive, missing, process, wait_for, wait_until};
 
 /// A shell with job control on a terminal, and how `init` is called there.
@@ -23,7 +22,7 @@ impl Shell {
             .env("PS1", "ready> ")
             .env("TERM", "dumb")
             .env("HISTFILE", "")
-            .env("INIT", format!("{BINARY} init"))
+            .env("INIT", format!("{} init", binary_text()))
             .env("PROBE", probe_text());
         let (pty, session) = Pty::start(command);
         pty.wait_screen("ready> ");
