@@ -13,11 +13,9 @@ use super::group::{Sent, outcome, processes, stat_fields};
 use super::subreaper::is_pid_1;
 
 /// How much of a process's environment is looked at.
-#[cfg_attr(not(test), allow(dead_code))]
 const ENVIRON_BYTES_MAX: u64 = 256 * 1024;
 
 /// How often a process that is about to become another program is looked at again.
-#[cfg_attr(not(test), allow(dead_code))]
 const LOOKS_MAX: u32 = 1000;
 
 /// The pids of all direct children of this process, zombies included; `None` where no `/proc`
@@ -28,7 +26,6 @@ pub(crate) fn of_this_process() -> Option<Vec<i32>> {
 
 /// The value of a variable in the environment that this process got when it was executed;
 /// `None` if it has none, is dead, or may not be looked at.
-#[cfg_attr(not(test), allow(dead_code))] // For the scheduler, which looks for the escaped.
 pub(crate) fn variable(pid: i32, key: &str) -> Option<Vec<u8>> {
     let mut is_settled = false;
     for _ in 0..LOOKS_MAX {
@@ -49,7 +46,6 @@ pub(crate) fn variable(pid: i32, key: &str) -> Option<Vec<u8>> {
 /// In the midst of an exec the old environment is gone and the new one is not there yet: for
 /// the fraction of a millisecond that the kernel needs to read the new program's head. The end
 /// of the environment (proc_pid_stat(5), field 51) is 0 meanwhile.
-#[cfg_attr(not(test), allow(dead_code))]
 fn is_between_two_programs(pid: i32) -> bool {
     /// Counted from the state, which is field 3.
     const ENV_END: usize = 51 - 3;
@@ -161,7 +157,6 @@ fn found_by_parent() -> Option<Vec<i32>> {
 }
 
 /// `KEY=value`, each with a NUL at its end. What has none was cut off by our own limit.
-#[cfg_attr(not(test), allow(dead_code))]
 fn value_in<'a>(environ: &'a [u8], key: &str) -> Option<&'a [u8]> {
     let end = environ.iter().rposition(|&byte| byte == 0)?;
     let value = |variable: &'a [u8]| variable.strip_prefix(key.as_bytes())?.strip_prefix(b"=");
