@@ -24,6 +24,7 @@ mod init_terminal;
 mod log_refusals;
 mod logs;
 mod memory;
+mod orphan_starts;
 mod orphans;
 mod outputs;
 mod pid_reuse;
