@@ -13,6 +13,7 @@ mod command_line;
 mod config_errors;
 mod demo;
 mod descriptors;
+mod first_process;
 mod handler_command;
 mod harness;
 mod hostile;
