@@ -37,3 +37,4 @@ mod start_failures;
 mod start_injection;
 mod stderr_pipe;
 mod stop;
+mod terminals;
