@@ -28,6 +28,7 @@ mod memory;
 mod orphan_starts;
 mod orphans;
 mod outputs;
+mod permissions;
 mod pid_reuse;
 mod policy;
 mod real_programs;
