@@ -57,6 +57,13 @@ fn is_between_two_programs(pid: i32) -> bool {
     })
 }
 
+/// The process group of this child, dead or alive.
+pub(crate) fn group_of(pid: i32) -> Option<i32> {
+    // SAFETY: getpgid takes one integer.
+    let group = unsafe { libc::getpgid(pid) };
+    (group > 0).then_some(group)
+}
+
 /// Whether there is any child at all, dead or alive.
 pub(crate) fn has_any() -> bool {
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
