@@ -277,6 +277,8 @@ fn the_initramfs_is_built_and_its_init_gets_the_kernels_words() {
         .iter()
         .position(|word| word == "-append")
         .expect("a command line");
+    // Otherwise the kernel would reboot at Ctrl-Alt-Del, and ask nobody.
+    assert!(boot[append + 1].contains(" sysctl.kernel.ctrl-alt-del=0 -- "));
     let words = boot[append + 1]
         .split(' ')
         .skip_while(|word| *word != "--")
@@ -293,7 +295,7 @@ fn the_initramfs_is_built_and_its_init_gets_the_kernels_words() {
     let mut run = Room::new(&scene, "machine").start(&command, &machine);
     check_crash(&run.wait_report("web", 1));
     run.wait_started("web", 2);
-    run.signal(libc::SIGINT); // what Ctrl-Alt-Del is
+    run.signal(libc::SIGINT); // what Ctrl-Alt-Del is then
     assert_eq!(run.wait_exit(), 0, "{}", run.said());
 }
 
