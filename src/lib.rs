@@ -3,8 +3,9 @@
 //! and stops everything cleanly.
 //!
 //! It is synchronous and single-threaded: a loop over poll(2) that you block in
-//! ([`ProcessScheduler::start`]) or turn yourself ([`ProcessScheduler::step`]). There is no
-//! runtime, no thread and no lock behind it.
+//! ([`ProcessScheduler::start`]), turn yourself ([`ProcessScheduler::step`]), or drive from a
+//! loop of your own (a descriptor and [`ProcessScheduler::next_deadline`]). There is no runtime
+//! and no thread behind it.
 //!
 //! # Plain use
 //!
@@ -108,7 +109,9 @@
 //! # Ok::<(), procsched::Error>(())
 //! ```
 //!
-//! # A loop of your own
+//! # Turn by turn
+//!
+//! A host that waits here and nowhere else turns the loop itself.
 //!
 //! ```
 //! use procsched::{ChildSpec, ProcessScheduler, Restart, Status};
@@ -128,6 +131,121 @@
 //! # Ok::<(), procsched::Error>(())
 //! ```
 //!
+//! # A loop of your own
+//!
+//! A host that waits for other things too asks for a descriptor and a deadline, and takes a
+//! turn, which then never waits, after each wake-up. With [`Reap::Own`] it may have children
+//! of its own. Here a socket brings the host its orders.
+//!
+//! ```
+//! use nix::errno::Errno;
+//! use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+//! use procsched::{ChildSpec, ProcessScheduler, Reap, Status};
+//! use std::io::{Read, Write};
+//! use std::os::fd::AsFd;
+//! use std::os::unix::net::UnixStream;
+//! use std::time::{Duration, Instant};
+//!
+//! # let err_dir = std::env::temp_dir().join(format!("procsched-doc-poll-{}", std::process::id()));
+//! let (mut remote, mut orders) = UnixStream::pair()?;
+//! orders.set_nonblocking(true)?;
+//! let mut scheduler = ProcessScheduler::builder("/")
+//!     .program(ChildSpec::new("web", ["sleep", "1000"]))
+//!     .err_dir(&err_dir)
+//!     .error_handler(|_, report| assert_eq!(report.signal(), Some(libc::SIGTERM)))
+//!     .reap(Reap::Own)
+//!     .build()?;
+//! let mut own_child = std::process::Command::new("true").spawn()?;
+//!
+//! remote.write_all(b"s")?; // stop
+//! loop {
+//!     let timeout = match scheduler.next_deadline() {
+//!         None => PollTimeout::NONE,
+//!         Some(at) => {
+//!             // Rounded up: a wait that ends before the deadline would spin.
+//!             let time = at.saturating_duration_since(Instant::now());
+//!             PollTimeout::try_from(time + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX)
+//!         }
+//!     };
+//!     let mut waited = [
+//!         PollFd::new(scheduler.as_fd(), PollFlags::POLLIN),
+//!         PollFd::new(orders.as_fd(), PollFlags::POLLIN),
+//!     ];
+//!     match poll(&mut waited, timeout) {
+//!         Ok(_) | Err(Errno::EINTR) => {} // a signal: SIGCHLD, most likely
+//!         Err(errno) => return Err(errno.into()),
+//!     }
+//!     if scheduler.step(Some(Duration::ZERO))? == Status::Stopped {
+//!         break;
+//!     }
+//!     let mut order = [0];
+//!     if orders.read(&mut order).is_ok() && order == *b"s" {
+//!         scheduler.stop();
+//!     }
+//! }
+//! assert!(own_child.wait()?.success()); // nobody has taken this status
+//! # std::fs::remove_dir_all(&err_dir).expect("clean up");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # A reactor
+//!
+//! The descriptor goes into a reactor like any other (mio, calloop, tokio's `AsyncFd`), level-
+//! or edge-triggered, and stays the same; the deadline is asked for after each turn. This
+//! reactor is an edge-triggered epoll(7). It drives two schedulers.
+//!
+//! ```
+//! use nix::errno::Errno;
+//! use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+//! use procsched::{Backoff, ChildSpec, ProcessScheduler, Reap, Restart, Status};
+//! use std::time::{Duration, Instant};
+//!
+//! # let err_dir = std::env::temp_dir().join(format!("procsched-doc-epoll-{}", std::process::id()));
+//! let describe = |name| {
+//!     // Fails twice, 10 and 20 ms before it is started again; the third run is fine.
+//!     let script = format!("echo x >> {name}; test $(wc -l < {name}) = 3");
+//!     let backoff = Backoff { initial: Duration::from_millis(10), ..Backoff::default() };
+//!     ChildSpec::new(name, ["sh", "-c", &script]).restart(Restart::OnFailure).backoff(backoff)
+//! };
+//! # std::fs::create_dir(&err_dir)?;
+//! let mut schedulers = ["left", "right"]
+//!     .map(|name| {
+//!         let builder = ProcessScheduler::builder(&err_dir).program(describe(name));
+//!         builder.err_dir(&err_dir).error_handler(|_, _| {}).reap(Reap::Own).build()
+//!     })
+//!     .into_iter()
+//!     .collect::<Result<Vec<_>, _>>()?;
+//!
+//! let reactor = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+//! for scheduler in &schedulers {
+//!     reactor.add(scheduler, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0))?;
+//! }
+//! let mut running = schedulers.len();
+//! while running > 0 {
+//!     let deadlines = schedulers.iter().filter_map(ProcessScheduler::next_deadline);
+//!     let timeout = match deadlines.min() {
+//!         None => EpollTimeout::NONE,
+//!         Some(at) => {
+//!             let time = at.saturating_duration_since(Instant::now());
+//!             EpollTimeout::try_from(time + Duration::from_micros(999)).unwrap_or(EpollTimeout::MAX)
+//!         }
+//!     };
+//!     match reactor.wait(&mut [EpollEvent::empty(); 8], timeout) {
+//!         Ok(_) | Err(Errno::EINTR) => {}
+//!         Err(errno) => return Err(errno.into()),
+//!     }
+//!     running = 0;
+//!     for scheduler in &mut schedulers {
+//!         running += usize::from(scheduler.step(Some(Duration::ZERO))? == Status::Running);
+//!     }
+//! }
+//! for scheduler in &schedulers {
+//!     assert_eq!(scheduler.programs()[0].restarts(), 2);
+//! }
+//! # std::fs::remove_dir_all(&err_dir).expect("clean up");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # One command
 //!
 //! [`Init`] is for the first process of a container that runs one command and no config: it
@@ -136,14 +254,20 @@
 //! # How it is built
 //!
 //! The machine (`src/machine/`) decides and does no I/O; `src/os/` acts and decides nothing;
-//! the scheduler joins them. Imports point one way: binary, `config`, `scheduler`, then
-//! `report` and `os`, `spec`, `machine`. Unsafe code stands in `src/os/` alone.
+//! the scheduler joins them; `src/init/` is a life of its own beside it. Imports point one way:
+//! binary, `config`, `scheduler`, then `report` and `os`, `spec`, `machine`. Unsafe code stands
+//! in `src/os/` alone.
 
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("procsched supervises with Linux's own system calls and builds for Linux only");
+
+/// The programs of the README are compiled, and run where they come to an end.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 mod callbacks;
 #[cfg(feature = "json")]
