@@ -246,6 +246,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # One command
+//!
+//! [`Init`] is for the first process of a container that runs one command and no config: it
+//! forwards signals, reaps orphans and passes the exit code on.
+//!
 //! # How it is built
 //!
 //! The machine (`src/machine/`) decides and does no I/O; `src/os/` acts and decides nothing;

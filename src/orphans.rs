@@ -34,7 +34,8 @@ pub(crate) struct Orphans {
 struct Orphan {
     program: Option<ProgramId>,
     asked: bool,
-    killed: bool,
+    /// Since when it has its SIGKILL.
+    killed_at: Option<Moment>,
 }
 
 /// The shutdown.
@@ -44,6 +45,8 @@ struct Closing {
     next_look: Moment,
     /// Its deadline has passed.
     killing: bool,
+    /// Since when it waits for nothing else.
+    settled_at: Option<Moment>,
     /// What did not die was given up.
     abandoned: bool,
 }
@@ -90,6 +93,7 @@ impl Orphans {
                     kill_at,
                     next_look: now,
                     killing: false,
+                    settled_at: None,
                     abandoned: false,
                 });
             }
@@ -134,22 +138,23 @@ impl Orphans {
                 self.known.entry(pid).or_insert_with(|| Orphan {
                     program: whose(pid),
                     asked: false,
-                    killed: false,
+                    killed_at: None,
                 });
             }
         }
     }
 
     /// Those of a program that is to start again, and have not been killed yet.
-    pub(crate) fn kill_those_of(&mut self, program: ProgramId) -> Vec<Send> {
-        let of_program = |orphan: &Orphan| orphan.program == Some(program) && !orphan.killed;
+    pub(crate) fn kill_those_of(&mut self, now: Moment, program: ProgramId) -> Vec<Send> {
+        let of_program =
+            |orphan: &Orphan| orphan.program == Some(program) && orphan.killed_at.is_none();
         let mut sends = Vec::new();
         for (&pid, orphan) in self
             .known
             .iter_mut()
             .filter(|(_, orphan)| of_program(orphan))
         {
-            orphan.killed = true;
+            orphan.killed_at = Some(now);
             sends.push(Send {
                 pid,
                 program: orphan.program,
@@ -173,11 +178,11 @@ impl Orphans {
         let kill = now >= closing.kill_at;
         let mut sends = Vec::new();
         for (&pid, orphan) in &mut self.known {
-            if orphan.killed || (orphan.asked && !kill) {
+            if orphan.killed_at.is_some() || (orphan.asked && !kill) {
                 continue;
             }
             orphan.asked = true;
-            orphan.killed = kill;
+            orphan.killed_at = kill.then_some(now);
             sends.push(Send {
                 pid,
                 program: orphan.program,
@@ -187,17 +192,38 @@ impl Orphans {
         sends
     }
 
-    /// When something has to be done even if nothing happens.
-    pub(crate) fn next_deadline(&self) -> Option<Moment> {
-        let closing = self.closing.as_ref().filter(|closing| !closing.abandoned)?;
+    /// When something has to be done even if nothing happens. `settled` is whether nothing else
+    /// is left to wait for; the shutdown has to be told so, whatever brought it about.
+    pub(crate) fn next_deadline(&self, settled: bool) -> Option<Moment> {
+        let at_once = Some(Moment::default());
+        let Some(closing) = &self.closing else {
+            return at_once.filter(|_| settled);
+        };
+        if closing.abandoned {
+            return None;
+        }
+        if settled && closing.settled_at.is_none() {
+            return at_once;
+        }
         let deadline = if closing.killing {
-            closing.kill_at.after(ABANDON_AFTER)
+            self.give_up_at()
         } else {
-            closing.kill_at
+            Some(closing.kill_at)
         };
         let look = self.look_wanted.then_some(closing.next_look);
-        let is_needed = !self.known.is_empty();
-        is_needed.then_some(deadline).into_iter().chain(look).min()
+        let needed = deadline.filter(|_| !self.known.is_empty());
+        needed.into_iter().chain(look).min()
+    }
+
+    /// When those that are left are waited for no longer: some time after the first of them got
+    /// its SIGKILL, or after all else was over, so that who comes home again and again cannot
+    /// put off the end for ever.
+    fn give_up_at(&self) -> Option<Moment> {
+        let closing = self.closing.as_ref()?;
+        let settled_at = closing.settled_at?;
+        let killed = self.known.values().filter_map(|orphan| orphan.killed_at);
+        let first = killed.fold(settled_at, Moment::min);
+        Some(first.max(closing.kill_at).after(ABANDON_AFTER))
     }
 
     /// Whether the shutdown waits for none of them: none is left, or they were given up.
@@ -207,15 +233,20 @@ impl Orphans {
         self.closing.as_ref().is_some_and(is_over)
     }
 
-    /// Gives up what has not died long after its SIGKILL, and names it.
-    pub(crate) fn abandon(&mut self, now: Moment) -> Vec<(i32, Option<ProgramId>)> {
+    /// Gives up what has not died long after its SIGKILL, and names it. Not before all else is
+    /// over (`settled`): until then more may come home, and is owed its SIGKILL.
+    pub(crate) fn abandon(&mut self, now: Moment, settled: bool) -> Vec<(i32, Option<ProgramId>)> {
+        let Some(closing) = self.closing.as_mut().filter(|_| settled) else {
+            return Vec::new();
+        };
+        closing.settled_at.get_or_insert(now);
+        let is_over = closing.abandoned || !closing.killing || self.known.is_empty();
+        if is_over || self.give_up_at().is_none_or(|at| now < at) {
+            return Vec::new();
+        }
         let Some(closing) = &mut self.closing else {
             return Vec::new();
         };
-        let is_time = now >= closing.kill_at.after(ABANDON_AFTER);
-        if closing.abandoned || !is_time || self.known.is_empty() {
-            return Vec::new();
-        }
         closing.abandoned = true;
         let named = self
             .known
@@ -231,3 +262,6 @@ impl Orphans {
             .is_some_and(|closing| closing.abandoned)
     }
 }
+
+#[cfg(test)]
+mod tests;

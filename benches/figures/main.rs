@@ -17,6 +17,9 @@ mod keeper;
 mod latency;
 mod place;
 mod proc;
+mod reaping;
+#[path = "../../tests/embedding/refusals.rs"]
+mod refusals;
 mod supervisor;
 mod table;
 mod throughput;
@@ -35,16 +38,20 @@ const DESCRIPTORS_PER_PROGRAM: usize = 4;
 type Theme = (&'static str, fn(&mut Table, usize));
 
 /// In the order of the table.
-const THEMES: [Theme; 3] = [
+const THEMES: [Theme; 4] = [
     ("footprint", footprint::measure),
     ("latency", latency::measure),
     ("throughput", throughput::measure),
+    ("reaping", reaping::measure),
 ];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|first| first == "child") {
         child::run(&arguments[1..]);
+    }
+    if arguments.first().is_some_and(|first| first == "host") {
+        return reaping::host(&arguments[1..]);
     }
     // `cargo test --all-targets` runs benches, too, and wants no figures.
     if !arguments.iter().any(|argument| argument == "--bench") {

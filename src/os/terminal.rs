@@ -30,7 +30,8 @@ impl Terminal {
         duplicate(file.as_fd()).ok().map(Self)
     }
 
-    /// The group in the foreground; `None` if there is none that we could name.
+    /// The group in the foreground. It is 0 if that is of another PID namespace, as our own
+    /// group is for a PID 1 in the session of whoever started it; `None` if there is none.
     pub(crate) fn foreground(&self) -> Option<i32> {
         foreground(self.0.as_fd())
     }
@@ -98,7 +99,7 @@ fn own_group() -> i32 {
 fn foreground(fd: BorrowedFd<'_>) -> Option<i32> {
     // SAFETY: tcgetpgrp takes an open descriptor.
     let group = unsafe { libc::tcgetpgrp(fd.as_raw_fd()) };
-    (group > 0).then_some(group)
+    (group >= 0).then_some(group)
 }
 
 /// One system call, for the child before its exec too.

@@ -84,6 +84,8 @@ impl ProcessScheduler {
             .filter_map(|&id| self.program(id).live.as_ref());
         let command = self.error_command.as_ref();
         let household = self.household.as_ref();
+        let settled = self.is_settled_but_for_orphans();
+        let of_household = |household: &Household| household.next_deadline(settled);
         let has_children = !self.owners.is_empty();
         probes
             .map(|live| live.probe.at)
@@ -91,7 +93,7 @@ impl ProcessScheduler {
             .chain(self.look_wanted.then_some(self.next_theft_look))
             .chain(self.next_sweep.filter(|_| has_children))
             .chain(command.and_then(ErrorCommand::next_deadline))
-            .chain(household.and_then(Household::next_deadline))
+            .chain(household.and_then(of_household))
             .min()
     }
 }

@@ -35,12 +35,18 @@ impl ProcessScheduler {
             return;
         }
         self.next_zombie_look = now.after(ZOMBIES_ONLY_AFTER);
-        // Without /proc the kernel's word has to do, as a dead member is far more likely than
-        // one that cannot die.
-        let living = living_groups().unwrap_or_default();
+        let living = living_groups();
         for id in overdue {
-            let live = self.program(id).live.as_ref();
-            if live.is_some_and(|live| !living.contains(&live.pid())) {
+            let Some(live) = &self.program(id).live else {
+                continue;
+            };
+            let is_over = match &living {
+                Some(living) => !living.contains(&live.pid()),
+                // Without /proc a dead member is far more likely than one that cannot die; but
+                // not where orphans come home, as the dead do too, and are reaped.
+                None => self.household.is_none(),
+            };
+            if is_over {
                 self.group_gone(now, id);
             }
         }

@@ -353,12 +353,12 @@ impl ProcessScheduler {
         self.is_settled_but_for_orphans() && household.is_none_or(Household::is_gone)
     }
 
+    /// A report on its way is a command to be run, like one that waits.
     fn is_settled_but_for_orphans(&self) -> bool {
-        self.machine.is_settled()
-            && self
-                .error_command
-                .as_ref()
-                .is_none_or(ErrorCommand::is_idle)
+        let is_report = |item: &Item| matches!(item, Item::Ending(_) | Item::News(News::Report(_)));
+        let has_work =
+            |command: &ErrorCommand| !command.is_idle() || self.news.iter().any(is_report);
+        self.machine.is_settled() && !self.error_command.as_ref().is_some_and(has_work)
     }
 
     /// Stops turning when nothing runs and nothing is going to.

@@ -1,6 +1,7 @@
 //! What came home to us, as a subreaper or PID 1: looked for where a start or the shutdown
 //! waits for it, once a turn at most.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -57,10 +58,11 @@ impl Household {
         })
     }
 
-    pub(super) fn next_deadline(&self) -> Option<Moment> {
+    /// `settled` is whether nothing is left to wait for but what came home.
+    pub(super) fn next_deadline(&self, settled: bool) -> Option<Moment> {
         let unsaid = self.searching.iter().filter(|search| !search.delay_said);
         let says = unsaid.map(|search| search.since.after(DELAY_SAID_AFTER));
-        says.chain(self.orphans.next_deadline()).min()
+        says.chain(self.orphans.next_deadline(settled)).min()
     }
 
     pub(super) fn reaped(&mut self, pid: i32) {
@@ -124,7 +126,7 @@ impl ProcessScheduler {
         }
         let sends = household.orphans.due(now);
         self.send_to_orphans(sends);
-        for (pid, program) in household.orphans.abandon(now) {
+        for (pid, program) in household.orphans.abandon(now, settled) {
             self.orphan_event(program, EventKind::Abandoned { pid });
         }
         let found_none = self.end_searches(now, &mut household);
@@ -148,17 +150,12 @@ impl ProcessScheduler {
 
     fn look_at_all_children(&mut self, now: Moment, household: &mut Household, settled: bool) {
         let children = children::of_this_process();
-        if children.is_none() && !household.blindness_said {
+        if children.is_none() && !is_pid_1() && !household.blindness_said {
             household.blindness_said = true;
-            let text = if is_pid_1() {
-                "without /proc nothing tells which processes left their group: they are stopped \
-                 at the end, all at once"
-            } else {
-                "without /proc nothing tells which processes left their group: they are left alone"
-            };
-            self.own_event(EventKind::Warning {
-                error: Error::new(text),
-            });
+            let text = "without /proc nothing tells which processes left their group: they are \
+                        left alone";
+            let error = Error::new(text);
+            self.own_event(EventKind::Warning { error });
         }
         let children = children.unwrap_or_else(|| {
             let is_anybody_left = settled && is_pid_1() && children::has_any();
@@ -171,7 +168,15 @@ impl ProcessScheduler {
             let named = programs.find(|program| program.name.as_bytes() == name)?;
             Some(named.id)
         };
-        let is_ours = |pid: i32| owners.contains_key(&pid);
+        // Who has lost its leader and is still in its group is asked, and killed, with that.
+        let live = self.programs.iter().filter_map(|program| {
+            let live = program.live.as_ref()?;
+            (!live.is_searched).then(|| live.pid())
+        });
+        let groups: HashSet<i32> = live.collect();
+        let is_member =
+            |pid: i32| children::group_of(pid).is_some_and(|group| groups.contains(&group));
+        let is_ours = |pid: i32| owners.contains_key(&pid) || is_member(pid);
         household.orphans.found(now, &children, is_ours, whose);
     }
 
@@ -181,7 +186,7 @@ impl ProcessScheduler {
         let is_stopping = self.machine.is_stopping();
         for mut search in std::mem::take(&mut household.searching) {
             let id = search.program;
-            let sends = household.orphans.kill_those_of(id);
+            let sends = household.orphans.kill_those_of(now, id);
             self.send_to_orphans(sends);
             if is_stopping || !household.orphans.has_those_of(id) {
                 let live = self.program_mut(id).live.take();

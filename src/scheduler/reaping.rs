@@ -5,8 +5,9 @@
 //! has no pidfd for us, each of them after a SIGCHLD.
 //!
 //! Another part of the host may reap one of ours all the same. Its status is lost then, its
-//! end is not: after a SIGCHLD that no dead child explains, each of ours is looked at. And as
-//! somebody may even keep SIGCHLD from us, each is looked at now and then without one.
+//! end is not: after a SIGCHLD each of ours is looked at, though while deaths go on not after
+//! every one. And as somebody may even keep SIGCHLD from us, each is looked at now and then
+//! without one.
 
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use super::{Item, Owner, ProcessScheduler, Reap};
 /// Deaths in one turn: a storm of them leaves room for the rest of the turn.
 const DEATHS_PER_TURN_MAX: usize = 256;
 
-/// The least time between two looks at every program for a stolen status, while deaths go on.
+/// The least time between two looks at every program for a stolen status.
 const THEFT_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How often everything is looked at that should have been told of.
@@ -66,10 +67,9 @@ impl ProcessScheduler {
     }
 
     fn reap_all(&mut self, now: Moment, sweep: bool) {
-        for count in 0..DEATHS_PER_TURN_MAX {
+        for _ in 0..DEATHS_PER_TURN_MAX {
             let Some(death) = reap::peek() else {
-                let is_silent = count == 0 || now >= self.next_theft_look;
-                if sweep || (self.look_wanted && is_silent) {
+                if sweep || (self.look_wanted && now >= self.next_theft_look) {
                     self.look_for_the_stolen(now);
                 }
                 return;

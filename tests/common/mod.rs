@@ -5,10 +5,12 @@
 //! broken run meets. Whatever a scenario leaves running is found by a mark in its environment,
 //! killed, and counted against the test.
 
+pub mod init;
 pub mod levers;
 pub mod namespace;
 pub mod pattern;
 pub mod process;
+pub mod pty;
 pub mod report;
 pub mod scene;
 pub mod second_run;

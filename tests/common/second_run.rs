@@ -17,8 +17,10 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::{namespace, tools};
 
-/// Scenarios that run on the host in any case, and why.
-pub const ON_THE_HOST: [(&str, &str); 8] = [
+const INIT: &str = "it is PID 1 of places that the scenario makes itself, or none on purpose";
+
+/// Scenarios that run on the host in any case, and why. A star stands for a whole module.
+pub const ON_THE_HOST: [(&str, &str); 12] = [
     (
         "abandon::m117_what_cannot_die_is_named_and_left_behind",
         "the end of PID 1 itself waits for whoever is left, and that one cannot die",
@@ -39,6 +41,10 @@ pub const ON_THE_HOST: [(&str, &str); 8] = [
         "inheritance::m25_a_pipeline_of_the_shell_ends_without_a_word",
         "it is about a pipeline of the shell",
     ),
+    ("init::*", INIT),
+    ("init_places::*", INIT),
+    ("init_rest::*", INIT),
+    ("init_terminal::*", INIT),
     (
         "real_programs::python_node_shell_and_a_compiled_server_are_kept_alive",
         "it is about Python, Node.js and a shell",
@@ -91,8 +97,17 @@ fn scenario() -> String {
 }
 
 fn reason(scenario: &str) -> Option<&'static str> {
-    let entry = ON_THE_HOST.iter().find(|(name, _)| *name == scenario);
+    let entry = ON_THE_HOST
+        .iter()
+        .find(|(name, _)| is_meant(name, scenario));
     entry.map(|(_, reason)| *reason)
+}
+
+fn is_meant(name: &str, scenario: &str) -> bool {
+    match name.strip_suffix('*') {
+        Some(module) => scenario.starts_with(module),
+        None => name == scenario,
+    }
 }
 
 fn is_asked() -> bool {

@@ -75,6 +75,12 @@ pub fn close(fd: i32) {
     must(unsafe { libc::close(fd) }, "close");
 }
 
+/// Becomes another user wholly, which an executable with the set-user-ID bit may.
+pub fn become_user(user: u32) {
+    // SAFETY: plain numbers.
+    must(unsafe { libc::setresuid(user, user, user) }, "setresuid");
+}
+
 /// Changes its working directory.
 pub fn chdir(directory: &str) {
     std::env::set_current_dir(directory).unwrap_or_else(|_| broken(directory));

@@ -124,6 +124,7 @@ impl Probe {
             ["setpgid"] => process::setpgid(),
             ["anonymous"] => process::anonymous(),
             ["close", fd] => process::close(number(fd)),
+            ["become", user] => process::become_user(number(user)),
             ["chdir", directory] => process::chdir(directory),
             ["core", wanted] => process::core_dumps(wanted == "on"),
             ["serve", file] => process::serve(file),

@@ -8,7 +8,7 @@ use crate::common::levers::{FORKS, Gate, Tracer};
 use crate::common::{Need, Scene, missing, process, signal, wait_for};
 
 /// The signals that a `record` wrote, without their moments.
-fn recorded(scene: &Scene, file: &str) -> Vec<i32> {
+pub fn recorded(scene: &Scene, file: &str) -> Vec<i32> {
     let lines = scene.lines(file);
     lines
         .iter()

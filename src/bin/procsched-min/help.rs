@@ -12,6 +12,9 @@ Commands:
   run [CONFIG]     supervise in the foreground until stopped by a signal
   check [CONFIG]   show what is wrong with the config; starts nothing
   demo             see it work for some seconds; needs no config
+  init [OPTIONS] [--] COMMAND [ARG...]
+                   run one command as a container's first process: streams are
+                   inherited, signals forwarded, orphans reaped
   help, -h         print this
   version, -V      print the version
 
@@ -52,12 +55,21 @@ Signals to run:
   USR1              print one status line a program on stderr
   HUP, USR2         reserved: nothing happens
 
+Options of init (signals by name or number):
+  -r, --rewrite FROM:TO           send TO where FROM comes; TO 0: nothing
+  -c, --single                    signal the process alone, not its group
+  -e, --success-code N            exit with 0 where it would be N
+  -p, --parent-death-signal SIG   get SIG when the parent dies
+  -v, --verbose                   say what is forwarded and reaped
+
 Exit codes:
   0    stopped as asked, or every program has ended for good
   N    the code of an essential program that ended for good, 128+n for signal n
   1    failed, or something would not die and was abandoned
   2    wrong usage or config
   check: 0 fine, 1 warnings, 2 errors
+  init: the command's own, 128+n for signal n, 125 failed, 126 not executable,
+        127 not found
 "#;
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::messages::{SELF, Style, Tone, escaped};
 use crate::output::Outputs;
 use crate::{clock, complain};
 
-/// The longest number of a signal.
+/// The highest number of a signal.
 const SIGNAL_MAX: i32 = 64;
 
 const OPTIONS: [&str; 12] = [
@@ -30,7 +30,7 @@ const OPTIONS: [&str; 12] = [
     "-h",
 ];
 
-/// Options of tini and dumb-init that have no counterpart, because what they ask for is always
+/// Options of tini, dumb-init and catatonit that have no counterpart, because what they ask for is always
 /// so, or is called otherwise.
 const ELSEWHERE: [(&str, &str); 6] = [
     ("-s", "it is always a subreaper"),
@@ -43,7 +43,7 @@ const ELSEWHERE: [(&str, &str); 6] = [
     ("--single-child", "here it is --single"),
     (
         "-P",
-        "a pause needs no init: there is nothing to reap for nobody",
+        "let the command be one that waits, such as sleep infinity",
     ),
 ];
 

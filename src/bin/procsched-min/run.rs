@@ -60,6 +60,8 @@ pub fn run(path: &Path) -> u8 {
             return FAILED;
         }
     };
+    // Every path is absolute by now. Where we were started may be unmounted, for all we care.
+    let _ = std::env::set_current_dir("/");
     silence_panics();
     let pid = std::process::id();
     let details = format!("pid={pid} programs={count} config={}", source(path));

@@ -1,0 +1,296 @@
+//! Against a world of children that come home and die in any order: told of or not, mortal or
+//! not, with numbers that are soon another's.
+
+use super::*;
+
+const LONGEST_STOP: Duration = Duration::from_secs(2);
+const PROGRAM: ProgramId = ProgramId(7);
+
+fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// Xorshift: the same numbers for the same seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Inherited,
+    Ours,
+    Orphan(Option<ProgramId>),
+}
+
+/// One child; its number is another's after its reap.
+#[derive(Debug)]
+struct Child {
+    kind: Kind,
+    /// How long it lives on after SIGTERM, and after SIGKILL.
+    obeys_after: Option<Duration>,
+    dies_after: Option<Duration>,
+    asked: bool,
+    killed: bool,
+    ends_at: Option<Moment>,
+}
+
+/// All children there are, and whoever turns the wheel, as the scheduler does.
+struct World {
+    dice: Dice,
+    now: Moment,
+    children: BTreeMap<i32, Child>,
+    orphans: Orphans,
+    searching: bool,
+    kill_at: Option<Moment>,
+    abandoned: bool,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut world = Self {
+            dice: Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
+            now: Moment::default().after(ms(1)),
+            children: BTreeMap::new(),
+            orphans: Orphans::default(),
+            searching: false,
+            kill_at: None,
+            abandoned: false,
+        };
+        for _ in 0..world.dice.below(3) {
+            world.comes(Kind::Inherited);
+        }
+        for _ in 0..world.dice.below(4) {
+            world.comes(Kind::Ours);
+        }
+        let inherited = world.pids(|kind| kind == Kind::Inherited);
+        world.orphans = Orphans::new(inherited);
+        world
+    }
+
+    fn pids(&self, wanted: impl Fn(Kind) -> bool) -> Vec<i32> {
+        let fits = |(&pid, child): (&i32, &Child)| wanted(child.kind).then_some(pid);
+        self.children.iter().filter_map(fits).collect()
+    }
+
+    fn is_settled(&self) -> bool {
+        self.pids(|kind| kind == Kind::Ours).is_empty()
+    }
+
+    /// Numbers are few, and so soon another's.
+    fn comes(&mut self, kind: Kind) {
+        let pid = 2 + self.dice.below(12) as i32;
+        let dies_after = (self.dice.below(20) > 0).then(|| ms(self.dice.below(900)));
+        let child = Child {
+            kind,
+            obeys_after: (self.dice.below(2) > 0).then(|| ms(self.dice.below(3000))),
+            dies_after: dies_after.filter(|_| kind != Kind::Ours),
+            asked: false,
+            killed: false,
+            ends_at: None,
+        };
+        self.children.entry(pid).or_insert(child);
+    }
+
+    /// An orphan comes home: told by the death of its parent, or, while somebody else of
+    /// ours lives above it, by nobody.
+    fn orphan_comes(&mut self) {
+        let is_silent = self.dice.below(2) > 0;
+        if is_silent && self.pids(|kind| kind != Kind::Inherited).is_empty() {
+            return;
+        }
+        let program = [None, Some(PROGRAM), Some(ProgramId(8))][self.dice.below(3) as usize];
+        self.comes(Kind::Orphan(program));
+        if !is_silent {
+            self.orphans.want_look();
+        }
+    }
+
+    fn dies(&mut self, pid: i32) {
+        let child = self.children.remove(&pid).expect("a child");
+        if child.kind != Kind::Ours {
+            self.orphans.reaped(pid);
+        }
+        self.orphans.want_look();
+    }
+
+    fn the_due_die(&mut self) {
+        let now = self.now;
+        let is_due = |child: &Child| child.ends_at.is_some_and(|at| at <= now);
+        while let Some(pid) = {
+            let mut dead = self.children.iter().filter(|(_, child)| is_due(child));
+            dead.next().map(|(&pid, _)| pid)
+        } {
+            self.dies(pid);
+        }
+    }
+
+    fn closes(&mut self, kill_at: Moment) {
+        self.orphans.close(self.now, kill_at);
+        self.kill_at = Some(self.kill_at.map_or(kill_at, |known| known.min(kill_at)));
+    }
+
+    /// One turn; afterwards nothing is due any more.
+    fn turns(&mut self) {
+        let settled = self.is_settled();
+        if settled && !self.orphans.is_closing() {
+            self.closes(self.now.after(LONGEST_STOP));
+        }
+        if self.orphans.is_look_due(self.now, self.searching, settled) {
+            let all: Vec<i32> = self.children.keys().copied().collect();
+            let kind = |pid: i32| self.children[&pid].kind;
+            let whose = |pid: i32| match kind(pid) {
+                Kind::Orphan(program) => program,
+                other => panic!("{other:?} was asked for its program"),
+            };
+            let is_ours = |pid: i32| kind(pid) == Kind::Ours;
+            self.orphans.found(self.now, &all, is_ours, whose);
+        }
+        let closing = self.orphans.due(self.now);
+        closing
+            .iter()
+            .for_each(|&send| self.gets(send, self.kill_at));
+        let named = self.orphans.abandon(self.now, settled);
+        self.gives_up(&named);
+        if self.searching {
+            let sends = self.orphans.kill_those_of(self.now, PROGRAM);
+            assert!(
+                sends
+                    .iter()
+                    .all(|send| send.kill && send.program == Some(PROGRAM))
+            );
+            sends.iter().for_each(|&send| self.gets(send, None));
+            self.searching = self.orphans.has_those_of(PROGRAM) && self.kill_at.is_none();
+        }
+        let next = self.orphans.next_deadline(self.is_settled());
+        assert!(
+            next.is_none_or(|at| at > self.now),
+            "a turn has left {next:?} undone"
+        );
+    }
+
+    /// `deadline` is that of the shutdown, if the signal is the shutdown's.
+    fn gets(&mut self, Send { pid, program, kill }: Send, deadline: Option<Moment>) {
+        let child = self
+            .children
+            .get_mut(&pid)
+            .expect("who is signalled is a child");
+        assert_eq!(child.kind, Kind::Orphan(program), "a signal to a stranger");
+        assert!(!child.killed, "a signal after SIGKILL");
+        assert!(kill || !child.asked, "asked twice");
+        if let Some(at) = deadline {
+            assert_eq!(kill, self.now >= at, "the grace ends at its deadline");
+        }
+        child.asked |= !kill;
+        child.killed |= kill;
+        let delay = if kill {
+            child.dies_after
+        } else {
+            child.obeys_after
+        };
+        let ends_at = delay.map(|delay| self.now.after(delay));
+        child.ends_at = [child.ends_at, ends_at].into_iter().flatten().min();
+    }
+
+    fn gives_up(&mut self, named: &[(i32, Option<ProgramId>)]) {
+        if named.is_empty() {
+            return;
+        }
+        assert!(!self.abandoned, "given up twice");
+        self.abandoned = true;
+        let kill_at = self.kill_at.expect("in a shutdown only");
+        assert!(
+            self.now >= kill_at.after(ABANDON_AFTER),
+            "given up too early"
+        );
+        let immortal = |(pid, _): &(i32, Option<ProgramId>)| {
+            let child = &self.children[pid];
+            child.killed && child.dies_after.is_none()
+        };
+        assert!(
+            named.iter().any(immortal),
+            "given up, and nobody was immortal"
+        );
+    }
+
+    /// Something happens, or time passes: to the next deadline, or by a little.
+    fn steps(&mut self) {
+        match self.dice.below(16) {
+            0..4 => self.orphan_comes(),
+            4 => self.searching = self.kill_at.is_none(),
+            5 if self.dice.below(8) == 0 => {
+                let grace = ms(self.dice.below(4000));
+                self.closes(self.now.after(grace));
+            }
+            6 => {
+                let mortal = self.pids(|kind| kind != Kind::Ours);
+                let number = self.dice.below(mortal.len().max(1) as u64) as usize;
+                if let Some(&pid) = mortal.get(number) {
+                    self.dies(pid);
+                }
+            }
+            7 if self.kill_at.is_some() => {
+                let ours = self.pids(|kind| kind == Kind::Ours);
+                ours.first().into_iter().for_each(|&pid| self.dies(pid));
+            }
+            _ => self.now = self.now.after(ms(self.dice.below(150))),
+        }
+        if self.searching {
+            self.orphans.want_look();
+        }
+        self.the_due_die();
+    }
+
+    /// Nobody comes any more, and everybody of ours ends: so does the shutdown, in time.
+    fn ends(&mut self) {
+        let ours = self.pids(|kind| kind == Kind::Ours);
+        ours.into_iter().for_each(|pid| self.dies(pid));
+        self.turns();
+        let kill_at = self.kill_at.expect("it is settled");
+        let limit = self.now.max(kill_at).after(ABANDON_AFTER);
+        while !self.orphans.is_gone() {
+            let deaths = self.children.values().filter_map(|child| child.ends_at);
+            let due = self
+                .orphans
+                .next_deadline(true)
+                .into_iter()
+                .chain(deaths)
+                .min();
+            self.now = due.expect("something ends the wait").max(self.now);
+            assert!(self.now <= limit, "it lasts too long");
+            self.the_due_die();
+            self.turns();
+        }
+        let left = self.pids(|kind| matches!(kind, Kind::Orphan(_)));
+        assert_eq!(self.orphans.is_abandoned(), self.abandoned);
+        assert!(left.is_empty() || self.abandoned, "{left:?} was forgotten");
+        assert_eq!(self.orphans.next_deadline(true), None);
+    }
+}
+
+#[test]
+fn whatever_comes_home_whenever_it_is_asked_and_killed_once_and_the_end_comes() {
+    let mut abandoned = 0;
+    for seed in 1..=4000 {
+        let mut world = World::new(seed);
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for _ in 0..60 {
+                world.steps();
+                world.turns();
+            }
+            world.ends();
+        }));
+        assert!(outcome.is_ok(), "seed {seed}");
+        abandoned += u32::from(world.abandoned);
+    }
+    assert!(
+        (100..3900).contains(&abandoned),
+        "{abandoned} of 4000 gave up: no point"
+    );
+}

@@ -1,0 +1,122 @@
+use super::*;
+use std::process::{Child, Command, Stdio};
+
+/// Sleeps until its stdin is closed.
+fn child(variable: &str) -> Child {
+    let mut command = Command::new("cat");
+    command.stdin(Stdio::piped()).stdout(Stdio::null());
+    let child = command.env("CHILDREN_TEST", variable).spawn();
+    child.expect("cat starts")
+}
+
+fn end(mut child: Child) {
+    drop(child.stdin.take());
+    child.wait().expect("cat ends");
+}
+
+fn pid(child: &Child) -> i32 {
+    i32::try_from(child.id()).expect("a pid")
+}
+
+#[test]
+fn both_ways_find_the_same_children() {
+    let (first, second) = (child("1"), child("2"));
+    let stranger = std::os::unix::process::parent_id();
+    for found in [of_this_process(), listed_by_kernel(), found_by_parent()] {
+        let found = found.expect("a /proc");
+        assert!(found.contains(&pid(&first)), "{found:?}");
+        assert!(found.contains(&pid(&second)), "{found:?}");
+        assert!(!found.contains(&1) && !found.contains(&(stranger as i32)));
+    }
+    assert!(has_any());
+    // SAFETY: getpgrp takes nothing and cannot fail.
+    assert_eq!(group_of(pid(&first)), Some(unsafe { libc::getpgrp() }));
+    assert_eq!(group_of(-1), None);
+    end(first);
+    end(second);
+}
+
+/// A child of a thread that has ended is a child of this process all the same.
+#[test]
+fn a_zombie_and_a_thread_s_child_are_children() {
+    let mut zombie = std::thread::spawn(|| child("")).join().expect("no panic");
+    let number = pid(&zombie);
+    assert!(of_this_process().expect("a /proc").contains(&number));
+    drop(zombie.stdin.take());
+    let dead = wait_for_death(number);
+    assert_eq!(dead, number);
+    assert!(of_this_process().expect("a /proc").contains(&number));
+    assert!(found_by_parent().expect("a /proc").contains(&number));
+    assert!(variable(number, "CHILDREN_TEST").is_none());
+    zombie.wait().expect("reaped");
+    assert!(!of_this_process().expect("a /proc").contains(&number));
+}
+
+/// Waits until this child is a zombie, and leaves it one.
+fn wait_for_death(pid: i32) -> i32 {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let id = pid as libc::id_t;
+    // SAFETY: the pointer is to a live siginfo_t, which waitid fills.
+    unsafe {
+        let options = libc::WEXITED | libc::WNOWAIT;
+        libc::waitid(libc::P_PID, id, info.as_mut_ptr(), options);
+        info.assume_init().si_pid()
+    }
+}
+
+#[test]
+fn what_a_child_carries() {
+    let child = child("a=b c");
+    let value = |key| variable(pid(&child), key);
+    assert_eq!(value("CHILDREN_TEST").as_deref(), Some(&b"a=b c"[..]));
+    assert_eq!(value("CHILDREN_TES"), None);
+    assert_eq!(value("CHILDREN_TEST2"), None);
+    assert_eq!(variable(0, "CHILDREN_TEST"), None);
+    end(child);
+}
+
+#[test]
+fn a_variable_is_found_whole_or_not_at_all() {
+    let environ = b"A=1\0PROG=web\0EMPTY=\0NONE\0CUT=of";
+    assert_eq!(value_in(environ, "A"), Some(&b"1"[..]));
+    assert_eq!(value_in(environ, "PROG"), Some(&b"web"[..]));
+    assert_eq!(value_in(environ, "EMPTY"), Some(&b""[..]));
+    assert_eq!(value_in(environ, "PRO"), None);
+    assert_eq!(value_in(environ, "NONE"), None);
+    assert_eq!(value_in(environ, "CUT"), None);
+    assert_eq!(value_in(b"", "A"), None);
+    assert_eq!(value_in(b"A=1", "A"), None);
+}
+
+#[test]
+fn a_stop_and_what_follows_are_told_once() {
+    let child = child("");
+    let pid = pid(&child);
+    let wait = || loop {
+        if let Some(change) = change(pid) {
+            return change;
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!(change(pid), None);
+    signal(pid, libc::SIGSTOP);
+    assert_eq!(wait(), Change::Stopped(libc::SIGSTOP));
+    assert_eq!(change(pid), None);
+    signal(pid, libc::SIGCONT);
+    assert_eq!(wait(), Change::Continued);
+    assert_eq!(change(pid), None);
+    end(child);
+    assert_eq!(change(pid), None);
+}
+
+/// Signal 0 asks only, so that a mistake here would hurt nobody.
+#[test]
+fn museum_54_nothing_but_a_single_child_is_signalled() {
+    for pid in [i32::MIN, -2, -1, 0, 1] {
+        assert_eq!(signal(pid, 0), Sent::Refused(Errno::EINVAL), "{pid}");
+    }
+    assert_eq!(signal_everybody(0), Sent::Refused(Errno::EPERM));
+    let child = child("");
+    assert_eq!(signal(pid(&child), 0), Sent::Delivered);
+    end(child);
+}

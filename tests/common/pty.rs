@@ -1,0 +1,145 @@
+//! A pseudo-terminal: keys in, text out, and who is in the foreground.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{process, scene, wait_for};
+
+/// A terminal whose keyboard and screen are the test's.
+pub struct Pty {
+    master: File,
+    screen: Arc<Mutex<Vec<u8>>>,
+}
+
+/// A process that leads a session on a terminal; it is killed at the end of the test.
+pub struct Session(pub Child);
+
+impl Pty {
+    /// Opens one and starts this on it, as the leader of a session whose terminal it is.
+    #[track_caller]
+    pub fn start(mut command: Command) -> (Self, Session) {
+        // SAFETY: a new descriptor, checked, and owned by nobody else.
+        let master = unsafe {
+            let fd = libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC);
+            assert!(fd >= 0, "a pseudo-terminal");
+            assert_eq!(libc::grantpt(fd) + libc::unlockpt(fd), 0, "its other end");
+            File::from_raw_fd(fd)
+        };
+        let slave = open_slave(&master);
+        let end = || slave.try_clone().expect("a descriptor");
+        command.stdin(end()).stdout(end()).stderr(end());
+        // SAFETY: two system calls on plain numbers.
+        unsafe {
+            command.pre_exec(|| {
+                let done = libc::setsid() != -1 && libc::ioctl(0, libc::TIOCSCTTY, 0) != -1;
+                done.then_some(()).ok_or_else(std::io::Error::last_os_error)
+            });
+        }
+        let child = scene::spawn(&mut command).expect("a session can be started");
+        let screen = Arc::new(Mutex::new(Vec::new()));
+        let (shown, mut source) = (Arc::clone(&screen), master.try_clone().expect("the master"));
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = source.read(&mut buffer) {
+                let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+                shown.extend_from_slice(&buffer[..count]);
+            }
+        });
+        (Self { master, screen }, Session(child))
+    }
+
+    /// Presses keys; `"\x03"` is Ctrl-C and `"\x1a"` Ctrl-Z.
+    pub fn keys(&self, keys: &str) {
+        (&self.master)
+            .write_all(keys.as_bytes())
+            .expect("keys can be pressed");
+    }
+
+    pub fn screen(&self) -> String {
+        let shown = self.screen.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&shown).into_owned()
+    }
+
+    /// Waits until this can be read on the screen.
+    #[track_caller]
+    pub fn wait_screen(&self, text: &str) {
+        wait_for(&format!("{text:?} on the screen"), || {
+            self.screen().contains(text)
+        });
+    }
+
+    /// The process group in the foreground.
+    pub fn foreground(&self) -> i32 {
+        // SAFETY: an open descriptor.
+        unsafe { libc::tcgetpgrp(self.master.as_raw_fd()) }
+    }
+
+    /// Waits until this group is in the foreground.
+    #[track_caller]
+    pub fn wait_foreground(&self, group: i32) {
+        let start = std::time::Instant::now();
+        while self.foreground() != group {
+            assert!(
+                start.elapsed() < process::PATIENCE,
+                "{group} does not get the foreground, {} has it; on the screen:\n{}",
+                self.foreground(),
+                self.screen()
+            );
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+    }
+
+    /// Who writes from the background is stopped from now on.
+    pub fn stop_background_writers(&self) {
+        let slave = open_slave(&self.master);
+        // SAFETY: the structure is filled by the first call before the second reads it.
+        unsafe {
+            let mut settings = std::mem::zeroed();
+            assert_eq!(libc::tcgetattr(slave.as_raw_fd(), &mut settings), 0);
+            settings.c_lflag |= libc::TOSTOP;
+            assert_eq!(
+                libc::tcsetattr(slave.as_raw_fd(), libc::TCSANOW, &settings),
+                0
+            );
+        }
+    }
+}
+
+fn open_slave(master: &File) -> OwnedFd {
+    // SAFETY: TIOCGPTPEER takes flags and returns a new descriptor, which nobody else owns.
+    unsafe {
+        let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+        let fd = libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags);
+        assert!(fd >= 0, "the terminal's end");
+        OwnedFd::from_raw_fd(fd)
+    }
+}
+
+impl Session {
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.0.id()).expect("a pid fits")
+    }
+
+    /// Waits for its end; 128+n stands for a signal.
+    #[track_caller]
+    pub fn wait_exit(&mut self) -> i32 {
+        use std::os::unix::process::ExitStatusExt;
+        let status = super::wait_until("the end of a session", || {
+            self.0.try_wait().expect("it can be waited for")
+        });
+        status
+            .code()
+            .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

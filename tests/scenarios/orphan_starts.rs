@@ -1,0 +1,285 @@
+//! What left its program's group and lost its parent, before that program starts again; and who
+//! came home in great numbers.
+
+use serde_json::{Value, json};
+
+use crate::common::levers::{Gate, Hold, Tracer};
+use crate::common::{Need, Scene, Supervisor, missing, process, second_run, wait_for};
+use crate::orphans::{is_blind, told, wait_home};
+
+/// A delay before each restart, always the same.
+fn delay(length: Value) -> Value {
+    json!({"backoff": {"initial": length, "max": length}, "stop_timeout": "2s"})
+}
+
+/// A first run that leaves these behind, each of which writes its pid to its file; and a second
+/// that stays.
+fn leaving(files: &[&str], orphans: &str) -> String {
+    let waits: String = files
+        .iter()
+        .map(|file| format!("wait-file {file} ; "))
+        .collect();
+    format!("once first {{ {orphans} ; {waits} exit 3 }} ; pid up ; hold")
+}
+
+/// The place of the first line that has all of these in it.
+#[track_caller]
+fn place(supervisor: &Supervisor, parts: &[&str]) -> usize {
+    let messages = supervisor.messages();
+    let found = messages
+        .iter()
+        .position(|line| parts.iter().all(|part| line.contains(part)));
+    found.unwrap_or_else(|| panic!("nothing with {parts:?}; {}", supervisor.said()))
+}
+
+#[test]
+fn m116_an_orphan_is_killed_before_its_program_starts_again() {
+    if is_blind() {
+        return;
+    }
+    let mut scene = Scene::new();
+    let orphan = "escape { close 2 ; ignore TERM ; pid orphan ; hold }";
+    scene.add_with("p", &leaving(&["orphan"], orphan), delay(json!("50ms")));
+    let supervisor = scene.start();
+    let second = supervisor.wait_started("p", 2);
+    let orphan = scene.wait_pid("orphan");
+    assert!(
+        !process::alive(orphan),
+        "started beside it; {}",
+        supervisor.said()
+    );
+    let killed = place(
+        &supervisor,
+        &["p", "SIGKILL", &format!("pid={orphan} had left")],
+    );
+    let started = place(&supervisor, &["p started", &format!("pid={second}")]);
+    assert!(killed < started, "{}", supervisor.said());
+    assert_eq!(
+        (
+            told(&supervisor, "SIGTERM", orphan),
+            supervisor.report_count()
+        ),
+        (0, 1)
+    );
+    supervisor.end();
+}
+
+#[test]
+fn m116_a_chain_of_escapes_is_killed_before_the_start() {
+    if is_blind() {
+        return;
+    }
+    let mut scene = Scene::new();
+    let files = ["o1", "o2", "o3", "o4"];
+    let chain = files.iter().rev().fold(String::new(), |inner, file| {
+        format!("escape {{ {inner} ignore TERM ; pid {file} ; hold }} ; ")
+    });
+    scene.add_with("p", &leaving(&files, &chain), delay(json!("50ms")));
+    let supervisor = scene.start();
+    supervisor.wait_started("p", 2);
+    for pid in files.map(|file| scene.wait_pid(file)) {
+        assert!(
+            !process::alive(pid),
+            "started beside it; {}",
+            supervisor.said()
+        );
+        assert_eq!(
+            told(&supervisor, "SIGKILL", pid),
+            1,
+            "{}",
+            supervisor.said()
+        );
+    }
+    assert_eq!(supervisor.report_count(), 1);
+    supervisor.end();
+}
+
+/// Who belongs to another program, or to nobody, is left in peace.
+#[test]
+fn a_start_kills_its_own_programs_orphans_alone() {
+    if is_blind() {
+        return;
+    }
+    let mut scene = Scene::new();
+    let orphans = "escape { anonymous ; close 2 ; pid nobody ; hold }";
+    let script = format!("{} ; hold", leaving(&["nobody"], orphans));
+    scene.add_with("p", &script, delay(json!("50ms")));
+    scene.add_with(
+        "p2",
+        "escape { escape { pid other ; hold } } ; hold",
+        json!({}),
+    );
+    let crasher = "wait-file other ; count crashes ; exit 1";
+    scene.add_with("crasher", crasher, delay(json!("20ms")));
+    let supervisor = scene.start();
+    let other = scene.wait_pid("other");
+    wait_home(&supervisor, other);
+    supervisor.wait_reports_of("crasher", 5);
+    supervisor.wait_started("p", 2);
+    let nobody = scene.wait_pid("nobody");
+    assert!(
+        [other, nobody].iter().all(|&pid| process::alive(pid)),
+        "{}",
+        supervisor.said()
+    );
+    assert_eq!(supervisor.messages_with(&["had left"]), [""; 0]);
+    let reports = supervisor.end();
+    assert!(
+        reports.iter().all(|report| report.pid() != Some(other)),
+        "{reports:?}"
+    );
+}
+
+/// Without a delay there is no time to spend on a look: only who still holds the pipe gives a
+/// reason for it.
+#[test]
+fn without_a_delay_only_an_open_pipe_is_a_reason_to_look() {
+    if is_blind() {
+        return;
+    }
+    for (closes, is_killed) in [("close 2 ;", false), ("", true)] {
+        let mut scene = Scene::new();
+        let orphan = format!("escape {{ {closes} ignore TERM ; pid orphan ; hold }}");
+        scene.add_with("p", &leaving(&["orphan"], &orphan), delay(json!(0)));
+        let supervisor = scene.start();
+        supervisor.wait_started("p", 2);
+        scene.wait_pid("up");
+        let orphan = scene.wait_pid("orphan");
+        assert_eq!(!process::alive(orphan), is_killed, "{}", supervisor.said());
+        supervisor.end();
+    }
+}
+
+#[test]
+fn nothing_is_started_beside_an_orphan_that_cannot_die() {
+    if is_blind() {
+        return;
+    }
+    let mut scene = Scene::new();
+    let mut gate = Gate::new(&scene, "gate");
+    let script =
+        "once first { escape { close 2 ; pid orphan ; hold } ; gate gate ; exit 3 } ; hold";
+    scene.add_with("p", script, delay(json!("20ms")));
+    let supervisor = scene.start();
+    let orphan = scene.wait_pid("orphan");
+    let hold = Hold::on(&scene, orphan);
+    gate.open();
+    hold.wait_dying();
+    supervisor.wait_message(&["p", "warning", "left its group"]);
+    assert_eq!(supervisor.started("p").len(), 1, "{}", supervisor.said());
+    hold.release();
+    supervisor.wait_started("p", 2);
+    assert_eq!(told(&supervisor, "SIGKILL", orphan), 1);
+    supervisor.end();
+}
+
+/// How often all children were looked at.
+fn looks(scene: &Scene, length: Value, restarts: usize) -> usize {
+    let mut gate = Gate::new(scene, "gate");
+    let supervisor = scene.start();
+    supervisor.wait_started("p", 1);
+    let tracer = Tracer::attach(scene, supervisor.pid(), &["-e", "trace=open,openat"]);
+    gate.open();
+    supervisor.wait_reports(restarts);
+    let lines = tracer.detach();
+    supervisor.end();
+    let count = lines
+        .iter()
+        .filter(|line| line.contains("/children\""))
+        .count();
+    assert!(!lines.is_empty() || length == 0, "the tracer saw nothing");
+    count
+}
+
+#[test]
+fn a_restart_costs_one_look_and_without_a_delay_none() {
+    if is_blind() || missing(&[Need::Strace]) {
+        return;
+    }
+    const RESTARTS: usize = 100;
+    for (length, most) in [(json!("1ms"), RESTARTS + 5), (json!(0), 0)] {
+        let mut scene = Scene::new();
+        scene.add_with("p", "gate gate ; exit 1", delay(length.clone()));
+        let count = looks(&scene, length.clone(), RESTARTS);
+        assert!(
+            count <= most,
+            "{count} looks in {RESTARTS} restarts after {length}"
+        );
+        assert!(count > 0 || most == 0, "no point");
+    }
+}
+
+#[test]
+fn m127_m129_thousands_of_orphans_are_reaped_in_silence() {
+    const GROWTH_KB_MAX: u64 = 1536;
+    let mut scene = Scene::new();
+    let mut gate = Gate::new(&scene, "gate");
+    let crowd = "repeat 50 { fork { repeat 100 { fork { exit 3 } } } }";
+    let script = format!("gate gate ; {crowd} ; touch done ; hold");
+    scene.add("p", &script).add("steady", "hold");
+    let supervisor = scene.start();
+    let program = supervisor.wait_started("p", 1);
+    let peak = || process::status_number(supervisor.pid(), "VmHWM").expect("it runs");
+    let before = peak();
+    gate.open();
+    scene.wait_file("done");
+    wait_for("all of them to be dead", || {
+        process::children(program).len() == process::zombies(program).len()
+    });
+    wait_for("no zombie", || {
+        process::zombies(supervisor.pid()).is_empty()
+    });
+    assert_eq!(
+        (
+            supervisor.report_count(),
+            supervisor.messages_with(&["had left"])
+        ),
+        (0, vec![])
+    );
+    let grown = peak() - before;
+    assert!(grown <= GROWTH_KB_MAX, "memory grew by {grown} kB");
+    let reports = supervisor.end();
+    assert_eq!(reports.len(), 2, "one for each program, none for orphans");
+}
+
+/// In a PID namespace of its own, an orphan gets the very number that a program had. Its death
+/// is not the program's.
+#[test]
+fn m129_an_orphan_with_a_programs_former_number_is_nobody_but_itself() {
+    if missing(&[Need::Root, Need::Pids, Need::Tool("unshare")]) {
+        return;
+    }
+    let mut scene = Scene::new();
+    let mut gate = Gate::new(&scene, "gate");
+    let leaves = "gate gate ; escape { close 2 ; pid orphan ; hold } ; wait-file orphan ; exit 4";
+    scene.add_with(
+        "former",
+        "wait-file go ; pin-pid ; exit 3",
+        json!({"restart": "never"}),
+    );
+    scene.add_with("parent", leaves, json!({"restart": "never"}));
+    scene.add("steady", "hold");
+    let supervisor = if second_run::is_pid1() {
+        scene.start()
+    } else {
+        let wrapper = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
+        let mut supervisor = scene.launch(scene.wrapped(&wrapper));
+        supervisor.look_behind_wrapper();
+        supervisor
+    };
+    supervisor.wait_started("steady", 1);
+    supervisor.wait_started("parent", 1);
+    scene.write("go", "");
+    let former = supervisor.wait_report("former", 1).pid();
+    gate.open();
+    supervisor.wait_report("parent", 1);
+    let orphan = scene.wait_pid("orphan");
+    drop(gate);
+    let reports = supervisor.end();
+    let codes: Vec<_> = reports
+        .iter()
+        .map(|report| (report.name(), report.code()))
+        .collect();
+    assert_eq!(codes, [("former", 3), ("parent", 4), ("steady", -15)]);
+    assert_eq!(former, Some(orphan), "no point: no number was reused");
+}
