@@ -183,7 +183,11 @@ fn without_proc_pid_1_stops_everybody_at_the_end() {
             let said = supervisor.messages_with(&[signal, "every process that is left"]);
             assert_eq!(said.len(), 1, "{}", supervisor.said());
         }
-        assert_eq!(supervisor.messages_with(&["warning"]), [""; 0], "nothing is amiss");
+        assert_eq!(
+            supervisor.messages_with(&["warning"]),
+            [""; 0],
+            "nothing is amiss"
+        );
         assert!(alive(bystander.pid()), "everybody means everybody of ours");
     }
 }
