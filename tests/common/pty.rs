@@ -19,9 +19,9 @@ pub struct Pty {
 pub struct Session(pub Child);
 
 impl Pty {
-    /// Opens one and starts this on it, as the leader of a session whose terminal it is.
+    /// Opens one.
     #[track_caller]
-    pub fn start(mut command: Command) -> (Self, Session) {
+    pub fn open() -> Self {
         // SAFETY: a new descriptor, checked, and owned by nobody else.
         let master = unsafe {
             let fd = libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC);
@@ -29,19 +29,29 @@ impl Pty {
             assert_eq!(libc::grantpt(fd) + libc::unlockpt(fd), 0, "its other end");
             File::from_raw_fd(fd)
         };
-        let slave = open_slave(&master);
+        let screen = Arc::default();
+        Self { master, screen }
+    }
+
+    /// Makes the command the leader of a session whose terminal this is.
+    pub fn hold(&self, command: &mut Command) {
+        let slave = open_slave(&self.master);
+        self.watch_screen();
         let end = || slave.try_clone().expect("a descriptor");
         command.stdin(end()).stdout(end()).stderr(end());
-        // SAFETY: two system calls on plain numbers.
+        // SAFETY: two system calls on plain numbers; 2 is the terminal in any case.
         unsafe {
             command.pre_exec(|| {
-                let done = libc::setsid() != -1 && libc::ioctl(0, libc::TIOCSCTTY, 0) != -1;
+                let done = libc::setsid() != -1 && libc::ioctl(2, libc::TIOCSCTTY, 0) != -1;
                 done.then_some(()).ok_or_else(std::io::Error::last_os_error)
             });
         }
-        let child = scene::spawn(&mut command).expect("a session can be started");
-        let screen = Arc::new(Mutex::new(Vec::new()));
-        let (shown, mut source) = (Arc::clone(&screen), master.try_clone().expect("the master"));
+    }
+
+    /// Reads what is written until nobody has the terminal any more.
+    fn watch_screen(&self) {
+        let shown = Arc::clone(&self.screen);
+        let mut source = self.master.try_clone().expect("the master");
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(count @ 1..) = source.read(&mut buffer) {
@@ -49,7 +59,26 @@ impl Pty {
                 shown.extend_from_slice(&buffer[..count]);
             }
         });
-        (Self { master, screen }, Session(child))
+    }
+
+    /// Opens one and starts this on it, as the leader of a session whose terminal it is.
+    #[track_caller]
+    pub fn start(mut command: Command) -> (Self, Session) {
+        let pty = Self::open();
+        pty.hold(&mut command);
+        let child = scene::spawn(&mut command).expect("a session can be started");
+        (pty, Session(child))
+    }
+
+    /// Hangs it up, as the end of a connection does; needs root.
+    #[track_caller]
+    pub fn hang_up(&self) {
+        /// Not in every libc: asm-generic/ioctls.h.
+        const TIOCVHANGUP: u32 = 0x5437;
+        let slave = open_slave(&self.master);
+        // SAFETY: an open descriptor; the call takes no argument.
+        let done = unsafe { libc::ioctl(slave.as_raw_fd(), TIOCVHANGUP as _) };
+        assert_eq!(done, 0, "the terminal is hung up");
     }
 
     /// Presses keys; `"\x03"` is Ctrl-C and `"\x1a"` Ctrl-Z.
