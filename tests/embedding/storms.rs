@@ -43,6 +43,10 @@ fn m32_errno_survives_the_handler() {
             for _ in 0..OPENS {
                 // SAFETY: a path that ends with a NUL.
                 let fd = unsafe { libc::open(c"/nope".as_ptr(), libc::O_RDONLY) };
+                // What happens between a call and the look at its errno is where it gets lost.
+                for step in 0..200 {
+                    std::hint::black_box(step);
+                }
                 let errno = io::Error::last_os_error().raw_os_error();
                 if fd != -1 || errno != Some(libc::ENOENT) {
                     wrong.push(errno);
