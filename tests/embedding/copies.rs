@@ -3,9 +3,9 @@
 
 use std::fs;
 use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use procsched::{ProcessScheduler, Reap, Status};
+use procsched::{ProcessScheduler, ProgramStatus, Reap, Restart, Status};
 use tempfile::TempDir;
 
 use super::host::{Test, host};
@@ -24,7 +24,11 @@ pub const TESTS: &[Test] = tests![
     a_copy_may_close_everything_and_open_files_in_its_place,
     a_copy_may_have_a_scheduler_of_its_own,
     a_copy_may_outlive_the_original,
+    a_copy_that_lives_on_makes_no_turn,
 ];
+
+/// How long an idle scheduler is watched.
+const IDLE_TIME: Duration = Duration::from_millis(300);
 
 /// A host with a scheduler whose drop would kill, a program that speaks when asked to, and
 /// one more that will die.
@@ -288,5 +292,46 @@ fn a_copy_may_outlive_the_original() {
         kit::end(&mut scheduler);
         drop(write);
         assert_eq!(kit::ended(pid).code(), Some(0));
+    });
+}
+
+/// The copy shares what the kernel watches for us. What we close does not haunt us through it.
+fn a_copy_that_lives_on_makes_no_turn() {
+    host(|| {
+        let dir = kit::directory();
+        let script = "echo x >&2; test -e enough";
+        let churn = |i| kit::churner(&format!("churn{i}"), MILLISECOND, script);
+        let churn = |i| churn(i).restart(Restart::OnFailure);
+        let builder = kit::own(&dir).programs((0..5).map(churn));
+        let builder = builder.program(kit::sleeper("quiet")).safety_sweep(false);
+        let mut scheduler = kit::built(builder);
+        kit::all_up(&mut scheduler);
+        let copies: Vec<i32> = (0..3)
+            .map(|round| {
+                kit::turn_until(&mut scheduler, "there were deaths", |scheduler| {
+                    let programs = &scheduler.programs()[..5];
+                    programs.iter().all(|p| p.restarts() >= 10 * (round + 1))
+                });
+                // SAFETY: sleeps until a signal comes.
+                kit::copy(|| unsafe { libc::pause() })
+            })
+            .collect();
+        fs::write(dir.path().join("enough"), "").expect("a file");
+        kit::turn_until(&mut scheduler, "one is left, and quiet", |scheduler| {
+            let is_done = |p: &ProgramStatus| p.last_return_code() == Some(0);
+            scheduler.programs()[..5].iter().all(is_done) && scheduler.next_deadline().is_none()
+        });
+        let end = Instant::now() + IDLE_TIME;
+        let mut turns = 0;
+        while Instant::now() < end {
+            kit::turn(&mut scheduler, IDLE_TIME);
+            turns += 1;
+        }
+        assert!(turns <= 3, "{turns} turns for nothing");
+        kit::end(&mut scheduler);
+        for copy in copies {
+            process::signal(copy, libc::SIGKILL);
+            kit::ended(copy);
+        }
     });
 }

@@ -1,10 +1,10 @@
 //! Signals of the host: what was there before is called, put back when nobody needs it any
 //! more, and only if it is still ours to put back.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use procsched::{ProcessScheduler, Reap, Status};
+use procsched::{Handle, ProcessScheduler, Reap, Status};
 
 use super::host::{Test, host};
 use super::kit::{self, MILLISECOND};
@@ -23,6 +23,7 @@ pub const TESTS: &[Test] = tests![
     m28_signals_that_were_blocked_before_arrive,
     nothing_is_written_into_a_descriptor_of_somebody_else,
     those_who_are_covered_too_often_say_so,
+    a_handler_of_the_host_may_stop_it,
 ];
 
 static CALLS: AtomicU32 = AtomicU32::new(0);
@@ -407,5 +408,40 @@ fn those_who_are_covered_too_often_say_so() {
             plain_address()
         );
         kit::raise(libc::SIGCHLD);
+    });
+}
+
+static HANDLE: OnceLock<Handle> = OnceLock::new();
+
+/// Between any two instructions of the scheduler, also while it allocates.
+extern "C" fn stop_it(_: libc::c_int) {
+    if let Some(handle) = HANDLE.get() {
+        handle.stop();
+    }
+}
+
+fn a_handler_of_the_host_may_stop_it() {
+    host(|| {
+        kit::handle(libc::SIGALRM, stop_it as *const () as usize, 0);
+        let dir = kit::directory();
+        let churn = |i| kit::churner(&format!("churn{i}"), MILLISECOND, "echo x >&2; exit 1");
+        let builder = kit::own(&dir).programs((0..10).map(churn));
+        let (reports, handler) = kit::reports();
+        let mut scheduler = kit::built(builder.error_handler(handler));
+        HANDLE.set(scheduler.handle()).expect("the first");
+        kit::turn_until(&mut scheduler, "there were deaths", |_| reports.len() >= 20);
+        // It ends a wait, or a piece of work, some time from now.
+        // SAFETY: all zero is a valid itimerval, and the pointer is to a live one.
+        let armed = unsafe {
+            let mut once: libc::itimerval = std::mem::zeroed();
+            once.it_value.tv_usec = 10_000;
+            libc::setitimer(libc::ITIMER_REAL, &raw const once, std::ptr::null_mut())
+        };
+        assert_eq!(armed, 0);
+        let start = std::time::Instant::now();
+        while kit::turn(&mut scheduler, process::PATIENCE) == Status::Running {
+            assert!(start.elapsed() < process::PATIENCE, "the stop was lost");
+        }
+        assert!(scheduler.handle().is_stopped());
     });
 }

@@ -19,6 +19,8 @@ pub const TESTS: &[Test] = tests![
     m150_no_read_of_the_host_is_interrupted,
 ];
 
+/// What a pipe has room for, at most.
+const PIPE_BYTES: usize = 65_536;
 const OPENS: usize = 200_000;
 const STORM: usize = 100_000;
 const READERS: usize = 8;
@@ -32,6 +34,8 @@ fn m32_errno_survives_the_handler() {
         let builder = kit::own(&dir).program(kit::sleeper("web"));
         let mut scheduler = kit::built(builder);
         kit::all_up(&mut scheduler);
+        // The pipe is full, and stays so: no turn is taken.
+        (0..PIPE_BYTES).for_each(|_| kit::raise(libc::SIGCHLD));
         let over = Arc::new(AtomicBool::new(false));
         let done = over.clone();
         let worker = thread::spawn(move || {
@@ -39,6 +43,10 @@ fn m32_errno_survives_the_handler() {
             for _ in 0..OPENS {
                 // SAFETY: a path that ends with a NUL.
                 let fd = unsafe { libc::open(c"/nope".as_ptr(), libc::O_RDONLY) };
+                // What happens between a call and the look at its errno is where it gets lost.
+                for step in 0..200 {
+                    std::hint::black_box(step);
+                }
                 let errno = io::Error::last_os_error().raw_os_error();
                 if fd != -1 || errno != Some(libc::ENOENT) {
                     wrong.push(errno);
@@ -54,7 +62,7 @@ fn m32_errno_survives_the_handler() {
             sent += 1;
         }
         let wrong = worker.join().expect("no panic");
-        assert!(sent > 70_000, "{sent} signals do not fill a pipe");
+        assert!(sent > 1000, "{sent} signals are no storm");
         assert!(
             wrong.is_empty(),
             "{} of {OPENS}: {:?}",

@@ -21,6 +21,7 @@ pub const TESTS: &[Test] = tests![
     m41_a_thief_robs_programs_of_their_codes_and_of_nothing_else_without_pidfds,
     m41_a_thief_robs_programs_of_their_codes_and_of_nothing_else_where_all_are_reaped,
     m41_a_thief_without_prey_makes_no_turn,
+    m41_statuses_that_are_thrown_away_are_unknown,
 ];
 
 /// How long an idle scheduler is watched.
@@ -194,6 +195,32 @@ fn m41_a_thief_without_prey_makes_no_turn() {
         let thief = Thief::start();
         assert_idle(&mut scheduler);
         thief.stop();
+        kit::end(&mut scheduler);
+    });
+}
+
+/// Somebody sets SIGCHLD to "ignore" while programs run: from then on the system throws every
+/// status away, which is a theft like any other.
+fn m41_statuses_that_are_thrown_away_are_unknown() {
+    host(|| {
+        let dir = kit::directory();
+        let (reports, handler) = kit::reports();
+        // One that is gone before its start has returned is found at the safety sweep.
+        let web = kit::churner("web", MILLISECOND, "sleep .05; exit 7");
+        let builder = kit::own(&dir).program(web).error_handler(handler);
+        let mut scheduler = kit::built(builder.safety_sweep(false));
+        kit::turn_until(&mut scheduler, "there were deaths", |_| reports.len() >= 3);
+        kit::handle(libc::SIGCHLD, libc::SIG_IGN, 0);
+        let unknown = |report: &procsched::ErrorReport| report.return_code() == 125;
+        kit::turn_until(&mut scheduler, "they die, and are started again", |_| {
+            reports
+                .items()
+                .iter()
+                .filter(|report| unknown(report))
+                .count()
+                >= 10
+        });
+        kit::handle(libc::SIGCHLD, libc::SIG_DFL, 0);
         kit::end(&mut scheduler);
     });
 }
