@@ -13,6 +13,8 @@ use crate::os::children;
 use crate::os::group::Sent;
 use crate::os::subreaper::{Subreaper, become_subreaper, is_pid_1};
 
+use crate::program::{Live, Program};
+
 use super::ProcessScheduler;
 
 /// The variable that says whose a process is.
@@ -117,23 +119,22 @@ impl ProcessScheduler {
     pub(super) fn look_for_orphans(&mut self, now: Moment) {
         let settled = self.is_settled_but_for_orphans();
         self.begin_closing(now, settled);
-        let Some(mut household) = self.household.take() else {
+        let Some(household) = &mut self.household else {
             return;
         };
         let searching = !household.searching.is_empty();
         if household.orphans.is_look_due(now, searching, settled) {
-            self.look_at_all_children(now, &mut household, settled);
+            self.look_at_all_children(now, settled);
         }
-        let sends = household.orphans.due(now);
-        self.send_to_orphans(sends);
-        for (pid, program) in household.orphans.abandon(now, settled) {
-            self.orphan_event(program, EventKind::Abandoned { pid });
+        if let Some(household) = &mut self.household {
+            let sends = household.orphans.due(now);
+            let given_up = household.orphans.abandon(now, settled);
+            self.send_to_orphans(sends);
+            for (pid, program) in given_up {
+                self.orphan_event(program, EventKind::Abandoned { pid });
+            }
         }
-        let found_none = self.end_searches(now, &mut household);
-        self.household = Some(household);
-        for run in found_none {
-            self.tell(now, Event::GroupGone { run });
-        }
+        self.end_searches(now);
     }
 
     /// The shutdown of what came home begins with that of the programs, or when all of those
@@ -148,60 +149,74 @@ impl ProcessScheduler {
         }
     }
 
-    fn look_at_all_children(&mut self, now: Moment, household: &mut Household, settled: bool) {
+    fn look_at_all_children(&mut self, now: Moment, settled: bool) {
         let children = children::of_this_process();
-        if children.is_none() && !is_pid_1() && !household.blindness_said {
-            household.blindness_said = true;
-            let text = "without /proc nothing tells which processes left their group: they are \
-                        left alone";
-            let error = Error::new(text);
-            self.own_event(EventKind::Warning { error });
+        if children.is_none() && !is_pid_1() {
+            self.say_blindness();
         }
         let children = children.unwrap_or_else(|| {
             let is_anybody_left = settled && is_pid_1() && children::has_any();
             is_anybody_left.then_some(EVERYBODY).into_iter().collect()
         });
-        let owners = &self.owners;
+        let Some(household) = &mut self.household else {
+            return;
+        };
+        let programs = &self.programs;
         let whose = |pid: i32| {
             let name = children::variable(pid, PROGRAM_VARIABLE)?;
-            let mut programs = self.programs.iter();
-            let named = programs.find(|program| program.name.as_bytes() == name)?;
-            Some(named.id)
+            let is_it = |program: &&Program| program.name.as_bytes() == name;
+            programs.iter().find(is_it).map(|program| program.id)
         };
         // Who has lost its leader and is still in its group is asked, and killed, with that.
-        let live = self.programs.iter().filter_map(|program| {
-            let live = program.live.as_ref()?;
-            (!live.is_searched).then(|| live.pid())
-        });
-        let groups: HashSet<i32> = live.collect();
+        let live = programs.iter().filter_map(|program| program.live.as_ref());
+        let groups: HashSet<i32> = live
+            .filter(|live| !live.is_searched)
+            .map(Live::pid)
+            .collect();
         let is_member =
             |pid: i32| children::group_of(pid).is_some_and(|group| groups.contains(&group));
-        let is_ours = |pid: i32| owners.contains_key(&pid) || is_member(pid);
+        let is_ours = |pid: i32| self.owners.contains_key(&pid) || is_member(pid);
         household.orphans.found(now, &children, is_ours, whose);
     }
 
-    /// Kills what holds up a start, and returns the runs for which nothing does any more.
-    fn end_searches(&mut self, now: Moment, household: &mut Household) -> Vec<crate::machine::Run> {
-        let mut found_none = Vec::new();
+    fn say_blindness(&mut self) {
+        let Some(household) = &mut self.household else {
+            return;
+        };
+        if !std::mem::replace(&mut household.blindness_said, true) {
+            let text = "without /proc nothing tells which processes left their group: they are \
+                        left alone";
+            let error = Error::new(text);
+            self.own_event(EventKind::Warning { error });
+        }
+    }
+
+    /// Kills what holds up a start, and lets the machine know where nothing does any more.
+    fn end_searches(&mut self, now: Moment) {
         let is_stopping = self.machine.is_stopping();
-        for mut search in std::mem::take(&mut household.searching) {
+        let mut index = 0;
+        while let Some(household) = &mut self.household
+            && let Some(search) = household.searching.get_mut(index)
+        {
             let id = search.program;
+            let is_late = now.since(search.since) >= DELAY_SAID_AFTER;
+            let is_news = is_late && !std::mem::replace(&mut search.delay_said, is_late);
             let sends = household.orphans.kill_those_of(now, id);
-            self.send_to_orphans(sends);
             if is_stopping || !household.orphans.has_those_of(id) {
-                let live = self.program_mut(id).live.take();
-                found_none.extend(live.map(|live| live.run));
+                household.searching.swap_remove(index);
+                if let Some(live) = self.program_mut(id).live.take() {
+                    self.tell(now, Event::GroupGone { run: live.run });
+                }
                 continue;
             }
-            if !search.delay_said && now.since(search.since) >= DELAY_SAID_AFTER {
-                search.delay_said = true;
+            index += 1;
+            self.send_to_orphans(sends);
+            if is_news {
                 let text = "waits for a process that left its group and has survived SIGKILL";
                 let error = Error::new(text);
                 self.event(id, EventKind::Warning { error });
             }
-            household.searching.push(search);
         }
-        found_none
     }
 
     fn send_to_orphans(&mut self, sends: Vec<Send>) {
