@@ -56,7 +56,7 @@ pub(crate) const EVERYBODY: i32 = -1;
 
 /// A signal that an orphan shall get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Send {
+pub(crate) struct Dispatch {
     pub(crate) pid: i32,
     pub(crate) program: Option<ProgramId>,
     /// SIGKILL at once, or SIGTERM and SIGCONT.
@@ -104,9 +104,9 @@ impl Orphans {
         self.closing.is_some()
     }
 
-    /// Whether to look at all children now: where a start waits for it (`searching`), and during
+    /// Whether to look at all children now, which is then to be done: where a start waits for it (`searching`), and during
     /// the shutdown, seldom for as long as that waits for programs, too (not `settled`).
-    pub(crate) fn is_look_due(&mut self, now: Moment, searching: bool, settled: bool) -> bool {
+    pub(crate) fn begin_look(&mut self, now: Moment, searching: bool, settled: bool) -> bool {
         let Some(closing) = &mut self.closing else {
             return self.look_wanted && searching;
         };
@@ -145,7 +145,7 @@ impl Orphans {
     }
 
     /// Those of a program that is to start again, and have not been killed yet.
-    pub(crate) fn kill_those_of(&mut self, now: Moment, program: ProgramId) -> Vec<Send> {
+    pub(crate) fn kill_those_of(&mut self, now: Moment, program: ProgramId) -> Vec<Dispatch> {
         let of_program =
             |orphan: &Orphan| orphan.program == Some(program) && orphan.killed_at.is_none();
         let mut sends = Vec::new();
@@ -155,7 +155,7 @@ impl Orphans {
             .filter(|(_, orphan)| of_program(orphan))
         {
             orphan.killed_at = Some(now);
-            sends.push(Send {
+            sends.push(Dispatch {
                 pid,
                 program: orphan.program,
                 kill: true,
@@ -171,7 +171,7 @@ impl Orphans {
     }
 
     /// What the shutdown has to send.
-    pub(crate) fn due(&mut self, now: Moment) -> Vec<Send> {
+    pub(crate) fn due(&mut self, now: Moment) -> Vec<Dispatch> {
         let Some(closing) = &self.closing else {
             return Vec::new();
         };
@@ -183,7 +183,7 @@ impl Orphans {
             }
             orphan.asked = true;
             orphan.killed_at = kill.then_some(now);
-            sends.push(Send {
+            sends.push(Dispatch {
                 pid,
                 program: orphan.program,
                 kill,

@@ -90,6 +90,8 @@ pub(crate) struct Program {
 pub(crate) struct Live {
     pub(crate) run: Run,
     pub(crate) group: Group,
+    /// A descriptor tells of its leader's death.
+    pub(crate) is_watched: bool,
     /// Told to the machine already; the zombie may still be there.
     pub(crate) leader_dead: bool,
     pub(crate) log_offset: u64,
@@ -97,7 +99,7 @@ pub(crate) struct Live {
     /// Its first process has ended, and it is started again after this delay.
     pub(crate) retry_in: Option<Duration>,
     /// Its group is gone, but not what left it.
-    pub(crate) is_searched: bool,
+    pub(crate) awaits_search: bool,
     /// The last bytes that it wrote. It outlives the pipe, whose end may be seen before the
     /// death; at the death it goes to the report, and what comes later belongs to no run.
     pub(crate) tail: Tail,
@@ -185,21 +187,27 @@ impl Program {
         stream
     }
 
-    /// Waits for the leader's death, where the system has a descriptor for that.
-    pub(crate) fn watch_leader(&mut self, watch: &mut Watch) {
-        if let Some(live) = &mut self.live {
-            live.group.pin();
-            if let Some(pidfd) = live.group.pidfd() {
-                watch.add(pidfd, Key::Leader(self.id).number());
-            }
+    /// Waits for the leader's death; false if the system has no descriptor for that.
+    pub(crate) fn watch_leader(&mut self, watch: &mut Watch) -> bool {
+        let Some(live) = &mut self.live else {
+            return false;
+        };
+        live.group.pin();
+        if let Some(pidfd) = live.group.pidfd() {
+            watch.add(pidfd, Key::Leader(self.id).number());
+            live.is_watched = true;
         }
+        live.is_watched
     }
 
-    /// The leader has been reaped: its descriptor, readable for ever, is waited for no more.
+    /// The leader's descriptor, readable for ever when it is dead, is waited for no more.
     pub(crate) fn unwatch_leader(&mut self, watch: &mut Watch) {
-        let live = self.live.as_ref();
-        if let Some(pidfd) = live.and_then(|live| live.group.pidfd()) {
+        let live = self.live.as_mut().filter(|live| live.is_watched);
+        if let Some(live) = live
+            && let Some(pidfd) = live.group.pidfd()
+        {
             watch.remove(pidfd, Key::Leader(self.id).number());
+            live.is_watched = false;
         }
     }
 
@@ -221,9 +229,10 @@ impl Live {
             tail,
             run,
             group: Group::new(pid),
+            is_watched: false,
             leader_dead: false,
             retry_in: None,
-            is_searched: false,
+            awaits_search: false,
             log_offset,
             started_at: now,
             killed_at: None,

@@ -142,7 +142,7 @@ impl World {
         if settled && !self.orphans.is_closing() {
             self.closes(self.now.after(LONGEST_STOP));
         }
-        if self.orphans.is_look_due(self.now, self.searching, settled) {
+        if self.orphans.begin_look(self.now, self.searching, settled) {
             let all: Vec<i32> = self.children.keys().copied().collect();
             let kind = |pid: i32| self.children[&pid].kind;
             let whose = |pid: i32| match kind(pid) {
@@ -176,7 +176,7 @@ impl World {
     }
 
     /// `deadline` is that of the shutdown, if the signal is the shutdown's.
-    fn gets(&mut self, Send { pid, program, kill }: Send, deadline: Option<Moment>) {
+    fn gets(&mut self, Dispatch { pid, program, kill }: Dispatch, deadline: Option<Moment>) {
         let child = self
             .children
             .get_mut(&pid)

@@ -5,8 +5,10 @@
 //! the group without its number (`PIDFD_SIGNAL_PROCESS_GROUP`, Linux 6.9).
 //!
 //! One compromise is left: without such a pidfd (an older kernel, no descriptor to spare, a
-//! leader that somebody else reaped) the number is used, right after a look that found a group
-//! of that number alive. Whether it is still the same group, no such kernel can tell.
+//! leader that somebody else reaped) the number is used, right after a look that found no
+//! process of that number: then the group, if there is one, is ours, since a number that a
+//! group has is given to nobody. Between the look and the signal the group may end, and its
+//! number go round all others and come to a stranger's group; no such kernel can exclude it.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -95,14 +97,24 @@ impl Group {
 
     /// Sends a signal to every member; 0 only asks whether there is one.
     pub(crate) fn signal(&self, signal: i32) -> Sent {
-        if self.leader_reaped
-            && let Some(sent) = self.signal_by_pidfd(signal)
-        {
-            return sent;
+        if self.leader_reaped {
+            if let Some(sent) = self.signal_by_pidfd(signal) {
+                return sent;
+            }
+            if self.is_number_anothers() {
+                return Sent::Gone;
+            }
         }
         // SAFETY: kill takes two integers. The number is above 1, so that its negative is a
         // group and never "everybody".
         outcome(unsafe { libc::kill(-self.number, signal) })
+    }
+
+    /// A number is not given to a process for as long as a group has it (fork(2)): when the
+    /// leader is reaped and there is a process of that number, nothing of ours is left.
+    fn is_number_anothers(&self) -> bool {
+        // SAFETY: kill takes two integers; signal 0 asks only.
+        outcome(unsafe { libc::kill(self.number, 0) }) != Sent::Gone
     }
 
     /// `None` where the kernel does not know how.

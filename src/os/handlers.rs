@@ -22,6 +22,16 @@ use crate::error::{Error, Result};
 /// How often somebody may put a handler over ours before we do not come back.
 const LAYERS_MAX: usize = 4;
 
+/// What the kernel reports of a thread to itself.
+const FAULTS: [i32; 6] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGILL,
+    libc::SIGTRAP,
+    libc::SIGSYS,
+];
+
 /// Signals are numbered from 1 to 64.
 const NUMBERS: usize = 65;
 
@@ -205,7 +215,8 @@ impl Dispositions {
         // A handler in another thread may have looked just before; it needs only the time of
         // one write to a pipe that cannot block.
         while slot.writers.load(Ordering::SeqCst) != 0 {
-            std::hint::spin_loop();
+            // SAFETY: sched_yield takes nothing and cannot fail.
+            unsafe { libc::sched_yield() };
         }
     }
 
@@ -278,8 +289,9 @@ fn tell_the_slots(signal: i32) {
     let bit = bit(signal);
     for slot in slots() {
         slot.writers.fetch_add(1, Ordering::SeqCst);
-        let is_wanted = slot.wanted.load(Ordering::SeqCst) & bit != 0;
-        if slot.owner.load(Ordering::SeqCst) == me && is_wanted {
+        // In this order: what is wanted is written before the owner.
+        let is_ours = slot.owner.load(Ordering::SeqCst) == me;
+        if is_ours && slot.wanted.load(Ordering::SeqCst) & bit != 0 {
             slot.pending.fetch_or(bit, Ordering::SeqCst);
             let byte = 0_u8;
             let wake = slot.wake.load(Ordering::SeqCst);
@@ -324,7 +336,8 @@ fn this_process() -> i32 {
 }
 
 /// While a handler runs, every other signal waits: frames never pile up on a stack that has
-/// room for few, as the alternate stack of a thread may. What a handler of the host asked for
+/// room for few, as the alternate stack of a thread may. Not the faults, which cannot wait: the
+/// host may mend one that its own handler, called by ours, has caused. What a handler of the host asked for
 /// (system calls that are not restarted, news of stopped children) it goes on getting.
 fn our_action(layer: usize, previous: &libc::sigaction) -> libc::sigaction {
     let mut action = default_action();
@@ -337,8 +350,13 @@ fn our_action(layer: usize, previous: &libc::sigaction) -> libc::sigaction {
         choices
     };
     action.sa_flags = chosen | libc::SA_SIGINFO | libc::SA_ONSTACK;
-    // SAFETY: the pointer is to a live signal set.
-    unsafe { libc::sigfillset(&raw mut action.sa_mask) };
+    // SAFETY: the pointers are to a live signal set, which the first call fills.
+    unsafe {
+        libc::sigfillset(&raw mut action.sa_mask);
+        for fault in FAULTS {
+            libc::sigdelset(&raw mut action.sa_mask, fault);
+        }
+    }
     action
 }
 

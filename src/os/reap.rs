@@ -5,6 +5,7 @@
 //! killed and then reports an error without its pid.
 
 use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
@@ -35,14 +36,20 @@ pub(crate) fn peek() -> Option<Death> {
     look_for(libc::P_ALL, 0).unwrap_or_default()
 }
 
-/// How it is with one child.
-pub(crate) fn look(pid: i32) -> Seen {
-    let id = libc::id_t::try_from(pid).unwrap_or_default();
-    match look_for(libc::P_PID, id) {
-        Ok(None) => Seen::Alive,
+/// How it is with one child; by its pidfd, if there is one, since the number of a child that
+/// somebody else has reaped may be another child's by now.
+pub(crate) fn look(pid: i32, pidfd: Option<BorrowedFd<'_>>) -> Seen {
+    let number = |number: i32| libc::id_t::try_from(number).unwrap_or_default();
+    let by_pidfd = pidfd.map(|fd| look_for(libc::P_PIDFD, number(fd.as_raw_fd())));
+    let seen = match by_pidfd {
+        // Linux 5.3 has pidfds, and 5.4 waits by them.
+        None | Some(Err(libc::EINVAL)) => look_for(libc::P_PID, number(pid)),
+        Some(seen) => seen,
+    };
+    match seen {
         Ok(Some(death)) => Seen::Dead(death.exit),
         Err(libc::ECHILD) => Seen::Stolen,
-        Err(_) => Seen::Alive,
+        Ok(None) | Err(_) => Seen::Alive,
     }
 }
 

@@ -1,6 +1,9 @@
 //! The pipe that ends a wait: signal handlers and other threads write to it, the turn reads it
 //! empty. It carries wakefulness and nothing else; what happened stands in atomic flags, so
 //! that a full pipe loses nothing.
+//!
+//! Both ends live as long as anybody may write: a pipe without a reader would answer with
+//! SIGPIPE.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,14 +13,10 @@ use nix::errno::Errno;
 use super::descriptors;
 use crate::error::{Error, Result};
 
-/// The end that is read by the turn.
-#[derive(Debug)]
-pub(crate) struct WakeReader(OwnedFd);
-
-/// The end that is written to by everybody, with the wishes of the host beside it. It is
-/// shared, and the pipe stays open for as long as anybody may write to it.
+/// The pipe, with the wishes of the host beside it. It is shared by everybody.
 #[derive(Debug)]
 pub(crate) struct Waker {
+    read: OwnedFd,
     write: OwnedFd,
     /// The process that made it. A copy of that process, made by fork, may have closed the
     /// descriptor and opened another one under its number.
@@ -29,42 +28,42 @@ pub(crate) struct Waker {
     stopped: AtomicBool,
 }
 
-/// Makes the pipe.
-pub(crate) fn pair() -> Result<(WakeReader, Waker)> {
-    let (read, write) = descriptors::wake_pipe()
-        .map_err(|errno| Error::os("failed to make the pipe that wakes the loop", errno as i32))?;
-    let waker = Waker {
-        write,
-        owner: std::process::id(),
-        stop: AtomicBool::new(false),
-        kill: AtomicBool::new(false),
-        stopping: AtomicBool::new(false),
-        stopped: AtomicBool::new(false),
-    };
-    Ok((WakeReader(read), waker))
+/// The end that becomes readable.
+impl AsFd for Waker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.read.as_fd()
+    }
 }
 
-impl WakeReader {
+impl Waker {
+    /// Makes the pipe.
+    pub(crate) fn new() -> Result<Self> {
+        let (read, write) = descriptors::wake_pipe().map_err(|errno| {
+            Error::os("failed to make the pipe that wakes the loop", errno as i32)
+        })?;
+        Ok(Self {
+            read,
+            write,
+            owner: std::process::id(),
+            stop: AtomicBool::new(false),
+            kill: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+        })
+    }
+
     /// Reads the pipe empty. What it stood for must be looked at after this, not before.
     pub(crate) fn clear(&self) {
         let mut sink = [0; 64];
         loop {
-            match nix::unistd::read(&self.0, &mut sink) {
+            match nix::unistd::read(&self.read, &mut sink) {
                 Ok(count) if count == sink.len() => {}
                 Err(Errno::EINTR) => {}
                 Ok(_) | Err(_) => return,
             }
         }
     }
-}
 
-impl AsFd for WakeReader {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-impl Waker {
     /// Asks for a stop. Async-signal-safe: an atomic store and a `write(2)` that cannot block.
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::SeqCst);
@@ -77,8 +76,12 @@ impl Waker {
         self.wake();
     }
 
-    /// Whether a stop was asked for since the last look, and whether a kill was.
+    /// Whether a stop was asked for since the last look, and whether a kill was. From then on it
+    /// is stopping.
     pub(crate) fn take(&self) -> (bool, bool) {
+        if self.is_asked() {
+            self.stopping.store(true, Ordering::SeqCst);
+        }
         (
             self.stop.swap(false, Ordering::SeqCst),
             self.kill.swap(false, Ordering::SeqCst),
@@ -100,10 +103,10 @@ impl Waker {
         self.owner
     }
 
-    /// Lets others know how far the scheduler is.
+    /// Lets others know how far the scheduler is: neither is ever taken back.
     pub(crate) fn publish(&self, stopping: bool, stopped: bool) {
-        self.stopping.store(stopping, Ordering::SeqCst);
-        self.stopped.store(stopped, Ordering::SeqCst);
+        self.stopping.fetch_or(stopping, Ordering::SeqCst);
+        self.stopped.fetch_or(stopped, Ordering::SeqCst);
     }
 
     /// Whether a stop was asked for, or has begun for another reason.

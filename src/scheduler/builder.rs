@@ -21,13 +21,13 @@ use crate::event::Event;
 use crate::launch::{BaseEnv, Launch, absolute};
 use crate::machine::{Machine, Moment, ProgramId};
 use crate::os::clock::Clock;
+use crate::os::descriptors;
 use crate::os::limits;
 use crate::os::logs::{Log, READ_BYTES_MAX};
 use crate::os::signals::Signals;
 use crate::os::spawn::Spawner;
-use crate::os::wake::{WakeReader, Waker};
+use crate::os::wake::Waker;
 use crate::os::watch::Watch;
-use crate::os::{descriptors, wake};
 use crate::program::{Key, Program};
 use crate::report::ErrorReport;
 use crate::spec::{ChildSpec, ERR_DIR_DEFAULT, SIGNAL_MAX, STOP_TIMEOUT_DEFAULT};
@@ -266,7 +266,6 @@ impl Builder {
             arrived: Vec::new(),
             deaths_left: false,
             signals,
-            wake_reader: descriptors.wake_reader,
             waker: descriptors.waker,
             null: descriptors.null,
             spawner: descriptors.spawner,
@@ -293,7 +292,7 @@ impl Builder {
         }
         let timeouts = self.programs.iter().map(|spec| spec.policy().stop_timeout);
         let longest_stop = timeouts.max().unwrap_or(STOP_TIMEOUT_DEFAULT);
-        Household::found(longest_stop).map(Some)
+        Household::establish(longest_stop).map(Some)
     }
 
     fn check_programs(&self) -> Result<()> {
@@ -328,7 +327,6 @@ impl Builder {
 /// What the kernel has to give before anything can run.
 struct Descriptors {
     null: OwnedFd,
-    wake_reader: WakeReader,
     waker: Arc<Waker>,
     watch: Watch,
     spawner: Spawner,
@@ -337,14 +335,13 @@ struct Descriptors {
 impl Descriptors {
     fn take() -> Result<Self> {
         let null = descriptors::null_device()?;
-        let (wake_reader, waker) = wake::pair()?;
+        let waker = Waker::new()?;
         let mut watch = Watch::new()?;
-        watch.add(wake_reader.as_fd(), Key::Wake.number());
+        watch.add(waker.as_fd(), Key::Wake.number());
         let spawner = Spawner::new()
             .map_err(|errno| Error::os("failed to allocate a stack", errno as i32))?;
         Ok(Self {
             null,
-            wake_reader,
             waker: Arc::new(waker),
             watch,
             spawner,

@@ -8,11 +8,12 @@ use crate::error_command::ErrorCommand;
 use crate::machine::Moment;
 
 use super::orphans::Household;
-use super::{Phase, ProcessScheduler};
+use super::{Phase, ProcessScheduler, Reap};
 
 /// One descriptor, behind which stand all that a turn waits for: readable when a turn has
 /// something to do. It stays the same for as long as the scheduler lives, and is lent: to read
-/// from it, write to it or close it would be wrong. Level- or edge-triggered does not matter,
+/// from it, write to it or close it would be wrong. After [`Status::Stopped`](crate::Status)
+/// nothing happens any more: take it out of the reactor then. Level- or edge-triggered does not matter,
 /// as long as [`ProcessScheduler::next_deadline`] is asked after each turn.
 impl AsFd for ProcessScheduler {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -73,7 +74,9 @@ impl ProcessScheduler {
     /// When the next turn has to be, whatever the descriptors say. The beginning of time stands
     /// for "at once".
     fn next_turn(&self) -> Option<Moment> {
-        let is_left = self.deaths_left || self.machine.has_starts() || !self.news.is_empty();
+        let is_look_left = self.look_wanted && self.reap == Reap::Own;
+        let is_left =
+            self.deaths_left || is_look_left || self.machine.has_starts() || !self.news.is_empty();
         // If nothing runs and nothing will, there is nothing left to wait for.
         if is_left || self.is_settled() {
             return Some(Moment::default());
@@ -87,10 +90,13 @@ impl ProcessScheduler {
         let settled = self.is_settled_but_for_orphans();
         let of_household = |household: &Household| household.next_deadline(settled);
         let has_children = !self.owners.is_empty();
+        // Worth a wake-up only where there may be thieves.
+        let theft_look = self.next_sweep.filter(|_| self.look_wanted);
+        let theft_look = theft_look.map(|_| self.next_theft_look);
         probes
             .map(|live| live.probe.at)
             .chain(self.machine.next_deadline())
-            .chain(self.look_wanted.then_some(self.next_theft_look))
+            .chain(theft_look)
             .chain(self.next_sweep.filter(|_| has_children))
             .chain(command.and_then(ErrorCommand::next_deadline))
             .chain(household.and_then(of_household))

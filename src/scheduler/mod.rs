@@ -44,7 +44,7 @@ use crate::os::clock::Clock;
 use crate::os::limits::DescriptorLimit;
 use crate::os::signals::Signals;
 use crate::os::spawn::Spawner;
-use crate::os::wake::{WakeReader, Waker};
+use crate::os::wake::Waker;
 use crate::os::watch::Watch;
 use crate::program::Program;
 use crate::spec::ChildSpec;
@@ -61,6 +61,10 @@ const SECOND_SIGNAL_AFTER: Duration = Duration::from_millis(200);
 ///
 /// By default it reaps every child of this process, so that there can be one of it at a time;
 /// see [`Reap`].
+///
+/// The signals that it handles are unblocked in the thread that builds it and in each that
+/// takes a turn, as nobody gets a signal that all threads block; the thread that drops it gets
+/// its mask back.
 ///
 /// It belongs to the process that built it. In a copy of that process, made by fork without an
 /// exec, it is dead: a turn is an error, and to drop it, or to use a handle of it, does nothing.
@@ -112,7 +116,6 @@ pub struct ProcessScheduler {
     /// This turn's limit left dead children unreaped.
     deaths_left: bool,
     signals: Signals,
-    wake_reader: WakeReader,
     waker: Arc<Waker>,
     null: OwnedFd,
     spawner: Spawner,
@@ -262,7 +265,7 @@ impl ProcessScheduler {
         match self.phase {
             Phase::Finished => {
                 // Signals still come, and the host may still wait for the descriptor.
-                self.wake_reader.clear();
+                self.waker.clear();
                 return Ok(Status::Stopped);
             }
             Phase::Started => {}
@@ -373,6 +376,9 @@ impl ProcessScheduler {
             return Status::Running;
         }
         self.close_pipes(now);
+        for program in &mut self.programs {
+            program.unwatch_leader(&mut self.watch);
+        }
         self.tell_the_host();
         self.phase = Phase::Finished;
         self.waker.publish(self.is_stopping(), true);

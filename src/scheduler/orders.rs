@@ -167,7 +167,8 @@ impl ProcessScheduler {
         let tail = Tail::new(program.report_bytes);
         program.live = Some(Live::new(run, pid, log_offset, self.clock.now(), tail));
         if self.reap == Reap::Own {
-            program.watch_leader(&mut self.watch);
+            // Without a pidfd it may be dead, and gone, already: somebody else was faster.
+            self.look_wanted |= !program.watch_leader(&mut self.watch);
         }
         let attached = program.attach(Stream::new(read), &mut self.watch, &mut self.buffer);
         self.owners.insert(pid, Owner::Program(run.program));

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::event::EventKind;
 use crate::machine::child::State;
 use crate::machine::{Event, Moment, ProgramId};
-use crate::orphans::{EVERYBODY, Orphans, Send};
+use crate::orphans::{Dispatch, EVERYBODY, Orphans};
 use crate::os::children;
 use crate::os::group::Sent;
 use crate::os::subreaper::{Subreaper, become_subreaper, is_pid_1};
@@ -44,7 +44,7 @@ struct Search {
 impl Household {
     /// Makes this process one that gets orphans. What is its child already belongs to whoever
     /// started it, unless it is PID 1.
-    pub(super) fn found(longest_stop: Duration) -> Result<Self> {
+    pub(super) fn establish(longest_stop: Duration) -> Result<Self> {
         let subreaper = become_subreaper()?;
         let here = if is_pid_1() {
             None
@@ -123,7 +123,7 @@ impl ProcessScheduler {
             return;
         };
         let searching = !household.searching.is_empty();
-        if household.orphans.is_look_due(now, searching, settled) {
+        if household.orphans.begin_look(now, searching, settled) {
             self.look_at_all_children(now, settled);
         }
         if let Some(household) = &mut self.household {
@@ -170,7 +170,7 @@ impl ProcessScheduler {
         // Who has lost its leader and is still in its group is asked, and killed, with that.
         let live = programs.iter().filter_map(|program| program.live.as_ref());
         let groups: HashSet<i32> = live
-            .filter(|live| !live.is_searched)
+            .filter(|live| !live.awaits_search)
             .map(Live::pid)
             .collect();
         let is_member =
@@ -219,8 +219,8 @@ impl ProcessScheduler {
         }
     }
 
-    fn send_to_orphans(&mut self, sends: Vec<Send>) {
-        for Send { pid, program, kill } in sends {
+    fn send_to_orphans(&mut self, sends: Vec<Dispatch>) {
+        for Dispatch { pid, program, kill } in sends {
             let send = |signal| match pid {
                 EVERYBODY => children::signal_everybody(signal),
                 pid => children::signal(pid, signal),

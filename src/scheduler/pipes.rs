@@ -16,7 +16,7 @@ impl ProcessScheduler {
         self.ready.clear();
         self.watch.wait(time, &mut self.ready);
         if self.ready.contains(&Key::Wake.number()) {
-            self.wake_reader.clear();
+            self.waker.clear();
         }
     }
 

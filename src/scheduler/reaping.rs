@@ -74,6 +74,9 @@ impl ProcessScheduler {
                 }
                 return;
             };
+            if let Some(household) = &mut self.household {
+                household.want_look();
+            }
             match self.owners.get(&death.pid).copied() {
                 Some(Owner::Program(id)) => self.leader_died(now, id, Some(death.exit)),
                 Some(Owner::ErrorCommand) => {
@@ -93,13 +96,22 @@ impl ProcessScheduler {
                 }
             }
         }
+        self.leave_deaths(now, sweep);
+    }
+
+    /// There are more than one turn may take: the next follows at once, and sweeps if this one
+    /// was to.
+    fn leave_deaths(&mut self, now: Moment, sweep: bool) {
         self.deaths_left = true;
+        if sweep {
+            self.next_sweep = Some(now);
+        }
     }
 
     fn look_for_the_stolen(&mut self, now: Moment) {
         self.look_wanted = false;
         self.next_theft_look = now.after(THEFT_LOOK_INTERVAL);
-        self.forget_commands(|pid| reap::look(pid) == Seen::Stolen);
+        self.forget_commands(|pid| reap::look(pid, None) == Seen::Stolen);
         for id in self.ids() {
             if self.look_at(id) == Some(Seen::Stolen) {
                 self.leader_died(now, id, None);
@@ -112,10 +124,10 @@ impl ProcessScheduler {
         if sweep || self.look_wanted {
             let is_suspect = |id: &ProgramId| {
                 let live = self.program(*id).live.as_ref();
-                live.is_some_and(|live| sweep || live.group.pidfd().is_none())
+                live.is_some_and(|live| sweep || !live.is_watched)
             };
             suspects.extend(self.ids().filter(is_suspect));
-            self.forget_commands(|pid| match reap::look(pid) {
+            self.forget_commands(|pid| match reap::look(pid, None) {
                 Seen::Alive => false,
                 Seen::Stolen => true,
                 Seen::Dead(_) => reap::reap(pid).is_some(),
@@ -124,12 +136,16 @@ impl ProcessScheduler {
         let mut deaths = 0;
         for id in suspects {
             if deaths == DEATHS_PER_TURN_MAX {
-                self.deaths_left = true;
-                return;
+                return self.leave_deaths(now, sweep);
             }
             match self.look_at(id) {
                 Some(Seen::Dead(exit)) => self.leader_died(now, id, Some(exit)),
                 Some(Seen::Stolen) => self.leader_died(now, id, None),
+                // A tracer keeps its end from us. SIGCHLD will tell when it lets go.
+                Some(Seen::Alive) if self.is_readable(id) => {
+                    self.programs[id.0 as usize].unwatch_leader(&mut self.watch);
+                    continue;
+                }
                 Some(Seen::Alive) | None => continue,
             }
             deaths += 1;
@@ -145,10 +161,14 @@ impl ProcessScheduler {
         self.ready.iter().filter_map(leader).collect()
     }
 
+    fn is_readable(&self, id: ProgramId) -> bool {
+        self.ready.contains(&Key::Leader(id).number())
+    }
+
     /// How it is with a leader that is not known to be dead.
     fn look_at(&self, id: ProgramId) -> Option<Seen> {
         let live = self.program(id).live.as_ref()?;
-        (!live.leader_dead).then(|| reap::look(live.pid()))
+        (!live.leader_dead).then(|| reap::look(live.pid(), live.group.pidfd()))
     }
 
     fn forget_commands(&mut self, has_ended: impl Fn(i32) -> bool) {
