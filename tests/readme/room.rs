@@ -108,6 +108,10 @@ impl<'a> Room<'a> {
 
     /// With the files of an image, which come from the directory of the scene.
     pub fn of(scene: &'a Scene, image: &Image) -> Self {
+        assert!(
+            image.is_whole,
+            "the Dockerfile does not say what it begins with"
+        );
         let room = Self::new(scene, "root");
         for (sources, target) in &image.copies {
             for source in sources {
@@ -220,6 +224,8 @@ fn libraries(executable: &Path) -> Vec<PathBuf> {
 /// What a Dockerfile says, as far as the README's go.
 #[derive(Debug, Default)]
 pub struct Image {
+    /// It says what it begins with; else it is a part of somebody's Dockerfile.
+    is_whole: bool,
     copies: Vec<(Vec<String>, String)>,
     pub entrypoint: Vec<String>,
     pub arguments: Vec<String>,
@@ -230,12 +236,14 @@ impl Image {
     #[track_caller]
     pub fn parse(dockerfile: &str) -> Self {
         let mut image = Self::default();
-        let mut lines = dockerfile.lines();
-        assert_eq!(lines.next(), Some("FROM scratch"), "an empty base");
-        for line in lines {
+        for line in dockerfile.lines() {
             let (instruction, rest) = line.split_once(' ').expect("an instruction");
             let words = || serde_json::from_str(rest).expect("an array of strings");
             match instruction {
+                "FROM" => {
+                    assert_eq!(rest, "scratch", "an empty base");
+                    image.is_whole = true;
+                }
                 "COPY" => {
                     let mut sources: Vec<String> = rest.split(' ').map(str::to_owned).collect();
                     let target = sources.pop().expect("a target");
