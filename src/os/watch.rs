@@ -7,7 +7,7 @@
 //! Whoever adds a descriptor removes it before it is closed, and in this process alone: a copy
 //! of the process, made by fork, shares the list.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -27,8 +27,8 @@ const BLIND_WAIT_MAX: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(crate) struct Watch {
     epoll: Epoll,
-    /// The numbers of what the kernel has no room for: it counts as ready, now and then.
-    blind: Vec<u64>,
+    /// What the kernel has no room for: it counts as ready, now and then, and is tried again.
+    blind: Vec<(u64, RawFd)>,
 }
 
 impl Watch {
@@ -45,8 +45,17 @@ impl Watch {
     pub(crate) fn add(&mut self, fd: BorrowedFd<'_>, number: u64) {
         let event = EpollEvent::new(EpollFlags::EPOLLIN, number);
         if self.epoll.add(fd, event).is_err() {
-            self.blind.push(number);
+            self.blind.push((number, fd.as_raw_fd()));
         }
+    }
+
+    fn add_the_blind(&mut self) {
+        self.blind.retain(|&(number, fd)| {
+            // SAFETY: whoever has added it removes it before it is closed.
+            let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, number);
+            self.epoll.add(fd, event).is_err()
+        });
     }
 
     /// From now on it has another number.
@@ -60,7 +69,7 @@ impl Watch {
 
     /// Waits for it no more.
     pub(crate) fn remove(&mut self, fd: BorrowedFd<'_>, number: u64) {
-        self.blind.retain(|blind| *blind != number);
+        self.blind.retain(|(blind, _)| *blind != number);
         // The kernel has no room for it, or had none: then there is nothing to remove.
         let _ = self.epoll.delete(fd);
     }
@@ -77,7 +86,8 @@ impl Watch {
             // No memory: the turn goes on without an answer, and not at once again.
             let _ = poll(None, Some(BLIND_WAIT_MAX));
         }
-        ready.extend(&self.blind);
+        ready.extend(self.blind.iter().map(|(number, _)| number));
+        self.add_the_blind();
         let mut events = [EpollEvent::empty(); READY_PER_TURN_MAX];
         let count = retry(|| self.epoll.wait(&mut events, EpollTimeout::ZERO)).unwrap_or(0);
         ready.extend(events.iter().take(count).map(EpollEvent::data));

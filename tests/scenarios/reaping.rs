@@ -138,7 +138,8 @@ fn m33_interrupted_calls_change_nothing() {
         let supervisor = scene.start();
         supervisor.wait_started("crasher", 1);
         supervisor.wait_started("killed", 1);
-        let calls = "poll,ppoll,wait4,waitid,read,write,openat,fcntl,flock,pidfd_open";
+        let calls = "poll,ppoll,epoll_ctl,epoll_wait,epoll_pwait,wait4,waitid,read,write,openat,\
+                     fcntl,flock,pidfd_open";
         let inject = format!("inject={calls}:error=EINTR:when=3+5");
         let tracer = interrupt.then(|| Tracer::attach(&scene, supervisor.pid(), &["-e", &inject]));
         gate.open();
