@@ -26,6 +26,7 @@ mod embedding {
     pub mod closures;
     pub mod copies;
     pub mod drops;
+    pub mod faults;
     pub mod handlers;
     pub mod host;
     pub mod kit;
@@ -39,13 +40,14 @@ mod embedding {
     pub mod storms;
     pub mod theft;
     pub mod threads;
+    pub mod tracers;
     pub mod turns;
 }
 
 use embedding::host;
 use embedding::{
-    closures, copies, drops, handlers, neighbours, numbers, own, reactors, replaced, spawns,
-    storms, theft, threads, turns,
+    closures, copies, drops, faults, handlers, neighbours, numbers, own, reactors, replaced,
+    spawns, storms, theft, threads, tracers, turns,
 };
 
 fn main() {
@@ -53,6 +55,7 @@ fn main() {
         closures::TESTS,
         copies::TESTS,
         drops::TESTS,
+        faults::TESTS,
         handlers::TESTS,
         neighbours::TESTS,
         numbers::TESTS,
@@ -63,6 +66,7 @@ fn main() {
         storms::TESTS,
         theft::TESTS,
         threads::TESTS,
+        tracers::TESTS,
         turns::TESTS,
     ];
     host::main(&tests.concat());

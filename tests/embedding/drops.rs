@@ -11,6 +11,7 @@ pub const TESTS: &[Test] = tests![
     m151_a_drop_kills_nobody_and_waits_for_nobody,
     m151_a_drop_kills_whole_groups_if_asked_to,
     m151_a_drop_after_the_end_signals_nobody,
+    a_handle_that_outlives_its_scheduler_harms_nobody,
 ];
 
 const LIVES: usize = 100;
@@ -135,5 +136,32 @@ fn m151_a_drop_after_the_end_signals_nobody() {
         let sent = unsafe { libc::syscall(libc::SYS_tgkill, child, child, libc::SIGKILL) };
         assert_eq!(sent, 0);
         kit::ended(child);
+    });
+}
+
+/// More than a pipe has room for.
+const ASKS: usize = 70_000;
+
+/// A host in C, which leaves SIGPIPE at its default as most do, asked a scheduler to stop that
+/// was gone already, and was gone itself: the wish went into a pipe that nobody read any more.
+fn a_handle_that_outlives_its_scheduler_harms_nobody() {
+    host(|| {
+        kit::handle(libc::SIGPIPE, libc::SIG_DFL, 0);
+        for is_started in [false, true] {
+            let dir = kit::directory();
+            let builder = kit::own(&dir).program(kit::once("web", "exit 0"));
+            let mut scheduler = kit::built(builder);
+            let handle = scheduler.handle();
+            if is_started {
+                scheduler.start().expect("a clean end");
+            }
+            drop(scheduler);
+            for _ in 0..ASKS {
+                handle.stop();
+            }
+            handle.kill();
+            assert!(handle.is_stopping());
+            assert_eq!(handle.is_stopped(), is_started);
+        }
     });
 }

@@ -13,12 +13,17 @@ use crate::process;
 pub const TESTS: &[Test] = tests![
     m35_m41_what_no_signal_told_is_found_at_the_sweep,
     m35_what_no_signal_told_is_found_at_the_sweep_where_all_are_reaped,
+    m35_more_missed_deaths_than_a_turn_may_take_are_found_at_one_sweep,
+    m35_more_missed_deaths_than_a_turn_may_take_are_found_at_one_sweep_where_all_are_reaped,
     m35_with_pidfds_a_replaced_handler_hides_no_death,
     the_sweep_is_timed_only_while_programs_run,
 ];
 
 /// The longest that a lost death stays unnoticed, as the documentation has it.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(15);
+
+/// More than one turn takes.
+const MANY: usize = 300;
 
 extern "C" fn deaf(_: libc::c_int) {}
 
@@ -30,17 +35,27 @@ struct Deafened {
 
 /// Three programs run, and SIGCHLD goes to somebody who passes nothing on.
 fn deafened(builder: impl FnOnce(&tempfile::TempDir) -> Builder) -> Deafened {
+    deafened_with(&["one", "two", "three"].map(str::to_owned), builder)
+}
+
+fn deafened_with(
+    names: &[String],
+    builder: impl FnOnce(&tempfile::TempDir) -> Builder,
+) -> Deafened {
     let dir = kit::directory();
     let (warnings, handler) = kit::warnings();
     // A pipe that hangs up would tell of a death as well.
-    let programs = ["one", "two", "three"].map(|name| kit::once(name, "exec sleep 1000 2>&-"));
+    let program = |name: &String| kit::once(name, "exec sleep 1000 2>&-");
+    let programs = names.iter().map(program);
     let mut scheduler = kit::built(builder(&dir).programs(programs).on_event(handler));
     for pid in kit::all_up(&mut scheduler) {
         process::wait_for("a closed pipe", || {
             !process::descriptors(pid).contains_key(&2)
         });
     }
-    kit::turn(&mut scheduler, kit::MILLISECOND);
+    while kit::readable(&scheduler, kit::MILLISECOND) {
+        kit::turn(&mut scheduler, Duration::ZERO);
+    }
     kit::handle(libc::SIGCHLD, deaf as *const () as usize, libc::SA_RESTART);
     Deafened {
         scheduler,
@@ -111,6 +126,50 @@ fn m35_what_no_signal_told_is_found_at_the_sweep_where_all_are_reaped() {
         host.assert_warned_once();
         kit::end(&mut host.scheduler);
     });
+}
+
+/// A machine with hundreds of programs lost most of them at once, and SIGCHLD to a library. The
+/// sweep found as many as one turn may take, and took itself for done: the rest were dead for
+/// another 15 s, or, as they were more, another 30.
+fn many_are_missed(builder: impl FnOnce(&tempfile::TempDir) -> Builder) {
+    let names: Vec<String> = (0..MANY).map(|i| format!("web{i}")).collect();
+    let mut host = deafened_with(&names, builder);
+    let pids: Vec<i32> = names.iter().map(|name| host.kill(name)).collect();
+    for &pid in &pids {
+        process::wait_for("a zombie", || {
+            process::stat(pid).is_some_and(|stat| stat.state == 'Z')
+        });
+    }
+    // The last of them is stolen: it is looked for by nothing but the sweep.
+    kit::ended(pids[MANY - 1]);
+    let told = |scheduler: &ProcessScheduler| {
+        let programs = scheduler.programs();
+        let ended = |p: &&procsched::ProgramStatus| p.last_return_code().is_some();
+        programs.iter().filter(ended).count()
+    };
+    let start = Instant::now();
+    while told(&host.scheduler) == 0 {
+        assert!(start.elapsed() < process::PATIENCE, "no sweep");
+        kit::turn(&mut host.scheduler, process::PATIENCE);
+    }
+    // No more than these fit between two deadlines of one sweep.
+    for _ in 0..3 {
+        kit::turn(&mut host.scheduler, Duration::ZERO);
+    }
+    assert_eq!(told(&host.scheduler), MANY);
+    let stolen = &names[MANY - 1];
+    assert_eq!(kit::code(&host.scheduler, stolen), Some(125));
+}
+
+fn m35_more_missed_deaths_than_a_turn_may_take_are_found_at_one_sweep() {
+    host(|| {
+        refuse_pidfds(libc::ENOSYS);
+        many_are_missed(kit::own);
+    });
+}
+
+fn m35_more_missed_deaths_than_a_turn_may_take_are_found_at_one_sweep_where_all_are_reaped() {
+    host(|| many_are_missed(kit::all));
 }
 
 /// With pidfds nobody needs SIGCHLD: with the sweep off, a death is noticed all the same.

@@ -25,7 +25,7 @@ pub const TESTS: &[Test] = tests![
 ];
 
 /// How long an idle scheduler is watched.
-const IDLE_TIME: Duration = Duration::from_millis(300);
+pub const IDLE_TIME: Duration = Duration::from_millis(300);
 
 /// The thief comes first, as no turn is taken meanwhile.
 fn a_theft_between_two_turns(reap: Reap) {
@@ -58,7 +58,8 @@ fn a_theft_between_two_turns(reap: Reap) {
     assert_eq!(reports.len(), 3);
 }
 
-fn assert_idle(scheduler: &mut ProcessScheduler) {
+#[track_caller]
+pub fn assert_idle(scheduler: &mut ProcessScheduler) {
     kit::turn(scheduler, IDLE_TIME);
     let end = Instant::now() + IDLE_TIME;
     let mut turns = 0;

@@ -18,6 +18,7 @@ pub const TESTS: &[Test] = tests![
     m14_no_process_of_the_host_holds_a_pipe_of_ours,
     a_scheduler_moves_from_thread_to_thread,
     handles_stop_from_any_thread,
+    who_has_asked_for_a_stop_never_sees_it_taken_back,
 ];
 
 const THREADS: usize = 8;
@@ -212,6 +213,39 @@ fn handles_stop_from_any_thread() {
         let stops: Vec<_> = handles.into_iter().map(stop).collect();
         for thread in lives.into_iter().chain(stops) {
             thread.join().expect("no panic");
+        }
+    });
+}
+
+/// A worker thread asked for a stop and then worked on for as long as there was none to be seen:
+/// it saw its own wish, then no stop for a moment, and began another piece of work that took an
+/// hour. The wish had been taken up, and was published as a fact only after the signals were
+/// sent.
+fn who_has_asked_for_a_stop_never_sees_it_taken_back() {
+    host(|| {
+        const STOPS: usize = 60;
+        for stop in 0..STOPS {
+            let dir = kit::directory();
+            let programs = (0..20).map(|i| kit::sleeper(&format!("web{i}")));
+            let mut scheduler = kit::built(kit::own(&dir).programs(programs));
+            kit::all_up(&mut scheduler);
+            let handle = scheduler.handle();
+            let asker = thread::spawn(move || {
+                match stop % 2 {
+                    0 => handle.stop(),
+                    _ => handle.kill(),
+                }
+                let mut taken_back = 0;
+                while !handle.is_stopped() {
+                    taken_back += usize::from(!handle.is_stopping());
+                }
+                (taken_back, handle.is_stopping())
+            });
+            let start = std::time::Instant::now();
+            while kit::turn(&mut scheduler, process::PATIENCE) == Status::Running {
+                assert!(start.elapsed() < process::PATIENCE, "the stop was lost");
+            }
+            assert_eq!(asker.join().expect("no panic"), (0, true), "stop {stop}");
         }
     });
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::common::levers::Hold;
+use crate::common::levers::{FORKS, Hold, Tracer};
 use crate::common::{
     Need, Report, Scene, Supervisor, missing, probe, process, second_run, tools, wait_for,
 };
@@ -200,6 +200,47 @@ fn a_member_that_outlives_its_leader_is_asked_once() {
     assert_eq!(supervisor.reports()[0].code(), 0);
 }
 
+/// A server with `stop_signal: INT` went at once, and its worker, which takes INT for "finish
+/// what you do" and TERM for "now", was finishing. The worker lost its parent by that, and with
+/// it the look at all children took it for somebody who had left its group: it got TERM.
+#[test]
+fn a_member_that_outlives_its_leader_gets_no_other_signal() {
+    let mut scene = Scene::new();
+    let script = "fork { record member INT TERM CONT } ; wait-file member ; trap INT ; touch up \
+                  ; await INT ; exit 0";
+    let keys = json!({"stop_signal": "INT", "stop_timeout": "900ms"});
+    scene.add_with("p", script, keys);
+    let mut supervisor = scene.start();
+    scene.wait_file("up");
+    assert_eq!(supervisor.stop(), 0, "{}", supervisor.said());
+    let got = recorded(&scene, "member");
+    assert_eq!(got, [libc::SIGINT, libc::SIGCONT], "{}", supervisor.said());
+    assert_eq!(supervisor.messages_with(&["had left"]), [""; 0]);
+}
+
+/// A program said its last word and died. The turn that came of the word found the death, too,
+/// whose signal had not arrived when the turn began; so all was over, and nobody looked for who
+/// had come home with that death. It lived on in a container that had ended well.
+#[test]
+fn m130_who_comes_home_with_the_last_death_is_seen() {
+    if missing(&[Need::Strace]) {
+        return;
+    }
+    let mut scene = Scene::new();
+    let script = "escape { trap TERM ; pid orphan ; await TERM ; touch obeyed } ; trap TERM ; \
+                  wait-file orphan ; touch up ; await TERM ; say bye ; sleep 100 ; exit 0";
+    let keys = json!({"restart": "never", "stop_timeout": "1h"});
+    scene.add_with("p", script, keys);
+    let mut supervisor = scene.start();
+    scene.wait_file("up");
+    // Between the look at what has arrived and the look at who has died is time for a death.
+    let inject = ["-e", "inject=waitid:delay_enter=500000"];
+    let tracer = Tracer::attach(&scene, supervisor.pid(), &inject);
+    assert_eq!(supervisor.stop(), 0, "{}", supervisor.said());
+    drop(tracer);
+    assert!(scene.path("obeyed").exists(), "{}", supervisor.said());
+}
+
 #[test]
 fn m130_an_orphan_that_cannot_die_is_named_and_left_behind() {
     if is_blind() {
@@ -271,7 +312,7 @@ fn m130_a_last_start_that_fails_without_a_process_ends_it() {
     }
     let mut scene = Scene::new();
     scene.add_with("p", "hold", json!({"restart": "never"}));
-    let inject = format!("inject={}:error=EAGAIN", crate::common::levers::FORKS);
+    let inject = format!("inject={}:error=EAGAIN", FORKS);
     let command = scene.wrapped(&["strace", "-o", "/dev/null", "-e", &inject]);
     let reports = scene.launch(command).ends_with(0);
     assert_eq!(names(&reports), ["p"]);

@@ -376,3 +376,34 @@ fn m48_a_tracer_that_delays_the_wait_confuses_nobody() {
     assert_eq!(BTreeSet::from_iter(told), killed);
     supervisor.end();
 }
+
+/// Somebody else in a process may steal a status, and after each death that is looked for, but
+/// not twice in a tenth of a second: what was put off was a wake-up for later, with a look at
+/// every program. The binary has no thieves in it, and so nothing to wake up for.
+#[test]
+fn deaths_in_a_row_cause_no_wakeup_afterwards() {
+    if missing(&[Need::Strace]) {
+        return;
+    }
+    let mut scene = Scene::new();
+    let mut gate = Gate::new(&scene, "gate");
+    let script = "once first { gate gate ; exit 1 } ; once second { exit 2 } ; once third { \
+                  exit 3 } ; pid up ; hold";
+    let backoff = json!({"initial": 0, "max": 0});
+    scene.add_with("p", script, json!({"backoff": backoff}));
+    let supervisor = scene.start();
+    supervisor.wait_started("p", 1);
+    let waits = ["-e", "trace=?poll,ppoll,?epoll_wait,epoll_pwait"];
+    let tracer = Tracer::attach(&scene, supervisor.pid(), &waits);
+    gate.open();
+    supervisor.wait_reports(3);
+    scene.wait_pid("up");
+    // Nothing happens, so there is no condition to wait for: silence itself is measured.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let lines = tracer.detach();
+    let is_in_vain = |line: &&String| line.contains("(Timeout)");
+    let in_vain: Vec<&String> = lines.iter().filter(is_in_vain).collect();
+    assert!(lines.len() >= 3, "no point: {lines:?}");
+    assert_eq!(in_vain, [""; 0], "woken for nothing: {lines:#?}");
+    supervisor.end();
+}
