@@ -14,8 +14,10 @@ use std::time::Duration;
 
 use crate::machine::{Moment, ProgramId};
 
-/// The least time between two looks at all children while a shutdown waits for programs.
+/// The least time between two looks at all children during a shutdown: while it waits for
+/// programs, or for nothing else. There may be tens of thousands of children.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+const LAST_LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How long the killed may take to disappear before they are given up.
 const ABANDON_AFTER: Duration = Duration::from_secs(5);
@@ -28,6 +30,8 @@ pub(crate) struct Orphans {
     closing: Option<Closing>,
     /// Something has happened since the last look.
     look_wanted: bool,
+    /// The last look has failed.
+    is_blind: bool,
 }
 
 #[derive(Debug)]
@@ -42,7 +46,7 @@ struct Orphan {
 #[derive(Debug)]
 struct Closing {
     kill_at: Moment,
-    next_look: Moment,
+    last_look: Option<Moment>,
     /// Its deadline has passed.
     killing: bool,
     /// Since when it waits for nothing else.
@@ -61,6 +65,18 @@ pub(crate) struct Dispatch {
     pub(crate) program: Option<ProgramId>,
     /// SIGKILL at once, or SIGTERM and SIGCONT.
     pub(crate) kill: bool,
+}
+
+impl Closing {
+    fn next_look(&self, settled: bool) -> Moment {
+        let interval = if settled {
+            LAST_LOOK_INTERVAL
+        } else {
+            LOOK_INTERVAL
+        };
+        self.last_look
+            .map_or(Moment::default(), |at| at.after(interval))
+    }
 }
 
 impl Orphans {
@@ -84,14 +100,14 @@ impl Orphans {
     }
 
     /// The shutdown begins, or its deadline comes nearer; never later.
-    pub(crate) fn close(&mut self, now: Moment, kill_at: Moment) {
+    pub(crate) fn close(&mut self, kill_at: Moment) {
         match &mut self.closing {
             Some(closing) => closing.kill_at = closing.kill_at.min(kill_at),
             None => {
                 self.look_wanted = true;
                 self.closing = Some(Closing {
                     kill_at,
-                    next_look: now,
+                    last_look: None,
                     killing: false,
                     settled_at: None,
                     abandoned: false,
@@ -104,8 +120,9 @@ impl Orphans {
         self.closing.is_some()
     }
 
-    /// Whether to look at all children now, which is then to be done: where a start waits for it (`searching`), and during
-    /// the shutdown, seldom for as long as that waits for programs, too (not `settled`).
+    /// Whether to look at all children now, which is then to be done: where a start waits for
+    /// it (`searching`), and during the shutdown, seldom for as long as that waits for anything
+    /// else (not `settled`).
     pub(crate) fn begin_look(&mut self, now: Moment, searching: bool, settled: bool) -> bool {
         let Some(closing) = &mut self.closing else {
             return self.look_wanted && searching;
@@ -115,7 +132,24 @@ impl Orphans {
             closing.killing = true;
             return true;
         }
-        self.look_wanted && !closing.abandoned && (settled || now >= closing.next_look)
+        self.look_wanted && !closing.abandoned && closing.next_look(settled) <= now
+    }
+
+    /// The look has failed, and is to be tried again.
+    pub(crate) fn found_nothing_out(&mut self, now: Moment) {
+        self.look_wanted = true;
+        self.is_blind = true;
+        if let Some(closing) = &mut self.closing {
+            closing.last_look = Some(now);
+        }
+    }
+
+    /// There are no children at all.
+    pub(crate) fn found_nobody(&mut self) {
+        self.look_wanted = false;
+        self.is_blind = false;
+        self.known.clear();
+        self.inherited.clear();
     }
 
     /// Takes in what the look has found: all our children at this moment.
@@ -127,8 +161,9 @@ impl Orphans {
         whose: impl Fn(i32) -> Option<ProgramId>,
     ) {
         self.look_wanted = false;
+        self.is_blind = false;
         if let Some(closing) = &mut self.closing {
-            closing.next_look = now.after(LOOK_INTERVAL);
+            closing.last_look = Some(now);
         }
         let still: BTreeSet<i32> = children.iter().copied().collect();
         self.known.retain(|pid, _| still.contains(pid));
@@ -210,8 +245,8 @@ impl Orphans {
         } else {
             Some(closing.kill_at)
         };
-        let look = self.look_wanted.then_some(closing.next_look);
-        let needed = deadline.filter(|_| !self.known.is_empty());
+        let look = self.look_wanted.then(|| closing.next_look(settled));
+        let needed = deadline.filter(|_| !self.known.is_empty() || self.is_blind);
         needed.into_iter().chain(look).min()
     }
 
@@ -240,7 +275,8 @@ impl Orphans {
             return Vec::new();
         };
         closing.settled_at.get_or_insert(now);
-        let is_over = closing.abandoned || !closing.killing || self.known.is_empty();
+        let is_nothing_left = self.known.is_empty() && !self.is_blind;
+        let is_over = closing.abandoned || !closing.killing || is_nothing_left;
         if is_over || self.give_up_at().is_none_or(|at| now < at) {
             return Vec::new();
         }

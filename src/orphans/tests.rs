@@ -134,7 +134,7 @@ impl World {
     }
 
     fn closes(&mut self, kill_at: Moment) {
-        self.orphans.close(self.now, kill_at);
+        self.orphans.close(kill_at);
         self.kill_at = Some(self.kill_at.map_or(kill_at, |known| known.min(kill_at)));
     }
 

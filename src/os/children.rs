@@ -3,13 +3,13 @@
 //! A child that we have not reaped keeps its number, dead or alive, so that a number out of
 //! [`of_this_process`] is safe to signal until the next reap.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::mem::MaybeUninit;
 
 use nix::errno::Errno;
 
 use super::errno;
-use super::group::{Sent, outcome, processes, stat_fields};
+use super::group::{Sent, outcome, stat_fields};
 use super::subreaper::is_pid_1;
 
 /// How much of a process's environment is looked at.
@@ -21,7 +21,19 @@ const LOOKS_MAX: u32 = 1000;
 /// The pids of all direct children of this process, zombies included; `None` where no `/proc`
 /// of our own PID namespace can be read.
 pub(crate) fn of_this_process() -> Option<Vec<i32>> {
-    is_our_proc().then(|| listed_by_kernel().or_else(found_by_parent))?
+    list().ok().flatten()
+}
+
+/// The same, with the reason for not knowing: `None` where there is no `/proc` of our own PID
+/// namespace, an error where it cannot be read now (no descriptor to spare, no memory).
+pub(crate) fn list() -> io::Result<Option<Vec<i32>>> {
+    if !is_our_proc()? {
+        return Ok(None);
+    }
+    match listed_by_kernel()? {
+        None => found_by_parent().map(Some),
+        listed => Ok(listed),
+    }
 }
 
 /// The value of a variable in the environment that this process got when it was executed;
@@ -130,37 +142,53 @@ pub(crate) fn signal_everybody(signal: i32) -> Sent {
 }
 
 /// The `/proc` of another PID namespace names strangers by numbers like ours.
-fn is_our_proc() -> bool {
+fn is_our_proc() -> io::Result<bool> {
     let ours = std::process::id().to_string();
-    std::fs::read_link("/proc/self").is_ok_and(|target| target.as_os_str() == ours.as_str())
+    match std::fs::read_link("/proc/self") {
+        Ok(target) => Ok(target.as_os_str() == ours.as_str()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// By the list that the kernel keeps for each thread; `None` where it was built without
 /// (CONFIG_PROC_CHILDREN). It is complete, as nobody reaps while it is read.
-fn listed_by_kernel() -> Option<Vec<i32>> {
+fn listed_by_kernel() -> io::Result<Option<Vec<i32>>> {
     let mut children = Vec::new();
-    for task in std::fs::read_dir("/proc/self/task").ok()?.flatten() {
-        let list = match std::fs::read(task.path().join("children")) {
+    for task in std::fs::read_dir("/proc/self/task")? {
+        let task = task?.path();
+        let list = match std::fs::read(task.join("children")) {
             Ok(list) => list,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && task.exists() => {
+                return Ok(None);
+            }
             // A thread that has ended; what it had is another thread's now.
-            Err(_) if !task.path().exists() => continue,
-            Err(_) => return None,
+            Err(_) if !task.exists() => continue,
+            Err(error) => return Err(error),
         };
-        let numbers = std::str::from_utf8(&list).ok()?.split_ascii_whitespace();
+        let numbers = String::from_utf8_lossy(&list);
+        let numbers = numbers.split_ascii_whitespace();
         children.extend(numbers.filter_map(|number| number.parse::<i32>().ok()));
     }
-    Some(children)
+    Ok(Some(children))
 }
 
 /// By a look at every process in the system.
-fn found_by_parent() -> Option<Vec<i32>> {
+fn found_by_parent() -> io::Result<Vec<i32>> {
     let ours = std::process::id().to_string();
-    let child = |directory: std::path::PathBuf| {
-        let stat = std::fs::read(directory.join("stat")).ok()?;
+    let child = |pid: i32| {
+        // Processes end while they are looked at.
+        let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
         let parent = stat_fields(&stat)?.nth(1)?;
-        (parent == ours).then(|| directory.file_name()?.to_str()?.parse().ok())?
+        (parent == ours).then_some(pid)
     };
-    Some(processes()?.filter_map(child).collect())
+    let mut children = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let pid = name.to_str().and_then(|name| name.parse().ok());
+        children.extend(pid.and_then(child));
+    }
+    Ok(children)
 }
 
 /// `KEY=value`, each with a NUL at its end. What has none was cut off by our own limit.

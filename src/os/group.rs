@@ -158,7 +158,7 @@ pub(crate) fn living_groups() -> Option<HashSet<i32>> {
 }
 
 /// The directory of every process in `/proc`; `None` where that cannot be read.
-pub(super) fn processes() -> Option<impl Iterator<Item = PathBuf>> {
+fn processes() -> Option<impl Iterator<Item = PathBuf>> {
     let entries = std::fs::read_dir("/proc").ok()?.flatten();
     let is_process = |name: OsString| name.as_bytes().iter().all(u8::is_ascii_digit);
     let entries = entries.filter(move |entry| is_process(entry.file_name()));

@@ -115,7 +115,7 @@ impl ProcessScheduler {
     fn kill_all(&mut self, now: Moment) {
         self.tell(now, Event::Commanded(Command::KillAll));
         if let Some(household) = &mut self.household {
-            household.close(now, now);
+            household.close(now);
         }
     }
 }

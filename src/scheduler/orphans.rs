@@ -23,6 +23,9 @@ const PROGRAM_VARIABLE: &str = "PROCSCHED_PROGRAM";
 /// How long after a SIGKILL it is worth a word that an orphan still holds up a start.
 const DELAY_SAID_AFTER: Duration = Duration::from_secs(5);
 
+/// How many orphans are named at once; the others are counted.
+const NAMED_MAX: usize = 32;
+
 /// A process that gets orphans, and what it knows of them.
 pub(super) struct Household {
     orphans: Orphans,
@@ -84,8 +87,8 @@ impl Household {
     }
 
     /// Those that are left have until then.
-    pub(super) fn close(&mut self, now: Moment, kill_at: Moment) {
-        self.orphans.close(now, kill_at);
+    pub(super) fn close(&mut self, kill_at: Moment) {
+        self.orphans.close(kill_at);
     }
 }
 
@@ -117,22 +120,23 @@ impl ProcessScheduler {
 
     /// Looks for orphans if it is time to, and does about them what is due.
     pub(super) fn look_for_orphans(&mut self, now: Moment) {
-        let settled = self.is_settled_but_for_orphans();
-        self.begin_closing(now, settled);
+        self.begin_closing(now, self.is_settled_but_for_orphans());
+        let settled = self.is_settled_but_for_orphans() && !self.deaths_left;
         let Some(household) = &mut self.household else {
             return;
         };
-        let searching = !household.searching.is_empty();
-        if household.orphans.begin_look(now, searching, settled) {
+        // The zombies of a storm are not worth a look.
+        let searching = !household.searching.is_empty() && !self.deaths_left;
+        if settled && household.orphans.is_closing() && !children::has_any() {
+            household.orphans.found_nobody();
+        } else if household.orphans.begin_look(now, searching, settled) {
             self.look_at_all_children(now, settled);
         }
         if let Some(household) = &mut self.household {
             let sends = household.orphans.due(now);
             let given_up = household.orphans.abandon(now, settled);
             self.send_to_orphans(sends);
-            for (pid, program) in given_up {
-                self.orphan_event(program, EventKind::Abandoned { pid });
-            }
+            self.say_abandoned(given_up);
         }
         self.end_searches(now);
     }
@@ -145,19 +149,32 @@ impl ProcessScheduler {
             && begins
             && !household.orphans.is_closing()
         {
-            household.close(now, now.after(household.longest_stop));
+            household.close(now.after(household.longest_stop));
         }
     }
 
     fn look_at_all_children(&mut self, now: Moment, settled: bool) {
-        let children = children::of_this_process();
-        if children.is_none() && !is_pid_1() {
-            self.say_blindness();
-        }
-        let children = children.unwrap_or_else(|| {
-            let is_anybody_left = settled && is_pid_1() && children::has_any();
-            is_anybody_left.then_some(EVERYBODY).into_iter().collect()
-        });
+        let children = match children::list() {
+            Ok(Some(children)) => children,
+            Ok(None) if is_pid_1() => {
+                let is_anybody_left = settled && children::has_any();
+                is_anybody_left.then_some(EVERYBODY).into_iter().collect()
+            }
+            Ok(None) => {
+                let text = "without /proc nothing tells which processes left their group: they \
+                            are left alone";
+                self.say_blindness(Error::new(text));
+                Vec::new()
+            }
+            Err(error) => {
+                let what = "failed to look for processes that left their group";
+                self.say_blindness(Error::io(what, &error));
+                if let Some(household) = &mut self.household {
+                    household.orphans.found_nothing_out(now);
+                }
+                return;
+            }
+        };
         let Some(household) = &mut self.household else {
             return;
         };
@@ -179,14 +196,23 @@ impl ProcessScheduler {
         household.orphans.found(now, &children, is_ours, whose);
     }
 
-    fn say_blindness(&mut self) {
+    /// Once: what is in the way of a look is there to stay, as a rule.
+    fn say_blindness(&mut self, error: Error) {
         let Some(household) = &mut self.household else {
             return;
         };
         if !std::mem::replace(&mut household.blindness_said, true) {
-            let text = "without /proc nothing tells which processes left their group: they are \
-                        left alone";
-            let error = Error::new(text);
+            self.own_event(EventKind::Warning { error });
+        }
+    }
+
+    fn say_abandoned(&mut self, given_up: Vec<(i32, Option<ProgramId>)>) {
+        let more = given_up.len().saturating_sub(NAMED_MAX);
+        for (pid, program) in given_up.into_iter().take(NAMED_MAX) {
+            self.orphan_event(program, EventKind::Abandoned { pid });
+        }
+        if more > 0 {
+            let error = Error::new(format!("abandoned {more} more processes"));
             self.own_event(EventKind::Warning { error });
         }
     }
@@ -220,6 +246,7 @@ impl ProcessScheduler {
     }
 
     fn send_to_orphans(&mut self, sends: Vec<Dispatch>) {
+        let mut named = 0_usize;
         for Dispatch { pid, program, kill } in sends {
             let send = |signal| match pid {
                 EVERYBODY => children::signal_everybody(signal),
@@ -245,7 +272,16 @@ impl ProcessScheduler {
                     ),
                 },
             };
-            self.orphan_event(program, kind);
+            named += 1;
+            if named <= NAMED_MAX {
+                self.orphan_event(program, kind);
+            }
+        }
+        if let Some(more @ 1..) = named.checked_sub(NAMED_MAX) {
+            let error = Error::new(format!(
+                "signalled {more} more processes that had left their groups"
+            ));
+            self.own_event(EventKind::Warning { error });
         }
     }
 
