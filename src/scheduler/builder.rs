@@ -259,6 +259,7 @@ impl Builder {
             phase: super::Phase::Built,
             kill_on_drop: self.kill_on_drop,
             reap: self.reap,
+            unwatched: Vec::new(),
             look_wanted: false,
             next_theft_look: Moment::default(),
             next_sweep: self.safety_sweep.then(Moment::default),

@@ -8,7 +8,7 @@ use crate::error_command::ErrorCommand;
 use crate::machine::Moment;
 
 use super::orphans::Household;
-use super::{Phase, ProcessScheduler, Reap};
+use super::{Phase, ProcessScheduler};
 
 /// One descriptor, behind which stand all that a turn waits for: readable when a turn has
 /// something to do. It stays the same for as long as the scheduler lives, and is lent: to read
@@ -74,7 +74,7 @@ impl ProcessScheduler {
     /// When the next turn has to be, whatever the descriptors say. The beginning of time stands
     /// for "at once".
     fn next_turn(&self) -> Option<Moment> {
-        let is_look_left = self.look_wanted && self.reap == Reap::Own;
+        let is_look_left = !self.unwatched.is_empty();
         let is_left =
             self.deaths_left || is_look_left || self.machine.has_starts() || !self.news.is_empty();
         // If nothing runs and nothing will, there is nothing left to wait for.

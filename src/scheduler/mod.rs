@@ -104,6 +104,8 @@ pub struct ProcessScheduler {
     phase: Phase,
     kill_on_drop: bool,
     reap: Reap,
+    /// Programs that have just started, and whose leaders no descriptor tells of.
+    unwatched: Vec<ProgramId>,
     /// A SIGCHLD has arrived since the last look at each program of ours.
     look_wanted: bool,
     next_theft_look: Moment,

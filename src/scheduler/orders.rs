@@ -168,7 +168,9 @@ impl ProcessScheduler {
         program.live = Some(Live::new(run, pid, log_offset, self.clock.now(), tail));
         if self.reap == Reap::Own {
             // Without a pidfd it may be dead, and gone, already: somebody else was faster.
-            self.look_wanted |= !program.watch_leader(&mut self.watch);
+            if !program.watch_leader(&mut self.watch) {
+                self.unwatched.push(run.program);
+            }
         }
         let attached = program.attach(Stream::new(read), &mut self.watch, &mut self.buffer);
         self.owners.insert(pid, Owner::Program(run.program));

@@ -121,6 +121,7 @@ impl ProcessScheduler {
 
     fn reap_own(&mut self, now: Moment, sweep: bool) {
         let mut suspects = self.readable_leaders();
+        suspects.append(&mut self.unwatched);
         if sweep || self.look_wanted {
             let is_suspect = |id: &ProgramId| {
                 let live = self.program(*id).live.as_ref();
