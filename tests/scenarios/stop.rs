@@ -342,7 +342,8 @@ fn m52_a_stop_right_after_the_start_is_heard() {
     scene.add_with("p", script, json!({"backoff": backoff}));
     let mut supervisor = scene.start();
     supervisor.wait_started("p", 1);
-    let inject = "inject=setsid:delay_enter=300000";
+    // Long enough to be seen on a machine that is busy with other things.
+    let inject = "inject=setsid:delay_enter=2000000";
     let tracer = Tracer::attach(&scene, supervisor.pid(), &["-f", "-e", inject]);
     gate.open();
     wait_for("the second run to come to its setsid", || {
