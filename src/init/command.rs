@@ -93,6 +93,12 @@ impl Running {
             asked_at: self.asked_at,
         };
         rest.end(&mut self.options);
+        // Whoever had it below the command is gone by now.
+        if let Some(terminal) = &self.terminal
+            && terminal.is_free()
+        {
+            terminal.take_back();
+        }
         self.options.mapped(code)
     }
 
