@@ -3,22 +3,23 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use crate::error::Error;
 use crate::launch::{Launch, failed_start_code};
-use crate::machine::{Exit, Moment};
+use crate::machine::Moment;
 use crate::os::accept;
 use crate::os::children::{self, Change};
 use crate::os::clock::Clock;
 use crate::os::descriptors;
 use crate::os::group::{Group, Sent};
-use crate::os::reap;
 use crate::os::spawn::{Inside, Place, Spawner};
 use crate::os::subreaper::{self, is_pid_1};
 use crate::os::terminal::{self, Terminal};
 use crate::report::signal_name;
 
-use super::rest::{Reach, Rest};
+use super::reaping::{Left, bite};
+use super::rest::{Reach, Rest, no_list};
 use super::{CODE_FAILED, InitEvent, Options, exit_code};
 
 /// The command at work, and what is known of it.
@@ -71,11 +72,13 @@ impl Running {
     pub(super) fn run(mut self) -> u8 {
         let mut signal = None;
         let exit = loop {
-            if let Some(exit) = self.reap() {
+            let gone = |pid| _ = self.inherited.remove(&pid);
+            let left = bite(Some(self.pid), &mut self.options, gone);
+            if let Left::Kept(exit) = left {
                 break exit;
             }
             self.turn(signal);
-            signal = accept::next(None);
+            signal = accept::next((left == Left::More).then_some(Duration::ZERO));
         };
         if let Some(terminal) = &self.terminal
             && terminal.foreground() == Some(self.pid)
@@ -91,23 +94,17 @@ impl Running {
             inherited: self.inherited,
             clock: self.clock,
             asked_at: self.asked_at,
+            told: BTreeSet::new(),
+            refused: BTreeSet::new(),
         };
         rest.end(&mut self.options);
-        self.options.mapped(code)
-    }
-
-    /// Reaps whoever is dead; the command itself only pins its number from then on.
-    fn reap(&mut self) -> Option<Exit> {
-        while let Some(death) = reap::peek() {
-            if death.pid == self.pid {
-                return Some(death.exit);
-            }
-            reap::reap(death.pid);
-            self.inherited.remove(&death.pid);
-            let (pid, code) = (death.pid, exit_code(death.exit));
-            self.options.tell(InitEvent::Reaped { pid, code });
+        // Whoever had it below the command is gone by now.
+        if let Some(terminal) = &self.terminal
+            && terminal.is_free()
+        {
+            terminal.take_back();
         }
-        None
+        self.options.mapped(code)
     }
 
     /// First what happened to the command, then the signal, and only then a stop of our own:
@@ -248,9 +245,7 @@ fn prepare(options: &mut Options) -> Result<Reach, u8> {
         }
     }
     if children::of_this_process().is_none() {
-        let what = "failed to find out about our children in \"/proc\"";
-        let reason = "what leaves the command's group is reaped, but not stopped at the end";
-        options.warn(Error::because(what, reason));
+        options.warn(no_list());
         return Ok(Reach::Group);
     }
     Ok(Reach::Children)

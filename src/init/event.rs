@@ -3,6 +3,9 @@
 use crate::error::Error;
 use crate::report::signal_name;
 
+/// How many numbers one line has.
+const PIDS_TOLD_MAX: usize = 32;
+
 /// Something happened under an [`Init`](super::Init). Its `Display` is one line for a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -109,9 +112,17 @@ impl std::fmt::Display for InitEvent {
                 f.write_str("abandoned processes that do not even die by SIGKILL")
             }
             Self::Abandoned { pids } => {
-                let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
-                let pids = pids.join(",");
-                write!(f, "abandoned pid={pids} which do not even die by SIGKILL")
+                let (told, more) = pids.split_at(pids.len().min(PIDS_TOLD_MAX));
+                let told: Vec<String> = told.iter().map(ToString::to_string).collect();
+                let told = told.join(",");
+                let more = match more.len() {
+                    0 => String::new(),
+                    count => format!(" and {count} more"),
+                };
+                write!(
+                    f,
+                    "abandoned pid={told}{more} which do not even die by SIGKILL"
+                )
             }
             Self::Warning { error } => write!(f, "warning: {error}"),
             Self::Failed { error } => error.fmt(f),

@@ -6,6 +6,7 @@
 
 mod command;
 mod event;
+mod reaping;
 mod rest;
 #[cfg(test)]
 mod tests;

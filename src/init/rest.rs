@@ -4,20 +4,27 @@
 //! A number is signalled only while it is pinned: a child's by our not having reaped it, the
 //! group's by a child of ours in it. Who is neither comes home when its parent dies, and that
 //! parent is, or descends from, a child of ours.
+//!
+//! Somebody may make orphans faster than they can be reaped. No deadline waits for them: they
+//! are reaped in bites, and a look at all children, which takes the longer the more they are,
+//! has a tenth of the time at most.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::error::Error;
 use crate::machine::Moment;
 use crate::os::accept;
 use crate::os::children;
 use crate::os::clock::Clock;
-use crate::os::group::{Group, living_groups};
-use crate::os::reap;
+use crate::os::group::{Group, Sent, living_groups};
+use crate::os::reap::{self, Seen};
 use crate::os::subreaper::is_pid_1;
 use crate::os::terminal::group_of;
+use crate::report::signal_name;
 
-use super::{InitEvent, Options, exit_code};
+use super::reaping::{Left, bite};
+use super::{InitEvent, Options};
 
 /// How long what is left may take after the command's exit.
 const GRACE: Duration = Duration::from_secs(2);
@@ -30,6 +37,9 @@ const DEATH_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How often is looked for deaths of which nobody is told.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How much longer than a look itself it takes until the next one.
+const LOOK_PAUSE: u32 = 10;
 
 /// Who can be signalled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +62,17 @@ pub(super) struct Rest {
     pub(super) inherited: BTreeSet<i32>,
     pub(super) clock: Clock,
     pub(super) asked_at: Option<Moment>,
+    /// Who got the present signal.
+    pub(super) told: BTreeSet<i32>,
+    /// Who may not be signalled by us.
+    pub(super) refused: BTreeSet<i32>,
+}
+
+/// Why the command's group is all that can be stopped.
+pub(super) fn no_list() -> Error {
+    let what = "failed to find out about our children in \"/proc\"";
+    let reason = "what leaves the command's group is reaped, but not stopped at the end";
+    Error::because(what, reason)
 }
 
 impl Rest {
@@ -69,72 +90,74 @@ impl Rest {
         let kill_at = asked.map_or(limit, |asked| asked.min(limit));
         let give_up_at = kill_at.max(exit_at).after(DEATH_TIME_MAX);
 
-        let told = &mut BTreeSet::new();
-        if self.is_over(options) {
+        if self.reap(options) == Left::Nobody && self.is_over() {
             return;
         }
         options.tell(InitEvent::Stopping);
-        self.signal_all(libc::SIGTERM, told);
-        if self.until(kill_at, options, |rest| {
-            rest.signal_newcomers(libc::SIGTERM, told);
-        }) {
+        if self.until(kill_at, libc::SIGTERM, options) {
             return;
         }
         options.tell(InitEvent::Killed);
-        told.clear();
-        self.signal_all(libc::SIGKILL, told);
-        if !self.until(give_up_at, options, |rest| {
-            rest.signal_newcomers(libc::SIGKILL, told);
-        }) {
-            let mut pids = self.living().unwrap_or_default();
-            pids.sort_unstable();
-            options.tell(InitEvent::Abandoned { pids });
+        if !self.until(give_up_at, libc::SIGKILL, options) {
+            self.abandon(options);
         }
     }
 
-    /// Waits until nothing is left or the time is over, and looks after newcomers. Whether
-    /// nothing is left.
-    fn until(
-        &mut self,
-        deadline: Moment,
-        options: &mut Options,
-        mut look: impl FnMut(&Self),
-    ) -> bool {
+    /// Sends this signal to all that is left, and to whoever comes home later, until nothing is
+    /// left or the time is over. Whether nothing is left.
+    fn until(&mut self, deadline: Moment, signal: i32, options: &mut Options) -> bool {
+        self.told.clear();
+        self.signal_all(signal);
+        let (mut is_news, mut next_look) = (true, self.clock.now());
         loop {
-            let wait = self.clock.until(deadline);
+            let left = self.reap(options);
+            if left == Left::Nobody && self.is_over() {
+                return true;
+            }
+            if is_news && self.clock.until(next_look).is_zero() {
+                let start = self.clock.now();
+                if self.look(signal, options) {
+                    return true;
+                }
+                let end = self.clock.now();
+                next_look = end.after(end.since(start) * LOOK_PAUSE);
+                is_news = false;
+            }
+            let mut wait = self.clock.until(deadline);
             if wait.is_zero() {
                 return false;
             }
-            let wait = match self.reach {
-                Reach::Children | Reach::Everybody => wait,
-                Reach::Group => wait.min(LOOK_INTERVAL),
-            };
+            if left == Left::More {
+                wait = Duration::ZERO;
+            }
+            if is_news {
+                wait = wait.min(self.clock.until(next_look));
+            }
+            if self.reach == Reach::Group {
+                wait = wait.min(LOOK_INTERVAL);
+            }
             match accept::next(Some(wait)) {
-                None | Some(libc::SIGCHLD) => {}
+                None => {}
+                Some(libc::SIGCHLD) => is_news = true,
                 // Everything is being stopped already.
                 Some(signal) => options.tell(InitEvent::Dropped { signal }),
             }
-            if self.is_over(options) {
-                return true;
-            }
-            look(self);
         }
     }
 
-    /// Reaps whoever is dead. Whether there is nobody else.
-    fn is_over(&mut self, options: &mut Options) -> bool {
-        while let Some(death) = reap::peek() {
-            reap::reap(death.pid);
-            self.inherited.remove(&death.pid);
-            let (pid, code) = (death.pid, exit_code(death.exit));
-            options.tell(InitEvent::Reaped { pid, code });
-        }
+    fn reap(&mut self, options: &mut Options) -> Left {
+        bite(None, options, |pid| {
+            for numbers in [&mut self.inherited, &mut self.told, &mut self.refused] {
+                numbers.remove(&pid);
+            }
+        })
+    }
+
+    /// Whether there is nobody else, as far as can be seen without a look at all children.
+    fn is_over(&self) -> bool {
         match self.reach {
             Reach::Group => self.is_group_over(),
-            Reach::Everybody => !children::has_any(),
-            Reach::Children => {
-                !children::has_any() || self.living().is_some_and(|left| left.is_empty())
-            }
+            Reach::Everybody | Reach::Children => !children::has_any(),
         }
     }
 
@@ -153,8 +176,8 @@ impl Rest {
         options.tell(InitEvent::Ended { pid, code });
     }
 
-    /// Everybody for the first time with this signal.
-    fn signal_all(&self, signal: i32, told: &mut BTreeSet<i32>) {
+    /// Everybody who can be told without a look.
+    fn signal_all(&self, signal: i32) {
         match self.reach {
             // It had its SIGTERM when the leader had died.
             Reach::Group if signal == libc::SIGTERM => {}
@@ -162,36 +185,62 @@ impl Rest {
             Reach::Everybody => signal_everybody(signal),
             // Nobody escapes this by a fork.
             Reach::Children if signal == libc::SIGKILL && is_pid_1() => signal_everybody(signal),
-            Reach::Children => self.signal_newcomers(signal, told),
+            Reach::Children => {}
         }
     }
 
-    /// Children who were not told yet. Who is in the command's group has had its SIGTERM with
-    /// the group, when the leader had died.
-    fn signal_newcomers(&self, signal: i32, told: &mut BTreeSet<i32>) {
+    /// Tells the children who were not told yet. Whether there is nobody left, or nobody who
+    /// would have to die of this.
+    fn look(&mut self, signal: i32, options: &mut Options) -> bool {
         if self.reach != Reach::Children {
-            return;
+            return false;
         }
-        let living = self.living().unwrap_or_default();
-        // A number that was given back belongs to somebody new.
-        told.retain(|pid| living.contains(pid));
-        for pid in living {
-            if !told.insert(pid) || signal == libc::SIGTERM && self.is_member(pid) {
+        let Some(living) = self.living() else {
+            self.lose_sight(signal, options);
+            return false;
+        };
+        let mut is_group_told = false;
+        for &pid in &living {
+            if !self.told.insert(pid) {
                 continue;
             }
-            if self.is_member(pid) {
+            let is_member = group_of(pid) == Some(self.group.number());
+            if is_member && signal == libc::SIGTERM {
+                // It had that with the group, when the leader had died.
+                continue;
+            }
+            if is_member && !is_group_told {
                 // This child pins the number.
                 self.group.signal(signal);
+                is_group_told = true;
             }
-            children::signal(pid, signal);
-            if signal == libc::SIGTERM {
-                children::signal(pid, libc::SIGCONT);
-            }
+            self.signal_child(pid, signal, options);
+        }
+        let is_hopeless = |pid: &i32| signal == libc::SIGKILL && self.refused.contains(pid);
+        living.iter().all(is_hopeless)
+    }
+
+    fn signal_child(&mut self, pid: i32, signal: i32, options: &mut Options) {
+        if let Sent::Refused(errno) = children::signal(pid, signal)
+            && self.refused.insert(pid)
+        {
+            let what = format!("failed to send {} to process {pid}", signal_name(signal));
+            options.warn(Error::os(what, errno as i32));
+        }
+        if signal == libc::SIGTERM {
+            children::signal(pid, libc::SIGCONT);
         }
     }
 
-    fn is_member(&self, pid: i32) -> bool {
-        group_of(pid) == Some(self.group.number())
+    /// Somebody has taken `/proc` away, or there is no descriptor to read it by.
+    fn lose_sight(&mut self, signal: i32, options: &mut Options) {
+        if is_pid_1() {
+            self.reach = Reach::Everybody;
+        } else {
+            self.reach = Reach::Group;
+            options.warn(no_list());
+        }
+        self.signal_all(signal);
     }
 
     /// The children that are ours to signal; `None` if they cannot be found.
@@ -199,6 +248,21 @@ impl Rest {
         let mut children = children::of_this_process()?;
         children.retain(|pid| !self.inherited.contains(pid));
         Some(children)
+    }
+
+    /// Names who does not die. Who is dead, or was named before, is not.
+    fn abandon(&self, options: &mut Options) {
+        let is_alive = |pid: &i32| reap::look(*pid, None) == Seen::Alive;
+        let living = self.living().map(|mut pids| {
+            pids.retain(|pid| !self.refused.contains(pid) && is_alive(pid));
+            pids.sort_unstable();
+            pids
+        });
+        let can_be_seen = living.is_some() && self.reach == Reach::Children;
+        let pids = living.unwrap_or_default();
+        if !(can_be_seen && pids.is_empty()) {
+            options.tell(InitEvent::Abandoned { pids });
+        }
     }
 }
 

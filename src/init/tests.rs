@@ -96,6 +96,11 @@ fn events_read_as_one_line() {
     for (event, line) in table {
         assert_eq!(event.to_string(), line);
     }
+    let pids = (1..=1_000).collect();
+    let line = InitEvent::Abandoned { pids }.to_string();
+    assert!(line.starts_with("abandoned pid=1,2,3,"), "{line}");
+    let end = ",31,32 and 968 more which do not even die by SIGKILL";
+    assert!(line.ends_with(end), "{line}");
     assert!(InitEvent::Abandoned { pids: Vec::new() }.is_problem());
     assert!(!InitEvent::Killed.is_problem());
 }

@@ -2,6 +2,9 @@
 //! handler, nothing is lost, PID 1 gets what it would not get by default, and what the kernel
 //! queues (real-time signals) stays as many as there were.
 //!
+//! A write of our own that fails is a SIGPIPE or SIGXFSZ to ourselves. Blocked, it waits for us
+//! even if it is ignored; it is thrown away.
+//!
 //! The kernel is asked directly where a C library would leave out the signals that it keeps
 //! for itself: a process of one thread has no use for them, and whoever sends one means it.
 
@@ -97,21 +100,33 @@ pub(crate) fn hold() {
 }
 
 /// Takes the next signal, or waits for it; `None` if the time is over. It may end early, as
-/// after a stop and a continue.
+/// after a stop and a continue. Deaths come last: they may be without end, and the kernel hands
+/// out the lowest number first.
 pub(crate) fn next(timeout: Option<Duration>) -> Option<i32> {
+    let all = takeable();
+    let but_deaths = all.without([libc::SIGCHLD]);
+    take(but_deaths, Some(Duration::ZERO)).or_else(|| take(all, timeout))
+}
+
+fn take(signals: SignalSet, timeout: Option<Duration>) -> Option<i32> {
     let time = timeout.map(|timeout| libc::timespec {
         tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
         tv_nsec: timeout.subsec_nanos() as _,
     });
     let time = time.as_ref().map_or(ptr::null(), ptr::from_ref);
     let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
-    // SAFETY: every C library's set begins with the kernel's. The set is alive, the time is so
-    // or null, and details are not asked for.
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: every C library's set begins with the kernel's. Set and details are alive, and the
+    // time is so or null.
     let signal = unsafe {
-        set.as_mut_ptr().cast::<SignalSet>().write(takeable());
-        libc::sigtimedwait(set.as_ptr(), ptr::null_mut(), time)
+        set.as_mut_ptr().cast::<SignalSet>().write(signals);
+        libc::sigtimedwait(set.as_ptr(), info.as_mut_ptr(), time)
     };
-    (signal > 0).then_some(signal)
+    // SAFETY: it was zeroed, and the kernel fills it or leaves it so. Who sent a signal is in the
+    // same place for all of those that are asked here.
+    let is_from_us = || unsafe { info.assume_init().si_pid() == libc::getpid() };
+    let is_own_write = matches!(signal, libc::SIGPIPE | libc::SIGXFSZ) && is_from_us();
+    (signal > 0 && !is_own_write).then_some(signal)
 }
 
 /// Whether this signal has come and was not taken yet.

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 
 use crate::common::init::{binary_text, init_as_pid_1, init_of, probe_text, start_as_pid_1};
-use crate::common::{Need, Scene, missing, process, wait_for, wait_until};
+use crate::common::{Need, Scene, alive, missing, process, wait_for, wait_until};
 
 /// In a mount namespace after these commands, and then what follows.
 fn shell(commands: &str) -> [String; 6] {
@@ -95,6 +95,25 @@ fn a_subreaper_without_proc_says_what_it_cannot_do() {
     assert_eq!(scene.lines("escaped").len(), 1, "who left it is not");
 }
 
+/// The command covers `/proc` after its start: what is left in its group is killed all the same.
+#[test]
+fn a_proc_that_goes_away_does_not_save_the_group_from_the_kill() {
+    if missing(&[Need::Root, Need::Mounts]) {
+        return;
+    }
+    let scene = Scene::new();
+    let probe = probe_text();
+    let script = format!(
+        "{probe} 'ignore TERM ; touch deaf ; hold' & until [ -e deaf ]; do sleep 0.01; done; \
+         mount -t tmpfs none /proc; exit 5"
+    );
+    let command = ["sh", "-ec", &script];
+    let mut supervisor = scene.launch(init_of(&scene, &["unshare", "-m"], &[], &command));
+    assert_eq!(supervisor.wait_exit(), 5);
+    let said = supervisor.messages();
+    assert!(said.len() == 1 && said[0].contains("\"/proc\""), "{said:?}");
+}
+
 #[test]
 fn m131_an_empty_dev_and_nothing_to_write_on() {
     if missing(&[Need::Root, Need::Pids, Need::Mounts]) {
@@ -137,6 +156,36 @@ fn anybody_may_run_it() {
     let mut supervisor = scene.launch(command);
     assert_eq!(supervisor.wait_exit(), 5);
     assert_eq!(scene.lines("escaped").len(), 2);
+}
+
+/// An executable with the set-user-ID bit makes somebody else of its process.
+#[test]
+fn who_may_not_be_signalled_is_said_and_not_called_undying() {
+    if missing(&[Need::Root]) {
+        return;
+    }
+    let scene = Scene::new();
+    scene.chmod("", 0o777);
+    scene.copy_probe("root");
+    scene.chmod("root", 0o4755);
+    std::fs::copy(binary_text(), scene.path("init")).expect("a copy");
+    let script = "./root 'become 0 ; close 1 ; close 2 ; pid pid ; hold' & \
+        until [ -s pid ]; do sleep 0.01; done; exit 4";
+    let words = ["init", "sh", "-c", script].map(std::path::PathBuf::from);
+    let mut command = scene.marked(&[&[scene.path("init")][..], &words].concat());
+    command
+        .current_dir(scene.directory())
+        .uid(65_534)
+        .gid(65_534);
+    let mut supervisor = scene.launch(command);
+    let pid = scene.wait_pid("pid");
+    supervisor.spare(pid);
+    assert_eq!(supervisor.wait_exit(), 4);
+    let line = format!("failed to send SIGKILL to process {pid}: Operation not permitted");
+    let said = supervisor.messages();
+    assert!(said.len() == 1 && said[0].contains(&line), "{said:?}");
+    assert!(alive(pid), "no point");
+    process::signal(pid, libc::SIGKILL);
 }
 
 /// A filter of system calls may forbid to become a subreaper: that is said, and the rest works.

@@ -116,6 +116,38 @@ fn a_failed_start_gives_the_terminal_back() {
     shell.leave(&scene);
 }
 
+/// A shell with job control moves the foreground to its jobs, and takes it along when it is
+/// killed: whoever comes after init must be able to read.
+#[test]
+fn the_terminal_comes_back_from_a_group_that_is_gone() {
+    if missing(&[Need::Tool("bash")]) {
+        return;
+    }
+    let scene = Scene::new();
+    let script = format!(
+        "PS1='inner> ' {} init -- bash --norc --noprofile -i; echo after; read word; echo got=$word",
+        binary_text()
+    );
+    let words = ["bash", "--norc", "--noprofile", "-c", &script].map(PathBuf::from);
+    let mut command = scene.marked(&words);
+    command
+        .current_dir(scene.directory())
+        .env("TERM", "dumb")
+        .env("HISTFILE", "")
+        .env("PROBE", probe_text());
+    let (pty, mut session) = Pty::start(command);
+    pty.wait_screen("inner> ");
+    pty.keys("$PROBE 'pid job ; hold'\n");
+    let job = scene.wait_pid("job");
+    pty.wait_foreground(job);
+    process::signal(init_above(job), libc::SIGKILL);
+    pty.wait_screen("after");
+    assert_eq!(pty.foreground(), session.pid());
+    pty.keys("hello\n");
+    pty.wait_screen("got=hello");
+    session.wait_exit();
+}
+
 #[test]
 fn m59_control_c_reaches_the_command_once() {
     if missing(&[Need::Tool("bash")]) {

@@ -19,6 +19,7 @@ mod harness;
 mod hostile;
 mod inheritance;
 mod init;
+mod init_outputs;
 mod init_places;
 mod init_rest;
 mod init_terminal;

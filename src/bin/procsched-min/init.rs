@@ -10,7 +10,7 @@ use procsched::{Init, InitEvent, signal_name};
 use crate::args::{Command, asks_for_help, closest, is_option, unknown};
 use crate::messages::{SELF, Style, Tone, escaped};
 use crate::output::Outputs;
-use crate::{clock, complain};
+use crate::{USAGE, clock};
 
 /// The highest number of a signal.
 const SIGNAL_MAX: i32 = 64;
@@ -224,8 +224,9 @@ pub fn init(arguments: Arguments) -> u8 {
     let outputs = Rc::new(OnceCell::new());
     let (lines, verbose) = (Rc::clone(&outputs), arguments.verbose);
     let init = arguments.to_init().on_event(move |event| {
+        let outputs = || lines.get_or_init(|| Outputs::messages_only(style));
         if let InitEvent::Failed { error, .. } = event {
-            complain(&format!("procsched-min: {}", escaped(&error.to_string())));
+            outputs().say(&format!("{SELF}: {}", escaped(&error.to_string())));
         } else if verbose || event.is_problem() {
             let tone = if event.is_problem() {
                 Tone::Bad
@@ -233,7 +234,7 @@ pub fn init(arguments: Arguments) -> u8 {
                 Tone::Plain
             };
             let line = style.line(clock::wall(), SELF, tone, &event.to_string(), "");
-            lines.get_or_init(|| Outputs::standard(style)).say(&line);
+            outputs().say(&line);
         }
     });
     let code = init.run();
@@ -241,4 +242,13 @@ pub fn init(arguments: Arguments) -> u8 {
         outputs.flush();
     }
     code
+}
+
+/// Says what was not understood of the command line. All signals are held by then, so that a
+/// write must not wait for a reader.
+pub fn refuse(problem: &str) -> u8 {
+    let outputs = Outputs::messages_only(Style::new([]));
+    outputs.say(problem);
+    outputs.flush();
+    USAGE
 }

@@ -31,10 +31,10 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    if std::env::args_os()
+    let is_init = std::env::args_os()
         .nth(1)
-        .is_some_and(|word| word == "init")
-    {
+        .is_some_and(|word| word == "init");
+    if is_init {
         // Before anything is looked at more closely: PID 1 loses what comes before this.
         procsched::Init::hold_signals();
     }
@@ -46,9 +46,11 @@ fn main() -> ExitCode {
         Ok(Command::Help) => print(help::HELP),
         Ok(Command::Version) => print(help::VERSION),
         Err(problem) => {
-            complain(&format!(
-                "procsched-min: {problem}; see \"procsched-min help\""
-            ));
+            let line = format!("procsched-min: {problem}; see \"procsched-min help\"");
+            if is_init {
+                return ExitCode::from(init::refuse(&line));
+            }
+            complain(&line);
             USAGE
         }
     };

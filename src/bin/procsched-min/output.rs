@@ -56,6 +56,13 @@ impl Outputs {
         )
     }
 
+    /// stderr alone, for whoever has no say about stdout.
+    pub fn messages_only(style: Style) -> Self {
+        let mut stdout = Output::new(io::stdout());
+        stdout.state = State::Off;
+        Self::new(stdout, Output::inherited(io::stderr()), style)
+    }
+
     fn new(stdout: Output, stderr: Output, style: Style) -> Self {
         Self(Arc::new(Mutex::new(Pair {
             stdout,
