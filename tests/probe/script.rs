@@ -120,6 +120,7 @@ impl Probe {
                     exit(0);
                 }
             }
+            ["storm"] => process::storm(),
             ["unread-pipe"] => process::unread_pipe(),
             ["setpgid"] => process::setpgid(),
             ["anonymous"] => process::anonymous(),
