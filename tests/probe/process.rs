@@ -69,6 +69,14 @@ pub fn setpgid() {
     must(unsafe { libc::setpgid(0, 0) }, "setpgid");
 }
 
+/// Goes into the group whose number is in this file.
+pub fn join_group(file: &str) {
+    let text = std::fs::read_to_string(file).unwrap_or_else(|_| broken(file));
+    let group = text.trim().parse().unwrap_or_else(|_| broken(file));
+    // SAFETY: plain numbers.
+    must(unsafe { libc::setpgid(0, group) }, "setpgid");
+}
+
 /// Spoils the variable that says whose process this is, where `/proc/PID/environ` shows it.
 pub fn anonymous() {
     unsafe extern "C" {
