@@ -8,19 +8,22 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::launch::{Launch, failed_start_code};
 use crate::machine::Moment;
-use crate::os::accept;
+use crate::os::accept::{self, Stop};
 use crate::os::children::{self, Change};
 use crate::os::clock::Clock;
 use crate::os::descriptors;
 use crate::os::group::{Group, Sent};
 use crate::os::spawn::{Inside, Place, Spawner};
 use crate::os::subreaper::{self, is_pid_1};
-use crate::os::terminal::{self, Terminal};
+use crate::os::terminal::{self, Above, Terminal};
 use crate::report::signal_name;
 
 use super::reaping::{Left, bite};
 use super::rest::{Reach, Rest, no_list};
 use super::{CODE_FAILED, InitEvent, Options, exit_code};
+
+/// By these a person or a program asks another one to end.
+const ENDINGS: [i32; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP];
 
 /// The command at work, and what is known of it.
 pub(super) struct Running {
@@ -28,7 +31,6 @@ pub(super) struct Running {
     group: Group,
     options: Options,
     terminal: Option<Terminal>,
-    ignored: accept::SignalSet,
     clock: Clock,
     reach: Reach,
     /// Children that were here before, which only PID 1 signals.
@@ -59,7 +61,6 @@ impl Running {
             group: Group::new(pid),
             options,
             terminal,
-            ignored,
             clock: Clock::new(),
             reach,
             inherited,
@@ -139,12 +140,7 @@ impl Running {
         if signal == libc::SIGTERM && self.asked_at.is_none() {
             self.asked_at = Some(self.clock.now());
         }
-        let outcome = if self.options.single {
-            children::signal(self.pid, sent)
-        } else {
-            self.group.signal(sent)
-        };
-        match outcome {
+        match self.signal(sent) {
             Sent::Delivered => self.options.tell(InitEvent::Forwarded { signal, sent }),
             Sent::Gone => self.options.tell(InitEvent::Dropped { signal }),
             Sent::Refused(errno) => {
@@ -153,8 +149,22 @@ impl Running {
             }
         }
         // Who is stopped dies of nothing but SIGKILL.
-        if sent == libc::SIGTERM && self.stopped.is_some() {
+        let asks_to_end = |signal| ENDINGS.contains(&signal);
+        if self.stopped.is_some() && (asks_to_end(signal) || asks_to_end(sent)) {
             self.continue_group();
+        }
+    }
+
+    /// To the group; or to the process alone, if that is asked for, or it has left its group and
+    /// that is gone. It was not reaped yet.
+    fn signal(&self, signal: i32) -> Sent {
+        let sent = match self.options.single {
+            true => Sent::Gone,
+            false => self.group.signal(signal),
+        };
+        match sent {
+            Sent::Gone => children::signal(self.pid, signal),
+            sent => sent,
         }
     }
 
@@ -178,8 +188,14 @@ impl Running {
         if wants_terminal && self.hand_over_terminal() {
             return self.continue_group();
         }
-        if terminal::has_job_control() {
-            return self.stop_too();
+        let goes_on = match terminal::above() {
+            Above::Shell => accept::stop_self(Stop::Alone),
+            // As the keys would have done it, had the command no group of its own.
+            Above::Script if signal != libc::SIGSTOP => accept::stop_self(Stop::Group),
+            Above::Script | Above::Nobody => false,
+        };
+        if goes_on {
+            return self.resume();
         }
         match signal {
             // By hand: whoever did it will undo it.
@@ -193,22 +209,11 @@ impl Running {
         }
     }
 
-    /// By SIGTSTP where that has its effect, so that another one like us above can tell it
-    /// from a stop by hand. A SIGCONT that has already come would be lost by it.
-    fn stop_too(&mut self) {
-        if accept::is_pending(libc::SIGCONT) {
-            return;
-        }
-        accept::raise_unblocked(if self.ignored.has(libc::SIGTSTP) {
-            libc::SIGSTOP
-        } else {
-            libc::SIGTSTP
-        });
-    }
-
     fn continue_group(&mut self) {
         self.stopped = None;
-        self.group.signal(libc::SIGCONT);
+        if self.group.signal(libc::SIGCONT) == Sent::Gone {
+            children::signal(self.pid, libc::SIGCONT);
+        }
     }
 
     /// Gives the terminal to the command if it is ours to give, or nobody's.

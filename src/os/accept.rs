@@ -1,5 +1,4 @@
-//! Signals as a queue: all are blocked, and taken one by one (sigtimedwait(2)). There is no
-//! handler, nothing is lost, PID 1 gets what it would not get by default, and what the kernel
+//! Signals as a queue: all are blocked, and taken one by one (sigtimedwait(2)). Nothing is lost, PID 1 gets what it would not get by default, and what the kernel
 //! queues (real-time signals) stays as many as there were.
 //!
 //! A write of our own that fails is a SIGPIPE or SIGXFSZ to ourselves. Blocked, it waits for us
@@ -10,6 +9,7 @@
 
 use std::mem::MaybeUninit;
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use libc::{c_int, c_ulong, c_void};
@@ -129,20 +129,57 @@ fn take(signals: SignalSet, timeout: Option<Duration>) -> Option<i32> {
     (signal > 0 && !is_own_write).then_some(signal)
 }
 
-/// Whether this signal has come and was not taken yet.
-pub(crate) fn is_pending(signal: i32) -> bool {
-    let mut set = SignalSet::EMPTY;
-    // SAFETY: the pointer is to a live set of the size that is told.
-    unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut set, SET_BYTES) };
-    set.has(signal)
+/// A SIGCONT has come to [`note_continue`].
+static IS_CONTINUED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn note_continue(_: c_int) {
+    IS_CONTINUED.store(true, Ordering::SeqCst);
 }
 
-/// Sends a signal to this process itself, and lets it act at once.
-pub(crate) fn raise_unblocked(signal: i32) {
-    let before = set_mask(libc::SIG_UNBLOCK, &SignalSet::of([signal]));
-    // SAFETY: getpid and kill take plain numbers; the target is this process.
-    unsafe { libc::kill(libc::getpid(), signal) };
-    set_mask(libc::SIG_SETMASK, &before);
+/// Who stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// This process.
+    Alone,
+    /// Everybody in its group.
+    Group,
+}
+
+/// Stops this process, by a SIGTSTP with its default action, so that another one like us above
+/// can tell it from a stop by hand. Whether a SIGCONT has come, before
+/// or after; it is taken then. Only where the group is orphaned it goes on without one.
+///
+/// The kernel throws away a waiting SIGCONT when a stop is sent, and a waiting stop when SIGCONT
+/// is. So a handler notes the one before the other is sent, and the other waits, blocked, until
+/// that was looked at: whichever order they come in, SIGCONT has the last word.
+pub(crate) fn stop_self(who: Stop) -> bool {
+    let (go_on, stop) = ([libc::SIGCONT], [libc::SIGTSTP]);
+    let handler: extern "C" fn(c_int) = note_continue;
+    IS_CONTINUED.store(false, Ordering::SeqCst);
+    // SAFETY: the handler stores to an atomic and does nothing else; the default action is no
+    // code of ours.
+    unsafe {
+        libc::signal(libc::SIGCONT, handler as libc::sighandler_t);
+        libc::signal(libc::SIGTSTP, libc::SIG_DFL);
+    }
+    set_mask(libc::SIG_BLOCK, &SignalSet::of(stop));
+    set_mask(libc::SIG_UNBLOCK, &SignalSet::of(go_on));
+    // SAFETY: getpid and kill take plain numbers; 0 is our own group.
+    unsafe {
+        let target = match who {
+            Stop::Alone => libc::getpid(),
+            Stop::Group => 0,
+        };
+        libc::kill(target, libc::SIGTSTP);
+    }
+    if IS_CONTINUED.load(Ordering::SeqCst) {
+        take(SignalSet::of(stop), Some(Duration::ZERO));
+    } else {
+        set_mask(libc::SIG_UNBLOCK, &SignalSet::of(stop));
+        set_mask(libc::SIG_BLOCK, &SignalSet::of(stop));
+    }
+    set_mask(libc::SIG_BLOCK, &SignalSet::of(go_on));
+    IS_CONTINUED.load(Ordering::SeqCst)
 }
 
 /// The signals that this process ignores.

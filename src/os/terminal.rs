@@ -68,9 +68,19 @@ impl AsFd for Terminal {
     }
 }
 
-/// Whether somebody would continue us if we stopped: a parent that looks after us as a shell
-/// after its jobs, in our session and in another group.
-pub(crate) fn has_job_control() -> bool {
+/// Who looks after us, as far as job control goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Above {
+    /// A parent in our session and in another group: as a shell looks after its jobs, it would
+    /// continue us if we stopped.
+    Shell,
+    /// A parent in our own group: we are a part of somebody else's job.
+    Script,
+    /// A parent that knows nothing of us, or none.
+    Nobody,
+}
+
+pub(crate) fn above() -> Above {
     // SAFETY: all of these take plain numbers and cannot touch memory.
     let (ours, parents, session, parents_session) = unsafe {
         let parent = libc::getppid();
@@ -81,7 +91,13 @@ pub(crate) fn has_job_control() -> bool {
             libc::getsid(parent),
         )
     };
-    !is_pid_1() && session == parents_session && ours != parents
+    if is_pid_1() || session != parents_session {
+        Above::Nobody
+    } else if ours == parents {
+        Above::Script
+    } else {
+        Above::Shell
+    }
 }
 
 /// The group of a child that was not reaped yet, or of ourselves (0).

@@ -20,6 +20,8 @@
 //! | `fork {…}`, `escape {…}` | a member of the group; a process in a session of its own |
 //! | `anonymous` | its environment does not say any more which program it belongs to |
 //! | `setpgid`, `become UID`, `close FD`, `chdir DIR`, `core on\|off` | what else a process does |
+//! | `join FILE` | goes into the group of the process whose number is in FILE |
+//! | `storm` | gives its parent dead children without end |
 //! | `unread-pipe` | writes into a pipe that nobody reads: SIGPIPE, unless that is ignored |
 //! | `serve FILE` | an HTTP server on 127.0.0.1; FILE gets its port |
 //! | `seize PID` | traces PID, which then cannot be waited for until this probe ends |

@@ -31,6 +31,32 @@ pub fn fork_escaped() -> bool {
     false
 }
 
+/// Makes orphans without end, as fast as can be: each is a child of whoever is the parent of
+/// this process, and dead at once. Only so many are unreaped at a time, so that numbers are left
+/// for others.
+pub fn storm() -> ! {
+    const UNREAPED_MAX: usize = 512;
+    extern "C" fn end(_: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: the raw call ends this process alone, and touches nothing of the other's.
+        unsafe { libc::syscall(libc::SYS_exit, 0) };
+        0
+    }
+    let flags = libc::CLONE_VM | libc::CLONE_PARENT | libc::SIGCHLD;
+    let mut orphans = vec![(0, [0_u128; 256]); UNREAPED_MAX];
+    loop {
+        for (pid, stack) in &mut orphans {
+            // SAFETY: plain numbers; signal 0 asks only.
+            if *pid > 0 && unsafe { libc::kill(*pid, 0) } == 0 {
+                continue;
+            }
+            let top = stack.as_mut_ptr_range().end.cast();
+            // SAFETY: the stack is live and aligned, and whoever had it is dead. It may fail
+            // where there are too many.
+            *pid = unsafe { libc::clone(end, top, flags, std::ptr::null_mut()) };
+        }
+    }
+}
+
 /// Leaves its session and group.
 pub fn setsid() {
     // SAFETY: no arguments.
@@ -41,6 +67,14 @@ pub fn setsid() {
 pub fn setpgid() {
     // SAFETY: plain numbers.
     must(unsafe { libc::setpgid(0, 0) }, "setpgid");
+}
+
+/// Goes into the group whose number is in this file.
+pub fn join_group(file: &str) {
+    let text = std::fs::read_to_string(file).unwrap_or_else(|_| broken(file));
+    let group = text.trim().parse().unwrap_or_else(|_| broken(file));
+    // SAFETY: plain numbers.
+    must(unsafe { libc::setpgid(0, group) }, "setpgid");
 }
 
 /// Spoils the variable that says whose process this is, where `/proc/PID/environ` shows it.

@@ -120,6 +120,8 @@ impl Probe {
                     exit(0);
                 }
             }
+            ["join", file] => process::join_group(file),
+            ["storm"] => process::storm(),
             ["unread-pipe"] => process::unread_pipe(),
             ["setpgid"] => process::setpgid(),
             ["anonymous"] => process::anonymous(),

@@ -255,6 +255,38 @@ fn a_command_stopped_by_hand_is_continued_for_a_term() {
     assert_eq!(supervisor.stop(), 128 + libc::SIGTERM);
 }
 
+#[test]
+fn a_stopped_command_is_continued_for_whatever_asks_it_to_end() {
+    for (rewrite, signal, sent) in [
+        ("TERM:QUIT", libc::SIGTERM, libc::SIGQUIT),
+        ("TERM:USR1", libc::SIGTERM, libc::SIGUSR1),
+        ("USR2:INT", libc::SIGUSR2, libc::SIGINT),
+        ("TERM:TERM", libc::SIGHUP, libc::SIGHUP),
+        ("TERM:TERM", libc::SIGINT, libc::SIGINT),
+    ] {
+        let scene = Scene::new();
+        let options = ["-v", "-r", rewrite];
+        let mut supervisor = scene.launch(init(&scene, &options, "pid pid ; hold"));
+        process::signal(scene.wait_pid("pid"), libc::SIGSTOP);
+        supervisor.wait_message(&["stopped signal=SIGSTOP"]);
+        supervisor.signal(signal);
+        assert_eq!(supervisor.wait_exit(), 128 + sent, "{rewrite}");
+    }
+}
+
+/// It may, and then the number of its old group is nobody's.
+#[test]
+fn a_command_that_has_left_its_group_gets_its_signals() {
+    let scene = Scene::new();
+    let script = "fork { setpgid ; pid other ; hold } ; wait-file other ; join other ; \
+        record signals USR1";
+    let mut supervisor = scene.launch(init(&scene, &[], script));
+    scene.wait_lines("signals", 1);
+    supervisor.signal(libc::SIGUSR1);
+    scene.wait_lines("signals", 2);
+    assert_eq!(supervisor.stop(), 128 + libc::SIGTERM);
+}
+
 /// The standard library still needs one of its own between fork and exec.
 fn set_close_on_exec(fd: i32) {
     // SAFETY: plain numbers; a number that is no descriptor is refused.

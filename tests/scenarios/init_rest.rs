@@ -203,6 +203,40 @@ fn pid_1_leaves_nobody() {
     assert_eq!(supervisor.messages_with(&["reaped", "code=137"]).len(), 2);
 }
 
+/// A crowd of them makes orphans without end, who are dead at once; all are deaf to all but SIGKILL.
+const STORM: &str = "repeat 24 { fork { STEP { ignore TERM ; touch storm ; storm } } } ; \
+    wait-file storm ;";
+
+#[test]
+fn a_storm_of_orphans_holds_up_no_signal() {
+    let scene = Scene::new();
+    let script = format!(
+        "{} record signals TERM USR1 40",
+        STORM.replace("STEP", "fork")
+    );
+    let mut supervisor = scene.launch(init(&scene, &[], &script));
+    scene.wait_lines("signals", 1);
+    // The last is behind SIGCHLD in the order in which the kernel hands them out.
+    for (count, signal) in [(2, libc::SIGTERM), (3, libc::SIGUSR1), (4, 40)] {
+        supervisor.signal(signal);
+        scene.wait_lines("signals", count);
+    }
+    supervisor.signal(libc::SIGQUIT);
+    assert_eq!(supervisor.wait_exit(), 128 + libc::SIGQUIT);
+}
+
+/// It ends by our SIGKILL only, wherever it has gone.
+#[test]
+fn a_storm_of_orphans_holds_up_no_deadline() {
+    for step in ["fork", "escape"] {
+        let scene = Scene::new();
+        let script = format!("{} exit 7", STORM.replace("STEP", step));
+        let mut supervisor = scene.launch(init(&scene, &[], &script));
+        assert_eq!(supervisor.wait_exit(), 7);
+        assert_eq!(supervisor.messages(), [""; 0], "nobody is abandoned");
+    }
+}
+
 /// Doing nothing costs nothing: not one wake-up.
 #[test]
 fn nothing_happens_while_nothing_happens() {

@@ -1,7 +1,9 @@
 //! `init` on a terminal: who has the foreground, and what Ctrl-C, Ctrl-Z, `fg` and `bg` do.
 
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::common::init::{AS_PID_1, binary_text, init, init_of, probe_text};
 use crate::common::pty::{Pty, Session};
@@ -214,6 +216,57 @@ fn control_z_gives_the_shell_the_terminal_and_fg_takes_it_again() {
     process::signal(pid, libc::SIGUSR1);
     wait_for("the command's end", || !alive(init));
     shell.leave(&scene);
+}
+
+/// The job is the script, and init a part of it.
+#[test]
+fn control_z_stops_the_script_that_calls_it() {
+    if missing(&[Need::Tool("bash")]) {
+        return;
+    }
+    let scene = Scene::new();
+    let shell = Shell::start(&scene);
+    shell
+        .pty
+        .keys("sh -c '$INIT $PROBE \"pid pid ; await USR1 ; exit 7\" ; echo code=$?'\n");
+    let pid = scene.wait_pid("pid");
+    let init = init_above(pid);
+    for _ in 0..3 {
+        shell.pty.wait_foreground(pid);
+        shell.pty.keys("\x1a");
+        wait_state(init, 'T');
+        shell.pty.wait_foreground(shell.pid());
+        shell.pty.keys("fg\n");
+        shell.pty.wait_foreground(pid);
+        wait_state(pid, 'S');
+        wait_state(init, 'S');
+    }
+    process::signal(pid, libc::SIGUSR1);
+    shell.pty.wait_screen("code=7");
+    shell.leave(&scene);
+}
+
+/// A SIGCONT may come while init is about to stop, and must not be lost by that: what comes after
+/// it is forwarded only by an init that runs.
+#[test]
+fn a_continue_right_after_a_stop_is_not_lost() {
+    let scene = Scene::new();
+    let mut command = init(&scene, &[], "record signals USR1");
+    // The test is a parent in the same session and in another group, as a shell is.
+    command.process_group(0);
+    let mut supervisor = scene.launch(command);
+    scene.wait_lines("signals", 1);
+    for round in 0..400 {
+        supervisor.signal(libc::SIGTSTP);
+        let (start, delay) = (Instant::now(), Duration::from_micros(round * 37 % 800));
+        while start.elapsed() < delay {
+            std::hint::spin_loop();
+        }
+        supervisor.signal(libc::SIGCONT);
+        supervisor.signal(libc::SIGUSR1);
+        scene.wait_lines("signals", usize::try_from(round).expect("small") + 2);
+    }
+    assert_eq!(supervisor.stop(), 128 + libc::SIGTERM);
 }
 
 #[test]
