@@ -225,17 +225,27 @@ fn signals_are_rewritten() {
 fn a_signal_goes_to_the_group_or_to_the_process_alone() {
     for (options, is_told) in [(&[][..], true), (&["--single"][..], false)] {
         let scene = Scene::new();
-        let script = "fork { record child USR1 } ; wait-file child ; record leader USR1";
+        let script = "fork { pid pid ; record child USR1 USR2 } ; wait-file child ; \
+            record leader USR1";
         let mut supervisor = start_recording(&scene, options, script, "leader");
         scene.wait_lines("child", 1);
         supervisor.signal(libc::SIGUSR1);
         scene.wait_lines("leader", 2);
-        if is_told {
-            scene.wait_lines("child", 2);
-        }
+        // Taken after the other one, if both have come.
+        process::signal(scene.wait_pid("pid"), libc::SIGUSR2);
+        let ended_by = |line: &String| line.starts_with("12 ");
+        wait_for("the mark", || {
+            scene.lines("child").last().is_some_and(ended_by)
+        });
+        let (told, mark) = (libc::SIGUSR1, libc::SIGUSR2);
+        let expected = if is_told {
+            vec![told, mark]
+        } else {
+            vec![mark]
+        };
+        assert_eq!(recorded(&scene, "child"), expected);
         supervisor.signal(libc::SIGTERM);
         assert_eq!(supervisor.wait_exit(), 128 + libc::SIGTERM);
-        assert_eq!(recorded(&scene, "child").len(), usize::from(is_told));
     }
 }
 
@@ -421,6 +431,7 @@ fn verbose_says_what_is_done_and_quiet_says_nothing() {
         let mut supervisor = scene.launch(init(&scene, options, script));
         scene.wait_file("ready");
         if lines > 0 {
+            // It has come home, and is gone.
             supervisor.wait_message(&["reaped pid=", "code=9"]);
         }
         assert_eq!(supervisor.stop(), 0);
