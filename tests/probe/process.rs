@@ -33,8 +33,9 @@ pub fn fork_escaped() -> bool {
 
 /// Makes orphans without end, as fast as can be: each is a child of whoever is the parent of
 /// this process, and dead at once. Only so many are unreaped at a time, so that numbers are left
-/// for others.
+/// for others, and it ends by itself, should nobody be left to end it.
 pub fn storm() -> ! {
+    const NANOSECONDS_MAX: u64 = 90_000_000_000;
     const UNREAPED_MAX: usize = 512;
     extern "C" fn end(_: *mut libc::c_void) -> libc::c_int {
         // SAFETY: the raw call ends this process alone, and touches nothing of the other's.
@@ -43,7 +44,8 @@ pub fn storm() -> ! {
     }
     let flags = libc::CLONE_VM | libc::CLONE_PARENT | libc::SIGCHLD;
     let mut orphans = vec![(0, [0_u128; 256]); UNREAPED_MAX];
-    loop {
+    let start = waits::monotonic();
+    while waits::monotonic() - start < NANOSECONDS_MAX {
         for (pid, stack) in &mut orphans {
             // SAFETY: plain numbers; signal 0 asks only.
             if *pid > 0 && unsafe { libc::kill(*pid, 0) } == 0 {
@@ -55,6 +57,7 @@ pub fn storm() -> ! {
             *pid = unsafe { libc::clone(end, top, flags, std::ptr::null_mut()) };
         }
     }
+    exit(0)
 }
 
 /// Leaves its session and group.

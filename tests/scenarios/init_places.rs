@@ -168,7 +168,8 @@ fn who_may_not_be_signalled_is_said_and_not_called_undying() {
     scene.chmod("", 0o777);
     scene.copy_probe("root");
     scene.chmod("root", 0o4755);
-    std::fs::copy(binary_text(), scene.path("init")).expect("a copy");
+    let binary = std::fs::read(binary_text()).expect("the binary");
+    scene.write_executable("init", binary);
     let script = "./root 'become 0 ; close 1 ; close 2 ; pid pid ; hold' & \
         until [ -s pid ]; do sleep 0.01; done; exit 4";
     let words = ["init", "sh", "-c", script].map(std::path::PathBuf::from);
