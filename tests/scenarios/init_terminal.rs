@@ -1,9 +1,7 @@
 //! `init` on a terminal: who has the foreground, and what Ctrl-C, Ctrl-Z, `fg` and `bg` do.
 
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use crate::common::init::{AS_PID_1, binary_text, init, init_of, probe_text};
 use crate::common::pty::{Pty, Session};
@@ -244,29 +242,6 @@ fn control_z_stops_the_script_that_calls_it() {
     process::signal(pid, libc::SIGUSR1);
     shell.pty.wait_screen("code=7");
     shell.leave(&scene);
-}
-
-/// A SIGCONT may come while init is about to stop, and must not be lost by that: what comes after
-/// it is forwarded only by an init that runs.
-#[test]
-fn a_continue_right_after_a_stop_is_not_lost() {
-    let scene = Scene::new();
-    let mut command = init(&scene, &[], "record signals USR1");
-    // The test is a parent in the same session and in another group, as a shell is.
-    command.process_group(0);
-    let mut supervisor = scene.launch(command);
-    scene.wait_lines("signals", 1);
-    for round in 0..400 {
-        supervisor.signal(libc::SIGTSTP);
-        let (start, delay) = (Instant::now(), Duration::from_micros(round * 37 % 800));
-        while start.elapsed() < delay {
-            std::hint::spin_loop();
-        }
-        supervisor.signal(libc::SIGCONT);
-        supervisor.signal(libc::SIGUSR1);
-        scene.wait_lines("signals", usize::try_from(round).expect("small") + 2);
-    }
-    assert_eq!(supervisor.stop(), 128 + libc::SIGTERM);
 }
 
 #[test]
