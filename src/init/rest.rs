@@ -20,7 +20,6 @@ use crate::os::clock::Clock;
 use crate::os::group::{Group, Sent, living_groups};
 use crate::os::reap::{self, Seen};
 use crate::os::subreaper::is_pid_1;
-use crate::os::terminal::group_of;
 use crate::report::signal_name;
 
 use super::reaping::{Left, bite};
@@ -157,7 +156,7 @@ impl Rest {
     fn is_over(&self) -> bool {
         match self.reach {
             Reach::Group => self.is_group_over(),
-            Reach::Everybody | Reach::Children => !children::has_any(),
+            Reach::Everybody | Reach::Children => !reap::has_children(),
         }
     }
 
@@ -204,7 +203,7 @@ impl Rest {
             if !self.told.insert(pid) {
                 continue;
             }
-            let is_member = group_of(pid) == Some(self.group.number());
+            let is_member = children::group_of(pid) == Some(self.group.number());
             if is_member && signal == libc::SIGTERM {
                 // It had that with the group, when the leader had died.
                 continue;

@@ -14,20 +14,8 @@ use std::time::Duration;
 
 use libc::{c_int, c_ulong, c_void};
 
-use super::retry;
+use super::{FAULTS, retry};
 use crate::spec::SIGNAL_MAX;
-
-/// The faults that the kernel reports for what this process itself has done, and SIGABRT, by
-/// which it gives up. Blocked, they could not end it.
-const FAULTS: [i32; 7] = [
-    libc::SIGSEGV,
-    libc::SIGBUS,
-    libc::SIGFPE,
-    libc::SIGILL,
-    libc::SIGTRAP,
-    libc::SIGSYS,
-    libc::SIGABRT,
-];
 
 const WORD_BITS: usize = c_ulong::BITS as usize;
 const WORDS: usize = SIGNAL_MAX as usize / WORD_BITS;
@@ -73,9 +61,10 @@ fn place(signal: i32) -> Option<(usize, c_ulong)> {
     (signal <= SIGNAL_MAX).then(|| (index / WORD_BITS, 1 << (index % WORD_BITS)))
 }
 
-/// Whether it can be taken: all but the faults, SIGKILL and SIGSTOP.
+/// Whether it can be taken: all but the faults, SIGABRT, by which this process gives up,
+/// SIGKILL and SIGSTOP.
 pub(crate) fn is_takeable(signal: i32) -> bool {
-    let never = [libc::SIGKILL, libc::SIGSTOP];
+    let never = [libc::SIGABRT, libc::SIGKILL, libc::SIGSTOP];
     !FAULTS.contains(&signal) && !never.contains(&signal)
 }
 
@@ -146,12 +135,14 @@ pub(crate) enum Stop {
 }
 
 /// Stops this process, by a SIGTSTP with its default action, so that another one like us above
-/// can tell it from a stop by hand. Whether a SIGCONT has come, before
-/// or after; it is taken then. Only where the group is orphaned it goes on without one.
+/// can tell it from a stop by hand. Whether a SIGCONT has come, before or after; it is taken
+/// then. Only where the group is orphaned it goes on without one.
 ///
 /// The kernel throws away a waiting SIGCONT when a stop is sent, and a waiting stop when SIGCONT
 /// is. So a handler notes the one before the other is sent, and the other waits, blocked, until
-/// that was looked at: whichever order they come in, SIGCONT has the last word.
+/// that was looked at. One moment is left: a SIGCONT that comes while we are on our way into
+/// kill(2) is thrown away by it before the handler could run, and we stop. Who waits for our stop
+/// before the SIGCONT, as a shell does, never meets it.
 pub(crate) fn stop_self(who: Stop) -> bool {
     let (go_on, stop) = ([libc::SIGCONT], [libc::SIGTSTP]);
     let handler: extern "C" fn(c_int) = note_continue;

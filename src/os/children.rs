@@ -69,26 +69,11 @@ fn is_between_two_programs(pid: i32) -> bool {
     })
 }
 
-/// The process group of this child, dead or alive.
+/// The process group of a child that was not reaped yet, dead or alive.
 pub(crate) fn group_of(pid: i32) -> Option<i32> {
     // SAFETY: getpgid takes one integer.
     let group = unsafe { libc::getpgid(pid) };
     (group > 0).then_some(group)
-}
-
-/// Whether there is any child at all, dead or alive.
-pub(crate) fn has_any() -> bool {
-    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-    loop {
-        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-        // SAFETY: the pointer is to a live siginfo_t.
-        let status = unsafe { libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) };
-        match errno() {
-            _ if status == 0 => return true,
-            libc::EINTR => {}
-            _ => return false, // ECHILD
-        }
-    }
 }
 
 /// How a child was halted or set going again.

@@ -17,20 +17,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 
+use super::FAULTS;
 use crate::error::{Error, Result};
 
 /// How often somebody may put a handler over ours before we do not come back.
 const LAYERS_MAX: usize = 4;
-
-/// What the kernel reports of a thread to itself.
-const FAULTS: [i32; 6] = [
-    libc::SIGSEGV,
-    libc::SIGBUS,
-    libc::SIGFPE,
-    libc::SIGILL,
-    libc::SIGTRAP,
-    libc::SIGSYS,
-];
 
 /// Signals are numbered from 1 to 64.
 const NUMBERS: usize = 65;

@@ -20,6 +20,16 @@ pub(crate) mod terminal;
 pub(crate) mod wake;
 pub(crate) mod watch;
 
+/// What the kernel reports of a thread to itself: blocked, it ends the process at once.
+const FAULTS: [i32; 6] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGILL,
+    libc::SIGTRAP,
+    libc::SIGSYS,
+];
+
 /// The errno of the call that failed last in this thread.
 pub(crate) fn errno() -> i32 {
     nix::errno::Errno::last_raw()

@@ -36,6 +36,11 @@ pub(crate) fn peek() -> Option<Death> {
     look_for(libc::P_ALL, 0).unwrap_or_default()
 }
 
+/// Whether there is any child at all, dead or alive.
+pub(crate) fn has_children() -> bool {
+    look_for(libc::P_ALL, 0).is_ok()
+}
+
 /// How it is with one child; by its pidfd, if there is one, since the number of a child that
 /// somebody else has reaped may be another child's by now.
 pub(crate) fn look(pid: i32, pidfd: Option<BorrowedFd<'_>>) -> Seen {

@@ -100,13 +100,6 @@ pub(crate) fn above() -> Above {
     }
 }
 
-/// The group of a child that was not reaped yet, or of ourselves (0).
-pub(crate) fn group_of(pid: i32) -> Option<i32> {
-    // SAFETY: getpgid takes a plain number.
-    let group = unsafe { libc::getpgid(pid) };
-    (group > 0).then_some(group)
-}
-
 fn own_group() -> i32 {
     // SAFETY: getpgid takes a plain number, and cannot fail for ourselves.
     unsafe { libc::getpgid(0) }

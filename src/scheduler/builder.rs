@@ -214,7 +214,8 @@ impl Builder {
     /// A base directory that does not exist, an impossible specification, two programs of one
     /// name, an unusable log directory, a log that another supervisor is writing to, another
     /// scheduler in this process (unless both have [`Reap::Own`]), an ignored SIGCHLD with
-    /// [`Reap::Own`], or a refusal of the system.
+    /// [`Reap::Own`], a signal whose handler others have covered with theirs four times already,
+    /// or a refusal of the system.
     pub fn build(self) -> Result<ProcessScheduler> {
         let base_dir = absolute(&self.base_dir)?;
         check_directory(&base_dir)?;

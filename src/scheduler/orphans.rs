@@ -9,10 +9,9 @@ use crate::event::EventKind;
 use crate::machine::child::State;
 use crate::machine::{Event, Moment, ProgramId};
 use crate::orphans::{Dispatch, EVERYBODY, Orphans};
-use crate::os::children;
 use crate::os::group::Sent;
 use crate::os::subreaper::{Subreaper, become_subreaper, is_pid_1};
-
+use crate::os::{children, reap};
 use crate::program::{Live, Program};
 
 use super::ProcessScheduler;
@@ -52,7 +51,8 @@ impl Household {
         let here = if is_pid_1() {
             None
         } else {
-            children::of_this_process()
+            let what = "failed to look for the children that this process has already";
+            children::list().map_err(|error| Error::io(what, &error))?
         };
         Ok(Self {
             orphans: Orphans::new(here.unwrap_or_default()),
@@ -127,7 +127,7 @@ impl ProcessScheduler {
         };
         // The zombies of a storm are not worth a look.
         let searching = !household.searching.is_empty() && !self.deaths_left;
-        if settled && household.orphans.is_closing() && !children::has_any() {
+        if settled && household.orphans.is_closing() && !reap::has_children() {
             household.orphans.found_nobody();
         } else if household.orphans.begin_look(now, searching, settled) {
             self.look_at_all_children(now, settled);
@@ -157,7 +157,7 @@ impl ProcessScheduler {
         let children = match children::list() {
             Ok(Some(children)) => children,
             Ok(None) if is_pid_1() => {
-                let is_anybody_left = settled && children::has_any();
+                let is_anybody_left = settled && reap::has_children();
                 is_anybody_left.then_some(EVERYBODY).into_iter().collect()
             }
             Ok(None) => {

@@ -241,6 +241,31 @@ fn m130_who_comes_home_with_the_last_death_is_seen() {
     assert!(scene.path("obeyed").exists(), "{}", supervisor.said());
 }
 
+/// A list of children that could not be read once counted as an empty one: what had left its
+/// group ran on, and the code was 0.
+#[test]
+fn m130_a_look_that_fails_is_tried_again_and_is_no_empty_one() {
+    if missing(&[Need::Strace]) || is_blind() {
+        return;
+    }
+    for (fails, code) in [("when=1..3", 0), ("when=1+", 1)] {
+        let mut scene = Scene::new();
+        let script = "escape { pid orphan ; hold } ; hold";
+        scene.add_with("p", script, json!({"stop_timeout": "300ms"}));
+        let mut supervisor = scene.start();
+        let orphan = scene.wait_pid("orphan");
+        let inject = format!("inject=getdents64:error=EIO:{fails}");
+        let tracer = Tracer::attach(&scene, supervisor.pid(), &["-e", &inject]);
+        supervisor.spare(orphan);
+        assert_eq!(supervisor.stop(), code, "{}", supervisor.said());
+        assert!(tracer.injected() > 0, "nothing was injected");
+        drop(tracer);
+        assert_eq!(process::alive(orphan), code == 1, "{}", supervisor.said());
+        let said = supervisor.messages_with(&["failed to look for processes that left"]);
+        assert_eq!(said.len(), 1, "said once: {}", supervisor.said());
+    }
+}
+
 #[test]
 fn m130_an_orphan_that_cannot_die_is_named_and_left_behind() {
     if is_blind() {
