@@ -3,8 +3,9 @@
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io::Read;
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +17,10 @@ use crate::os::limits::DescriptorLimit;
 use crate::os::spawn::{Apart, Command, Failure, Place, Spawner, Step};
 use crate::report::CODE_UNKNOWN;
 use crate::spec::ChildSpec;
+use crate::words::{Text, Words};
+
+/// Tells a program, and whoever finds what it left behind, what it is called.
+pub(crate) const PROGRAM_VARIABLE: &str = "PROCSCHED_PROGRAM";
 
 /// Where a program without a slash is looked up when the environment has no `PATH`.
 const PATH_DEFAULT: &[u8] = b"/bin:/usr/bin";
@@ -23,28 +28,33 @@ const PATH_DEFAULT: &[u8] = b"/bin:/usr/bin";
 /// How much of a file is read to find its `#!` line.
 const INTERPRETER_BYTES_MAX: u64 = 256;
 
-/// The environment that every program begins with: ours, taken once, less what was meant for
-/// the supervisor itself.
-#[derive(Debug, Clone)]
-pub(crate) struct BaseEnv(Arc<[CString]>);
-
-impl BaseEnv {
-    pub(crate) fn of_this_process() -> Self {
-        let ours = std::env::vars_os().filter(|(key, _)| !is_meant_for_us(key));
-        Self(
-            ours.filter_map(|(key, value)| variable(&key, &value))
-                .collect(),
-        )
-    }
+/// What the commands of one supervisor have in common.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    /// Where a command runs unless it is told otherwise; absolute, or `.`.
+    directory: CString,
+    /// The environment that every command begins with.
+    env: Words,
 }
 
-/// The environment as it is.
-fn whole_env() -> BaseEnv {
-    BaseEnv(
-        std::env::vars_os()
-            .filter_map(|(key, value)| variable(&key, &value))
-            .collect(),
-    )
+impl Ground {
+    /// For programs: our environment, taken once, less what was meant for the supervisor
+    /// itself. `base_dir` is absolute.
+    pub(crate) fn of_programs(base_dir: &Path) -> Result<Arc<Self>> {
+        let ours = std::env::vars_os().filter(|(key, _)| !is_meant_for_us(key));
+        Ok(Arc::new(Self {
+            directory: c_string(base_dir.as_os_str())?,
+            env: variables(ours),
+        }))
+    }
+
+    /// For a command that stands in our place.
+    fn our_own() -> Arc<Self> {
+        Arc::new(Self {
+            directory: c".".to_owned(),
+            env: variables(std::env::vars_os()),
+        })
+    }
 }
 
 /// What systemd, or another supervisor of this kind, tells a service, and must not be believed
@@ -52,101 +62,188 @@ fn whole_env() -> BaseEnv {
 fn is_meant_for_us(key: &OsStr) -> bool {
     let key = key.as_bytes();
     key == b"NOTIFY_SOCKET"
-        || key == b"PROCSCHED_PROGRAM"
+        || key == PROGRAM_VARIABLE.as_bytes()
         || key.starts_with(b"LISTEN_")
         || key.starts_with(b"WATCHDOG_")
 }
 
-fn variable(key: &OsStr, value: &OsStr) -> Option<CString> {
-    CString::new([key.as_bytes(), b"=", value.as_bytes()].concat()).ok()
+fn variables(all: impl Iterator<Item = (OsString, OsString)>) -> Words {
+    all.filter_map(|(key, value)| variable(&key, &value).ok())
+        .collect()
 }
 
-/// One command, ready.
+fn variable(key: &OsStr, value: &OsStr) -> Result<CString> {
+    let text = [key.as_bytes(), b"=", value.as_bytes()].concat();
+    c_string(OsStr::from_bytes(&text))
+}
+
+fn c_string(text: &OsStr) -> Result<CString> {
+    let nul = |_| Error::new("a command, path or variable has a NUL byte in it");
+    CString::new(text.as_bytes()).map_err(nul)
+}
+
+/// One command, ready. There may be ten thousand.
 #[derive(Debug, Clone)]
 pub(crate) struct Launch {
-    argv: Vec<CString>,
-    base_env: BaseEnv,
-    /// What is set over the base, as `key=value`.
-    own_env: Vec<CString>,
-    cwd: CString,
-    /// The files to try: one, or one for each directory of `PATH`.
-    candidates: Vec<CString>,
+    ground: Arc<Ground>,
+    /// The arguments; what is set over the ground's environment, as `key=value`; and the
+    /// directory, if it is not the ground's.
+    words: Words,
+    shape: Shape,
+}
+
+/// What the words of a command are.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    arguments: u32,
+    /// How much stands in the first argument before what was given: the directory that a
+    /// relative path was resolved against.
+    resolved: u32,
+    has_directory: bool,
+}
+
+/// A command whose words stand in a text that others are still added to.
+pub(crate) struct Draft {
+    range: Range<usize>,
+    shape: Shape,
+}
+
+impl Draft {
+    /// Checks a program and writes its words down. `base_dir` is absolute, and the ground's
+    /// directory.
+    pub(crate) fn of_program(spec: &ChildSpec, base_dir: &Path, text: &mut Text) -> Result<Self> {
+        let own = spec.env.iter().filter(|(key, _)| key != PROGRAM_VARIABLE);
+        let mut env = own
+            .map(|(key, value)| variable(key, value))
+            .collect::<Result<Vec<_>>>()?;
+        // The last of all, which is where its name is found again.
+        env.push(variable(PROGRAM_VARIABLE.as_ref(), spec.name.as_ref())?);
+        let directory = spec.cwd.as_ref().map(|cwd| base_dir.join(cwd));
+        Self::new(&spec.command, &env, base_dir, directory, text)
+    }
+
+    fn new(
+        command: &[OsString],
+        env: &[CString],
+        base_dir: &Path,
+        directory: Option<PathBuf>,
+        text: &mut Text,
+    ) -> Result<Self> {
+        let too_long = |_| Error::new("the command is too long");
+        let start = text.end();
+        let mut resolved = 0;
+        for (index, word) in command.iter().enumerate() {
+            if index == 0 && word.as_bytes().contains(&b'/') {
+                let path = base_dir.join(word);
+                resolved = path.as_os_str().len() - word.len();
+                text.push(&c_string(path.as_os_str())?);
+            } else {
+                text.push(&c_string(word)?);
+            }
+        }
+        env.iter().for_each(|variable| text.push(variable));
+        if let Some(directory) = &directory {
+            text.push(&c_string(directory.as_os_str())?);
+        }
+        Ok(Self {
+            range: start..text.end(),
+            shape: Shape {
+                arguments: u32::try_from(command.len()).map_err(too_long)?,
+                resolved: u32::try_from(resolved).map_err(too_long)?,
+                has_directory: directory.is_some(),
+            },
+        })
+    }
+
+    /// The command, now that the text is complete.
+    pub(crate) fn finish(&self, text: &Arc<[u8]>, ground: &Arc<Ground>) -> Launch {
+        Launch {
+            ground: ground.clone(),
+            words: Words::of(text, &self.range),
+            shape: self.shape,
+        }
+    }
 }
 
 impl Launch {
-    /// Makes a program ready. `base_dir` is absolute.
-    pub(crate) fn of_program(
-        spec: &ChildSpec,
-        base_dir: &Path,
-        base_env: &BaseEnv,
-    ) -> Result<Self> {
-        let mut env = spec.env.clone();
-        env.retain(|(key, _)| key != "PROCSCHED_PROGRAM");
-        env.push(("PROCSCHED_PROGRAM".into(), spec.name.clone().into()));
-        let cwd = spec
-            .cwd
-            .as_ref()
-            .map_or_else(|| base_dir.to_owned(), |cwd| base_dir.join(cwd));
-        Self::new(&spec.command, &env, base_dir, &cwd, base_env)
+    /// Makes a program ready. `base_dir` is absolute, and the ground's directory.
+    fn of_program(spec: &ChildSpec, base_dir: &Path, ground: &Arc<Ground>) -> Result<Self> {
+        let mut text = Text::default();
+        let draft = Draft::of_program(spec, base_dir, &mut text)?;
+        Ok(draft.finish(&text.finish(), ground))
     }
 
     /// Makes a command ready that gets our environment and `base_dir`.
     pub(crate) fn of_command(
         command: &[OsString],
         base_dir: &Path,
-        base_env: &BaseEnv,
+        ground: &Arc<Ground>,
     ) -> Result<Self> {
-        Self::new(command, &[], base_dir, base_dir, base_env)
+        if command.is_empty() {
+            return Err(Error::new("the command is empty"));
+        }
+        let mut text = Text::default();
+        let draft = Draft::new(command, &[], base_dir, None, &mut text)?;
+        Ok(draft.finish(&text.finish(), ground))
     }
 
     /// Makes a command ready that stands in our place: it gets our whole environment, runs
     /// where we run, and its name is not touched.
     pub(crate) fn in_our_place(command: &[OsString]) -> Result<Self> {
-        let here = Path::new("");
-        let mut launch = Self::new(command, &[], here, here, &whole_env())?;
-        launch.cwd = c".".to_owned();
-        if command.first().is_some_and(|program| program.is_empty()) {
-            // As execvp(3) has it: no file is called that.
-            launch.candidates.clear();
-        }
-        Ok(launch)
+        Self::of_command(command, Path::new(""), &Ground::our_own())
     }
 
-    fn new(
-        command: &[OsString],
-        env: &[(OsString, OsString)],
-        base_dir: &Path,
-        cwd: &Path,
-        base_env: &BaseEnv,
-    ) -> Result<Self> {
-        let nul = || Error::new("a command, path or variable has a NUL byte in it");
-        let c_string = |text: &OsStr| CString::new(text.as_bytes()).map_err(|_| nul());
-        let mut argv = command
-            .iter()
-            .map(|text| c_string(text))
-            .collect::<Result<Vec<_>>>()?;
-        let program = command
-            .first()
-            .ok_or_else(|| Error::new("the command is empty"))?;
-        let own_env = env
-            .iter()
-            .map(|(key, value)| variable(key, value).ok_or_else(nul))
-            .collect::<Result<_>>()?;
-        let mut launch = Self {
-            argv: Vec::new(),
-            base_env: base_env.clone(),
-            own_env,
-            cwd: c_string(cwd.as_os_str())?,
-            candidates: Vec::new(),
-        };
-        if program.as_bytes().contains(&b'/') {
-            argv[0] = c_string(base_dir.join(program).as_os_str())?;
-            launch.candidates = vec![argv[0].clone()];
-        } else {
-            launch.candidates = in_path(launch.path(), program);
+    fn argv(&self) -> impl Iterator<Item = &CStr> {
+        self.words.iter().take(self.shape.arguments as usize)
+    }
+
+    /// The program and its arguments as they were given.
+    pub(crate) fn command(&self) -> Vec<OsString> {
+        let mut command: Vec<OsString> = self.argv().map(os_string).collect();
+        if let Some(program) = command.first_mut() {
+            *program = os_string_of(&program.as_bytes()[self.shape.resolved as usize..]);
         }
-        launch.argv = argv;
-        Ok(launch)
+        command
+    }
+
+    /// What is set over the ground's environment.
+    fn own_env(&self) -> impl Iterator<Item = &CStr> {
+        let arguments = self.shape.arguments as usize;
+        let others = arguments + usize::from(self.shape.has_directory);
+        let count = self.words.count() - others;
+        self.words.iter().skip(arguments).take(count)
+    }
+
+    /// The name of the program; empty for a command that is none.
+    pub(crate) fn name(&self) -> &str {
+        let last = self.own_env().last().map(CStr::to_bytes);
+        let name = last.and_then(|last| last.strip_prefix(PROGRAM_VARIABLE.as_bytes()));
+        let name = name.and_then(|name| name.strip_prefix(b"="));
+        std::str::from_utf8(name.unwrap_or_default()).unwrap_or_default()
+    }
+
+    /// Where it runs.
+    fn directory(&self) -> &CStr {
+        let own = self
+            .words
+            .iter()
+            .last()
+            .filter(|_| self.shape.has_directory);
+        own.unwrap_or(&self.ground.directory)
+    }
+
+    /// The files to try, in order: one, or one for each directory of `PATH`. Put together for
+    /// each start, as to remember them would cost more than that.
+    fn candidates(&self) -> Words {
+        let program = self.words.get(0).unwrap_or_default();
+        if program.is_empty() {
+            // As execvp(3) has it: no file is called that.
+            return Words::from_iter([c""; 0]);
+        }
+        if program.to_bytes().contains(&b'/') {
+            return [program].into_iter().collect();
+        }
+        in_path(self.path(), program)
     }
 
     /// The same command with one more argument, for one run of it.
@@ -158,7 +255,7 @@ impl Launch {
         more: Option<&CStr>,
     ) -> std::result::Result<i32, Failure> {
         let apart = Apart {
-            cwd: &self.cwd,
+            cwd: self.directory(),
             stdio,
             limit,
         };
@@ -172,13 +269,9 @@ impl Launch {
         place: Place<'_>,
         more: Option<&CStr>,
     ) -> std::result::Result<i32, Failure> {
-        let candidates: Vec<&CStr> = self.candidates.iter().map(CString::as_c_str).collect();
-        let argv: Vec<&CStr> = self
-            .argv
-            .iter()
-            .map(CString::as_c_str)
-            .chain(more)
-            .collect();
+        let candidates = self.candidates();
+        let candidates: Vec<&CStr> = candidates.iter().collect();
+        let argv: Vec<&CStr> = self.argv().chain(more).collect();
         let env: Vec<&CStr> = self.env().collect();
         spawner.spawn(&Command {
             candidates: &candidates,
@@ -196,7 +289,10 @@ impl Launch {
             Step::Group => "failed to create a process group".to_owned(),
             Step::Limit => "failed to set the limit on descriptors".to_owned(),
             Step::Directory => {
-                format!("failed to change the directory to {:?}", path_of(&self.cwd))
+                format!(
+                    "failed to change the directory to {:?}",
+                    path_of(self.directory())
+                )
             }
             Step::Descriptors => "failed to set up stdin, stdout and stderr".to_owned(),
             Step::Exec => return self.explain_exec(failure),
@@ -213,12 +309,12 @@ impl Launch {
                 candidate,
             })
         };
-        let cwd = path_of(&self.cwd);
+        let cwd = path_of(self.directory());
         if let Some(errno) = directory_problem(&cwd) {
             return Err(failed(Step::Directory, errno, 0));
         }
         let mut denied = None;
-        for (index, candidate) in self.candidates.iter().enumerate() {
+        for (index, candidate) in self.candidates().iter().enumerate() {
             let path = cwd.join(path_of(candidate));
             match file_problem(&path) {
                 None if missing_interpreter(&cwd, &path).is_none() => return Ok(path),
@@ -237,16 +333,11 @@ impl Launch {
     /// a look at the file tells them apart.
     fn explain_exec(&self, failure: Failure) -> Error {
         let missing = failure.errno == libc::ENOENT || failure.errno == libc::ENOTDIR;
-        let looked_up = !self
-            .argv
-            .first()
-            .is_some_and(|program| program.as_bytes().contains(&b'/'));
-        let path = self
-            .candidates
-            .get(failure.candidate)
-            .map(|path| path_of(path))
-            .unwrap_or_default();
-        let cwd = path_of(&self.cwd);
+        let program = self.words.get(0).unwrap_or_default();
+        let looked_up = !program.to_bytes().contains(&b'/');
+        let candidates = self.candidates();
+        let path = path_of(candidates.get(failure.candidate).unwrap_or_default());
+        let cwd = path_of(self.directory());
         if missing && let Some(interpreter) = missing_interpreter(&cwd, &path) {
             let reason = format!(
                 "its interpreter {interpreter:?}: {}",
@@ -255,23 +346,19 @@ impl Launch {
             return Error::because(format!("failed to execute {path:?}"), reason);
         }
         if missing && looked_up {
-            let program = self
-                .argv
-                .first()
-                .map(|program| path_of(program))
-                .unwrap_or_default();
+            let program = path_of(program);
             let reason = format!("not found in PATH {:?}", OsStr::from_bytes(self.path()));
             return Error::because(format!("failed to execute {program:?}"), reason);
         }
         Error::os(format!("failed to execute {path:?}"), failure.errno)
     }
 
-    /// Ours, less what the program's own replaces, and then the program's own.
+    /// The ground's, less what the command's own replaces, and then the command's own.
     fn env(&self) -> impl Iterator<Item = &CStr> {
-        let own = &self.own_env;
-        let replaced = move |base: &CString| own.iter().any(|own| key_of(own) == key_of(base));
-        let base = self.base_env.0.iter().filter(move |base| !replaced(base));
-        base.chain(own).map(CString::as_c_str)
+        let is_replaced = |base: &&CStr| self.own_env().any(|own| key_of(own) == key_of(base));
+        let base = self.ground.env.iter();
+        base.filter(move |base| !is_replaced(base))
+            .chain(self.own_env())
     }
 
     /// The `PATH` that the program will get.
@@ -319,25 +406,33 @@ fn file_problem(path: &Path) -> Option<i32> {
 }
 
 /// Everything before the `=`.
-fn key_of(variable: &CString) -> &[u8] {
+fn key_of(variable: &CStr) -> &[u8] {
     variable
-        .as_bytes()
+        .to_bytes()
         .split(|&byte| byte == b'=')
         .next()
         .unwrap_or_default()
 }
 
 /// The files that execvp(3) would try; an empty directory is the current one.
-fn in_path(path: &[u8], program: &OsStr) -> Vec<CString> {
+fn in_path(path: &[u8], program: &CStr) -> Words {
     let join = |directory: &[u8]| {
         let separator: &[u8] = if directory.is_empty() { b"" } else { b"/" };
-        CString::new([directory, separator, program.as_bytes()].concat()).ok()
+        CString::new([directory, separator, program.to_bytes()].concat()).ok()
     };
     path.split(|&byte| byte == b':').filter_map(join).collect()
 }
 
 fn path_of(text: &CStr) -> PathBuf {
-    OsString::from_vec(text.to_bytes().to_owned()).into()
+    os_string(text).into()
+}
+
+fn os_string(text: &CStr) -> OsString {
+    os_string_of(text.to_bytes())
+}
+
+fn os_string_of(text: &[u8]) -> OsString {
+    OsStr::from_bytes(text).to_owned()
 }
 
 /// The interpreter that this script names, if it names one that does not exist. Both may be
@@ -374,7 +469,8 @@ impl ChildSpec {
     pub fn locate(&self, base_dir: &Path) -> Result<PathBuf> {
         self.check()?;
         let base_dir = absolute(base_dir)?;
-        Launch::of_program(self, &base_dir, &BaseEnv::of_this_process())?.locate()
+        let ground = Ground::of_programs(&base_dir)?;
+        Launch::of_program(self, &base_dir, &ground)?.locate()
     }
 }
 

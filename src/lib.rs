@@ -290,6 +290,7 @@ mod scheduler;
 mod spec;
 mod status;
 mod tail;
+mod words;
 
 pub use error::{Error, Result};
 pub use event::{Event, EventKind};

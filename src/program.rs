@@ -1,16 +1,14 @@
 //! What one program consists of while it is supervised: its command, its log, the run at
 //! hand, and the pipes of at most two runs.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result};
 use crate::launch::Launch;
 use crate::machine::{Exit, Moment, ProgramId, Run};
 use crate::os::group::Group;
-use crate::os::logs::{Log, Read, Sink, Stream};
+use crate::os::logs::{Log, LogPlace, Read, Sink, Stream};
 use crate::os::watch::Watch;
 use crate::tail::Tail;
 
@@ -61,25 +59,26 @@ impl Key {
 }
 
 /// One program, with all that the kernel has given us for it.
+///
+/// There may be ten thousand, most of them silent: what is needed seldom is allocated when it
+/// is, and what can be put together from the rest is.
 pub(crate) struct Program {
     pub(crate) id: ProgramId,
-    pub(crate) name: Arc<str>,
-    pub(crate) command: Vec<OsString>,
     pub(crate) launch: Launch,
-    pub(crate) report_bytes: usize,
+    pub(crate) report_bytes: u32,
     pub(crate) log: Log,
     /// The run whose group is not known to be gone.
     pub(crate) live: Option<Live>,
     /// The end of the latest run, until it is told.
-    pub(crate) ending: Option<Ending>,
+    pub(crate) ending: Option<Box<Ending>>,
     /// Why the latest start failed, until it is told.
-    pub(crate) failed_start: Option<FailedStart>,
+    pub(crate) failed_start: Option<Box<FailedStart>>,
     /// The latest run's pipe, until its end.
     pub(crate) stream: Option<Stream>,
     /// The pipe of the run before that, held open by what left its group.
     pub(crate) old_stream: Option<Stream>,
     /// How many pipes of earlier runs were closed although somebody still held them.
-    pub(crate) pipes_closed: u64,
+    pub(crate) pipes_closed: u32,
     /// When the state that the host sees changed last.
     pub(crate) changed_at: Moment,
     pub(crate) last_start: Option<SystemTime>,
@@ -96,13 +95,19 @@ pub(crate) struct Live {
     pub(crate) leader_dead: bool,
     pub(crate) log_offset: u64,
     pub(crate) started_at: Moment,
+    /// The last bytes that it wrote. It outlives the pipe, whose end may be seen before the
+    /// death; at the death it goes to the report, and what comes later belongs to no run.
+    pub(crate) tail: Tail,
+    /// What there is to know once it is on its way out.
+    leaving: Option<Box<Leaving>>,
+}
+
+/// A run whose first process has ended, or that was signalled.
+pub(crate) struct Leaving {
     /// Its first process has ended, and it is started again after this delay.
     pub(crate) retry_in: Option<Duration>,
     /// Its group is gone, but not what left it.
     pub(crate) awaits_search: bool,
-    /// The last bytes that it wrote. It outlives the pipe, whose end may be seen before the
-    /// death; at the death it goes to the report, and what comes later belongs to no run.
-    pub(crate) tail: Tail,
     /// When its SIGKILL was accepted.
     pub(crate) killed_at: Option<Moment>,
     /// A signal was refused, and that was said.
@@ -110,6 +115,22 @@ pub(crate) struct Live {
     /// What is left of it holds up the next start, and that was said.
     pub(crate) delay_said: bool,
     pub(crate) probe: Probe,
+}
+
+impl Default for Leaving {
+    fn default() -> Self {
+        Self {
+            retry_in: None,
+            awaits_search: false,
+            killed_at: None,
+            refusal_said: false,
+            delay_said: false,
+            probe: Probe {
+                at: Moment::default(),
+                delay: PROBE_DELAY_MIN,
+            },
+        }
+    }
 }
 
 /// When to look again whether a group without a leader is gone.
@@ -135,6 +156,25 @@ pub(crate) struct Ending {
 }
 
 impl Program {
+    /// A program that has never run.
+    pub(crate) fn new(id: ProgramId, launch: Launch, report_bytes: usize) -> Self {
+        Self {
+            id,
+            launch,
+            report_bytes: u32::try_from(report_bytes).unwrap_or(u32::MAX),
+            log: Log::default(),
+            live: None,
+            ending: None,
+            failed_start: None,
+            stream: None,
+            old_stream: None,
+            pipes_closed: 0,
+            changed_at: Moment::default(),
+            last_start: None,
+            last_return_code: None,
+        }
+    }
+
     /// Gives a pipe to the latest run. The pipe of the run before becomes the old one; an old
     /// one is read once more and closed, which is an error to be told if somebody still held
     /// it.
@@ -143,6 +183,7 @@ impl Program {
         stream: Stream,
         watch: &mut Watch,
         buffer: &mut [u8],
+        err_dir: &Path,
     ) -> Result<()> {
         let (latest_key, oldest_key) = (Key::Stream(self.id), Key::OldStream(self.id));
         let latest = self.stream.take();
@@ -161,6 +202,10 @@ impl Program {
         let mut sink = Sink {
             buffer,
             log: &mut self.log,
+            place: LogPlace {
+                directory: err_dir,
+                name: self.launch.name(),
+            },
             tail: None,
         };
         if oldest.read_pending(&mut sink) == Read::End {
@@ -172,6 +217,26 @@ impl Program {
              holds ({} so far)",
             self.pipes_closed
         )))
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.launch.name()
+    }
+
+    /// Its log, and where that is.
+    pub(crate) fn log<'a>(&'a mut self, err_dir: &'a Path) -> (&'a mut Log, LogPlace<'a>) {
+        let name = self.launch.name();
+        let place = LogPlace {
+            directory: err_dir,
+            name,
+        };
+        (&mut self.log, place)
+    }
+
+    /// The path of its log, if it has one.
+    pub(crate) fn log_path(&mut self, err_dir: &Path) -> Option<PathBuf> {
+        let (log, place) = self.log(err_dir);
+        log.path(place)
     }
 
     /// Takes a pipe away, which is waited for no more.
@@ -213,8 +278,8 @@ impl Program {
 
     /// Whether it starts again without a delay as soon as nothing is left of the run.
     pub(crate) fn is_restarted_at_once(&self) -> bool {
-        let live = self.live.as_ref();
-        live.is_some_and(|live| live.retry_in == Some(Duration::ZERO))
+        let leaving = self.live.as_ref().and_then(|live| live.leaving.as_ref());
+        leaving.is_some_and(|leaving| leaving.retry_in == Some(Duration::ZERO))
     }
 
     /// The live run, if it is this one.
@@ -231,18 +296,27 @@ impl Live {
             group: Group::new(pid),
             is_watched: false,
             leader_dead: false,
-            retry_in: None,
-            awaits_search: false,
             log_offset,
             started_at: now,
-            killed_at: None,
-            refusal_said: false,
-            delay_said: false,
-            probe: Probe {
-                at: now,
-                delay: PROBE_DELAY_MIN,
-            },
+            leaving: None,
         }
+    }
+
+    /// What is known of its end.
+    pub(crate) fn leaving(&mut self) -> &mut Leaving {
+        self.leaving.get_or_insert_default()
+    }
+
+    /// Whether its group is gone, but not what left it.
+    pub(crate) fn awaits_search(&self) -> bool {
+        let leaving = self.leaving.as_ref();
+        leaving.is_some_and(|leaving| leaving.awaits_search)
+    }
+
+    /// When to look again whether its group is gone.
+    pub(crate) fn next_probe(&self) -> Moment {
+        let leaving = self.leaving.as_ref();
+        leaving.map_or(Moment::default(), |leaving| leaving.probe.at)
     }
 
     pub(crate) fn pid(&self) -> i32 {
@@ -256,11 +330,12 @@ impl Live {
 
     /// That something survives SIGKILL, if it has for a while and was not said yet.
     pub(crate) fn take_delay(&mut self, now: Moment) -> Option<Error> {
-        let at = self.killed_at?;
-        if self.delay_said || now.since(at) < DELAY_SAID_AFTER {
+        let leaving = self.leaving.as_mut()?;
+        let at = leaving.killed_at?;
+        if leaving.delay_said || now.since(at) < DELAY_SAID_AFTER {
             return None;
         }
-        self.delay_said = true;
+        leaving.delay_said = true;
         let group = self.group.number();
         Some(Error::new(format!(
             "waits for process group {group}, of which something has survived SIGKILL"
@@ -272,9 +347,10 @@ impl Live {
         if self.group.is_gone() {
             return true;
         }
-        if now >= self.probe.at {
-            self.probe.at = now.after(self.probe.delay);
-            self.probe.delay = (self.probe.delay * 2).min(PROBE_DELAY_MAX);
+        let probe = &mut self.leaving().probe;
+        if now >= probe.at {
+            probe.at = now.after(probe.delay);
+            probe.delay = (probe.delay * 2).min(PROBE_DELAY_MAX);
         }
         false
     }
@@ -282,7 +358,8 @@ impl Live {
     /// Whether its group answers although it should be dead: perhaps there are only zombies.
     pub(crate) fn is_overdue(&self, now: Moment) -> bool {
         let overdue = |at: Moment| now.since(at) >= ZOMBIES_ONLY_AFTER;
-        self.group.is_leader_reaped() && self.killed_at.is_some_and(overdue)
+        let killed_at = self.leaving.as_ref().and_then(|leaving| leaving.killed_at);
+        self.group.is_leader_reaped() && killed_at.is_some_and(overdue)
     }
 }
 

@@ -24,7 +24,7 @@
 use std::time::Duration;
 
 use super::event::{Change, Moment, Order, ProgramId, Run};
-use super::policy::{Delay, Exit, Policy};
+use super::policy::{Backoff, Delay, Exit, Policy, PolicyId};
 use super::timers::Timers;
 
 const SIGKILL: i32 = 9;
@@ -99,8 +99,9 @@ pub enum Fact {
     Deadline,
 }
 
-/// Where the answers of a program go.
+/// What decides about a program, and where its answers go.
 pub struct Effects<'a> {
+    pub policy: &'a Policy,
     pub orders: &'a mut std::collections::VecDeque<Order>,
     pub timers: &'a mut Timers,
     /// Programs that may start, in order.
@@ -113,7 +114,8 @@ pub struct Effects<'a> {
 #[derive(Debug, Clone)]
 pub struct Child {
     pub id: ProgramId,
-    pub policy: Policy,
+    /// Which of the machine's policies decides about it.
+    pub policy: PolicyId,
     pub goal: Goal,
     pub state: State,
     pub delay: Delay,
@@ -122,8 +124,8 @@ pub struct Child {
 }
 
 impl Child {
-    pub fn new(id: ProgramId, policy: Policy) -> Self {
-        let delay = Delay::new(&policy.backoff);
+    pub fn new(id: ProgramId, policy: PolicyId, backoff: &Backoff) -> Self {
+        let delay = Delay::new(backoff);
         Self {
             id,
             policy,
@@ -281,8 +283,8 @@ impl Child {
 
     /// The failed try is a failed run: the same backoff, unless nobody wants it any more.
     fn start_failed(&mut self, at: Moment, out: &mut Effects<'_>) {
-        if self.goal == Goal::Up && self.policy.restart.wants(Exit::Unknown) {
-            let delay = self.delay.after_failed_start(&self.policy.backoff);
+        if self.goal == Goal::Up && out.policy.restart.wants(Exit::Unknown) {
+            let delay = self.delay.after_failed_start(&out.policy.backoff);
             self.notify(
                 Change::StartFailed {
                     retry_in: Some(delay),
@@ -304,11 +306,11 @@ impl Child {
     fn ended_by_itself(&mut self, now: Moment, since: Moment, exit: Exit, out: &mut Effects<'_>) {
         let uptime = now.since(since);
         self.signal(SIGKILL, out);
-        let retry_in = self
+        let retry_in = out
             .policy
             .restart
             .wants(exit)
-            .then(|| self.delay.after_run(&self.policy.backoff, uptime));
+            .then(|| self.delay.after_run(&out.policy.backoff, uptime));
         self.notify(
             Change::Exited {
                 exit,
@@ -354,15 +356,15 @@ impl Child {
 
     /// Asks the group to stop: the signal, then SIGCONT, so that a stopped process sees it.
     fn stop(&mut self, now: Moment, since: Moment, out: &mut Effects<'_>) {
-        if self.goal == Goal::DownNow || self.policy.stop_signal == SIGKILL {
+        if self.goal == Goal::DownNow || out.policy.stop_signal == SIGKILL {
             return self.kill(now, since, Leader::Alive, out);
         }
-        let timeout = self.policy.stop_timeout;
-        self.signal(self.policy.stop_signal, out);
+        let timeout = out.policy.stop_timeout;
+        self.signal(out.policy.stop_signal, out);
         self.signal(SIGCONT, out);
         self.notify(
             Change::Stopping {
-                signal: self.policy.stop_signal,
+                signal: out.policy.stop_signal,
                 timeout,
             },
             out,

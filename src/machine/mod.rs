@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use child::{Child, Effects, Fact, Goal, Input, State, Wish};
 pub use event::{Change, Command, Event, Moment, Order, ProgramId, Run};
+use policy::PolicyId;
 pub use policy::{Backoff, Exit, Policy, Restart};
 use timers::Timers;
 
@@ -26,6 +27,8 @@ use timers::Timers;
 #[derive(Debug, Default)]
 pub struct Machine {
     children: Vec<Child>,
+    /// Most programs of a config are under the policy of the one before them, and share it.
+    policies: Vec<Policy>,
     timers: Timers,
     orders: VecDeque<Order>,
     starts: VecDeque<ProgramId>,
@@ -46,10 +49,24 @@ pub struct View {
 }
 
 impl Machine {
+    /// A machine with room for so many programs, and no more than that.
+    #[must_use]
+    pub fn with_capacity(programs: usize) -> Self {
+        Self {
+            children: Vec::with_capacity(programs),
+            ..Self::default()
+        }
+    }
+
     /// Makes a program known; it is down until it is started.
     pub fn add(&mut self, policy: Policy) -> ProgramId {
         let id = ProgramId(u32::try_from(self.children.len()).expect("fewer programs than 2^32"));
-        self.children.push(Child::new(id, policy));
+        if self.policies.last() != Some(&policy) {
+            self.policies.push(policy);
+        }
+        let policy_id = PolicyId(u32::try_from(self.policies.len() - 1).unwrap_or(u32::MAX));
+        let child = Child::new(id, policy_id, &policy.backoff);
+        self.children.push(child);
         id
     }
 
@@ -183,7 +200,9 @@ impl Machine {
 
     fn tell(&mut self, now: Moment, program: ProgramId, input: Input) {
         let child = &mut self.children[program.0 as usize];
+        let policy = &self.policies[child.policy.0 as usize];
         let mut effects = Effects {
+            policy,
             orders: &mut self.orders,
             timers: &mut self.timers,
             starts: &mut self.starts,
@@ -192,7 +211,7 @@ impl Machine {
         child.handle(now, input, &mut effects);
         let ended = effects.ended.is_some();
         debug_assert!(!self.stopping || child.goal != Goal::Up || child.state == State::Inactive);
-        if ended && child.policy.essential {
+        if ended && policy.essential {
             self.essential_ended = Some(program);
             self.stop_all(now, Input::Wish(Wish::Stop));
         }

@@ -67,6 +67,10 @@ pub struct Policy {
     pub stop_timeout: Duration,
 }
 
+/// A policy among those that the machine has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PolicyId(pub u32);
+
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Exit {

@@ -35,11 +35,35 @@ const NOTICE_INTERVAL: Duration = Duration::from_secs(10);
 /// Why a log is refused that somebody else has locked.
 const LOCKED: &str = "another supervisor is writing to it";
 
+/// Where a log is. There may be ten thousand, so the path is put together when it is needed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogPlace<'a> {
+    pub(crate) directory: &'a Path,
+    /// The program's.
+    pub(crate) name: &'a str,
+}
+
+impl LogPlace<'_> {
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.join(format!("{}.stderr.log", self.name))
+    }
+}
+
 /// The log of one program, over all its runs.
-#[derive(Debug)]
+///
+/// As a rule its file stays open and locked. Where descriptors are short it is *lean*: opened
+/// and locked for each write, and closed after it.
+#[derive(Debug, Default)]
 pub(crate) struct Log {
-    path: PathBuf,
-    file: Option<OpenFile>,
+    /// Locked until it is closed, at the latest.
+    file: Option<File>,
+    is_lean: bool,
+    trouble: Option<Box<Trouble>>,
+}
+
+/// What goes wrong with a log, as a rule nothing.
+#[derive(Debug, Default)]
+struct Trouble {
     /// Why the last try to open it failed, so that the same reason is said once.
     refused: Option<Error>,
     /// Bytes lost that the log has not been told of.
@@ -47,182 +71,214 @@ pub(crate) struct Log {
     /// Bytes lost that the host has not been told of.
     untold: u64,
     /// Why the latest bytes were lost.
-    cause: Option<Errno>,
+    cause: Cause,
     warned_at: Option<Moment>,
 }
 
-#[derive(Debug)]
-struct OpenFile {
-    /// Locked until it is closed, at the latest.
-    file: File,
-    device: u64,
-    inode: u64,
+#[derive(Debug, Default)]
+enum Cause {
+    #[default]
+    NoLog,
+    NotWritten(Errno),
+    NotOpened(Error),
 }
 
 impl Log {
-    pub(crate) fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            file: None,
-            refused: None,
-            unnoted: 0,
-            untold: 0,
-            cause: None,
-            warned_at: None,
-        }
+    /// Its path, if it can be written as far as is known.
+    pub(crate) fn path(&self, place: LogPlace<'_>) -> Option<PathBuf> {
+        let is_closed = self.is_lean && !self.is_refused();
+        (self.file.is_some() || is_closed).then(|| place.path())
     }
 
-    /// Its path, if it is open.
-    pub(crate) fn path(&self) -> Option<&Path> {
-        self.file.as_ref().map(|_| self.path.as_path())
-    }
-
-    /// Opens it, or opens it anew if the path leads elsewhere by now (renamed, removed).
+    /// Opens it, or opens it anew if the path leads elsewhere by now (renamed, removed), and
+    /// returns its size in bytes; 0 if it cannot be opened.
     ///
     /// An error is returned once for each reason; a program without a log runs all the same.
-    pub(crate) fn open(&mut self) -> Result<()> {
-        if self
-            .file
-            .as_ref()
-            .is_some_and(|open| open.is_at(&self.path))
-        {
-            return Ok(());
+    pub(crate) fn open(&mut self, place: LogPlace<'_>) -> Result<u64> {
+        let path = place.path();
+        if let Some(size) = self.file.as_ref().and_then(|file| size_of(file, &path)) {
+            return Ok(size);
         }
-        match open_file(&self.path) {
-            Ok(file) => {
+        match open_file(&path) {
+            Ok((file, size)) => {
                 self.file = Some(file);
-                self.refused = None;
-                Ok(())
+                if let Some(trouble) = &mut self.trouble {
+                    trouble.refused = None;
+                }
+                Ok(size)
             }
             Err(error) => {
                 self.file = None;
-                let news = self.refused.as_ref() != Some(&error);
-                self.refused = Some(error.clone());
-                if news { Err(error) } else { Ok(()) }
+                let refused = &mut self.trouble().refused;
+                let news = refused.as_ref() != Some(&error);
+                *refused = Some(error.clone());
+                if news { Err(error) } else { Ok(0) }
             }
         }
     }
 
-    /// Gives its lock and its descriptor back; the next start opens it again. Not to be called
-    /// in a copy of the process that was made by fork: the lock is shared with it.
+    /// From now on it holds its descriptor, and its lock, for as long as a write takes.
+    pub(crate) fn be_lean(&mut self) -> bool {
+        self.is_lean = true;
+        self.close()
+    }
+
+    /// What was to be written is written: a lean one gives its descriptor back.
+    pub(crate) fn rest(&mut self) {
+        if self.is_lean {
+            self.close();
+        }
+    }
+
+    /// Gives its lock and its descriptor back. Not to be called in a copy of the process that
+    /// was made by fork: the lock is shared with it.
     pub(crate) fn close(&mut self) -> bool {
-        let Some(open) = self.file.take() else {
+        let Some(file) = self.file.take() else {
             return false;
         };
         // Such a copy may hold the descriptor, and with it the lock, for as long as it lives.
         // SAFETY: flock takes two integers, and the descriptor is open.
-        unsafe { libc::flock(open.file.as_raw_fd(), libc::LOCK_UN) };
+        unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) };
         true
     }
 
     /// Whether it was refused because another supervisor has it.
     pub(crate) fn is_locked_by_another(&self) -> bool {
-        let refused = self.refused.as_ref().map(Error::to_string);
-        refused.is_some_and(|error| error.ends_with(LOCKED))
+        let refused = self
+            .trouble
+            .as_ref()
+            .and_then(|trouble| trouble.refused.as_ref());
+        refused.is_some_and(|error| error.to_string().ends_with(LOCKED))
     }
 
-    /// Its size in bytes; 0 without a file.
-    pub(crate) fn size(&self) -> u64 {
-        let metadata = self
-            .file
-            .as_ref()
-            .and_then(|open| open.file.metadata().ok());
-        metadata.map_or(0, |metadata| metadata.len())
+    fn is_refused(&self) -> bool {
+        let trouble = self.trouble.as_ref();
+        trouble.is_some_and(|trouble| trouble.refused.is_some())
     }
 
     /// Appends, or counts as lost what cannot be appended.
-    pub(crate) fn write(&mut self, bytes: &[u8]) {
-        let lost = if self.write_note() {
-            self.append(bytes)
+    pub(crate) fn write(&mut self, place: LogPlace<'_>, bytes: &[u8]) {
+        let lost = if self.write_note(place) {
+            self.append(place, bytes)
         } else {
             bytes.len()
         };
-        self.unnoted = self.unnoted.saturating_add(lost as u64);
-        self.untold = self.untold.saturating_add(lost as u64);
+        if lost > 0 {
+            let trouble = self.trouble();
+            trouble.unnoted = trouble.unnoted.saturating_add(lost as u64);
+            trouble.untold = trouble.untold.saturating_add(lost as u64);
+        }
     }
 
     /// A word of the supervisor's own between the program's; nothing is lost if it cannot be
     /// said here.
-    pub(crate) fn remark(&mut self, text: &str) {
-        self.append(format!("procsched: {text}\n").as_bytes());
+    pub(crate) fn remark(&mut self, place: LogPlace<'_>, text: &str) {
+        self.append(place, format!("procsched: {text}\n").as_bytes());
     }
 
     /// Why it cannot be written, if that is news and was not said a moment ago.
-    pub(crate) fn take_warning(&mut self, now: Moment) -> Option<Error> {
-        let errno = self.cause?;
+    pub(crate) fn take_warning(&mut self, now: Moment, place: LogPlace<'_>) -> Option<Error> {
+        let trouble = self.trouble.as_mut()?;
         let recent = |at: Moment| now.since(at) < NOTICE_INTERVAL;
-        if self.unnoted == 0 || self.file.is_none() || self.warned_at.is_some_and(recent) {
+        if trouble.unnoted == 0 || trouble.warned_at.is_some_and(recent) {
             return None;
         }
-        self.warned_at = Some(now);
-        Some(Error::os(
-            format!("failed to write log {:?}", self.path),
-            errno as i32,
-        ))
+        let error = match &trouble.cause {
+            // Why there is none was said when it was refused.
+            Cause::NoLog => return None,
+            Cause::NotOpened(error) => error.clone(),
+            Cause::NotWritten(errno) => {
+                let what = format!("failed to write log {:?}", place.path());
+                Error::os(what, *errno as i32)
+            }
+        };
+        trouble.warned_at = Some(now);
+        Some(error)
     }
 
     /// How many bytes were lost that nobody has been told of. While the loss goes on it is
     /// told at the end of the run (`finally`), else when the log can be written again.
     pub(crate) fn take_untold(&mut self, finally: bool) -> Option<u64> {
-        if self.untold == 0 || (self.unnoted > 0 && !finally) {
+        let trouble = self.trouble.as_mut()?;
+        if trouble.untold == 0 || (trouble.unnoted > 0 && !finally) {
             return None;
         }
-        Some(std::mem::take(&mut self.untold))
+        Some(std::mem::take(&mut trouble.untold))
     }
 
     /// Says in the log what is missing there. Whether there is nothing left to be said.
-    fn write_note(&mut self) -> bool {
-        if self.unnoted == 0 {
+    fn write_note(&mut self, place: LogPlace<'_>) -> bool {
+        let Some(trouble) = self.trouble.as_ref().filter(|trouble| trouble.unnoted > 0) else {
             return true;
-        }
-        let why = self
-            .cause
-            .map_or_else(|| "no log".to_owned(), |errno| errno_text(errno as i32));
-        let note = format!(
-            "\nprocsched: {} bytes of stderr were lost here: {why}\n",
-            self.unnoted
-        );
-        if self.append(note.as_bytes()) > 0 {
+        };
+        let why = match &trouble.cause {
+            Cause::NoLog => "no log".to_owned(),
+            Cause::NotWritten(errno) => errno_text(*errno as i32),
+            Cause::NotOpened(error) => error.to_string(),
+        };
+        let lost = trouble.unnoted;
+        let note = format!("\nprocsched: {lost} bytes of stderr were lost here: {why}\n");
+        if self.append(place, note.as_bytes()) > 0 {
             return false;
         }
-        self.unnoted = 0;
+        self.trouble().unnoted = 0;
         true
     }
 
     /// Returns how many bytes could not be written.
-    fn append(&mut self, mut bytes: &[u8]) -> usize {
-        let Some(open) = &mut self.file else {
-            self.cause = None;
+    fn append(&mut self, place: LogPlace<'_>, mut bytes: &[u8]) -> usize {
+        if let Err(cause) = self.open_to_write(place) {
+            self.trouble().cause = cause;
+            return bytes.len();
+        }
+        let Some(file) = &mut self.file else {
             return bytes.len();
         };
         while !bytes.is_empty() {
-            match retry(|| open.file.write(bytes).map_err(errno_of)) {
+            match retry(|| file.write(bytes).map_err(errno_of)) {
                 Ok(0) => break,
                 Ok(count) => bytes = &bytes[count..],
                 Err(errno) => {
-                    self.cause = Some(errno);
+                    self.trouble().cause = Cause::NotWritten(errno);
                     break;
                 }
             }
         }
         bytes.len()
     }
+
+    /// A lean one was closed after the last write. One that was refused is tried again at the
+    /// next start.
+    fn open_to_write(&mut self, place: LogPlace<'_>) -> std::result::Result<(), Cause> {
+        if self.file.is_some() {
+            return Ok(());
+        }
+        if !self.is_lean || self.is_refused() {
+            return Err(Cause::NoLog);
+        }
+        let (file, _) = open_file(&place.path()).map_err(Cause::NotOpened)?;
+        self.file = Some(file);
+        Ok(())
+    }
+
+    fn trouble(&mut self) -> &mut Trouble {
+        self.trouble.get_or_insert_default()
+    }
 }
 
-impl OpenFile {
-    /// Whether `path` still leads to this file, and not through a symlink.
-    fn is_at(&self, path: &Path) -> bool {
-        std::fs::symlink_metadata(path)
-            .is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode))
-    }
+/// The size of the file, if `path` still leads to it, and not through a symlink.
+fn size_of(file: &File, path: &Path) -> Option<u64> {
+    let (here, there) = (file.metadata().ok()?, std::fs::symlink_metadata(path).ok()?);
+    let is_it = (here.dev(), here.ino()) == (there.dev(), there.ino());
+    is_it.then_some(here.len())
 }
 
 fn errno_of(error: std::io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
-/// Opens the file, and refuses what cannot be trusted to be a log of ours.
-fn open_file(path: &Path) -> Result<OpenFile> {
+/// Opens the file, with its size, and refuses what cannot be trusted to be a log of ours.
+fn open_file(path: &Path) -> Result<(File, u64)> {
     let what = || format!("failed to open log {path:?}");
     let refuse = |reason: String| Error::because(what(), reason);
     let file = open_or_create(path).map_err(|errno| match errno {
@@ -249,11 +305,7 @@ fn open_file(path: &Path) -> Result<OpenFile> {
         Errno::EWOULDBLOCK => refuse(LOCKED.to_owned()),
         errno => Error::os(what(), errno as i32),
     })?;
-    Ok(OpenFile {
-        file,
-        device: found.dev(),
-        inode: found.ino(),
-    })
+    Ok((file, found.len()))
 }
 
 /// Takes the lock that tells supervisors apart. It goes with the descriptor.
@@ -311,6 +363,7 @@ pub(crate) enum Read {
 pub(crate) struct Sink<'a> {
     pub(crate) buffer: &'a mut [u8],
     pub(crate) log: &'a mut Log,
+    pub(crate) place: LogPlace<'a>,
     pub(crate) tail: Option<&'a mut Tail>,
 }
 
@@ -347,7 +400,7 @@ impl Stream {
             Ok(0) => Read::End,
             Ok(count) => {
                 let bytes = &sink.buffer[..count];
-                sink.log.write(bytes);
+                sink.log.write(sink.place, bytes);
                 if let Some(tail) = &mut sink.tail {
                     tail.push(bytes);
                 }

@@ -1,7 +1,7 @@
 //! From a description to a scheduler that is ready to start: everything that can be wrong is
 //! found here, before anything runs.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ffi::OsString;
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,12 +18,12 @@ use crate::callbacks::Callbacks;
 use crate::error::{Error, Result};
 use crate::error_command::ErrorCommand;
 use crate::event::Event;
-use crate::launch::{BaseEnv, Launch, absolute};
-use crate::machine::{Machine, Moment, ProgramId};
+use crate::launch::{Draft, Ground, Launch, absolute};
+use crate::machine::{Machine, Moment};
 use crate::os::clock::Clock;
 use crate::os::descriptors;
 use crate::os::limits;
-use crate::os::logs::{Log, READ_BYTES_MAX};
+use crate::os::logs::READ_BYTES_MAX;
 use crate::os::signals::Signals;
 use crate::os::spawn::Spawner;
 use crate::os::wake::Waker;
@@ -31,6 +31,7 @@ use crate::os::watch::Watch;
 use crate::program::{Key, Program};
 use crate::report::ErrorReport;
 use crate::spec::{ChildSpec, ERR_DIR_DEFAULT, SIGNAL_MAX, STOP_TIMEOUT_DEFAULT};
+use crate::words::Text;
 
 /// Describes a [`ProcessScheduler`]; see [`ProcessScheduler::builder`].
 #[must_use = "a builder does nothing until `build` is called"]
@@ -43,6 +44,7 @@ pub struct Builder {
     other_signals: Vec<i32>,
     error_command: Option<Vec<OsString>>,
     raise_descriptor_limit: bool,
+    trim_memory: bool,
     kill_on_drop: bool,
     reap: Reap,
     safety_sweep: bool,
@@ -68,6 +70,7 @@ impl Builder {
             other_signals: Vec::new(),
             error_command: None,
             raise_descriptor_limit: false,
+            trim_memory: false,
             kill_on_drop: false,
             reap: Reap::default(),
             safety_sweep: true,
@@ -172,6 +175,14 @@ impl Builder {
         self
     }
 
+    /// Gives back to the system what reading and building took and is not needed any more, where
+    /// libc keeps it until it is told (glibc's malloc_trim(3)). For a process that is a
+    /// supervisor and nothing else: a large heap takes its time.
+    pub fn trim_memory(mut self) -> Self {
+        self.trim_memory = true;
+        self
+    }
+
     /// Sends SIGKILL to every group of its programs when the scheduler is dropped before it has
     /// stopped. It waits for nobody even so; the next reaper of this process gets the zombies.
     /// By default nobody is signalled.
@@ -221,29 +232,24 @@ impl Builder {
         check_directory(&base_dir)?;
         self.check_programs()?;
         self.check_signals()?;
-        let base_env = BaseEnv::of_this_process();
+        let ground = Ground::of_programs(&base_dir)?;
         let err_dir = base_dir.join(&self.err_dir);
         let limit = if self.raise_descriptor_limit {
             limits::raise()
         } else {
             None
         };
-        let command = |command: &Vec<OsString>| Launch::of_command(command, &base_dir, &base_env);
+        let command = |command: &Vec<OsString>| Launch::of_command(command, &base_dir, &ground);
         let error_command = self.error_command.as_ref().map(command).transpose()?;
         let descriptors = Descriptors::take()?;
         let signals = self.install_signals(&descriptors.waker)?;
         let household = self.found_household()?;
         prepare_err_dir(&err_dir)?;
-        let mut machine = Machine::default();
-        let mut programs = Vec::with_capacity(self.programs.len());
-        for spec in self.programs {
-            let id = machine.add(spec.policy());
-            programs.push(make_program(id, spec, &base_dir, &err_dir, &base_env)?);
-        }
+        let (machine, programs) = make_programs(self.programs, &base_dir, &ground)?;
         let mut scheduler = ProcessScheduler {
             machine,
             programs,
-            owners: HashMap::new(),
+            owners: BTreeMap::new(),
             dying: Vec::new(),
             lingering: Vec::new(),
             next_zombie_look: Moment::default(),
@@ -251,6 +257,7 @@ impl Builder {
             callbacks: self.callbacks,
             error_command: error_command.map(ErrorCommand::new),
             household,
+            err_dir,
             watch: descriptors.watch,
             ready: Vec::new(),
             buffer: vec![0; READ_BYTES_MAX].into_boxed_slice(),
@@ -274,6 +281,9 @@ impl Builder {
             limit,
         };
         scheduler.open_logs()?;
+        if self.trim_memory {
+            limits::trim_memory();
+        }
         Ok(scheduler)
     }
 
@@ -379,30 +389,25 @@ fn prepare_err_dir(directory: &Path) -> Result<()> {
     nix::unistd::access(directory, access).map_err(|errno| Error::os(what(), errno as i32))
 }
 
-fn make_program(
-    id: ProgramId,
-    spec: ChildSpec,
+/// From what was described to what is supervised. The descriptions are gone before anything is
+/// allocated that lasts, so that it stands together and what they took can be given back.
+fn make_programs(
+    specs: Vec<ChildSpec>,
     base_dir: &Path,
-    err_dir: &Path,
-    base_env: &BaseEnv,
-) -> Result<Program> {
-    let launch = Launch::of_program(&spec, base_dir, base_env)?;
-    let log = Log::new(err_dir.join(format!("{}.stderr.log", spec.name)));
-    Ok(Program {
-        id,
-        name: spec.name.into(),
-        command: spec.command,
-        launch,
-        report_bytes: spec.report_bytes,
-        log,
-        live: None,
-        ending: None,
-        failed_start: None,
-        stream: None,
-        old_stream: None,
-        pipes_closed: 0,
-        changed_at: Moment::default(),
-        last_start: None,
-        last_return_code: None,
-    })
+    ground: &Arc<Ground>,
+) -> Result<(Machine, Vec<Program>)> {
+    let mut text = Text::default();
+    let draft = |spec: ChildSpec| {
+        let draft = Draft::of_program(&spec, base_dir, &mut text)?;
+        Ok((draft, spec.policy(), spec.report_bytes))
+    };
+    let drafts: Vec<_> = specs.into_iter().map(draft).collect::<Result<_>>()?;
+    let text = text.finish();
+    let mut machine = Machine::with_capacity(drafts.len());
+    let mut programs = Vec::with_capacity(drafts.len());
+    for (draft, policy, report_bytes) in drafts {
+        let id = machine.add(policy);
+        programs.push(Program::new(id, draft.finish(&text, ground), report_bytes));
+    }
+    Ok((machine, programs))
 }

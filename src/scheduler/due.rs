@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::error_command::ErrorCommand;
 use crate::machine::Moment;
+use crate::program::Live;
 
 use super::orphans::Household;
 use super::{Phase, ProcessScheduler};
@@ -94,7 +95,7 @@ impl ProcessScheduler {
         let theft_look = self.next_sweep.filter(|_| self.look_wanted);
         let theft_look = theft_look.map(|_| self.next_theft_look);
         probes
-            .map(|live| live.probe.at)
+            .map(Live::next_probe)
             .chain(self.machine.next_deadline())
             .chain(theft_look)
             .chain(self.next_sweep.filter(|_| has_children))

@@ -19,7 +19,7 @@ impl ProcessScheduler {
         self.lingering.retain(|id| {
             let live = &programs[id.0 as usize].live;
             live.as_ref()
-                .is_some_and(|live| live.group.is_leader_reaped() && !live.awaits_search)
+                .is_some_and(|live| live.group.is_leader_reaped() && !live.awaits_search())
         });
     }
 
@@ -58,7 +58,7 @@ impl ProcessScheduler {
         let Some(live) = &mut program.live else {
             return true;
         };
-        if !live.group.is_leader_reaped() || live.awaits_search {
+        if !live.group.is_leader_reaped() || live.awaits_search() {
             return false;
         }
         if !live.is_gone(now) {
@@ -78,7 +78,7 @@ impl ProcessScheduler {
         if let Some(live) = &mut program.live
             && must_search
         {
-            live.awaits_search = true;
+            live.leaving().awaits_search = true;
         } else if let Some(live) = program.live.take() {
             self.tell(now, Event::GroupGone { run: live.run });
         }

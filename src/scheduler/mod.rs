@@ -23,7 +23,7 @@ mod pipes;
 mod reaping;
 mod tell;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -82,7 +82,7 @@ pub struct ProcessScheduler {
     /// Indexed by [`ProgramId`]; programs are never removed.
     programs: Vec<Program>,
     /// Whose a process is. Removed at the reap, when the number may be given to another.
-    owners: HashMap<i32, Owner>,
+    owners: BTreeMap<i32, Owner>,
     /// Programs whose leader was reaped in this turn.
     dying: Vec<ProgramId>,
     /// Programs whose leader was reaped and whose group is not gone.
@@ -94,6 +94,8 @@ pub struct ProcessScheduler {
     error_command: Option<ErrorCommand>,
     /// Set if orphans come home to this process.
     household: Option<Household>,
+    /// Where the logs are.
+    err_dir: PathBuf,
     watch: Watch,
     /// What this turn's wait found ready, as [`Key`](crate::program::Key)s.
     ready: Vec<u64>,
@@ -189,11 +191,7 @@ impl Drop for ProcessScheduler {
 
 impl fmt::Debug for ProcessScheduler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self
-            .programs
-            .iter()
-            .map(|program| &program.name)
-            .collect::<Vec<_>>();
+        let names = self.programs.iter().map(Program::name).collect::<Vec<_>>();
         f.debug_struct("ProcessScheduler")
             .field("programs", &names)
             .finish_non_exhaustive()
@@ -407,7 +405,7 @@ impl ProcessScheduler {
         let names: Vec<&str> = self
             .ids()
             .filter(is_abandoned)
-            .map(|id| &*self.program(id).name)
+            .map(|id| self.program(id).name())
             .collect();
         (!names.is_empty()).then(|| names.join(", "))
     }

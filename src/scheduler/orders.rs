@@ -44,12 +44,12 @@ impl ProcessScheduler {
         };
         match live.group.signal(signal) {
             Sent::Delivered if signal == libc::SIGKILL => {
-                live.killed_at.get_or_insert(now);
+                live.leaving().killed_at.get_or_insert(now);
             }
             Sent::Delivered | Sent::Gone => {}
-            Sent::Refused(_) if live.refusal_said => {}
+            Sent::Refused(_) if live.leaving().refusal_said => {}
             Sent::Refused(errno) => {
-                live.refusal_said = true;
+                live.leaving().refusal_said = true;
                 let name = crate::report::signal_name(signal);
                 let what = format!("failed to send {name} to process group {}", live.pid());
                 let error = Error::os(what, errno as i32);
@@ -73,8 +73,8 @@ impl ProcessScheduler {
             };
             self.starting = Some(run);
             let now = self.clock.now();
-            self.open_log(now, run);
-            let spawned = self.spawn(run);
+            let log_offset = self.open_log(now, run);
+            let spawned = self.spawn(run, log_offset);
             self.answer(run, spawned);
         }
     }
@@ -85,7 +85,7 @@ impl ProcessScheduler {
         match spawned {
             Ok(()) => self.tell(at, Event::Spawned { run, at }),
             Err(failed) => {
-                self.program_mut(run.program).failed_start = Some(failed);
+                self.program_mut(run.program).failed_start = Some(Box::new(failed));
                 self.tell(at, Event::SpawnFailed { run, at });
             }
         }
@@ -105,55 +105,58 @@ impl ProcessScheduler {
         self.answer(run, spawned);
     }
 
-    /// A program whose log cannot be opened runs without it.
-    fn open_log(&mut self, now: Moment, run: Run) {
-        if let Err(error) = self.open_log_of(run.program) {
+    /// A program whose log cannot be opened runs without it. Returns the log's size.
+    fn open_log(&mut self, now: Moment, run: Run) -> u64 {
+        let size = self.open_log_of(run.program).unwrap_or_else(|error| {
             self.event(run.program, EventKind::Warning { error });
-        }
+            0
+        });
         self.tell_losses(now, run.program, false);
+        size
     }
 
-    pub(super) fn open_log_of(&mut self, id: ProgramId) -> Result<()> {
-        match self.program_mut(id).log.open() {
-            Err(error) if error.is_descriptor_shortage() && self.close_idle_logs(id) => {
-                self.program_mut(id).log.open()
+    pub(super) fn open_log_of(&mut self, id: ProgramId) -> Result<u64> {
+        match self.try_to_open_log_of(id) {
+            Err(error) if error.is_descriptor_shortage() && self.make_logs_lean() => {
+                self.try_to_open_log_of(id)
             }
             result => result,
         }
     }
 
-    /// When descriptors run out, the logs of programs that do not run give theirs back, so that
-    /// as many as possible do. Whether there were any besides that of `id`.
-    fn close_idle_logs(&mut self, id: ProgramId) -> bool {
-        let mut closed = false;
-        for (program, other) in self.programs.iter_mut().zip((0..).map(ProgramId)) {
-            let streams = program.stream.is_some() || program.old_stream.is_some();
-            if other != id && program.live.is_none() && !streams {
-                closed |= program.log.close();
-            }
-        }
-        closed
+    fn try_to_open_log_of(&mut self, id: ProgramId) -> Result<u64> {
+        let (log, place) = self.programs[id.0 as usize].log(&self.err_dir);
+        log.open(place)
     }
 
-    fn stderr_pipe(&mut self, id: ProgramId) -> Result<(OwnedFd, OwnedFd)> {
+    /// When descriptors run out, the logs give theirs back, for good, so that as many programs
+    /// as possible run. Whether there were any.
+    fn make_logs_lean(&mut self) -> bool {
+        let closed = self
+            .programs
+            .iter_mut()
+            .map(|program| program.log.be_lean());
+        closed.fold(false, |any, closed| any | closed)
+    }
+
+    fn stderr_pipe(&mut self) -> Result<(OwnedFd, OwnedFd)> {
         let make = || {
             let failed = |errno| Error::os("failed to make a pipe for stderr", errno as i32);
             descriptors::stderr_pipe().map_err(failed)
         };
         match make() {
-            Err(error) if error.is_descriptor_shortage() && self.close_idle_logs(id) => make(),
+            Err(error) if error.is_descriptor_shortage() && self.make_logs_lean() => make(),
             result => result,
         }
     }
 
-    fn spawn(&mut self, run: Run) -> std::result::Result<(), FailedStart> {
-        let log_offset = self.program(run.program).log.size();
+    fn spawn(&mut self, run: Run, log_offset: u64) -> std::result::Result<(), FailedStart> {
         let failed = |return_code, error| FailedStart {
             return_code,
             error,
             log_offset,
         };
-        let pipe = self.stderr_pipe(run.program);
+        let pipe = self.stderr_pipe();
         let (read, write) = pipe.map_err(|error| failed(CODE_UNKNOWN, error))?;
         let program = &mut self.programs[run.program.0 as usize];
         let stdio = [self.null.as_fd(), self.null.as_fd(), write.as_fd()];
@@ -164,7 +167,7 @@ impl ProcessScheduler {
                 failed(failed_start_code(failure), program.launch.explain(failure))
             })?;
         program.last_start = Some(clock::wall());
-        let tail = Tail::new(program.report_bytes);
+        let tail = Tail::new(program.report_bytes as usize);
         program.live = Some(Live::new(run, pid, log_offset, self.clock.now(), tail));
         if self.reap == Reap::Own {
             // Without a pidfd it may be dead, and gone, already: somebody else was faster.
@@ -172,7 +175,12 @@ impl ProcessScheduler {
                 self.unwatched.push(run.program);
             }
         }
-        let attached = program.attach(Stream::new(read), &mut self.watch, &mut self.buffer);
+        let attached = program.attach(
+            Stream::new(read),
+            &mut self.watch,
+            &mut self.buffer,
+            &self.err_dir,
+        );
         self.owners.insert(pid, Owner::Program(run.program));
         if let Err(error) = attached {
             self.event(run.program, EventKind::Warning { error });

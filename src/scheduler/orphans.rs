@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::event::EventKind;
+use crate::launch::PROGRAM_VARIABLE;
 use crate::machine::child::State;
 use crate::machine::{Event, Moment, ProgramId};
 use crate::orphans::{Dispatch, EVERYBODY, Orphans};
@@ -15,9 +16,6 @@ use crate::os::{children, reap};
 use crate::program::{Live, Program};
 
 use super::ProcessScheduler;
-
-/// The variable that says whose a process is.
-const PROGRAM_VARIABLE: &str = "PROCSCHED_PROGRAM";
 
 /// How long after a SIGKILL it is worth a word that an orphan still holds up a start.
 const DELAY_SAID_AFTER: Duration = Duration::from_secs(5);
@@ -181,13 +179,13 @@ impl ProcessScheduler {
         let programs = &self.programs;
         let whose = |pid: i32| {
             let name = children::variable(pid, PROGRAM_VARIABLE)?;
-            let is_it = |program: &&Program| program.name.as_bytes() == name;
+            let is_it = |program: &&Program| program.name().as_bytes() == name;
             programs.iter().find(is_it).map(|program| program.id)
         };
         // Who has lost its leader and is still in its group is asked, and killed, with that.
         let live = programs.iter().filter_map(|program| program.live.as_ref());
         let groups: HashSet<i32> = live
-            .filter(|live| !live.awaits_search)
+            .filter(|live| !live.awaits_search())
             .map(Live::pid)
             .collect();
         let is_member =

@@ -30,8 +30,8 @@ impl ProcessScheduler {
         };
         let living = program.live.as_ref().filter(|live| !live.leader_dead);
         ProgramStatus {
-            name: program.name.clone(),
-            command: program.command.clone(),
+            name: program.name().into(),
+            command: program.launch.command(),
             state,
             state_for: now.since(program.changed_at),
             pid: living.map(|live| live.pid()),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::event::EventKind;
 use crate::machine::{Moment, ProgramId};
-use crate::os::logs::{Read, Sink};
+use crate::os::logs::{LogPlace, Read, Sink};
 use crate::program::Key;
 
 use super::ProcessScheduler;
@@ -34,6 +34,10 @@ impl ProcessScheduler {
         let mut sink = Sink {
             buffer: &mut self.buffer,
             log: &mut program.log,
+            place: LogPlace {
+                directory: &self.err_dir,
+                name: program.launch.name(),
+            },
             tail,
         };
         if program
@@ -73,6 +77,10 @@ impl ProcessScheduler {
         let mut sink = Sink {
             buffer: &mut self.buffer,
             log: &mut program.log,
+            place: LogPlace {
+                directory: &self.err_dir,
+                name: program.launch.name(),
+            },
             tail,
         };
         if stream
@@ -95,6 +103,10 @@ impl ProcessScheduler {
                 pipe.read_pending(&mut Sink {
                     buffer: &mut self.buffer,
                     log: &mut program.log,
+                    place: LogPlace {
+                        directory: &self.err_dir,
+                        name: program.launch.name(),
+                    },
                     tail: None,
                 });
             }
@@ -104,8 +116,10 @@ impl ProcessScheduler {
 
     /// Tells the host what the log cannot take.
     pub(super) fn tell_losses(&mut self, now: Moment, id: ProgramId, finally: bool) {
-        let log = &mut self.program_mut(id).log;
-        let (warning, lost) = (log.take_warning(now), log.take_untold(finally));
+        let program = &mut self.programs[id.0 as usize];
+        let (log, place) = program.log(&self.err_dir);
+        let (warning, lost) = (log.take_warning(now, place), log.take_untold(finally));
+        log.rest();
         if let Some(error) = warning {
             self.event(id, EventKind::Warning { error });
         }

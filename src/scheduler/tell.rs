@@ -30,13 +30,14 @@ impl ProcessScheduler {
                 asked,
                 retry_in,
             } => {
-                let program = self.program_mut(id);
+                let program = &mut self.programs[id.0 as usize];
+                let log = program.log_path(&self.err_dir);
                 let Some(live) = &mut program.live else {
                     return;
                 };
                 program.last_return_code = Some(return_code(exit));
-                live.retry_in = retry_in;
-                program.ending = Some(Ending {
+                live.leaving().retry_in = retry_in;
+                program.ending = Some(Box::new(Ending {
                     at: clock::wall(),
                     pid,
                     exit,
@@ -44,10 +45,10 @@ impl ProcessScheduler {
                     asked,
                     retry_in,
                     restarts: run.generation.saturating_sub(1),
-                    log: program.log.path().map(Into::into),
+                    log,
                     log_offset: live.log_offset,
                     tail: live.take_tail(),
-                });
+                }));
                 self.news.push_back(Item::Ending(id));
             }
             Change::Stopping { signal, timeout } => {
@@ -75,19 +76,21 @@ impl ProcessScheduler {
     }
 
     fn note_failed_start(&mut self, run: Run, retry_in: Option<std::time::Duration>) {
-        let program = self.program_mut(run.program);
-        let Some(FailedStart {
+        let program = &mut self.programs[run.program.0 as usize];
+        let Some(failed) = program.failed_start.take() else {
+            return;
+        };
+        let FailedStart {
             return_code,
             error,
             log_offset,
-        }) = program.failed_start.take()
-        else {
-            return;
-        };
-        program.log.remark(&format!("failed to start: {error}"));
+        } = *failed;
+        let (log, place) = program.log(&self.err_dir);
+        log.remark(place, &format!("failed to start: {error}"));
+        log.rest();
         program.last_return_code = Some(return_code);
         let report = ErrorReport {
-            process: program.name.clone(),
+            process: program.name().into(),
             timestamp: clock::wall(),
             stderr: Vec::new(),
             pid: None,
@@ -99,7 +102,7 @@ impl ProcessScheduler {
                 error: error.clone(),
             },
             stopping: false,
-            log: program.log.path().map(Into::into),
+            log: program.log_path(&self.err_dir),
             log_offset,
             data_omitted: 0,
         };
@@ -111,7 +114,8 @@ impl ProcessScheduler {
     /// A run whose first process would not die is reported now, as it never will be otherwise.
     fn note_abandoned(&mut self, now: Moment, run: Run) {
         let machine_view = self.machine.view(run.program);
-        let program = self.program_mut(run.program);
+        let program = &mut self.programs[run.program.0 as usize];
+        let (process, log) = (program.name().into(), program.log_path(&self.err_dir));
         let Some(live) = &mut program.live else {
             return;
         };
@@ -120,7 +124,7 @@ impl ProcessScheduler {
         let report = (!live.leader_dead).then(|| {
             let (stderr, data_omitted) = live.take_tail().into_bytes();
             ErrorReport {
-                process: program.name.clone(),
+                process,
                 timestamp: clock::wall(),
                 stderr,
                 pid: Some(pid),
@@ -131,7 +135,7 @@ impl ProcessScheduler {
                     error: Error::new(text),
                 },
                 stopping: true,
-                log: program.log.path().map(Into::into),
+                log,
                 log_offset: live.log_offset,
                 data_omitted,
             }
@@ -149,7 +153,7 @@ impl ProcessScheduler {
 
     /// Queues an event of this moment.
     pub(super) fn event(&mut self, id: ProgramId, kind: EventKind) {
-        let program = self.program(id).name.clone();
+        let program = self.program(id).name().into();
         self.news.push_back(Item::News(News::Event(Event {
             program,
             at: clock::wall(),
@@ -182,7 +186,7 @@ impl ProcessScheduler {
         let Some(ending) = program.ending.take() else {
             return;
         };
-        let name = program.name.clone();
+        let name: Arc<str> = program.name().into();
         let core_dumped = matches!(
             ending.exit,
             Exit::Signal {

@@ -52,7 +52,7 @@ pub struct Driver {
 
 impl Driver {
     pub fn new(rng: Rng, policies: Vec<Policy>, traced: bool) -> Self {
-        let mut machine = Machine::default();
+        let mut machine = Machine::with_capacity(0);
         let mut ledger = Ledger::default();
         for &policy in &policies {
             machine.add(policy);

@@ -131,6 +131,7 @@ fn builder(
             },
         )
         .raise_descriptor_limit()
+        .trim_memory()
         .subreaper()
         .safety_sweep(false)
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::super::child::{ABANDON_AFTER, Child, Effects, Fact, Goal, Input, Leader, State, Wish};
+use super::super::policy::PolicyId;
 use super::super::timers::Timers;
 use super::*;
 
@@ -265,7 +266,8 @@ fn impossible(goal: Goal, state: State, input: Input) -> After {
 
 /// Tells it, in the way the machine does: a deadline is taken out of the timers first.
 fn tell(goal: Goal, state: State, input: Input) -> After {
-    let mut child = Child::new(RUN.program, policy());
+    let policy = policy();
+    let mut child = Child::new(RUN.program, PolicyId(0), &policy.backoff);
     (child.goal, child.state, child.starts) = (goal, state, RUN.generation);
     let (mut orders, mut timers, mut starts) =
         (VecDeque::new(), Timers::default(), VecDeque::new());
@@ -279,6 +281,7 @@ fn tell(goal: Goal, state: State, input: Input) -> After {
         starts.push_back(RUN.program);
     }
     let mut out = Effects {
+        policy: &policy,
         orders: &mut orders,
         timers: &mut timers,
         starts: &mut starts,
