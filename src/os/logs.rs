@@ -52,12 +52,14 @@ impl LogPlace<'_> {
 /// The log of one program, over all its runs.
 ///
 /// As a rule its file stays open and locked. Where descriptors are short it is *lean*: opened
-/// and locked for each write, and closed after it.
+/// and locked for each write, and closed after it. Where they run short for a moment it is
+/// *parked*: closed until the next write.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     /// Locked until it is closed, at the latest.
     file: Option<File>,
     is_lean: bool,
+    is_parked: bool,
     trouble: Option<Box<Trouble>>,
 }
 
@@ -86,8 +88,8 @@ enum Cause {
 impl Log {
     /// Its path, if it can be written as far as is known.
     pub(crate) fn path(&self, place: LogPlace<'_>) -> Option<PathBuf> {
-        let is_closed = self.is_lean && !self.is_refused();
-        (self.file.is_some() || is_closed).then(|| place.path())
+        let is_usable = self.file.is_some() || self.opens_to_write();
+        is_usable.then(|| place.path())
     }
 
     /// Opens it, or opens it anew if the path leads elsewhere by now (renamed, removed), and
@@ -118,8 +120,14 @@ impl Log {
     }
 
     /// From now on it holds its descriptor, and its lock, for as long as a write takes.
-    pub(crate) fn be_lean(&mut self) -> bool {
+    pub(crate) fn be_lean(&mut self) {
         self.is_lean = true;
+        self.close();
+    }
+
+    /// Gives back its descriptor, and its lock, until the next write. Whether it had one.
+    pub(crate) fn park(&mut self) -> bool {
+        self.is_parked |= self.file.is_some();
         self.close()
     }
 
@@ -247,13 +255,17 @@ impl Log {
         bytes.len()
     }
 
-    /// A lean one was closed after the last write. One that was refused is tried again at the
-    /// next start.
+    /// Whether it is closed for want of descriptors only. One that was refused is tried again at
+    /// the next start.
+    fn opens_to_write(&self) -> bool {
+        (self.is_lean || self.is_parked) && !self.is_refused()
+    }
+
     fn open_to_write(&mut self, place: LogPlace<'_>) -> std::result::Result<(), Cause> {
         if self.file.is_some() {
             return Ok(());
         }
-        if !self.is_lean || self.is_refused() {
+        if !self.opens_to_write() {
             return Err(Cause::NoLog);
         }
         let (file, _) = open_file(&place.path()).map_err(Cause::NotOpened)?;

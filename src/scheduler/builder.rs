@@ -13,6 +13,7 @@ use std::sync::Arc;
 use nix::unistd::AccessFlags;
 
 use super::orphans::Household;
+use super::room::Room;
 use super::{ProcessScheduler, Reap};
 use crate::callbacks::Callbacks;
 use crate::error::{Error, Result};
@@ -167,8 +168,9 @@ impl Builder {
         self
     }
 
-    /// Raises this process's limit on open descriptors as far as it may (`RLIMIT_NOFILE`, the
-    /// soft limit to the hard one); the programs get back what it was. For a process that is
+    /// Raises this process's limit on open descriptors (`RLIMIT_NOFILE`): the soft limit to the
+    /// hard one, and that as far as is needed, where it is allowed; the programs get back what
+    /// both were. For a process that is
     /// a supervisor and nothing else: in others it would break `select(2)`.
     pub fn raise_descriptor_limit(mut self) -> Self {
         self.raise_descriptor_limit = true;
@@ -234,14 +236,15 @@ impl Builder {
         self.check_signals()?;
         let ground = Ground::of_programs(&base_dir)?;
         let err_dir = base_dir.join(&self.err_dir);
-        let limit = if self.raise_descriptor_limit {
-            limits::raise()
-        } else {
-            None
-        };
         let command = |command: &Vec<OsString>| Launch::of_command(command, &base_dir, &ground);
         let error_command = self.error_command.as_ref().map(command).transpose()?;
         let descriptors = Descriptors::take()?;
+        let (room, limit) = Room::make(
+            self.programs.len(),
+            self.reap,
+            &descriptors.watch,
+            self.raise_descriptor_limit,
+        );
         let signals = self.install_signals(&descriptors.waker)?;
         let household = self.found_household()?;
         prepare_err_dir(&err_dir)?;
@@ -278,8 +281,10 @@ impl Builder {
             waker: descriptors.waker,
             null: descriptors.null,
             spawner: descriptors.spawner,
+            room,
             limit,
         };
+        scheduler.fit_in();
         scheduler.open_logs()?;
         if self.trim_memory {
             limits::trim_memory();

@@ -21,6 +21,7 @@ mod orphans;
 mod picture;
 mod pipes;
 mod reaping;
+mod room;
 mod tell;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -32,6 +33,7 @@ use std::time::Duration;
 
 pub use builder::Builder;
 use orphans::Household;
+use room::Room;
 
 use crate::callbacks::{Callbacks, News};
 use crate::error::{Error, Result};
@@ -123,6 +125,7 @@ pub struct ProcessScheduler {
     waker: Arc<Waker>,
     null: OwnedFd,
     spawner: Spawner,
+    room: Room,
     limit: Option<DescriptorLimit>,
 }
 
@@ -388,9 +391,9 @@ impl ProcessScheduler {
     /// Opens every log, so that what is wrong with one is known before anything starts.
     fn open_logs(&mut self) -> Result<()> {
         for id in self.ids() {
-            let Err(error) = self.open_log_of(id) else {
-                continue;
-            };
+            let opened = self.open_log_of(id);
+            self.program_mut(id).log.rest();
+            let Err(error) = opened else { continue };
             if self.program(id).log.is_locked_by_another() {
                 return Err(error);
             }

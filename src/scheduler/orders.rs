@@ -3,6 +3,8 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use nix::errno::Errno;
+
 use crate::error::{Error, Result};
 use crate::event::EventKind;
 use crate::launch::failed_start_code;
@@ -11,10 +13,12 @@ use crate::os::clock;
 use crate::os::descriptors;
 use crate::os::group::Sent;
 use crate::os::logs::Stream;
+use crate::os::spawn::{Failure, Step};
 use crate::program::{FailedStart, Live};
 use crate::report::CODE_UNKNOWN;
 use crate::tail::Tail;
 
+use super::room::is_almost_used_up;
 use super::{Owner, ProcessScheduler, Reap};
 
 /// Starts in one turn, at about half a millisecond each.
@@ -117,7 +121,7 @@ impl ProcessScheduler {
 
     pub(super) fn open_log_of(&mut self, id: ProgramId) -> Result<u64> {
         match self.try_to_open_log_of(id) {
-            Err(error) if error.is_descriptor_shortage() && self.make_logs_lean() => {
+            Err(error) if error.is_descriptor_shortage() && self.park_logs() => {
                 self.try_to_open_log_of(id)
             }
             result => result,
@@ -129,25 +133,33 @@ impl ProcessScheduler {
         log.open(place)
     }
 
-    /// When descriptors run out, the logs give theirs back, for good, so that as many programs
-    /// as possible run. Whether there were any.
-    fn make_logs_lean(&mut self) -> bool {
-        let closed = self
-            .programs
-            .iter_mut()
-            .map(|program| program.log.be_lean());
-        closed.fold(false, |any, closed| any | closed)
+    /// When descriptors run out although there was room for all, the logs give theirs back until
+    /// they are written to. Whether there were any.
+    fn park_logs(&mut self) -> bool {
+        let parked = self.programs.iter_mut().map(|program| program.log.park());
+        parked.fold(false, |any, parked| any | parked)
+    }
+
+    fn explain(&self, id: ProgramId, failure: Failure) -> Error {
+        match failure.step {
+            Step::Process => self.refusal("failed to create a process", failure.errno),
+            _ => self.program(id).launch.explain(failure),
+        }
     }
 
     fn stderr_pipe(&mut self) -> Result<(OwnedFd, OwnedFd)> {
         let make = || {
-            let failed = |errno| Error::os("failed to make a pipe for stderr", errno as i32);
-            descriptors::stderr_pipe().map_err(failed)
+            let (read, write) = descriptors::stderr_pipe()?;
+            if is_almost_used_up(&write) {
+                return Err(Errno::EMFILE);
+            }
+            Ok((read, write))
         };
-        match make() {
-            Err(error) if error.is_descriptor_shortage() && self.make_logs_lean() => make(),
-            result => result,
-        }
+        let made = match make() {
+            Err(Errno::EMFILE | Errno::ENFILE) if self.park_logs() => make(),
+            made => made,
+        };
+        made.map_err(|errno| self.refusal("failed to make a pipe for stderr", errno as i32))
     }
 
     fn spawn(&mut self, run: Run, log_offset: u64) -> std::result::Result<(), FailedStart> {
@@ -164,8 +176,12 @@ impl ProcessScheduler {
             .launch
             .spawn_with(&mut self.spawner, stdio, self.limit, None)
             .map_err(|failure| {
-                failed(failed_start_code(failure), program.launch.explain(failure))
+                failed(
+                    failed_start_code(failure),
+                    self.explain(run.program, failure),
+                )
             })?;
+        let program = &mut self.programs[run.program.0 as usize];
         program.last_start = Some(clock::wall());
         let tail = Tail::new(program.report_bytes as usize);
         program.live = Some(Live::new(run, pid, log_offset, self.clock.now(), tail));

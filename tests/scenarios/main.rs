@@ -23,6 +23,7 @@ mod init_outputs;
 mod init_places;
 mod init_rest;
 mod init_terminal;
+mod limits;
 mod log_refusals;
 mod logs;
 mod memory;

@@ -1,0 +1,112 @@
+//! Room: whether the limits of the system leave enough for all programs.
+//!
+//! A program holds one descriptor for its stderr (two with [`Reap::Own`]), and as a rule one
+//! for its log. Where they do not fit, logs go without first. What fits then runs; what does
+//! not is told before the start as a whole, and program by program when its start fails, and is
+//! tried again like any failed start.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use crate::error::Error;
+use crate::event::EventKind;
+use crate::os::limits::{self, DescriptorLimit, Needs};
+use crate::os::watch::Watch;
+
+use super::{ProcessScheduler, Reap};
+
+/// Descriptors for what comes and goes: a start in the making, commands that handle reports, a
+/// look into `/proc`, the host's own.
+const DESCRIPTORS_TO_SPARE: u64 = 32;
+
+/// Descriptors that no pipe is made of: a log to be opened and a look into `/proc`.
+const DESCRIPTORS_LEFT_MIN: u64 = 4;
+
+/// What there is room for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    pub(super) needs: Needs,
+    /// How many descriptors a program holds without its log.
+    per_program: u64,
+    programs: u64,
+    limit: u64,
+}
+
+impl Room {
+    /// Counts, and raises the limit first if it may. Also returns what that was then.
+    pub(super) fn make(
+        programs: usize,
+        reap: Reap,
+        watch: &Watch,
+        may_raise: bool,
+    ) -> (Self, Option<DescriptorLimit>) {
+        let programs = programs as u64;
+        let per_program = match reap {
+            Reap::All => 1,
+            Reap::Own => 2,
+        };
+        // A new descriptor gets the lowest number that is free, so that the number of a late
+        // one tells how many there are.
+        let in_use = u64::try_from(watch.as_fd().as_raw_fd()).unwrap_or_default();
+        let spare = in_use + DESCRIPTORS_TO_SPARE;
+        let before = if may_raise {
+            limits::raise_descriptors(spare + programs * (per_program + 1))
+        } else {
+            None
+        };
+        let room = Self {
+            needs: Needs {
+                descriptors: spare + programs * per_program,
+                processes: programs + 1,
+            },
+            per_program,
+            programs,
+            limit: limits::descriptors(),
+        };
+        (room, before)
+    }
+
+    /// How many logs may stay open.
+    pub(super) fn logs(&self) -> u64 {
+        self.limit.saturating_sub(self.needs.descriptors)
+    }
+
+    /// What does not fit, if something does not.
+    fn shortage(&self) -> Option<Error> {
+        let missing = self.needs.descriptors.saturating_sub(self.limit);
+        let left_out = missing.div_ceil(self.per_program).min(self.programs);
+        (missing > 0).then(|| {
+            Error::new(format!(
+                "RLIMIT_NOFILE is {}, which leaves no room for {left_out} of {} programs: they \
+                 are tried again and again; {} are needed (ulimit -n, or LimitNOFILE= in a unit \
+                 of systemd, sets it)",
+                self.limit, self.programs, self.needs.descriptors
+            ))
+        })
+    }
+}
+
+/// Whether hardly a descriptor is left after this one, the latest. The limit may be another by
+/// now than it was at the start.
+pub(super) fn is_almost_used_up(latest: &impl AsRawFd) -> bool {
+    let number = u64::try_from(latest.as_raw_fd()).unwrap_or_default();
+    number + DESCRIPTORS_LEFT_MIN >= limits::descriptors()
+}
+
+impl ProcessScheduler {
+    /// Lets the logs go without a descriptor that there is none for, and says what does not fit
+    /// even so.
+    pub(super) fn fit_in(&mut self) {
+        let logs = usize::try_from(self.room.logs()).unwrap_or(usize::MAX);
+        for program in self.programs.iter_mut().skip(logs) {
+            program.log.be_lean();
+        }
+        if let Some(error) = self.room.shortage() {
+            self.own_event(EventKind::Warning { error });
+        }
+    }
+
+    /// Why the system refused something that a start needs.
+    pub(super) fn refusal(&self, what: &str, errno: i32) -> Error {
+        Error::because(what, limits::explain(errno, self.room.needs))
+    }
+}

@@ -1,0 +1,277 @@
+//! Limits of the system that are too low for the config: what fits runs, what does not is told
+//! with the limit, and when there is room again it is found.
+
+use std::path::Path;
+use std::process::Command;
+
+use nix::sys::resource::Resource;
+use serde_json::json;
+
+use crate::common::levers::Gate;
+use crate::common::scene::spawn;
+use crate::common::setting::Setting;
+use crate::common::{
+    Need, Pattern, Scene, Supervisor, missing, namespace, process, second_run, tools, wait_for,
+};
+
+/// A number of a user that is nobody's on any machine of these tests; each test that counts
+/// processes of a user has one of its own.
+const USER: u32 = 64_330;
+
+/// A scene whose supervisor may not raise a hard limit.
+fn scene_of(user: u32) -> Option<Scene> {
+    if missing(&[Need::Root]) {
+        return None;
+    }
+    let mut scene = Scene::new();
+    scene.setting.user(user);
+    scene.chmod("", 0o777);
+    Some(scene)
+}
+
+fn name(index: usize) -> String {
+    format!("p{index:02}")
+}
+
+fn add_many(scene: &mut Scene, count: usize, script: &str) {
+    for index in 0..count {
+        let keys = json!({"backoff": {"initial": "100ms", "max": "100ms"}});
+        scene.add_with(&name(index), script, keys);
+    }
+}
+
+fn running(supervisor: &Supervisor, count: usize) -> usize {
+    let is_up = |index: &usize| !supervisor.started(&name(*index)).is_empty();
+    (0..count).filter(is_up).count()
+}
+
+/// The descriptors of its logs that it has open.
+fn open_logs(supervisor: &Supervisor) -> usize {
+    let kinds = process::descriptor_kinds(supervisor.pid());
+    let is_log = |kind: &&String| kind.ends_with(".stderr.log");
+    kinds.iter().filter(is_log).count()
+}
+
+/// Sets its soft limit, as its own user may; `limit` is a word for prlimit(1).
+fn set_limit(supervisor: &Supervisor, user: u32, limit: &str) {
+    let pid = namespace::outer(supervisor.pid()).expect("it runs");
+    let mut command = Command::new("prlimit");
+    command.args(["--pid", &pid.to_string(), limit]);
+    let mut same = Setting::default();
+    // The one more process of that user must not be what is too many.
+    same.limit(Resource::RLIMIT_NPROC, 1000, 1000);
+    same.user(user);
+    same.apply(&mut command, false);
+    let status = spawn(&mut command).and_then(|mut child| child.wait());
+    assert!(status.expect("prlimit runs").success());
+}
+
+/// Two descriptors a program do not fit, one does: every program runs all the same, and every
+/// byte of all is in its log, though most logs are open for a write at a time only.
+#[test]
+fn where_logs_do_not_fit_all_programs_run_and_nothing_they_wrote_is_missing() {
+    const COUNT: usize = 40;
+    const LIMIT: u64 = 90;
+    let Some(mut scene) = scene_of(USER) else {
+        return;
+    };
+    scene.setting.limit(Resource::RLIMIT_NOFILE, LIMIT, LIMIT);
+    let mut gate = Gate::new(&scene, "gate");
+    scene.chmod("gate", 0o666);
+    add_many(
+        &mut scene,
+        COUNT,
+        "spew 100000 lines ; gate gate ; say end\\n ; hold",
+    );
+    let mut supervisor = scene.start();
+    wait_for("all programs", || running(&supervisor, COUNT) == COUNT);
+    assert_eq!(supervisor.messages_with(&["RLIMIT_NOFILE"]), [""; 0]);
+    let open = open_logs(&supervisor);
+    assert!(
+        open < COUNT / 2,
+        "{open} logs are open: the test has no point"
+    );
+    let size = |index| scene.log(&name(index)).len();
+    wait_for("what all wrote", || {
+        (0..COUNT).all(|index| size(index) == 100_000)
+    });
+    gate.open();
+    wait_for("what all wrote later", || {
+        (0..COUNT).all(|index| size(index) == 100_004)
+    });
+    for index in 0..COUNT {
+        let log = scene.log(&name(index));
+        let whole = (0..100_000)
+            .map(|at| Pattern::Lines.byte(at))
+            .chain(*b"end\n");
+        assert!(log.into_iter().eq(whole), "the log of {index}");
+    }
+    assert_eq!(supervisor.stop(), 0);
+    for report in supervisor.reports() {
+        assert!(report.data().ends_with(b"end\n"), "{report:?}");
+        let log = report.text("log").map(|log| log.ends_with("stderr.log"));
+        assert_eq!(log, Some(true), "{report:?}");
+    }
+}
+
+/// Even where most logs are closed, the first ones are open and locked: a second supervisor
+/// with the same config is told.
+#[test]
+fn a_second_supervisor_is_refused_where_logs_do_not_fit_too() {
+    if second_run::is_pid1() {
+        return tools::skip("two supervisors of one scene, each PID 1 of a place of its own");
+    }
+    let Some(mut scene) = scene_of(USER) else {
+        return;
+    };
+    scene.setting.limit(Resource::RLIMIT_NOFILE, 90, 90);
+    add_many(&mut scene, 40, "hold");
+    let first = scene.start();
+    wait_for("all programs", || running(&first, 40) == 40);
+    let mut second = scene.start();
+    assert_eq!(second.wait_exit(), 1);
+    let said = second.messages_with(&["another supervisor is writing to it"]);
+    assert_eq!(said.len(), 1, "{}", second.said());
+    assert_eq!(second.report_count(), 0);
+    first.end();
+}
+
+/// One line says at the start what does not fit and how to raise it; each program that cannot
+/// be started is told with the limit, its value, and the value needed; and nothing spins.
+#[test]
+fn too_few_descriptors_are_told_as_a_whole_and_one_by_one() {
+    const COUNT: usize = 60;
+    let Some(mut scene) = scene_of(USER) else {
+        return;
+    };
+    scene.setting.limit(Resource::RLIMIT_NOFILE, 50, 50);
+    add_many(&mut scene, COUNT, "append up x\\n ; hold");
+    let mut supervisor = scene.start();
+    let told = supervisor.wait_message(&["RLIMIT_NOFILE is 50", "of 60 programs", "are needed"]);
+    assert!(told.contains("LimitNOFILE="), "{told}");
+    let failed = supervisor.wait_reports(1).swap_remove(0);
+    assert_eq!(failed.code(), 125, "{failed:?}");
+    let number = |text: &str, after: &str| -> u64 {
+        let rest = text.split(after).nth(1).unwrap_or_default();
+        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().expect("a number")
+    };
+    let error = failed.error();
+    let needed = number(error, "RLIMIT_NOFILE is 50, and ");
+    assert_eq!(needed, number(&told, "they are tried again and again; "));
+    // Those that cannot be started are tried ten times a second: that is no spin.
+    let ticks = || process::stat(supervisor.pid()).expect("it runs").ticks;
+    let (before, reports) = (ticks(), supervisor.report_count());
+    supervisor.wait_reports(reports + 100);
+    let spent = ticks() - before;
+    assert!(spent < 50, "{spent} ticks for 100 failed starts");
+    let up = running(&supervisor, COUNT);
+    assert!(
+        (20..50).contains(&up),
+        "{up} programs run with 50 descriptors"
+    );
+    assert_eq!(supervisor.stop(), 0);
+
+    // What it said is needed is enough, and one less is not.
+    for (limit, is_enough) in [(needed, true), (needed - 1, false)] {
+        let mut scene = scene_of(USER).expect("what was there a moment ago");
+        scene.setting.limit(Resource::RLIMIT_NOFILE, limit, limit);
+        add_many(&mut scene, COUNT, "hold");
+        let supervisor = scene.start();
+        supervisor.wait_message(&["procsched-min", "started"]);
+        supervisor.wait_started(&name(0), 1);
+        let told = supervisor.messages_with(&["of 60 programs"]).is_empty();
+        assert_eq!(told, is_enough, "{}", supervisor.said());
+        supervisor.end();
+    }
+}
+
+/// A limit that is lowered while all run hurts who is started then, and is forgotten when it
+/// is raised again.
+#[test]
+fn a_limit_that_comes_back_is_noticed_with_the_next_backoff() {
+    const COUNT: usize = 60;
+    let user = USER + 2;
+    let Some(mut scene) = scene_of(user) else {
+        return;
+    };
+    scene.setting.limit(Resource::RLIMIT_NOFILE, 200, 200);
+    add_many(&mut scene, COUNT - 1, "hold");
+    // Without a delay it is not looked first for what has left its group.
+    let at_once = json!({"backoff": {"initial": 0, "max": 0}});
+    scene.add_with(&name(COUNT - 1), "hold", at_once);
+    let mut supervisor = scene.start();
+    wait_for("all programs", || running(&supervisor, COUNT) == COUNT);
+    set_limit(&supervisor, user, "--nofile=5:200");
+    let last = name(COUNT - 1);
+    process::signal(supervisor.started(&last)[0], libc::SIGKILL);
+    let failed = supervisor.wait_report(&last, 2);
+    assert!(
+        failed.error().contains("RLIMIT_NOFILE is 5, and "),
+        "{failed:?}"
+    );
+    set_limit(&supervisor, user, "--nofile=200:200");
+    supervisor.wait_started(&last, 2);
+    assert_eq!(supervisor.stop(), 0);
+}
+
+/// As many processes as a user may have; the others are told why not.
+#[test]
+fn too_few_processes_are_told_with_the_limit_and_noticed_when_they_come() {
+    const COUNT: usize = 20;
+    let user = USER + 1;
+    let Some(mut scene) = scene_of(user) else {
+        return;
+    };
+    scene.setting.limit(Resource::RLIMIT_NPROC, 10, 100);
+    add_many(&mut scene, COUNT, "append up x\\n ; hold");
+    let mut supervisor = scene.start();
+    let failed = supervisor.wait_reports(1).swap_remove(0);
+    assert_eq!(failed.code(), 125, "{failed:?}");
+    let error = failed.error();
+    assert!(error.starts_with("failed to create a process: "), "{error}");
+    let limit = format!("RLIMIT_NPROC is 10 for uid {user}, and at least 21 are needed");
+    assert!(error.ends_with(&limit), "{error}");
+    let up = running(&supervisor, COUNT);
+    assert!((1..10).contains(&up), "{up} programs run");
+    set_limit(&supervisor, user, "--nproc=100:100");
+    wait_for("all programs", || running(&supervisor, COUNT) == COUNT);
+    scene.wait_lines("up", COUNT);
+    assert_eq!(supervisor.stop(), 0);
+}
+
+/// Root may raise the hard limit as well; a program gets back both.
+#[test]
+fn a_hard_limit_that_is_too_low_is_raised_where_that_is_allowed_and_given_back() {
+    if missing(&[Need::Root]) {
+        return;
+    }
+    if !may_raise_limits() {
+        return tools::skip("this root may not raise limits (CAP_SYS_RESOURCE)");
+    }
+    let mut scene = Scene::new();
+    scene.setting.limit(Resource::RLIMIT_NOFILE, 40, 50);
+    scene.add("dump", "dump dump ; hold");
+    add_many(&mut scene, 60, "hold");
+    let mut supervisor = scene.start();
+    wait_for("all programs", || running(&supervisor, 60) == 60);
+    assert_eq!(supervisor.report_count(), 0);
+    let dump = scene.wait_dump("dump");
+    let limits = dump["limits"]
+        .as_str()
+        .expect("the text of /proc/self/limits");
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let words: Vec<&str> = line.expect("the limit").split_whitespace().collect();
+    assert_eq!(words[3..5], ["40", "50"], "{limits}");
+    assert_eq!(supervisor.stop(), 0);
+}
+
+fn may_raise_limits() -> bool {
+    const CAP_SYS_RESOURCE: u32 = 24;
+    let status = std::fs::read_to_string(Path::new("/proc/self/status")).expect("a status");
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let set = u64::from_str_radix(line.expect("capabilities").trim(), 16).expect("a set");
+    set >> CAP_SYS_RESOURCE & 1 == 1
+}
