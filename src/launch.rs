@@ -172,18 +172,10 @@ impl Launch {
         place: Place<'_>,
         more: Option<&CStr>,
     ) -> std::result::Result<i32, Failure> {
-        let candidates: Vec<&CStr> = self.candidates.iter().map(CString::as_c_str).collect();
-        let argv: Vec<&CStr> = self
-            .argv
-            .iter()
-            .map(CString::as_c_str)
-            .chain(more)
-            .collect();
-        let env: Vec<&CStr> = self.env().collect();
-        spawner.spawn(&Command {
-            candidates: &candidates,
-            argv: &argv,
-            env: &env,
+        spawner.spawn(Command {
+            candidates: self.candidates.iter().map(CString::as_c_str),
+            argv: self.argv.iter().map(CString::as_c_str).chain(more),
+            env: self.env(),
             place,
         })
     }
