@@ -37,6 +37,7 @@ mod embedding {
     pub mod refusals;
     pub mod replaced;
     pub mod spawns;
+    pub mod starts;
     pub mod storms;
     pub mod theft;
     pub mod threads;
@@ -47,7 +48,7 @@ mod embedding {
 use embedding::host;
 use embedding::{
     closures, copies, drops, faults, handlers, neighbours, numbers, own, reactors, replaced,
-    spawns, storms, theft, threads, tracers, turns,
+    spawns, starts, storms, theft, threads, tracers, turns,
 };
 
 fn main() {
@@ -63,6 +64,7 @@ fn main() {
         reactors::TESTS,
         replaced::TESTS,
         spawns::TESTS,
+        starts::TESTS,
         storms::TESTS,
         theft::TESTS,
         threads::TESTS,
