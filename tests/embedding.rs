@@ -23,6 +23,7 @@ macro_rules! tests {
 }
 
 mod embedding {
+    pub mod answers;
     pub mod closures;
     pub mod copies;
     pub mod drops;

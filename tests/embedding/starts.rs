@@ -10,9 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use procsched::{ProcessScheduler, Restart};
 use tempfile::TempDir;
 
+use super::answers::{Condition, answer_if};
 use super::host::{Test, host};
 use super::kit::{self, MILLISECOND};
-use super::refusals::{Condition, answer_if, refuse};
+use super::refusals::refuse;
+use crate::tools::{self, Need, missing};
 
 pub const TESTS: &[Test] = tests![
     thousands_of_descriptors_cost_a_start_nothing_and_stay_with_the_host,
@@ -27,6 +29,7 @@ pub const TESTS: &[Test] = tests![
     where_memory_cannot_be_shared_programs_are_forked_and_it_is_said_once,
     where_there_is_no_clone_programs_are_forked_and_it_is_said_once,
     where_nothing_can_be_shared_programs_are_started_all_the_same,
+    under_an_emulator_a_failed_start_is_told_as_anywhere,
 ];
 
 /// How many descriptors a crowded host has, over and above the usual.
@@ -354,5 +357,47 @@ fn where_nothing_can_be_shared_programs_are_started_all_the_same() {
             answer_if(libc::SYS_clone, &SHARED_MEMORY, libc::EPERM);
         };
         assert_said_once(&refused(both, true), "not permitted");
+    });
+}
+
+/// Names `procsched-min` for another architecture.
+const FOREIGN_BINARY: &str = "PROCSCHED_FOREIGN_BINARY";
+const EMULATOR: &str = "qemu-aarch64-static";
+
+/// qemu's user mode takes a clone that shares memory for a fork. What a child wrote there was
+/// lost: each program that could not be started had "exited" with 127, and nobody said why.
+fn under_an_emulator_a_failed_start_is_told_as_anywhere() {
+    if missing(&[Need::Tool(EMULATOR)]) {
+        return;
+    }
+    let Some(binary) = std::env::var_os(FOREIGN_BINARY) else {
+        assert!(!tools::is_ci(), "{FOREIGN_BINARY} is not set");
+        tools::skip(&format!("needs {FOREIGN_BINARY}, built for {EMULATOR}"));
+        return;
+    };
+    host(|| {
+        let cases: [(&[&str], i32, &str); 4] = [
+            (&["sh", "-c", "exit 7"], 7, ""),
+            (
+                &["/no/such/program"],
+                127,
+                "\"/no/such/program\": No such file",
+            ),
+            (
+                &["no-such-program"],
+                127,
+                "\"no-such-program\": not found in PATH",
+            ),
+            (&["/dev/null"], 126, "\"/dev/null\": Permission denied"),
+        ];
+        for (command, code, words) in cases {
+            let mut emulator = std::process::Command::new(EMULATOR);
+            let emulator = emulator.arg(&binary).args(["init", "--"]).args(command);
+            let output = emulator.output().expect("the emulator runs");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{command:?}: {said}");
+            let is_told = said.contains("failed to execute") && said.contains(words);
+            assert_eq!(is_told, !words.is_empty(), "{command:?}: {said}");
+        }
     });
 }
