@@ -270,13 +270,10 @@ impl Launch {
         more: Option<&CStr>,
     ) -> std::result::Result<i32, Failure> {
         let candidates = self.candidates();
-        let candidates: Vec<&CStr> = candidates.iter().collect();
-        let argv: Vec<&CStr> = self.argv().chain(more).collect();
-        let env: Vec<&CStr> = self.env().collect();
-        spawner.spawn(&Command {
-            candidates: &candidates,
-            argv: &argv,
-            env: &env,
+        spawner.spawn(Command {
+            candidates: candidates.iter(),
+            argv: self.argv().chain(more),
+            env: self.env(),
             place,
         })
     }

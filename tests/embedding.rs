@@ -23,6 +23,7 @@ macro_rules! tests {
 }
 
 mod embedding {
+    pub mod answers;
     pub mod closures;
     pub mod copies;
     pub mod drops;
@@ -37,6 +38,7 @@ mod embedding {
     pub mod refusals;
     pub mod replaced;
     pub mod spawns;
+    pub mod starts;
     pub mod storms;
     pub mod theft;
     pub mod threads;
@@ -47,7 +49,7 @@ mod embedding {
 use embedding::host;
 use embedding::{
     closures, copies, drops, faults, handlers, neighbours, numbers, own, reactors, replaced,
-    spawns, storms, theft, threads, tracers, turns,
+    spawns, starts, storms, theft, threads, tracers, turns,
 };
 
 fn main() {
@@ -63,6 +65,7 @@ fn main() {
         reactors::TESTS,
         replaced::TESTS,
         spawns::TESTS,
+        starts::TESTS,
         storms::TESTS,
         theft::TESTS,
         threads::TESTS,

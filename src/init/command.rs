@@ -262,19 +262,19 @@ fn execute(
     ignored: accept::SignalSet,
     options: &mut Options,
 ) -> Result<i32, u8> {
-    let mut fail = |error, code| {
+    let fail = |options: &mut Options, error, code| {
         options.tell(InitEvent::Failed { error });
         Err(code)
     };
     let launch = match Launch::in_our_place(command) {
         Ok(launch) => launch,
-        Err(error) => return fail(error, CODE_FAILED),
+        Err(error) => return fail(options, error, CODE_FAILED),
     };
-    let mut spawner = match Spawner::new() {
+    let mut spawner = match Spawner::new(None) {
         Ok(spawner) => spawner,
         Err(errno) => {
             let what = "failed to make a stack for the command's first steps";
-            return fail(Error::os(what, errno as i32), CODE_FAILED);
+            return fail(options, Error::os(what, errno as i32), CODE_FAILED);
         }
     };
     let handed = terminal.filter(|terminal| terminal.is_ours());
@@ -282,7 +282,11 @@ fn execute(
         terminal: handed.map(|terminal| terminal.as_fd()),
         ignored,
     });
-    match launch.spawn_at(&mut spawner, place, None) {
+    let started = launch.spawn_at(&mut spawner, place, None);
+    if let Some(error) = spawner.take_warning() {
+        options.tell(InitEvent::Warning { error });
+    }
+    match started {
         Ok(pid) => {
             options.tell(InitEvent::Started { pid });
             Ok(pid)
@@ -292,7 +296,7 @@ fn execute(
                 terminal.take_back();
             }
             let code = u8::try_from(failed_start_code(failure)).unwrap_or(CODE_FAILED);
-            fail(launch.explain(failure), code)
+            fail(options, launch.explain(failure), code)
         }
     }
 }

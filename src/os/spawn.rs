@@ -7,28 +7,46 @@
 //! - All signals are blocked around it, so that no handler of the host runs in the child and
 //!   takes the host's variables for its own. The child sets every disposition to its default
 //!   before it empties its mask.
-//! - The child makes system calls and nothing else: no allocation, no lock, no panic. All that
-//!   it needs is prepared before.
+//! - The child makes system calls and nothing else; see [`child`].
 //! - When `spawn` returns, the program has been executed, in its own group, or has failed:
 //!   there is no moment in which a signal to its group could miss it.
+//!
+//! Where many descriptors are open the child shares their table, too, for a moment; see [`table`].
+//!
+//! Not every system can do that. Where such a clone is refused the child is a copy, made by fork;
+//! and an emulator (qemu, valgrind) may take the clone for a fork. A child in a memory of its own
+//! is heard through a pipe that its exec closes. Whether memory is shared is not known before the
+//! first child has shown it, so that the first has the pipe as well.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
-use std::os::fd::{AsRawFd, BorrowedFd};
+mod child;
+mod closing;
+mod lists;
+mod stack;
+mod table;
+
+use std::ffi::{CStr, c_int, c_long};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 
-use super::accept::{SignalSet, set_default, set_mask};
+use self::child::{Child, Word};
+use self::lists::Lists;
+use self::stack::Stack;
+use self::table::Table;
+use super::accept::{SignalSet, set_mask};
 use super::limits::DescriptorLimit;
-use super::terminal::move_foreground;
-use super::{errno, reap};
+use super::{descriptors, errno, reap};
+use crate::error::{Error, errno_text};
 
-/// What to execute, and with what. Lists of pointers end with a null.
-pub(crate) struct Command<'a> {
+/// What to execute, and with what.
+pub(crate) struct Command<'a, Candidates, Argv, Env> {
     /// The files to try, in order; the first that can be executed is.
-    pub(crate) candidates: &'a [&'a CStr],
-    pub(crate) argv: &'a [&'a CStr],
-    pub(crate) env: &'a [&'a CStr],
+    pub(crate) candidates: Candidates,
+    pub(crate) argv: Argv,
+    pub(crate) env: Env,
     pub(crate) place: Place<'a>,
 }
 
@@ -77,63 +95,168 @@ pub(crate) struct Failure {
     pub(crate) candidate: usize,
 }
 
-/// Enough for the child's few frames, with room for a libc that is generous with its own.
-const STACK_BYTES: usize = 64 * 1024;
+impl Failure {
+    fn new(step: Step, errno: i32) -> Self {
+        Self {
+            step,
+            errno,
+            candidate: 0,
+        }
+    }
+}
 
-/// The child's stack, with a page below it that must not be touched.
+/// What is known of a child's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Memory {
+    /// No child has shown yet that it is ours, or none will, as under an emulator.
+    Unknown,
+    Shared,
+    /// The system refuses to share it.
+    Refused,
+}
+
+/// How a child is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    SharingTable,
+    SharingMemory,
+    Copying,
+}
+
+/// Makes processes.
 pub(crate) struct Spawner {
-    base: usize,
-    length: usize,
+    stack: Stack,
+    lists: Lists,
+    /// Set if what is started here may get a table of its own.
+    table: Option<Table>,
+    memory: Memory,
+    /// How a child is made that shares our memory. The tests do as an emulator does.
+    flags: c_int,
+    warning: Option<Error>,
 }
 
 impl Spawner {
-    pub(crate) fn new() -> Result<Self, Errno> {
-        // SAFETY: sysconf takes an integer.
-        let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
-        let length = STACK_BYTES + page;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
-        let access = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: an anonymous mapping at an address of the kernel's choice touches nothing
-        // that exists.
-        let base = unsafe { libc::mmap(ptr::null_mut(), length, access, flags, -1, 0) };
-        if base == libc::MAP_FAILED {
-            return Err(Errno::last());
-        }
-        let stack = Self {
-            base: base as usize,
-            length,
-        };
-        // SAFETY: the first page of a mapping that we have just made and nobody uses.
-        if unsafe { libc::mprotect(base, page, libc::PROT_NONE) } == -1 {
-            return Err(Errno::last());
-        }
-        Ok(stack)
+    /// `null` keeps the place of what is lent to a child: without it each start costs what a copy
+    /// of all our descriptors costs. To be made early, while low numbers are free.
+    pub(crate) fn new(null: Option<Arc<OwnedFd>>) -> Result<Self, Errno> {
+        Ok(Self {
+            stack: Stack::new()?,
+            lists: Lists::default(),
+            table: null.map(Table::new).transpose()?,
+            memory: Memory::Unknown,
+            flags: libc::CLONE_VM | libc::CLONE_VFORK,
+            warning: None,
+        })
     }
 
     /// Runs the command, and returns its pid, which is the number of its group.
-    pub(crate) fn spawn(&mut self, command: &Command<'_>) -> Result<i32, Failure> {
-        let pointers = |list: &[&CStr]| -> Vec<*const c_char> {
-            list.iter()
-                .map(|text| text.as_ptr())
-                .chain([ptr::null()])
-                .collect()
+    pub(crate) fn spawn<'a>(
+        &mut self,
+        command: Command<
+            'a,
+            impl Iterator<Item = &'a CStr>,
+            impl Iterator<Item = &'a CStr>,
+            impl Iterator<Item = &'a CStr>,
+        >,
+    ) -> Result<i32, Failure> {
+        self.lists
+            .fill(command.candidates, command.argv, command.env);
+        self.start(&command.place)
+    }
+
+    /// What the host should know of the way in which programs are started here; told once.
+    pub(crate) fn take_warning(&mut self) -> Option<Error> {
+        self.warning.take()
+    }
+
+    fn start(&mut self, place: &Place<'_>) -> Result<i32, Failure> {
+        if let Some(started) = self.start_sharing_table(place) {
+            return started;
+        }
+        if self.memory == Memory::Refused {
+            return self.start_as(Way::Copying, place);
+        }
+        match self.start_as(Way::SharingMemory, place) {
+            Err(failure) if is_refusal(failure) => {
+                let started = self.start_as(Way::Copying, place);
+                // Where a fork cannot be made either, it was not for the sharing.
+                if !matches!(started, Err(failure) if failure.step == Step::Process) {
+                    self.memory = Memory::Refused;
+                    self.warning = Some(cannot_share_memory(failure.errno));
+                }
+                started
+            }
+            started => started,
+        }
+    }
+
+    /// `None` if that does not pay, or cannot be done; nothing has happened then.
+    fn start_sharing_table(&mut self, place: &Place<'_>) -> Option<Result<i32, Failure>> {
+        let Place::Apart(apart) = place else {
+            return None;
         };
-        let (candidates, argv, env) = (
-            pointers(command.candidates),
-            pointers(command.argv),
-            pointers(command.env),
-        );
-        let mut child = Child {
-            candidates: candidates.as_ptr(),
-            argv: argv.as_ptr(),
-            env: env.as_ptr(),
-            place: &command.place,
-            failure: None,
+        let mut table = self.table.take_if(|_| self.memory == Memory::Shared)?;
+        let mut stdio = numbers(apart);
+        let started = table.lend(&mut stdio).and_then(|cut| {
+            let mut child = self.child(place, stdio, None);
+            child.cut = Some(cut);
+            let made = self.make(Way::SharingTable, &mut child);
+            table.take_back();
+            let ended = |pid, failure| {
+                reap::reap_now(pid);
+                Some(Err(failure))
+            };
+            match (made, child.heard()) {
+                (Err(failure), _) if is_refusal(failure) => {
+                    table.refuse();
+                    None
+                }
+                (Err(failure), _) => Some(Err(failure)),
+                (Ok(pid), Word::TableKept(libc::ENOMEM)) => {
+                    ended(pid, Failure::new(Step::Process, libc::ENOMEM))
+                }
+                (Ok(pid), Word::TableKept(_)) => {
+                    reap::reap_now(pid);
+                    table.refuse();
+                    None
+                }
+                (Ok(pid), Word::Failed(failure)) => ended(pid, failure),
+                (Ok(pid), Word::Begun) => {
+                    table.has_worked(cut);
+                    Some(Ok(pid))
+                }
+                // Killed at once.
+                (Ok(pid), Word::Nothing) => Some(Ok(pid)),
+            }
+        });
+        self.table = Some(table);
+        started
+    }
+
+    fn start_as(&mut self, way: Way, place: &Place<'_>) -> Result<i32, Failure> {
+        let is_heard = self.memory == Memory::Shared && way == Way::SharingMemory;
+        let wire = if is_heard { None } else { Some(wire()?) };
+        let stdio = match place {
+            Place::Apart(apart) => numbers(apart),
+            Place::Inside(_) => [-1; 3],
         };
-        let pid = self.clone_with_signals_blocked(&mut child)?;
-        // SAFETY: `child` is live; the volatile read sees what the child wrote behind the
-        // compiler's back.
-        match unsafe { ptr::read_volatile(&raw const child.failure) } {
+        let write_end = wire.as_ref().map(|(_, write)| write.as_raw_fd());
+        let mut child = self.child(place, stdio, write_end);
+        let pid = self.make(way, &mut child)?;
+        let failure = match child.heard() {
+            Word::Nothing | Word::TableKept(_) => wire.and_then(|(read, write)| {
+                drop(write);
+                listen(&read)
+            }),
+            said => {
+                self.memory = Memory::Shared;
+                match said {
+                    Word::Failed(failure) => Some(failure),
+                    Word::Begun | Word::Nothing | Word::TableKept(_) => None,
+                }
+            }
+        };
+        match failure {
             None => Ok(pid),
             Some(failure) => {
                 reap::reap_now(pid);
@@ -142,246 +265,132 @@ impl Spawner {
         }
     }
 
-    fn clone_with_signals_blocked(&mut self, child: &mut Child<'_>) -> Result<i32, Failure> {
-        let top = (self.base + self.length) as *mut c_void;
-        // SIGCHLD is what the child sends at its end, as after fork.
-        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    fn child<'a>(&self, place: &'a Place<'a>, stdio: [c_int; 3], wire: Option<c_int>) -> Child<'a> {
+        Child {
+            candidates: self.lists.candidates(),
+            argv: self.lists.argv(),
+            env: self.lists.env(),
+            place,
+            stdio,
+            cut: None,
+            wire,
+            word: Word::Nothing,
+        }
+    }
+
+    /// Makes the process, and nothing else while signals are blocked.
+    fn make(&self, way: Way, child: &mut Child<'_>) -> Result<i32, Failure> {
+        let files = match way {
+            Way::SharingTable => libc::CLONE_FILES,
+            Way::SharingMemory | Way::Copying => 0,
+        };
+        let child = ptr::from_mut(child).cast();
         let before = set_mask(libc::SIG_SETMASK, &SignalSet::FULL);
         // SAFETY: The stack is ours, mapped, page-aligned and used by one child at a time, as
-        // CLONE_VFORK suspends this thread until the child has left our memory. `child` and all
-        // it points to outlive that.
+        // CLONE_VFORK suspends this thread until the child has left our memory; a copy has its
+        // own. `child` and all it points to outlive that.
         let (pid, error) = unsafe {
-            let pid = libc::clone(child_main, top, flags, ptr::from_mut(child).cast());
+            let pid = if way == Way::Copying {
+                match fork() {
+                    0 => child::main(child),
+                    // A pid, or -1: both fit.
+                    pid => pid as c_int,
+                }
+            } else {
+                // SIGCHLD is what the child sends at its end, as after fork.
+                let flags = self.flags | files | libc::SIGCHLD;
+                libc::clone(child::main, self.stack.top(), flags, child)
+            };
             (pid, errno())
         };
         set_mask(libc::SIG_SETMASK, &before);
         if pid == -1 {
-            return Err(Failure {
-                step: Step::Process,
-                errno: error,
-                candidate: 0,
-            });
+            return Err(Failure::new(Step::Process, error));
         }
         Ok(pid)
     }
 }
 
-impl Drop for Spawner {
-    fn drop(&mut self) {
-        // SAFETY: exactly what mmap gave, and no child is on it: spawn has returned.
-        unsafe { libc::munmap(self.base as *mut c_void, self.length) };
-    }
+fn numbers(apart: &Apart<'_>) -> [c_int; 3] {
+    apart.stdio.map(|fd| fd.as_raw_fd())
 }
 
-/// What the child is handed: pointers only, so that it never runs a destructor.
-struct Child<'a> {
-    candidates: *const *const c_char,
-    argv: *const *const c_char,
-    env: *const *const c_char,
-    place: &'a Place<'a>,
-    failure: Option<Failure>,
+/// Whether the system refuses this kind of process, and not any process for now.
+fn is_refusal(failure: Failure) -> bool {
+    let refusals = [libc::EPERM, libc::EINVAL, libc::ENOSYS];
+    failure.step == Step::Process && refusals.contains(&failure.errno)
 }
 
-/// The child's whole life before its exec. System calls only.
-extern "C" fn child_main(argument: *mut c_void) -> c_int {
-    // SAFETY: the argument is the `Child` of the parent's frame, which sleeps until we exec or
-    // exit; nobody else uses it meanwhile.
-    let child = unsafe { &mut *argument.cast::<Child<'_>>() };
-    let failure = prepare(child).map_or_else(|failure| failure, |()| execute(child));
-    // SAFETY: a write to the parent's live variable.
-    unsafe { ptr::write_volatile(&raw mut child.failure, Some(failure)) };
-    // SAFETY: _exit ends this process without running anything of the parent's.
-    unsafe { libc::_exit(127) }
+fn cannot_share_memory(errno: i32) -> Error {
+    let reason = format!(
+        "{}; they are started by fork instead, and each start takes the longer the more memory \
+         this process uses",
+        errno_text(errno)
+    );
+    Error::because(
+        "failed to share memory with starting programs (clone with CLONE_VM and CLONE_VFORK)",
+        reason,
+    )
 }
 
-fn prepare(child: &Child<'_>) -> Result<(), Failure> {
-    match child.place {
-        Place::Apart(apart) => prepare_apart(apart)?,
-        Place::Inside(inside) => prepare_inside(inside)?,
-    }
-    set_mask(libc::SIG_SETMASK, &SignalSet::EMPTY);
-    Ok(())
-}
-
-fn failed(step: Step) -> Failure {
-    Failure {
-        step,
-        errno: errno(),
-        candidate: 0,
-    }
-}
-
-fn prepare_apart(place: &Apart<'_>) -> Result<(), Failure> {
-    // SAFETY: plain system calls; every pointer is to memory that the sleeping parent keeps
-    // alive, and the descriptor table is the child's own copy.
+/// A copy of this process, made without the C library: it takes none of its locks, and nothing
+/// runs that somebody has asked to be run around a fork.
+///
+/// # Safety
+///
+/// The child may make system calls, and end.
+unsafe fn fork() -> c_long {
+    // SAFETY: a copy of everything, the stack too; no pointer is handed over.
     unsafe {
-        if libc::setsid() == -1 {
-            return Err(failed(Step::Session));
-        }
-        default_dispositions(&SignalSet::EMPTY);
-        if libc::chdir(place.cwd.as_ptr()) == -1 {
-            return Err(failed(Step::Directory));
-        }
-        for (target, source) in place.stdio.iter().enumerate() {
-            while libc::dup2(source.as_raw_fd(), target as c_int) == -1 {
-                if !matches!(errno(), libc::EINTR | libc::EBUSY) {
-                    return Err(failed(Step::Descriptors));
-                }
-            }
-        }
-        // Room for the descriptor that reads the list of the others.
-        libc::close(place.stdio[2].as_raw_fd());
-        close_the_rest();
-        if let Some(limit) = place.limit
-            && give_back(limit.0) == -1
-        {
-            return Err(failed(Step::Limit));
-        }
-    }
-    Ok(())
-}
-
-/// The terminal is moved while SIGTTOU is still blocked, and before the exec, so that the
-/// command never runs in the background. A terminal that hangs up meanwhile is none.
-fn prepare_inside(place: &Inside<'_>) -> Result<(), Failure> {
-    // SAFETY: plain system calls on plain numbers.
-    unsafe {
-        if libc::setpgid(0, 0) == -1 {
-            return Err(failed(Step::Group));
-        }
-        if let Some(terminal) = place.terminal {
-            move_foreground(terminal.as_raw_fd(), libc::getpid());
-        }
-    }
-    default_dispositions(&place.ignored);
-    Ok(())
-}
-
-/// Ignored signals survive an exec, and a handler of the host must not run in the child: all
-/// but these become the default. Without CLONE_SIGHAND the table is the child's own.
-fn default_dispositions(ignored: &SignalSet) {
-    for signal in 1..=crate::spec::SIGNAL_MAX {
-        if !ignored.has(signal) {
-            set_default(signal);
-        }
+        // The newer architectures have clone(2) alone.
+        #[cfg(any(
+            target_arch = "aarch64",
+            target_arch = "riscv32",
+            target_arch = "riscv64",
+            target_arch = "loongarch64",
+            target_arch = "hexagon",
+            target_arch = "csky",
+        ))]
+        return libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0);
+        #[cfg(not(any(
+            target_arch = "aarch64",
+            target_arch = "riscv32",
+            target_arch = "riscv64",
+            target_arch = "loongarch64",
+            target_arch = "hexagon",
+            target_arch = "csky",
+        )))]
+        return libc::syscall(libc::SYS_fork);
     }
 }
 
-/// Sets the limit on descriptors as it was when we were started, or as near to it as the hard
-/// limit of this day allows. Comes last, as the old limit may be below what is open here.
-unsafe fn give_back(mut limit: libc::rlimit) -> c_int {
-    let mut now = limit;
-    // SAFETY: both pointers are to live structures.
-    unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut now) == 0 {
-            limit.rlim_max = limit.rlim_max.min(now.rlim_max);
-            limit.rlim_cur = limit.rlim_cur.min(limit.rlim_max);
-        }
-        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit)
-    }
+/// The pipe through which a child in a memory of its own is heard.
+fn wire() -> Result<(OwnedFd, OwnedFd), Failure> {
+    descriptors::failure_pipe().map_err(|errno| Failure::new(Step::Process, errno as i32))
 }
 
-/// Closes what is not stdin, stdout or stderr: ours is close-on-exec anyway, what the host or
-/// its parent left open is not.
-unsafe fn close_the_rest() {
-    // SAFETY: the child's own descriptor table; nothing in it is needed any more.
-    unsafe {
-        if libc::syscall(libc::SYS_close_range, 3, c_int::MAX, 0) == 0 {
-            return;
-        }
-        close_what_proc_names();
-    }
-}
-
-/// How many descriptors are closed one by one, where nothing tells which are open.
-const DESCRIPTORS_TRIED_MAX: c_int = 65_536;
-
-/// Before Linux 5.9: the descriptors that `/proc` names, a few thousand bytes of names at a
-/// time. A loop up to the limit could take minutes, where the limit is a billion.
-unsafe fn close_what_proc_names() {
-    /// d_reclen and the name stand at these offsets of a `linux_dirent64` (getdents64(2)).
-    const RECLEN: usize = 16;
-    const NAME: usize = 19;
-    // SAFETY: system calls on a descriptor and a buffer of our own; indexes are checked against
-    // what the kernel said it wrote.
-    unsafe {
-        let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
-        let directory = libc::open(c"/proc/self/fd".as_ptr(), flags);
-        if directory == -1 {
-            // No /proc either.
-            for fd in 3..DESCRIPTORS_TRIED_MAX {
-                libc::close(fd);
-            }
-            return;
-        }
-        let mut buffer = [0_u8; 4096];
-        loop {
-            let count = libc::syscall(
-                libc::SYS_getdents64,
-                directory,
-                buffer.as_mut_ptr(),
-                buffer.len(),
-            );
-            let Some(count) = usize::try_from(count).ok().filter(|&count| count > 0) else {
-                break;
-            };
-            let mut at = 0;
-            while at + NAME < count {
-                let fd = number(buffer.get(at + NAME..count).unwrap_or_default());
-                if fd.is_some_and(|fd| fd > 2 && fd != directory) {
-                    libc::close(fd.unwrap_or(-1));
-                }
-                let length = buffer.get(at + RECLEN..at + RECLEN + 2).unwrap_or_default();
-                let length = length
-                    .iter()
-                    .rev()
-                    .fold(0, |sum, &b| sum << 8 | usize::from(b));
-                at += length.max(NAME);
-            }
-        }
-        libc::close(directory);
-    }
-}
-
-/// The decimal number at the start of `text`, up to its NUL.
-fn number(text: &[u8]) -> Option<c_int> {
-    let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
-    let mut any = false;
-    let value = digits.fold(0_i32, |sum, &digit| {
-        any = true;
-        sum.wrapping_mul(10).wrapping_add(c_int::from(digit - b'0'))
-    });
-    any.then_some(value)
-}
-
-/// Tries the candidates as execvp(3) does, without its fallback to a shell. Returns only when
-/// none could be executed.
-fn execute(child: &Child<'_>) -> Failure {
-    let mut denied = None;
-    let mut last = Failure {
-        step: Step::Exec,
-        errno: libc::ENOENT,
-        candidate: 0,
-    };
-    let mut index = 0;
+/// What the child says before its exec or its end closes the pipe. A copy of this process that
+/// somebody makes in another thread, without an exec, holds the pipe, too, if it is made in just
+/// this moment: it is waited for as well.
+fn listen(read: &OwnedFd) -> Option<Failure> {
+    let mut failure = MaybeUninit::<Failure>::uninit();
     loop {
-        // SAFETY: the list ends with a null, at which the loop ends; all strings are alive.
-        let candidate = unsafe { *child.candidates.add(index) };
-        if candidate.is_null() {
-            return denied.unwrap_or(last);
-        }
-        // SAFETY: three live, null-terminated things, as execve wants them.
-        unsafe { libc::execve(candidate, child.argv, child.env) };
-        last = Failure {
-            step: Step::Exec,
-            errno: errno(),
-            candidate: index,
+        // SAFETY: as many bytes as the live failure has room for.
+        let count = unsafe {
+            libc::read(
+                read.as_raw_fd(),
+                failure.as_mut_ptr().cast(),
+                size_of::<Failure>(),
+            )
         };
-        match last.errno {
-            libc::EACCES => denied = Some(denied.unwrap_or(last)),
-            libc::ENOENT | libc::ENOTDIR | libc::ESTALE | libc::ENODEV | libc::ETIMEDOUT => {}
-            _ => return last,
+        if count == -1 && errno() == libc::EINTR {
+            continue;
         }
-        index += 1;
+        let is_whole = usize::try_from(count) == Ok(size_of::<Failure>());
+        // SAFETY: these are the bytes of a failure in a copy of this very program.
+        return is_whole.then(|| unsafe { failure.assume_init() });
     }
 }
+
+#[cfg(test)]
+mod tests;

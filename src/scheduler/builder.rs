@@ -343,7 +343,7 @@ impl Builder {
 
 /// What the kernel has to give before anything can run.
 struct Descriptors {
-    null: OwnedFd,
+    null: Arc<OwnedFd>,
     waker: Arc<Waker>,
     watch: Watch,
     spawner: Spawner,
@@ -351,12 +351,13 @@ struct Descriptors {
 
 impl Descriptors {
     fn take() -> Result<Self> {
-        let null = descriptors::null_device()?;
+        let null = Arc::new(descriptors::null_device()?);
+        // Early, as it takes a low number.
+        let spawner = Spawner::new(Some(null.clone()))
+            .map_err(|errno| Error::os("failed to prepare for starts", errno as i32))?;
         let waker = Waker::new()?;
         let mut watch = Watch::new()?;
         watch.add(waker.as_fd(), Key::Wake.number());
-        let spawner = Spawner::new()
-            .map_err(|errno| Error::os("failed to allocate a stack", errno as i32))?;
         Ok(Self {
             null,
             waker: Arc::new(waker),

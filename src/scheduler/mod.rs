@@ -123,7 +123,7 @@ pub struct ProcessScheduler {
     deaths_left: bool,
     signals: Signals,
     waker: Arc<Waker>,
-    null: OwnedFd,
+    null: Arc<OwnedFd>,
     spawner: Spawner,
     room: Room,
     limit: Option<DescriptorLimit>,
@@ -286,6 +286,7 @@ impl ProcessScheduler {
         self.carry_out(now);
         self.look_for_orphans(now);
         self.start_what_is_due();
+        self.warn_of_the_spawner();
         self.drain_the_living(now);
         self.waker.publish(self.is_stopping(), false);
         self.tell_the_host();

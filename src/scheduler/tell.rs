@@ -170,6 +170,13 @@ impl ProcessScheduler {
         })));
     }
 
+    /// What the system refuses to starts is no program's fault.
+    pub(super) fn warn_of_the_spawner(&mut self) {
+        if let Some(error) = self.spawner.take_warning() {
+            self.own_event(EventKind::Warning { error });
+        }
+    }
+
     /// Calls the host's closures with all that is queued, what they cause meanwhile too.
     pub(super) fn tell_the_host(&mut self) {
         while let Some(item) = self.news.pop_front() {

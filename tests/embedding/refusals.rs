@@ -12,7 +12,18 @@ pub fn refuse(calls: &[libc::c_long], errno: i32) {
         let errno = u32::try_from(errno).expect("an error");
         program.push(statement(libc::BPF_RET, libc::SECCOMP_RET_ERRNO | errno));
     }
-    program.push(statement(libc::BPF_RET, libc::SECCOMP_RET_ALLOW));
+    install(program);
+    for &call in calls {
+        // SAFETY: the filter answers before the kernel looks at any argument.
+        let refused = unsafe { libc::syscall(call, -1, -1, -1, -1) };
+        let error = std::io::Error::last_os_error();
+        assert_eq!((refused, error.raw_os_error()), (-1, Some(errno)));
+    }
+}
+
+/// Whatever the program lets through is allowed.
+pub fn install(mut program: Vec<libc::sock_filter>) {
+    program.push(filter(libc::BPF_RET, 0, 0, libc::SECCOMP_RET_ALLOW));
     let program = libc::sock_fprog {
         len: u16::try_from(program.len()).expect("a short program"),
         filter: program.as_mut_ptr(),
@@ -24,15 +35,9 @@ pub fn refuse(calls: &[libc::c_long], errno: i32) {
         libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program)
     };
     assert_eq!(installed, 0, "seccomp: {}", std::io::Error::last_os_error());
-    for &call in calls {
-        // SAFETY: the filter answers before the kernel looks at any argument.
-        let refused = unsafe { libc::syscall(call, -1, -1, -1, -1) };
-        let error = std::io::Error::last_os_error();
-        assert_eq!((refused, error.raw_os_error()), (-1, Some(errno)));
-    }
 }
 
-fn filter(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+pub fn filter(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
     let code = u16::try_from(code).expect("a code of 16 bits");
     libc::sock_filter { code, jt, jf, k }
 }

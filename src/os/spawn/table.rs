@@ -1,0 +1,169 @@
+//! The table of descriptors, shared with the child for a moment instead of copied for it.
+//!
+//! A copy, and the closing of what is in it, cost the more the more this process has open:
+//! milliseconds at tens of thousands, for a program that gets three. So the child shares the
+//! table (`CLONE_FILES`) until its first act, close_range(2) with `CLOSE_RANGE_UNSHARE`, gives it
+//! a table of its own with what is numbered below a *cut* and nothing else. Three things follow:
+//!
+//! - What the child needs has to stand below the cut, however much was opened before it. One low
+//!   number is reserved early, and lent to the highest of the three for the time of the start.
+//! - Until the child has its own table it opens, closes and moves nothing: it would be ours. After
+//!   it, nothing that it closes is: record locks (fcntl(2)) belong to a table, and stay with us.
+//! - Who cannot do that has done nothing, and the start is made once more with a copy.
+
+use std::ffi::c_int;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+
+use super::super::descriptors;
+use super::super::errno;
+
+/// How many descriptors the child must be spared before it pays: what it saves below that is
+/// less than what the two moves of the lent number cost.
+const SPARED_MIN: c_int = 64;
+
+/// The kernel marks which words of 64 descriptors are full, 64 marks in a word.
+const WORD: c_int = 64;
+const MARKS: c_int = WORD * 64;
+
+/// What stays behind: the numbers from here on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cut {
+    first: c_int,
+    /// The first number of a word beyond the cut that is full here, if the kernel is on trial.
+    trial: Option<c_int>,
+}
+
+/// Whether the kernel can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    Untried,
+    Sound,
+    Refused,
+}
+
+pub(super) struct Table {
+    /// What the low number is for as long as it is not lent.
+    null: Arc<OwnedFd>,
+    low: OwnedFd,
+    /// The highest number that a start has met: about how many are open.
+    highest: c_int,
+    trust: Trust,
+}
+
+impl Table {
+    /// Reserves the lowest number that is free.
+    pub(super) fn new(null: Arc<OwnedFd>) -> Result<Self, Errno> {
+        let low = descriptors::duplicate(null.as_fd())?;
+        Ok(Self {
+            null,
+            low,
+            highest: 0,
+            trust: Trust::Untried,
+        })
+    }
+
+    /// Prepares to share, if that pays and can be done: the highest of these is lent the low
+    /// number, until [`Table::take_back`].
+    pub(super) fn lend(&mut self, stdio: &mut [c_int; 3]) -> Option<Cut> {
+        let low = self.low.as_raw_fd();
+        let highest = stdio.iter().copied().max().unwrap_or(low);
+        self.highest = self.highest.max(highest);
+        let lent = stdio.map(|fd| if fd == highest { fd.min(low) } else { fd });
+        let first = lent.iter().fold(low, |max, &fd| max.max(fd)) + 1;
+        if self.trust == Trust::Refused || self.highest - first < SPARED_MIN {
+            return None;
+        }
+        let trial = match self.trust {
+            Trust::Untried => trial_beyond(first),
+            Trust::Sound | Trust::Refused => None,
+        };
+        if trial.is_some_and(|word| !is_full(word)) {
+            return None;
+        }
+        if highest > low && !put(highest, low) {
+            return None;
+        }
+        *stdio = lent;
+        Some(Cut { first, trial })
+    }
+
+    /// The start is over: nobody but the child holds what was lent any more.
+    pub(super) fn take_back(&self) {
+        put(self.null.as_raw_fd(), self.low.as_raw_fd());
+    }
+
+    /// It was done. A trial counts if the word was full before and after.
+    pub(super) fn has_worked(&mut self, cut: Cut) {
+        if cut.trial.is_some_and(is_full) {
+            self.trust = Trust::Sound;
+        }
+    }
+
+    /// It cannot be done here.
+    pub(super) fn refuse(&mut self) {
+        self.trust = Trust::Refused;
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_sound(&self) -> bool {
+        self.trust == Trust::Sound
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_refused(&self) -> bool {
+        self.trust == Trust::Refused
+    }
+}
+
+impl Cut {
+    /// Gives the calling child a table of its own; fails with the table as it was.
+    ///
+    /// Before Linux 6.11, and in its stable branches before August 2024, the marks of full words
+    /// beyond the cut came along (CVE-2024-45025): the program would not be given those numbers,
+    /// and soon have none left. So the first child looks which number it gets, where a full word
+    /// was; it fails with no errno if that is the wrong one.
+    pub(super) fn make(self, any: c_int) -> Result<(), c_int> {
+        /// Of linux/close_range.h.
+        const CLOSE_RANGE_UNSHARE: c_int = 1 << 1;
+        // SAFETY: plain numbers. Closed is only what the child has in a table of its own.
+        unsafe {
+            let flags = CLOSE_RANGE_UNSHARE;
+            if libc::syscall(libc::SYS_close_range, self.first, c_int::MAX, flags) == -1 {
+                return Err(errno());
+            }
+            match self.trial {
+                Some(word) if libc::fcntl(any, libc::F_DUPFD_CLOEXEC, word) != word => Err(0),
+                Some(_) | None => Ok(()),
+            }
+        }
+    }
+}
+
+/// The word beyond the cut whose mark would come along, if any can: marks are copied 64 at a time.
+fn trial_beyond(first: c_int) -> Option<c_int> {
+    let word = (first - 1) / WORD * WORD + WORD;
+    (word % MARKS != 0).then_some(word)
+}
+
+/// Whether all descriptors of this word are open.
+fn is_full(word: c_int) -> bool {
+    // SAFETY: plain numbers; the call only asks.
+    let is_open = |fd| unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 };
+    (word..word.saturating_add(WORD)).all(is_open)
+}
+
+/// Makes `to` another descriptor for what `from` is.
+fn put(from: c_int, to: c_int) -> bool {
+    // SAFETY: plain numbers; what is replaced is our own low number.
+    unsafe {
+        while libc::dup3(from, to, libc::O_CLOEXEC) == -1 {
+            if errno() != libc::EINTR {
+                return false;
+            }
+        }
+    }
+    true
+}

@@ -1,0 +1,190 @@
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+use super::*;
+
+/// How often a trial of the kernel is tried again, as other tests close descriptors meanwhile.
+const TRIALS_MAX: usize = 1000;
+
+/// How the next child is made, whatever the system could do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Case {
+    First,
+    SharedMemory,
+    SharedTable,
+    /// The clone is a fork, and nobody says so, as under an emulator.
+    Emulated,
+    Forked,
+}
+
+const CASES: [Case; 5] = [
+    Case::First,
+    Case::SharedMemory,
+    Case::SharedTable,
+    Case::Emulated,
+    Case::Forked,
+];
+
+struct Bench {
+    null: Arc<OwnedFd>,
+    spawner: Spawner,
+    /// Everything up to a number beyond the first words.
+    crowd: Vec<OwnedFd>,
+}
+
+impl Bench {
+    fn new(case: Case) -> Self {
+        let null = Arc::new(descriptors::null_device().expect("the null device"));
+        let spawner = Spawner::new(Some(null.clone())).expect("a spawner");
+        let mut bench = Self {
+            null,
+            spawner,
+            crowd: Vec::new(),
+        };
+        match case {
+            Case::First => {}
+            Case::SharedMemory => bench.become_known(),
+            Case::SharedTable => {
+                bench.become_known();
+                bench.become_sound();
+            }
+            Case::Emulated => {
+                bench.spawner.flags = 0;
+                bench.become_known();
+            }
+            Case::Forked => bench.spawner.memory = Memory::Refused,
+        }
+        bench
+    }
+
+    fn become_known(&mut self) {
+        let emulated = self.spawner.flags == 0;
+        assert_eq!(self.run("exit 0"), Ok(0));
+        let known = self.spawner.memory;
+        assert_eq!(known == Memory::Shared, !emulated, "{known:?}");
+    }
+
+    fn become_sound(&mut self) {
+        for _ in 0..TRIALS_MAX {
+            while self.crowd.len() < 300 {
+                let copy = descriptors::duplicate(self.null.as_fd());
+                self.crowd.push(copy.expect("a descriptor"));
+            }
+            assert_eq!(self.run("exit 0"), Ok(0));
+            let table = self.spawner.table.as_ref().expect("a table");
+            assert!(
+                !table.is_refused(),
+                "this kernel has no CLOSE_RANGE_UNSHARE"
+            );
+            if table.is_sound() {
+                return;
+            }
+        }
+        panic!("the table was never shared");
+    }
+
+    /// Starts one of these files, and waits for its end.
+    fn start(&mut self, files: &[&CStr], argv: &[&CStr], cwd: &CStr) -> Result<i32, Failure> {
+        let last = self.crowd.last().unwrap_or(&self.null).as_fd();
+        let apart = Apart {
+            cwd,
+            stdio: [self.null.as_fd(), self.null.as_fd(), last],
+            limit: None,
+        };
+        let pid = self.spawner.spawn(Command {
+            candidates: files.iter().copied(),
+            argv: argv.iter().copied(),
+            env: [c"ONE=1"].into_iter(),
+            place: Place::Apart(apart),
+        })?;
+        let mut status = 0;
+        // SAFETY: the pointer is to a live integer, and the child is ours.
+        assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+        let status = ExitStatus::from_raw(status);
+        Ok(status.code().unwrap_or_else(|| panic!("{status}")))
+    }
+
+    fn run(&mut self, script: &str) -> Result<i32, Failure> {
+        let script = std::ffi::CString::new(script).expect("no NUL");
+        self.start(&[c"/bin/sh"], &[c"sh", c"-c", &script], c"/")
+    }
+}
+
+fn failure(step: Step, errno: i32, candidate: usize) -> Result<i32, Failure> {
+    Err(Failure {
+        step,
+        errno,
+        candidate,
+    })
+}
+
+#[test]
+fn every_way_of_making_a_child_runs_it_and_tells_why_it_did_not() {
+    for case in CASES {
+        let said = |script: &str| Bench::new(case).run(script);
+        assert_eq!(said("exit 7"), Ok(7), "{case:?}");
+        assert_eq!(said("test $ONE = 1"), Ok(0), "{case:?}");
+        let fails = |files: &[&CStr], cwd| Bench::new(case).start(files, &[c"x"], cwd);
+        let none = failure(Step::Exec, libc::ENOENT, 1);
+        assert_eq!(fails(&[c"/no/a", c"/no/b"], c"/"), none, "{case:?}");
+        let denied = failure(Step::Exec, libc::EACCES, 1);
+        let files = [c"/no/a", c"/dev/null", c"/no/b"];
+        assert_eq!(fails(&files, c"/"), denied, "{case:?}");
+        let nowhere = failure(Step::Directory, libc::ENOENT, 0);
+        assert_eq!(fails(&[c"/bin/true"], c"/no"), nowhere, "{case:?}");
+    }
+}
+
+/// The pipe by which a child is heard, and the low number that was lent to it, are not for it.
+#[test]
+fn no_way_of_making_a_child_gives_it_more_than_three_descriptors() {
+    let script = "i=3; while test $i -lt 1024; do test -e /proc/self/fd/$i && exit $i; \
+                  i=$((i+1)); done; test -e /proc/self/fd/2";
+    for case in CASES {
+        let mut bench = Bench::new(case);
+        for round in 0..3 {
+            assert_eq!(bench.run(script), Ok(0), "{case:?}, {round}");
+        }
+    }
+}
+
+#[test]
+fn a_failure_is_followed_by_a_start_like_any_other() {
+    for case in CASES {
+        let mut bench = Bench::new(case);
+        for _ in 0..10 {
+            let failed = bench.start(&[c"/no"], &[c"no"], c"/");
+            assert_eq!(failed, failure(Step::Exec, libc::ENOENT, 0), "{case:?}");
+            assert_eq!(bench.run("exit 3"), Ok(3), "{case:?}");
+        }
+        assert_eq!(bench.spawner.take_warning(), None, "{case:?}");
+    }
+}
+
+/// What was lent is given back at once: a pipe whose write end were kept would never end.
+#[test]
+fn nobody_keeps_what_was_lent() {
+    let mut bench = Bench::new(Case::SharedTable);
+    let (read, write) = descriptors::stderr_pipe().expect("a pipe");
+    bench.crowd.push(write);
+    assert_eq!(bench.run("echo words >&2"), Ok(0));
+    bench.crowd.pop();
+    let mut text = String::new();
+    // The read end does not block: were it open elsewhere, this were an error.
+    let end = File::from(read).read_to_string(&mut text);
+    assert_eq!((end.expect("an end"), &*text), (6, "words\n"));
+}
+
+#[test]
+fn a_steady_restart_allocates_no_lists() {
+    let mut bench = Bench::new(Case::SharedMemory);
+    let before = (bench.spawner.lists.argv(), bench.spawner.lists.env());
+    for _ in 0..10 {
+        assert_eq!(bench.run("exit 0"), Ok(0));
+        let now = (bench.spawner.lists.argv(), bench.spawner.lists.env());
+        assert_eq!(now, before, "the lists have moved");
+    }
+}
