@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use nix::unistd::AccessFlags;
 
+use super::chatter::Chatter;
 use super::orphans::Household;
 use super::{ProcessScheduler, Reap};
 use crate::callbacks::Callbacks;
@@ -23,9 +24,10 @@ use crate::machine::{Machine, Moment, ProgramId};
 use crate::os::clock::Clock;
 use crate::os::descriptors;
 use crate::os::limits;
-use crate::os::logs::{Log, READ_BYTES_MAX};
+use crate::os::logs::Log;
 use crate::os::signals::Signals;
 use crate::os::spawn::Spawner;
+use crate::os::stream::READ_BYTES_MAX;
 use crate::os::wake::Waker;
 use crate::os::watch::Watch;
 use crate::program::{Key, Program};
@@ -253,6 +255,7 @@ impl Builder {
             household,
             watch: descriptors.watch,
             ready: Vec::new(),
+            chatter: Chatter::default(),
             buffer: vec![0; READ_BYTES_MAX].into_boxed_slice(),
             clock: Clock::new(),
             stop_signals: self.stop_signals,

@@ -10,7 +10,7 @@ use crate::machine::{Event, Moment, Order, ProgramId, Run};
 use crate::os::clock;
 use crate::os::descriptors;
 use crate::os::group::Sent;
-use crate::os::logs::Stream;
+use crate::os::stream::Stream;
 use crate::program::{FailedStart, Live};
 use crate::report::CODE_UNKNOWN;
 use crate::tail::Tail;
