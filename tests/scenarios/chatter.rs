@@ -9,6 +9,10 @@ use crate::common::{Scene, process, wait_for};
 
 const LINES: usize = 20_000;
 
+/// What a shell does between two lines: long enough that each of them finds the supervisor
+/// asleep, if it sleeps until there is one.
+const THOUGHT: &str = "j=0; while [ $j -lt 100 ]; do j=$((j+1)); done";
+
 /// So many numbered lines, a write each, and then what `end` says.
 fn chat(lines: usize, end: &str) -> serde_json::Value {
     let script =
@@ -42,11 +46,17 @@ fn all_that_a_chatty_program_wrote_is_logged_before_its_death_is_told() {
 #[test]
 fn a_chatty_program_does_not_cost_a_wake_up_a_line_and_its_silence_none() {
     let mut scene = Scene::new();
-    scene.add_raw("p", chat(LINES, "exec sleep 1000"));
+    const SLOWER_LINES: usize = 5_000;
+    let script = format!(
+        "exec >&2; i=0; while [ $i -lt {SLOWER_LINES} ]; do echo line$i; i=$((i+1)); {THOUGHT}; \
+         done; exec sleep 1000"
+    );
+    scene.add_raw("p", json!({"command": ["sh", "-c", script]}));
     let supervisor = scene.start();
-    wait_for("all of it", || scene.log("p").len() == lines(LINES).len());
+    let expected = lines(SLOWER_LINES);
+    wait_for("all of it", || scene.log("p").len() == expected.len());
     let during = sleeps(supervisor.pid());
-    assert!(during < LINES as u64 / 4, "{during} sleeps");
+    assert!(during < SLOWER_LINES as u64 / 2, "{during} sleeps");
     // The look that finds nothing ends the rest.
     let is_quiet = || {
         let before = sleeps(supervisor.pid());
@@ -54,10 +64,7 @@ fn a_chatty_program_does_not_cost_a_wake_up_a_line_and_its_silence_none() {
         sleeps(supervisor.pid()) == before
     };
     wait_for("silence to cost nothing", is_quiet);
-    assert_eq!(
-        String::from_utf8(scene.log("p")).expect("text"),
-        lines(LINES)
-    );
+    assert_eq!(String::from_utf8(scene.log("p")).expect("text"), expected);
     supervisor.end();
 }
 
