@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 use crate::launch::Launch;
 use crate::machine::{Exit, Moment, ProgramId, Run};
 use crate::os::group::Group;
-use crate::os::logs::{Log, LogPlace, Read, Sink, Stream};
+use crate::os::logs::{Log, LogPlace};
+use crate::os::stream::{Read, Sink, Stream};
 use crate::os::watch::Watch;
 use crate::tail::Tail;
 

@@ -1,6 +1,4 @@
-//! stderr pipe to log file, a turn's worth at a time.
-//!
-//! What a program writes goes into its log as it is, at once, without a buffer of ours in
+//! The log files: what a program writes goes in as it is, at once, without a buffer of ours in
 //! between. A log that cannot be written holds up nobody: the pipe is drained, what is lost is
 //! counted, and the log says so as soon as it can be written again.
 //!
@@ -9,7 +7,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,10 +19,6 @@ use nix::sys::stat::Mode;
 use super::retry;
 use crate::error::{Error, Result, errno_text};
 use crate::machine::Moment;
-use crate::tail::Tail;
-
-/// One turn's worth of one pipe: 64 KiB, a whole pipe of the usual size.
-pub(crate) const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// Between two tries to make a file that others remove again.
 const OPEN_TRIES_MAX: usize = 8;
@@ -356,82 +350,4 @@ fn open_or_create(path: &Path) -> std::result::Result<File, Errno> {
         }
     }
     Err(Errno::ENOENT)
-}
-
-/// Our end of one run's stderr pipe.
-#[derive(Debug)]
-pub(crate) struct Stream(OwnedFd);
-
-/// What one read found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Read {
-    Bytes(usize),
-    Nothing,
-    End,
-}
-
-/// Where bytes go: through the buffer into the log, and into the tail of the run that they
-/// belong to, if they belong to one.
-pub(crate) struct Sink<'a> {
-    pub(crate) buffer: &'a mut [u8],
-    pub(crate) log: &'a mut Log,
-    pub(crate) place: LogPlace<'a>,
-    pub(crate) tail: Option<&'a mut Tail>,
-}
-
-impl Stream {
-    pub(crate) fn new(pipe: OwnedFd) -> Self {
-        Self(pipe)
-    }
-
-    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-
-    /// Moves up to one buffer from the pipe to the log.
-    pub(crate) fn read(&self, sink: &mut Sink<'_>) -> Read {
-        let size = sink.buffer.len();
-        self.read_up_to(size, sink)
-    }
-
-    /// Moves what is in the pipe at this moment, and not much that a leftover adds meanwhile.
-    pub(crate) fn read_pending(&self, sink: &mut Sink<'_>) -> Read {
-        let mut left = self.pending();
-        while left > 0 {
-            match self.read_up_to(left.min(sink.buffer.len()), sink) {
-                Read::Bytes(count) => left -= count,
-                end => return end,
-            }
-        }
-        // One more: as a rule the end of the file, which saves a wake-up for it.
-        self.read(sink)
-    }
-
-    fn read_up_to(&self, size: usize, sink: &mut Sink<'_>) -> Read {
-        match retry(|| nix::unistd::read(&self.0, &mut sink.buffer[..size])) {
-            Ok(0) => Read::End,
-            Ok(count) => {
-                let bytes = &sink.buffer[..count];
-                sink.log.write(sink.place, bytes);
-                if let Some(tail) = &mut sink.tail {
-                    tail.push(bytes);
-                }
-                Read::Bytes(count)
-            }
-            Err(Errno::EAGAIN) => Read::Nothing,
-            Err(_) => Read::End,
-        }
-    }
-
-    /// How many bytes are in the pipe.
-    fn pending(&self) -> usize {
-        let mut count: libc::c_int = 0;
-        // SAFETY: FIONREAD writes one int to a live variable.
-        let status = unsafe { libc::ioctl(self.0.as_raw_fd(), libc::FIONREAD, &raw mut count) };
-        if status == -1 {
-            0
-        } else {
-            usize::try_from(count).unwrap_or(0)
-        }
-    }
 }

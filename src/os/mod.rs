@@ -15,6 +15,7 @@ pub(crate) mod logs;
 pub(crate) mod reap;
 pub(crate) mod signals;
 pub(crate) mod spawn;
+pub(crate) mod stream;
 pub(crate) mod subreaper;
 pub(crate) mod terminal;
 pub(crate) mod wake;

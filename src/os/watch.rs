@@ -67,6 +67,18 @@ impl Watch {
         }
     }
 
+    /// Does not wait for it to become readable until [`Watch::resume`]; a hang-up still counts.
+    /// False if it is not in the kernel's list.
+    pub(crate) fn rest(&mut self, fd: BorrowedFd<'_>, number: u64) -> bool {
+        let mut event = EpollEvent::new(EpollFlags::empty(), number);
+        self.epoll.modify(fd, &mut event).is_ok()
+    }
+
+    /// Waits for it again.
+    pub(crate) fn resume(&mut self, fd: BorrowedFd<'_>, number: u64) {
+        self.renumber(fd, number, number);
+    }
+
     /// Waits for it no more.
     pub(crate) fn remove(&mut self, fd: BorrowedFd<'_>, number: u64) {
         self.blind.retain(|(blind, _)| *blind != number);
@@ -118,8 +130,13 @@ fn poll(fd: Option<BorrowedFd<'_>>, timeout: Option<Duration>) -> std::result::R
         events: libc::POLLIN,
         revents: 0,
     };
-    // SAFETY: the pointer is to one live `pollfd`.
-    match unsafe { libc::poll(&raw mut fd, 1, milliseconds(timeout)) } {
+    let timeout = timeout.map(timespec);
+    let timeout = timeout
+        .as_ref()
+        .map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the pointers are to one live `pollfd`, to a live `timespec` or null, which stands
+    // for no limit, and null for the mask, which leaves that alone.
+    match unsafe { libc::ppoll(&raw mut fd, 1, timeout, std::ptr::null()) } {
         -1 => match Errno::last() {
             Errno::EINTR => Ok(false),
             errno => Err(errno),
@@ -128,14 +145,13 @@ fn poll(fd: Option<BorrowedFd<'_>>, timeout: Option<Duration>) -> std::result::R
     }
 }
 
-/// A timeout for poll(2), rounded up: a wait that ends before its deadline would spin.
-fn milliseconds(timeout: Option<Duration>) -> libc::c_int {
-    match timeout {
-        None => -1,
-        Some(time) => {
-            libc::c_int::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX)
-        }
-    }
+/// A timeout for ppoll(2), which is exact and never early: what ends too early would spin.
+fn timespec(time: Duration) -> libc::timespec {
+    // SAFETY: a `timespec` is integers, for which zero is a value.
+    let mut timespec: libc::timespec = unsafe { std::mem::zeroed() };
+    timespec.tv_sec = time.as_secs().try_into().unwrap_or(libc::time_t::MAX);
+    timespec.tv_nsec = time.subsec_nanos().into();
+    timespec
 }
 
 #[cfg(test)]
@@ -143,16 +159,54 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_timeout_is_rounded_up_and_saturates() {
-        let ms = |time| milliseconds(Some(time));
-        assert_eq!(milliseconds(None), -1);
-        assert_eq!(ms(Duration::ZERO), 0);
-        assert_eq!(ms(Duration::from_nanos(1)), 1);
-        assert_eq!(ms(Duration::from_micros(900)), 1);
-        assert_eq!(ms(Duration::from_millis(1)), 1);
-        assert_eq!(ms(Duration::from_micros(1_001)), 2);
-        assert_eq!(ms(Duration::from_secs(60 * 24 * 3600)), libc::c_int::MAX);
-        assert_eq!(ms(Duration::MAX), libc::c_int::MAX);
+    fn a_timeout_is_exact_and_saturates() {
+        let parts = |time| (timespec(time).tv_sec, timespec(time).tv_nsec);
+        assert_eq!(parts(Duration::ZERO), (0, 0));
+        assert_eq!(parts(Duration::from_nanos(1)), (0, 1));
+        assert_eq!(parts(Duration::from_micros(1_000_001)), (1, 1_000));
+        assert_eq!(parts(Duration::MAX), (libc::time_t::MAX, 999_999_999));
+    }
+
+    #[test]
+    fn a_short_wait_is_as_long_as_it_says_and_not_a_millisecond() {
+        let mut watch = Watch::new().expect("an epoll instance");
+        let time = Duration::from_micros(100);
+        let clock = crate::os::clock::Clock::new();
+        let wait = |watch: &mut Watch| {
+            let began = clock.now();
+            watch.wait(Some(time), &mut Vec::new());
+            clock.now().since(began)
+        };
+        let shortest = (0..1000).map(|_| wait(&mut watch)).min().expect("a wait");
+        assert!(shortest >= time, "{shortest:?}: too early");
+        assert!(
+            shortest < Duration::from_millis(1),
+            "{shortest:?}: rounded up"
+        );
+    }
+
+    #[test]
+    fn what_rests_is_silent_until_it_hangs_up_or_is_resumed() {
+        let mut watch = Watch::new().expect("an epoll instance");
+        let (read, write) = descriptors::wake_pipe().expect("a pipe");
+        let ready = |watch: &mut Watch| {
+            let mut ready = Vec::new();
+            watch.wait(Some(Duration::ZERO), &mut ready);
+            ready
+        };
+        watch.add(read.as_fd(), 7);
+        assert!(watch.rest(read.as_fd(), 7));
+        nix::unistd::write(&write, b"x").expect("room in a pipe");
+        assert!(ready(&mut watch).is_empty());
+        assert!(!watch.is_ready());
+        watch.resume(read.as_fd(), 7);
+        assert_eq!(ready(&mut watch), [7]);
+        assert!(watch.rest(read.as_fd(), 7));
+        assert!(ready(&mut watch).is_empty());
+        drop(write);
+        assert_eq!(ready(&mut watch), [7], "a hang-up");
+        watch.remove(read.as_fd(), 7);
+        assert!(!watch.rest(read.as_fd(), 7), "nothing is there to rest");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use nix::unistd::AccessFlags;
 
+use super::chatter::Chatter;
 use super::orphans::Household;
 use super::room::Room;
 use super::{ProcessScheduler, Reap};
@@ -24,9 +25,9 @@ use crate::machine::{Machine, Moment};
 use crate::os::clock::Clock;
 use crate::os::descriptors;
 use crate::os::limits;
-use crate::os::logs::READ_BYTES_MAX;
 use crate::os::signals::Signals;
 use crate::os::spawn::Spawner;
+use crate::os::stream::READ_BYTES_MAX;
 use crate::os::wake::Waker;
 use crate::os::watch::Watch;
 use crate::program::{Key, Program};
@@ -263,6 +264,7 @@ impl Builder {
             err_dir,
             watch: descriptors.watch,
             ready: Vec::new(),
+            chatter: Chatter::default(),
             buffer: vec![0; READ_BYTES_MAX].into_boxed_slice(),
             clock: Clock::new(),
             stop_signals: self.stop_signals,

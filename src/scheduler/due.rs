@@ -60,7 +60,8 @@ impl ProcessScheduler {
             Phase::Started if self.watch.is_ready() => Some(now),
             Phase::Started => {
                 let blind = self.watch.wait_max().map(|time| now.after(time));
-                self.next_turn().into_iter().chain(blind).min()
+                let look = self.chatter.next_look();
+                self.next_turn().into_iter().chain(blind).chain(look).min()
             }
         };
         next.map(|at| self.clock.instant(at))
@@ -69,7 +70,10 @@ impl ProcessScheduler {
     /// How long the wait may be.
     pub(super) fn wait_time(&self, limit: Option<Duration>) -> Option<Duration> {
         let until = self.next_turn().map(|at| self.clock.until(at));
-        [limit, until].into_iter().flatten().min()
+        let times = [limit, until].map(|time| time.map(whole_milliseconds));
+        // A rest is short, and over in time.
+        let look = self.chatter.next_look().map(|at| self.clock.until(at));
+        times.into_iter().chain([look]).flatten().min()
     }
 
     /// When the next turn has to be, whatever the descriptors say. The beginning of time stands
@@ -102,5 +106,26 @@ impl ProcessScheduler {
             .chain(command.and_then(ErrorCommand::next_deadline))
             .chain(household.and_then(of_household))
             .min()
+    }
+}
+
+/// Rounded up, so that deadlines that are close together are one wake-up.
+fn whole_milliseconds(time: Duration) -> Duration {
+    let up = u64::try_from(time.as_nanos().div_ceil(1_000_000));
+    up.map_or(Duration::MAX, Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_rounded_up_and_saturates() {
+        let ns = |nanos| whole_milliseconds(Duration::from_nanos(nanos));
+        assert_eq!(ns(0), Duration::ZERO);
+        assert_eq!(ns(1), Duration::from_millis(1));
+        assert_eq!(ns(1_000_000), Duration::from_millis(1));
+        assert_eq!(ns(1_000_001), Duration::from_millis(2));
+        assert!(whole_milliseconds(Duration::MAX) > Duration::from_secs(u32::MAX.into()));
     }
 }

@@ -14,6 +14,7 @@
 //! Facts come before wishes, control before data, and every death before the first start.
 
 mod builder;
+mod chatter;
 mod due;
 mod facts;
 mod orders;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use builder::Builder;
+use chatter::Chatter;
 use orphans::Household;
 use room::Room;
 
@@ -101,6 +103,7 @@ pub struct ProcessScheduler {
     watch: Watch,
     /// What this turn's wait found ready, as [`Key`](crate::program::Key)s.
     ready: Vec<u64>,
+    chatter: Chatter,
     buffer: Box<[u8]>,
     clock: Clock,
     stop_signals: Vec<i32>,

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use crate::event::EventKind;
 use crate::machine::{Moment, ProgramId};
-use crate::os::logs::{LogPlace, Read, Sink};
+use crate::os::logs::LogPlace;
+use crate::os::stream::{Read, Sink};
 use crate::program::Key;
 
 use super::ProcessScheduler;
+use super::chatter::Verdict;
 
 impl ProcessScheduler {
     /// Waits until something is readable or due.
@@ -46,13 +48,16 @@ impl ProcessScheduler {
             .is_some_and(|pipe| pipe.read_pending(&mut sink) == Read::End)
         {
             program.detach(Key::Stream(id), &mut self.watch);
+            self.chatter.forget(Key::Stream(id).number());
         }
         self.tell_losses(now, id, true);
     }
 
-    /// One read from each pipe that was ready, and no more: whoever floods waits its turn.
+    /// One read from each pipe that was ready or has rested long enough, and no more: whoever
+    /// floods waits its turn.
     pub(super) fn drain_the_living(&mut self, now: Moment) {
-        let ready = std::mem::take(&mut self.ready);
+        let mut ready = std::mem::take(&mut self.ready);
+        self.chatter.add_due(now, &mut ready);
         for key in ready.iter().map(|&number| Key::of(number)) {
             if let Key::Stream(id) | Key::OldStream(id) = key {
                 self.drain_one(now, id, key);
@@ -83,11 +88,34 @@ impl ProcessScheduler {
             },
             tail,
         };
-        if stream
-            .as_ref()
-            .is_some_and(|pipe| pipe.read(&mut sink) == Read::End)
-        {
-            program.detach(key, &mut self.watch);
+        let number = key.number();
+        let Some(pipe) = stream else {
+            self.chatter.forget(number);
+            return;
+        };
+        let bytes = match pipe.read(&mut sink) {
+            Read::Bytes(count) => count,
+            Read::Nothing => 0,
+            Read::End => {
+                program.detach(key, &mut self.watch);
+                self.chatter.forget(number);
+                self.tell_losses(now, id, false);
+                return;
+            }
+        };
+        match self.chatter.heard(now, number, bytes, || pipe.capacity()) {
+            Verdict::Same => {}
+            Verdict::Watch => self.watch.resume(pipe.as_fd(), number),
+            Verdict::WatchAndShrink(size) => {
+                pipe.resize(size);
+                self.watch.resume(pipe.as_fd(), number);
+            }
+            Verdict::Widen(size) => {
+                pipe.resize(size);
+                self.chatter.widened(number, pipe.capacity());
+            }
+            Verdict::Rest if self.watch.rest(pipe.as_fd(), number) => {}
+            Verdict::Rest => self.chatter.forget(number),
         }
         self.tell_losses(now, id, false);
     }

@@ -30,6 +30,8 @@ pub const TESTS: &[Test] = tests![
 
 const FLOODS: usize = 4;
 const FLOOD_BYTES: usize = 2 << 20;
+const CHATS: usize = 2;
+const CHAT_LINES: usize = 5_000;
 const STORMS: usize = 20;
 const STORM_RUNS: usize = 6;
 const QUIET: usize = 20;
@@ -137,7 +139,7 @@ impl<R: Reactor> Host<R> {
     }
 
     fn is_calm(&self) -> bool {
-        let count = FLOODS + STORMS * STORM_RUNS + 1;
+        let count = FLOODS + CHATS + STORMS * STORM_RUNS + 1;
         let deadline = self.scheduler.next_deadline();
         let soon = deadline.is_some_and(|at| at < Instant::now() + Duration::from_secs(10));
         self.reports.len() == count && self.answers == PINGS && !soon
@@ -183,6 +185,7 @@ impl<R: Reactor> Host<R> {
         let runs = self.runs();
         for (name, expected) in [
             ("flood", vec![3]),
+            ("chat", vec![4]),
             ("storm", [vec![1; STORM_RUNS - 1], vec![0]].concat()),
             ("quiet", vec![-libc::SIGTERM]),
         ] {
@@ -195,11 +198,16 @@ impl<R: Reactor> Host<R> {
                 assert_eq!(codes, expected, "{found}");
             }
         }
-        assert_eq!(runs.len(), FLOODS + STORMS + QUIET + 1);
+        assert_eq!(runs.len(), FLOODS + CHATS + STORMS + QUIET + 1);
         let flooded = |report: &ErrorReport| report.data_omitted() + report.stderr().len() as u64;
         for report in self.reports.items() {
             if report.process().starts_with("flood") {
                 assert_eq!(flooded(&report), FLOOD_BYTES as u64, "{}", report.process());
+            }
+            if report.process().starts_with("chat") {
+                let said: String = (0..CHAT_LINES).map(|line| format!("{line}\n")).collect();
+                let path = report.log().expect("a log");
+                assert!(std::fs::read_to_string(path).expect("a log") == said);
             }
         }
     }
@@ -210,8 +218,11 @@ fn programs() -> Vec<ChildSpec> {
     let storm = format!(
         "echo >> $PROCSCHED_PROGRAM.runs; test $(wc -l < $PROCSCHED_PROGRAM.runs) -ge {STORM_RUNS}"
     );
+    let chat = format!("i=0; while [ $i -lt {CHAT_LINES} ]; do echo $i; i=$((i+1)); done; exit 4");
+    let chat = format!("exec >&2; {chat}");
     let soon = kit::MILLISECOND;
     let floods = (0..FLOODS).map(|i| kit::once(&format!("flood{i}"), &flood));
+    let chats = (0..CHATS).map(|i| kit::once(&format!("chat{i}"), &chat));
     let storms = (0..STORMS)
         .map(|i| kit::churner(&format!("storm{i}"), soon, &storm).restart(Restart::OnFailure));
     let quiet = (0..QUIET).map(|i| kit::sleeper(&format!("quiet{i}")));
@@ -220,7 +231,8 @@ fn programs() -> Vec<ChildSpec> {
         ..Backoff::default()
     };
     let late = kit::shell("late", "exit 1").backoff(minute);
-    floods.chain(storms).chain(quiet).chain([late]).collect()
+    let loud = floods.chain(chats);
+    loud.chain(storms).chain(quiet).chain([late]).collect()
 }
 
 /// Asks for an answer, again and again.

@@ -8,6 +8,7 @@
 mod common;
 
 mod abandon;
+mod chatter;
 mod clocks;
 mod command_line;
 mod config_errors;

@@ -14,7 +14,8 @@ use crate::{FAILED, USAGE, complain, print};
 
 /// Says what it finds: 0 nothing, 1 warnings, 2 errors.
 pub fn check(path: &Path) -> u8 {
-    let source = escaped(&source(path));
+    let source = source(path);
+    let source = escaped(&source);
     let config = match load(path) {
         Ok(config) => config,
         Err(errors) => {

@@ -8,6 +8,7 @@
 //! last. Whatever somebody else wrote is escaped, so that nothing but letters and our own
 //! colours ever reaches a terminal.
 
+use std::borrow::Cow;
 use std::fmt::{Display, Write};
 use std::io::{self, IsTerminal};
 use std::time::{Duration, SystemTime};
@@ -99,13 +100,16 @@ impl Style {
         let (at, name, details) = (utc_millis(at), escaped(name), escaped(details));
         let happening = escaped(happening);
         let gap = if details.is_empty() {
-            String::new()
+            0
         } else {
-            " ".repeat(1 + HAPPENING_WIDTH.saturating_sub(happening.chars().count()))
+            1 + HAPPENING_WIDTH.saturating_sub(happening.chars().count())
         };
         let end = if paint.is_empty() { "" } else { plain };
         let width = self.name_width;
-        format!("{dim}{at}{plain} {name:<width$} {paint}{happening}{end}{gap}{details}")
+        format!(
+            "{dim}{at}{plain} {name:<width$} {paint}{happening}{end}{:gap$}{details}",
+            ""
+        )
     }
 }
 
@@ -282,7 +286,10 @@ fn two_units(large: u64, large_unit: &str, small: u64, small_unit: &str) -> Stri
 
 /// The text without anything that a terminal would obey or that would fake a second line:
 /// controls, line ends, and characters that turn the direction or cannot be seen.
-pub fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.into();
+    }
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         let harmless = matches!(character, ' '..='~') || character.escape_debug().len() == 1;
@@ -293,7 +300,7 @@ pub fn escaped(text: &str) -> String {
             let _ = write!(out, "{}", character.escape_debug());
         }
     }
-    out
+    out.into()
 }
 
 /// What the system calls an error, without the number that the standard library appends.

@@ -1,14 +1,16 @@
 //! stdout and stderr that never hold up supervision.
 //!
-//! Each is a queue of whole lines in front of a descriptor. Bytes are written when `poll` says
-//! that the descriptor is ready, in pieces that fit what it promised. A reader that is slow
+//! Each is a queue of whole lines in front of a descriptor. What a turn has to say goes out at
+//! its end, many lines in one write, in pieces that fit what the descriptor promised. A reader that is slow
 //! costs a bounded queue, and then whole lines, which are counted and said; a reader that is
 //! gone costs the output, which is said once on the other one.
 //!
 //! A pipe's promise is `PIPE_BUF` bytes to one writer, and a terminal's may be a single byte.
 //! The inherited descriptor must stay blocking, since `O_NONBLOCK` would hit everybody who
 //! shares it. So pipes and terminals are opened once more through `/proc`: a description of
-//! our own, which may be non-blocking. Where that is refused, the promise has to do.
+//! our own, which may be non-blocking, and is written without asking first. Where that is
+//! refused, `poll` is asked before each piece, and the promise has to do. A regular file is
+//! always ready, and takes everything.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -29,6 +31,9 @@ const QUEUE_BYTES_MAX: usize = 1 << 20;
 
 /// The most that is written at once, in bytes: `PIPE_BUF` on Linux.
 const PIECE_BYTES_MAX: usize = 4096;
+
+/// How much a turn may queue before it is written, in bytes.
+const TURN_BYTES_MAX: usize = 16 * 1024;
 
 /// How long what is queued waits for its next try, where no readiness tells when to try.
 const RETRY: Duration = Duration::from_millis(10);
@@ -69,6 +74,20 @@ impl Outputs {
             stderr,
             style,
         })))
+    }
+
+    /// A line of data, for stdout, which goes out at the end of the turn.
+    pub fn data_of_turn(&self, line: &str) {
+        let mut pair = self.lock();
+        pair.stdout.push(line);
+        pair.pump_if_much();
+    }
+
+    /// A line for a person, for stderr, which goes out at the end of the turn.
+    pub fn say_in_turn(&self, line: &str) {
+        let mut pair = self.lock();
+        pair.stderr.push(line);
+        pair.pump_if_much();
     }
 
     /// A line of data, for stdout.
@@ -148,6 +167,12 @@ impl Pair {
         let _ = poll(&mut descriptors, milliseconds(time));
     }
 
+    fn pump_if_much(&mut self) {
+        if self.stdout.queue.len().max(self.stderr.queue.len()) >= TURN_BYTES_MAX {
+            self.pump();
+        }
+    }
+
     /// Writes, tells of what became of one output on the other, and writes that.
     fn pump(&mut self) {
         self.stdout.pump();
@@ -208,6 +233,7 @@ fn milliseconds(timeout: Option<Duration>) -> PollTimeout {
 /// One queue in front of one descriptor.
 struct Output {
     descriptor: Box<dyn AsFd + Send>,
+    promise: Promise,
     queue: VecDeque<u8>,
     /// Lines that were lost, since this was last said.
     dropped: u64,
@@ -222,6 +248,17 @@ struct Output {
     state: State,
 }
 
+/// What a descriptor promises of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Promise {
+    /// It may block, unless `poll` says that it is ready, and then for more than a piece.
+    Piece,
+    /// It never blocks, and says so if it is not ready.
+    NonBlocking,
+    /// It is always ready.
+    File,
+}
+
 enum State {
     On,
     /// It cannot be written any more, and nobody was told yet.
@@ -233,6 +270,7 @@ impl Output {
     fn new(descriptor: impl AsFd + Send + 'static) -> Self {
         Self {
             descriptor: Box::new(descriptor),
+            promise: Promise::Piece,
             queue: VecDeque::new(),
             dropped: 0,
             refused: None,
@@ -244,8 +282,17 @@ impl Output {
     }
 
     fn inherited(descriptor: impl AsFd + Send + 'static) -> Self {
+        if is_regular(&descriptor) {
+            return Self {
+                promise: Promise::File,
+                ..Self::new(descriptor)
+            };
+        }
         match reopen(&descriptor) {
-            Some(own) => Self::new(own),
+            Some(own) => Self {
+                promise: Promise::NonBlocking,
+                ..Self::new(own)
+            },
             None => Self::new(descriptor),
         }
     }
@@ -269,10 +316,10 @@ impl Output {
     /// Writes until the queue is empty or the descriptor is not ready.
     fn pump(&mut self) {
         self.is_fickle = false;
-        while !self.queue.is_empty() && self.is_ready() {
+        while !self.queue.is_empty() && (self.promise != Promise::Piece || self.is_ready()) {
             match write(&self.descriptor, self.piece()) {
                 Ok(0) | Err(Errno::EAGAIN | Errno::EINTR) => {
-                    self.is_fickle = true;
+                    self.is_fickle = self.is_ready();
                     break;
                 }
                 Ok(written) => self.forget(written),
@@ -300,12 +347,20 @@ impl Output {
     }
 
     /// What to write next: whole lines where possible, so that what others write to the same
-    /// pipe does not end up inside of one.
+    /// pipe does not end up inside of one. A line that is longer than any promise is cut where
+    /// the descriptor cuts it.
     fn piece(&self) -> &[u8] {
-        let (front, _) = self.queue.as_slices();
-        let front = &front[..front.len().min(PIECE_BYTES_MAX)];
+        let (all, _) = self.queue.as_slices();
+        if self.promise == Promise::File {
+            return all;
+        }
+        let front = &all[..all.len().min(PIECE_BYTES_MAX)];
         match front.iter().rposition(|byte| *byte == b'\n') {
             Some(end) => &front[..=end],
+            None if self.promise == Promise::NonBlocking => {
+                let end = all.iter().position(|byte| *byte == b'\n');
+                end.map_or(all, |end| &all[..=end])
+            }
             None => front,
         }
     }
@@ -365,6 +420,12 @@ impl Output {
         self.state = State::Off;
         Some(errno)
     }
+}
+
+fn is_regular(descriptor: &impl AsFd) -> bool {
+    let copy = descriptor.as_fd().try_clone_to_owned().map(File::from);
+    copy.and_then(|file| file.metadata())
+        .is_ok_and(|found| found.is_file())
 }
 
 /// The same pipe or terminal once more, with a description of our own that does not block.

@@ -69,8 +69,9 @@ pub fn run(path: &Path) -> u8 {
     while turn(&mut scheduler, &outputs, None) == Status::Running {
         if status_wanted.swap(false, Ordering::Relaxed) {
             for line in status_line::lines(&style, &scheduler.programs()) {
-                outputs.say(&line);
+                outputs.say_in_turn(&line);
             }
+            outputs.pump();
         }
     }
     let code = exit_code(scheduler.is_abandoned(), scheduler.essential_exit());
@@ -113,10 +114,10 @@ fn builder(
         .into_builder()
         .on_event(move |event| {
             if let Some(line) = style.event(event) {
-                for_events.say(&line);
+                for_events.say_in_turn(&line);
             }
         })
-        .error_handler(move |_, report| for_reports.data(&report.to_json()))
+        .error_handler(move |_, report| for_reports.data_of_turn(&report.to_json()))
         .stop_on_signals(STOP_SIGNALS)
         .on_signals(
             OTHER_SIGNALS.into_iter().chain(REALTIME),

@@ -237,3 +237,64 @@ fn an_inherited_descriptor_stays_blocking() {
     let flags = nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_GETFL).expect("flags");
     assert!(!OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK));
 }
+
+#[test]
+fn what_a_turn_says_is_few_writes_of_whole_lines() {
+    let (outputs, mut out, mut err) = outputs_on_pipes();
+    for number in 0..100 {
+        outputs.say_in_turn(&format!("line {number:0>53}"));
+        outputs.data_of_turn("{}");
+    }
+    assert_eq!(
+        (take(&mut out), take(&mut err)),
+        (String::new(), String::new())
+    );
+    assert_eq!(queued(&outputs), (300, 5_900));
+    let piece = {
+        let pair = outputs.lock();
+        String::from_utf8(pair.stderr.piece().to_vec()).expect("text")
+    };
+    assert!(piece.ends_with('\n') && piece.len() > PIECE_BYTES_MAX - 59);
+    assert!(
+        piece.len() <= PIECE_BYTES_MAX,
+        "others may write to the same pipe"
+    );
+    outputs.pump();
+    assert_eq!(take(&mut err).lines().count(), 100);
+    assert_eq!(take(&mut out), "{}\n".repeat(100));
+}
+
+#[test]
+fn a_long_turn_is_written_before_its_end() {
+    let (outputs, mut out, _err) = outputs_on_pipes();
+    let line = "x".repeat(999);
+    for _ in 0..TURN_BYTES_MAX / 1000 {
+        outputs.data_of_turn(&line);
+        assert_eq!(take(&mut out), "");
+    }
+    outputs.data_of_turn(&line);
+    assert_eq!(take(&mut out).lines().count(), TURN_BYTES_MAX / 1000 + 1);
+}
+
+#[test]
+fn a_line_longer_than_a_promise_goes_out_in_one_write_and_a_file_takes_everything() {
+    let long = "x".repeat(3 * PIECE_BYTES_MAX);
+    let (outputs, mut out, _err) = outputs_on_pipes();
+    outputs.data_of_turn(&long);
+    assert_eq!(outputs.lock().stdout.piece().len(), long.len() + 1);
+    outputs.pump();
+    assert_eq!(take(&mut out), format!("{long}\n"));
+    let file = tempfile::tempfile().expect("a file");
+    let mut output = Output::inherited(file.try_clone().expect("a copy"));
+    for _ in 0..3 {
+        output.push(&long);
+    }
+    assert_eq!(output.piece().len(), 3 * (long.len() + 1));
+    output.pump();
+    assert!(output.queue.is_empty());
+    assert_eq!(
+        file.metadata().expect("its size").len(),
+        3 * (long.len() as u64 + 1)
+    );
+    assert!(output.queue.capacity() <= 2 * PIECE_BYTES_MAX);
+}

@@ -1,0 +1,107 @@
+//! Our end of a stderr pipe: what a program writes, a turn's worth at a time.
+//!
+//! Bytes go from the pipe into the log at once, without a buffer of ours that would outlive the
+//! turn. How often a pipe is read is the scheduler's to say.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use super::logs::{Log, LogPlace};
+use super::retry;
+use crate::tail::Tail;
+
+/// One turn's worth of one pipe: 64 KiB, a whole pipe of the usual size.
+pub(crate) const READ_BYTES_MAX: usize = 64 * 1024;
+
+/// Our end of one run's stderr pipe.
+#[derive(Debug)]
+pub(crate) struct Stream(OwnedFd);
+
+/// What one read found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Read {
+    Bytes(usize),
+    Nothing,
+    End,
+}
+
+/// Where bytes go: through the buffer into the log, and into the tail of the run that they
+/// belong to, if they belong to one.
+pub(crate) struct Sink<'a> {
+    pub(crate) buffer: &'a mut [u8],
+    pub(crate) log: &'a mut Log,
+    pub(crate) place: LogPlace<'a>,
+    pub(crate) tail: Option<&'a mut Tail>,
+}
+
+impl Stream {
+    pub(crate) fn new(pipe: OwnedFd) -> Self {
+        Self(pipe)
+    }
+
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    /// Moves up to one buffer from the pipe to the log.
+    pub(crate) fn read(&self, sink: &mut Sink<'_>) -> Read {
+        let size = sink.buffer.len();
+        self.read_up_to(size, sink)
+    }
+
+    /// Moves what is in the pipe at this moment, and not much that a leftover adds meanwhile.
+    pub(crate) fn read_pending(&self, sink: &mut Sink<'_>) -> Read {
+        let mut left = self.pending();
+        while left > 0 {
+            match self.read_up_to(left.min(sink.buffer.len()), sink) {
+                Read::Bytes(count) => left -= count,
+                end => return end,
+            }
+        }
+        // One more: as a rule the end of the file, which saves a wake-up for it.
+        self.read(sink)
+    }
+
+    fn read_up_to(&self, size: usize, sink: &mut Sink<'_>) -> Read {
+        match retry(|| nix::unistd::read(&self.0, &mut sink.buffer[..size])) {
+            Ok(0) => Read::End,
+            Ok(count) => {
+                let bytes = &sink.buffer[..count];
+                sink.log.write(sink.place, bytes);
+                if let Some(tail) = &mut sink.tail {
+                    tail.push(bytes);
+                }
+                Read::Bytes(count)
+            }
+            Err(Errno::EAGAIN) => Read::Nothing,
+            Err(_) => Read::End,
+        }
+    }
+
+    /// How many bytes it can hold: less than usual where this user has many pipes already.
+    pub(crate) fn capacity(&self) -> usize {
+        // SAFETY: F_GETPIPE_SZ takes nothing and gives an integer; the descriptor is open.
+        let size = unsafe { libc::fcntl(self.0.as_raw_fd(), libc::F_GETPIPE_SZ) };
+        usize::try_from(size).unwrap_or(0)
+    }
+
+    /// Makes it hold so many bytes, if the system allows that and they are not in use.
+    pub(crate) fn resize(&self, bytes: usize) {
+        let size = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+        // SAFETY: F_SETPIPE_SZ takes an integer; the descriptor is open.
+        unsafe { libc::fcntl(self.0.as_raw_fd(), libc::F_SETPIPE_SZ, size) };
+    }
+
+    /// How many bytes are in the pipe.
+    fn pending(&self) -> usize {
+        let mut count: libc::c_int = 0;
+        // SAFETY: FIONREAD writes one int to a live variable.
+        let status = unsafe { libc::ioctl(self.0.as_raw_fd(), libc::FIONREAD, &raw mut count) };
+        if status == -1 {
+            0
+        } else {
+            usize::try_from(count).unwrap_or(0)
+        }
+    }
+}

@@ -1,0 +1,406 @@
+//! Which pipes rest, and for how long.
+//!
+//! A program that writes small pieces in quick succession would cost a wake-up, a read and a
+//! write for each of them, and pay for the wake-ups itself. So its pipe rests: it is not waited
+//! for, but looked at after a pause that is too short to be noticed and too short to fill the
+//! pipe. A look that finds something is followed by another pause; one that finds nothing ends
+//! the rest, and the pipe is waited for as before. Whoever writes large pieces, or is slow, never
+//! rests: the one would wait for room, and the other has nothing to gain.
+//!
+//! Where a pipe would be full before a pause is worth the sleep it is made wider for as long as
+//! that goes on: a writer that finds it full has to sleep, which costs it more than wake-ups.
+//!
+//! Nothing but a pipe rests: what else there is to do is waited for meanwhile, and the bytes of
+//! the dead are read at once.
+
+use std::time::Duration;
+
+use crate::machine::Moment;
+use crate::os::stream::READ_BYTES_MAX;
+
+/// How many pipes are kept an eye on. There may be more that would be worth it; but who has so
+/// many finds several of them ready in each turn, and that is as good as a rest.
+const TALKERS_MAX: usize = 64;
+
+/// What counts as a small piece, in bytes: a few lines.
+const THIN_BYTES_MAX: usize = 512;
+
+/// What counts as quick succession. Two or more pieces come in a pause, or it saves nothing.
+const GAP_MAX: Duration = Duration::from_micros(250);
+
+/// How long a pause is, at first and at most. It is part of the time until a byte is in the log.
+const PAUSE_MAX: Duration = Duration::from_micros(500);
+
+/// A shorter pause is not worth the sleep.
+const PAUSE_MIN: Duration = Duration::from_micros(50);
+
+/// Below this a wider pipe saves wake-ups.
+const PAUSE_USUAL_MIN: Duration = Duration::from_micros(200);
+
+/// So many small pieces in quick succession are the begin of more, as a rule.
+const STREAK_MIN: u16 = 4;
+
+/// What is asked for instead where rests were too long again and again.
+const STREAK_MAX: u16 = 1024;
+
+/// What a pipe is widened to that fills too fast, in bytes.
+const WIDE_BYTES: usize = 256 * 1024;
+
+/// How many pipes are wide at a time: 4 MiB in all, of the 64 MiB that the system grants to all
+/// pipes of a user.
+const WIDE_MAX: usize = 16;
+
+/// The pipes that were found talking lately.
+#[derive(Debug, Default)]
+pub(super) struct Chatter {
+    talkers: Vec<Talker>,
+}
+
+/// What follows from a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// All stays as it is.
+    Same,
+    /// From now on the pipe rests.
+    Rest,
+    /// From now on it is waited for again.
+    Watch,
+    /// The same, and it gets the size back that it had.
+    WatchAndShrink(usize),
+    /// It rests on, and is to be made so wide. [`Chatter::widened`] says what came of it.
+    Widen(usize),
+}
+
+#[derive(Debug)]
+struct Talker {
+    /// Whose pipe it is.
+    key: u64,
+    read_at: Moment,
+    /// Small pieces in quick succession up to now.
+    streak: u16,
+    /// How many of them begin a rest.
+    streak_wanted: u16,
+    pause: Duration,
+    /// How much the pipe holds; known while it rests.
+    capacity: usize,
+    /// What it held before it was widened.
+    usual: Option<usize>,
+    /// What the reads of this look have brought up to now.
+    seen: usize,
+    /// When it is looked at again, while it rests.
+    look_at: Option<Moment>,
+}
+
+impl Chatter {
+    /// Learns from a read that brought `bytes`. `capacity` is asked for how much the pipe holds.
+    pub(super) fn heard(
+        &mut self,
+        now: Moment,
+        key: u64,
+        bytes: usize,
+        capacity: impl FnOnce() -> usize,
+    ) -> Verdict {
+        let known = self.talkers.iter().position(|talker| talker.key == key);
+        match known {
+            Some(index) if self.talkers[index].look_at.is_some() => {
+                let may_widen = self.wide() < WIDE_MAX;
+                self.talkers[index].looked(now, bytes, may_widen)
+            }
+            Some(index) => self.talkers[index].spoke(now, bytes, capacity),
+            None => {
+                if bytes <= THIN_BYTES_MAX {
+                    self.meet(now, key);
+                }
+                Verdict::Same
+            }
+        }
+    }
+
+    /// A pipe was widened, or not.
+    pub(super) fn widened(&mut self, key: u64, capacity: usize) {
+        let talker = self.talkers.iter_mut().find(|talker| talker.key == key);
+        if let Some(talker) = talker {
+            talker.capacity = capacity;
+        }
+    }
+
+    /// The pipe is gone, or cannot rest.
+    pub(super) fn forget(&mut self, key: u64) {
+        self.talkers.retain(|talker| talker.key != key);
+    }
+
+    /// When the next look is due.
+    pub(super) fn next_look(&self) -> Option<Moment> {
+        self.talkers
+            .iter()
+            .filter_map(|talker| talker.look_at)
+            .min()
+    }
+
+    /// Adds those that are to be looked at, and are not in the list already.
+    pub(super) fn add_due(&self, now: Moment, keys: &mut Vec<u64>) {
+        let is_due = |talker: &&Talker| talker.look_at.is_some_and(|at| at <= now);
+        for talker in self.talkers.iter().filter(is_due) {
+            if !keys.contains(&talker.key) {
+                keys.push(talker.key);
+            }
+        }
+    }
+
+    fn wide(&self) -> usize {
+        let is_wide = |talker: &&Talker| talker.usual.is_some();
+        self.talkers.iter().filter(is_wide).count()
+    }
+
+    /// Keeps an eye on one more, in the place of one that has fallen silent.
+    fn meet(&mut self, now: Moment, key: u64) {
+        let talker = Talker {
+            key,
+            read_at: now,
+            streak: 1,
+            streak_wanted: STREAK_MIN,
+            pause: PAUSE_MAX,
+            capacity: 0,
+            usual: None,
+            seen: 0,
+            look_at: None,
+        };
+        let is_silent =
+            |old: &&mut Talker| old.look_at.is_none() && now.since(old.read_at) > GAP_MAX;
+        if let Some(silent) = self.talkers.iter_mut().find(is_silent) {
+            *silent = talker;
+        } else if self.talkers.len() < TALKERS_MAX {
+            self.talkers.push(talker);
+        }
+    }
+}
+
+impl Talker {
+    /// A read of a pipe that does not rest.
+    fn spoke(&mut self, now: Moment, bytes: usize, capacity: impl FnOnce() -> usize) -> Verdict {
+        let is_quick = now.since(self.read_at) <= GAP_MAX;
+        self.read_at = now;
+        if bytes > THIN_BYTES_MAX {
+            self.streak = 0;
+            return Verdict::Same;
+        }
+        self.streak = if is_quick {
+            self.streak.saturating_add(1)
+        } else {
+            1
+        };
+        if self.streak < self.streak_wanted {
+            return Verdict::Same;
+        }
+        self.capacity = capacity();
+        self.look_at = Some(now.after(self.pause));
+        Verdict::Rest
+    }
+
+    /// A look at a pipe that rests. The next pause is as long as it takes to fill a third of the
+    /// pipe at this rate, so that its writer never waits.
+    fn looked(&mut self, now: Moment, bytes: usize, may_widen: bool) -> Verdict {
+        if bytes == 0 && self.seen == 0 {
+            self.pause = PAUSE_MAX;
+            return self.watch();
+        }
+        if bytes >= READ_BYTES_MAX && self.capacity > READ_BYTES_MAX {
+            // There is more.
+            self.seen += bytes;
+            self.look_at = Some(now);
+            return Verdict::Same;
+        }
+        let bytes = bytes + std::mem::take(&mut self.seen);
+        let time = now.since(self.read_at).as_nanos();
+        let fitting = time * (self.capacity as u128 / 3) / bytes as u128;
+        let fitting = Duration::from_nanos(u64::try_from(fitting).unwrap_or(u64::MAX));
+        // A pipe that is nearly full tells no rate: whoever should have looked came late.
+        let is_full = bytes >= self.capacity / 4 * 3;
+        let longest = if is_full {
+            self.pause / 2
+        } else {
+            self.pause * 2
+        };
+        let pause = fitting.min(longest).min(PAUSE_MAX);
+        self.read_at = now;
+        if pause < PAUSE_USUAL_MIN && may_widen && self.usual.is_none() {
+            self.usual = Some(self.capacity);
+            self.pause = pause.max(PAUSE_MIN);
+            self.look_at = Some(now.after(self.pause));
+            return Verdict::Widen(WIDE_BYTES);
+        }
+        if pause < PAUSE_MIN {
+            // It is fast, or we are slow: not again until it has proved to be a talker.
+            self.pause = PAUSE_MIN * 2;
+            self.streak_wanted = (self.streak_wanted * 4).min(STREAK_MAX);
+            return self.watch();
+        }
+        if !is_full {
+            self.streak_wanted = (self.streak_wanted / 2).max(STREAK_MIN);
+        }
+        self.pause = pause;
+        self.look_at = Some(now.after(pause));
+        Verdict::Same
+    }
+
+    fn watch(&mut self) -> Verdict {
+        self.look_at = None;
+        self.streak = 0;
+        self.seen = 0;
+        match self.usual.take() {
+            Some(usual) => Verdict::WatchAndShrink(usual),
+            None => Verdict::Watch,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PIPE: usize = 64 * 1024;
+
+    /// Time passes by hand.
+    struct World {
+        chatter: Chatter,
+        now: Moment,
+    }
+
+    impl World {
+        fn new() -> Self {
+            Self {
+                chatter: Chatter::default(),
+                now: Moment::default(),
+            }
+        }
+
+        fn after(&mut self, micros: u64, key: u64, bytes: usize) -> Verdict {
+            self.now = self.now.after(Duration::from_micros(micros));
+            self.chatter.heard(self.now, key, bytes, || PIPE)
+        }
+
+        fn due(&self) -> Vec<u64> {
+            let mut keys = Vec::new();
+            self.chatter.add_due(self.now, &mut keys);
+            keys
+        }
+
+        /// Until the next look, in microseconds.
+        fn pause(&self) -> Option<u128> {
+            let look = self.chatter.next_look();
+            look.map(|at| at.since(self.now).as_micros())
+        }
+
+        fn lay_to_rest(&mut self, key: u64) {
+            for _ in 1..STREAK_MIN {
+                assert_eq!(self.after(10, key, 64), Verdict::Same);
+            }
+            assert_eq!(self.after(10, key, 64), Verdict::Rest);
+        }
+    }
+
+    #[test]
+    fn small_pieces_in_quick_succession_bring_a_rest_and_silence_ends_it() {
+        let mut world = World::new();
+        world.lay_to_rest(1);
+        assert_eq!(world.pause(), Some(500));
+        assert!(world.due().is_empty());
+        assert_eq!(world.after(500, 2, 100_000), Verdict::Same, "another pipe");
+        assert_eq!(world.due(), [1]);
+        assert_eq!(world.after(0, 1, 5_000), Verdict::Same);
+        assert!(world.due().is_empty());
+        assert_eq!(world.pause(), Some(500));
+        assert_eq!(world.after(500, 1, 0), Verdict::Watch);
+        assert_eq!(world.pause(), None);
+        assert_eq!(world.after(1, 1, 64), Verdict::Same, "it begins anew");
+    }
+
+    #[test]
+    fn who_is_slow_or_writes_much_at_a_time_never_rests() {
+        let mut world = World::new();
+        for _ in 0..1000 {
+            assert_eq!(world.after(300, 1, 64), Verdict::Same);
+            assert_eq!(world.after(10, 2, 4096), Verdict::Same);
+        }
+        for _ in 0..1000 {
+            assert_eq!(world.after(10, 3, 64), Verdict::Same);
+            assert_eq!(world.after(10, 3, 64), Verdict::Same);
+            assert_eq!(world.after(10, 3, 4096), Verdict::Same, "mixed");
+        }
+        assert_eq!(world.pause(), None);
+    }
+
+    #[test]
+    fn a_pause_never_fills_more_than_a_third_of_the_pipe() {
+        for rate in [1, 10, 40, 80, 100] {
+            let mut world = World::new();
+            world.lay_to_rest(1);
+            let mut micros = 500;
+            for _ in 0..50 {
+                assert_eq!(
+                    world.after(micros, 1, micros as usize * rate),
+                    Verdict::Same
+                );
+                micros = u64::try_from(world.pause().expect("a rest")).expect("short");
+                assert!(
+                    micros as usize * rate <= PIPE / 3,
+                    "{rate} bytes a microsecond"
+                );
+            }
+            assert!(micros >= 200, "{rate} bytes a microsecond: {micros}");
+        }
+    }
+
+    #[test]
+    fn a_pipe_that_fills_too_fast_is_wide_until_it_falls_silent() {
+        let mut world = World::new();
+        world.lay_to_rest(1);
+        assert_eq!(world.after(500, 1, PIPE), Verdict::Widen(WIDE_BYTES));
+        world.chatter.widened(1, WIDE_BYTES);
+        assert_eq!(world.after(100, 1, PIPE), Verdict::Same);
+        assert_eq!(world.pause(), Some(0), "there may be more in it");
+        assert_eq!(world.after(0, 1, 1000), Verdict::Same);
+        assert!(world.pause() >= Some(50), "{:?}", world.pause());
+        assert_eq!(world.after(500, 1, 0), Verdict::WatchAndShrink(PIPE));
+    }
+
+    #[test]
+    fn rests_that_are_too_long_for_a_pipe_end_and_do_not_come_back_soon() {
+        let mut world = World::new();
+        let mut heard = 0;
+        for _ in 0..8 {
+            while world.after(10, 1, 64) != Verdict::Rest {
+                heard += 1;
+            }
+            // It cannot be widened, and is full each time.
+            world.chatter.widened(1, PIPE);
+            let is_over = |verdict| matches!(verdict, Verdict::Watch | Verdict::WatchAndShrink(_));
+            let looks = (0..10).take_while(|_| !is_over(world.after(1000, 1, PIPE)));
+            assert!(looks.count() < 10, "it rests although its writer waits");
+        }
+        assert!(heard > 2000, "{heard}");
+    }
+
+    #[test]
+    fn few_are_wide_and_not_many_are_watched() {
+        let mut world = World::new();
+        for key in 0..1000 {
+            for _ in 0..STREAK_MIN {
+                world.after(0, key, 64);
+            }
+        }
+        assert_eq!(world.chatter.talkers.len(), TALKERS_MAX);
+        world.now = world.now.after(PAUSE_MAX);
+        let due = world.due();
+        assert_eq!(due.len(), TALKERS_MAX);
+        let widened = due
+            .iter()
+            .filter(|&&key| matches!(world.after(0, key, PIPE), Verdict::Widen(_)));
+        assert_eq!(widened.count(), WIDE_MAX);
+        for key in due {
+            world.chatter.forget(key);
+        }
+        assert_eq!(world.pause(), None);
+        world.lay_to_rest(2000);
+    }
+}
