@@ -1,10 +1,16 @@
 //! The last bytes of a stream: a ring that grows to its limit and not beyond, however much
 //! passes through it.
 
-/// The last `limit` bytes of everything that was pushed.
+/// The last `limit` bytes of everything that was pushed. Of a silent program there may be ten
+/// thousand, so nothing is allocated before the first byte.
 #[derive(Debug)]
 pub(crate) struct Tail {
-    limit: usize,
+    limit: u32,
+    kept: Option<Box<Kept>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
     ring: Vec<u8>,
     /// Where the oldest byte stands, once the ring is full.
     oldest: usize,
@@ -12,46 +18,50 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    /// Allocates nothing yet.
-    pub(crate) fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            ring: Vec::new(),
-            oldest: 0,
-            total: 0,
-        }
+    pub(crate) fn new(limit: u32) -> Self {
+        Self { limit, kept: None }
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8]) {
+        let kept = self.kept.get_or_insert_default();
+        kept.push(bytes, self.limit as usize);
+    }
+
+    /// The kept bytes in order, and how many were pushed before them.
+    pub(crate) fn into_bytes(self) -> (Vec<u8>, u64) {
+        let Some(mut kept) = self.kept else {
+            return (Vec::new(), 0);
+        };
+        kept.ring.rotate_left(kept.oldest);
+        let omitted = kept.total - kept.ring.len() as u64;
+        (kept.ring, omitted)
+    }
+}
+
+impl Kept {
+    fn push(&mut self, bytes: &[u8], limit: usize) {
         self.total = self.total.saturating_add(bytes.len() as u64);
-        let mut rest = &bytes[bytes.len().saturating_sub(self.limit)..];
-        let room = self.limit - self.ring.len();
+        let mut rest = &bytes[bytes.len().saturating_sub(limit)..];
+        let room = limit - self.ring.len();
         if room > 0 {
             let (now, later) = rest.split_at(rest.len().min(room));
-            self.reserve(now.len());
+            self.reserve(now.len(), limit);
             self.ring.extend_from_slice(now);
             rest = later;
         }
         while !rest.is_empty() {
-            let (now, later) = rest.split_at(rest.len().min(self.limit - self.oldest));
+            let (now, later) = rest.split_at(rest.len().min(limit - self.oldest));
             self.ring[self.oldest..self.oldest + now.len()].copy_from_slice(now);
-            self.oldest = (self.oldest + now.len()) % self.limit;
+            self.oldest = (self.oldest + now.len()) % limit;
             rest = later;
         }
     }
 
-    /// The kept bytes in order, and how many were pushed before them.
-    pub(crate) fn into_bytes(mut self) -> (Vec<u8>, u64) {
-        self.ring.rotate_left(self.oldest);
-        let omitted = self.total - self.ring.len() as u64;
-        (self.ring, omitted)
-    }
-
     /// Doubles, but never beyond the limit.
-    fn reserve(&mut self, more: usize) {
+    fn reserve(&mut self, more: usize, limit: usize) {
         let needed = self.ring.len() + more;
         if needed > self.ring.capacity() {
-            let target = needed.next_power_of_two().min(self.limit);
+            let target = needed.next_power_of_two().min(limit);
             self.ring.reserve_exact(target - self.ring.len());
         }
     }
@@ -70,10 +80,11 @@ mod tests {
             .collect();
         for limit in [0, 1, 2, 3, 7, 64, 100, 999, 1000, 1001] {
             for piece in [1, 2, 3, 5, 63, 64, 65, 500, 1000] {
-                let mut tail = Tail::new(limit);
+                let mut tail = Tail::new(u32::try_from(limit).unwrap());
                 for chunk in stream.chunks(piece) {
                     tail.push(chunk);
-                    assert!(tail.ring.capacity() <= limit.max(8), "limit {limit}");
+                    let room = tail.kept.as_ref().map(|kept| kept.ring.capacity());
+                    assert!(room <= Some(limit.max(8)), "limit {limit}");
                 }
                 let (bytes, omitted) = tail.into_bytes();
                 let kept = limit.min(stream.len());

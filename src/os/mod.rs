@@ -12,6 +12,7 @@ pub(crate) mod group;
 mod handlers;
 pub(crate) mod limits;
 pub(crate) mod logs;
+pub(crate) mod pages;
 pub(crate) mod reap;
 pub(crate) mod signals;
 pub(crate) mod spawn;

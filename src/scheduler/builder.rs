@@ -25,6 +25,7 @@ use crate::machine::{Machine, Moment};
 use crate::os::clock::Clock;
 use crate::os::descriptors;
 use crate::os::limits;
+use crate::os::pages::Pages;
 use crate::os::signals::Signals;
 use crate::os::spawn::Spawner;
 use crate::os::stream::READ_BYTES_MAX;
@@ -239,14 +240,14 @@ impl Builder {
         let err_dir = base_dir.join(&self.err_dir);
         let command = |command: &Vec<OsString>| Launch::of_command(command, &base_dir, &ground);
         let error_command = self.error_command.as_ref().map(command).transpose()?;
-        let descriptors = Descriptors::take()?;
+        let supplies = Supplies::take()?;
         let (room, limit) = Room::make(
             self.programs.len(),
             self.reap,
-            &descriptors.watch,
+            &supplies.watch,
             self.raise_descriptor_limit,
         );
-        let signals = self.install_signals(&descriptors.waker)?;
+        let signals = self.install_signals(&supplies.waker)?;
         let household = self.found_household()?;
         prepare_err_dir(&err_dir)?;
         let (machine, programs) = make_programs(self.programs, &base_dir, &ground)?;
@@ -262,10 +263,10 @@ impl Builder {
             error_command: error_command.map(ErrorCommand::new),
             household,
             err_dir,
-            watch: descriptors.watch,
+            watch: supplies.watch,
             ready: Vec::new(),
             chatter: Chatter::default(),
-            buffer: vec![0; READ_BYTES_MAX].into_boxed_slice(),
+            buffer: supplies.buffer,
             clock: Clock::new(),
             stop_signals: self.stop_signals,
             first_stop_signal: None,
@@ -280,9 +281,9 @@ impl Builder {
             arrived: Vec::new(),
             deaths_left: false,
             signals,
-            waker: descriptors.waker,
-            null: descriptors.null,
-            spawner: descriptors.spawner,
+            waker: supplies.waker,
+            null: supplies.null,
+            spawner: supplies.spawner,
             room,
             limit,
         };
@@ -344,14 +345,15 @@ impl Builder {
 }
 
 /// What the kernel has to give before anything can run.
-struct Descriptors {
+struct Supplies {
     null: Arc<OwnedFd>,
     waker: Arc<Waker>,
     watch: Watch,
     spawner: Spawner,
+    buffer: Pages,
 }
 
-impl Descriptors {
+impl Supplies {
     fn take() -> Result<Self> {
         let null = Arc::new(descriptors::null_device()?);
         // Early, as it takes a low number.
@@ -365,6 +367,8 @@ impl Descriptors {
             waker: Arc::new(waker),
             watch,
             spawner,
+            buffer: Pages::new(READ_BYTES_MAX)
+                .map_err(|errno| Error::os("failed to allocate a buffer", errno as i32))?,
         })
     }
 }

@@ -46,6 +46,7 @@ use crate::machine::child::State;
 use crate::machine::{Command, Event, Machine, Moment, ProgramId, Run};
 use crate::os::clock::Clock;
 use crate::os::limits::DescriptorLimit;
+use crate::os::pages::Pages;
 use crate::os::signals::Signals;
 use crate::os::spawn::Spawner;
 use crate::os::wake::Waker;
@@ -104,7 +105,7 @@ pub struct ProcessScheduler {
     /// What this turn's wait found ready, as [`Key`](crate::program::Key)s.
     ready: Vec<u64>,
     chatter: Chatter,
-    buffer: Box<[u8]>,
+    buffer: Pages,
     clock: Clock,
     stop_signals: Vec<i32>,
     first_stop_signal: Option<Moment>,

@@ -183,7 +183,7 @@ impl ProcessScheduler {
             })?;
         let program = &mut self.programs[run.program.0 as usize];
         program.last_start = Some(clock::wall());
-        let tail = Tail::new(program.report_bytes as usize);
+        let tail = Tail::new(program.report_bytes);
         program.live = Some(Live::new(run, pid, log_offset, self.clock.now(), tail));
         if self.reap == Reap::Own {
             // Without a pidfd it may be dead, and gone, already: somebody else was faster.

@@ -1,0 +1,87 @@
+//! Memory straight from the system: a page costs nothing before it is touched, and nothing is
+//! left of it when it is given back. What is large and seldom used belongs here; a heap would
+//! fill it with zeroes, or with the remains of others.
+
+use std::ffi::c_void;
+use std::ops::{Deref, DerefMut};
+use std::ptr::{self, NonNull};
+
+use nix::errno::Errno;
+
+/// Some pages of zeroes.
+#[derive(Debug)]
+pub(crate) struct Pages {
+    base: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: the memory is this owner's alone, as a Box's is.
+unsafe impl Send for Pages {}
+
+impl Pages {
+    /// As many bytes, or up to a page more.
+    pub(crate) fn new(length: usize) -> Result<Self, Errno> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: an anonymous mapping at an address of the kernel's choice touches nothing
+        // that exists.
+        let base = unsafe { libc::mmap(ptr::null_mut(), length, access, flags, -1, 0) };
+        if base == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        let base = NonNull::new(base.cast()).ok_or(Errno::ENOMEM)?;
+        Ok(Self { base, length })
+    }
+
+    /// Lets nobody touch the first page any more.
+    pub(super) fn guard_first(&mut self) -> Result<(), Errno> {
+        let base = self.base.as_ptr().cast();
+        // SAFETY: the first page of a mapping of ours; `&mut` says that nobody looks at it now,
+        // and whoever touches it later is stopped by the system.
+        let status = unsafe { libc::mprotect(base, 1, libc::PROT_NONE) };
+        Errno::result(status).map(drop)
+    }
+
+    /// Where it ends.
+    pub(super) fn end(&self) -> *mut c_void {
+        self.base.as_ptr().wrapping_add(self.length).cast()
+    }
+}
+
+impl Deref for Pages {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: a live mapping of that length, initialised with zeroes by the system.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.length) }
+    }
+}
+
+impl DerefMut for Pages {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and `&mut self` makes it the only view.
+        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.length) }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: exactly what mmap gave; nothing borrows it any more.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.length) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_zeroes_and_can_be_written() {
+        let mut pages = Pages::new(100_000).unwrap();
+        assert_eq!(pages.len(), 100_000);
+        assert!(pages.iter().all(|&byte| byte == 0));
+        pages[99_999] = 7;
+        assert_eq!(pages.iter().filter(|&&byte| byte != 0).count(), 1);
+        assert_eq!(Pages::new(0).unwrap_err(), Errno::EINVAL);
+    }
+}
