@@ -121,7 +121,10 @@ impl Machine {
     pub fn is_settled(&self) -> bool {
         debug_assert_eq!(
             self.unsettled,
-            self.children.iter().filter(|child| !is_settled(child)).count()
+            self.children
+                .iter()
+                .filter(|child| !is_settled(child))
+                .count()
         );
         self.unsettled == 0
     }

@@ -77,7 +77,9 @@ mod tests {
             });
             hints.take(&mut all);
             all.sort_unstable();
-            let expected: Vec<i32> = (1..=4).flat_map(|t| (0..8).map(move |n| t * 10 + n)).collect();
+            let expected: Vec<i32> = (1..=4)
+                .flat_map(|t| (0..8).map(move |n| t * 10 + n))
+                .collect();
             assert_eq!(all, expected, "round {round}");
             all.clear();
         }

@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use nix::unistd::AccessFlags;
 
+use super::lingering::Lingering;
 use super::orphans::Household;
+use super::reaping::Lookout;
 use super::{ProcessScheduler, Reap};
 use crate::callbacks::Callbacks;
 use crate::error::{Error, Result};
@@ -245,7 +247,7 @@ impl Builder {
             programs,
             owners: HashMap::new(),
             dying: Vec::new(),
-            lingering: Vec::new(),
+            lingering: Lingering::default(),
             next_zombie_look: Moment::default(),
             news: VecDeque::new(),
             callbacks: self.callbacks,
@@ -261,8 +263,7 @@ impl Builder {
             kill_on_drop: self.kill_on_drop,
             reap: self.reap,
             unwatched: Vec::new(),
-            look_wanted: false,
-            next_theft_look: Moment::default(),
+            lookout: Lookout::new(self.reap),
             next_sweep: self.safety_sweep.then(Moment::default),
             starting: None,
             arrived: Vec::new(),
@@ -272,6 +273,7 @@ impl Builder {
             null: descriptors.null,
             spawner: descriptors.spawner,
             limit,
+            no_idle_logs: false,
         };
         scheduler.open_logs()?;
         Ok(scheduler)

@@ -125,6 +125,9 @@ impl ProcessScheduler {
     /// When descriptors run out, the logs of programs that do not run give theirs back, so that
     /// as many as possible do. Whether there were any besides that of `id`.
     fn close_idle_logs(&mut self, id: ProgramId) -> bool {
+        if self.no_idle_logs {
+            return false;
+        }
         let mut closed = false;
         for (program, other) in self.programs.iter_mut().zip((0..).map(ProgramId)) {
             let streams = program.stream.is_some() || program.old_stream.is_some();
@@ -132,6 +135,7 @@ impl ProcessScheduler {
                 closed |= program.log.close();
             }
         }
+        self.no_idle_logs = !closed;
         closed
     }
 

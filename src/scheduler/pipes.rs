@@ -7,7 +7,7 @@ use crate::machine::{Moment, ProgramId};
 use crate::os::logs::{Read, Sink};
 use crate::program::Key;
 
-use super::ProcessScheduler;
+use super::{ProcessScheduler, Reap};
 
 impl ProcessScheduler {
     /// Waits until something is readable or due.
@@ -80,6 +80,9 @@ impl ProcessScheduler {
             .is_some_and(|pipe| pipe.read(&mut sink) == Read::End)
         {
             program.detach(key, &mut self.watch);
+            if key == Key::Stream(id) && self.reap == Reap::All {
+                self.suspect(id);
+            }
         }
         self.tell_losses(now, id, false);
     }
