@@ -71,6 +71,8 @@ pub(super) struct Lookout {
     theft_looks_left: usize,
     next_theft: usize,
     next_theft_look: Moment,
+    /// They are looked at in turns that follow each other at once: it is done seldom enough.
+    is_sweeping: bool,
 }
 
 impl Lookout {
@@ -86,6 +88,7 @@ impl Lookout {
             theft_looks_left: 0,
             next_theft: 0,
             next_theft_look: Moment::default(),
+            is_sweeping: false,
         }
     }
 
@@ -117,7 +120,9 @@ impl ProcessScheduler {
         if self.arrived.contains(&libc::SIGCHLD) {
             self.signals.take_hints(&mut self.lookout.hints);
             self.lookout.suspects_due = self.lookout.suspects.len();
-            self.lookout.theft_looks_left = self.programs.len();
+            if self.reap == Reap::All {
+                self.lookout.theft_looks_left = self.programs.len();
+            }
             self.lookout.round.want(now, self.owners.len());
             self.want_look_for_orphans(now);
         }
@@ -135,8 +140,11 @@ impl ProcessScheduler {
             return false;
         }
         self.next_sweep = Some(now.after(SWEEP_INTERVAL));
-        self.lookout.theft_looks_left = self.programs.len();
-        self.lookout.next_theft_look = now;
+        if self.reap == Reap::All {
+            self.lookout.theft_looks_left = self.programs.len();
+            self.lookout.next_theft_look = now;
+            self.lookout.is_sweeping = true;
+        }
         for signal in self.signals.take_replaced() {
             let name = signal_name(signal);
             let error = Error::new(format!(
@@ -249,10 +257,13 @@ impl ProcessScheduler {
         if is_alone || !is_due {
             return;
         }
-        self.lookout.next_theft_look = now.after(THEFT_LOOK_INTERVAL);
         self.forget_commands(|pid| reap::look(pid, None) == Seen::Stolen);
         let count = self.lookout.theft_looks_left.min(THEFT_LOOKS_PER_TURN_MAX);
         self.lookout.theft_looks_left -= count;
+        self.lookout.is_sweeping &= self.lookout.theft_looks_left > 0;
+        if !self.lookout.is_sweeping {
+            self.lookout.next_theft_look = now.after(THEFT_LOOK_INTERVAL);
+        }
         for _ in 0..count {
             let id = ProgramId(self.lookout.next_theft as u32);
             self.lookout.next_theft = (self.lookout.next_theft + 1) % self.programs.len();
