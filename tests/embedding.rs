@@ -28,6 +28,7 @@ mod embedding {
     pub mod drops;
     pub mod faults;
     pub mod handlers;
+    pub mod hints;
     pub mod host;
     pub mod kit;
     pub mod neighbours;
@@ -46,7 +47,7 @@ mod embedding {
 
 use embedding::host;
 use embedding::{
-    closures, copies, drops, faults, handlers, neighbours, numbers, own, reactors, replaced,
+    closures, copies, drops, faults, handlers, hints, neighbours, numbers, own, reactors, replaced,
     spawns, storms, theft, threads, tracers, turns,
 };
 
@@ -57,6 +58,7 @@ fn main() {
         drops::TESTS,
         faults::TESTS,
         handlers::TESTS,
+        hints::TESTS,
         neighbours::TESTS,
         numbers::TESTS,
         own::TESTS,

@@ -25,6 +25,7 @@ mod init_rest;
 mod init_terminal;
 mod log_refusals;
 mod logs;
+mod many;
 mod memory;
 mod orphan_starts;
 mod orphans;
