@@ -171,3 +171,31 @@ fn a_stop_in_a_storm_of_crashes_reaches_those_that_live() {
     let killed = supervisor.messages_with(&["steady", " killed"]);
     assert_eq!(killed, [""; 0], "nobody came to the deadline");
 }
+
+/// Where there are many, what left a group is looked for some time after the death, for all
+/// deaths together: the start waits for it.
+#[test]
+fn what_left_a_group_is_gone_before_its_program_starts_again_among_many() {
+    let mut scene = Scene::new();
+    let mut gate = Gate::new(&scene, "gate");
+    for index in 1..=MANY {
+        scene.add(&format!("p{index}"), "hold");
+    }
+    let backoff = json!({"backoff": {"initial": "1ms", "max": "1ms"}});
+    for name in ["a", "b", "c"] {
+        let script = format!(
+            "once first.{name} {{ escape {{ close 2 ; pid left.{name} ; hold }} ; wait-file \
+             left.{name} ; gate gate ; exit 1 }} ; hold"
+        );
+        scene.add_with(name, &script, backoff.clone());
+    }
+    let supervisor = scene.start();
+    wait_crowd(&supervisor, MANY);
+    let left = ["a", "b", "c"].map(|name| scene.wait_pid(&format!("left.{name}")));
+    gate.open();
+    for (name, left) in ["a", "b", "c"].into_iter().zip(left) {
+        supervisor.wait_started(name, 2);
+        assert!(!process::alive(left), "{name} has started beside {left}");
+    }
+    supervisor.end();
+}
