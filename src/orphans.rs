@@ -10,6 +10,7 @@
 //! This decides; who our children are, and what they carry, is told by the scheduler.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::machine::{Moment, ProgramId};
@@ -27,6 +28,8 @@ const ABANDON_AFTER: Duration = Duration::from_secs(5);
 pub(crate) struct Orphans {
     inherited: BTreeSet<i32>,
     known: BTreeMap<i32, Orphan>,
+    /// Those of `known` that belong to a program.
+    owned: BTreeSet<(ProgramId, i32)>,
     closing: Option<Closing>,
     /// Something has happened since the last look.
     look_wanted: bool,
@@ -95,7 +98,10 @@ impl Orphans {
 
     /// This child has been reaped; its number may be another's by now.
     pub(crate) fn reaped(&mut self, pid: i32) {
-        self.known.remove(&pid);
+        let program = self.known.remove(&pid).and_then(|orphan| orphan.program);
+        if let Some(program) = program {
+            self.owned.remove(&(program, pid));
+        }
         self.inherited.remove(&pid);
     }
 
@@ -149,6 +155,7 @@ impl Orphans {
         self.look_wanted = false;
         self.is_blind = false;
         self.known.clear();
+        self.owned.clear();
         self.inherited.clear();
     }
 
@@ -158,37 +165,43 @@ impl Orphans {
         now: Moment,
         children: &[i32],
         is_ours: impl Fn(i32) -> bool,
-        whose: impl Fn(i32) -> Option<ProgramId>,
+        mut whose: impl FnMut(i32) -> Option<ProgramId>,
     ) {
         self.look_wanted = false;
         self.is_blind = false;
         if let Some(closing) = &mut self.closing {
             closing.last_look = Some(now);
         }
-        let still: BTreeSet<i32> = children.iter().copied().collect();
-        self.known.retain(|pid, _| still.contains(pid));
-        self.inherited.retain(|pid| still.contains(pid));
-        for &pid in still.iter().filter(|pid| !self.inherited.contains(pid)) {
-            if !is_ours(pid) {
-                self.known.entry(pid).or_insert_with(|| Orphan {
-                    program: whose(pid),
-                    asked: false,
-                    killed_at: None,
-                });
+        let mut still = children.to_vec();
+        still.sort_unstable();
+        let is_there = |pid: &i32| still.binary_search(pid).is_ok();
+        self.known.retain(|pid, _| is_there(pid));
+        self.owned.retain(|(_, pid)| is_there(pid));
+        self.inherited.retain(is_there);
+        for pid in still {
+            let is_known = self.inherited.contains(&pid) || self.known.contains_key(&pid);
+            if is_known || is_ours(pid) {
+                continue;
             }
+            let program = whose(pid);
+            self.owned.extend(program.map(|program| (program, pid)));
+            let orphan = Orphan {
+                program,
+                asked: false,
+                killed_at: None,
+            };
+            self.known.insert(pid, orphan);
         }
     }
 
     /// Those of a program that is to start again, and have not been killed yet.
     pub(crate) fn kill_those_of(&mut self, now: Moment, program: ProgramId) -> Vec<Dispatch> {
-        let of_program =
-            |orphan: &Orphan| orphan.program == Some(program) && orphan.killed_at.is_none();
         let mut sends = Vec::new();
-        for (&pid, orphan) in self
-            .known
-            .iter_mut()
-            .filter(|(_, orphan)| of_program(orphan))
-        {
+        for &(_, pid) in self.owned.range(those_of(program)) {
+            let orphan = self.known.get_mut(&pid);
+            let Some(orphan) = orphan.filter(|orphan| orphan.killed_at.is_none()) else {
+                continue;
+            };
             orphan.killed_at = Some(now);
             sends.push(Dispatch {
                 pid,
@@ -201,8 +214,7 @@ impl Orphans {
 
     /// Whether there is one of this program, as far as is known.
     pub(crate) fn has_those_of(&self, program: ProgramId) -> bool {
-        let mut owners = self.known.values().map(|orphan| orphan.program);
-        owners.any(|owner| owner == Some(program))
+        self.owned.range(those_of(program)).next().is_some()
     }
 
     /// What the shutdown has to send.
@@ -297,6 +309,11 @@ impl Orphans {
             .as_ref()
             .is_some_and(|closing| closing.abandoned)
     }
+}
+
+/// Where those of a program are among all that belong to one.
+fn those_of(program: ProgramId) -> RangeInclusive<(ProgramId, i32)> {
+    (program, i32::MIN)..=(program, i32::MAX)
 }
 
 #[cfg(test)]

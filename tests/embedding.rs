@@ -29,6 +29,7 @@ mod embedding {
     pub mod drops;
     pub mod faults;
     pub mod handlers;
+    pub mod hints;
     pub mod host;
     pub mod kit;
     pub mod neighbours;
@@ -48,7 +49,7 @@ mod embedding {
 
 use embedding::host;
 use embedding::{
-    closures, copies, drops, faults, handlers, neighbours, numbers, own, reactors, replaced,
+    closures, copies, drops, faults, handlers, hints, neighbours, numbers, own, reactors, replaced,
     spawns, starts, storms, theft, threads, tracers, turns,
 };
 
@@ -59,6 +60,7 @@ fn main() {
         drops::TESTS,
         faults::TESTS,
         handlers::TESTS,
+        hints::TESTS,
         neighbours::TESTS,
         numbers::TESTS,
         own::TESTS,

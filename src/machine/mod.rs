@@ -32,6 +32,8 @@ pub struct Machine {
     timers: Timers,
     orders: VecDeque<Order>,
     starts: VecDeque<ProgramId>,
+    /// How many are not settled: counted as they change, because every turn asks.
+    unsettled: usize,
     /// Set by the first stop, and never taken back.
     stopping: bool,
     /// The first essential program that ended for good.
@@ -111,6 +113,7 @@ impl Machine {
             let program = self.starts.pop_front()?;
             let child = self.child_mut(program);
             if child.state == State::Due {
+                // One that is about to run is as little settled as before.
                 return Some(child.begin());
             }
         }
@@ -133,18 +136,14 @@ impl Machine {
     /// and is wanted again is going to run when its group is gone.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        let settled = |child: &Child| match child.state {
-            State::Inactive => true,
-            State::Abandoned { .. } => child.goal != Goal::Up,
-            State::Waiting { .. }
-            | State::Due
-            | State::Spawning
-            | State::Running { .. }
-            | State::Stopping { .. }
-            | State::Killed { .. }
-            | State::Clearing { .. } => false,
-        };
-        self.children.iter().all(settled)
+        debug_assert_eq!(
+            self.unsettled,
+            self.children
+                .iter()
+                .filter(|child| !is_settled(child))
+                .count()
+        );
+        self.unsettled == 0
     }
 
     /// Whether a stop was asked for, by a command or by the end of an essential program.
@@ -208,13 +207,33 @@ impl Machine {
             starts: &mut self.starts,
             ended: None,
         };
+        let was_settled = is_settled(child);
         child.handle(now, input, &mut effects);
+        match (was_settled, is_settled(child)) {
+            (true, false) => self.unsettled += 1,
+            (false, true) => self.unsettled -= 1,
+            (true, true) | (false, false) => {}
+        }
         let ended = effects.ended.is_some();
         debug_assert!(!self.stopping || child.goal != Goal::Up || child.state == State::Inactive);
         if ended && policy.essential {
             self.essential_ended = Some(program);
             self.stop_all(now, Input::Wish(Wish::Stop));
         }
+    }
+}
+
+fn is_settled(child: &Child) -> bool {
+    match child.state {
+        State::Inactive => true,
+        State::Abandoned { .. } => child.goal != Goal::Up,
+        State::Waiting { .. }
+        | State::Due
+        | State::Spawning
+        | State::Running { .. }
+        | State::Stopping { .. }
+        | State::Killed { .. }
+        | State::Clearing { .. } => false,
     }
 }
 

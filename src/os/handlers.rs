@@ -18,6 +18,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use nix::errno::Errno;
 
 use super::FAULTS;
+use super::hints::Hints;
 use crate::error::{Error, Result};
 
 /// How often somebody may put a handler over ours before we do not come back.
@@ -55,6 +56,8 @@ pub(super) struct Slot {
     /// Bit `n - 1` stands for signal `n`.
     wanted: AtomicU64,
     pending: AtomicU64,
+    /// Whom the SIGCHLDs among them were about.
+    hints: Hints,
     /// Where a handler writes its byte.
     wake: AtomicI32,
     /// Handlers that are looking at it: its descriptor may be closed only when there are none.
@@ -152,6 +155,7 @@ impl Dispositions {
         slot.exclusive.store(exclusive, Ordering::SeqCst);
         slot.wanted.store(0, Ordering::SeqCst);
         slot.pending.store(0, Ordering::SeqCst);
+        slot.hints.take(&mut Vec::new());
         slot.wake.store(wake, Ordering::SeqCst);
         slot.owner.store(me, Ordering::SeqCst);
         Ok(slot)
@@ -239,6 +243,12 @@ impl Slot {
     pub(super) fn pending(&self) -> u64 {
         self.pending.load(Ordering::SeqCst)
     }
+
+    /// Adds to `pids` who may have died. To be asked after [`Slot::take`], as a handler leaves
+    /// the hint first.
+    pub(super) fn take_hints(&self, pids: &mut Vec<i32>) {
+        self.hints.take(pids);
+    }
 }
 
 /// Whether nobody will tell us of this signal any more, at least not directly.
@@ -269,13 +279,29 @@ extern "C" fn on_signal<const LAYER: usize>(
     context: *mut libc::c_void,
 ) {
     let saved = Errno::last_raw();
-    tell_the_slots(signal);
+    let died = (signal == libc::SIGCHLD).then(|| who_died(LAYER, info));
+    tell_the_slots(signal, died.flatten());
     Errno::set_raw(saved);
     PREVIOUS[LAYER].call(signal, info, context);
     Errno::set_raw(saved);
 }
 
-fn tell_the_slots(signal: i32) {
+/// Whom this SIGCHLD says to be dead. Read only where the kernel itself has called us: who has
+/// put a handler over ours, and calls ours as one that takes a number, hands on no more than
+/// that.
+fn who_died(layer: usize, info: *const libc::siginfo_t) -> Option<i32> {
+    let is_on_top = action_of(libc::SIGCHLD).is_ok_and(|now| layer_of(&now) == Some(layer));
+    if !is_on_top || info.is_null() {
+        return None;
+    }
+    // SAFETY: the kernel has called us, with SA_SIGINFO, and so with a siginfo of its own.
+    let info = unsafe { &*info };
+    let is_death = [libc::CLD_EXITED, libc::CLD_KILLED, libc::CLD_DUMPED].contains(&info.si_code);
+    // SAFETY: these codes are those of a SIGCHLD, whose siginfo has this field.
+    is_death.then(|| unsafe { info.si_pid() })
+}
+
+fn tell_the_slots(signal: i32, died: Option<i32>) {
     let me = this_process();
     let bit = bit(signal);
     for slot in slots() {
@@ -283,6 +309,9 @@ fn tell_the_slots(signal: i32) {
         // In this order: what is wanted is written before the owner.
         let is_ours = slot.owner.load(Ordering::SeqCst) == me;
         if is_ours && slot.wanted.load(Ordering::SeqCst) & bit != 0 {
+            if let Some(pid) = died {
+                slot.hints.leave(pid);
+            }
             slot.pending.fetch_or(bit, Ordering::SeqCst);
             let byte = 0_u8;
             let wake = slot.wake.load(Ordering::SeqCst);
@@ -309,6 +338,7 @@ fn new_slot() -> &'static Slot {
         exclusive: AtomicBool::new(false),
         wanted: AtomicU64::new(0),
         pending: AtomicU64::new(0),
+        hints: Hints::new(),
         wake: AtomicI32::new(-1),
         writers: AtomicU32::new(0),
     }));

@@ -10,6 +10,7 @@ pub(crate) mod clock;
 pub(crate) mod descriptors;
 pub(crate) mod group;
 mod handlers;
+mod hints;
 pub(crate) mod limits;
 pub(crate) mod logs;
 pub(crate) mod pages;

@@ -67,6 +67,12 @@ impl Signals {
         (1..=64).filter(move |signal| bits & bit(*signal) != 0)
     }
 
+    /// Adds to `pids` who may have died, by the SIGCHLDs that [`Signals::take`] has told of. Each
+    /// is a hint: it may be missing, late, or a lie.
+    pub(crate) fn take_hints(&self, pids: &mut Vec<i32>) {
+        self.slot.take_hints(pids);
+    }
+
     /// Whether one of these has arrived and was not taken yet.
     pub(crate) fn is_pending(&self, signals: &[i32]) -> bool {
         let bits = self.slot.pending();

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use nix::unistd::AccessFlags;
 
 use super::chatter::Chatter;
+use super::lingering::Lingering;
 use super::orphans::Household;
+use super::reaping::Lookout;
 use super::room::Room;
 use super::{ProcessScheduler, Reap};
 use crate::callbacks::Callbacks;
@@ -256,7 +258,7 @@ impl Builder {
             programs,
             owners: BTreeMap::new(),
             dying: Vec::new(),
-            lingering: Vec::new(),
+            lingering: Lingering::default(),
             next_zombie_look: Moment::default(),
             news: VecDeque::new(),
             callbacks: self.callbacks,
@@ -274,8 +276,7 @@ impl Builder {
             kill_on_drop: self.kill_on_drop,
             reap: self.reap,
             unwatched: Vec::new(),
-            look_wanted: false,
-            next_theft_look: Moment::default(),
+            lookout: Lookout::new(self.reap),
             next_sweep: self.safety_sweep.then(Moment::default),
             starting: None,
             arrived: Vec::new(),
@@ -286,6 +287,7 @@ impl Builder {
             spawner: supplies.spawner,
             room,
             limit,
+            no_logs_to_park: false,
         };
         scheduler.fit_in();
         scheduler.open_logs()?;

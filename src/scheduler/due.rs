@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use crate::error_command::ErrorCommand;
 use crate::machine::Moment;
-use crate::program::Live;
 
 use super::orphans::Household;
 use super::{Phase, ProcessScheduler};
@@ -79,29 +78,25 @@ impl ProcessScheduler {
     /// When the next turn has to be, whatever the descriptors say. The beginning of time stands
     /// for "at once".
     fn next_turn(&self) -> Option<Moment> {
-        let is_look_left = !self.unwatched.is_empty();
+        let is_look_left = !self.unwatched.is_empty() || self.lookout.is_look_left();
         let is_left =
             self.deaths_left || is_look_left || self.machine.has_starts() || !self.news.is_empty();
         // If nothing runs and nothing will, there is nothing left to wait for.
         if is_left || self.is_settled() {
             return Some(Moment::default());
         }
-        let probes = self
-            .lingering
-            .iter()
-            .filter_map(|&id| self.program(id).live.as_ref());
         let command = self.error_command.as_ref();
         let household = self.household.as_ref();
         let settled = self.is_settled_but_for_orphans();
         let of_household = |household: &Household| household.next_deadline(settled);
         let has_children = !self.owners.is_empty();
         // Worth a wake-up only where there may be thieves.
-        let theft_look = self.next_sweep.filter(|_| self.look_wanted);
-        let theft_look = theft_look.map(|_| self.next_theft_look);
-        probes
-            .map(Live::next_probe)
+        let theft_look = self.lookout.next_theft_look();
+        let lingering = self.lingering.next_probe().into_iter();
+        lingering
             .chain(self.machine.next_deadline())
-            .chain(theft_look)
+            .chain(self.lookout.next_round())
+            .chain(theft_look.filter(|_| self.next_sweep.is_some()))
             .chain(self.next_sweep.filter(|_| has_children))
             .chain(command.and_then(ErrorCommand::next_deadline))
             .chain(household.and_then(of_household))

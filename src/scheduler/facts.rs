@@ -4,36 +4,45 @@ use crate::callbacks::News;
 use crate::event::EventKind;
 use crate::machine::{Command, Event, Moment, ProgramId};
 use crate::os::group::living_groups;
-use crate::program::ZOMBIES_ONLY_AFTER;
+use crate::program::{Live, ZOMBIES_ONLY_AFTER};
 
 use super::{Item, ProcessScheduler, SECOND_SIGNAL_AFTER};
 
 impl ProcessScheduler {
-    /// Looks whether the groups are gone that have no leader any more.
+    /// Looks whether those groups are gone that have no leader any more and whose turn it is.
     pub(super) fn look_for_groups(&mut self, now: Moment) {
-        for id in self.lingering.clone() {
+        let child_died = self.arrived.contains(&libc::SIGCHLD);
+        let mut is_one_overdue = false;
+        for id in self.lingering.take_due(now, child_died) {
             self.look_for_group(now, id);
+            is_one_overdue |= self.is_overdue(now, id);
+            self.keep_lingering(id);
         }
-        self.look_for_zombies(now);
-        let programs = &self.programs;
-        self.lingering.retain(|id| {
-            let live = &programs[id.0 as usize].live;
-            live.as_ref()
-                .is_some_and(|live| live.group.is_leader_reaped() && !live.awaits_search())
-        });
+        if is_one_overdue && now >= self.next_zombie_look {
+            self.look_for_zombies(now);
+        }
+    }
+
+    /// Has this group asked for again, when its run has it, for as long as it may have members.
+    pub(super) fn keep_lingering(&mut self, id: ProgramId) {
+        let live = self.program(id).live.as_ref();
+        let lingers = |live: &&Live| live.group.is_leader_reaped() && !live.awaits_search();
+        match live.filter(lingers).map(Live::next_probe) {
+            Some(probe_at) => self.lingering.insert(id, probe_at),
+            None => self.lingering.remove(id),
+        }
+    }
+
+    fn is_overdue(&self, now: Moment, id: ProgramId) -> bool {
+        let live = self.program(id).live.as_ref();
+        live.is_some_and(|live| live.is_overdue(now))
     }
 
     /// Groups of nothing but somebody else's zombies count as gone. The look at all processes
     /// is taken for all groups together, and not often.
     fn look_for_zombies(&mut self, now: Moment) {
-        let is_overdue = |id: &ProgramId| {
-            let live = self.program(*id).live.as_ref();
-            live.is_some_and(|live| live.is_overdue(now))
-        };
-        let overdue: Vec<ProgramId> = self.lingering.iter().copied().filter(is_overdue).collect();
-        if overdue.is_empty() || now < self.next_zombie_look {
-            return;
-        }
+        let all = self.lingering.iter();
+        let overdue: Vec<ProgramId> = all.filter(|&id| self.is_overdue(now, id)).collect();
         self.next_zombie_look = now.after(ZOMBIES_ONLY_AFTER);
         let living = living_groups();
         for id in overdue {
@@ -48,6 +57,7 @@ impl ProcessScheduler {
             };
             if is_over {
                 self.group_gone(now, id);
+                self.keep_lingering(id);
             }
         }
     }

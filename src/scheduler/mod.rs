@@ -17,8 +17,10 @@ mod builder;
 mod chatter;
 mod due;
 mod facts;
+mod lingering;
 mod orders;
 mod orphans;
+mod pace;
 mod picture;
 mod pipes;
 mod reaping;
@@ -34,7 +36,9 @@ use std::time::Duration;
 
 pub use builder::Builder;
 use chatter::Chatter;
+use lingering::Lingering;
 use orphans::Household;
+use reaping::Lookout;
 use room::Room;
 
 use crate::callbacks::{Callbacks, News};
@@ -91,7 +95,7 @@ pub struct ProcessScheduler {
     /// Programs whose leader was reaped in this turn.
     dying: Vec<ProgramId>,
     /// Programs whose leader was reaped and whose group is not gone.
-    lingering: Vec<ProgramId>,
+    lingering: Lingering,
     /// When all processes may be looked at again.
     next_zombie_look: Moment,
     news: VecDeque<Item>,
@@ -114,9 +118,7 @@ pub struct ProcessScheduler {
     reap: Reap,
     /// Programs that have just started, and whose leaders no descriptor tells of.
     unwatched: Vec<ProgramId>,
-    /// A SIGCHLD has arrived since the last look at each program of ours.
-    look_wanted: bool,
-    next_theft_look: Moment,
+    lookout: Lookout,
     /// When everything is looked at, whether there was a signal or not; `None` for never.
     next_sweep: Option<Moment>,
     /// The run that is being started: set only if a panic came between.
@@ -131,6 +133,8 @@ pub struct ProcessScheduler {
     spawner: Spawner,
     room: Room,
     limit: Option<DescriptorLimit>,
+    /// This turn has looked for logs that give their descriptors back, and found none.
+    no_logs_to_park: bool,
 }
 
 /// Whether there is more to come.
@@ -279,6 +283,7 @@ impl ProcessScheduler {
             Phase::Built => self.wish_all_up(),
         }
         self.signals.unblock_here();
+        self.no_logs_to_park = false;
         self.wait(timeout);
         self.arrived.extend(self.signals.take());
         let now = self.clock.now();
@@ -380,7 +385,8 @@ impl ProcessScheduler {
         {
             command.close(now);
         }
-        if !self.is_settled() || self.deaths_left {
+        let may_be_dead = self.deaths_left || self.lookout.next_round().is_some();
+        if !self.is_settled() || may_be_dead {
             return Status::Running;
         }
         self.close_pipes(now);
@@ -393,9 +399,13 @@ impl ProcessScheduler {
         Status::Stopped
     }
 
-    /// Opens every log, so that what is wrong with one is known before anything starts.
+    /// Opens every log, so that what is wrong with one is known before anything starts; a stop
+    /// that arrives meanwhile does not wait for ten thousand of them.
     fn open_logs(&mut self) -> Result<()> {
         for id in self.ids() {
+            if self.signals.is_pending(&self.stop_signals) {
+                return Ok(());
+            }
             let opened = self.open_log_of(id);
             self.program_mut(id).log.rest();
             let Err(error) = opened else { continue };

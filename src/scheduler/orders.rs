@@ -136,8 +136,13 @@ impl ProcessScheduler {
     /// When descriptors run out although there was room for all, the logs give theirs back until
     /// they are written to. Whether there were any.
     fn park_logs(&mut self) -> bool {
+        if self.no_logs_to_park {
+            return false;
+        }
         let parked = self.programs.iter_mut().map(|program| program.log.park());
-        parked.fold(false, |any, parked| any | parked)
+        let any = parked.fold(false, |any, parked| any | parked);
+        self.no_logs_to_park = !any;
+        any
     }
 
     fn explain(&self, id: ProgramId, failure: Failure) -> Error {

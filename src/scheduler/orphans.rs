@@ -13,12 +13,17 @@ use crate::orphans::{Dispatch, EVERYBODY, Orphans};
 use crate::os::group::Sent;
 use crate::os::subreaper::{Subreaper, become_subreaper, is_pid_1};
 use crate::os::{children, reap};
-use crate::program::{Live, Program};
+use crate::program::Live;
 
-use super::ProcessScheduler;
+use super::pace::Pace;
+use super::{Owner, ProcessScheduler};
 
 /// How long after a SIGKILL it is worth a word that an orphan still holds up a start.
 const DELAY_SAID_AFTER: Duration = Duration::from_secs(5);
+
+/// How long a look at all children is put off for each of them, where a start waits for it:
+/// ten times and more what it takes.
+const LOOK_PACE: Duration = Duration::from_micros(10);
 
 /// How many orphans are named at once; the others are counted.
 const NAMED_MAX: usize = 32;
@@ -28,6 +33,12 @@ pub(super) struct Household {
     orphans: Orphans,
     /// Programs whose group is gone and whose orphans are not known to be.
     searching: Vec<Search>,
+    /// When to look for them.
+    pace: Pace,
+    /// When it is worth a word of one of them, or may be.
+    next_word: Option<Moment>,
+    /// All programs, by name; made when it is needed first.
+    by_name: Vec<ProgramId>,
     /// How long a program may take to stop that takes longest.
     longest_stop: Duration,
     /// It was said that nothing tells who came home.
@@ -55,6 +66,9 @@ impl Household {
         Ok(Self {
             orphans: Orphans::new(here.unwrap_or_default()),
             searching: Vec::new(),
+            pace: Pace::new(LOOK_PACE),
+            next_word: None,
+            by_name: Vec::new(),
             longest_stop,
             blindness_said: false,
             _subreaper: subreaper,
@@ -63,17 +77,31 @@ impl Household {
 
     /// `settled` is whether nothing is left to wait for but what came home.
     pub(super) fn next_deadline(&self, settled: bool) -> Option<Moment> {
-        let unsaid = self.searching.iter().filter(|search| !search.delay_said);
-        let says = unsaid.map(|search| search.since.after(DELAY_SAID_AFTER));
-        says.chain(self.orphans.next_deadline(settled)).min()
+        let waited_for = self.next_word.into_iter().chain(self.pace.next());
+        let waited_for = waited_for.filter(|_| !self.searching.is_empty());
+        waited_for.chain(self.orphans.next_deadline(settled)).min()
     }
 
     pub(super) fn reaped(&mut self, pid: i32) {
         self.orphans.reaped(pid);
     }
 
-    pub(super) fn want_look(&mut self) {
+    /// Something has happened since the last look, with so many children.
+    fn want_look(&mut self, now: Moment, children: usize) {
         self.orphans.want_look();
+        if !self.searching.is_empty() {
+            self.pace.want(now, children);
+        }
+    }
+
+    fn search_for(&mut self, now: Moment, program: ProgramId, children: usize) {
+        self.searching.push(Search {
+            program,
+            since: now,
+            delay_said: false,
+        });
+        self.next_word.get_or_insert(now.after(DELAY_SAID_AFTER));
+        self.want_look(now, children);
     }
 
     pub(super) fn is_gone(&self) -> bool {
@@ -91,6 +119,13 @@ impl Household {
 }
 
 impl ProcessScheduler {
+    /// A child has died: who has lost a parent may have come home.
+    pub(super) fn want_look_for_orphans(&mut self, now: Moment) {
+        if let Some(household) = &mut self.household {
+            household.want_look(now, self.owners.len());
+        }
+    }
+
     /// The group of a program is gone. Whether a start has to wait for what left it: where the
     /// delay before it is 0, that costs a look only if somebody still holds the pipe.
     pub(super) fn must_search(&mut self, now: Moment, id: ProgramId) -> bool {
@@ -107,12 +142,7 @@ impl ProcessScheduler {
         let Some(household) = &mut self.household else {
             return false;
         };
-        household.want_look();
-        household.searching.push(Search {
-            program: id,
-            since: now,
-            delay_said: false,
-        });
+        household.search_for(now, id, self.owners.len());
         true
     }
 
@@ -124,10 +154,13 @@ impl ProcessScheduler {
             return;
         };
         // The zombies of a storm are not worth a look.
-        let searching = !household.searching.is_empty() && !self.deaths_left;
+        let searching = household.pace.is_due(now) && !self.deaths_left;
+        let mut looked = false;
         if settled && household.orphans.is_closing() && !reap::has_children() {
             household.orphans.found_nobody();
         } else if household.orphans.begin_look(now, searching, settled) {
+            household.pace.done();
+            looked = true;
             self.look_at_all_children(now, settled);
         }
         if let Some(household) = &mut self.household {
@@ -136,7 +169,7 @@ impl ProcessScheduler {
             self.send_to_orphans(sends);
             self.say_abandoned(given_up);
         }
-        self.end_searches(now);
+        self.end_searches(now, looked);
     }
 
     /// The shutdown of what came home begins with that of the programs, or when all of those
@@ -177,19 +210,28 @@ impl ProcessScheduler {
             return;
         };
         let programs = &self.programs;
+        let name_of = |id: &ProgramId| programs[id.0 as usize].name().as_bytes();
+        let by_name = &mut household.by_name;
         let whose = |pid: i32| {
             let name = children::variable(pid, PROGRAM_VARIABLE)?;
-            let is_it = |program: &&Program| program.name().as_bytes() == name;
-            programs.iter().find(is_it).map(|program| program.id)
+            if by_name.is_empty() {
+                by_name.extend(programs.iter().map(|program| program.id));
+                by_name.sort_unstable_by_key(name_of);
+            }
+            let found = by_name.binary_search_by(|id| name_of(id).cmp(&name));
+            found.ok().map(|place| by_name[place])
         };
-        // Who has lost its leader and is still in its group is asked, and killed, with that.
-        let live = programs.iter().filter_map(|program| program.live.as_ref());
-        let groups: HashSet<i32> = live
-            .filter(|live| !live.awaits_search())
-            .map(Live::pid)
-            .collect();
-        let is_member =
-            |pid: i32| children::group_of(pid).is_some_and(|group| groups.contains(&group));
+        // Who is still in the group of a program is asked, and killed, with that. Such a group
+        // has a leader that was not reaped yet, or it lingers.
+        let lingering = self.lingering.iter().filter_map(|id| {
+            let live = programs[id.0 as usize].live.as_ref();
+            live.filter(|live| !live.awaits_search()).map(Live::pid)
+        });
+        let lingering: HashSet<i32> = lingering.collect();
+        let is_group = |group: i32| {
+            matches!(self.owners.get(&group), Some(Owner::Program(_))) || lingering.contains(&group)
+        };
+        let is_member = |pid: i32| children::group_of(pid).is_some_and(is_group);
         let is_ours = |pid: i32| self.owners.contains_key(&pid) || is_member(pid);
         household.orphans.found(now, &children, is_ours, whose);
     }
@@ -215,23 +257,37 @@ impl ProcessScheduler {
         }
     }
 
-    /// Kills what holds up a start, and lets the machine know where nothing does any more.
-    fn end_searches(&mut self, now: Moment) {
+    /// Kills what holds up a start, and lets the machine know where nothing does any more. Only
+    /// a look tells (`looked`): the death of one that was known may have sent another home.
+    fn end_searches(&mut self, now: Moment, looked: bool) {
         let is_stopping = self.machine.is_stopping();
+        let Some(household) = &mut self.household else {
+            return;
+        };
+        let is_word_due = household.next_word.is_some_and(|at| at <= now);
+        if !(looked || is_word_due || is_stopping) {
+            return;
+        }
+        household.next_word = None;
         let mut index = 0;
         while let Some(household) = &mut self.household
             && let Some(search) = household.searching.get_mut(index)
         {
             let id = search.program;
-            let is_late = now.since(search.since) >= DELAY_SAID_AFTER;
-            let is_news = is_late && !std::mem::replace(&mut search.delay_said, is_late);
+            let word_at = search.since.after(DELAY_SAID_AFTER);
+            let is_news = word_at <= now && !std::mem::replace(&mut search.delay_said, true);
             let sends = household.orphans.kill_those_of(now, id);
-            if is_stopping || !household.orphans.has_those_of(id) {
+            let is_over = looked && !household.orphans.has_those_of(id);
+            if is_stopping || is_over {
                 household.searching.swap_remove(index);
                 if let Some(live) = self.program_mut(id).live.take() {
                     self.tell(now, Event::GroupGone { run: live.run });
                 }
                 continue;
+            }
+            if !search.delay_said {
+                let next = household.next_word.get_or_insert(word_at);
+                *next = word_at.min(*next);
             }
             index += 1;
             self.send_to_orphans(sends);

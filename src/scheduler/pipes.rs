@@ -8,8 +8,8 @@ use crate::os::logs::LogPlace;
 use crate::os::stream::{Read, Sink};
 use crate::program::Key;
 
-use super::ProcessScheduler;
 use super::chatter::Verdict;
+use super::{ProcessScheduler, Reap};
 
 impl ProcessScheduler {
     /// Waits until something is readable or due.
@@ -99,6 +99,9 @@ impl ProcessScheduler {
             Read::End => {
                 program.detach(key, &mut self.watch);
                 self.chatter.forget(number);
+                if key == Key::Stream(id) && self.reap == Reap::All {
+                    self.suspect(id);
+                }
                 self.tell_losses(now, id, false);
                 return;
             }

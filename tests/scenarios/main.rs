@@ -27,6 +27,7 @@ mod init_terminal;
 mod limits;
 mod log_refusals;
 mod logs;
+mod many;
 mod memory;
 mod orphan_starts;
 mod orphans;
