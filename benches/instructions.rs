@@ -16,8 +16,10 @@ use nix::unistd::Pid;
 use procsched::{Backoff, ChildSpec, ProcessScheduler, Status};
 use tempfile::TempDir;
 
-/// One scenario: what it is called, what it does COUNT times.
-const SCENARIOS: [(&str, fn(usize)); 4] = [
+/// What it is called, and what it does COUNT times.
+type Scenario = (&'static str, fn(usize));
+
+const SCENARIOS: [Scenario; 4] = [
     ("turn", |count| lines(1, count)),
     ("turn-among-100", |count| lines(100, count)),
     ("spawn", spawns),
