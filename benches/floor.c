@@ -59,6 +59,7 @@ struct program {
 };
 
 static struct program *programs;
+static struct pollfd *polled; /* the self-pipe, and behind it the programs' pipes */
 static int count, null_fd, wake[2], lean, o1, nap, promises;
 static sigset_t first_mask;
 static volatile sig_atomic_t stopping;
@@ -240,6 +241,7 @@ static pid_t give_birth(struct birth *birth) {
 static void start(int index) {
     struct program *program = &programs[index];
     int write_fd = program->write_fd, errors[2] = { -1, -1 }, error;
+    polled[index + 1] = (struct pollfd){ .fd = program->read_fd, .events = POLLIN };
     if (lean) {
         char path[64];
         snprintf(path, sizeof path, "/proc/self/fd/%d", program->read_fd);
@@ -270,6 +272,8 @@ static void start(int index) {
 /* Says whether there may be more than one buffer. */
 static int drain(struct program *program) {
     ssize_t bytes = read(program->read_fd, buffer, sizeof buffer);
+    /* With --lean nobody can write until the next start: not to be waited for meanwhile. */
+    if (bytes == 0) polled[program - programs + 1].fd = -1;
     if (bytes <= 0) return 0;
     int log = lean ? open(program->log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640) : program->log_fd;
     for (ssize_t at = 0; at < bytes;) {
@@ -344,7 +348,7 @@ static void read_config(const char *path) {
     free(line);
 }
 
-static void set_up(struct pollfd *polled) {
+static void set_up(void) {
     size_t room = 64;
     while (room < (size_t)count * 4) room *= 2;
     owners = calloc(room, sizeof *owners);
@@ -369,7 +373,7 @@ static void set_up(struct pollfd *polled) {
     polled[0] = (struct pollfd){ .fd = wake[0], .events = POLLIN };
 }
 
-static void set_up_program(struct program *program, struct pollfd *polled) {
+static void set_up_program(struct program *program) {
     int ends[2];
     program->log_fd = open(program->log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
     if (program->log_fd < 0) _exit(4);
@@ -381,7 +385,6 @@ static void set_up_program(struct program *program, struct pollfd *polled) {
         close(program->log_fd);
         close(program->write_fd);
     }
-    *polled = (struct pollfd){ .fd = program->read_fd, .events = POLLIN };
 }
 
 int main(int argc, char **argv) {
@@ -394,11 +397,11 @@ int main(int argc, char **argv) {
         else config = argv[i];
     }
     read_config(config);
-    struct pollfd *polled = calloc((size_t)count + 1, sizeof *polled);
+    polled = calloc((size_t)count + 1, sizeof *polled);
     int *dead = calloc((size_t)count, sizeof *dead);
-    set_up(polled);
+    set_up();
     for (int i = 0; i < count; i++) {
-        set_up_program(&programs[i], &polled[i + 1]);
+        set_up_program(&programs[i]);
         start(i);
     }
     int told = 0, rest = 0;
@@ -410,7 +413,6 @@ int main(int argc, char **argv) {
         rest = 0;
         for (int i = 1; ready > 0 && i <= count; i++) {
             if (!polled[i].revents) continue;
-            /* Without a writer --lean has a pipe that is at its end until the next start. */
             full |= drain(&programs[i - 1]);
             rest = 1;
             ready -= 1;

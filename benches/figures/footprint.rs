@@ -23,14 +23,14 @@ pub fn measure(turns: &mut Turns) {
     let kib = binary.len() as f64 / 1024.0;
     turns.table.tell("binary, KiB", &[kib]);
     for (has_written, suffix) in [(false, ""), (true, ", after 1 MiB of stderr each")] {
-        let row = |what: String| format!("memory, {what}{suffix}");
-        let dirty = |count| row(format!("{}: Private_Dirty, KiB", programs(count)));
+        let row = |whose: &str, what| format!("memory, {whose}{suffix}: {what}, KiB");
+        let dirty = |count| row(&programs(count), "Private_Dirty");
         let rows = [
             dirty(COUNTS[0]),
             dirty(COUNTS[1]),
             dirty(COUNTS[2]),
-            row("each program: Private_Dirty, KiB".to_owned()),
-            row(format!("{}: PSS, KiB", programs(COUNTS[2]))),
+            row("each program", "Private_Dirty"),
+            row(&programs(COUNTS[2]), "PSS"),
         ];
         turns.compare(rows, |side, tools| figures(side, tools, has_written));
     }

@@ -21,7 +21,7 @@ pub fn measure(turns: &mut Turns) {
             row("processor time, ms"),
             row("processor time with the programs', ms"),
         ];
-        turns.compare(rows, |side, tools| start(side, tools, count));
+        turns.compare_often(count, rows, |side, tools| start(side, tools, count));
     }
 }
 

@@ -19,7 +19,7 @@ pub fn measure(turns: &mut Turns) {
     };
     for count in [1, 100, 1_000] {
         let row = format!("stop of {}, ms", programs(count));
-        turns.compare([row], |side, tools| {
+        turns.compare_often(count, [row], |side, tools| {
             let place = Place::in_memory(count, Work::Stay);
             let run = Run::settled(side, tools, place, settling)?;
             Ok([run.stop()?])

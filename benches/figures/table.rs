@@ -16,7 +16,7 @@ pub enum Cell {
 impl Cell {
     pub fn median(&self) -> Option<f64> {
         match self {
-            Self::Samples(samples) => Some(quantile(samples, 0.5)),
+            Self::Samples(samples) => Some(median(samples)),
             Self::Failed | Self::Absent => None,
         }
     }
@@ -136,6 +136,14 @@ pub fn programs(count: usize) -> String {
     format!("{text} program{}", if count == 1 { "" } else { "s" })
 }
 
+/// The middle one, or what lies between the middle two.
+pub fn median(samples: &[f64]) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let last = sorted.len() - 1;
+    (sorted[last / 2] + sorted[last - last / 2]) / 2.0
+}
+
 /// The sample below which this part of all lies.
 pub fn quantile(samples: &[f64], part: f64) -> f64 {
     let mut sorted = samples.to_vec();
@@ -145,11 +153,11 @@ pub fn quantile(samples: &[f64], part: f64) -> f64 {
 }
 
 fn text(samples: &[f64]) -> String {
-    let [least, middle, most] = [0.0, 0.5, 1.0].map(|part| number(quantile(samples, part)));
+    let [least, most] = [0.0, 1.0].map(|part| number(quantile(samples, part)));
     if least == most {
         return least;
     }
-    format!("{middle} ({least}-{most})")
+    format!("{} ({least}-{most})", number(median(samples)))
 }
 
 /// Three digits that matter.

@@ -5,6 +5,10 @@ use crate::side::Side;
 use crate::table::{Cell, Table};
 use crate::tools::Tools;
 
+/// How many times more often few programs are measured, and how many are few.
+const OFTEN: usize = 3;
+const FEW: usize = 100;
+
 /// What a theme is given.
 pub struct Turns {
     pub sides: Vec<Side>,
@@ -24,6 +28,22 @@ impl Turns {
     ) -> [Vec<Cell>; N] {
         let sides = self.sides.clone();
         self.compare_sides(&sides, self.repetitions, rows, once)
+    }
+
+    /// The same, more often where that is cheap: few programs vary more, and take less time.
+    pub fn compare_often<const N: usize>(
+        &mut self,
+        count: usize,
+        rows: [String; N],
+        once: impl FnMut(&Side, &Tools) -> Outcome<[f64; N]>,
+    ) -> [Vec<Cell>; N] {
+        let sides = self.sides.clone();
+        let often = if count > FEW || self.with_peers {
+            1
+        } else {
+            OFTEN
+        };
+        self.compare_sides(&sides, self.repetitions * often, rows, once)
     }
 
     /// The same, with other sides under the same heads. A side that fails is not tried again.
