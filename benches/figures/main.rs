@@ -110,7 +110,10 @@ impl Wishes {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|first| first == "host") {
+    if arguments
+        .first()
+        .is_some_and(|first| first == reaping::HOST)
+    {
         return reaping::host(&arguments[1..]);
     }
     // `cargo test --all-targets` runs benches, too, and wants no figures.

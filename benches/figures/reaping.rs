@@ -15,6 +15,9 @@ use crate::refusals::refuse_pidfds;
 use crate::table::{Cell, programs};
 use crate::turns::Turns;
 
+/// The word that makes this program a host.
+pub const HOST: &str = "as-a-host";
+
 /// Deaths in one repetition.
 const DEATHS: u64 = 500;
 
@@ -50,7 +53,7 @@ pub fn run(way: &str, count: usize, mib: usize) -> (f64, f64) {
     let logs = tempfile::TempDir::new().expect("a directory of logs");
     let this = std::env::current_exe().expect("a path to this file");
     let mut host = Command::new(this);
-    host.args(["host", way, &count.to_string(), &mib.to_string()])
+    host.args([HOST, way, &count.to_string(), &mib.to_string()])
         .arg(logs.path());
     let output = host.stderr(Stdio::inherit()).output().expect("a host");
     assert!(output.status.success(), "{way}: {}", output.status);
