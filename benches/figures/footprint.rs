@@ -32,7 +32,12 @@ pub fn measure(turns: &mut Turns) {
             row("each program", "Private_Dirty"),
             row(&programs(COUNTS[2]), "PSS"),
         ];
-        turns.compare(rows, |side, tools| figures(side, tools, has_written));
+        // It hardly varies.
+        let repetitions = turns.repetitions.div_ceil(3);
+        let sides = turns.sides.clone();
+        turns.compare_sides(&sides, repetitions, rows, |side, tools| {
+            figures(side, tools, has_written)
+        });
     }
 }
 

@@ -10,7 +10,7 @@
 //! Nothing here asserts on speed; a bench fails only if the work is not done.
 //!
 //! ```sh
-//! cargo bench                            # the usual themes, about four minutes
+//! cargo bench                            # the usual themes, under five minutes
 //! cargo bench -- start stop --reps 9     # two themes, nine times each
 //! cargo bench -- all --markdown          # every theme, as a table for the README
 //! cargo bench -- peers --markdown        # beside supervisord, runit and s6
