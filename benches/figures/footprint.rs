@@ -1,73 +1,77 @@
-//! How much of the machine it takes while nothing happens: file, memory, wake-ups.
+//! How much of the machine it takes while nothing happens: the file, and the memory.
 
-use std::fs::File;
-use std::thread::sleep;
 use std::time::Duration;
 
-use crate::keeper::Keeper;
-use crate::place::{Place, wait_until};
-use crate::proc;
-use crate::supervisor::{BINARY, Supervisor, configure};
-use crate::table::{Table, programs};
+use crate::place::{Place, Work};
+use crate::run::{Outcome, Run};
+use crate::side::Side;
+use crate::table::programs;
+use crate::tools::Tools;
+use crate::turns::Turns;
 
-const REPETITIONS: usize = 3;
+const COUNTS: [usize; 3] = [1, 100, 1_000];
 
-/// For how long wake-ups are counted, with how many programs.
-const IDLE: Duration = Duration::from_secs(10);
-const IDLE_PROGRAMS: usize = 100;
+/// What each has written in the second half of the rows, and how.
+const WRITTEN: u64 = 1024 * 1024;
+const WRITE_BYTES: usize = 4096;
 
-/// Without a switch for this long, what starting brought about is over.
-const QUIET: Duration = Duration::from_millis(200);
+/// Private_Dirty with each count of programs, and what one more program takes; then PSS.
+type Figures = [f64; 5];
 
-pub fn measure(table: &mut Table, many: usize) {
-    let binary = File::open(BINARY).expect("the binary under test");
-    let size = binary.metadata().expect("the binary under test").len();
-    // What the linker wrote a moment ago would count as dirty memory of who executes it.
-    binary.sync_all().expect("a file that can be synced");
-    table.tell("binary, stripped, KiB", &[size as f64 / 1024.0]);
-    for count in [1, 100, many] {
-        let samples: Vec<(u64, u64)> = (0..REPETITIONS).map(|_| memory_of(count)).collect();
-        let private: Vec<f64> = samples.iter().map(|sample| sample.0 as f64).collect();
-        let shared: Vec<f64> = samples.iter().map(|sample| sample.1 as f64).collect();
-        table.tell(
-            format!("memory with {}: Private_Dirty, KiB", programs(count)),
-            &private,
-        );
-        table.tell(
-            format!("memory with {}: PSS, KiB", programs(count)),
-            &shared,
-        );
+pub fn measure(turns: &mut Turns) {
+    let binary = turns.tools.ours.metadata().expect("the binary under test");
+    let kib = binary.len() as f64 / 1024.0;
+    turns.table.tell("binary, KiB", &[kib]);
+    for (has_written, suffix) in [(false, ""), (true, ", after 1 MiB of stderr each")] {
+        let row = |whose: &str, what| format!("memory, {whose}{suffix}: {what}, KiB");
+        let dirty = |count| row(&programs(count), "Private_Dirty");
+        let rows = [
+            dirty(COUNTS[0]),
+            dirty(COUNTS[1]),
+            dirty(COUNTS[2]),
+            row("each program", "Private_Dirty"),
+            row(&programs(COUNTS[2]), "PSS"),
+        ];
+        // It hardly varies.
+        let repetitions = turns.repetitions.div_ceil(3);
+        let sides = turns.sides.clone();
+        turns.compare_sides(&sides, repetitions, rows, |side, tools| {
+            figures(side, tools, has_written)
+        });
     }
-    let name = format!("idle with {IDLE_PROGRAMS} programs: context switches in 10 s");
-    table.tell(name, &[wake_ups() as f64]);
 }
 
-fn memory_of(count: usize) -> (u64, u64) {
-    let supervisor = settled(count);
-    let memory = proc::memory(supervisor.id());
-    supervisor.stop();
-    memory
+fn figures(side: &Side, tools: &Tools, has_written: bool) -> Outcome<Figures> {
+    let mut memory = Vec::new();
+    for count in COUNTS {
+        memory.push(memory_of(side, tools, count, has_written)?);
+    }
+    let more = (COUNTS[2] - COUNTS[0]) as f64;
+    let [(one, _), (some, _), (many, shared)] = memory[..] else {
+        unreachable!("a figure for each count");
+    };
+    Ok([one, some, many, (many - one) / more, shared])
 }
 
-fn wake_ups() -> u64 {
-    let supervisor = settled(IDLE_PROGRAMS);
-    let before = proc::switches(supervisor.id());
-    sleep(IDLE);
-    let after = proc::switches(supervisor.id());
-    supervisor.stop();
-    after - before
-}
-
-/// A supervisor whose programs all run, and that has nothing left to do.
-fn settled(count: usize) -> Supervisor {
-    let mut place = Place::in_memory(count);
-    configure(&place);
-    let supervisor = Supervisor::start(&place);
-    place.arrivals();
-    let mut before = u64::MAX;
-    wait_until(QUIET, "a quiet supervisor", || {
-        let now = proc::switches(supervisor.id());
-        std::mem::replace(&mut before, now) == now
-    });
-    supervisor
+fn memory_of(side: &Side, tools: &Tools, count: usize, has_written: bool) -> Outcome<(f64, f64)> {
+    let work = if has_written {
+        let (bytes, total, writers) = (WRITE_BYTES, WRITTEN, count);
+        Work::Write {
+            bytes,
+            total,
+            writers,
+        }
+    } else {
+        Work::Stay
+    };
+    let place = Place::in_memory(count, work);
+    let run = Run::settled(side, tools, place, Duration::ZERO)?;
+    run.wait_quiet()?;
+    if has_written {
+        run.write(count, WRITTEN)?;
+        run.wait_quiet()?;
+    }
+    let memory = run.memory();
+    run.stop()?;
+    Ok(memory)
 }

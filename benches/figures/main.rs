@@ -1,89 +1,144 @@
 //! Whole-process figures: the release binary, driven as a process, beside a floor.
 //!
 //! A figure in seconds or bytes tells more about the machine than about the program. So each is
-//! taken twice in one run: from `procsched-min`, and from a *floor*, which does the least that
-//! could be called the same work, in plain Rust and in this process. What counts is the ratio.
-//! The two take turns, so that a slow minute of the machine is slow for both.
+//! taken in one run from `procsched-min`, from the *floor* (`benches/floor.c`), which does the
+//! least that could be called the same work, and from the floor *with our promises added*; or,
+//! with `peers`, from the supervisors that are installed. What counts is the ratio. All take
+//! turns, so that a slow minute of the machine is slow for everyone, and all supervise the same
+//! child (`benches/child.c`), which takes the times itself, so that this process may sleep.
 //!
-//! This program is its own child, too: what is supervised is this file, with `child` as its
-//! first argument. Nothing here asserts on speed; a bench fails only if the work is not done.
+//! Nothing here asserts on speed; a bench fails only if the work is not done.
 //!
-//! `cargo bench` prints everything. `cargo bench -- throughput` prints one theme.
+//! ```sh
+//! cargo bench                            # the usual themes, under five minutes
+//! cargo bench -- start stop --reps 9     # two themes, nine times each
+//! cargo bench -- all --markdown          # every theme, as a table for the README
+//! cargo bench -- peers --markdown        # beside supervisord, runit and s6
+//! PROCSCHED_BENCH_BINARY=… cargo bench   # another build of the binary, a static one say
+//! ```
 
-mod child;
-mod floor;
+mod drain;
 mod footprint;
-mod keeper;
-mod latency;
+mod host;
+mod idle;
+mod orphans;
+mod page;
+mod peers;
 mod place;
 mod proc;
 mod reaping;
 #[path = "../../tests/embedding/refusals.rs"]
 mod refusals;
-mod supervisor;
+mod restart;
+mod run;
+mod scale;
+mod side;
+mod start;
+mod stop;
+mod storm;
 mod table;
 mod throughput;
+mod tools;
+mod turns;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-
+use side::Side;
 use table::Table;
+use turns::Turns;
 
-/// How many programs "many" are, if the limit on descriptors allows it.
-const MANY: usize = 1_000;
-
-/// What either side may hold for one program: two pipe ends and a log, and one to spare.
-const DESCRIPTORS_PER_PROGRAM: usize = 4;
-
-/// A word of the command line, and what adds its rows, with as many programs as "many" are.
-type Theme = (&'static str, fn(&mut Table, usize));
+/// A word of the command line, what adds its rows, and whether it is one of the usual.
+type Theme = (&'static str, fn(&mut Turns), bool);
 
 /// In the order of the table.
-const THEMES: [Theme; 4] = [
-    ("footprint", footprint::measure),
-    ("latency", latency::measure),
-    ("throughput", throughput::measure),
-    ("reaping", reaping::measure),
+const THEMES: [Theme; 10] = [
+    ("footprint", footprint::measure, true),
+    ("start", start::measure, true),
+    ("restart", restart::measure, true),
+    ("throughput", throughput::measure, true),
+    ("stop", stop::measure, true),
+    ("idle", idle::measure, true),
+    ("storm", storm::measure, true),
+    ("scale", scale::measure, false),
+    ("host", host::measure, false),
+    ("reaping", reaping::measure, false),
 ];
+
+const REPETITIONS: usize = 3;
+
+/// The peers take their time, and their differences are not fine ones.
+const REPETITIONS_WITH_PEERS: usize = 1;
+
+/// What the command line asks for.
+#[derive(Default)]
+struct Wishes {
+    themes: Vec<String>,
+    repetitions: Option<usize>,
+    peers: bool,
+    all: bool,
+    markdown: bool,
+}
+
+impl Wishes {
+    fn of(arguments: &[String]) -> Self {
+        let mut wishes = Self::default();
+        let mut words = arguments.iter();
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--bench" => {}
+                "--markdown" => wishes.markdown = true,
+                "--reps" => {
+                    let count = words.next().and_then(|word| word.parse().ok());
+                    let count = count.filter(|&count: &usize| count > 0);
+                    wishes.repetitions = Some(count.expect("--reps and a number above 0"));
+                }
+                "peers" => wishes.peers = true,
+                "all" => wishes.all = true,
+                theme => {
+                    let known = THEMES.iter().any(|(name, ..)| *name == theme);
+                    assert!(known, "no theme and no option is called {theme:?}");
+                    wishes.themes.push(theme.to_owned());
+                }
+            }
+        }
+        wishes
+    }
+
+    fn wants(&self, (name, _, usual): &Theme) -> bool {
+        let named = self.themes.iter().any(|theme| theme == name);
+        named || self.all || (self.themes.is_empty() && *usual)
+    }
+}
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|first| first == "child") {
-        child::run(&arguments[1..]);
-    }
-    if arguments.first().is_some_and(|first| first == "host") {
+    if arguments
+        .first()
+        .is_some_and(|first| first == reaping::HOST)
+    {
         return reaping::host(&arguments[1..]);
     }
     // `cargo test --all-targets` runs benches, too, and wants no figures.
     if !arguments.iter().any(|argument| argument == "--bench") {
         return;
     }
-    let wanted: Vec<&String> = arguments
-        .iter()
-        .filter(|word| !word.starts_with('-'))
-        .collect();
-    for word in &wanted {
-        let known = THEMES.iter().any(|(name, _)| *name == word.as_str());
-        assert!(known, "no theme is called {word:?}");
-    }
+    let wishes = Wishes::of(&arguments);
     let mut table = Table::default();
-    let many = raise_descriptor_limit(&mut table);
-    for (name, measure) in THEMES {
-        if wanted.is_empty() || wanted.iter().any(|word| *word == name) {
-            measure(&mut table, many);
-        }
+    let tools = tools::Tools::build(&mut table);
+    let (sides, usual) = if wishes.peers {
+        (Side::with_peers(&mut table), REPETITIONS_WITH_PEERS)
+    } else {
+        (Side::with_promises(), REPETITIONS)
+    };
+    table.columns(&sides);
+    orphans::adopt();
+    let mut turns = Turns {
+        sides,
+        tools,
+        repetitions: wishes.repetitions.unwrap_or(usual),
+        with_peers: wishes.peers,
+        table,
+    };
+    for theme in THEMES.iter().filter(|theme| wishes.wants(theme)) {
+        (theme.1)(&mut turns);
     }
-    table.print();
-}
-
-/// Makes room for many programs; returns how many there is room for.
-fn raise_descriptor_limit(table: &mut Table) -> usize {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit on descriptors");
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("a limit may be raised to the hard one");
-    let room = usize::try_from(hard).unwrap_or(usize::MAX) / DESCRIPTORS_PER_PROGRAM;
-    if room < MANY {
-        table.remark(format!(
-            "RLIMIT_NOFILE is {hard}: figures of {MANY} programs are taken with {room} instead"
-        ));
-    }
-    MANY.min(room)
+    turns.table.print(wishes.markdown);
 }

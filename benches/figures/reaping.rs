@@ -10,25 +10,27 @@ use std::time::{Duration, Instant};
 
 use procsched::{Backoff, ChildSpec, ProcessScheduler, Reap};
 
-use crate::place::Place;
 use crate::proc::cpu;
 use crate::refusals::refuse_pidfds;
-use crate::table::{Better, Table, programs};
+use crate::table::{Cell, programs};
+use crate::turns::Turns;
 
-const REPETITIONS: usize = 5;
+/// The word that makes this program a host.
+pub const HOST: &str = "as-a-host";
 
 /// Deaths in one repetition.
 const DEATHS: u64 = 500;
 
 const WAYS: [&str; 3] = ["all", "pidfds", "sweep"];
 
-pub fn measure(table: &mut Table, many: usize) {
-    table.remark("reaping: the floor is Reap::All in the same run".to_owned());
-    for count in [1, many / 2] {
+pub fn measure(turns: &mut Turns) {
+    let remark = "reaping: the floor is Reap::All in the same run";
+    turns.table.remark(remark.to_owned());
+    for count in [1, 500] {
         let mut samples = [(); WAYS.len()].map(|()| (Vec::new(), Vec::new()));
-        for _ in 0..REPETITIONS {
+        for _ in 0..turns.repetitions {
             for (way, (times, costs)) in WAYS.iter().zip(&mut samples) {
-                let (time, cost) = run(way, count);
+                let (time, cost) = run(way, count, 0);
                 times.push(time);
                 costs.push(cost);
             }
@@ -36,24 +38,23 @@ pub fn measure(table: &mut Table, many: usize) {
         let [all, pidfds, sweep] = samples;
         for (name, (times, costs)) in [("a pidfd each", pidfds), ("a sweep", sweep)] {
             let row = |what: &str| format!("Reap::Own by {name}, {}: {what}", programs(count));
-            table.compare(row("a death, us"), Better::Less, &times, &all.0);
-            table.compare(
-                row("processor time of that, us"),
-                Better::Less,
-                &costs,
-                &all.1,
-            );
+            let cells = |own, all: &Vec<f64>| vec![Cell::Samples(own), Cell::Samples(all.clone())];
+            turns.table.row(row("a death, us"), cells(times, &all.0));
+            turns
+                .table
+                .row(row("processor time of that, us"), cells(costs, &all.1));
         }
     }
 }
 
-/// Microseconds that a death and the restart took, and processor time, in a host of its own.
-fn run(way: &str, count: usize) -> (f64, f64) {
-    let place = Place::in_memory(1);
+/// Microseconds that a death and the restart took, and processor time, in a host of its own
+/// that has touched so many MiB before.
+pub fn run(way: &str, count: usize, mib: usize) -> (f64, f64) {
+    let logs = tempfile::TempDir::new().expect("a directory of logs");
     let this = std::env::current_exe().expect("a path to this file");
     let mut host = Command::new(this);
-    host.args(["host", way, &count.to_string()])
-        .arg(place.path("logs"));
+    host.args([HOST, way, &count.to_string(), &mib.to_string()])
+        .arg(logs.path());
     let output = host.stderr(Stdio::inherit()).output().expect("a host");
     assert!(output.status.success(), "{way}: {}", output.status);
     let text = String::from_utf8(output.stdout).expect("two numbers");
@@ -64,9 +65,11 @@ fn run(way: &str, count: usize) -> (f64, f64) {
 
 /// The host: programs that stay, and one that ends at once, again and again.
 pub fn host(arguments: &[String]) {
-    let [way, count, directory] = arguments else {
-        panic!("a way, a count and a directory, not {arguments:?}");
+    let [way, count, mib, directory] = arguments else {
+        panic!("a way, a count, MiB and a directory, not {arguments:?}");
     };
+    let mib: usize = mib.parse().expect("a number of MiB");
+    let touched = std::hint::black_box(vec![1_u8; mib * 1024 * 1024]);
     if way == "sweep" {
         refuse_pidfds(libc::ENOSYS);
     }
@@ -90,7 +93,7 @@ pub fn host(arguments: &[String]) {
     while deaths(&scheduler) == 0 {
         scheduler.step(None).expect("a turn");
     }
-    let (began, before, first) = (Instant::now(), cpu("self"), deaths(&scheduler));
+    let (began, before, first) = (Instant::now(), own_cpu(), deaths(&scheduler));
     // Not asked after each turn, as a picture of all programs costs more than a death.
     let mut done = 0;
     while done < DEATHS {
@@ -100,8 +103,13 @@ pub fn host(arguments: &[String]) {
         done = deaths(&scheduler) - first;
     }
     let each = |time: Duration| time.as_secs_f64() * 1e6 / done as f64;
-    let (time, cost) = (each(began.elapsed()), each(cpu("self") - before));
+    let (time, cost) = (each(began.elapsed()), each(own_cpu() - before));
     writeln!(std::io::stdout(), "{time} {cost}").expect("a reader");
     scheduler.kill();
     while scheduler.step(None).expect("a turn") == procsched::Status::Running {}
+    drop(touched);
+}
+
+fn own_cpu() -> Duration {
+    cpu("self").expect("a kernel with CONFIG_SCHED_INFO")
 }

@@ -1,103 +1,147 @@
-//! The table: figure, ours, floor, ratio.
+//! The table: figure, ours, each other side; and the ratio to each floor.
 
 use std::io::Write;
 
-/// Which way a figure is better.
-#[derive(Clone, Copy)]
-pub enum Better {
-    /// As for milliseconds.
-    Less,
-    /// As for MiB a second.
-    More,
+use crate::side::Side;
+
+/// What stands in a row under a side's name.
+#[derive(Clone)]
+pub enum Cell {
+    Samples(Vec<f64>),
+    /// It could not do it. A remark says why.
+    Failed,
+    Absent,
+}
+
+impl Cell {
+    pub fn median(&self) -> Option<f64> {
+        match self {
+            Self::Samples(samples) => Some(median(samples)),
+            Self::Failed | Self::Absent => None,
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Samples(samples) => text(samples),
+            Self::Failed => "failed".to_owned(),
+            Self::Absent => "-".to_owned(),
+        }
+    }
 }
 
 /// All rows and remarks so far.
 #[derive(Default)]
 pub struct Table {
-    rows: Vec<[String; 4]>,
+    /// The sides, ours first, and whether the ratio of ours to it is shown.
+    sides: Vec<(&'static str, bool)>,
+    rows: Vec<Vec<String>>,
     remarks: Vec<String>,
 }
 
 impl Table {
-    /// A figure of both sides, of one or more samples each. The unit belongs to the name. The
-    /// ratio says how many times the floor's cost ours is, also for speeds.
-    pub fn compare(
-        &mut self,
-        name: impl Into<String>,
-        better: Better,
-        ours: &[f64],
-        floor: &[f64],
-    ) {
-        let (mine, least) = (median(ours), median(floor));
-        let ratio = match better {
-            Better::Less => mine / least,
-            Better::More => least / mine,
-        };
-        self.push([name.into(), text(ours), text(floor), format!("{ratio:.2}")]);
+    pub fn columns(&mut self, sides: &[Side]) {
+        let column = |side: &Side| (side.name, side.is_floor());
+        self.sides = sides.iter().map(column).collect();
     }
 
-    /// A figure without a floor.
+    /// A figure of each side. The unit belongs to the name.
+    pub fn row(&mut self, name: String, cells: Vec<Cell>) {
+        let ours = cells.first().and_then(Cell::median);
+        let mut row = vec![name];
+        for (index, (_, with_ratio)) in self.sides.iter().enumerate() {
+            let cell = cells.get(index).unwrap_or(&Cell::Absent);
+            row.push(cell.text());
+            if *with_ratio {
+                let ratio = ours.zip(cell.median()).map(|(ours, floor)| ours / floor);
+                let ratio = ratio.filter(|ratio| ratio.is_finite());
+                row.push(ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}")));
+            }
+        }
+        let _ = writeln!(std::io::stderr(), "{}", row.join(" | "));
+        self.rows.push(row);
+    }
+
+    /// A figure of ours alone.
     pub fn tell(&mut self, name: impl Into<String>, ours: &[f64]) {
-        self.push([name.into(), text(ours), "-".to_owned(), "-".to_owned()]);
+        self.row(name.into(), vec![Cell::Samples(ours.to_vec())]);
     }
 
     /// Something that the reader must know.
     pub fn remark(&mut self, remark: String) {
+        let _ = writeln!(std::io::stderr(), "note: {remark}");
         self.remarks.push(remark);
     }
 
     /// On stdout. While it is filled, rows appear on stderr.
-    pub fn print(&self) {
-        let head = [
-            "figure: median (min-max)",
-            "procsched-min",
-            "floor",
-            "ratio",
-        ];
-        let head = head.map(str::to_owned);
-        let width = |column: usize| {
-            self.rows
-                .iter()
-                .chain([&head])
-                .map(|row| row[column].len())
-                .max()
-                .unwrap_or(0)
+    pub fn print(&self, markdown: bool) {
+        let head = self.head();
+        let lines = if markdown {
+            self.markdown(&head)
+        } else {
+            self.plain(&head)
         };
-        let widths: Vec<usize> = (0..head.len()).map(width).collect();
-        let mut lines = vec![machine()];
-        for row in [&head].into_iter().chain(&self.rows) {
-            let cell = |(text, width): (&String, &usize)| format!("{text:<width$}");
-            let cells: Vec<String> = row.iter().zip(&widths).map(cell).collect();
-            lines.push(cells.join("  ").trim_end().to_owned());
-        }
-        lines.push(
-            "ratio: ours in terms of the floor's cost; 1 is the floor, less is better".into(),
-        );
-        lines.extend(self.remarks.iter().map(|remark| format!("note: {remark}")));
         let _ = writeln!(std::io::stdout(), "\n{}", lines.join("\n"));
     }
 
-    fn push(&mut self, row: [String; 4]) {
-        let _ = writeln!(
-            std::io::stderr(),
-            "{}: {} | {} | {}",
-            row[0],
-            row[1],
-            row[2],
-            row[3]
-        );
-        self.rows.push(row);
+    fn head(&self) -> Vec<String> {
+        let mut head = vec!["median (min-max)".to_owned()];
+        for (name, with_ratio) in &self.sides {
+            head.push((*name).to_owned());
+            head.extend(with_ratio.then(|| "ratio".to_owned()));
+        }
+        head
+    }
+
+    fn plain(&self, head: &Vec<String>) -> Vec<String> {
+        let rows = || [head].into_iter().chain(&self.rows);
+        let width = |column: usize| rows().map(|row| row[column].chars().count()).max();
+        let widths: Vec<usize> = (0..head.len()).filter_map(width).collect();
+        let line = |row: &Vec<String>| {
+            let cells = row.iter().zip(&widths);
+            let cells: Vec<String> = cells
+                .map(|(text, width)| format!("{text:<width$}"))
+                .collect();
+            cells.join("  ").trim_end().to_owned()
+        };
+        let mut lines = vec![machine()];
+        lines.extend(rows().map(line));
+        lines.push("ratio: ours / the floor to its left, medians".to_owned());
+        lines.extend(self.remarks.iter().map(|remark| format!("note: {remark}")));
+        lines
+    }
+
+    fn markdown(&self, head: &[String]) -> Vec<String> {
+        let line = |row: &[String]| format!("| {} |", row.join(" | "));
+        let mut lines = vec![
+            format!("{}. Ratio: ours / the floor to its left.", machine()),
+            String::new(),
+        ];
+        lines.push(line(head));
+        lines.push(line(&vec!["---".to_owned(); head.len()]));
+        lines.extend(self.rows.iter().map(|row| line(row)));
+        lines.push(String::new());
+        lines.extend(self.remarks.iter().map(|remark| format!("- {remark}")));
+        lines
     }
 }
 
-/// "1 program", "100 programs".
+/// "1 program", "10,000 programs".
 pub fn programs(count: usize) -> String {
-    format!("{count} program{}", if count == 1 { "" } else { "s" })
+    let text = if count < 1000 {
+        count.to_string()
+    } else {
+        format!("{},{:03}", count / 1000, count % 1000)
+    };
+    format!("{text} program{}", if count == 1 { "" } else { "s" })
 }
 
-/// The middle one.
-fn median(samples: &[f64]) -> f64 {
-    quantile(samples, 0.5)
+/// The middle one, or what lies between the middle two.
+pub fn median(samples: &[f64]) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let last = sorted.len() - 1;
+    (sorted[last / 2] + sorted[last - last / 2]) / 2.0
 }
 
 /// The sample below which this part of all lies.
@@ -109,16 +153,11 @@ pub fn quantile(samples: &[f64], part: f64) -> f64 {
 }
 
 fn text(samples: &[f64]) -> String {
-    let (least, most) = (quantile(samples, 0.0), quantile(samples, 1.0));
+    let [least, most] = [0.0, 1.0].map(|part| number(quantile(samples, part)));
     if least == most {
-        return number(least);
+        return least;
     }
-    format!(
-        "{} ({}-{})",
-        number(median(samples)),
-        number(least),
-        number(most)
-    )
+    format!("{} ({least}-{most})", number(median(samples)))
 }
 
 /// Three digits that matter.

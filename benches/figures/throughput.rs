@@ -1,24 +1,33 @@
-//! How fast stderr is drained into logs, and what that costs.
+//! How fast stderr is drained into logs, what that costs, and what it costs who writes.
 
-use std::time::Instant;
+use std::time::Duration;
 
-use crate::floor::Floor;
-use crate::keeper::Keeper;
-use crate::place::Place;
-use crate::supervisor::{Supervisor, configure};
-use crate::table::{Better, Table};
-
-const REPETITIONS: usize = 3;
+use crate::place::{Place, Work};
+use crate::run::{Outcome, Run};
+use crate::side::Side;
+use crate::tools::Tools;
+use crate::turns::Turns;
 
 const MIB: u64 = 1024 * 1024;
 
+/// The programs wait for the gate by then.
+const SETTLING: Duration = Duration::from_secs(1);
+
 /// A load: what it is called, how many programs write how much each, and how.
+#[derive(Clone, Copy)]
 struct Load {
     name: &'static str,
     count: usize,
     bytes: usize,
     total: u64,
 }
+
+const LINES: Load = Load {
+    name: "64 MiB in lines of 64 bytes",
+    count: 1,
+    bytes: 64,
+    total: 64 * MIB,
+};
 
 const LOADS: [Load; 3] = [
     Load {
@@ -27,12 +36,7 @@ const LOADS: [Load; 3] = [
         bytes: 4096,
         total: 1024 * MIB,
     },
-    Load {
-        name: "64 MiB in lines of 64 bytes",
-        count: 1,
-        bytes: 64,
-        total: 64 * MIB,
-    },
+    LINES,
     Load {
         name: "100 x 10 MiB in writes of 4 KiB",
         count: 100,
@@ -41,44 +45,47 @@ const LOADS: [Load; 3] = [
     },
 ];
 
-/// What one drain took: MiB a second, and seconds of processor time a GiB.
-type Drained = (f64, f64);
-
-pub fn measure(table: &mut Table, _: usize) {
-    for load in &LOADS {
-        let mut ours = Vec::new();
-        let mut floor = Vec::new();
-        for _ in 0..REPETITIONS {
-            ours.push(drain::<Supervisor>(load));
-            floor.push(drain::<Floor>(load));
-        }
-        let mut compare = |what: &str, better, part: fn(&Drained) -> f64| {
-            let samples = |drained: &[Drained]| drained.iter().map(part).collect::<Vec<_>>();
-            let name = format!("stderr, {}: {what}", load.name);
-            table.compare(name, better, &samples(&ours), &samples(&floor));
-        };
-        compare("MiB/s", Better::More, |drained| drained.0);
-        compare("CPU s/GiB", Better::Less, |drained| drained.1);
+pub fn measure(turns: &mut Turns) {
+    for load in LOADS {
+        turns.compare(rows(load.name), |side, tools| drain(side, tools, load));
     }
+    if turns.with_peers {
+        return;
+    }
+    // Beside a floor that rests as well: fewer wake-ups are bought with latency.
+    let napping = turns.sides.iter().map(|side| side.with_flags(&["--nap"]));
+    let napping: Vec<Side> = napping.collect();
+    let name = format!("{}, the floor naps", LINES.name);
+    turns.compare_sides(&napping, turns.repetitions, rows(&name), |side, tools| {
+        drain(side, tools, LINES)
+    });
 }
 
-fn drain<K: Keeper>(load: &Load) -> Drained {
-    let mut place = Place::on_disk(load.count, load.bytes, load.total);
-    configure(&place);
-    let mut keeper = K::start(&place);
-    place.arrivals();
-    let cpu_before = keeper.cpu();
-    let began = Instant::now();
-    let gate = place.open_gate();
-    keeper.drain(&place, load.total);
-    let took = began.elapsed();
-    let cpu = keeper.cpu() - cpu_before;
-    drop(gate);
-    keeper.stop();
-    for index in 0..load.count {
-        let size = std::fs::metadata(place.log(index)).expect("a log").len();
-        assert_eq!(size, load.total, "bytes in log {index} after {}", load.name);
-    }
-    let mib = (load.total * load.count as u64 / MIB) as f64;
-    (mib / took.as_secs_f64(), cpu.as_secs_f64() / (mib / 1024.0))
+fn rows(load: &str) -> [String; 4] {
+    let row = |what| format!("stderr, {load}: {what}");
+    [
+        row("MiB/s"),
+        row("processor time, s/GiB"),
+        row("the writers', s/GiB"),
+        row("wall time of a writer, s/GiB"),
+    ]
+}
+
+fn drain(side: &Side, tools: &Tools, load: Load) -> Outcome<[f64; 4]> {
+    let work = Work::Write {
+        bytes: load.bytes,
+        total: load.total,
+        writers: load.count,
+    };
+    let place = Place::on_disk(load.count, work);
+    let run = Run::settled(side, tools, place, SETTLING)?;
+    let written = run.write(load.count, load.total)?;
+    run.verify(load.count, load.total)?;
+    run.stop()?;
+    Ok([
+        written.mib_per_second,
+        written.cpu,
+        written.writers_cpu,
+        written.writers_wall,
+    ])
 }

@@ -14,7 +14,7 @@ use crate::os::descriptors;
 use crate::os::group::Sent;
 use crate::os::spawn::{Failure, Step};
 use crate::os::stream::Stream;
-use crate::program::{FailedStart, Live};
+use crate::program::{FailedStart, Key, Live};
 use crate::report::CODE_UNKNOWN;
 use crate::tail::Tail;
 
@@ -196,6 +196,8 @@ impl ProcessScheduler {
                 self.unwatched.push(run.program);
             }
         }
+        // What is known of the pipe's habits was the last run's.
+        self.chatter.forget(Key::Stream(run.program).number());
         let attached = program.attach(
             Stream::new(read),
             &mut self.watch,

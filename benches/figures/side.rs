@@ -1,0 +1,162 @@
+//! Who is compared: the binary under test, the floor, the floor with our promises added, the
+//! peers. For each: its configuration, its logs, the signal that stops it.
+
+use std::path::PathBuf;
+
+use nix::sys::signal::Signal;
+use serde_json::{Map, Value, json};
+
+use crate::peers::{PEERS, Peer};
+use crate::place::{Place, name};
+use crate::table::Table;
+use crate::tools::Tools;
+
+/// Four descriptors fewer a thousand programs, and starts that do not copy them.
+const LEAN: [&str; 2] = ["--lean", "--o1"];
+
+/// A column of the table.
+#[derive(Clone)]
+pub struct Side {
+    pub name: &'static str,
+    kind: Kind,
+}
+
+#[derive(Clone)]
+enum Kind {
+    Ours,
+    Floor(Vec<&'static str>),
+    Peer(Peer),
+    /// A peer that is not installed.
+    Absent,
+}
+
+impl Side {
+    fn ours_and_floor() -> Vec<Self> {
+        let side = |name, kind| Self { name, kind };
+        vec![
+            side("procsched", Kind::Ours),
+            side("floor", Kind::Floor(Vec::new())),
+        ]
+    }
+
+    pub fn with_promises() -> Vec<Self> {
+        let mut sides = Self::ours_and_floor();
+        sides.push(Self {
+            name: "floor with promises",
+            kind: Kind::Floor(vec!["--promises"]),
+        });
+        sides
+    }
+
+    pub fn with_peers(table: &mut Table) -> Vec<Self> {
+        let mut sides = Self::ours_and_floor();
+        for peer in PEERS {
+            let found = peer.is_installed();
+            if !found {
+                table.remark(format!(
+                    "{} IS NOT INSTALLED: its column is empty",
+                    peer.name
+                ));
+            }
+            let kind = if found {
+                Kind::Peer(peer)
+            } else {
+                Kind::Absent
+            };
+            let name = peer.name;
+            sides.push(Self { name, kind });
+        }
+        sides
+    }
+
+    pub fn is_ours(&self) -> bool {
+        matches!(self.kind, Kind::Ours)
+    }
+
+    pub fn is_absent(&self) -> bool {
+        matches!(self.kind, Kind::Absent)
+    }
+
+    /// Whether a ratio to it is shown.
+    pub fn is_floor(&self) -> bool {
+        matches!(self.kind, Kind::Floor(_))
+    }
+
+    /// Whether it is one process and no more.
+    pub fn is_one_process(&self) -> bool {
+        self.is_ours() || self.is_floor()
+    }
+
+    /// The same side; if it is a floor, with these flags besides.
+    pub fn with_flags(&self, flags: &[&'static str]) -> Self {
+        let mut side = self.clone();
+        if let Kind::Floor(own) = &mut side.kind {
+            own.extend(flags);
+        }
+        side
+    }
+
+    /// The same side; if it is a floor, the one for thousands of programs.
+    pub fn lean(&self) -> Self {
+        self.with_flags(&LEAN)
+    }
+
+    /// Writes the configuration of a place, and returns what to execute.
+    pub fn configure(&self, place: &Place, tools: &Tools) -> Vec<String> {
+        let commands =
+            (0..place.count).map(|index| (name(index), place.command(&tools.child, index)));
+        let commands: Vec<(String, Vec<String>)> = commands.collect();
+        let program = |path: &PathBuf| path.to_str().expect("paths of UTF-8").to_owned();
+        match &self.kind {
+            Kind::Ours => {
+                let programs = commands.into_iter();
+                let programs: Map<String, Value> =
+                    programs.map(|(name, words)| (name, words.into())).collect();
+                let config = json!({
+                    "base_dir": ".",
+                    "err_dir": "logs",
+                    "defaults": { "backoff": { "initial": 0, "max": 0 } },
+                    "programs": programs,
+                });
+                write(place, "config", config.to_string());
+                vec![program(&tools.ours), "run".to_owned(), place.text("config")]
+            }
+            Kind::Floor(flags) => {
+                let lines = commands.iter().enumerate().map(|(index, (_, words))| {
+                    let log = self.logs(place, index).remove(0);
+                    format!("{}\t{}\n", log.display(), words.join("\t"))
+                });
+                write(place, "config", lines.collect());
+                let flags = flags.iter().map(|&flag| flag.to_owned());
+                [program(&tools.floor)]
+                    .into_iter()
+                    .chain(flags)
+                    .chain([place.text("config")])
+                    .collect()
+            }
+            Kind::Peer(peer) => (peer.configure)(place, &commands),
+            Kind::Absent => unreachable!("nobody starts what is not there"),
+        }
+    }
+
+    /// The files in which a program's stderr is, in order.
+    pub fn logs(&self, place: &Place, index: usize) -> Vec<PathBuf> {
+        let logs = place.path("logs");
+        match &self.kind {
+            Kind::Peer(peer) => (peer.logs)(&logs, &name(index)),
+            _ => vec![logs.join(format!("{}.stderr.log", name(index)))],
+        }
+    }
+
+    /// What makes it stop everything.
+    pub fn stop_signal(&self) -> Signal {
+        match &self.kind {
+            Kind::Peer(peer) => peer.stop_signal,
+            _ => Signal::SIGTERM,
+        }
+    }
+}
+
+pub fn write(place: &Place, file: &str, text: String) {
+    std::fs::write(place.path(file), text).expect("a configuration");
+}
