@@ -52,14 +52,23 @@ fn multiple(number: &str, unit: Duration) -> Result<Duration, String> {
     let product = match number.parse::<u64>() {
         Ok(whole) => exact(whole, unit),
         Err(_) => {
-            let number: f64 = number.parse().unwrap_or(f64::NAN);
-            if number < 0.0 {
+            // What is out of range has no value, but a sign.
+            let value = fractional(number);
+            if value < 0.0 || (value.is_nan() && number.starts_with('-')) {
                 return Err("is negative: use 0 or more".to_owned());
             }
-            Duration::try_from_secs_f64(number * unit.as_secs_f64()).ok()
+            Duration::try_from_secs_f64(value * unit.as_secs_f64()).ok()
         }
     };
     product.ok_or_else(|| format!("is too long: use at most {} seconds", u64::MAX))
+}
+
+/// By JSON's parser, which is there anyway and is a small part of the standard library's. It
+/// takes no zeroes at the begin, and is exact to far less than a nanosecond.
+fn fractional(number: &str) -> f64 {
+    let digits = number.trim_start_matches('0');
+    let zero = if digits.starts_with('.') { "0" } else { "" };
+    serde_json::from_str(&format!("{zero}{digits}")).unwrap_or(f64::NAN)
 }
 
 fn exact(count: u64, unit: Duration) -> Option<Duration> {

@@ -26,13 +26,13 @@ pub(super) fn nearest<'k>(
     given: &str,
     known: impl IntoIterator<Item = &'k str>,
 ) -> Option<&'k str> {
-    let given: Vec<char> = given.to_lowercase().chars().collect();
+    let given: Vec<char> = given.to_ascii_lowercase().chars().collect();
     if given.len() > WORD_CHARS_MAX {
         return None;
     }
     let mut best: Option<(usize, &str)> = None;
     for word in known {
-        let candidate: Vec<char> = word.to_lowercase().chars().collect();
+        let candidate: Vec<char> = word.to_ascii_lowercase().chars().collect();
         let slips = slips_between(&given, &candidate);
         let near = slips <= given.len().max(candidate.len()) / 3;
         let begins = || {

@@ -344,6 +344,7 @@ impl ProcessScheduler {
     fn wish_all_up(&mut self) {
         self.phase = Phase::Started;
         let now = self.clock.now();
+        self.begin_to_reap(now);
         for id in self.ids() {
             self.program_mut(id).changed_at = now;
             self.tell(now, Event::Commanded(Command::Start(id)));

@@ -115,6 +115,11 @@ impl Lookout {
 }
 
 impl ProcessScheduler {
+    /// Who died before anybody listened is looked for in the first turn.
+    pub(super) fn begin_to_reap(&mut self, now: Moment) {
+        self.lookout.round.want(now, 0);
+    }
+
     /// Reaps the dead. A leader's leftovers are killed before its reap.
     pub(super) fn reap(&mut self, now: Moment) {
         self.deaths_left = false;

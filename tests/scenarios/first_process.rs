@@ -244,6 +244,39 @@ fn who_was_there_before_pid_1_is_stopped_at_the_end() {
     );
 }
 
+/// A child that died before the supervisor was there: no signal tells of it. It was once a zombie
+/// until some other child died.
+#[test]
+fn who_died_before_is_reaped_although_no_signal_tells() {
+    if cannot_wrap() {
+        return;
+    }
+    let mut scene = Scene::new();
+    scene.add("p", "hold");
+    let mut command = scene.command();
+    // SAFETY: system calls on plain numbers and on a live local.
+    unsafe {
+        command.pre_exec(|| {
+            let pid = libc::fork();
+            if pid == 0 {
+                libc::_exit(3);
+            }
+            let mut info = std::mem::zeroed::<libc::siginfo_t>();
+            let options = libc::WEXITED | libc::WNOWAIT;
+            match libc::waitid(libc::P_PID, pid as libc::id_t, &raw mut info, options) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        });
+    }
+    let supervisor = scene.launch(command);
+    supervisor.wait_started("p", 1);
+    wait_for("what died before to be reaped", || {
+        process::zombies(supervisor.pid()).is_empty()
+    });
+    supervisor.end();
+}
+
 #[test]
 fn m131_without_dev_null_nothing_starts_and_the_reason_is_said() {
     if missing(&[Need::Root, Need::Mounts]) {
