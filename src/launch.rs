@@ -34,7 +34,7 @@ pub(crate) struct Ground {
     /// Where a command runs unless it is told otherwise; absolute, or `.`.
     directory: CString,
     /// The environment that every command begins with.
-    env: Words,
+    env: Vec<CString>,
 }
 
 impl Ground {
@@ -67,7 +67,7 @@ fn is_meant_for_us(key: &OsStr) -> bool {
         || key.starts_with(b"WATCHDOG_")
 }
 
-fn variables(all: impl Iterator<Item = (OsString, OsString)>) -> Words {
+fn variables(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<CString> {
     all.filter_map(|(key, value)| variable(&key, &value).ok())
         .collect()
 }
@@ -75,6 +75,11 @@ fn variables(all: impl Iterator<Item = (OsString, OsString)>) -> Words {
 fn variable(key: &OsStr, value: &OsStr) -> Result<CString> {
     let text = [key.as_bytes(), b"=", value.as_bytes()].concat();
     c_string(OsStr::from_bytes(&text))
+}
+
+/// A number of bytes; there are never 4 GiB of words.
+fn place(bytes: usize) -> Result<u32> {
+    u32::try_from(bytes).map_err(|_| Error::new("the command is too long"))
 }
 
 fn c_string(text: &OsStr) -> Result<CString> {
@@ -92,14 +97,18 @@ pub(crate) struct Launch {
     shape: Shape,
 }
 
-/// What the words of a command are.
+/// Where in its words the parts of a command begin, in bytes.
 #[derive(Debug, Clone, Copy)]
 struct Shape {
-    arguments: u32,
+    variables: u32,
+    directory: u32,
+    /// The name, which is the value of the last variable.
+    name: u32,
     /// How much stands in the first argument before what was given: the directory that a
     /// relative path was resolved against.
     resolved: u32,
-    has_directory: bool,
+    /// Whether it sets a variable that the ground may have, too.
+    replaces: bool,
 }
 
 /// A command whose words stand in a text that others are still added to.
@@ -119,7 +128,9 @@ impl Draft {
         // The last of all, which is where its name is found again.
         env.push(variable(PROGRAM_VARIABLE.as_ref(), spec.name.as_ref())?);
         let directory = spec.cwd.as_ref().map(|cwd| base_dir.join(cwd));
-        Self::new(&spec.command, &env, base_dir, directory, text)
+        let mut draft = Self::new(&spec.command, &env, base_dir, directory, text)?;
+        draft.shape.name = draft.shape.directory - place(spec.name.len() + 1)?;
+        Ok(draft)
     }
 
     fn new(
@@ -129,7 +140,6 @@ impl Draft {
         directory: Option<PathBuf>,
         text: &mut Text,
     ) -> Result<Self> {
-        let too_long = |_| Error::new("the command is too long");
         let start = text.end();
         let mut resolved = 0;
         for (index, word) in command.iter().enumerate() {
@@ -141,16 +151,20 @@ impl Draft {
                 text.push(&c_string(word)?);
             }
         }
+        let variables = text.end() - start;
         env.iter().for_each(|variable| text.push(variable));
+        let end_of_variables = place(text.end() - start)?;
         if let Some(directory) = &directory {
             text.push(&c_string(directory.as_os_str())?);
         }
         Ok(Self {
             range: start..text.end(),
             shape: Shape {
-                arguments: u32::try_from(command.len()).map_err(too_long)?,
-                resolved: u32::try_from(resolved).map_err(too_long)?,
-                has_directory: directory.is_some(),
+                variables: place(variables)?,
+                directory: end_of_variables,
+                name: end_of_variables,
+                resolved: place(resolved)?,
+                replaces: env.len() > 1,
             },
         })
     }
@@ -194,7 +208,7 @@ impl Launch {
     }
 
     fn argv(&self) -> impl Iterator<Item = &CStr> {
-        self.words.iter().take(self.shape.arguments as usize)
+        self.words.part(0..self.shape.variables)
     }
 
     /// The program and its arguments as they were given.
@@ -208,34 +222,28 @@ impl Launch {
 
     /// What is set over the ground's environment.
     fn own_env(&self) -> impl Iterator<Item = &CStr> {
-        let arguments = self.shape.arguments as usize;
-        let others = arguments + usize::from(self.shape.has_directory);
-        let count = self.words.count() - others;
-        self.words.iter().skip(arguments).take(count)
+        self.words.part(self.shape.variables..self.shape.directory)
     }
 
     /// The name of the program; empty for a command that is none.
     pub(crate) fn name(&self) -> &str {
-        let last = self.own_env().last().map(CStr::to_bytes);
-        let name = last.and_then(|last| last.strip_prefix(PROGRAM_VARIABLE.as_bytes()));
-        let name = name.and_then(|name| name.strip_prefix(b"="));
-        std::str::from_utf8(name.unwrap_or_default()).unwrap_or_default()
+        let name = self
+            .words
+            .part(self.shape.name..self.shape.directory)
+            .next();
+        name.and_then(|name| name.to_str().ok()).unwrap_or_default()
     }
 
     /// Where it runs.
     fn directory(&self) -> &CStr {
-        let own = self
-            .words
-            .iter()
-            .last()
-            .filter(|_| self.shape.has_directory);
+        let own = self.words.part(self.shape.directory..u32::MAX).next();
         own.unwrap_or(&self.ground.directory)
     }
 
     /// The files to try, in order: one, or one for each directory of `PATH`. Put together for
     /// each start, as to remember them would cost more than that.
     fn candidates(&self) -> Words {
-        let program = self.words.get(0).unwrap_or_default();
+        let program = self.argv().next().unwrap_or_default();
         if program.is_empty() {
             // As execvp(3) has it: no file is called that.
             return Words::from_iter([c""; 0]);
@@ -330,7 +338,7 @@ impl Launch {
     /// a look at the file tells them apart.
     fn explain_exec(&self, failure: Failure) -> Error {
         let missing = failure.errno == libc::ENOENT || failure.errno == libc::ENOTDIR;
-        let program = self.words.get(0).unwrap_or_default();
+        let program = self.argv().next().unwrap_or_default();
         let looked_up = !program.to_bytes().contains(&b'/');
         let candidates = self.candidates();
         let path = path_of(candidates.get(failure.candidate).unwrap_or_default());
@@ -352,8 +360,10 @@ impl Launch {
 
     /// The ground's, less what the command's own replaces, and then the command's own.
     fn env(&self) -> impl Iterator<Item = &CStr> {
-        let is_replaced = |base: &&CStr| self.own_env().any(|own| key_of(own) == key_of(base));
-        let base = self.ground.env.iter();
+        let is_replaced = |base: &&CStr| {
+            self.shape.replaces && self.own_env().any(|own| key_of(own) == key_of(base))
+        };
+        let base = self.ground.env.iter().map(CString::as_c_str);
         base.filter(move |base| !is_replaced(base))
             .chain(self.own_env())
     }

@@ -199,6 +199,7 @@ mod json {
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
     use serde_json::Value;
+    use std::fmt::{Display, Write};
     use std::time::{Duration, SystemTime};
     use time::OffsetDateTime;
 
@@ -210,28 +211,23 @@ mod json {
         pub fn to_json(&self) -> String {
             let mut line = Line::new(self.stderr.len() / 3 * 4 + 512);
             let (timestamp, utc_iso) = instants(self.timestamp);
-            line.raw("process", &Value::from(&*self.process).to_string());
-            line.raw("timestamp", &timestamp);
-            line.raw("utc_iso", &Value::from(utc_iso).to_string());
+            line.text("process", Some(&self.process));
+            line.raw("timestamp", timestamp);
+            line.raw("utc_iso", format_args!("\"{utc_iso}\""));
             line.base64("data", &self.stderr);
-            line.value("return_code", self.return_code().into());
-            line.value("pid", self.pid.into());
-            line.raw("uptime", &seconds(self.uptime));
-            line.value("restarts", self.restarts.into());
-            line.raw(
-                "retry_in",
-                &self.retry_in.map_or_else(|| "null".to_owned(), seconds),
-            );
-            line.value("signal", self.signal().map(signal_name).into());
-            line.value("core_dumped", self.core_dumped().into());
-            line.value("stopping", self.stopping.into());
-            line.value(
-                "log",
-                self.log.as_ref().map(|log| log.to_string_lossy()).into(),
-            );
-            line.value("log_offset", self.log_offset.into());
-            line.value("data_omitted", self.data_omitted.into());
-            line.value("error", self.error().into());
+            line.raw("return_code", self.return_code());
+            line.maybe("pid", self.pid);
+            line.raw("uptime", seconds(self.uptime));
+            line.raw("restarts", self.restarts);
+            line.maybe("retry_in", self.retry_in.map(seconds));
+            line.text("signal", self.signal().map(signal_name).as_deref());
+            line.raw("core_dumped", self.core_dumped());
+            line.raw("stopping", self.stopping);
+            let log = self.log.as_ref().map(|log| log.to_string_lossy());
+            line.text("log", log.as_deref());
+            line.raw("log_offset", self.log_offset);
+            line.raw("data_omitted", self.data_omitted);
+            line.text("error", self.error().as_deref());
             line.end()
         }
     }
@@ -251,14 +247,22 @@ mod json {
             self.0.push_str("\":");
         }
 
-        /// `json` is a JSON value already.
-        fn raw(&mut self, key: &str, json: &str) {
+        /// `json` is a JSON value as it stands.
+        fn raw(&mut self, key: &str, json: impl Display) {
             self.key(key);
-            self.0.push_str(json);
+            // A string takes whatever is written to it.
+            let _ = write!(self.0, "{json}");
         }
 
-        fn value(&mut self, key: &str, value: Value) {
-            self.raw(key, &value.to_string());
+        fn maybe(&mut self, key: &str, json: Option<impl Display>) {
+            match json {
+                Some(json) => self.raw(key, json),
+                None => self.raw(key, "null"),
+            }
+        }
+
+        fn text(&mut self, key: &str, text: Option<&str>) {
+            self.maybe(key, text.map(Value::from));
         }
 
         fn base64(&mut self, key: &str, bytes: &[u8]) {
@@ -282,7 +286,8 @@ mod json {
     /// One instant, twice: seconds since the epoch, and as RFC 3339 in UTC.
     fn instants(at: SystemTime) -> (String, String) {
         let utc = OffsetDateTime::from(at);
-        let micros = utc.unix_timestamp_nanos().div_euclid(1_000);
+        // Both count upwards, before the epoch too.
+        let micros = utc.unix_timestamp() * 1_000_000 + i64::from(utc.microsecond());
         let sign = if micros < 0 { "-" } else { "" };
         let (whole, rest) = (micros.abs() / 1_000_000, micros.abs() % 1_000_000);
         let iso = format!(

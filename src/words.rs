@@ -52,7 +52,14 @@ impl Words {
 
     /// All words in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &CStr> {
-        let mut rest = self.bytes();
+        self.part(0..u32::MAX)
+    }
+
+    /// The words that stand between these places, in bytes.
+    pub(crate) fn part(&self, part: Range<u32>) -> impl Iterator<Item = &CStr> {
+        let place = |at: u32| self.start.saturating_add(at).min(self.end) as usize;
+        let text = self.text.get(place(part.start)..place(part.end));
+        let mut rest = text.unwrap_or_default();
         std::iter::from_fn(move || {
             let word = CStr::from_bytes_until_nul(rest).ok()?;
             rest = &rest[word.count_bytes() + 1..];
@@ -60,19 +67,9 @@ impl Words {
         })
     }
 
-    /// How many there are.
-    pub(crate) fn count(&self) -> usize {
-        self.bytes().iter().filter(|&&byte| byte == 0).count()
-    }
-
     /// The word with this index.
     pub(crate) fn get(&self, index: usize) -> Option<&CStr> {
         self.iter().nth(index)
-    }
-
-    fn bytes(&self) -> &[u8] {
-        let range = self.start as usize..self.end as usize;
-        self.text.get(range).unwrap_or_default()
     }
 }
 
@@ -105,7 +102,15 @@ mod tests {
         for list in LISTS {
             let words: Words = list.iter().collect();
             assert_eq!(words.iter().collect::<Vec<_>>(), list);
-            assert_eq!(words.count(), list.len());
+            let mut place = 0;
+            for (index, word) in list.iter().enumerate() {
+                let rest: Vec<&CStr> = words.part(place..u32::MAX).collect();
+                assert_eq!(rest, list[index..]);
+                let end = place + u32::try_from(word.to_bytes_with_nul().len()).unwrap();
+                assert_eq!(words.part(place..end).collect::<Vec<_>>(), [*word]);
+                place = end;
+            }
+            assert_eq!(words.part(place..u32::MAX).next(), None);
             assert_eq!(words.get(1), list.get(1).copied());
         }
     }

@@ -92,7 +92,14 @@ impl Group {
 
     /// Whether nobody is left in it, zombies included.
     pub(crate) fn is_gone(&self) -> bool {
-        self.signal(0) == Sent::Gone
+        // As a rule there is no group of that number at all, whosever it could be.
+        (self.pidfd.is_none() && self.ask_by_number() == Sent::Gone) || self.signal(0) == Sent::Gone
+    }
+
+    fn ask_by_number(&self) -> Sent {
+        // SAFETY: kill takes two integers; signal 0 asks only. The number is above 1, so that
+        // its negative is a group and never "everybody".
+        outcome(unsafe { libc::kill(-self.number, 0) })
     }
 
     /// Sends a signal to every member; 0 only asks whether there is one.

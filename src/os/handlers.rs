@@ -312,12 +312,16 @@ fn tell_the_slots(signal: i32, died: Option<i32>) {
             if let Some(pid) = died {
                 slot.hints.leave(pid);
             }
-            slot.pending.fetch_or(bit, Ordering::SeqCst);
+            // While something is pending, whoever was first has woken the turn, or is about to:
+            // a turn takes what is pending after it has read the pipe.
+            let is_first = slot.pending.fetch_or(bit, Ordering::SeqCst) == 0;
             let byte = 0_u8;
             let wake = slot.wake.load(Ordering::SeqCst);
-            // SAFETY: one byte from a live variable; `writers` keeps the descriptor from being
-            // closed meanwhile, and it is non-blocking.
-            unsafe { libc::write(wake, (&raw const byte).cast(), 1) };
+            if is_first {
+                // SAFETY: one byte from a live variable; `writers` keeps the descriptor from
+                // being closed meanwhile, and it is non-blocking.
+                unsafe { libc::write(wake, (&raw const byte).cast(), 1) };
+            }
         }
         slot.writers.fetch_sub(1, Ordering::SeqCst);
     }

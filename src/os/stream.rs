@@ -52,6 +52,11 @@ impl Stream {
 
     /// Moves what is in the pipe at this moment, and not much that a leftover adds meanwhile.
     pub(crate) fn read_pending(&self, sink: &mut Sink<'_>) -> Read {
+        // As a rule there is nothing but the end of the file.
+        match self.read(sink) {
+            Read::Bytes(_) => {}
+            end => return end,
+        }
         let mut left = self.pending();
         while left > 0 {
             match self.read_up_to(left.min(sink.buffer.len()), sink) {
@@ -59,7 +64,7 @@ impl Stream {
                 end => return end,
             }
         }
-        // One more: as a rule the end of the file, which saves a wake-up for it.
+        // The end again, which saves a wake-up for it.
         self.read(sink)
     }
 

@@ -18,7 +18,6 @@ use crate::program::{FailedStart, Key, Live};
 use crate::report::CODE_UNKNOWN;
 use crate::tail::Tail;
 
-use super::room::is_almost_used_up;
 use super::{Owner, ProcessScheduler, Reap};
 
 /// Starts in one turn, at about half a millisecond each.
@@ -153,9 +152,10 @@ impl ProcessScheduler {
     }
 
     fn stderr_pipe(&mut self) -> Result<(OwnedFd, OwnedFd)> {
+        let room = self.room;
         let make = || {
             let (read, write) = descriptors::stderr_pipe()?;
-            if is_almost_used_up(&write) {
+            if room.is_almost_used_up(&write) {
                 return Err(Errno::EMFILE);
             }
             Ok((read, write))

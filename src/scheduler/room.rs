@@ -65,6 +65,13 @@ impl Room {
         (room, before)
     }
 
+    /// Whether hardly a descriptor is left after this one, the latest. The limit may have been
+    /// raised since the start.
+    pub(super) fn is_almost_used_up(&self, latest: &impl AsRawFd) -> bool {
+        let least = u64::try_from(latest.as_raw_fd()).unwrap_or_default() + DESCRIPTORS_LEFT_MIN;
+        least >= self.limit && least >= limits::descriptors()
+    }
+
     /// How many logs may stay open.
     pub(super) fn logs(&self) -> u64 {
         self.limit.saturating_sub(self.needs.descriptors)
@@ -83,13 +90,6 @@ impl Room {
             ))
         })
     }
-}
-
-/// Whether hardly a descriptor is left after this one, the latest. The limit may be another by
-/// now than it was at the start.
-pub(super) fn is_almost_used_up(latest: &impl AsRawFd) -> bool {
-    let number = u64::try_from(latest.as_raw_fd()).unwrap_or_default();
-    number + DESCRIPTORS_LEFT_MIN >= limits::descriptors()
 }
 
 impl ProcessScheduler {
