@@ -122,6 +122,14 @@ impl Orphans {
         }
     }
 
+    /// The first look of the shutdown can wait like any later one: there are many programs, most
+    /// of which are about to end, and as a rule nobody is left then who had to be looked for.
+    pub(crate) fn put_off_look(&mut self, now: Moment) {
+        if let Some(closing) = &mut self.closing {
+            closing.last_look.get_or_insert(now);
+        }
+    }
+
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.is_some()
     }

@@ -135,6 +135,9 @@ impl World {
 
     fn closes(&mut self, kill_at: Moment) {
         self.orphans.close(kill_at);
+        if self.dice.below(2) == 0 {
+            self.orphans.put_off_look(self.now);
+        }
         self.kill_at = Some(self.kill_at.map_or(kill_at, |known| known.min(kill_at)));
     }
 
@@ -303,6 +306,37 @@ impl World {
         assert!(left.is_empty() || self.abandoned, "{left:?} was forgotten");
         assert_eq!(self.orphans.next_deadline(true), None);
     }
+}
+
+/// Ten thousand programs were asked to end, and waited for a look at ten thousand children.
+#[test]
+fn a_look_that_is_put_off_comes_when_it_is_due_or_nothing_else_is_left() {
+    let at = |milliseconds| Moment::default().after(ms(milliseconds));
+    let closing = |kill_at| {
+        let mut orphans = Orphans::default();
+        orphans.close(at(kill_at));
+        orphans.put_off_look(at(0));
+        orphans
+    };
+    let mut orphans = closing(10_000);
+    assert_eq!(orphans.next_deadline(false), Some(at(100)));
+    assert!(!orphans.begin_look(at(99), false, false));
+    assert!(orphans.begin_look(at(100), false, false));
+    assert!(
+        closing(10_000).begin_look(at(10), false, true),
+        "all else is over"
+    );
+    assert!(
+        closing(50).begin_look(at(50), false, false),
+        "it is time to kill"
+    );
+    orphans.found(at(100), &[], |_| false, |_| None);
+    orphans.put_off_look(at(150));
+    orphans.want_look();
+    assert!(
+        orphans.begin_look(at(200), false, false),
+        "nothing moves later"
+    );
 }
 
 #[test]

@@ -181,6 +181,9 @@ impl ProcessScheduler {
             && !household.orphans.is_closing()
         {
             household.close(now.after(household.longest_stop));
+            if !Pace::is_few(self.owners.len()) {
+                household.orphans.put_off_look(now);
+            }
         }
     }
 

@@ -31,8 +31,13 @@ impl Pace {
         self.due.get_or_insert(at);
     }
 
+    /// Whether these are so few that nothing need be put off.
+    pub(super) fn is_few(children: usize) -> bool {
+        children <= FEW_MAX
+    }
+
     fn delay(&self, children: usize) -> Duration {
-        if children <= FEW_MAX {
+        if Self::is_few(children) {
             return Duration::ZERO;
         }
         let children = u32::try_from(children).unwrap_or(u32::MAX);
