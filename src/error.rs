@@ -66,6 +66,11 @@ impl Error {
         matches!(self.0.cause, Cause::Os(libc::EMFILE | libc::ENFILE))
     }
 
+    /// Whether the system has found an argument invalid.
+    pub(crate) fn is_invalid(&self) -> bool {
+        matches!(self.0.cause, Cause::Os(libc::EINVAL))
+    }
+
     /// The kind of the system's error below this one, if a system call refused.
     ///
     /// ```

@@ -31,7 +31,15 @@ pub(crate) struct Signals {
 impl Signals {
     /// Hears of SIGCHLD and of each of `signals` from now on. `exclusive` is whether no other
     /// scheduler may live in this process meanwhile.
-    pub(crate) fn install(signals: &[i32], exclusive: bool, waker: Arc<Waker>) -> Result<Self> {
+    ///
+    /// `strays` are heard of as well, but for those that nobody may handle here: valgrind keeps
+    /// one to itself, and a C library some.
+    pub(crate) fn install(
+        signals: &[i32],
+        strays: &[i32],
+        exclusive: bool,
+        waker: Arc<Waker>,
+    ) -> Result<Self> {
         let mut dispositions = Dispositions::lock();
         if !exclusive && handlers::discards_statuses() {
             return Err(Error::because(
@@ -47,6 +55,16 @@ impl Signals {
             if let Err(error) = dispositions.want(slot, signal) {
                 dispositions.release(slot);
                 return Err(error);
+            }
+        }
+        for &signal in strays {
+            match dispositions.want(slot, signal) {
+                Ok(()) => all.push(signal),
+                Err(error) if error.is_invalid() => {}
+                Err(error) => {
+                    dispositions.release(slot);
+                    return Err(error);
+                }
             }
         }
         drop(dispositions);

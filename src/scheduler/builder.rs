@@ -146,7 +146,7 @@ impl Builder {
     }
 
     /// Called by the turn when one of these signals arrived. None by default. Several
-    /// arrivals may be told as one.
+    /// arrivals may be told as one. Those that the system lets nobody handle are left out.
     pub fn on_signals(
         mut self,
         signals: impl IntoIterator<Item = i32>,
@@ -298,8 +298,8 @@ impl Builder {
     }
 
     fn install_signals(&self, waker: &Arc<Waker>) -> Result<Signals> {
-        let all = [&*self.stop_signals, &*self.other_signals].concat();
-        Signals::install(&all, self.reap == Reap::All, waker.clone())
+        let (stops, others) = (&self.stop_signals, &self.other_signals);
+        Signals::install(stops, others, self.reap == Reap::All, waker.clone())
     }
 
     fn found_household(&self) -> Result<Option<Household>> {

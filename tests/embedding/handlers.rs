@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use procsched::{Handle, ProcessScheduler, Reap, Status};
 
+use super::answers::{Condition, answer_if};
 use super::host::{Test, host};
 use super::kit::{self, MILLISECOND};
 use crate::process;
@@ -24,6 +25,7 @@ pub const TESTS: &[Test] = tests![
     nothing_is_written_into_a_descriptor_of_somebody_else,
     those_who_are_covered_too_often_say_so,
     a_handler_of_the_host_may_stop_it,
+    a_stray_signal_that_nobody_may_handle_is_left_out,
 ];
 
 static CALLS: AtomicU32 = AtomicU32::new(0);
@@ -443,5 +445,31 @@ fn a_handler_of_the_host_may_stop_it() {
             assert!(start.elapsed() < process::PATIENCE, "the stop was lost");
         }
         assert!(scheduler.handle().is_stopped());
+    });
+}
+
+/// Under valgrind, which keeps the last signal to itself, the binary ended at once: it handles
+/// whatever could end it.
+fn a_stray_signal_that_nobody_may_handle_is_left_out() {
+    host(|| {
+        answer_if(
+            libc::SYS_rt_sigaction,
+            &[Condition::is(0, 64)],
+            libc::EINVAL,
+        );
+        let dir = kit::directory();
+        let heard = kit::List::new();
+        let tell = heard.clone();
+        let builder = kit::own(&dir).program(kit::sleeper("web"));
+        let mut scheduler = kit::built(builder.on_signals([63, 64], move |it| tell.push(it)));
+        kit::all_up(&mut scheduler);
+        kit::raise(63);
+        kit::turn_until(&mut scheduler, "the other is heard", |_| heard.len() == 1);
+        assert_eq!(heard.items(), [63]);
+        kit::end(&mut scheduler);
+        drop(scheduler);
+        let refused = kit::own(&dir).stop_on_signals([64]).build();
+        let error = refused.expect_err("who asks for it is told").to_string();
+        assert!(error.starts_with("failed to handle signal 64: "), "{error}");
     });
 }
