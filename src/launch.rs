@@ -77,9 +77,9 @@ fn variable(key: &OsStr, value: &OsStr) -> Result<CString> {
     c_string(OsStr::from_bytes(&text))
 }
 
-/// A number of bytes; there are never 4 GiB of words.
+/// A number of bytes, which may not be 4 GiB or more.
 fn place(bytes: usize) -> Result<u32> {
-    u32::try_from(bytes).map_err(|_| Error::new("the command is too long"))
+    u32::try_from(bytes).map_err(|_| Error::new("the commands are longer than 4 GiB"))
 }
 
 fn c_string(text: &OsStr) -> Result<CString> {
@@ -157,6 +157,8 @@ impl Draft {
         if let Some(directory) = &directory {
             text.push(&c_string(directory.as_os_str())?);
         }
+        // All of the text, and so this part of it, has places of 32 bits.
+        place(text.end())?;
         Ok(Self {
             range: start..text.end(),
             shape: Shape {

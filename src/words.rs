@@ -39,8 +39,7 @@ pub(crate) struct Words {
 }
 
 impl Words {
-    /// The list that stands in this part of the text; all of it if that is more than 4 GiB,
-    /// which no list of commands is.
+    /// The list that stands in this part of the text, whose end is below 4 GiB.
     pub(crate) fn of(text: &Arc<[u8]>, range: &Range<usize>) -> Self {
         let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
         Self {

@@ -67,7 +67,8 @@ fn multiple(number: &str, unit: Duration) -> Result<Duration, String> {
 /// takes no zeroes at the begin, and is exact to far less than a nanosecond.
 fn fractional(number: &str) -> f64 {
     let digits = number.trim_start_matches('0');
-    let zero = if digits.starts_with('.') { "0" } else { "" };
+    let is_whole = digits.starts_with(|first: char| first.is_ascii_digit() || first == '-');
+    let zero = if is_whole { "" } else { "0" };
     serde_json::from_str(&format!("{zero}{digits}")).unwrap_or(f64::NAN)
 }
 

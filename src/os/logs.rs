@@ -46,14 +46,12 @@ impl LogPlace<'_> {
 /// The log of one program, over all its runs.
 ///
 /// As a rule its file stays open and locked. Where descriptors are short it is *lean*: opened
-/// and locked for each write, and closed after it. Where they run short for a moment it is
-/// *parked*: closed until the next write.
+/// and locked for each write, and closed after it.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     /// Locked until it is closed, at the latest.
     file: Option<File>,
     is_lean: bool,
-    is_parked: bool,
     trouble: Option<Box<Trouble>>,
 }
 
@@ -119,12 +117,6 @@ impl Log {
         self.close();
     }
 
-    /// Gives back its descriptor, and its lock, until the next write. Whether it had one.
-    pub(crate) fn park(&mut self) -> bool {
-        self.is_parked |= self.file.is_some();
-        self.close()
-    }
-
     /// What was to be written is written: a lean one gives its descriptor back.
     pub(crate) fn rest(&mut self) {
         if self.is_lean {
@@ -132,7 +124,7 @@ impl Log {
         }
     }
 
-    /// Gives its lock and its descriptor back. Not to be called in a copy of the process that
+    /// Gives its lock and its descriptor back; the next start opens it again. Not to be called in a copy of the process that
     /// was made by fork: the lock is shared with it.
     pub(crate) fn close(&mut self) -> bool {
         let Some(file) = self.file.take() else {
@@ -153,7 +145,8 @@ impl Log {
         refused.is_some_and(|error| error.to_string().ends_with(LOCKED))
     }
 
-    fn is_refused(&self) -> bool {
+    /// Whether it could not be opened, or not be trusted, at the latest start.
+    pub(crate) fn is_refused(&self) -> bool {
         let trouble = self.trouble.as_ref();
         trouble.is_some_and(|trouble| trouble.refused.is_some())
     }
@@ -252,7 +245,7 @@ impl Log {
     /// Whether it is closed for want of descriptors only. One that was refused is tried again at
     /// the next start.
     fn opens_to_write(&self) -> bool {
-        (self.is_lean || self.is_parked) && !self.is_refused()
+        self.is_lean && !self.is_refused()
     }
 
     fn open_to_write(&mut self, place: LogPlace<'_>) -> std::result::Result<(), Cause> {

@@ -287,7 +287,7 @@ impl Builder {
             spawner: supplies.spawner,
             room,
             limit,
-            no_logs_to_park: false,
+            no_idle_logs: false,
         };
         scheduler.fit_in();
         scheduler.open_logs()?;

@@ -124,9 +124,11 @@ impl Chatter {
         }
     }
 
-    /// The pipe is gone, or cannot rest.
-    pub(super) fn forget(&mut self, key: u64) {
-        self.talkers.retain(|talker| talker.key != key);
+    /// The pipe is gone, is another's now, or cannot rest. Returns what it held before it was
+    /// widened.
+    pub(super) fn forget(&mut self, key: u64) -> Option<usize> {
+        let known = self.talkers.iter().position(|talker| talker.key == key)?;
+        self.talkers.swap_remove(known).usual
     }
 
     /// When the next look is due.
@@ -206,7 +208,7 @@ impl Talker {
         }
         if bytes >= READ_BYTES_MAX && self.capacity > READ_BYTES_MAX {
             // There is more.
-            self.seen += bytes;
+            self.seen = self.seen.saturating_add(bytes);
             self.look_at = Some(now);
             return Verdict::Same;
         }

@@ -134,7 +134,7 @@ pub struct ProcessScheduler {
     room: Room,
     limit: Option<DescriptorLimit>,
     /// This turn has looked for logs that give their descriptors back, and found none.
-    no_logs_to_park: bool,
+    no_idle_logs: bool,
 }
 
 /// Whether there is more to come.
@@ -283,7 +283,7 @@ impl ProcessScheduler {
             Phase::Built => self.wish_all_up(),
         }
         self.signals.unblock_here();
-        self.no_logs_to_park = false;
+        self.no_idle_logs = false;
         self.wait(timeout);
         self.arrived.extend(self.signals.take());
         let now = self.clock.now();

@@ -120,8 +120,11 @@ impl ProcessScheduler {
 
     pub(super) fn open_log_of(&mut self, id: ProgramId) -> Result<u64> {
         match self.try_to_open_log_of(id) {
-            Err(error) if error.is_descriptor_shortage() && self.park_logs() => {
-                self.try_to_open_log_of(id)
+            Err(error) if error.is_descriptor_shortage() && self.close_idle_logs(id) => {
+                let again = self.try_to_open_log_of(id);
+                // The same reason is said once, and was not said yet.
+                let is_news = again.is_ok() && self.program(id).log.is_refused();
+                if is_news { Err(error) } else { again }
             }
             result => result,
         }
@@ -132,16 +135,22 @@ impl ProcessScheduler {
         log.open(place)
     }
 
-    /// When descriptors run out although there was room for all, the logs give theirs back until
-    /// they are written to. Whether there were any.
-    fn park_logs(&mut self) -> bool {
-        if self.no_logs_to_park {
+    /// When descriptors run out although there was room for all, the logs of programs that do
+    /// not run give theirs back. Those of programs that run keep them: what they write next
+    /// would be lost if nobody gave one back. Whether there were any besides that of `id`.
+    fn close_idle_logs(&mut self, id: ProgramId) -> bool {
+        if self.no_idle_logs {
             return false;
         }
-        let parked = self.programs.iter_mut().map(|program| program.log.park());
-        let any = parked.fold(false, |any, parked| any | parked);
-        self.no_logs_to_park = !any;
-        any
+        let mut closed = false;
+        for program in self.programs.iter_mut().filter(|program| program.id != id) {
+            let streams = program.stream.is_some() || program.old_stream.is_some();
+            if program.live.is_none() && !streams {
+                closed |= program.log.close();
+            }
+        }
+        self.no_idle_logs = !closed;
+        closed
     }
 
     fn explain(&self, id: ProgramId, failure: Failure) -> Error {
@@ -151,7 +160,7 @@ impl ProcessScheduler {
         }
     }
 
-    fn stderr_pipe(&mut self) -> Result<(OwnedFd, OwnedFd)> {
+    fn stderr_pipe(&mut self, id: ProgramId) -> Result<(OwnedFd, OwnedFd)> {
         let room = self.room;
         let make = || {
             let (read, write) = descriptors::stderr_pipe()?;
@@ -161,7 +170,7 @@ impl ProcessScheduler {
             Ok((read, write))
         };
         let made = match make() {
-            Err(Errno::EMFILE | Errno::ENFILE) if self.park_logs() => make(),
+            Err(Errno::EMFILE | Errno::ENFILE) if self.close_idle_logs(id) => make(),
             made => made,
         };
         made.map_err(|errno| self.refusal("failed to make a pipe for stderr", errno as i32))
@@ -173,7 +182,7 @@ impl ProcessScheduler {
             error,
             log_offset,
         };
-        let pipe = self.stderr_pipe();
+        let pipe = self.stderr_pipe(run.program);
         let (read, write) = pipe.map_err(|error| failed(CODE_UNKNOWN, error))?;
         let program = &mut self.programs[run.program.0 as usize];
         let stdio = [self.null.as_fd(), self.null.as_fd(), write.as_fd()];
@@ -196,8 +205,12 @@ impl ProcessScheduler {
                 self.unwatched.push(run.program);
             }
         }
-        // What is known of the pipe's habits was the last run's.
-        self.chatter.forget(Key::Stream(run.program).number());
+        // What is known of the pipes' habits was that of the runs before.
+        self.chatter.forget(Key::OldStream(run.program).number());
+        let usual = self.chatter.forget(Key::Stream(run.program).number());
+        if let (Some(pipe), Some(bytes)) = (&program.stream, usual) {
+            pipe.resize(bytes);
+        }
         let attached = program.attach(
             Stream::new(read),
             &mut self.watch,

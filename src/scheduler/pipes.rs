@@ -118,7 +118,7 @@ impl ProcessScheduler {
                 self.chatter.widened(number, pipe.capacity());
             }
             Verdict::Rest if self.watch.rest(pipe.as_fd(), number) => {}
-            Verdict::Rest => self.chatter.forget(number),
+            Verdict::Rest => _ = self.chatter.forget(number),
         }
         self.tell_losses(now, id, false);
     }

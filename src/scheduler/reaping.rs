@@ -127,15 +127,20 @@ impl ProcessScheduler {
             self.signals.take_hints(&mut self.lookout.hints);
             self.lookout.suspects_due = self.lookout.suspects.len();
             if self.reap == Reap::All {
+                // From the begin, and so not at once: in a storm there would be no end to it.
                 self.lookout.theft_looks_left = self.programs.len();
+                self.lookout.is_sweeping = false;
             }
             self.lookout.round.want(now, self.owners.len());
             self.want_look_for_orphans(now);
         }
         let sweep = self.begin_sweep(now);
+        // The end does not wait for its pace.
+        let is_last = self.lookout.next_round().is_some() && self.machine.is_settled();
+        let is_round = sweep || is_last || self.lookout.round.is_due(now);
         match self.reap {
-            Reap::All => self.reap_all(now, sweep),
-            Reap::Own => self.reap_own(now, sweep),
+            Reap::All => self.reap_all(now, sweep, is_round),
+            Reap::Own => self.reap_own(now, sweep, is_round),
         }
     }
 
@@ -163,14 +168,12 @@ impl ProcessScheduler {
         true
     }
 
-    fn reap_all(&mut self, now: Moment, sweep: bool) {
+    fn reap_all(&mut self, now: Moment, sweep: bool, is_round: bool) {
         for pid in std::mem::take(&mut self.lookout.hints) {
             self.look_at_hinted(now, pid);
         }
         self.look_at_suspects(now);
-        // The end does not wait for its pace.
-        let is_last = self.lookout.next_round().is_some() && self.machine.is_settled();
-        if sweep || is_last || self.lookout.round.is_due(now) {
+        if is_round {
             for deaths in 0.. {
                 if deaths == DEATHS_PER_TURN_MAX {
                     return self.leave_deaths(now, sweep);
@@ -279,7 +282,7 @@ impl ProcessScheduler {
         }
     }
 
-    fn reap_own(&mut self, now: Moment, sweep: bool) {
+    fn reap_own(&mut self, now: Moment, sweep: bool, is_round: bool) {
         let mut suspects = self.readable_leaders();
         suspects.extend(self.unwatched.drain(..).map(|id| (id, false)));
         let is_told = !self.lookout.hints.is_empty();
@@ -288,7 +291,6 @@ impl ProcessScheduler {
                 suspects.push((id, false));
             }
         }
-        let is_round = sweep || self.lookout.round.is_due(now);
         if is_round {
             let is_suspect = |id: &ProgramId| {
                 let live = self.program(*id).live.as_ref();

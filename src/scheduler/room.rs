@@ -46,7 +46,7 @@ impl Room {
         };
         // A new descriptor gets the lowest number that is free, so that the number of a late
         // one tells how many there are.
-        let in_use = u64::try_from(watch.as_fd().as_raw_fd()).unwrap_or_default();
+        let in_use = u64::try_from(watch.as_fd().as_raw_fd()).unwrap_or_default() + 1;
         let spare = in_use + DESCRIPTORS_TO_SPARE;
         let before = if may_raise {
             limits::raise_descriptors(spare + programs * (per_program + 1))
@@ -79,11 +79,14 @@ impl Room {
 
     /// What does not fit, if something does not.
     fn shortage(&self) -> Option<Error> {
-        let missing = self.needs.descriptors.saturating_sub(self.limit);
+        // What is to spare is not in the way of a program, but for the last few, one log, and
+        // the other end of the pipe.
+        let least = self.needs.descriptors - DESCRIPTORS_TO_SPARE + DESCRIPTORS_LEFT_MIN + 2;
+        let missing = least.saturating_sub(self.limit);
         let left_out = missing.div_ceil(self.per_program).min(self.programs);
-        (missing > 0).then(|| {
+        (left_out > 0).then(|| {
             Error::new(format!(
-                "RLIMIT_NOFILE is {}, which leaves no room for {left_out} of {} programs: they \
+                "RLIMIT_NOFILE is {}, which leaves no room for about {left_out} of {} programs: they \
                  are tried again and again; {} are needed (ulimit -n, or LimitNOFILE= in a unit \
                  of systemd, sets it)",
                 self.limit, self.programs, self.needs.descriptors
@@ -97,7 +100,8 @@ impl ProcessScheduler {
     /// even so.
     pub(super) fn fit_in(&mut self) {
         let logs = usize::try_from(self.room.logs()).unwrap_or(usize::MAX);
-        for program in self.programs.iter_mut().skip(logs) {
+        // One at least stays locked, so that a second supervisor with the same config is told.
+        for program in self.programs.iter_mut().skip(logs.max(1)) {
             program.log.be_lean();
         }
         if let Some(error) = self.room.shortage() {

@@ -18,6 +18,8 @@ fn numbers_are_seconds() {
         ("5", Duration::from_secs(5)),
         ("0.25", Duration::from_millis(250)),
         ("1e3", Duration::from_secs(1000)),
+        ("0e0", Duration::ZERO),
+        ("0.0E5", Duration::ZERO),
         ("15E-1", Duration::from_millis(1500)),
         ("0.000000001", NANO),
         ("1e-9", NANO),
