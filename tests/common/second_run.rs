@@ -20,10 +20,14 @@ use super::{namespace, tools};
 const INIT: &str = "it is PID 1 of places that the scenario makes itself, or none on purpose";
 
 /// Scenarios that run on the host in any case, and why. A star stands for a whole module.
-pub const ON_THE_HOST: [(&str, &str); 13] = [
+pub const ON_THE_HOST: [(&str, &str); 14] = [
     (
         "abandon::m117_what_cannot_die_is_named_and_left_behind",
         "the end of PID 1 itself waits for whoever is left, and that one cannot die",
+    ),
+    (
+        "chatter::*",
+        "it is about programs that a shell makes slow in the right way",
     ),
     (
         "demo::the_demo_shows_everything_and_ends_by_itself",
