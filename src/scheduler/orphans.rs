@@ -187,6 +187,7 @@ impl ProcessScheduler {
         }
     }
 
+    /// A look that fails is not waited for by a start, as what is in its way may stay.
     fn look_at_all_children(&mut self, now: Moment, settled: bool) {
         let children = match children::list() {
             Ok(Some(children)) => children,
@@ -279,9 +280,9 @@ impl ProcessScheduler {
             let id = search.program;
             let word_at = search.since.after(DELAY_SAID_AFTER);
             let is_news = word_at <= now && !std::mem::replace(&mut search.delay_said, true);
-            let sends = household.orphans.kill_those_of(now, id);
-            let is_over = looked && !household.orphans.has_those_of(id);
-            if is_stopping || is_over {
+            // The shutdown has a deadline for them, and kills those that were not killed.
+            let is_over = is_stopping || (looked && !household.orphans.has_those_of(id));
+            if is_over {
                 household.searching.swap_remove(index);
                 if let Some(live) = self.program_mut(id).live.take() {
                     self.tell(now, Event::GroupGone { run: live.run });
@@ -293,6 +294,7 @@ impl ProcessScheduler {
                 *next = word_at.min(*next);
             }
             index += 1;
+            let sends = household.orphans.kill_those_of(now, id);
             self.send_to_orphans(sends);
             if is_news {
                 let text = "waits for a process that left its group and has survived SIGKILL";

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::common::levers::{FORKS, Hold, Tracer};
+use crate::common::levers::{FORKS, Gate, Hold, Tracer};
 use crate::common::{
-    Need, Report, Scene, Supervisor, missing, probe, process, second_run, tools, wait_for,
+    Need, Report, Scene, Supervisor, alive, missing, probe, process, second_run, tools, wait_for,
 };
 use crate::stop::recorded;
 
@@ -49,7 +49,7 @@ fn m128_what_loses_its_parent_comes_home_past_its_program() {
     let supervisor = scene.start();
     let (orphan, program) = (scene.wait_pid("orphan"), scene.wait_pid("up"));
     wait_home(&supervisor, orphan);
-    assert!(process::alive(program), "it lives, and got no orphan");
+    assert!(alive(program), "it lives, and got no orphan");
     supervisor.end();
 }
 
@@ -260,7 +260,7 @@ fn m130_a_look_that_fails_is_tried_again_and_is_no_empty_one() {
         assert_eq!(supervisor.stop(), code, "{}", supervisor.said());
         assert!(tracer.injected() > 0, "nothing was injected");
         drop(tracer);
-        assert_eq!(process::alive(orphan), code == 1, "{}", supervisor.said());
+        assert_eq!(alive(orphan), code == 1, "{}", supervisor.said());
         let said = supervisor.messages_with(&["failed to look for processes that left"]);
         assert_eq!(said.len(), 1, "said once: {}", supervisor.said());
     }
@@ -358,4 +358,32 @@ fn an_orphan_costs_no_wakeup() {
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(switches() - before, 0, "woken in 3 s of silence");
     supervisor.end();
+}
+
+/// What a program had left behind was about to be killed, so that it could start again, when
+/// everything was stopped: it was asked to end, was taken for killed, and lived on as
+/// "abandoned".
+#[test]
+fn what_a_start_waits_for_when_everything_is_stopped_is_killed_at_the_deadline() {
+    if is_blind() {
+        return;
+    }
+    let mut scene = Scene::new();
+    let mut gate = Gate::new(&scene, "gate");
+    let script = "pid leader ; escape { ignore TERM ; pid left ; hold } ; wait-file left ; \
+        gate gate ; exit 1";
+    scene.add_with("p", script, json!({"stop_timeout": "300ms"}));
+    let mut supervisor = scene.start();
+    let (leader, left) = (scene.wait_pid("leader"), scene.wait_pid("left"));
+    // The death and the stop meet in one turn.
+    supervisor.signal(libc::SIGSTOP);
+    gate.open();
+    wait_for("the program to die", || {
+        process::stat(leader).is_some_and(|stat| stat.state == 'Z')
+    });
+    supervisor.signal(libc::SIGTERM);
+    supervisor.signal(libc::SIGCONT);
+    assert_eq!(supervisor.wait_exit(), 0, "{}", supervisor.said());
+    assert!(!alive(left), "{}", supervisor.said());
+    assert_eq!(supervisor.messages_with(&["abandoned"]), [""; 0]);
 }
