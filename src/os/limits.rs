@@ -6,16 +6,6 @@ use std::path::{Path, PathBuf};
 
 use crate::error::errno_text;
 
-/// Gives memory that is not used back to the system, where libc keeps it until it is told
-/// (glibc's malloc_trim(3)).
-pub(crate) fn trim_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: it takes a number, may be called at any time, and touches what is free only.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
 /// A soft and a hard limit, as getrlimit(2) has them.
 #[derive(Clone, Copy)]
 pub(crate) struct DescriptorLimit(pub(super) libc::rlimit);

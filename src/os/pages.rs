@@ -34,17 +34,23 @@ impl Pages {
     }
 
     /// Lets nobody touch the first page any more.
-    pub(super) fn guard_first(&mut self) -> Result<(), Errno> {
+    pub(super) fn guard_first(self) -> Result<Guarded, Errno> {
         let base = self.base.as_ptr().cast();
-        // SAFETY: the first page of a mapping of ours; `&mut` says that nobody looks at it now,
-        // and whoever touches it later is stopped by the system.
+        // SAFETY: the first page of a mapping that nobody but us has, and that is not to be had
+        // as bytes any more; whoever touches it is stopped by the system.
         let status = unsafe { libc::mprotect(base, 1, libc::PROT_NONE) };
-        Errno::result(status).map(drop)
+        Errno::result(status).map(|_| Guarded(self))
     }
+}
 
-    /// Where it ends.
+/// Pages of which the first must not be touched, and which are no bytes to be had for that.
+#[derive(Debug)]
+pub(super) struct Guarded(Pages);
+
+impl Guarded {
+    /// Where they end.
     pub(super) fn end(&self) -> *mut c_void {
-        self.base.as_ptr().wrapping_add(self.length).cast()
+        self.0.base.as_ptr().wrapping_add(self.0.length).cast()
     }
 }
 
@@ -68,6 +74,16 @@ impl Drop for Pages {
     fn drop(&mut self) {
         // SAFETY: exactly what mmap gave; nothing borrows it any more.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.length) };
+    }
+}
+
+/// Gives memory that is not used back to the system, where libc keeps it until it is told
+/// (glibc's malloc_trim(3)).
+pub(crate) fn trim_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes a number, may be called at any time, and touches what is free only.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

@@ -26,8 +26,7 @@ use crate::launch::{Draft, Ground, Launch, absolute};
 use crate::machine::{Machine, Moment};
 use crate::os::clock::Clock;
 use crate::os::descriptors;
-use crate::os::limits;
-use crate::os::pages::Pages;
+use crate::os::pages::{Pages, trim_memory};
 use crate::os::signals::Signals;
 use crate::os::spawn::Spawner;
 use crate::os::stream::READ_BYTES_MAX;
@@ -292,7 +291,7 @@ impl Builder {
         scheduler.fit_in();
         scheduler.open_logs()?;
         if self.trim_memory {
-            limits::trim_memory();
+            trim_memory();
         }
         Ok(scheduler)
     }

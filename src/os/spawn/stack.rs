@@ -4,7 +4,7 @@ use std::ffi::c_void;
 
 use nix::errno::Errno;
 
-use crate::os::pages::Pages;
+use crate::os::pages::{Guarded, Pages};
 
 /// Enough for the child's few frames, with room for a libc that is generous with its own.
 const STACK_BYTES: usize = 64 * 1024;
@@ -12,13 +12,12 @@ const STACK_BYTES: usize = 64 * 1024;
 /// The largest page that Linux has on the machines that we know.
 const GUARD_BYTES: usize = 64 * 1024;
 
-pub(super) struct Stack(Pages);
+pub(super) struct Stack(Guarded);
 
 impl Stack {
     pub(super) fn new() -> Result<Self, Errno> {
-        let mut pages = Pages::new(GUARD_BYTES + STACK_BYTES)?;
-        pages.guard_first()?;
-        Ok(Self(pages))
+        let pages = Pages::new(GUARD_BYTES + STACK_BYTES)?;
+        pages.guard_first().map(Self)
     }
 
     /// Where it begins: stacks grow downwards.
