@@ -204,6 +204,7 @@ mod json {
     use time::OffsetDateTime;
 
     use super::{ErrorReport, signal_name};
+    use crate::error::is_harmless;
 
     impl ErrorReport {
         /// The report as one line of JSON, without a line feed at its end.
@@ -261,8 +262,22 @@ mod json {
             }
         }
 
+        /// JSON may have every character in it but a few controls; but whoever looks at the line
+        /// in a terminal shall not have it obey a path. Escaped, it says the same.
         fn text(&mut self, key: &str, text: Option<&str>) {
-            self.maybe(key, text.map(Value::from));
+            let Some(text) = text else {
+                return self.raw(key, "null");
+            };
+            self.key(key);
+            for character in Value::from(text).to_string().chars() {
+                if is_harmless(character) {
+                    self.0.push(character);
+                    continue;
+                }
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    let _ = write!(self.0, "\\u{unit:04x}");
+                }
+            }
         }
 
         fn base64(&mut self, key: &str, bytes: &[u8]) {

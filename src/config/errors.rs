@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::error::is_harmless;
+
 /// The most characters of the file that a message repeats in one piece.
 const QUOTED_CHARS_MAX: usize = 64;
 
@@ -206,14 +208,14 @@ pub(super) fn shortened(text: &str) -> String {
     short
 }
 
-/// `text` with its control characters escaped.
+/// `text` with everything escaped that a terminal would obey, or a reader not see.
 fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_control() {
-            line.extend(character.escape_default());
-        } else {
+        if is_harmless(character) {
             line.push(character);
+        } else {
+            line.extend(character.escape_debug());
         }
     }
     line

@@ -121,7 +121,7 @@ fn cgroup_limit(limit: &str, in_use: &str) -> Option<String> {
     lowest.ancestors().find_map(|group| {
         let (most, used) = (number(group.join(limit))?, number(group.join(in_use))?);
         let is_exhausted = used >= most - most / 10;
-        is_exhausted.then(|| format!("{} is {most}", group.join(limit).display()))
+        is_exhausted.then(|| format!("{:?} is {most}", group.join(limit)))
     })
 }
 

@@ -20,7 +20,7 @@ use super::{namespace, tools};
 const INIT: &str = "it is PID 1 of places that the scenario makes itself, or none on purpose";
 
 /// Scenarios that run on the host in any case, and why. A star stands for a whole module.
-pub const ON_THE_HOST: [(&str, &str); 14] = [
+pub const ON_THE_HOST: [(&str, &str); 15] = [
     (
         "abandon::m117_what_cannot_die_is_named_and_left_behind",
         "the end of PID 1 itself waits for whoever is left, and that one cannot die",
@@ -31,6 +31,10 @@ pub const ON_THE_HOST: [(&str, &str); 14] = [
     ),
     (
         "demo::the_demo_shows_everything_and_ends_by_itself",
+        "the demo shows programs of /bin/sh",
+    ),
+    (
+        "escapes::what_the_demo_tells_is_escaped",
         "the demo shows programs of /bin/sh",
     ),
     (

@@ -14,6 +14,7 @@ mod command_line;
 mod config_errors;
 mod demo;
 mod descriptors;
+mod escapes;
 mod first_process;
 mod handler_command;
 mod harness;
