@@ -167,14 +167,15 @@ impl Orphans {
         self.inherited.clear();
     }
 
-    /// Takes in what the look has found: all our children at this moment.
+    /// Takes in what the look has found: all our children at this moment. True if it has met
+    /// somebody who is nobody's, or dead and cannot be asked.
     pub(crate) fn found(
         &mut self,
         now: Moment,
         children: &[i32],
         is_ours: impl Fn(i32) -> bool,
         mut whose: impl FnMut(i32) -> Option<ProgramId>,
-    ) {
+    ) -> bool {
         self.look_wanted = false;
         self.is_blind = false;
         if let Some(closing) = &mut self.closing {
@@ -186,12 +187,14 @@ impl Orphans {
         self.known.retain(|pid, _| is_there(pid));
         self.owned.retain(|(_, pid)| is_there(pid));
         self.inherited.retain(is_there);
+        let mut met_nobodys = false;
         for pid in still {
             let is_known = self.inherited.contains(&pid) || self.known.contains_key(&pid);
             if is_known || is_ours(pid) {
                 continue;
             }
             let program = whose(pid);
+            met_nobodys |= program.is_none();
             self.owned.extend(program.map(|program| (program, pid)));
             let orphan = Orphan {
                 program,
@@ -200,6 +203,7 @@ impl Orphans {
             };
             self.known.insert(pid, orphan);
         }
+        met_nobodys
     }
 
     /// Those of a program that is to start again, and have not been killed yet.

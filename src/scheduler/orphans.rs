@@ -25,6 +25,9 @@ const DELAY_SAID_AFTER: Duration = Duration::from_secs(5);
 /// ten times and more what it takes.
 const LOOK_PACE: Duration = Duration::from_micros(10);
 
+/// How many lists of all children one look may take.
+const LISTS_PER_LOOK_MAX: usize = 8;
+
 /// How many orphans are named at once; the others are counted.
 const NAMED_MAX: usize = 32;
 
@@ -187,8 +190,20 @@ impl ProcessScheduler {
         }
     }
 
-    /// A look that fails is not waited for by a start, as what is in its way may stay.
+    /// Who dies before it is asked whose it is may send its own children home, too late for the
+    /// list that it was found in itself: then there is another list. Each is asked once, so
+    /// that this ends.
     fn look_at_all_children(&mut self, now: Moment, settled: bool) {
+        for _ in 0..LISTS_PER_LOOK_MAX {
+            if !self.look_through_list(now, settled) {
+                break;
+            }
+        }
+    }
+
+    /// Whether another list is needed. A look that fails is not waited for by a start, as what
+    /// is in its way may stay.
+    fn look_through_list(&mut self, now: Moment, settled: bool) -> bool {
         let children = match children::list() {
             Ok(Some(children)) => children,
             Ok(None) if is_pid_1() => {
@@ -207,11 +222,11 @@ impl ProcessScheduler {
                 if let Some(household) = &mut self.household {
                     household.orphans.found_nothing_out(now);
                 }
-                return;
+                return false;
             }
         };
         let Some(household) = &mut self.household else {
-            return;
+            return false;
         };
         let programs = &self.programs;
         let name_of = |id: &ProgramId| programs[id.0 as usize].name().as_bytes();
@@ -237,7 +252,7 @@ impl ProcessScheduler {
         };
         let is_member = |pid: i32| children::group_of(pid).is_some_and(is_group);
         let is_ours = |pid: i32| self.owners.contains_key(&pid) || is_member(pid);
-        household.orphans.found(now, &children, is_ours, whose);
+        household.orphans.found(now, &children, is_ours, whose)
     }
 
     /// Once: what is in the way of a look is there to stay, as a rule.

@@ -55,6 +55,10 @@ pub const ON_THE_HOST: [(&str, &str); 15] = [
     ("init_rest::*", INIT),
     ("init_terminal::*", INIT),
     (
+        "orphan_starts::m116_who_comes_home_during_the_look_is_killed_before_the_start_too",
+        "a tracer knows the path of the list by the numbers of its own namespace",
+    ),
+    (
         "real_programs::python_node_shell_and_a_compiled_server_are_kept_alive",
         "it is about Python, Node.js and a shell",
     ),

@@ -173,6 +173,48 @@ fn nothing_is_started_beside_an_orphan_that_cannot_die() {
     supervisor.end();
 }
 
+/// Who dies while it is looked at cannot be asked any more whose it was, and sends its own
+/// children home behind the back of the list that it was found in. One start in sixty began
+/// beside such a grandchild, where the middle process had a session of its own.
+#[test]
+fn m116_who_comes_home_during_the_look_is_killed_before_the_start_too() {
+    if is_blind() || missing(&[Need::Strace]) {
+        return;
+    }
+    let mut scene = Scene::new();
+    let mut leader = Gate::new(&scene, "leader");
+    let mut middle = Gate::new(&scene, "middle");
+    let orphan = "escape { ignore TERM ; pid orphan ; hold }";
+    let parent = format!("escape {{ {orphan} ; pid parent ; gate middle ; exit 0 }}");
+    let script = format!("once first {{ {parent} ; gate leader ; exit 3 }} ; pid up ; hold");
+    scene.add_with("p", &script, delay(json!("50ms")));
+    let supervisor = scene.start();
+    let [orphan, parent] = ["orphan", "parent"].map(|file| scene.wait_pid(file));
+    let pid = supervisor.pid();
+    let list = format!("/proc/{pid}/task/{pid}/children");
+    let inject = "inject=close:delay_exit=1000000:when=1";
+    let tracer = Tracer::attach(
+        &scene,
+        pid,
+        &["-P", &list, "-e", "trace=read,close", "-e", inject],
+    );
+    leader.open();
+    wait_for("the list to be read", || {
+        tracer.lines().iter().any(|line| line.starts_with("read("))
+    });
+    middle.open();
+    let second = supervisor.wait_started("p", 2);
+    assert!(
+        !process::alive(orphan),
+        "{second} started beside {orphan}; {}",
+        supervisor.said()
+    );
+    let killed = [orphan, parent].map(|pid| told(&supervisor, "SIGKILL", pid));
+    assert_eq!(killed, [1, 0], "no point; {}", supervisor.said());
+    drop(tracer);
+    supervisor.end();
+}
+
 /// How often all children were looked at.
 fn looks(scene: &Scene, length: Value, restarts: usize) -> usize {
     let mut gate = Gate::new(scene, "gate");
