@@ -15,7 +15,7 @@ use super::subreaper::is_pid_1;
 /// How much of a process's environment is looked at.
 const ENVIRON_BYTES_MAX: u64 = 256 * 1024;
 
-/// How often a process that is about to become another program is looked at again.
+/// How often a process that is about to become another program, or a zombie, is looked at again.
 const LOOKS_MAX: u32 = 1000;
 
 /// The pids of all direct children of this process, zombies included; `None` where no `/proc`
@@ -41,24 +41,33 @@ pub(crate) fn list() -> io::Result<Option<Vec<i32>>> {
 pub(crate) fn variable(pid: i32, key: &str) -> Option<Vec<u8>> {
     let mut is_settled = false;
     for _ in 0..LOOKS_MAX {
-        let mut environ = Vec::new();
-        let file = std::fs::File::open(format!("/proc/{pid}/environ")).ok()?;
-        let read = file.take(ENVIRON_BYTES_MAX).read_to_end(&mut environ);
-        read.ok()?;
+        let environ = environ(pid).ok()?;
         if !environ.is_empty() || is_settled {
             return value_in(&environ, key).map(<[u8]>::to_owned);
         }
-        is_settled = !is_between_two_programs(pid);
+        is_settled = !is_between(pid);
         // SAFETY: no arguments, nothing that can fail.
         unsafe { libc::sched_yield() };
     }
     None
 }
 
+/// Empty for who has no memory any more, which newer kernels call ESRCH.
+fn environ(pid: i32) -> io::Result<Vec<u8>> {
+    let mut environ = Vec::new();
+    match std::fs::File::open(format!("/proc/{pid}/environ")) {
+        Ok(file) => file.take(ENVIRON_BYTES_MAX).read_to_end(&mut environ)?,
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => 0,
+        Err(error) => return Err(error),
+    };
+    Ok(environ)
+}
+
 /// In the midst of an exec the old environment is gone and the new one is not there yet: for
-/// the fraction of a millisecond that the kernel needs to read the new program's head. The end
-/// of the environment (proc_pid_stat(5), field 51) is 0 meanwhile.
-fn is_between_two_programs(pid: i32) -> bool {
+/// the fraction of a millisecond that the kernel needs to read the new program's head. In the
+/// midst of an exit it is gone before the process's own children are sent home and it is a
+/// zombie. The end of the environment (proc_pid_stat(5), field 51) is 0 meanwhile.
+fn is_between(pid: i32) -> bool {
     /// Counted from the state, which is field 3.
     const ENV_END: usize = 51 - 3;
     let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
