@@ -42,9 +42,11 @@ pub(crate) fn variable(pid: i32, key: &str) -> Option<Vec<u8>> {
     let mut is_settled = false;
     for _ in 0..LOOKS_MAX {
         let environ = environ(pid).ok()?;
-        if !environ.is_empty() || is_settled {
-            return value_in(&environ, key).map(<[u8]>::to_owned);
+        let value = value_in(&environ, key);
+        if value.is_some() || is_settled {
+            return value.map(<[u8]>::to_owned);
         }
+        // It may have died in the midst of the read, which ends there.
         is_settled = !is_between(pid);
         // SAFETY: no arguments, nothing that can fail.
         unsafe { libc::sched_yield() };

@@ -77,6 +77,23 @@ fn what_a_child_carries() {
     end(child);
 }
 
+/// It is asked all the time while it dies. Who tells nothing any more has sent its own children
+/// home: before that it is asked again, whether its memory is gone or was going during the read.
+#[test]
+fn who_is_dying_is_asked_until_it_is_a_zombie() {
+    for round in 0..300 {
+        let mut child = child("it");
+        let number = pid(&child);
+        assert!(variable(number, "CHILDREN_TEST").is_some(), "{round}");
+        drop(child.stdin.take());
+        while variable(number, "CHILDREN_TEST").is_some() {}
+        let stat = std::fs::read(format!("/proc/{number}/stat")).expect("it is not reaped");
+        let state = stat_fields(&stat).and_then(|mut fields| fields.next().map(str::to_owned));
+        assert_eq!(state.as_deref(), Some("Z"), "in round {round}");
+        child.wait().expect("reaped");
+    }
+}
+
 #[test]
 fn a_variable_is_found_whole_or_not_at_all() {
     let environ = b"A=1\0PROG=web\0EMPTY=\0NONE\0CUT=of";
