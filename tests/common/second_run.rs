@@ -20,7 +20,7 @@ use super::{namespace, tools};
 const INIT: &str = "it is PID 1 of places that the scenario makes itself, or none on purpose";
 
 /// Scenarios that run on the host in any case, and why. A star stands for a whole module.
-pub const ON_THE_HOST: [(&str, &str); 15] = [
+pub const ON_THE_HOST: &[(&str, &str)] = &[
     (
         "abandon::m117_what_cannot_die_is_named_and_left_behind",
         "the end of PID 1 itself waits for whoever is left, and that one cannot die",
