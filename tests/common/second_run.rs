@@ -26,6 +26,10 @@ pub const ON_THE_HOST: &[(&str, &str)] = &[
         "the end of PID 1 itself waits for whoever is left, and that one cannot die",
     ),
     (
+        "calls::*",
+        "strace wraps the supervisor from its first instruction on",
+    ),
+    (
         "chatter::*",
         "it is about programs that a shell makes slow in the right way",
     ),

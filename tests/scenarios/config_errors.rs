@@ -14,7 +14,7 @@ fn scene_with(config: &str) -> Scene {
 
 /// Both `check` and `run` refuse this config with these words; nothing is started or written.
 #[track_caller]
-fn assert_refused(config: &str, words: &[&str]) -> String {
+pub fn assert_refused(config: &str, words: &[&str]) -> String {
     let scene = scene_with(config);
     let mut said = String::new();
     for command in ["check", "run"] {

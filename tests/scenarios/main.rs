@@ -8,6 +8,8 @@
 mod common;
 
 mod abandon;
+mod absent;
+mod calls;
 mod chatter;
 mod clocks;
 mod command_line;

@@ -1,0 +1,115 @@
+//! Bugs of features that this supervisor does not have. Who asks for one is told that there is
+//! none: a key or a command that is taken in silence is worse than one that is missing.
+
+use serde_json::json;
+
+use crate::command_line::run;
+use crate::common::levers::Tracer;
+use crate::common::{Need, Scene, missing, process};
+use crate::config_errors::assert_refused;
+
+/// Each of these keys, in a program and at the top of the config, is unknown; and so said.
+fn assert_no_such_keys(keys: &[&str]) {
+    for key in keys {
+        let inside = format!(r#"{{"programs": {{"p": {{"command": ["true"], "{key}": 1}}}}}}"#);
+        let path = format!("programs.p.{key}");
+        assert_refused(&inside, &[&path, "unknown"]);
+        let top = format!(r#"{{"{key}": 1, "programs": {{"p": ["true"]}}}}"#);
+        assert_refused(&top, &[key, "unknown"]);
+    }
+}
+
+#[track_caller]
+fn assert_no_such_commands(words: &[&str]) {
+    let scene = Scene::new();
+    for word in words {
+        let said = run(&scene, &[word, "p"]);
+        assert_eq!((said.code, &*said.out), (Some(2), ""), "{}", said.err);
+        assert!(said.err.contains(word), "{word}: {}", said.err);
+    }
+}
+
+/// Programs ran as root, because a step towards another user had failed and nobody minded. Here
+/// nothing changes a program's user, and nobody can come to think so.
+#[test]
+fn m12_no_key_promises_another_user() {
+    assert_no_such_keys(&["user", "uid", "gid", "group", "groups", "umask", "chroot"]);
+}
+
+/// A restart by hand met the delay of a crash, and each of the two spoilt the other. Here there
+/// is none: who wants a program anew ends it, and it comes back as after any other death.
+#[test]
+fn m106_no_command_restarts_a_program() {
+    assert_no_such_commands(&[
+        "restart", "start", "stop", "reload", "signal", "add", "remove",
+    ]);
+}
+
+/// Random delays were lost at the cap, or nobody knew that there were none.
+#[test]
+fn m107_no_key_promises_random_delays() {
+    assert_no_such_keys(&["jitter", "randomized_delay", "restart_delay"]);
+    let config = r#"{"programs": {"p": {"command": ["true"], "backoff": {"jitter": 0.5}}}}"#;
+    assert_refused(config, &["programs.p.backoff.jitter", "unknown"]);
+}
+
+/// A reload restarted what had not changed, or forgot what it knew. Here the config is read once:
+/// SIGHUP says so, and neither a changed nor a broken file makes any difference.
+#[test]
+fn m152_a_changed_config_changes_nothing_until_the_next_start() {
+    let mut scene = Scene::new();
+    scene.add("stays", "hold");
+    let backoff = json!({"backoff": {"initial": "1h", "max": "1h"}});
+    scene.add_with("waits", "count runs ; exit 1", backoff);
+    let supervisor = scene.start();
+    let pid = supervisor.wait_started("stays", 1);
+    supervisor.wait_report("waits", 1);
+    let other = r#"{"err_dir": "logs", "programs": {"new": ["touch", "new"]}}"#;
+    for (count, config) in [other, "{"].into_iter().enumerate() {
+        scene.write("procsched.json", config);
+        supervisor.signal(libc::SIGHUP);
+        supervisor.wait("a line about it", || {
+            supervisor.messages_with(&["SIGHUP is reserved"]).len() > count
+        });
+    }
+    supervisor.signal(libc::SIGUSR1);
+    supervisor.wait_message(&["stays", "running", &format!("pid={pid}"), "restarts=0"]);
+    supervisor.wait_message(&["waits", "waiting", "restarts=0"]);
+    assert_eq!(scene.read("runs"), ".", "its delay is as it was");
+    assert!(!scene.path("new").exists());
+    assert_eq!(supervisor.end().len(), 2);
+}
+
+/// Sockets for commands were open to everybody for a moment, or held up by who did not read.
+/// Here there is none: no key, and no such system call in a whole life.
+#[test]
+fn m155_m156_there_is_no_socket() {
+    assert_no_such_keys(&["socket", "control", "listen", "http", "port"]);
+    if missing(&[Need::Strace]) {
+        return;
+    }
+    let mut scene = Scene::new();
+    let backoff = json!({"backoff": {"initial": "50ms", "max": "50ms"}});
+    scene.add_with("p", "wait-file go ; say words\\n ; exit 1", backoff);
+    scene.add("steady", "hold");
+    let supervisor = scene.start();
+    supervisor.wait_started("steady", 1);
+    let calls = "trace=socket,socketpair,bind,listen,accept,accept4,wait4,waitid";
+    let tracer = Tracer::attach(&scene, supervisor.pid(), &["-e", calls]);
+    scene.write("go", "");
+    supervisor.wait_reports(5);
+    supervisor.signal(libc::SIGUSR1);
+    supervisor.wait_message(&["steady", "running"]);
+    let kinds = process::descriptor_kinds(supervisor.pid());
+    let sockets = kinds.iter().filter(|kind| kind.starts_with("socket"));
+    assert_eq!(sockets.count(), 0, "{kinds:?}");
+    supervisor.end();
+    let lines = tracer.detach();
+    let of = |calls: &[&str]| -> Vec<&String> {
+        let is_one = |line: &&String| calls.iter().any(|call| line.starts_with(call));
+        lines.iter().filter(is_one).collect()
+    };
+    assert!(of(&["wait"]).len() > 5, "no point: {lines:?}");
+    let others = of(&["socket", "bind", "listen", "accept"]);
+    assert_eq!(others, [""; 0]);
+}
