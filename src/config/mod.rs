@@ -32,8 +32,9 @@ mod suggest;
 mod syntax;
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 pub use errors::{ConfigError, ConfigErrors};
@@ -178,9 +179,13 @@ impl Config {
 }
 
 /// The contents of a file, or a little more than is allowed: enough to see that it is too long.
+/// A terminal is read as well, and does not become ours by that.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NOCTTY);
+    options
+        .open(path)?
         .take(FILE_BYTES_MAX as u64 + 1)
         .read_to_end(&mut bytes)?;
     Ok(bytes)
