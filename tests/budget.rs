@@ -110,7 +110,7 @@ fn bytes_of(directory: &Path, count: usize) -> isize {
 }
 
 #[test]
-fn a_program_is_small_a_restart_loses_nothing_and_a_line_allocates_nothing() {
+fn m157_a_program_is_small_a_restart_loses_nothing_and_a_line_allocates_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
     let directory = directory.path();
 

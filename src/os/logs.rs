@@ -344,3 +344,6 @@ fn open_or_create(path: &Path) -> std::result::Result<File, Errno> {
     }
     Err(Errno::ENOENT)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::second_run::{self, Ran};
 
@@ -18,6 +19,8 @@ pub enum Need {
     Mounts,
     /// A PID namespace of one's own.
     Pids,
+    /// A time namespace of one's own.
+    Times,
     /// A program in `PATH` that answers to `--version`.
     Tool(&'static str),
 }
@@ -30,9 +33,32 @@ pub fn missing(needs: &[Need]) -> bool {
     if lacking.is_empty() {
         return false;
     }
-    skip(&format!("needs {lacking:?}"));
-    assert!(!is_ci(), "nothing may be missing in CI: {lacking:?}");
+    lacks(&format!("needs {lacking:?}"));
     true
+}
+
+/// Says that this test does not run for want of something, and fails in CI.
+#[track_caller]
+pub fn lacks(reason: &str) {
+    skip(reason);
+    assert!(!is_ci(), "nothing may be missing in CI: {reason}");
+}
+
+/// A test that is as good with a few of them in every run, and has all of them where
+/// `PROCSCHED_MUSEUM` is `whole`. `tests/museum.md` says which tests do so.
+pub fn whole(few: usize, all: usize) -> usize {
+    let is_asked = std::env::var_os("PROCSCHED_MUSEUM").is_some_and(|value| value == "whole");
+    if is_asked { all } else { few }
+}
+
+/// How many tests of this process have said that they do not run.
+static SKIPPED: AtomicUsize = AtomicUsize::new(0);
+
+/// At the end of the test process, where it cannot be overlooked.
+extern "C" fn tell_skipped() {
+    let count = SKIPPED.load(Ordering::Relaxed);
+    let text = format!("skipped here, as said above: {count} times\n");
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// Says that this test does not run, and why, whatever captures its output.
@@ -41,6 +67,10 @@ pub fn skip(reason: &str) {
     let place = std::panic::Location::caller();
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     let _ = writeln!(std::io::stderr(), "{test} ({place}) skipped: {reason}");
+    if SKIPPED.fetch_add(1, Ordering::Relaxed) == 0 {
+        // SAFETY: the function takes nothing, and stays.
+        unsafe { libc::atexit(tell_skipped) };
+    }
     second_run::note(Ran::Not(reason.to_owned()));
 }
 
@@ -64,6 +94,7 @@ fn is_there(need: Need) -> bool {
         Need::Root => unsafe { libc::geteuid() == 0 },
         Need::Strace => works(&["strace", "-f", "-o", "/dev/null", "true"]),
         Need::Mounts => works(&["unshare", "-m", "true"]),
+        Need::Times => works(&["unshare", "-Tf", "--monotonic", "1000", "true"]),
         Need::Pids => works(&["unshare", "-pf", "--mount-proc", "true"]),
         Need::Tool(tool) => works(&[tool, "--version"]),
     }

@@ -23,6 +23,7 @@
 //! | `join FILE` | goes into the group of the process whose number is in FILE |
 //! | `storm` | gives its parent dead children without end |
 //! | `unread-pipe` | writes into a pipe that nobody reads: SIGPIPE, unless that is ignored |
+//! | `pipes N` | opens N pipes and keeps them |
 //! | `serve FILE` | an HTTP server on 127.0.0.1; FILE gets its port |
 //! | `seize PID` | traces PID, which then cannot be waited for until this probe ends |
 //! | `pin-pid` | the next process of this PID namespace gets this number, once it is free |

@@ -106,6 +106,13 @@ pub fn unread_pipe() {
     writer.write_all(b"y\n").unwrap_or_else(|_| broken("write"));
 }
 
+/// Opens this many pipes, and keeps them.
+pub fn open_pipes(count: usize) {
+    for _ in 0..count {
+        std::mem::forget(std::io::pipe().unwrap_or_else(|_| broken("pipe")));
+    }
+}
+
 /// Closes a descriptor.
 pub fn close(fd: i32) {
     // SAFETY: whoever wrote the script wants it closed; nothing here owns 0, 1 or 2.

@@ -122,6 +122,7 @@ impl Probe {
             }
             ["join", file] => process::join_group(file),
             ["storm"] => process::storm(),
+            ["pipes", count] => process::open_pipes(number(count)),
             ["unread-pipe"] => process::unread_pipe(),
             ["setpgid"] => process::setpgid(),
             ["anonymous"] => process::anonymous(),

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::common::scene::spawn;
 use crate::common::second_run::binary;
-use crate::common::{Need, Report, Scene, missing, tools};
+use crate::common::{Need, Report, Scene, missing, second_run, tools};
 
 /// A library that is loaded before the C library's and moves CLOCK_REALTIME by as many seconds
 /// as the first eight bytes of a file say; all else is the kernel's own answer.
@@ -64,7 +64,7 @@ fn build_shift(scene: &Scene) -> Option<PathBuf> {
 const DECADE: i64 = 10 * 365 * 86_400;
 
 #[test]
-fn m89_jumps_of_the_wall_clock_change_no_decision() {
+fn m89_m142_jumps_of_the_wall_clock_change_no_decision() {
     if missing(&[Need::Tool("rustc"), Need::Tool("ldd")]) {
         return;
     }
@@ -110,4 +110,54 @@ fn m89_jumps_of_the_wall_clock_change_no_decision() {
     }
     let all_short = |report: &Report| (0.0..60.0).contains(&report.seconds("uptime"));
     assert!(reports.iter().all(all_short), "{reports:?}");
+}
+
+/// A machine that has been up for a hundred and forty years, which is as far as the kernel lets
+/// a clock be moved; and one on which it begins.
+#[test]
+fn m90_m93_a_clock_may_be_anywhere() {
+    if second_run::is_pid1() {
+        return tools::skip("a wrapper makes its own namespace, and needs the host");
+    }
+    if missing(&[Need::Root, Need::Times]) {
+        return;
+    }
+    for seconds in ["4500000000", "86400"] {
+        let wrapper = [
+            "unshare",
+            "-Tf",
+            "--kill-child",
+            "--monotonic",
+            seconds,
+            "--boottime",
+            "7",
+        ];
+        let mut scene = Scene::new();
+        let quick = json!({"initial": "200ms", "max": "200ms"});
+        scene.add_with("p", "stamp starts ; exit 1", json!({"backoff": quick}));
+        let never = json!({"backoff": {"initial": u64::MAX, "max": u64::MAX}});
+        scene.add_with("far", "exit 1", never);
+        let keys = json!({"stop_timeout": "300ms"});
+        scene.add_with("stubborn", "ignore TERM ; touch up ; hold", keys);
+        let mut supervisor = scene.launch(scene.wrapped(&wrapper));
+        supervisor.look_behind_wrapper();
+        supervisor.wait_reports_of("p", 4);
+        supervisor.wait_report("far", 1);
+        scene.wait_file("up");
+        supervisor.signal(libc::SIGTERM);
+        assert_eq!(supervisor.wait_exit(), 0, "{}", supervisor.said());
+        let stamps = scene.lines("starts");
+        let stamps: Vec<u64> = stamps.iter().filter_map(|line| line.parse().ok()).collect();
+        let begin: u64 = seconds.parse().expect("a number");
+        assert!(stamps[0] / 1_000_000_000 > begin, "no point: {stamps:?}");
+        for gap in stamps.windows(2).map(|pair| pair[1] - pair[0]) {
+            assert!(
+                (200_000_000..5_000_000_000).contains(&gap),
+                "{gap} ns between two starts"
+            );
+        }
+        let reports = supervisor.reports();
+        let all_short = |report: &Report| (0.0..60.0).contains(&report.seconds("uptime"));
+        assert!(reports.iter().all(all_short), "{reports:?}");
+    }
 }

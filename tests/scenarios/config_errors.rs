@@ -201,6 +201,10 @@ fn m153_what_is_no_json_has_a_place_too() {
     let cases = [
         ("", "1:1"),
         ("   \n", "error"),
+        ("\0", "1:1"),
+        ("\u{feff}", "1:1"),
+        ("%", "1:1"),
+        ("{\"programs\": {\"a\": [\"true", "1:"),
         ("{", "1:"),
         ("[]", "1:1"),
         ("{\"programs\": {\"a\": [\"true\"]}", "1:"),
@@ -219,4 +223,32 @@ fn m153_what_is_no_json_has_a_place_too() {
         .replace('}', "\r\n}");
     let scene = scene_with(&config);
     assert_eq!(run(&scene, &["check"]).code, Some(0), "CRLF is white space");
+    scene.write("procsched.json", format!("\u{feff}{config}"));
+    assert_eq!(run(&scene, &["check"]).code, Some(0), "so is a BOM");
+}
+
+/// Two programs that wrote into one file garbled it. A name is there once, and what only looks
+/// like another name on another system has a log of its own.
+#[test]
+fn m83_no_two_programs_write_into_one_log() {
+    let twice = "{\"programs\": {\n  \"a\": [\"true\"],\n  \"b\": [\"true\"],\n  \"a\": [\"ls\"]}}";
+    let said = assert_refused(
+        twice,
+        &["procsched.json:4:3: ", "programs.a: duplicate key"],
+    );
+    assert_eq!(said.lines().count(), 1, "{said}");
+    // Composed and not; with a dot of another kind; with a space that is none.
+    for name in ["\u{e9}", "e\u{301}", "a\u{2024}b", "a\u{a0}"] {
+        let config = format!("{{\"programs\": {{\"{name}\": [\"true\"]}}}}");
+        assert_refused(&config, &["name"]);
+    }
+    let mut scene = Scene::new();
+    for name in ["web", "Web", "WEB", "web.", "web-", "web_"] {
+        let script = format!("say {name}\\n");
+        scene.add_with(name, &script, json!({"restart": "never"}));
+    }
+    assert_eq!(scene.start().ends_with(0).len(), 6);
+    for name in ["web", "Web", "WEB", "web.", "web-", "web_"] {
+        assert_eq!(scene.log(name), format!("{name}\n").as_bytes());
+    }
 }

@@ -1,13 +1,15 @@
 //! Limits of the system that are too low for the config: what fits runs, what does not is told
 //! with the limit, and when there is room again it is found.
 
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::Command;
 
 use nix::sys::resource::Resource;
 use serde_json::json;
 
-use crate::common::levers::Gate;
+use crate::common::levers::{Gate, Helper};
 use crate::common::scene::spawn;
 use crate::common::setting::Setting;
 use crate::common::{
@@ -285,4 +287,65 @@ fn may_raise_limits() -> bool {
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let set = u64::from_str_radix(line.expect("capabilities").trim(), 16).expect("a set");
     set >> CAP_SYS_RESOURCE & 1 == 1
+}
+
+/// How many bytes a program's pipe takes, as long as nobody reads it.
+fn capacity(supervisor: &Supervisor, program: i32) -> i32 {
+    let pipe = &process::descriptors(program)[&2];
+    let ours = process::descriptors(supervisor.pid());
+    let number = ours.iter().find(|(_, target)| *target == pipe);
+    let number = number.expect("the other end").0.to_string();
+    let path = process::directory(supervisor.pid()).join("fd").join(number);
+    let file = File::open(path).expect("root may look");
+    // SAFETY: F_GETPIPE_SZ takes no argument.
+    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETPIPE_SZ) }
+}
+
+/// A user's pipes beyond the first thousand have room for two pages instead of sixteen, and may
+/// not be made larger: what was written before anybody listened, and what a handler of signals
+/// wrote, had counted on more. On a busy host, and nowhere else, it hung.
+#[test]
+fn m23_pipes_with_room_for_two_pages_hold_up_nobody_and_lose_nothing() {
+    let user = USER + 3;
+    let Some(mut scene) = scene_of(user) else {
+        return;
+    };
+    scene.setting.limit(Resource::RLIMIT_NOFILE, 4096, 4096);
+    let mut hoarder = Command::new(tools::probe_path());
+    hoarder.arg("pipes 1100 ; touch full ; hold");
+    hoarder.current_dir(scene.directory());
+    scene.setting.apply(&mut hoarder, false);
+    let _hoarder = Helper::start(&mut hoarder);
+    scene.wait_file("full");
+
+    scene.add("quiet", "pid quiet ; hold");
+    scene.add("talker", "spew 20480 lines ; touch answered ; hold");
+    let at_once = json!({"backoff": {"initial": 0, "max": 0}});
+    let script = "unless done { spew 9000 flat ; exit 3 } ; append held x\\n ; hold";
+    for index in 0..20 {
+        scene.add_with(&name(index), script, at_once.clone());
+    }
+    let mut supervisor = scene.start();
+    let room = capacity(&supervisor, scene.wait_pid("quiet"));
+    assert!(room <= 8192, "no point: a pipe takes {room} bytes");
+    scene.wait_file("answered");
+    let count = tools::whole(400, 2000);
+    supervisor.wait("a storm of deaths", || supervisor.report_count() >= count);
+    scene.write("done", "");
+    scene.wait_lines("held", 20);
+    assert_eq!(supervisor.stop(), 0, "{}", supervisor.said());
+    assert_eq!(supervisor.messages_with(&["warning"]), [""; 0]);
+    let whole: Vec<u8> = (0..9000).map(|at| Pattern::Flat.byte(at)).collect();
+    for report in supervisor
+        .reports()
+        .iter()
+        .filter(|report| !report.stopping())
+    {
+        assert_eq!(
+            (report.code(), report.data() == whole),
+            (3, true),
+            "{report:?}"
+        );
+    }
+    assert_eq!(scene.log("talker").len(), 20_480);
 }

@@ -30,7 +30,7 @@ fn dropped(supervisor: &Supervisor) -> usize {
 }
 
 #[test]
-fn a_reader_that_does_not_read_holds_up_nobody() {
+fn m156_a_reader_that_does_not_read_holds_up_nobody() {
     let mut scene = Scene::new();
     scene.add_with("p", "append runs x\\n ; spew 65536 flat ; exit 1", quick());
     let (mut supervisor, reader) = start_with_own_stdout(&scene);

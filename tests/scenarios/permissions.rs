@@ -56,7 +56,7 @@ fn scene_of_a_user() -> Option<Scene> {
     scene.setting.apply(&mut tried, false);
     let tried = spawn(&mut tried).and_then(|mut child| child.wait());
     if !tried.expect("the probe runs").success() {
-        tools::skip("nobody becomes root in the directory for temporary files (nosuid?)");
+        tools::lacks("nobody becomes root in the directory for temporary files (nosuid?)");
         return None;
     }
     Some(scene)

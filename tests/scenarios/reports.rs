@@ -292,7 +292,7 @@ fn m138_m139_reports_are_json_whatever_stands_in_them() {
 }
 
 #[test]
-fn what_a_person_reads_fits_on_a_line_and_obeys_no_terminal() {
+fn m88_what_a_person_reads_fits_on_a_line_and_obeys_no_terminal() {
     let mut scene = Scene::new();
     let quote = "./no\nsuch\u{1b}[31m command";
     scene.add_raw("quote", json!({"command": [quote], "restart": "never"}));

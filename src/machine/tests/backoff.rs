@@ -234,9 +234,10 @@ fn an_exit_is_restarted_as_its_policy_says() {
     }
 }
 
-/// A start that is asked for during the delay is at once, and the sequence goes on.
+/// A restart by hand inherited the delay of the last crash, or forgot all crashes. A start that
+/// is asked for during the delay is at once, and the sequence goes on.
 #[test]
-fn a_start_during_the_delay_is_at_once_and_keeps_the_sequence() {
+fn museum_106_a_start_during_the_delay_is_at_once_and_keeps_the_sequence() {
     let (mut desk, run) = Desk::running(policy());
     desk.end(run, CRASH);
     desk.command(Command::Start(run.program));

@@ -130,8 +130,9 @@ fn the_end_of_time_is_reached_without_a_spin() {
     assert!(desk.machine.is_settled());
 }
 
+/// A counter wrapped, or grew beyond what its readers could hold.
 #[test]
-fn a_number_of_starts_saturates() {
+fn museum_108_a_number_of_starts_saturates() {
     let mut desk = Desk::new(&[policy()]);
     desk.machine.children[0].starts = u64::MAX - 1;
     desk.command(Command::Start(id(0)));
