@@ -12,6 +12,7 @@ use super::host::{Test, host};
 use super::kit::{self, MILLISECOND};
 use super::refusals::refuse_pidfds;
 use crate::process;
+use crate::tools::whole;
 
 pub const TESTS: &[Test] = tests![
     m39_the_host_gets_its_own_statuses,
@@ -72,7 +73,7 @@ fn m39_the_host_gets_its_own_statuses() {
 }
 
 fn m39_the_host_gets_its_own_statuses_in_every_thread() {
-    host(|| waits_beside_churn(4, 125));
+    host(|| waits_beside_churn(4, whole(125, 500)));
 }
 
 fn m39_the_host_gets_its_own_statuses_without_pidfds() {

@@ -12,6 +12,7 @@ use std::thread;
 use super::host::{Test, host};
 use super::kit;
 use crate::process::PATIENCE;
+use crate::tools::whole;
 
 pub const TESTS: &[Test] = tests![
     m32_errno_survives_the_handler,
@@ -21,7 +22,6 @@ pub const TESTS: &[Test] = tests![
 
 /// What a pipe has room for, at most.
 const PIPE_BYTES: usize = 65_536;
-const OPENS: usize = 200_000;
 const STORM: usize = 100_000;
 const READERS: usize = 8;
 const SIGNALS_EACH: usize = 10_000;
@@ -38,9 +38,10 @@ fn m32_errno_survives_the_handler() {
         (0..PIPE_BYTES).for_each(|_| kit::raise(libc::SIGCHLD));
         let over = Arc::new(AtomicBool::new(false));
         let done = over.clone();
+        let opens = whole(200_000, 1_000_000);
         let worker = thread::spawn(move || {
             let mut wrong = Vec::new();
-            for _ in 0..OPENS {
+            for _ in 0..opens {
                 // SAFETY: a path that ends with a NUL.
                 let fd = unsafe { libc::open(c"/nope".as_ptr(), libc::O_RDONLY) };
                 // What happens between a call and the look at its errno is where it gets lost.
@@ -65,7 +66,7 @@ fn m32_errno_survives_the_handler() {
         assert!(sent > 1000, "{sent} signals are no storm");
         assert!(
             wrong.is_empty(),
-            "{} of {OPENS}: {:?}",
+            "{} of {opens}: {:?}",
             wrong.len(),
             wrong[0]
         );

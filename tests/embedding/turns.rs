@@ -21,7 +21,12 @@ pub const TESTS: &[Test] = tests![
     a_wish_of_a_handle_wakes_the_host,
     a_scheduler_that_has_stopped_is_silent,
     the_descriptor_stays_the_same_and_is_not_inherited,
+    m107_who_died_together_comes_back_in_order_and_a_few_a_turn,
+    m132_a_host_stays_in_its_own_directory,
 ];
+
+/// No turn starts more than these: deaths and signals are looked after between.
+const STARTS_PER_TURN_MAX: usize = 32;
 
 fn is_due(scheduler: &ProcessScheduler) -> bool {
     let deadline = scheduler.next_deadline();
@@ -173,5 +178,65 @@ fn the_descriptor_stays_the_same_and_is_not_inherited() {
         kit::all_up(&mut scheduler);
         kit::end(&mut scheduler);
         assert_eq!(scheduler.as_raw_fd(), fd);
+    });
+}
+
+/// All that died together came back together, in any order, and while they did nothing else was
+/// looked after. There is no random delay here; but their order is that of their deaths, and a turn
+/// starts a few of them.
+fn m107_who_died_together_comes_back_in_order_and_a_few_a_turn() {
+    host(|| {
+        const COUNT: usize = 200;
+        let dir = kit::directory();
+        let (exited, started) = (kit::List::new(), kit::List::new());
+        let (exits, starts) = (exited.clone(), started.clone());
+        let name = |index: usize| format!("web{index}");
+        let churn = |index| kit::churner(&name(index), 50 * MILLISECOND, "exec sleep 1000");
+        let builder = kit::own(&dir).programs((0..COUNT).map(churn));
+        let mut scheduler = kit::built(builder.on_event(move |event| match event.kind() {
+            EventKind::Started { .. } => starts.push(event.program().to_owned()),
+            EventKind::Exited { .. } => exits.push(event.program().to_owned()),
+            _ => {}
+        }));
+        let pids = kit::all_up(&mut scheduler);
+        let in_order: Vec<String> = (0..COUNT).map(name).collect();
+        assert_eq!(started.items(), in_order, "the order of the builder");
+        pids.iter()
+            .for_each(|&pid| process::signal(pid, libc::SIGKILL));
+        process::wait_for("all to be dead", || {
+            let is_dead = |&pid: &i32| process::stat(pid).is_some_and(|stat| stat.state == 'Z');
+            pids.iter().all(is_dead)
+        });
+        let begin = Instant::now();
+        while started.len() < 2 * COUNT {
+            let before = started.len();
+            kit::turn(&mut scheduler, 10 * MILLISECOND);
+            let more = started.len() - before;
+            assert!(more <= STARTS_PER_TURN_MAX, "{more} starts in a turn");
+            assert!(begin.elapsed() < PATIENCE, "they do not come back");
+        }
+        assert_eq!(started.items()[COUNT..], exited.items()[..COUNT]);
+        kit::end(&mut scheduler);
+    });
+}
+
+/// The binary stays in no directory; but where a host is, is the host's affair.
+fn m132_a_host_stays_in_its_own_directory() {
+    host(|| {
+        let (dir, own) = (kit::directory(), kit::directory());
+        std::env::set_current_dir(own.path()).expect("a directory");
+        let here = std::env::current_dir().expect("a directory");
+        let programs = [
+            kit::once("web", "pwd >&2"),
+            kit::once("no", "").cwd("/no/such"),
+        ];
+        let mut scheduler = kit::built(kit::own(&dir).programs(programs));
+        scheduler.start().expect("a clean end");
+        assert_eq!(std::env::current_dir().expect("a directory"), here);
+        let there = dir.path().canonicalize().expect("a directory");
+        assert_eq!(
+            kit::log_of(&dir, "web"),
+            format!("{}\n", there.display()).as_bytes()
+        );
     });
 }

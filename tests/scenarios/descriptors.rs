@@ -10,7 +10,7 @@ use nix::sys::resource::Resource;
 use serde_json::json;
 
 use crate::common::levers::{Gate, Tracer};
-use crate::common::{Need, Scene, missing, probe, process, second_run, wait_for};
+use crate::common::{Need, Scene, missing, probe, process, second_run, tools, wait_for};
 
 /// The descriptors of a dump, as a sorted list of numbers.
 fn numbers(dump: &serde_json::Map<String, serde_json::Value>) -> Vec<String> {
@@ -100,9 +100,12 @@ fn m16_a_high_limit_makes_no_start_slow() {
 }
 
 #[test]
-fn m17_thousands_of_restarts_leave_no_descriptor() {
+fn m17_m157_thousands_of_restarts_leave_no_descriptor_and_no_memory() {
     const PROGRAMS: usize = 4;
-    const CYCLES: usize = 4000;
+    /// What a thousand restarts may cost, in kB, and what comes and goes.
+    const GROWTH_KB_MAX: u64 = 1;
+    const SWAY_KB_MAX: u64 = 64;
+    let cycles = tools::whole(4000, 100_000);
     let mut scene = Scene::new();
     let mut gate = Gate::new(&scene, "gate");
     let script = "unless done { say crashed\\n ; gate gate ; exit 1 } ; append held x\\n ; hold";
@@ -129,14 +132,24 @@ fn m17_thousands_of_restarts_leave_no_descriptor() {
     });
     let before = process::descriptor_kinds(supervisor.pid());
     gate.open();
-    supervisor.wait_reports(CYCLES);
+    let memory = || process::status_number(supervisor.pid(), "RssAnon").expect("it runs");
+    let wait_restarts = |count: usize| {
+        supervisor.wait("restarts", || supervisor.report_count() >= count);
+    };
+    // What is needed once is there by then.
+    wait_restarts(cycles / 10);
+    let at_first = memory();
+    (2..=10).for_each(|part| wait_restarts(cycles * part / 10));
+    let grown = memory().saturating_sub(at_first);
+    let allowed = SWAY_KB_MAX + GROWTH_KB_MAX * cycles as u64 / 1000;
+    assert!(grown <= allowed, "{cycles} restarts cost {grown} kB");
     scene.write("done", "");
     scene.wait_lines("held", PROGRAMS);
     wait_for("the same descriptors as before", || {
         process::descriptor_kinds(supervisor.pid()) == before
     });
     assert_eq!(process::zombies(supervisor.pid()), [0; 0]);
-    for report in &supervisor.end()[..CYCLES] {
+    for report in &supervisor.end()[..cycles] {
         assert_eq!(
             (report.code(), report.data()),
             (1, b"crashed\n".to_vec()),
@@ -214,11 +227,11 @@ fn m20_out_of_descriptors_is_a_failed_start_and_passes() {
     );
     scene.wait_lines("up", up);
     // Others take the place of those that end.
-    let first = &first[..10];
+    let first = &first[..up.min(20)];
     first
         .iter()
         .for_each(|&pid| process::signal(pid, libc::SIGKILL));
-    scene.wait_lines("up", up + 10);
+    scene.wait_lines("up", up + first.len());
     assert_eq!(supervisor.stop(), 0);
 }
 

@@ -3,12 +3,14 @@
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use nix::mount::MsFlags;
 use serde_json::json;
 
 use crate::common::levers::Helper;
+use crate::common::scene::spawn;
 use crate::common::{
     Need, Scene, Supervisor, alive, missing, process, second_run, tools, wait_for,
 };
@@ -394,4 +396,34 @@ fn m130_pid_1_is_the_last_to_leave() {
     let reports = supervisor.ends_with(0);
     assert_eq!(reports.len(), 1, "{reports:?}");
     assert_eq!(recorded(&scene, "nobody"), [libc::SIGTERM]);
+}
+
+/// The place it was started in is taken away while it runs, as an administrator does it.
+#[test]
+fn m132_where_it_was_started_can_be_unmounted() {
+    if cannot_wrap() || missing(&[Need::Tool("nsenter")]) {
+        return;
+    }
+    let mut scene = Scene::new();
+    let place = scene.mkdir("place");
+    let place = place.to_str().expect("UTF-8");
+    scene.add("p", "pid up ; hold");
+    let enter = format!("mount -t tmpfs none {place} && cd {place} && exec \"$@\"");
+    let wrapper = ["unshare", "--mount", "sh", "-c", &enter, "sh"];
+    let supervisor = scene.launch(scene.wrapped(&wrapper));
+    scene.wait_pid("up");
+    let target = supervisor.pid().to_string();
+    let umount = |options: &[&str]| {
+        let mut command = Command::new("nsenter");
+        command
+            .args(["-t", &target, "-m", "umount"])
+            .args(options)
+            .arg(place);
+        spawn(&mut command)
+            .and_then(|mut child| child.wait())
+            .expect("nsenter runs")
+    };
+    assert!(umount(&[]).success(), "somebody stays in it");
+    assert!(!umount(&[]).success(), "no point: it was not mounted");
+    supervisor.end();
 }

@@ -7,7 +7,8 @@ use std::os::unix::fs::{FileTypeExt, symlink};
 use nix::mount::MsFlags;
 use serde_json::json;
 
-use crate::common::{Need, Scene, Supervisor, missing, second_run, wait_for};
+use crate::common::levers::Gate;
+use crate::common::{Need, Scene, Supervisor, missing, process, second_run, wait_for};
 
 const VICTIM: &str = "somebody else's words\n";
 
@@ -189,9 +190,13 @@ fn m72_a_full_disk_costs_bytes_that_are_counted_and_said() {
     if missing(&[Need::Root, Need::Mounts]) {
         return;
     }
-    const BYTES: usize = 5 << 20;
+    const BYTES: usize = 50 << 20;
+    /// One program's tail, its report, and the buffers on their way.
+    const GROWTH_KB_MAX: u64 = 1536;
     let mut scene = scene_with_logs();
-    let script = format!("once first {{ spew {BYTES} lines ; exit 0 }} ; say again\\n ; hold");
+    let mut gate = Gate::new(&scene, "gate");
+    let script =
+        format!("once first {{ gate gate ; spew {BYTES} lines ; exit 0 }} ; say again\\n ; hold");
     scene.add_with(
         "p",
         &script,
@@ -202,8 +207,14 @@ fn m72_a_full_disk_costs_bytes_that_are_counted_and_said() {
     scene.setting.mount(&place, "size=256k,mode=755", flags);
     let logs = place.to_string_lossy().into_owned();
     let supervisor = scene.start();
+    supervisor.wait_started("p", 1);
+    let peak = || process::status_number(supervisor.pid(), "VmHWM").expect("it runs");
+    let before = peak();
+    gate.open();
     let report = supervisor.wait_report("p", 1);
     assert_eq!(report.code(), 0, "the program was not held up");
+    let grown = peak() - before;
+    assert!(grown <= GROWTH_KB_MAX, "memory grew by {grown} kB");
     assert_eq!(
         report.data().len(),
         65_536,
@@ -219,6 +230,11 @@ fn m72_a_full_disk_costs_bytes_that_are_counted_and_said() {
     let lost = (BYTES - written).to_string();
     supervisor.wait_message(&["p", "dropped", &lost]);
     supervisor.wait_message(&["p", "No space left on device"]);
+    let said = supervisor.messages_with(&["No space left on device"]).len();
+    assert!(
+        said <= 10,
+        "one every ten seconds at most, and it was said {said} times"
+    );
     // What there is, is the beginning of what was said.
     let head = std::fs::read(&log).expect("a log");
     let mut expected = vec![0; head.len()];

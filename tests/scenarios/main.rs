@@ -17,6 +17,7 @@ mod config_errors;
 mod demo;
 mod descriptors;
 mod escapes;
+mod ends;
 mod first_process;
 mod handler_command;
 mod harness;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::common::levers::Gate;
-use crate::common::{Report, Scene, Supervisor, process, signal, wait_for};
+use crate::common::{Report, Scene, Supervisor, namespace, process, signal, tools, wait_for};
 use crate::orphans::is_blind;
 
 /// So many children that they are not all looked at in every turn.
@@ -202,4 +202,54 @@ fn what_left_a_group_is_gone_before_its_program_starts_again_among_many() {
         assert!(!process::alive(left), "{name} has started beside {left}");
     }
     supervisor.end();
+}
+
+/// The time that a process has spent on a processor, in nanoseconds: whatever else runs here
+/// takes none of it.
+fn processor_time(pid: i32) -> u64 {
+    let pid = namespace::outer(pid).expect("it runs");
+    let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).expect("it runs");
+    let first = text.split_whitespace().next();
+    first.and_then(|word| word.parse().ok()).expect("a number")
+}
+
+/// What it takes to see, report and forget so many deaths that come at once, for each of them.
+fn time_of_a_death(count: usize) -> u64 {
+    let mut scene = Scene::new();
+    let mut gate = Gate::new(&scene, "gate");
+    for index in 1..=count {
+        scene.add_with(
+            &format!("p{index}"),
+            "gate gate ; exit 1",
+            json!({"restart": "never"}),
+        );
+    }
+    scene.add("steady", "hold");
+    let supervisor = scene.start();
+    supervisor.wait_started("steady", 1);
+    supervisor.signal(libc::SIGSTOP);
+    gate.open();
+    wait_for("all to be dead", || {
+        process::zombies(supervisor.pid()).len() == count
+    });
+    let before = processor_time(supervisor.pid());
+    supervisor.signal(libc::SIGCONT);
+    supervisor.wait("a report of each", || supervisor.report_count() == count);
+    let spent = processor_time(supervisor.pid()) - before;
+    supervisor.end();
+    spent / count as u64
+}
+
+/// Whoever looks through all programs for each pid that has died, or tries the one thousandth
+/// before the first, takes eight times as long for a death among eight times as many.
+#[test]
+fn m109_a_death_among_many_costs_what_it_costs_among_few() {
+    let (few, many) = (tools::whole(150, 400), tools::whole(1200, 3200));
+    // The first of all also pays for what is read and laid out once.
+    let among_few = time_of_a_death(few);
+    let among_many = time_of_a_death(many);
+    assert!(
+        among_many < 3 * among_few,
+        "{among_few} ns among {few}, {among_many} ns among {many}"
+    );
 }

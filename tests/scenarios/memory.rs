@@ -6,7 +6,7 @@ use std::io::Read;
 use serde_json::json;
 
 use crate::common::levers::Gate;
-use crate::common::{Pattern, Scene, process};
+use crate::common::{Pattern, Scene, process, tools};
 
 /// More than this may not be added by any amount of stderr: one program's tail, its report
 /// and the buffers on their way, in kB.
@@ -39,10 +39,10 @@ fn is_pattern(file: File, pattern: Pattern, length: u64, end: &[u8]) -> bool {
 
 #[test]
 fn m80_m84_a_hundred_megabytes_without_a_newline_cost_no_memory() {
-    const BYTES: u64 = 100 << 20;
+    let bytes = tools::whole(100 << 20, 2 << 30) as u64;
     let mut scene = Scene::new();
     let mut gate = Gate::new(&scene, "gate");
-    let script = format!("gate gate ; spew {BYTES} flat ; say X\\n ; exit 1");
+    let script = format!("gate gate ; spew {bytes} flat ; say X\\n ; exit 1");
     scene.add_with("p", &script, json!({"restart": "never"}));
     scene.add("steady", "hold");
     let supervisor = scene.start();
@@ -55,13 +55,13 @@ fn m80_m84_a_hundred_megabytes_without_a_newline_cost_no_memory() {
     let data = report.data();
     assert_eq!(data.len(), 65_536);
     assert!(data.ends_with(b"X\n"));
-    assert_eq!(report.count("data_omitted"), BYTES + 2 - 65_536);
+    assert_eq!(report.count("data_omitted"), bytes + 2 - 65_536);
     let mut tail = vec![0; 65_534];
-    Pattern::Flat.fill(BYTES - 65_534, &mut tail);
+    Pattern::Flat.fill(bytes - 65_534, &mut tail);
     assert!(data[..65_534] == tail, "the report has not the last bytes");
     let log = File::open(scene.log_path("p")).expect("a log");
     assert!(
-        is_pattern(log, Pattern::Flat, BYTES, b"X\n"),
+        is_pattern(log, Pattern::Flat, bytes, b"X\n"),
         "the log differs"
     );
     supervisor.end();

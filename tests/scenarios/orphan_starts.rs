@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::common::levers::{Gate, Hold, Tracer};
-use crate::common::{Need, Scene, Supervisor, missing, process, second_run, wait_for};
+use crate::common::{Need, Scene, Supervisor, missing, process, second_run, tools, wait_for};
 use crate::orphans::{is_blind, told, wait_home};
 
 /// A delay before each restart, always the same.
@@ -256,7 +256,8 @@ fn m127_m129_thousands_of_orphans_are_reaped_in_silence() {
     const GROWTH_KB_MAX: u64 = 1536;
     let mut scene = Scene::new();
     let mut gate = Gate::new(&scene, "gate");
-    let crowd = "repeat 50 { fork { repeat 100 { fork { exit 3 } } } }";
+    let parents = tools::whole(50, 500);
+    let crowd = format!("repeat {parents} {{ fork {{ repeat 100 {{ fork {{ exit 3 }} }} }} }}");
     let script = format!("gate gate ; {crowd} ; touch done ; hold");
     scene.add("p", &script).add("steady", "hold");
     let supervisor = scene.start();

@@ -284,17 +284,17 @@ fn programs_start_in_the_order_of_the_config() {
 
 #[test]
 fn m159_a_stop_in_a_storm_of_starts_is_heard() {
-    const COUNT: usize = 400;
+    let count = tools::whole(400, 2000);
     let mut scene = Scene::new();
     let mut gate = Gate::new(&scene, "gate");
     let quick = json!({"backoff": {"initial": "1ms", "max": "1ms"}, "report_bytes": 0});
-    for index in 0..COUNT {
+    for index in 0..count {
         scene.add_with(&format!("p{index}"), "gate gate ; exit 1", quick.clone());
     }
     let mut supervisor = scene.start();
-    supervisor.wait_started(&format!("p{}", COUNT - 1), 1);
+    supervisor.wait_started(&format!("p{}", count - 1), 1);
     gate.open();
-    wait_for("the storm", || supervisor.report_count() > COUNT);
+    wait_for("the storm", || supervisor.report_count() > count);
     let start = Instant::now();
     assert_eq!(supervisor.stop(), 0);
     assert!(
@@ -316,19 +316,21 @@ fn m159_a_stop_in_a_storm_of_starts_is_heard() {
 #[test]
 fn m158_idle_programs_cost_no_wakeup() {
     let mut scene = Scene::new();
-    for index in 0..20 {
+    let count = tools::whole(20, 100);
+    for index in 0..count {
         scene.add(&format!("p{index}"), "append up x\\n ; hold");
     }
     let supervisor = scene.start();
-    scene.wait_lines("up", 20);
+    scene.wait_lines("up", count);
     let pid = supervisor.pid();
     let switches = || process::status_number(pid, "voluntary_ctxt_switches").expect("it runs");
     // Nothing happens, so there is no condition to wait for: silence itself is measured. It
     // begins when the last lines have been written.
     std::thread::sleep(Duration::from_secs(1));
     let before = switches();
-    std::thread::sleep(Duration::from_secs(4));
-    assert_eq!(switches() - before, 0, "woken in 4 s of silence");
+    let silence = Duration::from_secs(tools::whole(4, 60) as u64);
+    std::thread::sleep(silence);
+    assert_eq!(switches() - before, 0, "woken in {silence:?} of silence");
     supervisor.end();
 }
 

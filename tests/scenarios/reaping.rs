@@ -186,7 +186,8 @@ fn m42_a_child_that_is_dead_before_it_is_known_is_seen() {
     let inject = format!("inject={FORKS}:delay_exit=20000");
     let tracer = Tracer::attach(&scene, supervisor.pid(), &["-e", &inject]);
     gate.open();
-    supervisor.wait_reports(100);
+    let deaths = tools::whole(100, 5000);
+    (1..=10).for_each(|part| _ = supervisor.wait_reports(deaths * part / 10));
     drop(gate);
     tracer.detach();
     for (index, report) in supervisor.end().iter().enumerate() {
@@ -342,7 +343,7 @@ fn m48_a_tracer_that_delays_the_wait_confuses_nobody() {
     if missing(&[Need::Strace]) {
         return;
     }
-    const ROUNDS: usize = 8;
+    let rounds = tools::whole(8, 50);
     let mut scene = Scene::new();
     let command = json!([
         "strace",
@@ -356,7 +357,7 @@ fn m48_a_tracer_that_delays_the_wait_confuses_nobody() {
     scene.add_raw("p", json!({"command": command, "backoff": backoff}));
     let supervisor = scene.start();
     let mut killed = BTreeSet::new();
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         // The probe itself tells that it is up: its tracer may have failed to get that far.
         let pid = wait_until("the traced probe to be up", || {
             let pid = scene.read("up").trim().parse().ok()?;
@@ -370,9 +371,9 @@ fn m48_a_tracer_that_delays_the_wait_confuses_nobody() {
         let by_us = reports.iter().filter(|report| report.code() == -9);
         by_us.filter_map(Report::pid).collect()
     };
-    supervisor.wait("a report of each", || told().len() >= ROUNDS);
+    supervisor.wait("a report of each", || told().len() >= rounds);
     let told = told();
-    assert_eq!(told.len(), ROUNDS, "one report each");
+    assert_eq!(told.len(), rounds, "one report each");
     assert_eq!(BTreeSet::from_iter(told), killed);
     supervisor.end();
 }

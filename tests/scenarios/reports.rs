@@ -348,3 +348,38 @@ fn m90_a_supervisor_that_was_stopped_for_a_while_tells_true_uptimes() {
     // Measured at its reap, so the time in which nobody looked counts.
     assert!(report.seconds("uptime") >= 0.5, "{report:?}");
 }
+
+/// Local time was wanted, and there was none: an error in a program with threads, or nonsense.
+/// Whatever the place, reports and messages are in UTC and say so.
+#[test]
+fn m141_the_time_is_utc_wherever_it_runs() {
+    let zones = [
+        None,
+        Some(":/no/such/zone"),
+        Some("XXX+25:99:99"),
+        Some("Pacific/Kiritimati"),
+        Some(""),
+    ];
+    for zone in zones {
+        let mut scene = Scene::new();
+        scene.add_with("p", "exit 1", json!({"restart": "never"}));
+        let mut command = scene.command();
+        match zone {
+            Some(zone) => command.env("TZ", zone),
+            None => command.env_remove("TZ"),
+        };
+        let begin = now();
+        let mut supervisor = scene.launch(command);
+        assert_eq!(supervisor.wait_exit(), 0, "{zone:?}");
+        assert_instant(&supervisor.reports()[0], begin..=now());
+        let hours = |line: String| line.get(11..13)?.parse::<i64>().ok();
+        let utc = (begin as i64 / 3600) % 24;
+        for line in supervisor.messages() {
+            let hour = hours(line.clone()).expect("a time");
+            assert!(
+                (0..=1).contains(&(hour - utc).rem_euclid(24)),
+                "{zone:?}: {line}"
+            );
+        }
+    }
+}

@@ -118,7 +118,7 @@ fn assert_no_descriptor_leak(scene: &mut Scene, programs: usize, rounds: usize) 
 
 #[test]
 fn m3_failed_starts_leave_no_descriptor() {
-    assert_no_descriptor_leak(&mut Scene::new(), 100, 30);
+    assert_no_descriptor_leak(&mut Scene::new(), 200, 25);
 }
 
 #[test]

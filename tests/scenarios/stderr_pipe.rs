@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::common::levers::{Gate, Hold};
-use crate::common::{Need, Pattern, Report, Scene, alive, missing, process, wait_for};
+use crate::common::{Need, Pattern, Report, Scene, alive, missing, process, tools, wait_for};
 
 /// The first `length` bytes of a pattern.
 fn pattern(pattern: Pattern, length: usize) -> Vec<u8> {
@@ -73,7 +73,7 @@ fn the_rest_of_a_group_is_killed_and_the_next_start_waits_until_it_is_gone() {
 
 #[test]
 fn m64_pipes_of_old_runs_do_not_pile_up() {
-    const RUNS: usize = 100;
+    let runs = tools::whole(100, 500);
     let mut scene = Scene::new();
     let quick = json!({"backoff": {"initial": "1ms", "max": "1ms"}});
     // What is nobody's, so far as one can tell, is left alone until the end.
@@ -82,7 +82,7 @@ fn m64_pipes_of_old_runs_do_not_pile_up() {
     let supervisor = scene.start();
     supervisor.wait_reports(3);
     let before = process::descriptors(supervisor.pid()).len();
-    supervisor.wait_reports(RUNS);
+    supervisor.wait_reports(runs);
     scene.write("done", "");
     scene.wait_file("up");
     let after = process::descriptors(supervisor.pid()).len();
@@ -90,7 +90,7 @@ fn m64_pipes_of_old_runs_do_not_pile_up() {
     // One of an earlier run is kept; the others were closed, and that was said.
     assert!(!supervisor.messages_with(&["p", "warning"]).is_empty());
     assert!(
-        supervisor.descendants().len() > RUNS,
+        supervisor.descendants().len() > runs,
         "nobody was left behind: no point"
     );
     supervisor.end();
@@ -131,7 +131,7 @@ fn m65_a_report_has_the_words_of_its_own_run_alone() {
 
 #[test]
 fn m66_the_last_words_are_in_the_log_and_in_the_report() {
-    const RUNS: usize = 300;
+    let runs = tools::whole(300, 1000);
     let mut scene = Scene::new();
     // So few bytes that all reports fit into the queue in front of a slow reader.
     let keys = json!({"backoff": {"initial": 0, "max": 0}, "report_bytes": 1000});
@@ -141,7 +141,7 @@ fn m66_the_last_words_are_in_the_log_and_in_the_report() {
         keys,
     );
     let supervisor = scene.start();
-    supervisor.wait_reports(RUNS);
+    (1..=10).for_each(|part| _ = supervisor.wait_reports(runs * part / 10));
     scene.write("done", "");
     scene.wait_file("held");
     let mut expected = pattern(Pattern::Lines, 60_000);
@@ -149,7 +149,7 @@ fn m66_the_last_words_are_in_the_log_and_in_the_report() {
     let tail = &expected[expected.len() - 1000..];
     let reports = supervisor.end();
     let crashes: Vec<&Report> = reports.iter().filter(|report| report.code() == 9).collect();
-    assert!(crashes.len() >= RUNS);
+    assert!(crashes.len() >= runs);
     for (run, report) in crashes.iter().enumerate() {
         assert!(
             report.data() == tail,
@@ -190,20 +190,20 @@ fn m67_what_is_written_while_stopping_is_kept() {
 
 #[test]
 fn m68_nobody_blocks_on_a_full_pipe() {
-    const BYTES: usize = 3 << 20;
+    let bytes = tools::whole(3 << 20, 10 << 20);
     let mut scene = Scene::new();
     for index in 0..20 {
-        let script = format!("spew {BYTES} lines");
+        let script = format!("spew {bytes} lines");
         let keys = json!({"restart": "never", "report_bytes": 1000});
         scene.add_with(&format!("p{index}"), &script, keys);
     }
     let reports = scene.start().ends_with(0);
     assert_eq!(reports.len(), 20);
-    let expected = pattern(Pattern::Lines, BYTES);
+    let expected = pattern(Pattern::Lines, bytes);
     for report in reports {
         assert_eq!(report.code(), 0, "{report:?}");
         assert!(scene.log(report.name()) == expected, "{report:?}");
-        assert_eq!(report.count("data_omitted"), (BYTES - 1000) as u64);
+        assert_eq!(report.count("data_omitted"), (bytes - 1000) as u64);
     }
 }
 

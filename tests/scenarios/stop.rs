@@ -355,3 +355,36 @@ fn m52_a_stop_right_after_the_start_is_heard() {
     drop(tracer);
     assert_eq!(supervisor.descendants(), [0; 0]);
 }
+
+/// The program ended between the look and the kill, and "no such process" ended the supervisor.
+/// Here the system says so although everybody is there: of the first signals of a stop nobody
+/// hears, and the deadline makes up for them.
+#[test]
+fn m118_a_signal_that_finds_nobody_is_no_error() {
+    if missing(&[Need::Strace]) {
+        return;
+    }
+    let mut scene = Scene::new();
+    for name in ["a", "b"] {
+        scene.add_with(
+            name,
+            "append up x\\n ; hold",
+            json!({"stop_timeout": "300ms"}),
+        );
+    }
+    let mut supervisor = scene.start();
+    scene.wait_lines("up", 2);
+    let inject = "inject=kill:error=ESRCH:when=1..4";
+    let tracer = Tracer::attach(&scene, supervisor.pid(), &["-e", inject]);
+    assert_eq!(supervisor.stop(), 0, "{}", supervisor.said());
+    assert_eq!(tracer.injected(), 4, "{:?}", tracer.lines());
+    for wrong in ["warning", "failed", "abandoned"] {
+        assert_eq!(supervisor.messages_with(&[wrong]), [""; 0]);
+    }
+    let codes: Vec<i64> = supervisor
+        .reports()
+        .iter()
+        .map(|report| report.code())
+        .collect();
+    assert_eq!(codes, [-9, -9]);
+}
