@@ -3,11 +3,16 @@
 //! The sources are read as tokens, so that comments and strings are not mistaken for code.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::spanned::Spanned;
 use syn::visit::Visit;
+
+#[path = "common/sources.rs"]
+mod sources;
+
+use sources::{Source, flatten, root, sources_below};
 
 const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 500;
@@ -38,13 +43,6 @@ const LAYERS: [&str; 18] = [
 const LEAVES: [&str; 4] = ["error", "tail", "words", "machine"];
 
 const RUNTIME_PACKAGES: [&str; 5] = ["base64", "libc", "nix", "serde_json", "time"];
-
-struct Source {
-    /// Relative to the root of the repository.
-    path: PathBuf,
-    text: String,
-    tokens: Vec<TokenTree>,
-}
 
 impl Source {
     fn is_test(&self) -> bool {
@@ -88,51 +86,6 @@ impl Source {
         let name = first.strip_suffix(".rs").unwrap_or(first);
         (!["lib", "bin"].contains(&name)).then(|| name.to_owned())
     }
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn sources_below(directory: &str) -> Vec<Source> {
-    let mut found = Vec::new();
-    let mut left = vec![root().join(directory)];
-    while let Some(directory) = left.pop() {
-        for entry in std::fs::read_dir(&directory)
-            .expect("a directory of sources")
-            .flatten()
-        {
-            let path = entry.path();
-            if path.is_dir() {
-                left.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = std::fs::read_to_string(&path).expect("UTF-8");
-                let stream: TokenStream = text.parse().expect("Rust");
-                let path = path
-                    .strip_prefix(root())
-                    .expect("below the root")
-                    .to_owned();
-                found.push(Source {
-                    path,
-                    text,
-                    tokens: flatten(stream),
-                });
-            }
-        }
-    }
-    assert!(!found.is_empty(), "no sources in {directory}");
-    found
-}
-
-fn flatten(stream: TokenStream) -> Vec<TokenTree> {
-    let mut flat = Vec::new();
-    for token in stream {
-        match token {
-            TokenTree::Group(group) => flat.extend(flatten(group.stream())),
-            other => flat.push(other),
-        }
-    }
-    flat
 }
 
 fn complain(rule: &str, offenders: BTreeSet<String>) {
