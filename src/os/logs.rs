@@ -5,9 +5,10 @@
 //! A log is trusted only after a look at what was really opened: a regular file, ours, with
 //! one name, not reached through a symlink. The default directory is writable by everybody.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Write;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -93,6 +94,8 @@ impl Log {
         if let Some(size) = self.file.as_ref().and_then(|file| size_of(file, &path)) {
             return Ok(size);
         }
+        // Its own lock would keep out the same file, if the path leads to that again by now.
+        self.close();
         match open_file(&path) {
             Ok((file, size)) => {
                 self.file = Some(file);
@@ -102,7 +105,6 @@ impl Log {
                 Ok(size)
             }
             Err(error) => {
-                self.file = None;
                 let refused = &mut self.trouble().refused;
                 let news = refused.as_ref() != Some(&error);
                 *refused = Some(error.clone());
@@ -280,31 +282,54 @@ fn errno_of(error: std::io::Error) -> Errno {
 fn open_file(path: &Path) -> Result<(File, u64)> {
     let what = || format!("failed to open log {path:?}");
     let refuse = |reason: String| Error::because(what(), reason);
-    let file = open_or_create(path).map_err(|errno| match errno {
-        Errno::ELOOP => refuse("it is a symbolic link".to_owned()),
-        Errno::EISDIR => refuse("it is a directory".to_owned()),
-        Errno::ENXIO => refuse("it is no regular file".to_owned()),
-        errno => Error::os(what(), errno as i32),
-    })?;
-    let found = file.metadata().map_err(|error| Error::io(what(), &error))?;
+    for _ in 0..OPEN_TRIES_MAX {
+        let file = open_or_create(path).map_err(|errno| match errno {
+            Errno::ELOOP => refuse("it is a symbolic link".to_owned()),
+            Errno::EISDIR => refuse("it is a directory".to_owned()),
+            Errno::ENXIO => refuse("it is no regular file".to_owned()),
+            errno => Error::os(what(), errno as i32),
+        })?;
+        let found = file.metadata().map_err(|error| Error::io(what(), &error))?;
+        if !has_kept_its_name(&file, path) {
+            // As by a rotation, just now.
+            continue;
+        }
+        if let Some(reason) = mistrust(&found) {
+            return Err(refuse(reason));
+        }
+        lock(&file).map_err(|errno| match errno {
+            Errno::EWOULDBLOCK => refuse(LOCKED.to_owned()),
+            errno => Error::os(what(), errno as i32),
+        })?;
+        return Ok((file, found.len()));
+    }
+    Err(refuse("it is replaced again and again".to_owned()))
+}
+
+/// Whether the name by which it was opened was not taken away from it. Asked after its links were
+/// counted: then this was the name that it had, if it had one. Whoever takes away a link between
+/// the open and the count leaves a file of ours with one name, which is another one.
+///
+/// Only `/proc` knows it for sure, as a name that is taken away and given once more is not the
+/// same to it. Without it a look at the path has to do, which may be deceived.
+fn has_kept_its_name(file: &File, path: &Path) -> bool {
+    match std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())) {
+        Ok(name) => !name.as_os_str().as_bytes().ends_with(b" (deleted)"),
+        Err(_) => size_of(file, path).is_some(),
+    }
+}
+
+/// Why this is no log of ours, if it is none.
+fn mistrust(found: &Metadata) -> Option<String> {
     let uid = nix::unistd::geteuid().as_raw();
     if !found.is_file() {
-        return Err(refuse("it is no regular file".to_owned()));
+        return Some("it is no regular file".to_owned());
     }
     if found.uid() != uid {
-        return Err(refuse(format!(
-            "it belongs to uid {}, and we are uid {uid}",
-            found.uid()
-        )));
+        let owner = found.uid();
+        return Some(format!("it belongs to uid {owner}, and we are uid {uid}"));
     }
-    if found.nlink() != 1 {
-        return Err(refuse(format!("it has {} hard links", found.nlink())));
-    }
-    lock(&file).map_err(|errno| match errno {
-        Errno::EWOULDBLOCK => refuse(LOCKED.to_owned()),
-        errno => Error::os(what(), errno as i32),
-    })?;
-    Ok((file, found.len()))
+    (found.nlink() != 1).then(|| format!("it has {} hard links", found.nlink()))
 }
 
 /// Takes the lock that tells supervisors apart. It goes with the descriptor.

@@ -1,3 +1,5 @@
+mod races;
+
 use proptest::prelude::*;
 
 use super::*;
