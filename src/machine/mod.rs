@@ -24,7 +24,7 @@ pub use policy::{Backoff, Exit, Policy, Restart};
 use timers::Timers;
 
 /// All programs, and what is to be done about them.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Machine {
     children: Vec<Child>,
     /// Most programs of a config are under the policy of the one before them, and share it.

@@ -11,6 +11,7 @@ mod backoff;
 mod extremes;
 mod leftovers;
 mod pairs;
+mod picture;
 mod stopping;
 mod timing;
 

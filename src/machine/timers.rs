@@ -13,7 +13,7 @@ use super::event::{Moment, ProgramId};
 const DEAD_MAX: usize = 16;
 
 /// All deadlines of all programs.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Timers {
     heap: BinaryHeap<Reverse<(Moment, u64, ProgramId)>>,
     /// The live deadline of each program that has one: its ticket.
@@ -60,6 +60,19 @@ impl Timers {
     #[must_use]
     pub fn entries(&self) -> usize {
         self.heap.len()
+    }
+
+    /// The live deadlines, in the order in which they come.
+    #[cfg(test)]
+    #[must_use]
+    pub fn in_order(&self) -> Vec<(Moment, ProgramId)> {
+        let mut entries: Vec<_> = self.heap.iter().map(|Reverse(entry)| *entry).collect();
+        entries.retain(|(_, ticket, program)| self.armed.get(program) == Some(ticket));
+        entries.sort_unstable();
+        entries
+            .iter()
+            .map(|&(at, _, program)| (at, program))
+            .collect()
     }
 
     /// Keeps two promises: the top of the heap is alive, and the heap is not mostly dead.
@@ -119,8 +132,10 @@ mod tests {
         timers.arm(ProgramId(1), at(10));
         timers.arm(ProgramId(1), at(20));
         assert_eq!(timers.next(), Some(at(20)));
+        assert_eq!(timers.in_order(), [(at(20), ProgramId(1))]);
         timers.disarm(ProgramId(1));
         assert_eq!(timers.next(), None);
+        assert_eq!(timers.in_order(), []);
         assert_eq!(timers.pop_due(Moment::NEVER), None);
     }
 

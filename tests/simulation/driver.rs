@@ -12,15 +12,12 @@ use std::fmt;
 use crate::machine::child::{Leader, State};
 use crate::machine::{Command, Event, Machine, Order, Policy, ProgramId, Run};
 
-use super::account::{Account, Time, moment};
+use super::account::{Time, moment};
 use super::ledger::{Check, Ledger};
 use super::rng::Rng;
 use super::tally::Tally;
 use super::witness::Witness;
 use super::world::{Group, PIDS, Temper, World};
-
-/// Entries that the timers may keep beside twice the number of programs.
-const DEADLINES_SPARE: usize = 17;
 
 /// What the driver keeps about a program's run, from its start until its group is gone.
 #[derive(Debug, Clone, Copy)]
@@ -183,51 +180,7 @@ impl Driver {
 
     /// Everything that can be seen from outside, after each step.
     pub fn check(&mut self) -> Check {
-        let deadline = self.ledger.next_deadline().map(moment);
-        if self.machine.next_deadline() != deadline {
-            let got = self.machine.next_deadline();
-            return Err(format!("the next deadline is {got:?} and not {deadline:?}"));
-        }
-        if self.machine.deadlines() > 2 * self.programs() + DEADLINES_SPARE {
-            return Err(format!("{} deadlines are kept", self.machine.deadlines()));
-        }
-        let got = [
-            self.machine.has_starts(),
-            self.machine.is_settled(),
-            self.machine.is_stopping(),
-        ];
-        let owed = [
-            self.ledger.has_ready(),
-            self.ledger.is_settled(),
-            self.ledger.stopping,
-        ];
-        if got != owed {
-            return Err(format!(
-                "has starts, settled, stopping are {got:?} and not {owed:?}"
-            ));
-        }
-        if self.machine.essential_ended() != self.ledger.essential_ended {
-            return Err("another essential program ended".to_owned());
-        }
-        for (index, account) in self.ledger.accounts.iter().enumerate() {
-            self.check_view(index, account)?;
-        }
-        Ok(())
-    }
-
-    fn check_view(&self, index: usize, account: &Account) -> Check {
-        let view = self.machine.view(ProgramId(index as u32));
-        let is_up = matches!(view.state, State::Running { .. });
-        let right = view.starts == account.starts
-            && view.delay == account.next_delay()
-            && is_up == account.is_up();
-        if right {
-            Ok(())
-        } else {
-            Err(format!(
-                "program {index} looks wrong: {view:?}, {account:?}"
-            ))
-        }
+        self.ledger.agrees(&self.machine)
     }
 
     /// A turn: what happened, what is due, what may start.
@@ -317,7 +270,8 @@ impl Driver {
             };
         };
         self.say(format_args!("starts    {run:?}"));
-        self.witness.begins(self.now, run, &self.world)?;
+        let alone = !self.world.has_process_of(run.program.0 as usize);
+        self.witness.begins(self.now, run, alone)?;
         self.ledger.begin(run)?;
         self.check()?;
         self.tally.starts += 1;
@@ -364,7 +318,7 @@ impl Driver {
             group,
             exit_told: false,
         });
-        self.witness.started(run, group);
+        self.witness.started(run);
         self.tell(Event::Spawned {
             run,
             at: moment(at),

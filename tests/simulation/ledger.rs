@@ -6,18 +6,22 @@
 
 use std::time::Duration;
 
-use crate::machine::{Change, Command, Event, Exit, Order, Policy, ProgramId, Run};
+use crate::machine::child::State;
+use crate::machine::{Change, Command, Event, Exit, Machine, Order, Policy, ProgramId, Run};
 
-use super::account::{Account, FAILED_START_MIN, Life, Time, comes_back, nanos, time};
+use super::account::{Account, FAILED_START_MIN, Life, Time, comes_back, moment, nanos, time};
 
 pub type Check = Result<(), String>;
 
-#[derive(Default)]
+/// Entries that the timers may keep beside twice the number of programs.
+const DEADLINES_SPARE: usize = 17;
+
+#[derive(Clone, Default)]
 pub struct Ledger {
     pub accounts: Vec<Account>,
     pub stopping: bool,
     /// What is not softened by a later stop.
-    killing: bool,
+    pub killing: bool,
     pub essential_ended: Option<ProgramId>,
     owed: Vec<Order>,
     /// Where two lists are put in the order of their programs.
@@ -313,6 +317,45 @@ impl Ledger {
             }
         }
         self.owed.clear();
+        Ok(())
+    }
+
+    /// The machine looks from outside as this ledger says.
+    pub fn agrees(&self, machine: &Machine) -> Check {
+        let deadline = self.next_deadline().map(moment);
+        if machine.next_deadline() != deadline {
+            let got = machine.next_deadline();
+            return Err(format!("the next deadline is {got:?} and not {deadline:?}"));
+        }
+        if machine.deadlines() > 2 * self.accounts.len() + DEADLINES_SPARE {
+            return Err(format!("{} deadlines are kept", machine.deadlines()));
+        }
+        let got = [
+            machine.has_starts(),
+            machine.is_settled(),
+            machine.is_stopping(),
+        ];
+        let owed = [self.has_ready(), self.is_settled(), self.stopping];
+        if got != owed {
+            return Err(format!(
+                "has starts, settled, stopping are {got:?} and not {owed:?}"
+            ));
+        }
+        if machine.essential_ended() != self.essential_ended {
+            return Err("another essential program ended".to_owned());
+        }
+        for (index, account) in self.accounts.iter().enumerate() {
+            let view = machine.view(ProgramId(index as u32));
+            let is_up = matches!(view.state, State::Running { .. });
+            let right = view.starts == account.starts
+                && view.delay == account.next_delay()
+                && is_up == account.is_up();
+            if !right {
+                return Err(format!(
+                    "program {index} looks wrong: {view:?}, {account:?}"
+                ));
+            }
+        }
         Ok(())
     }
 }

@@ -8,24 +8,24 @@ use crate::machine::{Change, Order, Run};
 
 use super::account::Time;
 use super::ledger::Check;
-use super::world::{Group, World};
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Seen {
-    /// The latest run, with what it is called in the world if it was started.
-    run: Option<Run>,
-    group: Option<Group>,
-    leader_dead: bool,
+pub struct Seen {
+    /// The latest run.
+    pub run: Option<Run>,
+    /// It was started, and its group was not found gone.
+    pub has_group: bool,
+    pub leader_dead: bool,
     /// How often the latest run was reported.
-    reports: u32,
+    pub reports: u32,
     /// The host was told that it does not come back earlier.
-    not_before: Option<Time>,
+    pub not_before: Option<Time>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Witness {
-    programs: Vec<Seen>,
-    stop_was_asked: bool,
+    pub programs: Vec<Seen>,
+    pub stop_was_asked: bool,
 }
 
 impl Witness {
@@ -49,7 +49,8 @@ impl Witness {
         self.programs[program].not_before = None;
     }
 
-    pub fn begins(&mut self, now: Time, run: Run, world: &World) -> Check {
+    /// A start is asked for; `alone` if no process of an earlier run is left.
+    pub fn begins(&mut self, now: Time, run: Run, alone: bool) -> Check {
         let stopping = self.stop_was_asked;
         let seen = self.seen(run);
         let last = std::mem::replace(
@@ -61,7 +62,7 @@ impl Witness {
         );
         let problem = if stopping {
             "after a stop request"
-        } else if world.has_process_of(run.program.0 as usize) {
+        } else if !alone {
             "next to a process of an earlier run"
         } else if last.not_before.is_some_and(|not_before| now < not_before) {
             "earlier than the host was told"
@@ -73,8 +74,8 @@ impl Witness {
         Err(format!("{run:?} starts {problem}"))
     }
 
-    pub fn started(&mut self, run: Run, group: Group) {
-        self.seen(run).group = Some(group);
+    pub fn started(&mut self, run: Run) {
+        self.seen(run).has_group = true;
     }
 
     pub fn leader_died(&mut self, run: Run) {
@@ -83,7 +84,7 @@ impl Witness {
 
     /// Its group was found gone, and the number is given back.
     pub fn gone(&mut self, run: Run) {
-        self.seen(run).group = None;
+        self.seen(run).has_group = false;
     }
 
     /// An order, when it comes out of the machine.
@@ -91,7 +92,7 @@ impl Witness {
         match order {
             Order::Signal { run, signal } => {
                 let seen = *self.seen(run);
-                if seen.run != Some(run) || seen.group.is_none() {
+                if seen.run != Some(run) || !seen.has_group {
                     return Err(format!(
                         "signal {signal} for {run:?}, whose number was given back"
                     ));

@@ -1,0 +1,85 @@
+//! The machine in every small world: everything that can happen, in every order.
+//!
+//! Where the simulation tries what chance thinks of, this leaves nothing out. Two programs, every
+//! command, every fact, two process numbers; deadlines are told from now, counters saturate, and
+//! the clock moves only to the next moment at which anything differs: so the world is finite,
+//! and is walked breadth first until nothing in it is new. That is done for many pairs of
+//! policies, with signals that go to handles and with signals that go to numbers.
+//!
+//! After each step the witness and the ledger of the simulation compare what is with what may
+//! be. When all states are known, their graph answers what no single step shows: that a stop
+//! always ends, and that a program that crashed always comes back unless it is stopped, if only
+//! the clock goes on, the caller does what it promised, and who is killed dies. A failure is
+//! told as the shortest sequence of steps that leads to it.
+//!
+//! `PROCSCHED_SMALL_WORLDS=all cargo test --test small_worlds` tries all pairs of policies.
+
+#[path = "../src/machine/mod.rs"]
+mod machine;
+
+// The observers of the simulation. What a life of chance needs is of no use here.
+#[allow(dead_code)]
+#[path = "simulation/account.rs"]
+mod account;
+#[allow(dead_code)]
+#[path = "simulation/ledger.rs"]
+mod ledger;
+#[path = "simulation/witness.rs"]
+mod witness;
+
+mod small_worlds {
+    pub mod explore;
+    pub mod fair;
+    pub mod key;
+    pub mod settings;
+    pub mod state;
+    pub mod world;
+}
+
+use std::io::Write;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use small_worlds::explore::{Seen, explore};
+use small_worlds::settings::settings;
+
+/// What a world has not met it has not tried.
+const KINDS: usize = 12;
+const LIVES: usize = 9;
+
+#[test]
+fn every_small_world_is_safe_and_every_wish_comes_true() {
+    let all = match std::env::var("PROCSCHED_SMALL_WORLDS") {
+        Ok(which) if which == "all" => true,
+        Ok(which) => panic!("PROCSCHED_SMALL_WORLDS={which}: it is \"all\", or nothing"),
+        Err(_) => false,
+    };
+    let begin = Instant::now();
+    let settings = settings(all);
+    let next = AtomicUsize::new(0);
+    let seen = Mutex::new(Seen::default());
+    let work = || {
+        while let Some(setting) = settings.get(next.fetch_add(1, Ordering::Relaxed)) {
+            match explore(*setting) {
+                Ok(new) => seen.lock().expect("nobody panics with it").add(&new),
+                Err(story) => {
+                    next.store(settings.len(), Ordering::Relaxed);
+                    panic!("{story}");
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    let seen = seen.into_inner().expect("nobody panics with it");
+    let (worlds, took) = (settings.len(), begin.elapsed().as_secs_f64());
+    let Seen { states, steps, .. } = seen;
+    // Past the capture of the test harness, as the simulation's figures.
+    let text = format!("{worlds} small worlds in {took:.1} s: {states} states, {steps} steps");
+    writeln!(std::io::stderr().lock(), "{text}").expect("stderr takes a line");
+    assert_eq!([seen.kinds.len(), seen.lives.len()], [KINDS, LIVES]);
+}

@@ -1,0 +1,279 @@
+//! Breadth first through all states of one setting, until there is no new one.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::mem::{Discriminant, discriminant};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::ledger::Check;
+use crate::machine::child::State as Life;
+
+use super::fair::{Edge, FairSet, Graph};
+use super::key::Key;
+use super::state::{PROGRAMS, Setting, State, Step};
+
+/// What there was to see.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    pub states: usize,
+    pub steps: usize,
+    /// The kinds of steps that led somewhere new, and of lives that programs were in.
+    pub kinds: HashSet<Discriminant<Step>>,
+    pub lives: HashSet<Discriminant<Life>>,
+}
+
+impl Seen {
+    pub fn add(&mut self, other: &Self) {
+        self.states += other.states;
+        self.steps += other.steps;
+        self.kinds.extend(&other.kinds);
+        self.lives.extend(&other.lives);
+    }
+}
+
+/// How a state was found first: from which one, and by which step.
+type Origin = Option<(u32, Step)>;
+
+/// What liveness asks about a state.
+#[derive(Clone, Copy)]
+struct Facts {
+    stopping: bool,
+    settled: bool,
+    over: bool,
+    missed: [bool; PROGRAMS],
+}
+
+struct Explorer {
+    setting: Setting,
+    known: HashMap<Key, u32>,
+    origins: Vec<Origin>,
+    facts: Vec<Facts>,
+    graph: Graph,
+    seen: Seen,
+}
+
+/// Tries everything that can happen in this setting. What is wrong is told as the shortest
+/// sequence of steps that leads there.
+pub fn explore(setting: Setting) -> Result<Seen, String> {
+    let mut explorer = Explorer {
+        setting,
+        known: HashMap::new(),
+        origins: Vec::new(),
+        facts: Vec::new(),
+        graph: Graph::default(),
+        seen: Seen::default(),
+    };
+    explorer.safety()?;
+    explorer.liveness()?;
+    Ok(Seen {
+        states: explorer.graph.states(),
+        steps: explorer.graph.steps(),
+        ..explorer.seen
+    })
+}
+
+fn guarded(check: impl FnOnce() -> Check) -> Check {
+    let panicked = |panic: Box<dyn std::any::Any + Send>| {
+        let text = panic.downcast_ref::<String>().cloned();
+        Err(text.unwrap_or_else(|| "a panic".to_owned()))
+    };
+    catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(panicked)
+}
+
+/// At the end every run was reported once; and what is late changes nothing.
+fn check_new(state: &State, key: &Key) -> Check {
+    if state.is_over() {
+        state.witness.ends()?;
+    }
+    let mut told = state.clone();
+    told.shrug_at_stale_news()?;
+    if Key::of(&told) == *key {
+        Ok(())
+    } else {
+        Err("news of an earlier run changed something".to_owned())
+    }
+}
+
+impl Explorer {
+    /// Every state and every step, each checked by the witness and the ledger.
+    fn safety(&mut self) -> Check {
+        let mut frontier = VecDeque::new();
+        let first = State::new(&self.setting);
+        self.number(first, None, &mut frontier)?;
+        let mut steps = Vec::new();
+        let mut edges: Vec<Edge> = Vec::new();
+        while let Some(state) = frontier.pop_front() {
+            let from = self.graph.states() as u32;
+            steps.clear();
+            state.steps(|step, fair| steps.push((step, fair)));
+            edges.clear();
+            for &(step, fair) in &steps {
+                let mut next = state.clone();
+                guarded(|| next.take(step, &mut |_| {}))
+                    .map_err(|problem| self.story(from, &[step], &problem))?;
+                let to = self.number(next, Some((from, step)), &mut frontier)?;
+                let mut done = FairSet::default();
+                if let Some(fair) = fair {
+                    done.insert(fair);
+                }
+                edges.push(Edge { to, done });
+            }
+            self.graph.push(state.owed(), &edges);
+        }
+        Ok(())
+    }
+
+    /// The number of a state, which is a new one if nobody was there before.
+    fn number(
+        &mut self,
+        state: State,
+        origin: Origin,
+        frontier: &mut VecDeque<State>,
+    ) -> Result<u32, String> {
+        let key = Key::of(&state);
+        let next = self.origins.len() as u32;
+        match self.known.entry(key) {
+            Entry::Occupied(known) => return Ok(*known.get()),
+            Entry::Vacant(vacant) => vacant.insert(next),
+        };
+        self.origins.push(origin);
+        let kind = origin.map(|(_, step)| discriminant(&step));
+        self.seen.kinds.extend(kind);
+        let children = state.machine.picture().children;
+        let lives = children.iter().map(|child| discriminant(&child.state));
+        self.seen.lives.extend(lives);
+        guarded(|| check_new(&state, &key)).map_err(|problem| self.story(next, &[], &problem))?;
+        self.facts.push(Facts {
+            stopping: state.is_stopping(),
+            settled: state.ledger.is_settled(),
+            over: state.is_over(),
+            missed: std::array::from_fn(|program| state.is_missed(program)),
+        });
+        frontier.push_back(state);
+        Ok(next)
+    }
+
+    fn liveness(&self) -> Check {
+        let facts = &self.facts;
+        self.comes(
+            "a stop never ends, though the clock goes on",
+            FairSet::WITHOUT_DEATHS,
+            |state| facts[state].stopping && !facts[state].settled,
+        )?;
+        self.comes(
+            "a stop never ends, though what is killed dies",
+            FairSet::ALL,
+            |state| facts[state].stopping && !facts[state].over,
+        )?;
+        for program in 0..PROGRAMS {
+            let what = format!("program {program} never comes back, though nobody stopped it");
+            self.comes(&what, FairSet::ALL, |state| facts[state].missed[program])?;
+        }
+        Ok(())
+    }
+
+    /// Every path leaves these states, if all of `fair` do what they owe.
+    fn comes(&self, what: &str, fair: FairSet, within: impl Fn(usize) -> bool) -> Check {
+        let trap = self.graph.trap(fair, within);
+        let Some(&nearest) = trap.first() else {
+            return Ok(());
+        };
+        // States are numbered as they are found, so that the first one is the nearest.
+        let round = self.round(nearest, &trap);
+        let how = match round.len() {
+            0 => "there is nothing to wait for".to_owned(),
+            1 => "the last step repeats for ever".to_owned(),
+            count => format!("the last {count} steps repeat for ever"),
+        };
+        let what = format!("{what}: {how}");
+        Err(self.story(nearest as u32, &round, &what))
+    }
+
+    /// The steps of a walk through a part, from one of its states back to it.
+    fn round(&self, start: usize, part: &[usize]) -> Vec<Step> {
+        let mut origins: HashMap<usize, usize> = HashMap::new();
+        let mut frontier = VecDeque::from([start]);
+        while let Some(state) = frontier.pop_front() {
+            for edge in self.graph.edges(state) {
+                let to = edge.to as usize;
+                if part.binary_search(&to).is_err() || origins.contains_key(&to) {
+                    continue;
+                }
+                origins.insert(to, state);
+                frontier.push_back(to);
+            }
+        }
+        let mut states = vec![start];
+        while let Some(&before) = states.last().and_then(|state| origins.get(state)) {
+            states.push(before);
+            if before == start {
+                break;
+            }
+        }
+        states.reverse();
+        let pairs = states.windows(2);
+        pairs
+            .filter_map(|pair| self.step_between(pair[0], pair[1]))
+            .collect()
+    }
+
+    fn step_between(&self, from: usize, to: usize) -> Option<Step> {
+        let edges = self.graph.edges(from);
+        let place = edges.iter().position(|edge| edge.to as usize == to)?;
+        let mut steps = Vec::new();
+        let (state, _) = self.live(self.path(from as u32), |_| {});
+        state.steps(|step, _| steps.push(step));
+        steps.get(place).copied()
+    }
+
+    fn path(&self, state: u32) -> Vec<Step> {
+        let mut path = Vec::new();
+        let mut at = state;
+        while let Some((before, step)) = self.origins[at as usize] {
+            path.push(step);
+            at = before;
+        }
+        path.reverse();
+        path
+    }
+
+    /// Goes these steps once more, and says what happens.
+    fn live(&self, path: Vec<Step>, mut say: impl FnMut(String)) -> (State, Check) {
+        let mut state = State::new(&self.setting);
+        for step in path {
+            let ms = state.now / 1_000_000;
+            say(format!("{ms:>8} ms  {step:?}"));
+            let mut orders = |order: std::fmt::Arguments<'_>| say(format!("             {order}"));
+            let outcome = guarded(|| state.take(step, &mut orders));
+            if outcome.is_err() {
+                return (state, outcome);
+            }
+        }
+        (state, Ok(()))
+    }
+
+    fn story(&self, state: u32, steps: &[Step], problem: &str) -> String {
+        let mut lines = Vec::new();
+        for (program, policy) in self.setting.policies.iter().enumerate() {
+            lines.push(format!("program {program}: {policy:?}"));
+        }
+        let by = if self.setting.by_number {
+            "number"
+        } else {
+            "handle"
+        };
+        lines.push(format!("signalled by {by}"));
+        let mut path = self.path(state);
+        path.extend_from_slice(steps);
+        let (state, _) = self.live(path, |line| lines.push(line));
+        for program in 0..PROGRAMS {
+            let child = &state.machine.picture().children[program];
+            lines.push(format!(
+                "program {program} is {:?}, and shall be {:?}",
+                child.state, child.goal
+            ));
+        }
+        lines.push(problem.to_owned());
+        lines.join("\n")
+    }
+}

@@ -1,0 +1,189 @@
+//! What makes two states the same one.
+//!
+//! Moments are told from now, and what is over is over, however long ago; counters saturate;
+//! the two process numbers are alike. What is left out decides nothing: the machine and its
+//! observers are the same for every state with the same key, whatever happens next.
+
+use std::time::Duration;
+
+use crate::account::{Account, Time, nanos, time};
+use crate::machine::child::{Child, Leader, State as Life};
+use crate::machine::{Moment, ProgramId};
+use crate::witness::Seen;
+
+use super::state::{PROGRAMS, State, uptime_max};
+use super::world::PIDS;
+
+/// Two runs of one program are enough for one to be late, and one more to be sure.
+const COUNTERS_MAX: u64 = 3;
+const BYTES: usize = 88;
+const UNIT: Time = 1_000_000;
+
+/// A state without its history.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key([u8; BYTES]);
+
+struct Writer {
+    now: Time,
+    key: Key,
+    len: usize,
+}
+
+impl Writer {
+    fn byte(&mut self, byte: u8) {
+        self.key.0[self.len] = byte;
+        self.len += 1;
+    }
+
+    fn flag(&mut self, flag: bool) {
+        self.byte(u8::from(flag));
+    }
+
+    fn option(&mut self, value: Option<usize>) {
+        self.byte(value.map_or(0, |value| 1 + value as u8));
+    }
+
+    /// In milliseconds; the worlds here know no others.
+    fn span(&mut self, span: Time) {
+        assert_eq!(span % UNIT, 0, "a moment between two milliseconds");
+        let units = u16::try_from(span / UNIT).unwrap_or(u16::MAX);
+        for byte in units.to_be_bytes() {
+            self.byte(byte);
+        }
+    }
+
+    /// How long it is until then.
+    fn until(&mut self, then: Option<Time>) {
+        self.flag(then.is_some());
+        let until = then.map_or(0, |then| then.saturating_sub(self.now));
+        self.span(until);
+    }
+
+    fn until_moment(&mut self, then: Moment) {
+        self.until(Some(time(then)));
+    }
+
+    fn duration(&mut self, duration: Duration) {
+        self.span(nanos(duration));
+    }
+
+    /// The start that a run's reported length is counted from is the one that its observer saw,
+    /// or else the two are different states.
+    fn child(&mut self, child: &Child, account: &Account) {
+        let seen = account.life.map(|life| life.since);
+        let agrees = |since: Moment| seen == Some(time(since));
+        let leader = |leader: Leader| u8::from(leader == Leader::Dead);
+        self.byte(child.goal as u8);
+        let (kind, until, detail) = match child.state {
+            Life::Inactive => (0, None, 0),
+            Life::Waiting { until } => (1, Some(until), 0),
+            Life::Due => (2, None, 0),
+            Life::Spawning => (3, None, 0),
+            Life::Running { since } => (4, None, u8::from(agrees(since))),
+            Life::Stopping { since, leader: l } => {
+                (5, None, 2 * u8::from(agrees(since)) + leader(l))
+            }
+            Life::Killed { since, leader: l } => (6, None, 2 * u8::from(agrees(since)) + leader(l)),
+            Life::Clearing { start_at } => (7, Some(start_at), 0),
+            Life::Abandoned { leader: l } => (8, None, leader(l)),
+        };
+        self.byte(kind);
+        self.byte(detail);
+        self.until_moment(until.unwrap_or_default());
+        self.duration(child.delay.peek());
+        self.byte(child.starts.min(COUNTERS_MAX) as u8);
+    }
+
+    fn account(&mut self, account: &Account) {
+        let life = account.life;
+        let flags = [
+            account.wanted,
+            account.ready,
+            account.starting,
+            life.is_some(),
+            life.is_some_and(|life| life.leader_dead),
+            life.is_some_and(|life| life.asked.is_some()),
+            life.is_some_and(|life| life.awaited.is_some()),
+            life.is_some_and(|life| life.given_up),
+        ];
+        let flags = flags
+            .iter()
+            .fold(0, |byte, flag| 2 * byte + u8::from(*flag));
+        self.byte(flags);
+        self.until(account.plan);
+        self.until(account.deadline());
+        self.duration(account.next_delay());
+        self.byte(account.starts.min(COUNTERS_MAX) as u8);
+        let uptime = life.map_or(0, |life| self.now.saturating_sub(life.since));
+        let counts = if account.is_up() { uptime } else { 0 };
+        self.span(counts.min(uptime_max(&account.policy)));
+    }
+
+    fn seen(&mut self, seen: &Seen, child: &Child) {
+        self.flag(seen.run.is_some());
+        self.flag(seen.run == Some(child.run()));
+        self.flag(seen.has_group);
+        self.flag(seen.leader_dead);
+        self.byte(u8::try_from(seen.reports).unwrap_or(u8::MAX));
+        self.until(seen.not_before);
+    }
+
+    /// The table of processes and what is known of it, with the numbers as they are, or each
+    /// with the other's.
+    fn world(&mut self, state: &State, swapped: bool) {
+        let name = |number: usize| if swapped { PIDS - 1 - number } else { number };
+        for number in 0..PIDS {
+            let process = state.world.table[name(number)];
+            self.option(process.map(|process| {
+                let killed = usize::from(process.killed);
+                (name(process.group) * PROGRAMS + process.program) * 2 + killed
+            }));
+        }
+        for held in state.held {
+            self.option(held.map(|held| 2 * name(held.group) + usize::from(held.exit_told)));
+        }
+    }
+}
+
+fn write(state: &State, swapped: bool) -> Key {
+    let mut writer = Writer {
+        now: state.now,
+        key: Key([0; BYTES]),
+        len: 0,
+    };
+    let picture = state.machine.picture();
+    for program in 0..PROGRAMS {
+        let account = &state.ledger.accounts[program];
+        let child = &picture.children[program];
+        writer.child(child, account);
+        writer.account(account);
+        writer.seen(&state.witness.programs[program], child);
+    }
+    let index = |program: ProgramId| program.0 as usize;
+    for place in 0..PROGRAMS {
+        writer.option(picture.starts.get(place).copied().map(index));
+        let deadline = picture.deadlines.get(place).copied();
+        writer.option(deadline.map(|(_, program)| index(program)));
+        writer.until_moment(deadline.map_or(Moment::default(), |(at, _)| at));
+    }
+    assert!(
+        picture.starts.len() <= PROGRAMS && picture.deadlines.len() <= PROGRAMS,
+        "one start and one deadline a program"
+    );
+    writer.option(state.machine.essential_ended().map(index));
+    writer.flag(state.machine.is_stopping());
+    writer.option(state.ledger.essential_ended.map(index));
+    writer.flag(state.ledger.stopping);
+    writer.flag(state.ledger.killing);
+    writer.flag(state.witness.stop_was_asked);
+    writer.option(state.starting.map(|run| index(run.program)));
+    writer.world(state, swapped);
+    writer.key
+}
+
+impl Key {
+    pub fn of(state: &State) -> Self {
+        let [one, other] = [false, true].map(|swapped| write(state, swapped));
+        if one.0 <= other.0 { one } else { other }
+    }
+}
