@@ -146,5 +146,34 @@ mod tests {
             }
         }
         assert_eq!(decode(libc::CLD_STOPPED, libc::SIGSTOP), Exit::Unknown);
+        // And of every word that wait(2) can give, as the C library's macros read it.
+        for word in 0..=0xffff {
+            let found = if libc::WIFEXITED(word) {
+                decode(libc::CLD_EXITED, libc::WEXITSTATUS(word))
+            } else if libc::WIFSIGNALED(word) {
+                let dumped = libc::WCOREDUMP(word);
+                let code = if dumped {
+                    libc::CLD_DUMPED
+                } else {
+                    libc::CLD_KILLED
+                };
+                decode(code, libc::WTERMSIG(word))
+            } else {
+                decode(libc::CLD_CONTINUED, word)
+            };
+            let status = ExitStatus::from_raw(word);
+            let expected = match (status.code(), status.signal()) {
+                (Some(code), _) => Exit::Code(code),
+                (None, Some(signal)) => Exit::Signal {
+                    signal,
+                    core_dumped: status.core_dumped(),
+                },
+                (None, None) => Exit::Unknown,
+            };
+            assert_eq!(found, expected, "{word:#x}");
+        }
+        for code in [i32::MIN, -1, 0, 7, i32::MAX] {
+            assert_eq!(decode(code, code), Exit::Unknown, "{code}");
+        }
     }
 }

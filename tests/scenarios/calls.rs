@@ -169,3 +169,28 @@ fn m58_one_call_of_the_child_alone_makes_its_session_and_its_group() {
         assert_eq!(done, ["setsid"]);
     }
 }
+
+/// PID 1 loses what it does not hold: so signals are held before anything that takes time. They
+/// are others for PID 1 than here, at the same place.
+#[test]
+fn m126_signals_are_held_among_its_first_calls() {
+    const BEFORE_MAX: usize = 20;
+    let Some((_, calls)) = trace(&[]) else {
+        return;
+    };
+    let place = |what: &str, holds: &dyn Fn(&Call) -> bool| {
+        let found = calls.iter().position(holds);
+        found.unwrap_or_else(|| panic!("no call is {what}"))
+    };
+    let held = place("a block", &|call| {
+        call.line.contains("rt_sigprocmask(SIG_BLOCK")
+    });
+    let config = place("the config's", &|call| {
+        call.line.contains("procsched.json\", O_")
+    });
+    assert!(held < config, "the config is read before signals are held");
+    // Rust's runtime takes care of a stack that overflows, and then comes our main.
+    let is_runtime = |call: &Call| call.line.contains("rt_sigaction(SIGBUS, {");
+    let main = place("the runtime's last", &is_runtime);
+    assert!((main..=main + BEFORE_MAX).contains(&held), "{main} {held}");
+}

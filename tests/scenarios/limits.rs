@@ -230,7 +230,7 @@ fn a_limit_that_comes_back_is_noticed_with_the_next_backoff() {
 
 /// As many processes as a user may have; the others are told why not.
 #[test]
-fn too_few_processes_are_told_with_the_limit_and_noticed_when_they_come() {
+fn m4_too_few_processes_are_told_with_the_limit_and_noticed_when_they_come() {
     const COUNT: usize = 20;
     let user = USER + 1;
     let Some(mut scene) = scene_of(user) else {

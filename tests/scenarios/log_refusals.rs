@@ -3,12 +3,16 @@
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, symlink};
+use std::process::Command;
 
 use nix::mount::MsFlags;
 use serde_json::json;
 
 use crate::common::levers::Gate;
-use crate::common::{Need, Scene, Supervisor, missing, process, second_run, wait_for};
+use crate::common::scene::spawn;
+use crate::common::{
+    Need, Report, Scene, Supervisor, missing, process, second_run, tools, wait_for,
+};
 
 const VICTIM: &str = "somebody else's words\n";
 
@@ -253,5 +257,86 @@ fn m72_a_full_disk_costs_bytes_that_are_counted_and_said() {
         "the log says how much is missing: {:?}",
         text()
     );
+    supervisor.end();
+}
+
+/// Nobody but the owner of a directory minds what happens to it, and that may be at any time.
+#[test]
+fn m82_a_log_directory_that_loses_its_permission_costs_the_log_alone() {
+    if missing(&[Need::Root]) {
+        return;
+    }
+    let mut scene = scene_with_logs();
+    scene.chmod("", 0o755);
+    let user = 65_534;
+    std::os::unix::fs::chown(scene.path("logs"), Some(user), None).expect("root may chown");
+    scene.setting.user(user);
+    let quick = json!({"backoff": {"initial": "20ms", "max": "20ms"}});
+    scene.add_with("p", "say words\\n ; spew 200000 lines ; exit 1", quick);
+    let supervisor = scene.start();
+    let is_logged = |report: &Report| report.text("log").is_some();
+    assert!(is_logged(&supervisor.wait_report("p", 1)));
+    scene.chmod("logs", 0);
+    supervisor.wait("a run without a log", || {
+        !supervisor.reports().iter().all(is_logged)
+    });
+    let count = supervisor.report_count();
+    let later = supervisor.wait_reports(count + 5).pop().expect("a report");
+    assert_eq!(
+        (later.text("log"), later.data().len()),
+        (None, 65_536),
+        "{later:?}"
+    );
+    let said = supervisor.messages_with(&["p", "warning", "Permission denied"]);
+    assert_eq!(said.len(), 1, "said once: {said:?}");
+    scene.chmod("logs", 0o755);
+    let count = supervisor.report_count();
+    assert!(is_logged(&supervisor.wait_reports(count + 3)[count + 2]));
+    supervisor.end();
+}
+
+/// Something else comes to lie where the logs are, and it is read-only.
+#[test]
+fn m82_a_log_directory_that_turns_read_only_costs_the_log_alone() {
+    if second_run::is_pid1() {
+        return tools::skip("a mount from outside, and its tools, need the host");
+    }
+    if missing(&[Need::Root, Need::Mounts, Need::Tool("nsenter")]) {
+        return;
+    }
+    let mut scene = scene_with_logs();
+    let logs = scene.path("logs");
+    scene.setting.mount(&logs, "size=1m", MsFlags::empty());
+    let quick = json!({"backoff": {"initial": "20ms", "max": "20ms"}});
+    scene.add_with("p", "say words\\n ; exit 1", quick);
+    let supervisor = scene.start();
+    supervisor.wait_reports(3);
+    let there = |words: &[&str]| {
+        let mut command = Command::new("nsenter");
+        let pid = supervisor.pid().to_string();
+        command.args(["-t", &pid, "-m"]).args(words).arg(&logs);
+        let status = spawn(&mut command).and_then(|mut child| child.wait());
+        assert!(status.expect("nsenter runs").success(), "{words:?}");
+    };
+    there(&["mount", "-t", "tmpfs", "-o", "ro", "none"]);
+    let is_logged = |report: &Report| report.text("log").is_some();
+    supervisor.wait("a run without a log", || {
+        !supervisor.reports().iter().all(is_logged)
+    });
+    let count = supervisor.report_count();
+    let later = supervisor.wait_reports(count + 3).pop().expect("a report");
+    assert_eq!(
+        (later.text("log"), later.data()),
+        (None, b"words\n".to_vec())
+    );
+    assert_eq!(
+        supervisor
+            .messages_with(&["p", "warning", "Read-only"])
+            .len(),
+        1
+    );
+    there(&["umount"]);
+    let count = supervisor.report_count();
+    assert!(is_logged(&supervisor.wait_reports(count + 3)[count + 2]));
     supervisor.end();
 }

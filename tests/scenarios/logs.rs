@@ -95,6 +95,58 @@ fn m79_an_interrupted_write_is_continued() {
     assert_eq!(supervisor.messages_with(&["dropped"]), [""; 0]);
 }
 
+/// What is not written is counted: each byte is in the log, or in the sum of those that are
+/// missing. A file has no reason to say "again", and whoever waits for that waits for ever.
+#[test]
+fn m79_what_is_refused_is_counted_to_the_byte() {
+    if missing(&[Need::Strace]) {
+        return;
+    }
+    const BYTES: usize = 1_000_000;
+    let mut scene = Scene::new();
+    let mut gate = Gate::new(&scene, "gate");
+    let script = format!("gate gate ; spew {BYTES} flat ; exit 1");
+    scene.add_with("p", &script, json!({"restart": "never"}));
+    let mut supervisor = scene.start();
+    supervisor.wait_started("p", 1);
+    let log = scene.log_path("p").to_string_lossy().into_owned();
+    let inject = "inject=write,writev:error=EAGAIN:when=2+3";
+    let tracer = Tracer::attach(&scene, supervisor.pid(), &["-P", &log, "-e", inject]);
+    gate.open();
+    assert_eq!(supervisor.wait_exit(), 0);
+    assert!(tracer.injected() > 3);
+    let text = String::from_utf8(scene.log("p")).expect("the pattern is text");
+    // Between two notes are whole pieces of the pattern, which has no line feed.
+    let mut whole = vec![0; BYTES];
+    Pattern::Flat.fill(0, &mut whole);
+    let whole = String::from_utf8(whole).expect("text");
+    let (mut at, mut lost) = (0, 0);
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        match line.strip_prefix("procsched: ") {
+            Some(note) => {
+                let count = note
+                    .split(' ')
+                    .next()
+                    .and_then(|word| word.parse::<usize>().ok());
+                let count = count.unwrap_or_else(|| panic!("no count in {note:?}"));
+                (at, lost) = (at + count, lost + count);
+            }
+            None => {
+                assert!(whole[at..].starts_with(line), "{at} bytes on it is another");
+                at += line.len();
+            }
+        }
+    }
+    assert!(lost > 0, "no point");
+    let told = supervisor.messages_with(&["p", "dropped"]);
+    let told = told.iter().flat_map(|line| line.split([' ', '=']));
+    let told: usize = told.filter_map(|word| word.parse::<usize>().ok()).sum();
+    // What was lost last of all has no later words to be noted before.
+    let kept = at - lost;
+    assert_eq!(kept + told, BYTES, "{}", supervisor.said());
+    assert!(lost <= told, "{lost} noted, {told} told");
+}
+
 /// The injected call says that it wrote one byte, and has written none: so exactly these bytes
 /// are missing, and all others are there in their order.
 #[test]
