@@ -29,7 +29,10 @@ pub(super) fn bite(kept: Option<i32>, options: &mut Options, mut gone: impl FnMu
         if Some(death.pid) == kept {
             return Left::Kept(death.exit);
         }
-        reap::reap(death.pid);
+        if reap::reap(death.pid).is_none() {
+            // It hides the others, and the next bite fares no better.
+            return Left::Nobody;
+        }
         gone(death.pid);
         let (pid, code) = (death.pid, exit_code(death.exit));
         options.tell(InitEvent::Reaped { pid, code });

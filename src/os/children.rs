@@ -8,8 +8,8 @@ use std::mem::MaybeUninit;
 
 use nix::errno::Errno;
 
-use super::errno;
 use super::group::{Sent, outcome, stat_fields};
+use super::retry;
 use super::subreaper::is_pid_1;
 
 /// How much of a process's environment is looked at.
@@ -100,21 +100,18 @@ pub(crate) enum Change {
 pub(crate) fn change(pid: i32) -> Option<Change> {
     let id = libc::id_t::try_from(pid).ok()?;
     let options = libc::WSTOPPED | libc::WCONTINUED | libc::WNOHANG;
-    loop {
-        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-        // SAFETY: the pointer is to a live siginfo_t.
-        let status = unsafe { libc::waitid(libc::P_PID, id, info.as_mut_ptr(), options) };
-        if status == -1 && errno() == libc::EINTR {
-            continue;
-        }
-        // SAFETY: it was zeroed, and waitid fills it or leaves it so.
-        let info = unsafe { info.assume_init() };
-        return match info.si_code {
-            // SAFETY: after waitid this field is the active one of the union.
-            libc::CLD_STOPPED => Some(Change::Stopped(unsafe { info.si_status() })),
-            libc::CLD_CONTINUED => Some(Change::Continued),
-            _ => None,
-        };
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: the pointer is to a live siginfo_t.
+    let ask =
+        || Errno::result(unsafe { libc::waitid(libc::P_PID, id, info.as_mut_ptr(), options) });
+    retry(ask).ok()?;
+    // SAFETY: it was zeroed, and waitid fills it or leaves it so.
+    let info = unsafe { info.assume_init() };
+    match info.si_code {
+        // SAFETY: after waitid this field is the active one of the union.
+        libc::CLD_STOPPED => Some(Change::Stopped(unsafe { info.si_status() })),
+        libc::CLD_CONTINUED => Some(Change::Continued),
+        _ => None,
     }
 }
 

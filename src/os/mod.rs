@@ -1,7 +1,7 @@
 //! Acts, and decides nothing. The only place with unsafe code, and the only one that knows
 //! what a descriptor or a process id is.
 //!
-//! Every system call that can be interrupted is retried here, once and for all; every
+//! Every system call that can be interrupted is retried here, a bounded number of times; every
 //! descriptor is close-on-exec from birth and owned by a type that closes it.
 
 pub(crate) mod accept;
@@ -38,12 +38,17 @@ pub(crate) fn errno() -> i32 {
     nix::errno::Errno::last_raw()
 }
 
-/// Repeats a call for as long as a signal interrupts it.
+/// How often a call is made that a signal interrupts each time.
+const TRIES_MAX: u32 = 10;
+
+/// Repeats a call when a signal interrupts it. What is interrupted again and again has
+/// failed: supervision goes on, and whoever called tries again in his time.
 pub(crate) fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
-    loop {
+    for _ in 1..TRIES_MAX {
         match call() {
             Err(nix::errno::Errno::EINTR) => {}
             result => return result,
         }
     }
+    call()
 }

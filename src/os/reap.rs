@@ -9,9 +9,11 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
+use nix::errno::Errno;
+
 use crate::machine::Exit;
 
-use super::errno;
+use super::retry;
 
 /// A child that is dead and not yet reaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,13 +34,13 @@ pub(crate) enum Seen {
 
 /// A dead child, whichever, if there is one; it stays a zombie.
 pub(crate) fn peek() -> Option<Death> {
-    // An error is ECHILD: no children at all.
+    // An error is ECHILD, as a rule: no children at all.
     look_for(libc::P_ALL, 0).unwrap_or_default()
 }
 
 /// Whether there is any child at all, dead or alive.
 pub(crate) fn has_children() -> bool {
-    look_for(libc::P_ALL, 0).is_ok()
+    look_for(libc::P_ALL, 0) != Err(Errno::ECHILD)
 }
 
 /// How it is with one child; by its pidfd, if there is one, since the number of a child that
@@ -48,37 +50,30 @@ pub(crate) fn look(pid: i32, pidfd: Option<BorrowedFd<'_>>) -> Seen {
     let by_pidfd = pidfd.map(|fd| look_for(libc::P_PIDFD, number(fd.as_raw_fd())));
     let seen = match by_pidfd {
         // Linux 5.3 has pidfds, and 5.4 waits by them.
-        None | Some(Err(libc::EINVAL)) => look_for(libc::P_PID, number(pid)),
+        None | Some(Err(Errno::EINVAL)) => look_for(libc::P_PID, number(pid)),
         Some(seen) => seen,
     };
     match seen {
         Ok(Some(death)) => Seen::Dead(death.exit),
-        Err(libc::ECHILD) => Seen::Stolen,
+        Err(Errno::ECHILD) => Seen::Stolen,
         Ok(None) | Err(_) => Seen::Alive,
     }
 }
 
-fn look_for(kind: libc::idtype_t, id: libc::id_t) -> Result<Option<Death>, i32> {
+fn look_for(kind: libc::idtype_t, id: libc::id_t) -> nix::Result<Option<Death>> {
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-    loop {
-        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-        // SAFETY: the pointer is to a live siginfo_t.
-        let status = unsafe { libc::waitid(kind, id, info.as_mut_ptr(), options) };
-        if status == -1 {
-            match errno() {
-                libc::EINTR => continue,
-                reason => return Err(reason),
-            }
-        }
-        // SAFETY: it was zeroed, and waitid fills it or leaves it so.
-        let info = unsafe { info.assume_init() };
-        // SAFETY: after waitid these two fields are the active ones of the union.
-        let (pid, value) = unsafe { (info.si_pid(), info.si_status()) };
-        return Ok((pid > 0).then(|| Death {
-            pid,
-            exit: decode(info.si_code, value),
-        }));
-    }
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: the pointer is to a live siginfo_t.
+    let look = || Errno::result(unsafe { libc::waitid(kind, id, info.as_mut_ptr(), options) });
+    retry(look)?;
+    // SAFETY: it was zeroed, and waitid fills it or leaves it so.
+    let info = unsafe { info.assume_init() };
+    // SAFETY: after waitid these two fields are the active ones of the union.
+    let (pid, value) = unsafe { (info.si_pid(), info.si_status()) };
+    Ok((pid > 0).then(|| Death {
+        pid,
+        exit: decode(info.si_code, value),
+    }))
 }
 
 /// Reaps this child, if it is dead and still ours to reap.
@@ -96,15 +91,10 @@ fn wait(pid: i32, options: i32) -> Option<ExitStatus> {
         pid > 1,
         "only a child by its number is ever waited for, not {pid}"
     );
-    loop {
-        let mut status = 0;
-        // SAFETY: the pointer is to a live integer.
-        match unsafe { libc::waitpid(pid, &raw mut status, options) } {
-            -1 if errno() == libc::EINTR => {}
-            reaped if reaped == pid => return Some(ExitStatus::from_raw(status)),
-            _ => return None,
-        }
-    }
+    let mut status = 0;
+    // SAFETY: the pointer is to a live integer.
+    let wait = || Errno::result(unsafe { libc::waitpid(pid, &raw mut status, options) });
+    (retry(wait) == Ok(pid)).then(|| ExitStatus::from_raw(status))
 }
 
 /// What `si_code` and `si_status` say. Exits that are no exits (stopped, continued) were not

@@ -38,7 +38,7 @@ use self::stack::Stack;
 use self::table::Table;
 use super::accept::{SignalSet, set_mask};
 use super::limits::DescriptorLimit;
-use super::{descriptors, errno, reap};
+use super::{descriptors, errno, reap, retry};
 use crate::error::{Error, errno_text};
 
 /// What to execute, and with what.
@@ -374,22 +374,12 @@ fn wire() -> Result<(OwnedFd, OwnedFd), Failure> {
 /// this moment: it is waited for as well.
 fn listen(read: &OwnedFd) -> Option<Failure> {
     let mut failure = MaybeUninit::<Failure>::uninit();
-    loop {
-        // SAFETY: as many bytes as the live failure has room for.
-        let count = unsafe {
-            libc::read(
-                read.as_raw_fd(),
-                failure.as_mut_ptr().cast(),
-                size_of::<Failure>(),
-            )
-        };
-        if count == -1 && errno() == libc::EINTR {
-            continue;
-        }
-        let is_whole = usize::try_from(count) == Ok(size_of::<Failure>());
-        // SAFETY: these are the bytes of a failure in a copy of this very program.
-        return is_whole.then(|| unsafe { failure.assume_init() });
-    }
+    let (room, size) = (failure.as_mut_ptr().cast(), size_of::<Failure>());
+    // SAFETY: as many bytes as the live failure has room for.
+    let read = || Errno::result(unsafe { libc::read(read.as_raw_fd(), room, size) });
+    let is_whole = retry(read).is_ok_and(|count| usize::try_from(count) == Ok(size));
+    // SAFETY: these are the bytes of a failure in a copy of this very program.
+    is_whole.then(|| unsafe { failure.assume_init() })
 }
 
 #[cfg(test)]

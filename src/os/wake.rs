@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 
-use super::descriptors;
+use super::{descriptors, retry};
 use crate::error::{Error, Result};
 
 /// The pipe, with the wishes of the host beside it. It is shared by everybody.
@@ -56,9 +56,8 @@ impl Waker {
     pub(crate) fn clear(&self) {
         let mut sink = [0; 64];
         loop {
-            match nix::unistd::read(&self.read, &mut sink) {
+            match retry(|| nix::unistd::read(&self.read, &mut sink)) {
                 Ok(count) if count == sink.len() => {}
-                Err(Errno::EINTR) => {}
                 Ok(_) | Err(_) => return,
             }
         }

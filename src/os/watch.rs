@@ -23,12 +23,20 @@ const READY_PER_TURN_MAX: usize = 64;
 /// How often what cannot be waited for is tried.
 const BLIND_WAIT_MAX: Duration = Duration::from_millis(10);
 
+/// How many waits in a row a signal may interrupt of which no handler of ours knows, and how long
+/// is rested after each that follows: the next may end at once, too. A profiler in the host does
+/// that as well, and seldom enough for so short a rest not to matter.
+const VAIN_MAX: u32 = 100;
+const VAIN_REST: Duration = Duration::from_millis(1);
+
 /// What is waited for, each with a number of the caller's.
 #[derive(Debug)]
 pub(crate) struct Watch {
     epoll: Epoll,
     /// What the kernel has no room for: it counts as ready, now and then, and is tried again.
     blind: Vec<(u64, RawFd)>,
+    /// How many waits in a row were interrupted for nothing.
+    vain: u32,
 }
 
 impl Watch {
@@ -38,6 +46,7 @@ impl Watch {
         Ok(Self {
             epoll: Epoll(descriptors::above_standard(epoll.0).map_err(what)?),
             blind: Vec::new(),
+            vain: 0,
         })
     }
 
@@ -94,20 +103,27 @@ impl Watch {
         } else {
             Some(timeout.map_or(BLIND_WAIT_MAX, |time| time.min(BLIND_WAIT_MAX)))
         };
-        if poll(Some(self.epoll.0.as_fd()), timeout).is_err() {
-            // No memory: the turn goes on without an answer, and not at once again.
-            let _ = poll(None, Some(BLIND_WAIT_MAX));
-        }
+        let waited = poll(self.epoll.0.as_fd(), timeout);
         ready.extend(self.blind.iter().map(|(number, _)| number));
         self.add_the_blind();
         let mut events = [EpollEvent::empty(); READY_PER_TURN_MAX];
-        let count = retry(|| self.epoll.wait(&mut events, EpollTimeout::ZERO)).unwrap_or(0);
+        let looked = retry(|| self.epoll.wait(&mut events, EpollTimeout::ZERO));
+        let count = looked.unwrap_or(0);
         ready.extend(events.iter().take(count).map(EpollEvent::data));
+        match (waited, looked) {
+            (Err(Errno::EINTR), Ok(0)) => self.vain = self.vain.saturating_add(1),
+            (Err(Errno::EINTR) | Ok(_), Ok(_)) => self.vain = 0,
+            // No memory: the turn goes on without an answer, and not at once again.
+            _ => rest(BLIND_WAIT_MAX),
+        }
+        if self.vain > VAIN_MAX {
+            rest(VAIN_REST);
+        }
     }
 
     /// Whether a wait would end at once, as far as descriptors go.
     pub(crate) fn is_ready(&self) -> bool {
-        poll(Some(self.epoll.0.as_fd()), Some(Duration::ZERO)) != Ok(false)
+        poll(self.epoll.0.as_fd(), Some(Duration::ZERO)) != Ok(false)
     }
 
     /// When a wait has to end whatever is ready, counted from its begin.
@@ -122,11 +138,16 @@ impl AsFd for Watch {
     }
 }
 
-/// Whether it became readable in time; without a descriptor this is a rest.
-fn poll(fd: Option<BorrowedFd<'_>>, timeout: Option<Duration>) -> std::result::Result<bool, Errno> {
+/// Does nothing for that long, by another call than the one that has failed.
+fn rest(time: Duration) {
+    // SAFETY: the time is live, and how much of it a signal has left is not asked for.
+    unsafe { libc::nanosleep(&timespec(time), std::ptr::null_mut()) };
+}
+
+/// Whether it became readable in time.
+fn poll(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> nix::Result<bool> {
     let mut fd = libc::pollfd {
-        // A negative one is passed over.
-        fd: fd.map_or(-1, |fd| fd.as_raw_fd()),
+        fd: fd.as_raw_fd(),
         events: libc::POLLIN,
         revents: 0,
     };
@@ -137,10 +158,7 @@ fn poll(fd: Option<BorrowedFd<'_>>, timeout: Option<Duration>) -> std::result::R
     // SAFETY: the pointers are to one live `pollfd`, to a live `timespec` or null, which stands
     // for no limit, and null for the mask, which leaves that alone.
     match unsafe { libc::ppoll(&raw mut fd, 1, timeout, std::ptr::null()) } {
-        -1 => match Errno::last() {
-            Errno::EINTR => Ok(false),
-            errno => Err(errno),
-        },
+        -1 => Err(Errno::last()),
         ready => Ok(ready > 0),
     }
 }

@@ -174,11 +174,15 @@ impl ProcessScheduler {
         }
         self.look_at_suspects(now);
         if is_round {
+            let mut latest = None;
             for deaths in 0.. {
                 if deaths == DEATHS_PER_TURN_MAX {
                     return self.leave_deaths(now, sweep);
                 }
-                let Some(death) = reap::peek() else { break };
+                // One that is still there after its reap cannot be reaped, and hides the others.
+                let death = reap::peek().filter(|death| Some(death.pid) != latest);
+                let Some(death) = death else { break };
+                latest = Some(death.pid);
                 self.child_died(now, death);
             }
             self.lookout.round_is_over();

@@ -145,6 +145,18 @@ impl Supervisor {
         self.wait_reports_of(name, count).swap_remove(count - 1)
     }
 
+    /// Lines of stdout that are no reports.
+    #[allow(dead_code)] // The scenarios have none.
+    pub fn strangers(&self) -> Vec<String> {
+        lock(&self.strangers).clone()
+    }
+
+    /// How it ended, if it has.
+    #[allow(dead_code)] // The scenarios wait for it.
+    pub fn code(&self) -> Option<i32> {
+        self.code
+    }
+
     /// What it wrote to stderr, line by line.
     pub fn messages(&self) -> Vec<String> {
         lock(&self.messages).clone()
@@ -245,7 +257,8 @@ impl Supervisor {
         self.reports()
     }
 
-    fn has_said_all(&self) -> bool {
+    /// Whether nobody has its outputs open any more, and all that was said is here.
+    pub fn has_said_all(&self) -> bool {
         self.readers.iter().all(JoinHandle::is_finished)
     }
 

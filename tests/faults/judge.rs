@@ -1,0 +1,334 @@
+//! One judge for all plays. There are three ends that are acceptable: it went on as if nothing
+//! had been; it went on and said what was lost; it refused at start and said why.
+
+use std::collections::BTreeMap;
+
+use super::fault::{Fault, Kind, Side};
+use super::play::{NAMES, Record};
+use crate::common::Report;
+
+/// Calls of one kind for each second, over those of the undisturbed play: what turns every 10 ms,
+/// or starts five programs every 100 ms, makes a few hundred; what spins, tens of thousands.
+const CALLS_PER_SECOND_MAX: f64 = 1500.0;
+
+/// As many in a row are answered by calling again before it is taken for more than chance.
+const STORM_MAX: f64 = 1000.0;
+
+/// CPU time of the supervisor for each second, under strace, where starts fail all the time.
+const TICKS_PER_SECOND_MAX: f64 = 25.0;
+
+/// What a play was worth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing was lost, and nothing said.
+    Fine,
+    /// It said what was the matter; this was lost.
+    Said(Vec<String>),
+    Refused,
+    /// The call was not made this time.
+    NotMet,
+    Failed(Vec<String>),
+}
+
+impl Verdict {
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Fine => "ok",
+            Self::Said(_) => "said",
+            Self::Refused => "refused",
+            Self::NotMet => "not met",
+            Self::Failed(_) => "FAILED",
+        }
+    }
+}
+
+/// Judges a play by an undisturbed one.
+pub fn judge(fault: Option<&Fault>, record: &Record, usual: &Record) -> Verdict {
+    let mut defects = Vec::new();
+    survives(fault, record, &mut defects);
+    rests(record, usual, &mut defects);
+    tidies(fault, record, usual, &mut defects);
+    answers(record, &mut defects);
+    if !defects.is_empty() {
+        return Verdict::Failed(defects);
+    }
+    if fault.is_some_and(|fault| !is_met(fault, record)) {
+        return Verdict::NotMet;
+    }
+    let words = words(record);
+    if is_refusal(record) {
+        return Verdict::Refused;
+    }
+    let losses = losses(fault, record);
+    match (losses.is_empty(), words.is_empty()) {
+        (true, true) => Verdict::Fine,
+        (false, true) if !fault.is_some_and(Fault::is_lie) => Verdict::Failed(
+            losses
+                .into_iter()
+                .map(|loss| format!("lost in silence: {loss}"))
+                .collect(),
+        ),
+        _ => Verdict::Said(losses),
+    }
+}
+
+/// Whether strace has done what it was told.
+fn is_met(fault: &Fault, record: &Record) -> bool {
+    let mark = match &fault.kind {
+        Kind::Error(_) | Kind::Answer(_) => "(INJECTED)",
+        Kind::Delay(_) => "(DELAYED)",
+        Kind::Signal(_) => {
+            let begin = format!("{}(", fault.call);
+            let calls = record.trace.lines().filter(|line| line.starts_with(&begin));
+            return calls.count() >= fault.nth;
+        }
+    };
+    record
+        .trace
+        .lines()
+        .any(|line| line.trim_end().ends_with(mark))
+}
+
+/// It refused to start: nothing was started.
+fn is_refusal(record: &Record) -> bool {
+    record.ended_early && matches!(record.code, Some(1 | 2)) && started(record).is_empty()
+}
+
+/// No crash, no hang, and an end that fits.
+fn survives(fault: Option<&Fault>, record: &Record, defects: &mut Vec<String>) {
+    let is_stop = fault.is_some_and(Fault::is_stop);
+    let is_mute = fault.is_some_and(|fault| fault.call == "write");
+    let mut words = words(record);
+    words.extend(said_by_the_binary(record));
+    match record.code {
+        None => defects.push("hangs: SIGTERM does not end it".to_owned()),
+        Some(0) if record.ended_early && !is_stop => {
+            defects.push("ended by itself as if it had been asked to".to_owned());
+        }
+        Some(0) => {}
+        Some(1 | 2) if !words.is_empty() || is_mute => {}
+        Some(1 | 2) => defects.push("failed without a word".to_owned()),
+        // Before it has handlers, when nothing is started.
+        Some(code) if is_stop && code == 128 + libc::SIGTERM && started(record).is_empty() => {}
+        Some(code) => defects.push(format!("ended with {code}")),
+    }
+    let refused = record.messages.iter();
+    let refused = refused.filter(|line| line.starts_with("strace: "));
+    defects.extend(refused.map(|line| format!("not played: {line}")));
+    let panic = record
+        .messages
+        .iter()
+        .find(|line| line.contains("panicked"));
+    defects.extend(panic.map(|line| format!("a panic: {line}")));
+}
+
+/// No spin.
+fn rests(record: &Record, usual: &Record, defects: &mut Vec<String>) {
+    let seconds = record.lasted.as_secs_f64();
+    let usual_calls = most_frequent(usual).1;
+    let (call, calls) = most_frequent(record);
+    let calls_max = 2.0 * usual_calls as f64 + STORM_MAX + seconds * CALLS_PER_SECOND_MAX;
+    if calls as f64 > calls_max {
+        defects.push(format!("spins: {calls} times {call} in {seconds:.1} s"));
+    }
+    if record.ticks as f64 > 30.0 + seconds * TICKS_PER_SECOND_MAX {
+        let ticks = record.ticks;
+        defects.push(format!(
+            "spins: {ticks} ticks of CPU time in {seconds:.1} s"
+        ));
+    }
+}
+
+/// The call that was made most often, and how often that was. What children call is not meant.
+fn most_frequent(record: &Record) -> (&str, usize) {
+    let mut counts = BTreeMap::new();
+    for (call, _) in record.trace.lines().filter_map(|line| line.split_once('(')) {
+        *counts.entry(call).or_insert(0) += 1;
+    }
+    let most = counts.into_iter().max_by_key(|(_, count)| *count);
+    most.unwrap_or_default()
+}
+
+/// No process and no descriptor too many.
+fn tidies(fault: Option<&Fault>, record: &Record, usual: &Record, defects: &mut Vec<String>) {
+    let has_said = |word: &str| record.messages.iter().any(|line| line.contains(word));
+    let is_blind = has_said("failed to look for processes that left");
+    let is_given_up = record.code == Some(1) && (is_blind || has_said(" abandoned "));
+    if !record.left.is_empty() && !is_given_up && record.code.is_some() {
+        defects.push(format!("left running: {:?}", record.left));
+    }
+    let mut more = more_than(&record.descriptors, &usual.descriptors);
+    more.retain(|kind| !fault.is_some_and(|fault| keeps(fault, kind)));
+    // A run's pipe is kept for as long as somebody has it who left and is not found.
+    more.retain(|kind| kind != "pipe" || !is_blind);
+    if !more.is_empty() {
+        defects.push(format!("descriptors left open: {more:?}"));
+    }
+}
+
+/// Whether such a descriptor stays open because of the fault.
+fn keeps(fault: &Fault, kind: &str) -> bool {
+    match &*fault.call {
+        // Only in a lie of strace's a descriptor stays open that was closed.
+        "close" => true,
+        // Who is not told of the end of a pipe keeps that until the next start but one.
+        "epoll_ctl" | "epoll_wait" => fault.for_ever && kind == "pipe",
+        // The standard library knows where else to get random numbers.
+        "getrandom" => kind == "/dev/urandom",
+        _ => false,
+    }
+}
+
+/// What is in one list and not, or less often, in the other.
+pub fn more_than(these: &[String], those: &[String]) -> Vec<String> {
+    let mut those = those.to_vec();
+    let is_more = |kind: &&String| match those.iter().position(|known| known == *kind) {
+        Some(place) => {
+            those.swap_remove(place);
+            false
+        }
+        None => true,
+    };
+    these.iter().filter(is_more).cloned().collect()
+}
+
+/// Every line of stdout is one of ours, and no end is told twice.
+fn answers(record: &Record, defects: &mut Vec<String>) {
+    let is_ours = |line: &&String| !line.starts_with("{\"warning\":\"stderr is switched off");
+    let strangers: Vec<&String> = record.strangers.iter().filter(is_ours).collect();
+    if !strangers.is_empty() {
+        defects.push(format!(
+            "stdout has lines that are no reports: {strangers:?}"
+        ));
+    }
+    let mut told = BTreeMap::new();
+    for report in record
+        .reports
+        .iter()
+        .filter(|report| report.pid().is_some())
+    {
+        *told.entry((report.name(), report.pid())).or_insert(0) += 1;
+    }
+    for (end, _) in told.into_iter().filter(|(_, count)| *count > 1) {
+        defects.push(format!("told twice: {end:?}"));
+    }
+}
+
+/// Name and pid of each start that stderr tells of.
+fn started(record: &Record) -> Vec<(String, String)> {
+    let start = |line: &String| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match *words {
+            [_, name, "started", pid] if NAMES.contains(&name) => {
+                Some((name.to_owned(), pid.strip_prefix("pid=")?.to_owned()))
+            }
+            _ => None,
+        }
+    };
+    record.messages.iter().filter_map(start).collect()
+}
+
+/// Lines that tell of trouble.
+fn words(record: &Record) -> Vec<String> {
+    let is_word = |line: &&String| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.get(2) {
+            Some(&("warning" | "dropped" | "abandoned")) => true,
+            Some(&"failed") => words[1] != "missing",
+            _ => false,
+        }
+    };
+    let mut found: Vec<String> = record.messages.iter().filter(is_word).cloned().collect();
+    found.extend(record.strangers.iter().cloned());
+    found
+}
+
+/// What it says when it refuses.
+fn said_by_the_binary(record: &Record) -> Vec<String> {
+    let is_plain =
+        |line: &&String| line.starts_with("procsched-min: ") || line.contains(": error: ");
+    record.messages.iter().filter(is_plain).cloned().collect()
+}
+
+/// What an undisturbed play has, and this one has not.
+fn losses(fault: Option<&Fault>, record: &Record) -> Vec<String> {
+    let mut losses = Vec::new();
+    let is_stop = fault.is_some_and(Fault::is_stop);
+    if !is_stop {
+        losses.extend(record.not_up.iter().map(|name| format!("{name} is not up")));
+        if !record.has_told_state {
+            losses.push("no answer to SIGUSR1".to_owned());
+        }
+        if record.said["again"].is_empty() {
+            losses.push("steady did not go on".to_owned());
+        }
+    }
+    let beside = |relic: &String| format!("the {relic} lived on beside the next run");
+    losses.extend(record.relics.iter().map(beside));
+    let is_of_child = fault.is_some_and(|fault| fault.side == Side::Child);
+    if !is_of_child || record.reports.len() != record.handled.len() {
+        lost_reports(record, &mut losses);
+    }
+    lost_words(record, &mut losses);
+    losses
+}
+
+fn lost_reports(record: &Record, losses: &mut Vec<String>) {
+    let started = started(record);
+    let told = |report: &Report| report.pid().map(|pid| pid.to_string());
+    for (name, pid) in &started {
+        let is_it = |report: &Report| report.name() == name && told(report).as_ref() == Some(pid);
+        if !record.reports.iter().any(is_it) {
+            losses.push(format!("no report of {name} {pid}"));
+        }
+    }
+    for report in &record.reports {
+        let Some(pid) = told(report) else { continue };
+        if !started.contains(&(report.name().to_owned(), pid.clone())) {
+            losses.push(format!("no word of the start of {} {pid}", report.name()));
+        }
+    }
+    let failed = record
+        .messages
+        .iter()
+        .filter(|line| line.split_whitespace().nth(2) == Some("failed"));
+    let without_pid = record
+        .reports
+        .iter()
+        .filter(|report| report.pid().is_none());
+    let (failed, without_pid) = (failed.count(), without_pid.count());
+    if failed != without_pid {
+        losses.push(format!(
+            "{failed} failed starts, {without_pid} reports of such"
+        ));
+    }
+    for report in &record.reports {
+        if !record.handled.contains(&report.line) {
+            let (name, pid) = (report.name(), report.pid());
+            losses.push(format!(
+                "the command was not given the report of {name} {pid:?}"
+            ));
+        }
+    }
+}
+
+/// What programs wrote that is not in their logs, or not in their reports.
+fn lost_words(record: &Record, losses: &mut Vec<String>) {
+    for (&name, pids) in &record.said {
+        let program = if name == "again" { "steady" } else { name };
+        for pid in pids {
+            let text = format!("{name}-{pid}\n");
+            if !record.logs[program].contains(&text) {
+                losses.push(format!("not in the log: {}", text.trim_end()));
+            }
+            let pid = pid.parse().ok();
+            let mut reports = record.reports.iter();
+            if let Some(report) = reports.find(|report| report.pid() == pid) {
+                let data = report.data();
+                if !String::from_utf8_lossy(&data).contains(&text) {
+                    losses.push(format!("not in the report: {}", text.trim_end()));
+                }
+            }
+        }
+    }
+}

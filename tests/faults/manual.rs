@@ -1,0 +1,159 @@
+//! What the man pages say of each call: the errors that this use of it can meet.
+//!
+//! Left out is what a call can only get for a mistake in the caller (EBADF, EFAULT, ENOTDIR of a
+//! path that is none). What strace cannot fake is said beside its row.
+
+/// How long an error goes on that goes on for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ever {
+    Always,
+    /// 200 times in a row. An error that says "call again" is answered by calling again, also by
+    /// the standard library, and no kernel says that without end.
+    Storm,
+}
+
+/// A call, and what it can answer instead.
+pub struct Entry {
+    pub call: &'static str,
+    pub errors: &'static [&'static str],
+}
+
+const fn entry(call: &'static str, errors: &'static [&'static str]) -> Entry {
+    Entry { call, errors }
+}
+
+const OPEN: &[&str] = &[
+    "EACCES", "EDQUOT", "EINTR", "EIO", "ELOOP", "EMFILE", "ENFILE", "ENOENT", "ENOMEM", "ENOSPC",
+    "ENXIO", "EPERM", "EROFS", "ETXTBSY",
+];
+const STAT: &[&str] = &["EACCES", "EIO", "ELOOP", "ENOENT", "ENOMEM", "ENOSYS"];
+const CLONE: &[&str] = &[
+    "EAGAIN", "ENOMEM", "ENOSPC", "EPERM", "EINVAL", "ENOSYS", "EINTR",
+];
+const EXEC: &[&str] = &[
+    "E2BIG", "EACCES", "EAGAIN", "EIO", "EMFILE", "ENFILE", "ENOENT", "ENOEXEC", "ENOMEM", "EPERM",
+    "ETXTBSY",
+];
+
+/// By call.
+pub const PAGES: &[Entry] = &[
+    entry("access", &["EACCES", "EIO", "ENOENT", "ENOMEM", "EROFS"]),
+    // brk(2) itself answers with the old end; a C library takes any error for an address.
+    entry("brk", &[]),
+    entry("chdir", &["EACCES", "EIO", "ENOENT", "ENOMEM"]),
+    entry("clone", CLONE),
+    entry("clone3", CLONE),
+    // An error of close(2) under strace leaves the descriptor open, which Linux never does.
+    entry("close", &["EINTR", "EIO"]),
+    entry("close_range", &["EINVAL", "EMFILE", "ENOMEM", "ENOSYS"]),
+    entry("dup2", &["EBUSY", "EINTR", "EMFILE"]),
+    entry("dup3", &["EBUSY", "EINTR", "EMFILE"]),
+    entry("epoll_create1", &["EMFILE", "ENFILE", "ENOMEM"]),
+    entry("epoll_ctl", &["ENOENT", "ENOMEM", "ENOSPC", "EPERM"]),
+    entry("epoll_wait", &["EINTR"]),
+    entry("epoll_pwait", &["EINTR"]),
+    entry("execve", EXEC),
+    entry("faccessat", &["EACCES", "EIO", "ENOENT", "ENOMEM", "EROFS"]),
+    entry("fchmod", &["EIO", "EPERM", "EROFS"]),
+    entry("fcntl", &["EBUSY", "EINTR", "EINVAL", "EMFILE", "EPERM"]),
+    entry("flock", &["EAGAIN", "EINTR", "ENOLCK"]),
+    entry("fork", CLONE),
+    entry("fstat", STAT),
+    entry("getcwd", &["EACCES", "ENOENT", "ENOMEM"]),
+    entry("getdents64", &["EIO", "ENOENT"]),
+    entry("geteuid", &[]),
+    entry("getpgid", &["ESRCH", "EPERM"]),
+    entry("getpid", &[]),
+    entry("getrandom", &["EINTR", "EINVAL", "ENOSYS"]),
+    entry("gettid", &[]),
+    entry("ioctl", &["EINVAL", "EIO", "ENOTTY"]),
+    entry("kill", &["EPERM", "ESRCH"]),
+    entry("lseek", &["EINVAL", "ESPIPE"]),
+    entry("madvise", &["EAGAIN", "EINVAL", "EIO", "ENOMEM"]),
+    entry(
+        "memfd_create",
+        &["EMFILE", "ENFILE", "ENOMEM", "ENOSYS", "EPERM"],
+    ),
+    entry(
+        "mkdir",
+        &[
+            "EACCES", "EDQUOT", "EEXIST", "EMLINK", "ENOENT", "ENOMEM", "ENOSPC", "EROFS",
+        ],
+    ),
+    entry("mmap", &["EAGAIN", "ENOMEM"]),
+    entry("mprotect", &["EACCES", "ENOMEM"]),
+    entry("mremap", &["EAGAIN", "ENOMEM"]),
+    entry("munmap", &["EINVAL", "ENOMEM"]),
+    entry("newfstatat", STAT),
+    entry("open", OPEN),
+    entry("openat", OPEN),
+    entry(
+        "pidfd_open",
+        &[
+            "EINVAL", "EMFILE", "ENFILE", "ENODEV", "ENOMEM", "ENOSYS", "ESRCH",
+        ],
+    ),
+    entry("pidfd_send_signal", &["EINVAL", "ENOSYS", "EPERM", "ESRCH"]),
+    entry("pipe2", &["EMFILE", "ENFILE", "ENOMEM"]),
+    entry("poll", &["EINTR", "EINVAL", "ENOMEM"]),
+    entry("ppoll", &["EINTR", "EINVAL", "ENOMEM"]),
+    entry("prctl", &["EINVAL", "EPERM"]),
+    entry("prlimit64", &["EINVAL", "EPERM"]),
+    entry("read", &["EAGAIN", "EINTR", "EIO", "EISDIR", "ENOMEM"]),
+    entry("readlink", &["EACCES", "EIO", "ENOENT", "ENOMEM"]),
+    entry("readlinkat", &["EACCES", "EIO", "ENOENT", "ENOMEM"]),
+    entry("rt_sigaction", &["EINVAL"]),
+    entry("rt_sigprocmask", &["EINVAL"]),
+    entry("sched_yield", &[]),
+    entry("setpgid", &["EACCES", "EPERM", "ESRCH"]),
+    entry("setrlimit", &["EINVAL", "EPERM"]),
+    entry("setsid", &["EPERM"]),
+    entry("sigaltstack", &["ENOMEM", "EPERM"]),
+    entry("statx", STAT),
+    entry("tgkill", &["EAGAIN", "EPERM", "ESRCH"]),
+    entry("vfork", CLONE),
+    entry("wait4", &["ECHILD", "EINTR", "EINVAL"]),
+    entry("waitid", &["ECHILD", "EINTR", "EINVAL"]),
+    entry(
+        "write",
+        &[
+            "EAGAIN", "EDQUOT", "EFBIG", "EINTR", "EIO", "ENOSPC", "EPERM", "EPIPE",
+        ],
+    ),
+];
+
+/// Calls that are left alone: they end a process or a signal's handler, and cannot fail.
+pub const LEFT_ALONE: &[&str] = &["exit", "exit_group", "restart_syscall", "rt_sigreturn"];
+
+/// What a call can answer, and for how long. Its purpose is the call as it stands in a trace.
+pub fn errors_of(call: &str, purpose: &str) -> impl Iterator<Item = (&'static str, bool)> {
+    let entry = PAGES.iter().find(|entry| entry.call == call);
+    let entry = entry.unwrap_or_else(|| {
+        panic!("the supervisor makes a call that is new here: {call} needs its row in PAGES")
+    });
+    let is_close = call == "close";
+    // EIO of a close is that of an earlier write, of which a directory knows none: the standard
+    // library takes it for a defect there, and panics.
+    let is_directory = is_close && purpose.contains("/task>");
+    let errors = entry.errors.iter();
+    let errors = errors.filter(move |error| !is_directory || **error != "EIO");
+    errors.map(move |&error| (error, !is_close || error == "EINTR"))
+}
+
+/// How long an error goes on that goes on for ever.
+pub fn ever(call: &str, error: &str) -> Ever {
+    // What waits in a loop of our own must come out of it, whatever the kernel says.
+    let waits = [
+        "epoll_pwait",
+        "epoll_wait",
+        "poll",
+        "ppoll",
+        "wait4",
+        "waitid",
+    ];
+    let again = error == "EINTR";
+    match again && !waits.contains(&call) {
+        true => Ever::Storm,
+        false => Ever::Always,
+    }
+}

@@ -1,0 +1,14 @@
+//! Faults that once found something: they are played with every sample.
+
+/// By name.
+pub const PINNED: &[&str] = &[
+    // A call that was interrupted without end was made again without end, in the midst of a turn.
+    "own:epoll_wait:1:EINTR:ever",
+    "own:wait4:1:EINTR:ever",
+    "own:waitid:1:EINTR:ever",
+    // A wait that failed was followed by a turn, and that by the next wait, at full speed.
+    "own:ppoll:1:EINTR:ever",
+    "own:ppoll:1:ENOMEM:ever",
+    // A zombie that could not be reaped was found again at once, for ever.
+    "own:wait4:1:ECHILD:ever",
+];

@@ -1,0 +1,289 @@
+//! The scenario, from its start to its end, under strace; and what is left of it to judge.
+//!
+//! Every program says who it is on its stderr, and only then, in a file, that it has said so:
+//! what a file tells must be in the log, or be counted as lost.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::judge::more_than;
+use crate::common::{Report, Scene, Supervisor, probe};
+use crate::process;
+
+/// The programs that say something, each with its number of runs where nothing fails.
+pub const NAMES: [&str; 6] = [
+    "steady", "crashy", "missing", "leaver", "escaper", "stubborn",
+];
+
+/// Reports before the stop where nothing fails: three crashes, one who cannot be executed, one
+/// who leaves a member behind, and one who leaves an escapee.
+const REPORTS_BEFORE_STOP: usize = 6;
+
+/// How long a condition may take that only a broken run does not meet.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// The same where something fails for ever, and it is likely that it will not be met.
+const SHORT_PATIENCE: Duration = Duration::from_millis(1500);
+
+/// The same for what follows when it was not met.
+const LAST_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long the end may take from SIGTERM on. Who cannot be killed is waited for 5 s, and the
+/// command for reports as long; all of it is slower under strace, and among others.
+const END_MAX: Duration = Duration::from_secs(25);
+
+/// How long what has ended may take to be gone from proc(5).
+const REMAINS_MAX: Duration = Duration::from_secs(3);
+
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+
+/// What is left to be judged.
+#[derive(Default)]
+pub struct Record {
+    /// `None` if it did not end: then it was killed.
+    pub code: Option<i32>,
+    /// It had ended before it was asked to.
+    pub ended_early: bool,
+    /// What should be up and was not when everything should have been.
+    pub not_up: Vec<String>,
+    /// Who was left by a first run, and lived on beside the second.
+    pub relics: Vec<String>,
+    /// Its descriptors when everything was up.
+    pub descriptors: Vec<String>,
+    pub has_told_state: bool,
+    pub messages: Vec<String>,
+    pub reports: Vec<Report>,
+    /// Lines of stdout that are no reports.
+    pub strangers: Vec<String>,
+    /// By program: who has said who it is, by its number.
+    pub said: BTreeMap<&'static str, Vec<String>>,
+    pub logs: BTreeMap<&'static str, String>,
+    /// What the command for reports was given.
+    pub handled: Vec<String>,
+    /// Processes that were left when it had ended.
+    pub left: Vec<String>,
+    pub lasted: Duration,
+    /// CPU time of the supervisor until the stop, in ticks of 10 ms.
+    pub ticks: u64,
+    pub trace: String,
+    /// The scene's directory, as it stands in the trace.
+    pub directory: String,
+}
+
+fn stage() -> Scene {
+    let mut scene = Scene::new();
+    scene.set("error_handler", probe("slurp handled"));
+    let backoff = json!({"initial": "20ms", "max": "80ms"});
+    scene.set(
+        "defaults",
+        json!({"backoff": backoff, "stop_timeout": "1s"}),
+    );
+    let told = |name: &str, rest: &str| {
+        format!("say {name}-%p\\n ; append {name}.said %p\\n ; {rest} ; touch {name}.up ; hold")
+    };
+    let steady = "touch steady.up ; wait-file go ; say again-%p\\n ; append again.said %p\\n";
+    scene.add("steady", &told("steady", steady));
+    let crashes = "once c1 { exit 3 } ; once c2 { exit 3 } ; once c3 { exit 3 }";
+    scene.add("crashy", &told("crashy", crashes));
+    scene.add_raw(
+        "missing",
+        json!({"command": ["./missing"], "restart": "never"}),
+    );
+    let leaves = "once l1 { fork { ignore TERM ; pid member ; hold } ; wait-file member ; exit 4 }";
+    scene.add("leaver", &told("leaver", leaves));
+    let escapes =
+        "once e1 { escape { ignore TERM ; pid escapee ; hold } ; wait-file escapee ; exit 5 }";
+    scene.add("escaper", &told("escaper", escapes));
+    let stubborn = told("stubborn", "touch stubborn.up");
+    let script = format!("ignore TERM ; {stubborn}");
+    scene.add_with("stubborn", &script, json!({"stop_timeout": "200ms"}));
+    scene
+}
+
+/// How a play is played.
+#[derive(Default)]
+pub struct Manner<'a> {
+    /// For strace.
+    pub arguments: Vec<String>,
+    /// It is likely that the programs will not all be up.
+    pub hurry: bool,
+    /// The descriptors that are open as a rule when everything is up.
+    pub descriptors: &'a [String],
+}
+
+/// Plays it under strace.
+pub fn play(manner: &Manner<'_>) -> Record {
+    let scene = stage();
+    let trace = scene.path("trace");
+    let mut words: Vec<&str> = vec!["strace", "-D", "-qq", "-s", "0", "-o"];
+    words.push(trace.to_str().expect("UTF-8"));
+    words.extend(manner.arguments.iter().map(String::as_str));
+    let began = Instant::now();
+    let mut command = scene.wrapped(&words);
+    // cargo sets it, and each of its directories is a call more that the loader makes.
+    command.env_remove("LD_LIBRARY_PATH");
+    let mut supervisor = scene.launch(command);
+    // What is left is for the judge.
+    supervisor.spare_all();
+    let mut record = Record::default();
+    run(&scene, &mut supervisor, &mut record, manner);
+    stop(&mut supervisor, &mut record);
+    record.lasted = began.elapsed();
+    record.left = remains(&supervisor);
+    wait(REMAINS_MAX, || supervisor.has_said_all());
+    record.messages = supervisor.messages();
+    record.reports = supervisor.reports();
+    record.strangers = supervisor.strangers();
+    collect(&scene, &mut record);
+    record.trace = String::from_utf8_lossy(&fs::read(trace).unwrap_or_default()).into_owned();
+    record
+}
+
+/// Until everything is up, and a little further.
+fn run(scene: &Scene, supervisor: &mut Supervisor, record: &mut Record, manner: &Manner<'_>) {
+    let patience = if manner.hurry {
+        SHORT_PATIENCE
+    } else {
+        PATIENCE
+    };
+    wait(patience, || {
+        !supervisor.is_running() || is_up(scene, supervisor)
+    });
+    if !supervisor.is_running() {
+        record.ended_early = true;
+        return;
+    }
+    record.not_up = missing(scene, supervisor);
+    let patience = match (&*record.not_up, manner.hurry) {
+        ([], false) => PATIENCE,
+        ([], true) => SHORT_PATIENCE,
+        _ => LAST_PATIENCE,
+    };
+    wait(patience.min(SHORT_PATIENCE), || {
+        has_reported(scene, supervisor)
+    });
+    wait(patience, || {
+        record.descriptors = descriptors(scene, supervisor);
+        more_than(&record.descriptors, manner.descriptors).is_empty()
+    });
+    record.relics = relics(scene);
+    supervisor.signal(libc::SIGUSR1);
+    record.has_told_state = wait(patience, || {
+        !supervisor
+            .messages_with(&["steady", "restarts="])
+            .is_empty()
+    });
+    scene.write("go", "");
+    wait(patience, || {
+        !scene.lines("again.said").is_empty() && has_said_again(scene)
+    });
+    record.ticks = process::stat(supervisor.pid()).map_or(0, |stat| stat.ticks);
+}
+
+fn has_said_again(scene: &Scene) -> bool {
+    String::from_utf8_lossy(&scene.log("steady")).contains("again-")
+}
+
+fn missing(scene: &Scene, supervisor: &Supervisor) -> Vec<String> {
+    let is_missing =
+        |name: &&&str| **name != "missing" && !scene.path(format!("{name}.up")).exists();
+    let mut missing: Vec<String> = NAMES
+        .iter()
+        .filter(is_missing)
+        .map(|name| (*name).to_owned())
+        .collect();
+    if supervisor.reports_of("missing").is_empty() {
+        missing.push("missing".to_owned());
+    }
+    missing
+}
+
+fn is_up(scene: &Scene, supervisor: &Supervisor) -> bool {
+    missing(scene, supervisor).is_empty()
+}
+
+fn relics(scene: &Scene) -> Vec<String> {
+    let lives_on = |relic: &str, up: &str| {
+        let pid = scene.read(relic).trim().parse();
+        scene.path(up).exists() && pid.is_ok_and(process::alive)
+    };
+    let pairs = [("member", "leaver.up"), ("escapee", "escaper.up")];
+    let relics = pairs.iter().filter(|(relic, up)| lives_on(relic, up));
+    relics.map(|(relic, _)| (*relic).to_owned()).collect()
+}
+
+fn has_reported(scene: &Scene, supervisor: &Supervisor) -> bool {
+    let handled = scene.lines("handled").len();
+    handled >= REPORTS_BEFORE_STOP && supervisor.report_count() >= REPORTS_BEFORE_STOP
+}
+
+/// Kinds of what is open while it does nothing.
+fn descriptors(scene: &Scene, supervisor: &Supervisor) -> Vec<String> {
+    let directory = scene.directory().to_string_lossy().into_owned();
+    let kinds = process::quiet_descriptor_kinds(supervisor.pid()).into_iter();
+    kinds.map(|kind| kind.replace(&directory, "DIR")).collect()
+}
+
+fn stop(supervisor: &mut Supervisor, record: &mut Record) {
+    if supervisor.is_running() {
+        supervisor.signal(libc::SIGTERM);
+        wait(END_MAX, || !supervisor.is_running());
+    }
+    record.code = supervisor.code();
+    if supervisor.is_running() {
+        supervisor.signal(libc::SIGKILL);
+        wait(END_MAX, || !supervisor.is_running());
+    }
+}
+
+/// What still runs of the scene when the supervisor has ended, the tracer left out.
+fn remains(supervisor: &Supervisor) -> Vec<String> {
+    let words = |pid: i32| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&words).replace('\0', " ")
+    };
+    let left = || {
+        let mut left: Vec<String> = supervisor.descendants().into_iter().map(words).collect();
+        left.retain(|words| !words.starts_with("strace "));
+        left
+    };
+    wait(REMAINS_MAX, || left().is_empty());
+    left()
+}
+
+fn collect(scene: &Scene, record: &mut Record) {
+    for name in NAMES.into_iter().chain(["again"]) {
+        record
+            .said
+            .insert(name, scene.lines(&format!("{name}.said")));
+        let log = String::from_utf8_lossy(&scene.log(name)).into_owned();
+        record.logs.insert(name, log);
+    }
+    record.handled = scene.lines("handled");
+    record.directory = canonical(scene.directory());
+}
+
+fn canonical(path: &Path) -> String {
+    let path = path.canonicalize();
+    path.expect("the scene is there")
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// Waits for a condition, and says whether it was met.
+fn wait(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let start = Instant::now();
+    loop {
+        if holds() {
+            return true;
+        }
+        if start.elapsed() > patience {
+            return false;
+        }
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+}
