@@ -2,6 +2,7 @@
 //! waits for it, once a turn at most.
 
 use std::collections::HashSet;
+use std::io;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -28,6 +29,11 @@ const LOOK_PACE: Duration = Duration::from_micros(10);
 /// How many lists of all children one look may take.
 const LISTS_PER_LOOK_MAX: usize = 8;
 
+/// How soon a look that has failed is tried again where a start waits for it, and how often in a
+/// row: what is in its way may pass, as a shortage does, or may stay.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+const FAILED_LOOKS_MAX: u32 = 20;
+
 /// How many orphans are named at once; the others are counted.
 const NAMED_MAX: usize = 32;
 
@@ -44,6 +50,8 @@ pub(super) struct Household {
     by_name: Vec<ProgramId>,
     /// How long a program may take to stop that takes longest.
     longest_stop: Duration,
+    /// How many looks in a row have failed.
+    failed_looks: u32,
     /// It was said that nothing tells who came home.
     blindness_said: bool,
     _subreaper: Subreaper,
@@ -73,6 +81,7 @@ impl Household {
             next_word: None,
             by_name: Vec::new(),
             longest_stop,
+            failed_looks: 0,
             blindness_said: false,
             _subreaper: subreaper,
         })
@@ -95,6 +104,17 @@ impl Household {
         if !self.searching.is_empty() {
             self.pace.want(now, children);
         }
+    }
+
+    /// Has it tried again, and says whether nobody is to wait for that.
+    fn look_failed(&mut self, now: Moment) -> bool {
+        self.orphans.found_nothing_out(now);
+        self.failed_looks = self.failed_looks.saturating_add(1);
+        if self.failed_looks >= FAILED_LOOKS_MAX {
+            return true;
+        }
+        self.pace.put_off(now.after(LOOK_AGAIN_AFTER));
+        false
     }
 
     fn search_for(&mut self, now: Moment, program: ProgramId, children: usize) {
@@ -163,8 +183,7 @@ impl ProcessScheduler {
             household.orphans.found_nobody();
         } else if household.orphans.begin_look(now, searching, settled) {
             household.pace.done();
-            looked = true;
-            self.look_at_all_children(now, settled);
+            looked = self.look_at_all_children(now, settled);
         }
         if let Some(household) = &mut self.household {
             let sends = household.orphans.due(now);
@@ -190,43 +209,51 @@ impl ProcessScheduler {
         }
     }
 
+    /// Whether the starts that wait for it need not wait any more: it has told who is there, or
+    /// has failed so often that it never may.
+    ///
     /// Who dies before it is asked whose it is may send its own children home, too late for the
     /// list that it was found in itself: then there is another list. Each is asked once, so
     /// that this ends.
-    fn look_at_all_children(&mut self, now: Moment, settled: bool) {
+    fn look_at_all_children(&mut self, now: Moment, settled: bool) -> bool {
         for _ in 0..LISTS_PER_LOOK_MAX {
-            if !self.look_through_list(now, settled) {
-                break;
+            match self.look_through_list(now, settled) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => return self.look_failed(now, error),
             }
         }
+        if let Some(household) = &mut self.household {
+            household.failed_looks = 0;
+        }
+        true
     }
 
-    /// Whether another list is needed. A look that fails is not waited for by a start, as what
-    /// is in its way may stay.
-    fn look_through_list(&mut self, now: Moment, settled: bool) -> bool {
-        let children = match children::list() {
-            Ok(Some(children)) => children,
-            Ok(None) if is_pid_1() => {
+    /// Has it tried again, and says whether nobody is to wait for that.
+    fn look_failed(&mut self, now: Moment, error: io::Error) -> bool {
+        let what = "failed to look for processes that left their group";
+        self.say_blindness(Error::io(what, &error));
+        let household = self.household.as_mut();
+        household.is_none_or(|household| household.look_failed(now))
+    }
+
+    /// Whether another list is needed.
+    fn look_through_list(&mut self, now: Moment, settled: bool) -> io::Result<bool> {
+        let children = match children::list()? {
+            Some(children) => children,
+            None if is_pid_1() => {
                 let is_anybody_left = settled && reap::has_children();
                 is_anybody_left.then_some(EVERYBODY).into_iter().collect()
             }
-            Ok(None) => {
+            None => {
                 let text = "without /proc nothing tells which processes left their group: they \
                             are left alone";
                 self.say_blindness(Error::new(text));
                 Vec::new()
             }
-            Err(error) => {
-                let what = "failed to look for processes that left their group";
-                self.say_blindness(Error::io(what, &error));
-                if let Some(household) = &mut self.household {
-                    household.orphans.found_nothing_out(now);
-                }
-                return false;
-            }
         };
         let Some(household) = &mut self.household else {
-            return false;
+            return Ok(false);
         };
         let programs = &self.programs;
         let name_of = |id: &ProgramId| programs[id.0 as usize].name().as_bytes();
@@ -252,7 +279,7 @@ impl ProcessScheduler {
         };
         let is_member = |pid: i32| children::group_of(pid).is_some_and(is_group);
         let is_ours = |pid: i32| self.owners.contains_key(&pid) || is_member(pid);
-        household.orphans.found(now, &children, is_ours, whose)
+        Ok(household.orphans.found(now, &children, is_ours, whose))
     }
 
     /// Once: what is in the way of a look is there to stay, as a rule.

@@ -31,6 +31,11 @@ impl Pace {
         self.due.get_or_insert(at);
     }
 
+    /// It has failed, and is to be tried again then, whoever asks meanwhile.
+    pub(super) fn put_off(&mut self, at: Moment) {
+        self.due = Some(at);
+    }
+
     /// Whether these are so few that nothing need be put off.
     pub(super) fn is_few(children: usize) -> bool {
         children <= FEW_MAX

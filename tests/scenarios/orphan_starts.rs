@@ -326,3 +326,32 @@ fn m129_an_orphan_with_a_programs_former_number_is_nobody_but_itself() {
     assert_eq!(codes, [("former", 3), ("parent", 4), ("steady", -15)]);
     assert_eq!(former, Some(orphan), "no point: no number was reused");
 }
+
+/// Descriptors were short for a moment, just when a program was looked for that had left its
+/// group. That ended the search: the program was started beside its own escapee, and both wrote
+/// to the same database. What stays in the way of a look holds up a start for two seconds.
+#[test]
+fn a_look_that_fails_is_tried_again_before_the_start() {
+    if missing(&[Need::Strace]) || is_blind() {
+        return;
+    }
+    for (fails, is_killed) in [("when=1..3", true), ("when=1+", false)] {
+        let mut scene = Scene::new();
+        let mut gate = Gate::new(&scene, "gate");
+        let script = "once first { escape { pid orphan ; hold } ; gate gate ; exit 1 } ; hold";
+        let backoff = json!({"initial": "50ms"});
+        scene.add_with("p", script, json!({"backoff": backoff}));
+        let supervisor = scene.start();
+        let orphan = scene.wait_pid("orphan");
+        let inject = format!("inject=getdents64:error=EIO:{fails}");
+        let tracer = Tracer::attach(&scene, supervisor.pid(), &["-e", &inject]);
+        gate.open();
+        supervisor.wait_started("p", 2);
+        assert!(tracer.injected() >= 3, "{}", tracer.injected());
+        assert_eq!(!process::alive(orphan), is_killed, "{}", supervisor.said());
+        let said = supervisor.messages_with(&["failed to look for processes that left"]);
+        assert_eq!(said.len(), 1, "said once: {}", supervisor.said());
+        drop(tracer);
+        supervisor.end();
+    }
+}
