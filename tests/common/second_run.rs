@@ -71,6 +71,10 @@ pub const ON_THE_HOST: &[(&str, &str)] = &[
         "the program is strace, with a probe below it",
     ),
     (
+        "security::a_program_that_reads_its_own_pipe_harms_nobody_else",
+        "the program finds its pipe in /proc, which is not there",
+    ),
+    (
         "start_injection::m53_without_a_session_of_its_own_nothing_is_executed",
         "the supervisor shares its process group with a bystander, who is no PID 1's",
     ),

@@ -26,6 +26,12 @@
 //! | `pipes N` | opens N pipes and keeps them |
 //! | `serve FILE` | an HTTP server on 127.0.0.1; FILE gets its port |
 //! | `seize PID` | traces PID, which then cannot be waited for until this probe ends |
+//! | `steal BYTES` | reads its own stderr pipe, whose settings it changes, until it has so many |
+//! | `attack-parent FILE` | signals, traces and opens its parent; FILE gets what was not refused |
+//! | `bomb staying\|leaving` | forks without end, in its group or each in a session of its own |
+//! | `chaos` | a hundred children that change group, session, signals and descriptors, and die |
+//! | `kill-user` | kills every process of this user, who must not be root |
+//! | `lock FILE INTO` | tries to lock FILE, and writes down whether it could |
 //! | `pin-pid` | the next process of this PID namespace gets this number, once it is free |
 //!
 //! A step that fails says so on stderr and exits with 99: a test must not take a broken probe
@@ -34,6 +40,7 @@
 #![no_main]
 
 mod dump;
+mod hostile;
 mod output;
 mod proc;
 mod process;

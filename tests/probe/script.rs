@@ -1,6 +1,6 @@
 //! From the script's text to steps, and from a step to the function that does it.
 
-use crate::{Probe, dump, exit, output, process, signals, waits};
+use crate::{Probe, dump, exit, hostile, output, process, signals, waits};
 
 /// One step: its words, and the block that follows them.
 #[derive(Debug)]
@@ -133,6 +133,19 @@ impl Probe {
             ["serve", file] => process::serve(file),
             ["seize", pid] => process::seize(number(pid)),
             ["pin-pid"] => process::pin_pid(),
+            _ => self.evil(words),
+        }
+    }
+
+    /// What no program should do.
+    fn evil(&mut self, words: &[&str]) {
+        match *words {
+            ["steal", bytes] => hostile::steal(number(bytes)),
+            ["attack-parent", file] => hostile::attack_parent(file),
+            ["bomb", how] => hostile::bomb(how == "leaving"),
+            ["kill-user"] => hostile::kill_user(),
+            ["chaos"] => hostile::chaos(),
+            ["lock", file, into] => hostile::lock(file, into),
             _ => crate::broken(&format!("no such step: {words:?}")),
         }
     }

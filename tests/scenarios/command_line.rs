@@ -118,7 +118,8 @@ fn check_warns_of_what_cannot_be_executed_and_starts_nothing() {
     let mut scene = Scene::new();
     scene.write("plain", "");
     scene.set("error_handler", json!(["./no-handler"]));
-    scene.add("fine", "touch started");
+    scene.copy_probe("probe");
+    scene.add_raw("fine", json!(["./probe", "touch started"]));
     scene.add_raw("missing", json!(["no-such-command-anywhere"]));
     scene.add_raw("plain", json!(["./plain"]));
     scene.add_raw(
@@ -162,7 +163,7 @@ fn check_of_a_good_config_is_code_0_and_starts_nothing() {
     scene.copy_probe("bin/tool");
     let path = json!({"PATH": scene.path("bin")});
     scene
-        .add("fine", "touch started")
+        .add_raw("fine", json!(["bin/tool", "touch started"]))
         .add_raw("tool", json!({"command": ["tool"], "env": path}));
     scene.write("procsched.json", scene.config());
     let before = listing(&scene);

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::command_line::{listing, run};
-use crate::common::{Scene, tools};
+use crate::common::Scene;
 
 /// A scene with this config and nothing else in it.
 fn scene_with(config: &str) -> Scene {
@@ -216,12 +216,13 @@ fn m153_what_is_no_json_has_a_place_too() {
     for (config, word) in cases {
         assert_refused(config, &["procsched.json:", word]);
     }
-    let config = json!({"err_dir": "logs", "programs": {"a": [tools::probe_path()]}});
+    let config = json!({"err_dir": "logs", "programs": {"a": ["./probe"]}});
     let config = config
         .to_string()
         .replace('{', "{\r\n\t")
         .replace('}', "\r\n}");
     let scene = scene_with(&config);
+    scene.copy_probe("probe");
     assert_eq!(run(&scene, &["check"]).code, Some(0), "CRLF is white space");
     scene.write("procsched.json", format!("\u{feff}{config}"));
     assert_eq!(run(&scene, &["check"]).code, Some(0), "so is a BOM");

@@ -42,6 +42,7 @@ mod policy;
 mod real_programs;
 mod reaping;
 mod reports;
+mod security;
 mod start_failures;
 mod start_injection;
 mod stderr_pipe;

@@ -2,6 +2,7 @@
 //! Nothing is started and nothing is written.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::unistd::{AccessFlags, access};
@@ -23,7 +24,8 @@ pub fn check(path: &Path) -> u8 {
             return USAGE;
         }
     };
-    let warnings = warnings(&config);
+    let mut warnings = warnings(&config);
+    warnings.extend(exposure(path).map(|problem| ("programs".to_owned(), problem)));
     for (key, warning) in &warnings {
         complain(&format!("{source}: warning: {key}: {}", escaped(warning)));
     }
@@ -47,9 +49,10 @@ fn warnings(config: &Config) -> Vec<(String, String)> {
     );
     if fs::symlink_metadata(&config.err_dir).is_ok() {
         let wanted = AccessFlags::W_OK | AccessFlags::X_OK;
+        let problem = directory_problem(&config.err_dir, wanted);
         add(
             "err_dir".to_owned(),
-            directory_problem(&config.err_dir, wanted),
+            problem.or_else(|| exposure(&config.err_dir)),
         );
     }
     if let Some(command) = &config.error_handler {
@@ -67,10 +70,40 @@ fn warnings(config: &Config) -> Vec<(String, String)> {
 }
 
 fn command_problem(program: &ChildSpec, base_dir: &Path) -> Option<String> {
-    program
-        .locate(base_dir)
-        .err()
-        .map(|error| error.to_string())
+    match program.locate(base_dir) {
+        Ok(file) => exposure(&file),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+/// Where root reads its commands, executes them or writes their logs: who else can change what is
+/// found at this path, if anybody can.
+fn exposure(path: &Path) -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        return None;
+    }
+    // The way that is named, and the one that it leads to.
+    let real = fs::canonicalize(path).ok()?;
+    let mut parts = path.ancestors().chain(real.ancestors());
+    let who = parts.find_map(exposed_part)?;
+    Some(format!("root would trust what others can change: {who}"))
+}
+
+/// In a directory that is sticky nobody can replace what is root's.
+fn exposed_part(part: &Path) -> Option<String> {
+    const STICKY: u32 = 0o1000;
+    let found = fs::metadata(part).ok()?;
+    let (mode, uid, gid) = (found.mode(), found.uid(), found.gid());
+    let is_kept = found.is_dir() && mode & STICKY != 0;
+    if uid != 0 {
+        Some(format!("{part:?} belongs to uid {uid}"))
+    } else if mode & 0o002 != 0 && !is_kept {
+        Some(format!("everybody can write to {part:?}"))
+    } else if mode & 0o020 != 0 && gid != 0 && !is_kept {
+        Some(format!("group {gid} can write to {part:?}"))
+    } else {
+        None
+    }
 }
 
 /// Why this cannot be used as a directory.
