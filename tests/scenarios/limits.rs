@@ -245,8 +245,9 @@ fn m4_too_few_processes_are_told_with_the_limit_and_noticed_when_they_come() {
     assert!(error.starts_with("failed to create a process: "), "{error}");
     let limit = format!("RLIMIT_NPROC is 10 for uid {user}, and at least 21 are needed");
     assert!(error.ends_with(&limit), "{error}");
+    wait_for("some programs", || running(&supervisor, COUNT) > 0);
     let up = running(&supervisor, COUNT);
-    assert!((1..10).contains(&up), "{up} programs run");
+    assert!(up < 10, "{up} programs run");
     set_limit(&supervisor, user, "--nproc=100:100");
     wait_for("all programs", || running(&supervisor, COUNT) == COUNT);
     scene.wait_lines("up", COUNT);
@@ -320,7 +321,8 @@ fn m23_pipes_with_room_for_two_pages_hold_up_nobody_and_lose_nothing() {
 
     scene.add("quiet", "pid quiet ; hold");
     scene.add("talker", "spew 20480 lines ; touch answered ; hold");
-    let at_once = json!({"backoff": {"initial": 0, "max": 0}});
+    // Small reports, as a slow reader of ours must not be what loses something.
+    let at_once = json!({"backoff": {"initial": 0, "max": 0}, "report_bytes": 100});
     let script = "unless done { spew 9000 flat ; exit 3 } ; append held x\\n ; hold";
     for index in 0..20 {
         scene.add_with(&name(index), script, at_once.clone());
@@ -335,17 +337,15 @@ fn m23_pipes_with_room_for_two_pages_hold_up_nobody_and_lose_nothing() {
     scene.wait_lines("held", 20);
     assert_eq!(supervisor.stop(), 0, "{}", supervisor.said());
     assert_eq!(supervisor.messages_with(&["warning"]), [""; 0]);
-    let whole: Vec<u8> = (0..9000).map(|at| Pattern::Flat.byte(at)).collect();
-    for report in supervisor
-        .reports()
-        .iter()
-        .filter(|report| !report.stopping())
-    {
+    let tail: Vec<u8> = (8900..9000).map(|at| Pattern::Flat.byte(at)).collect();
+    let reports = supervisor.reports();
+    for report in reports.iter().filter(|report| !report.stopping()) {
+        assert_eq!(report.code(), 3, "{report:?}");
         assert_eq!(
-            (report.code(), report.data() == whole),
-            (3, true),
-            "{report:?}"
+            (report.data(), report.count("data_omitted")),
+            (tail.clone(), 8900)
         );
+        assert_eq!(report.count("log_offset") % 9000, 0, "{report:?}");
     }
     assert_eq!(scene.log("talker").len(), 20_480);
 }
