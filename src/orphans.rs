@@ -37,6 +37,21 @@ pub(crate) struct Orphans {
     is_blind: bool,
 }
 
+/// Whose a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    Of(ProgramId),
+    Nobodys,
+    /// It could not be asked.
+    Unknown,
+}
+
+impl From<Option<ProgramId>> for Whose {
+    fn from(program: Option<ProgramId>) -> Self {
+        program.map_or(Self::Nobodys, Self::Of)
+    }
+}
+
 #[derive(Debug)]
 struct Orphan {
     program: Option<ProgramId>,
@@ -174,7 +189,7 @@ impl Orphans {
         now: Moment,
         children: &[i32],
         is_ours: impl Fn(i32) -> bool,
-        mut whose: impl FnMut(i32) -> Option<ProgramId>,
+        mut whose: impl FnMut(i32) -> Whose,
     ) -> bool {
         self.look_wanted = false;
         self.is_blind = false;
@@ -193,7 +208,12 @@ impl Orphans {
             if is_known || is_ours(pid) {
                 continue;
             }
-            let program = whose(pid);
+            let program = match whose(pid) {
+                Whose::Of(program) => Some(program),
+                Whose::Nobodys => None,
+                // The next look may tell.
+                Whose::Unknown => continue,
+            };
             met_nobodys |= program.is_none();
             self.owned.extend(program.map(|program| (program, pid)));
             let orphan = Orphan {

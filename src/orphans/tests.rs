@@ -154,7 +154,7 @@ impl World {
             let all: Vec<i32> = self.children.keys().copied().collect();
             let kind = |pid: i32| self.children[&pid].kind;
             let whose = |pid: i32| match kind(pid) {
-                Kind::Orphan(program) => program,
+                Kind::Orphan(program) => Whose::from(program),
                 other => panic!("{other:?} was asked for its program"),
             };
             let is_ours = |pid: i32| kind(pid) == Kind::Ours;
@@ -330,7 +330,7 @@ fn a_look_that_is_put_off_comes_when_it_is_due_or_nothing_else_is_left() {
         closing(50).begin_look(at(50), false, false),
         "it is time to kill"
     );
-    orphans.found(at(100), &[], |_| false, |_| None);
+    orphans.found(at(100), &[], |_| false, |_| Whose::Nobodys);
     orphans.put_off_look(at(150));
     orphans.want_look();
     assert!(

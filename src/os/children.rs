@@ -12,8 +12,8 @@ use super::group::{Sent, outcome, stat_fields};
 use super::retry;
 use super::subreaper::is_pid_1;
 
-/// How much of a process's environment is looked at.
-const ENVIRON_BYTES_MAX: u64 = 256 * 1024;
+/// How much of a process's environment is looked at, or of its state.
+const FILE_BYTES_MAX: u64 = 256 * 1024;
 
 /// How often a process that is about to become another program, or a zombie, is looked at again.
 const LOOKS_MAX: u32 = 1000;
@@ -37,47 +37,51 @@ pub(crate) fn list() -> io::Result<Option<Vec<i32>>> {
 }
 
 /// The value of a variable in the environment that this process got when it was executed;
-/// `None` if it has none, is dead, or may not be looked at.
-pub(crate) fn variable(pid: i32, key: &str) -> Option<Vec<u8>> {
+/// `None` if it has none, is dead, or may not be looked at. An error if it cannot be looked at
+/// now (no descriptor to spare, no memory).
+pub(crate) fn variable(pid: i32, key: &str) -> io::Result<Option<Vec<u8>>> {
     let mut is_settled = false;
     for _ in 0..LOOKS_MAX {
-        let environ = environ(pid).ok()?;
+        let environ = read_of(pid, "environ")?;
         let value = value_in(&environ, key);
         if value.is_some() || is_settled {
-            return value.map(<[u8]>::to_owned);
+            return Ok(value.map(<[u8]>::to_owned));
         }
         // It may have died in the midst of the read, which ends there.
-        is_settled = !is_between(pid);
+        is_settled = !is_between(pid)?;
         // SAFETY: no arguments, nothing that can fail.
         unsafe { libc::sched_yield() };
     }
-    None
+    Ok(None)
 }
 
-/// Empty for who has no memory any more, which newer kernels call ESRCH.
-fn environ(pid: i32) -> io::Result<Vec<u8>> {
-    let mut environ = Vec::new();
-    match std::fs::File::open(format!("/proc/{pid}/environ")) {
-        Ok(file) => file.take(ENVIRON_BYTES_MAX).read_to_end(&mut environ)?,
-        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => 0,
-        Err(error) => return Err(error),
-    };
-    Ok(environ)
+/// Empty for who has no memory any more, which newer kernels call ESRCH, who is gone, or who may
+/// not be looked at.
+fn read_of(pid: i32, file: &str) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(format!("/proc/{pid}/{file}"));
+    let read = file.and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes));
+    match read.map_err(|error| (error.raw_os_error(), error)) {
+        Ok(_) | Err((Some(libc::ESRCH | libc::ENOENT | libc::EACCES | libc::EPERM), _)) => {
+            Ok(bytes)
+        }
+        Err((_, error)) => Err(error),
+    }
 }
 
 /// In the midst of an exec the old environment is gone and the new one is not there yet: for
 /// the fraction of a millisecond that the kernel needs to read the new program's head. In the
 /// midst of an exit it is gone before the process's own children are sent home and it is a
 /// zombie. The end of the environment (proc_pid_stat(5), field 51) is 0 meanwhile.
-fn is_between(pid: i32) -> bool {
+fn is_between(pid: i32) -> io::Result<bool> {
     /// Counted from the state, which is field 3.
     const ENV_END: usize = 51 - 3;
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let stat = read_of(pid, "stat")?;
     let fields = stat_fields(&stat);
-    fields.is_some_and(|mut fields| {
+    Ok(fields.is_some_and(|mut fields| {
         let state = fields.next();
         !matches!(state, Some("Z" | "X") | None) && fields.nth(ENV_END - 1) == Some("0")
-    })
+    }))
 }
 
 /// The process group of a child that was not reaped yet, dead or alive.
@@ -148,8 +152,10 @@ fn is_our_proc() -> io::Result<bool> {
 /// (CONFIG_PROC_CHILDREN). It is complete, as nobody reaps while it is read.
 fn listed_by_kernel() -> io::Result<Option<Vec<i32>>> {
     let mut children = Vec::new();
+    let mut is_anybody_there = false;
     for task in std::fs::read_dir("/proc/self/task")? {
         let task = task?.path();
+        is_anybody_there = true;
         let list = match std::fs::read(task.join("children")) {
             Ok(list) => list,
             Err(error) if error.kind() == io::ErrorKind::NotFound && task.exists() => {
@@ -162,6 +168,10 @@ fn listed_by_kernel() -> io::Result<Option<Vec<i32>>> {
         let numbers = String::from_utf8_lossy(&list);
         let numbers = numbers.split_ascii_whitespace();
         children.extend(numbers.filter_map(|number| number.parse::<i32>().ok()));
+    }
+    // The standard library takes an error of getdents(2) for the end, and we are there at least.
+    if !is_anybody_there {
+        return Err(io::ErrorKind::NotFound.into());
     }
     Ok(Some(children))
 }

@@ -17,8 +17,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 
-use super::FAULTS;
 use super::hints::Hints;
+use super::{FAULTS, errno};
 use crate::error::{Error, Result};
 
 /// How often somebody may put a handler over ours before we do not come back.
@@ -44,6 +44,9 @@ static SLOTS: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
 
 /// What was installed before us, layer by layer. Whoever holds it changes dispositions.
 static INSTALLED: Mutex<Vec<Installed>> = Mutex::new(Vec::new());
+
+/// How often a handler tries to wake the turn: nobody else would.
+const WAKE_TRIES_MAX: u32 = 10;
 
 /// What one scheduler wants to hear of. It is used again by the next, and never freed.
 pub(super) struct Slot {
@@ -317,10 +320,14 @@ fn tell_the_slots(signal: i32, died: Option<i32>) {
             let is_first = slot.pending.fetch_or(bit, Ordering::SeqCst) == 0;
             let byte = 0_u8;
             let wake = slot.wake.load(Ordering::SeqCst);
-            if is_first {
+            for _ in 0..if is_first { WAKE_TRIES_MAX } else { 0 } {
                 // SAFETY: one byte from a live variable; `writers` keeps the descriptor from
                 // being closed meanwhile, and it is non-blocking.
-                unsafe { libc::write(wake, (&raw const byte).cast(), 1) };
+                let written = unsafe { libc::write(wake, (&raw const byte).cast(), 1) };
+                // A full pipe is awake enough.
+                if written == 1 || errno() == libc::EAGAIN {
+                    break;
+                }
             }
         }
         slot.writers.fetch_sub(1, Ordering::SeqCst);

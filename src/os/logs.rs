@@ -76,6 +76,8 @@ enum Cause {
     NoLog,
     NotWritten(Errno),
     NotOpened(Error),
+    /// The pipe cannot be read.
+    NotRead(Errno),
 }
 
 impl Log {
@@ -161,10 +163,20 @@ impl Log {
             bytes.len()
         };
         if lost > 0 {
-            let trouble = self.trouble();
-            trouble.unnoted = trouble.unnoted.saturating_add(lost as u64);
-            trouble.untold = trouble.untold.saturating_add(lost as u64);
+            self.lose(lost);
         }
+    }
+
+    /// Counts as lost what is in a pipe that cannot be read: a byte at least, as something was.
+    pub(crate) fn cannot_be_told(&mut self, bytes: usize, errno: Errno) {
+        self.trouble().cause = Cause::NotRead(errno);
+        self.lose(bytes.max(1));
+    }
+
+    fn lose(&mut self, bytes: usize) {
+        let trouble = self.trouble();
+        trouble.unnoted = trouble.unnoted.saturating_add(bytes as u64);
+        trouble.untold = trouble.untold.saturating_add(bytes as u64);
     }
 
     /// A word of the supervisor's own between the program's; nothing is lost if it cannot be
@@ -188,6 +200,7 @@ impl Log {
                 let what = format!("failed to write log {:?}", place.path());
                 Error::os(what, *errno as i32)
             }
+            Cause::NotRead(errno) => Error::os("failed to read its stderr", *errno as i32),
         };
         trouble.warned_at = Some(now);
         Some(error)
@@ -210,7 +223,7 @@ impl Log {
         };
         let why = match &trouble.cause {
             Cause::NoLog => "no log".to_owned(),
-            Cause::NotWritten(errno) => errno_text(*errno as i32),
+            Cause::NotWritten(errno) | Cause::NotRead(errno) => errno_text(*errno as i32),
             Cause::NotOpened(error) => error.to_string(),
         };
         let lost = trouble.unnoted;

@@ -3,6 +3,7 @@
 //! Bytes go from the pipe into the log at once, without a buffer of ours that would outlive the
 //! turn. How often a pipe is read is the scheduler's to say.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -14,9 +15,17 @@ use crate::tail::Tail;
 /// One turn's worth of one pipe: 64 KiB, a whole pipe of the usual size.
 pub(crate) const READ_BYTES_MAX: usize = 64 * 1024;
 
+/// How often in a row a pipe may refuse to be read before it counts as ended: what stands in the
+/// way may pass.
+const FAILED_READS_MAX: u32 = 10;
+
 /// Our end of one run's stderr pipe.
 #[derive(Debug)]
-pub(crate) struct Stream(OwnedFd);
+pub(crate) struct Stream {
+    pipe: OwnedFd,
+    /// How many reads in a row have failed.
+    failed: Cell<u32>,
+}
 
 /// What one read found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,11 +46,14 @@ pub(crate) struct Sink<'a> {
 
 impl Stream {
     pub(crate) fn new(pipe: OwnedFd) -> Self {
-        Self(pipe)
+        Self {
+            pipe,
+            failed: Cell::new(0),
+        }
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.pipe.as_fd()
     }
 
     /// Moves up to one buffer from the pipe to the log.
@@ -53,14 +65,14 @@ impl Stream {
     /// Moves what is in the pipe at this moment, and not much that a leftover adds meanwhile.
     pub(crate) fn read_pending(&self, sink: &mut Sink<'_>) -> Read {
         // As a rule there is nothing but the end of the file.
-        match self.read(sink) {
+        match self.read_at_last(sink.buffer.len(), sink) {
             Read::Bytes(_) => {}
             end => return end,
         }
         let mut left = self.pending();
         while left > 0 {
-            match self.read_up_to(left.min(sink.buffer.len()), sink) {
-                Read::Bytes(count) => left -= count,
+            match self.read_at_last(left.min(sink.buffer.len()), sink) {
+                Read::Bytes(count) => left = left.saturating_sub(count),
                 end => return end,
             }
         }
@@ -68,10 +80,22 @@ impl Stream {
         self.read(sink)
     }
 
+    /// The same once more if it fails although there is something: nobody will come back for it.
+    fn read_at_last(&self, size: usize, sink: &mut Sink<'_>) -> Read {
+        for _ in 0..FAILED_READS_MAX {
+            match self.read_up_to(size, sink) {
+                Read::Nothing if self.pending() > 0 => {}
+                read => return read,
+            }
+        }
+        self.read_up_to(size, sink)
+    }
+
     fn read_up_to(&self, size: usize, sink: &mut Sink<'_>) -> Read {
-        match retry(|| nix::unistd::read(&self.0, &mut sink.buffer[..size])) {
+        match retry(|| nix::unistd::read(&self.pipe, &mut sink.buffer[..size])) {
             Ok(0) => Read::End,
             Ok(count) => {
+                self.failed.set(0);
                 let bytes = &sink.buffer[..count];
                 sink.log.write(sink.place, bytes);
                 if let Some(tail) = &mut sink.tail {
@@ -80,14 +104,21 @@ impl Stream {
                 Read::Bytes(count)
             }
             Err(Errno::EAGAIN) => Read::Nothing,
-            Err(_) => Read::End,
+            Err(_) if self.failed.get() < FAILED_READS_MAX => {
+                self.failed.set(self.failed.get() + 1);
+                Read::Nothing
+            }
+            Err(errno) => {
+                sink.log.cannot_be_told(self.pending(), errno);
+                Read::End
+            }
         }
     }
 
     /// How many bytes it can hold: less than usual where this user has many pipes already.
     pub(crate) fn capacity(&self) -> usize {
         // SAFETY: F_GETPIPE_SZ takes nothing and gives an integer; the descriptor is open.
-        let size = unsafe { libc::fcntl(self.0.as_raw_fd(), libc::F_GETPIPE_SZ) };
+        let size = unsafe { libc::fcntl(self.pipe.as_raw_fd(), libc::F_GETPIPE_SZ) };
         usize::try_from(size).unwrap_or(0)
     }
 
@@ -95,14 +126,14 @@ impl Stream {
     pub(crate) fn resize(&self, bytes: usize) {
         let size = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
         // SAFETY: F_SETPIPE_SZ takes an integer; the descriptor is open.
-        unsafe { libc::fcntl(self.0.as_raw_fd(), libc::F_SETPIPE_SZ, size) };
+        unsafe { libc::fcntl(self.pipe.as_raw_fd(), libc::F_SETPIPE_SZ, size) };
     }
 
     /// How many bytes are in the pipe.
     fn pending(&self) -> usize {
         let mut count: libc::c_int = 0;
         // SAFETY: FIONREAD writes one int to a live variable.
-        let status = unsafe { libc::ioctl(self.0.as_raw_fd(), libc::FIONREAD, &raw mut count) };
+        let status = unsafe { libc::ioctl(self.pipe.as_raw_fd(), libc::FIONREAD, &raw mut count) };
         if status == -1 {
             0
         } else {

@@ -52,13 +52,15 @@ impl Waker {
         })
     }
 
-    /// Reads the pipe empty. What it stood for must be looked at after this, not before.
-    pub(crate) fn clear(&self) {
+    /// Reads the pipe empty, and says whether there was anything in it. What it stood for must be
+    /// looked at after this, not before.
+    pub(crate) fn clear(&self) -> bool {
         let mut sink = [0; 64];
         loop {
             match retry(|| nix::unistd::read(&self.read, &mut sink)) {
                 Ok(count) if count == sink.len() => {}
-                Ok(_) | Err(_) => return,
+                Ok(_) => return true,
+                Err(_) => return false,
             }
         }
     }

@@ -23,9 +23,9 @@ const READY_PER_TURN_MAX: usize = 64;
 /// How often what cannot be waited for is tried.
 const BLIND_WAIT_MAX: Duration = Duration::from_millis(10);
 
-/// How many waits in a row a signal may interrupt of which no handler of ours knows, and how long
-/// is rested after each that follows: the next may end at once, too. A profiler in the host does
-/// that as well, and seldom enough for so short a rest not to matter.
+/// How many waits in a row may end for nothing, and how long is rested before each that follows,
+/// which may end at once, too. A signal of which no handler of ours knows ends one for nothing, as
+/// that of a profiler in the host: seldom enough for so short a rest not to matter.
 const VAIN_MAX: u32 = 100;
 const VAIN_REST: Duration = Duration::from_millis(1);
 
@@ -35,7 +35,7 @@ pub(crate) struct Watch {
     epoll: Epoll,
     /// What the kernel has no room for: it counts as ready, now and then, and is tried again.
     blind: Vec<(u64, RawFd)>,
-    /// How many waits in a row were interrupted for nothing.
+    /// How many waits in a row came to an end for nothing.
     vain: u32,
 }
 
@@ -103,6 +103,9 @@ impl Watch {
         } else {
             Some(timeout.map_or(BLIND_WAIT_MAX, |time| time.min(BLIND_WAIT_MAX)))
         };
+        if self.vain > VAIN_MAX {
+            rest(VAIN_REST);
+        }
         let waited = poll(self.epoll.0.as_fd(), timeout);
         ready.extend(self.blind.iter().map(|(number, _)| number));
         self.add_the_blind();
@@ -111,14 +114,22 @@ impl Watch {
         let count = looked.unwrap_or(0);
         ready.extend(events.iter().take(count).map(EpollEvent::data));
         match (waited, looked) {
-            (Err(Errno::EINTR), Ok(0)) => self.vain = self.vain.saturating_add(1),
-            (Err(Errno::EINTR) | Ok(_), Ok(_)) => self.vain = 0,
+            (Err(Errno::EINTR), Ok(0)) => self.was_in_vain(),
+            (Ok(false), Ok(0)) => self.vain = 0,
+            (Err(Errno::EINTR) | Ok(_), Ok(_)) => {}
             // No memory: the turn goes on without an answer, and not at once again.
             _ => rest(BLIND_WAIT_MAX),
         }
-        if self.vain > VAIN_MAX {
-            rest(VAIN_REST);
-        }
+    }
+
+    /// Something was found behind what the latest wait has told of.
+    pub(crate) fn was_worth_it(&mut self) {
+        self.vain = 0;
+    }
+
+    /// Nothing was found.
+    pub(crate) fn was_in_vain(&mut self) {
+        self.vain = self.vain.saturating_add(1);
     }
 
     /// Whether a wait would end at once, as far as descriptors go.

@@ -10,7 +10,7 @@ use crate::event::EventKind;
 use crate::launch::PROGRAM_VARIABLE;
 use crate::machine::child::State;
 use crate::machine::{Event, Moment, ProgramId};
-use crate::orphans::{Dispatch, EVERYBODY, Orphans};
+use crate::orphans::{Dispatch, EVERYBODY, Orphans, Whose};
 use crate::os::group::Sent;
 use crate::os::subreaper::{Subreaper, become_subreaper, is_pid_1};
 use crate::os::{children, reap};
@@ -258,14 +258,29 @@ impl ProcessScheduler {
         let programs = &self.programs;
         let name_of = |id: &ProgramId| programs[id.0 as usize].name().as_bytes();
         let by_name = &mut household.by_name;
-        let whose = |pid: i32| {
-            let name = children::variable(pid, PROGRAM_VARIABLE)?;
+        // Who cannot be asked again and again is nobody's, and is stopped with the rest.
+        let is_last_try = household.failed_looks + 1 >= FAILED_LOOKS_MAX;
+        let may_wait = !is_last_try && !household.orphans.is_closing();
+        let mut trouble = None;
+        let mut whose = |pid: i32| {
+            let name = match children::variable(pid, PROGRAM_VARIABLE) {
+                Ok(Some(name)) => name,
+                Ok(None) => return Whose::Nobodys,
+                Err(error) => {
+                    trouble = Some(error);
+                    return if may_wait {
+                        Whose::Unknown
+                    } else {
+                        Whose::Nobodys
+                    };
+                }
+            };
             if by_name.is_empty() {
                 by_name.extend(programs.iter().map(|program| program.id));
                 by_name.sort_unstable_by_key(name_of);
             }
             let found = by_name.binary_search_by(|id| name_of(id).cmp(&name));
-            found.ok().map(|place| by_name[place])
+            Whose::from(found.ok().map(|place| by_name[place]))
         };
         // Who is still in the group of a program is asked, and killed, with that. Such a group
         // has a leader that was not reaped yet, or it lingers.
@@ -279,7 +294,11 @@ impl ProcessScheduler {
         };
         let is_member = |pid: i32| children::group_of(pid).is_some_and(is_group);
         let is_ours = |pid: i32| self.owners.contains_key(&pid) || is_member(pid);
-        Ok(household.orphans.found(now, &children, is_ours, whose))
+        let again = household.orphans.found(now, &children, is_ours, &mut whose);
+        match trouble {
+            Some(error) => Err(error),
+            None => Ok(again),
+        }
     }
 
     /// Once: what is in the way of a look is there to stay, as a rule.

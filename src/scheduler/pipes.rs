@@ -17,8 +17,8 @@ impl ProcessScheduler {
         let time = self.wait_time(limit);
         self.ready.clear();
         self.watch.wait(time, &mut self.ready);
-        if self.ready.contains(&Key::Wake.number()) {
-            self.waker.clear();
+        if self.ready.contains(&Key::Wake.number()) && self.waker.clear() {
+            self.watch.was_worth_it();
         }
     }
 
@@ -57,10 +57,19 @@ impl ProcessScheduler {
     /// floods waits its turn.
     pub(super) fn drain_the_living(&mut self, now: Moment) {
         let mut ready = std::mem::take(&mut self.ready);
+        if !ready.is_empty() {
+            // Unless something is found.
+            self.watch.was_in_vain();
+        }
         self.chatter.add_due(now, &mut ready);
         for key in ready.iter().map(|&number| Key::of(number)) {
-            if let Key::Stream(id) | Key::OldStream(id) = key {
-                self.drain_one(now, id, key);
+            let is_found = match key {
+                Key::Stream(id) | Key::OldStream(id) => self.drain_one(now, id, key),
+                Key::Leader(_) => true,
+                Key::Wake => false,
+            };
+            if is_found {
+                self.watch.was_worth_it();
             }
         }
         self.ready = ready;
@@ -72,7 +81,8 @@ impl ProcessScheduler {
         self.program(id).stream.is_none()
     }
 
-    fn drain_one(&mut self, now: Moment, id: ProgramId, key: Key) {
+    /// Whether there was something to read, or the end.
+    fn drain_one(&mut self, now: Moment, id: ProgramId, key: Key) -> bool {
         let program = &mut self.programs[id.0 as usize];
         let tail = program.live.as_mut().map(|live| &mut live.tail);
         let (stream, tail) = match key {
@@ -91,7 +101,7 @@ impl ProcessScheduler {
         let number = key.number();
         let Some(pipe) = stream else {
             self.chatter.forget(number);
-            return;
+            return true;
         };
         let bytes = match pipe.read(&mut sink) {
             Read::Bytes(count) => count,
@@ -103,7 +113,7 @@ impl ProcessScheduler {
                     self.suspect(id);
                 }
                 self.tell_losses(now, id, false);
-                return;
+                return true;
             }
         };
         match self.chatter.heard(now, number, bytes, || pipe.capacity()) {
@@ -121,6 +131,7 @@ impl ProcessScheduler {
             Verdict::Rest => _ = self.chatter.forget(number),
         }
         self.tell_losses(now, id, false);
+        bytes > 0
     }
 
     /// The end: what is in the pipes is logged, and nobody is waited for.

@@ -9,7 +9,7 @@ use super::manual::{self, Ever};
 const DELAY_MICROSECONDS: u32 = 150_000;
 
 /// Calls in a storm.
-const STORM_CALLS: usize = 200;
+const STORM_CALLS: usize = 8;
 
 /// Whose calls are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

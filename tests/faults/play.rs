@@ -168,7 +168,8 @@ fn run(scene: &Scene, supervisor: &mut Supervisor, record: &mut Record, manner: 
     });
     wait(patience, || {
         record.descriptors = descriptors(scene, supervisor);
-        more_than(&record.descriptors, manner.descriptors).is_empty()
+        let more = more_than(&record.descriptors, manner.descriptors);
+        manner.descriptors.is_empty() || more.is_empty()
     });
     record.relics = relics(scene);
     supervisor.signal(libc::SIGUSR1);

@@ -239,7 +239,11 @@ fn verdict(fault: &Fault, usual: &Record) -> Verdict {
     for tried in 0..TRIES {
         let judged = AssertUnwindSafe(|| {
             let record = disturbed(fault, usual, tried == 0);
-            judge(Some(fault), &record, usual)
+            let verdict = judge(Some(fault), &record, usual);
+            if let Verdict::Failed(defects) = &verdict {
+                keep(fault, defects, &record);
+            }
+            verdict
         });
         verdict = catch_unwind(judged).unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().cloned();
@@ -250,6 +254,20 @@ fn verdict(fault: &Fault, usual: &Record) -> Verdict {
         }
     }
     verdict
+}
+
+/// Keeps what there is to be known of a play that failed, as the next one may not.
+fn keep(fault: &Fault, defects: &[String], record: &Record) {
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults.failed");
+    let parts = [
+        defects,
+        &record.messages,
+        std::slice::from_ref(&record.trace),
+    ];
+    let text = parts.map(|lines| lines.join("\n")).join("\n\n");
+    let kept = std::fs::create_dir_all(&place);
+    let kept = kept.and_then(|()| std::fs::write(place.join(fault.to_string()), text));
+    kept.unwrap_or_else(|error| say(&format!("nothing is kept of {fault}: {error}")));
 }
 
 /// By call, and by what happened there: how many ended how.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::common::levers::{Gate, Hold};
+use crate::common::levers::{Gate, Hold, Tracer};
 use crate::common::{Need, Pattern, Report, Scene, alive, missing, process, tools, wait_for};
 
 /// The first `length` bytes of a pattern.
@@ -316,4 +316,33 @@ fn the_words_are_in_the_log_while_the_program_runs() {
         scene.log("p") == b"no line end\0\xff\n"
     });
     supervisor.end();
+}
+
+/// The system had no memory for one read of a pipe. That counted as the end of what the program
+/// had to say: its last words were in no log and no report, and its next ones killed it.
+#[test]
+fn a_pipe_that_refuses_to_be_read_is_read_again_and_what_is_lost_is_counted() {
+    if missing(&[Need::Strace]) {
+        return;
+    }
+    for (fails, is_lost) in [("when=1..3", false), ("when=1+", true)] {
+        let mut scene = Scene::new();
+        let mut gate = Gate::new(&scene, "gate");
+        scene.add("p", "gate gate ; say hello\\n ; hold");
+        let mut supervisor = scene.start();
+        supervisor.wait_started("p", 1);
+        let inject = format!("inject=read:error=ENOMEM:{fails}");
+        let tracer = Tracer::attach(&scene, supervisor.pid(), &["-e", &inject]);
+        gate.open();
+        if is_lost {
+            supervisor.wait_message(&["p", "warning", "failed to read its stderr: Cannot"]);
+        } else {
+            wait_for("the word in the log", || scene.log("p") == b"hello\n");
+            assert!(tracer.injected() >= 3, "{}", tracer.injected());
+        }
+        drop(tracer);
+        assert_eq!(supervisor.stop(), 0, "{}", supervisor.said());
+        let dropped = supervisor.messages_with(&["p", "dropped", "bytes=6"]);
+        assert_eq!(dropped.len(), usize::from(is_lost), "{}", supervisor.said());
+    }
 }

@@ -49,7 +49,7 @@ fn a_zombie_and_a_thread_s_child_are_children() {
     assert_eq!(dead, number);
     assert!(of_this_process().expect("a /proc").contains(&number));
     assert!(found_by_parent().expect("a /proc").contains(&number));
-    assert!(variable(number, "CHILDREN_TEST").is_none());
+    assert!(variable(number, "CHILDREN_TEST").is_ok_and(|value| value.is_none()));
     zombie.wait().expect("reaped");
     assert!(!of_this_process().expect("a /proc").contains(&number));
 }
@@ -69,11 +69,11 @@ fn wait_for_death(pid: i32) -> i32 {
 #[test]
 fn what_a_child_carries() {
     let child = child("a=b c");
-    let value = |key| variable(pid(&child), key);
+    let value = |key| variable(pid(&child), key).expect("/proc");
     assert_eq!(value("CHILDREN_TEST").as_deref(), Some(&b"a=b c"[..]));
     assert_eq!(value("CHILDREN_TES"), None);
     assert_eq!(value("CHILDREN_TEST2"), None);
-    assert_eq!(variable(0, "CHILDREN_TEST"), None);
+    assert_eq!(variable(0, "CHILDREN_TEST").expect("/proc"), None);
     end(child);
 }
 
@@ -84,9 +84,12 @@ fn who_is_dying_is_asked_until_it_is_a_zombie() {
     for round in 0..300 {
         let mut child = child("it");
         let number = pid(&child);
-        assert!(variable(number, "CHILDREN_TEST").is_some(), "{round}");
+        assert!(
+            variable(number, "CHILDREN_TEST").expect("/proc").is_some(),
+            "{round}"
+        );
         drop(child.stdin.take());
-        while variable(number, "CHILDREN_TEST").is_some() {}
+        while variable(number, "CHILDREN_TEST").expect("/proc").is_some() {}
         let stat = std::fs::read(format!("/proc/{number}/stat")).expect("it is not reaped");
         let state = stat_fields(&stat).and_then(|mut fields| fields.next().map(str::to_owned));
         assert_eq!(state.as_deref(), Some("Z"), "in round {round}");
