@@ -45,6 +45,8 @@ struct Exhibit {
     is_test: bool,
     /// Whether it does more where all of it is asked for.
     has_whole: bool,
+    /// What it asks its machine for.
+    needs: BTreeSet<String>,
     /// Whether any function of its file does.
     file_has_whole: bool,
 }
@@ -72,6 +74,8 @@ struct Functions {
     all: BTreeSet<String>,
     tests: BTreeSet<String>,
     whole: BTreeSet<String>,
+    /// What each asks its machine for itself, not through a helper: function and need.
+    needs: BTreeSet<(String, String)>,
 }
 
 impl Functions {
@@ -112,7 +116,40 @@ impl<'ast> Visit<'ast> for Functions {
         self.current = outer;
     }
 
+    fn visit_expr_path(&mut self, path: &'ast syn::ExprPath) {
+        let words: Vec<String> = path
+            .path
+            .segments
+            .iter()
+            .map(|word| word.ident.to_string())
+            .collect();
+        if let [.., kind, need] = &*words
+            && kind == "Need"
+            && need != "Tool"
+        {
+            self.needs
+                .insert((self.current.clone(), need.to_lowercase()));
+        }
+    }
+
     fn visit_expr_call(&mut self, call: &'ast syn::ExprCall) {
+        if let (syn::Expr::Path(function), Some(syn::Expr::Lit(tool))) =
+            (&*call.func, call.args.first())
+            && let syn::Lit::Str(tool) = &tool.lit
+            && function
+                .path
+                .segments
+                .last()
+                .is_some_and(|last| last.ident == "Tool")
+        {
+            let tool = tool.value();
+            let need = if NEEDS.contains(&&*tool) {
+                &*tool
+            } else {
+                "tools"
+            };
+            self.needs.insert((self.current.clone(), need.to_owned()));
+        }
         if let syn::Expr::Path(function) = &*call.func
             && function
                 .path
@@ -142,6 +179,13 @@ fn exhibits_of(source: &Source) -> Vec<Exhibit> {
         place: format!("{}: {name}", source.path.display()),
         is_test: functions.tests.contains(name),
         has_whole: functions.whole.contains(name),
+        needs: {
+            let own = functions
+                .needs
+                .iter()
+                .filter(|(function, _)| function == name);
+            own.map(|(_, need)| need.clone()).collect()
+        },
         file_has_whole: !functions.whole.is_empty(),
     };
     let mut found: Vec<Exhibit> = functions.all.iter().map(exhibit).collect();
@@ -270,6 +314,27 @@ fn a_row_says_how_it_is_tried_or_why_it_is_not() {
             assert!(row.lever.len() >= 4, "row {}: no lever", row.id);
         }
     }
+}
+
+/// A test may ask for more through a helper, so that a row may have more than is seen here.
+#[test]
+fn a_row_says_what_its_tests_need() {
+    let exhibits = exhibits(&sources());
+    let mut lacking = Vec::new();
+    for row in rows() {
+        let of_row = exhibits
+            .iter()
+            .filter(|exhibit| exhibit.ids.contains(&row.id));
+        let needs: BTreeSet<&String> = of_row.flat_map(|exhibit| &exhibit.needs).collect();
+        let unsaid: Vec<&String> = needs
+            .into_iter()
+            .filter(|need| !row.needs.contains(need))
+            .collect();
+        if !unsaid.is_empty() {
+            lacking.push(format!("row {} needs {unsaid:?}", row.id));
+        }
+    }
+    assert!(lacking.is_empty(), "{}", lacking.join("\n"));
 }
 
 /// Where a test has a smaller number in every run, the row says so, and which the whole one is.
