@@ -291,13 +291,15 @@ extern "C" fn on_signal<const LAYER: usize>(
 
 /// Whom this SIGCHLD says to be dead. Read only where the kernel itself has called us: who has
 /// put a handler over ours, and calls ours as one that takes a number, hands on no more than
-/// that.
+/// that. One moment is left: such a handler that is taken away again while it runs in another
+/// thread, before it calls ours.
 fn who_died(layer: usize, info: *const libc::siginfo_t) -> Option<i32> {
     let is_on_top = action_of(libc::SIGCHLD).is_ok_and(|now| layer_of(&now) == Some(layer));
     if !is_on_top || info.is_null() {
         return None;
     }
-    // SAFETY: the kernel has called us, with SA_SIGINFO, and so with a siginfo of its own.
+    // SAFETY: the kernel has called us, with SA_SIGINFO, and so with a siginfo of its own; or a
+    // handler over ours has, which by now is over ours no more (see above), with what it was given.
     let info = unsafe { &*info };
     let is_death = [libc::CLD_EXITED, libc::CLD_KILLED, libc::CLD_DUMPED].contains(&info.si_code);
     // SAFETY: these codes are those of a SIGCHLD, whose siginfo has this field.
@@ -407,9 +409,9 @@ fn is_same(one: &libc::sigaction, other: &libc::sigaction) -> bool {
 }
 
 fn action_of(signal: i32) -> std::result::Result<libc::sigaction, Errno> {
-    let mut now = MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: a null new action only asks; the other pointer is to a live structure, which is
-    // filled if the call succeeds.
+    let mut now = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: a null new action only asks; the other pointer is to a live structure, which was
+    // zeroed, as musl fills a part of it only.
     unsafe {
         Errno::result(libc::sigaction(signal, ptr::null(), now.as_mut_ptr()))?;
         Ok(now.assume_init())
@@ -421,9 +423,10 @@ fn set_action(
     signal: i32,
     action: &libc::sigaction,
 ) -> std::result::Result<libc::sigaction, Errno> {
-    let mut before = MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: both pointers are to live structures; the handler in it is ours, which is
-    // async-signal-safe, or one that the kernel gave us for this very signal.
+    let mut before = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: both pointers are to live structures, the second of them zeroed, as musl fills a
+    // part of it only; the handler in the first is ours, which is async-signal-safe, or one that
+    // the kernel gave us for this very signal.
     unsafe {
         Errno::result(libc::sigaction(signal, action, before.as_mut_ptr()))?;
         Ok(before.assume_init())

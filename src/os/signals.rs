@@ -117,7 +117,7 @@ impl Signals {
             return;
         }
         let set = set_of(&self.signals);
-        let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+        let mut before = MaybeUninit::<libc::sigset_t>::zeroed();
         // SAFETY: both pointers are to live signal sets; the call only changes this thread's
         // mask.
         let failed = unsafe {
@@ -126,7 +126,8 @@ impl Signals {
         if failed != 0 {
             return;
         }
-        // SAFETY: pthread_sigmask succeeded, so it has filled `before`.
+        // SAFETY: it was zeroed, and pthread_sigmask has filled it, or the part of it that has
+        // signals: musl leaves the rest alone.
         let before = unsafe { before.assume_init() };
         let was_blocked = |signal: &i32| is_member(&before, *signal);
         let blocked: Vec<i32> = self.signals.iter().copied().filter(was_blocked).collect();
@@ -154,8 +155,9 @@ impl Drop for Signals {
 }
 
 fn set_of(signals: &[i32]) -> libc::sigset_t {
-    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigemptyset fills the set; sigaddset gets a set that is filled.
+    let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
+    // SAFETY: zeroed is initialised, which sigemptyset alone does not see to: musl's writes only
+    // the part that has signals. sigaddset refuses a number that is none.
     unsafe {
         libc::sigemptyset(set.as_mut_ptr());
         for &signal in signals {

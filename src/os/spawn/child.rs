@@ -153,7 +153,7 @@ fn default_dispositions(ignored: &SignalSet) {
 
 /// Sets the limit on descriptors as it was when we were started, or as near to it as the hard
 /// limit of this day allows. Comes last, as the old limit may be below what is open here.
-unsafe fn give_back(DescriptorLimit(mut limit): DescriptorLimit) -> c_int {
+fn give_back(DescriptorLimit(mut limit): DescriptorLimit) -> c_int {
     let mut now = limit;
     // SAFETY: both pointers are to live structures.
     unsafe {

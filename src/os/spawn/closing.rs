@@ -32,6 +32,10 @@ const DESCRIPTORS_TRIED_MAX: c_int = 65_536;
 
 /// Before Linux 5.9: the descriptors that `/proc` names, a few thousand bytes of names at a
 /// time. A loop up to the limit could take minutes, where the limit is a billion.
+///
+/// # Safety
+///
+/// As that of [`close_the_rest`].
 unsafe fn close_what_proc_names(keep: Option<c_int>) {
     /// d_reclen and the name stand at these offsets of a `linux_dirent64` (getdents64(2)).
     const RECLEN: usize = 16;
@@ -67,12 +71,11 @@ unsafe fn close_what_proc_names(keep: Option<c_int>) {
                 {
                     libc::close(fd);
                 }
-                let length = buffer.get(at + RECLEN..at + RECLEN + 2).unwrap_or_default();
-                let length = length
-                    .iter()
-                    .rev()
-                    .fold(0, |sum, &b| sum << 8 | usize::from(b));
-                at += length.max(NAME);
+                let length = match buffer.get(at + RECLEN..at + RECLEN + 2) {
+                    Some(&[one, other]) => u16::from_ne_bytes([one, other]),
+                    _ => 0,
+                };
+                at += usize::from(length).max(NAME);
             }
         }
         libc::close(directory);
