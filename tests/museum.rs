@@ -28,8 +28,8 @@ const IDS: [u32; 139] = [
 ];
 
 /// What a machine may have to have for all tests of a row.
-const NEEDS: [&str; 10] = [
-    "-", "root", "mounts", "pids", "times", "strace", "python3", "bash", "rustc", "tools",
+const NEEDS: [&str; 11] = [
+    "-", "attach", "root", "mounts", "pids", "times", "strace", "python3", "bash", "rustc", "tools",
 ];
 
 /// How a row begins that has no test of a behaviour.

@@ -13,8 +13,10 @@ use super::second_run::{self, Ran};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
     Root,
-    /// `strace` that may trace.
+    /// `strace` that may trace, children of others too.
     Strace,
+    /// Permission to trace who is no child of one's own.
+    Attach,
     /// A mount namespace of one's own.
     Mounts,
     /// A PID namespace of one's own.
@@ -92,12 +94,21 @@ fn is_there(need: Need) -> bool {
     match need {
         // SAFETY: no arguments, cannot fail.
         Need::Root => unsafe { libc::geteuid() == 0 },
-        Need::Strace => works(&["strace", "-f", "-o", "/dev/null", "true"]),
+        Need::Strace => {
+            is_there(Need::Attach) && works(&["strace", "-f", "-o", "/dev/null", "true"])
+        }
+        Need::Attach => is_there(Need::Root) || is_tracing_open(),
         Need::Mounts => works(&["unshare", "-m", "true"]),
         Need::Times => works(&["unshare", "-Tf", "--monotonic", "1000", "true"]),
         Need::Pids => works(&["unshare", "-pf", "--mount-proc", "true"]),
         Need::Tool(tool) => works(&[tool, "--version"]),
     }
+}
+
+/// Whether everybody may trace what is their own (ptrace(2), "ptrace_scope").
+fn is_tracing_open() -> bool {
+    let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope");
+    scope.is_ok_and(|scope| scope.trim() == "0") || !Path::new("/proc/sys/kernel/yama").exists()
 }
 
 /// Where the probe is: as given, else it is built if that was not done, or if its source is newer.

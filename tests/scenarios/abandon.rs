@@ -9,6 +9,9 @@ use crate::common::{Need, Scene, missing, process, second_run};
 
 #[test]
 fn m117_what_cannot_die_is_named_and_left_behind() {
+    if missing(&[Need::Attach]) {
+        return;
+    }
     let mut scene = Scene::new();
     scene.add_with(
         "stuck",
@@ -42,6 +45,9 @@ fn m117_what_cannot_die_is_named_and_left_behind() {
 
 #[test]
 fn m117_nothing_is_started_beside_what_cannot_die() {
+    if missing(&[Need::Attach]) {
+        return;
+    }
     let mut scene = Scene::new();
     let quick = json!({"backoff": {"initial": 0, "max": 0}});
     scene.add_with("p", "pid up ; hold", quick);

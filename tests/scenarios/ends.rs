@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::command_line::run;
 use crate::common::levers::Hold;
 use crate::common::scene::spawn;
-use crate::common::{Scene, process, tools};
+use crate::common::{Need, Scene, missing, process, tools};
 
 /// Ten seconds for a program to end, and ten until the container's own killer comes: whoever
 /// was late took the last reports with it. With a grace that is shorter than the killer's patience
@@ -132,6 +132,9 @@ fn dumps_core(scene: &Scene) -> bool {
 /// until then a program on its way out is left in peace, and the report says what the kernel says.
 #[test]
 fn m124_who_takes_its_time_to_die_of_a_core_dump_has_it() {
+    if missing(&[Need::Attach]) {
+        return;
+    }
     let scene_of_another = Scene::new();
     let dumps = dumps_core(&scene_of_another);
     let mut scene = Scene::new();
