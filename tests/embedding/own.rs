@@ -73,7 +73,7 @@ fn m39_the_host_gets_its_own_statuses() {
 }
 
 fn m39_the_host_gets_its_own_statuses_in_every_thread() {
-    host(|| waits_beside_churn(4, whole(125, 500)));
+    host(|| waits_beside_churn(whole(4, 16), 125));
 }
 
 fn m39_the_host_gets_its_own_statuses_without_pidfds() {

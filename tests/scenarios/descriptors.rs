@@ -139,7 +139,7 @@ fn m17_m157_thousands_of_restarts_leave_no_descriptor_and_no_memory() {
     // What is needed once is there by then.
     wait_restarts(cycles / 10);
     let at_first = memory();
-    (2..=10).for_each(|part| wait_restarts(cycles * part / 10));
+    (11..=100).for_each(|part| wait_restarts(cycles * part / 100));
     let grown = memory().saturating_sub(at_first);
     let allowed = SWAY_KB_MAX + GROWTH_KB_MAX * cycles as u64 / 1000;
     assert!(grown <= allowed, "{cycles} restarts cost {grown} kB");

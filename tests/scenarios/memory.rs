@@ -49,6 +49,10 @@ fn m80_m84_a_hundred_megabytes_without_a_newline_cost_no_memory() {
     supervisor.wait_started("p", 1);
     let before = peak(supervisor.pid());
     gate.open();
+    let written = || scene.log_path("p").metadata().map_or(0, |log| log.len());
+    for part in 1..=32 {
+        supervisor.wait("a part of it", || written() >= bytes / 32 * part);
+    }
     let report = supervisor.wait_report("p", 1);
     let grown = peak(supervisor.pid()) - before;
     assert!(grown <= GROWTH_KB_MAX, "memory grew by {grown} kB");

@@ -257,7 +257,9 @@ fn m127_m129_thousands_of_orphans_are_reaped_in_silence() {
     let mut scene = Scene::new();
     let mut gate = Gate::new(&scene, "gate");
     let parents = tools::whole(50, 500);
-    let crowd = format!("repeat {parents} {{ fork {{ repeat 100 {{ fork {{ exit 3 }} }} }} }}");
+    let crowd = format!(
+        "repeat {parents} {{ fork {{ repeat 100 {{ fork {{ exit 3 }} }} }} ; append made x\\n }}"
+    );
     let script = format!("gate gate ; {crowd} ; touch done ; hold");
     scene.add("p", &script).add("steady", "hold");
     let supervisor = scene.start();
@@ -265,6 +267,7 @@ fn m127_m129_thousands_of_orphans_are_reaped_in_silence() {
     let peak = || process::status_number(supervisor.pid(), "VmHWM").expect("it runs");
     let before = peak();
     gate.open();
+    (1..=10).for_each(|part| _ = scene.wait_lines("made", parents * part / 10));
     scene.wait_file("done");
     wait_for("all of them to be dead", || {
         process::children(program).len() == process::zombies(program).len()

@@ -187,7 +187,7 @@ fn m42_a_child_that_is_dead_before_it_is_known_is_seen() {
     let tracer = Tracer::attach(&scene, supervisor.pid(), &["-e", &inject]);
     gate.open();
     let deaths = tools::whole(100, 5000);
-    (1..=10).for_each(|part| _ = supervisor.wait_reports(deaths * part / 10));
+    (1..=50).for_each(|part| _ = supervisor.wait_reports(deaths * part / 50));
     drop(gate);
     tracer.detach();
     for (index, report) in supervisor.end().iter().enumerate() {
