@@ -17,8 +17,9 @@ use crate::machine::Moment;
 use crate::os::accept;
 use crate::os::children;
 use crate::os::clock::Clock;
-use crate::os::group::{Group, Sent, living_groups};
+use crate::os::group::{Group, Sent};
 use crate::os::reap::{self, Seen};
+use crate::os::stat::living_groups;
 use crate::os::subreaper::is_pid_1;
 use crate::report::signal_name;
 

@@ -8,8 +8,9 @@ use std::mem::MaybeUninit;
 
 use nix::errno::Errno;
 
-use super::group::{Sent, outcome, stat_fields};
+use super::group::{Sent, outcome};
 use super::retry;
+use super::stat::stat_fields;
 use super::subreaper::is_pid_1;
 
 /// How much of a process's environment is looked at, or of its state.

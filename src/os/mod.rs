@@ -5,6 +5,7 @@
 //! descriptor is close-on-exec from birth and owned by a type that closes it.
 
 pub(crate) mod accept;
+mod calls;
 pub(crate) mod children;
 pub(crate) mod clock;
 pub(crate) mod descriptors;
@@ -17,11 +18,14 @@ pub(crate) mod pages;
 pub(crate) mod reap;
 pub(crate) mod signals;
 pub(crate) mod spawn;
+pub(crate) mod stat;
 pub(crate) mod stream;
 pub(crate) mod subreaper;
 pub(crate) mod terminal;
 pub(crate) mod wake;
 pub(crate) mod watch;
+
+pub(crate) use calls::{errno, retry};
 
 /// What the kernel reports of a thread to itself: blocked, it ends the process at once.
 const FAULTS: [i32; 6] = [
@@ -32,23 +36,3 @@ const FAULTS: [i32; 6] = [
     libc::SIGTRAP,
     libc::SIGSYS,
 ];
-
-/// The errno of the call that failed last in this thread.
-pub(crate) fn errno() -> i32 {
-    nix::errno::Errno::last_raw()
-}
-
-/// How often a call is made that a signal interrupts each time.
-const TRIES_MAX: u32 = 10;
-
-/// Repeats a call when a signal interrupts it. What is interrupted again and again has
-/// failed: supervision goes on, and whoever called tries again in his time.
-pub(crate) fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
-    for _ in 1..TRIES_MAX {
-        match call() {
-            Err(nix::errno::Errno::EINTR) => {}
-            result => return result,
-        }
-    }
-    call()
-}

@@ -3,7 +3,7 @@
 use crate::callbacks::News;
 use crate::event::EventKind;
 use crate::machine::{Command, Event, Moment, ProgramId};
-use crate::os::group::living_groups;
+use crate::os::stat::living_groups;
 use crate::program::{Live, ZOMBIES_ONLY_AFTER};
 
 use super::{Item, ProcessScheduler, SECOND_SIGNAL_AFTER};
