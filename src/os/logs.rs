@@ -6,7 +6,6 @@
 //! one name, not reached through a symlink. The default directory is writable by everybody.
 
 use std::fs::{File, Metadata};
-use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -65,6 +64,8 @@ struct Trouble {
     unnoted: u64,
     /// Bytes lost that the host has not been told of.
     untold: u64,
+    /// Some were lost since the host was told why.
+    is_news: bool,
     /// Why the latest bytes were lost.
     cause: Cause,
     warned_at: Option<Moment>,
@@ -177,6 +178,7 @@ impl Log {
         let trouble = self.trouble();
         trouble.unnoted = trouble.unnoted.saturating_add(bytes as u64);
         trouble.untold = trouble.untold.saturating_add(bytes as u64);
+        trouble.is_news = true;
     }
 
     /// A word of the supervisor's own between the program's; nothing is lost if it cannot be
@@ -189,7 +191,7 @@ impl Log {
     pub(crate) fn take_warning(&mut self, now: Moment, place: LogPlace<'_>) -> Option<Error> {
         let trouble = self.trouble.as_mut()?;
         let recent = |at: Moment| now.since(at) < NOTICE_INTERVAL;
-        if trouble.unnoted == 0 || trouble.warned_at.is_some_and(recent) {
+        if trouble.unnoted == 0 || !trouble.is_news || trouble.warned_at.is_some_and(recent) {
             return None;
         }
         let error = match &trouble.cause {
@@ -203,6 +205,7 @@ impl Log {
             Cause::NotRead(errno) => Error::os("failed to read its stderr", *errno as i32),
         };
         trouble.warned_at = Some(now);
+        trouble.is_news = false;
         Some(error)
     }
 
@@ -245,7 +248,7 @@ impl Log {
             return bytes.len();
         };
         while !bytes.is_empty() {
-            match retry(|| file.write(bytes).map_err(errno_of)) {
+            match retry(|| nix::unistd::write(&*file, bytes)) {
                 Ok(0) => break,
                 Ok(count) => bytes = &bytes[count..],
                 Err(errno) => {
@@ -326,7 +329,7 @@ fn open_file(path: &Path) -> Result<(File, u64)> {
 /// Only `/proc` knows it for sure, as a name that is taken away and given once more is not the
 /// same to it. Without it a look at the path has to do, which may be deceived.
 fn has_kept_its_name(file: &File, path: &Path) -> bool {
-    match std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())) {
+    match std::fs::read_link(format!("/proc/thread-self/fd/{}", file.as_raw_fd())) {
         Ok(name) => !name.as_os_str().as_bytes().ends_with(b" (deleted)"),
         Err(_) => size_of(file, path).is_some(),
     }

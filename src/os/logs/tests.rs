@@ -26,3 +26,27 @@ proptest! {
         }
     }
 }
+
+/// A disk was full for a moment; from then on every start was accompanied by a warning that the
+/// log could not be written, until the program wrote again, which a silent one never does.
+#[test]
+fn what_was_lost_once_is_warned_of_once() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let place = LogPlace {
+        directory: directory.path(),
+        name: "web",
+    };
+    let at = |seconds| Moment::from_origin(Duration::from_secs(seconds));
+    let mut log = Log {
+        file: Some(File::create("/dev/full").expect("a disk that is full")),
+        ..Log::default()
+    };
+    log.write(place, b"x");
+    assert!(log.take_warning(at(0), place).is_some());
+    assert!(log.take_warning(at(60), place).is_none(), "nothing is new");
+    log.write(place, b"x");
+    assert!(log.take_warning(at(120), place).is_some());
+    log.write(place, b"x");
+    assert!(log.take_warning(at(121), place).is_none(), "a moment ago");
+    assert!(log.take_warning(at(180), place).is_some());
+}
