@@ -19,6 +19,10 @@
 #[path = "../src/machine/mod.rs"]
 mod machine;
 
+#[macro_use]
+#[path = "simulation/tallying.rs"]
+mod tallying;
+
 mod simulation {
     pub mod account;
     pub mod chaos;
@@ -26,6 +30,7 @@ mod simulation {
     pub mod ending;
     pub mod ledger;
     pub mod life;
+    pub mod lives;
     pub mod rng;
     pub mod tally;
     pub mod witness;

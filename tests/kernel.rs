@@ -1,0 +1,192 @@
+//! The whole loop against a simulated kernel: the scheduler's real turn, line by line as it
+//! ships, meets every order and every error that chance can think of.
+//!
+//! This crate is the library once more, with another kernel below it. The modules of `src/` are
+//! compiled into it as they stand, those of `src/os` too; but for them the names `libc` and `nix`
+//! lead here (see `seam`), where each system call is answered by a world of processes, groups and
+//! sessions, with eight process numbers, pipes of one page, a disk that fills up, and a clock that
+//! jumps (see `world`). Pipes, files and epoll are the real ones, in a table of descriptors of the
+//! life's own. Left out are only what makes a process, installs handlers, reads a clock or looks
+//! into `/proc`: their few functions are written anew (see `os`).
+//!
+//! Between any two calls anything may happen: processes write, fork, escape, die, strangers take
+//! the numbers, signals arrive, operators lose patience, calls fail. After each turn witnesses
+//! compare what was done with what may be done and what was promised. At the end is a fair run in
+//! which every wish must come true.
+//!
+//! One seed decides all of a life. A failure prints the seed and its shortest life that fails:
+//!
+//! - `PROCSCHED_KERNEL_SEED=4711 cargo test --test kernel` lives that one again, and prints all
+//!   of it.
+//! - `PROCSCHED_KERNEL_SEEDS=1000000 cargo test --test kernel` tries more of them.
+
+#![allow(dead_code, missing_docs, unused_imports)] // The binary, the first process and the host use the rest.
+
+extern crate libc as real_libc;
+extern crate nix as real_nix;
+// For everything in this crate, `libc` and `nix` are what stands here.
+extern crate self as libc;
+extern crate self as nix;
+
+#[path = "kernel/seam/mod.rs"]
+mod seam;
+
+pub(crate) use real_libc::*;
+pub(crate) use seam::calls::{
+    fcntl, flock, getrlimit, ioctl, kill, ppoll, prctl, siginfo_t, syscall, waitid, waitpid,
+};
+pub(crate) use seam::nixes::*;
+
+#[path = "../src"]
+mod house {
+    pub mod callbacks;
+    pub mod error;
+    pub mod error_command;
+    pub mod event;
+    pub mod handle;
+    pub mod launch;
+    pub mod machine;
+    pub mod orphans;
+    pub mod program;
+    pub mod report;
+    pub mod scheduler;
+    pub mod spec;
+    pub mod status;
+    pub mod tail;
+    pub mod words;
+}
+use house::{
+    callbacks, error, error_command, event, handle, launch, machine, orphans, program, report,
+    scheduler, spec, status, tail, words,
+};
+
+#[path = "../src/os"]
+mod os {
+    mod calls;
+    pub(crate) mod descriptors;
+    pub(crate) mod group;
+    mod hints;
+    pub(crate) mod limits;
+    pub(crate) mod logs;
+    pub(crate) mod pages;
+    pub(crate) mod reap;
+    pub(crate) mod stream;
+    pub(crate) mod subreaper;
+    pub(crate) mod wake;
+    pub(crate) mod watch;
+
+    // What is written anew has the same functions, and does what the manual says.
+    #[path = "../../tests/kernel/os/children.rs"]
+    pub(crate) mod children;
+    #[path = "../../tests/kernel/os/clock.rs"]
+    pub(crate) mod clock;
+    #[path = "../../tests/kernel/os/signals.rs"]
+    pub(crate) mod signals;
+    #[path = "../../tests/kernel/os/spawn.rs"]
+    pub(crate) mod spawn;
+    #[path = "../../tests/kernel/os/stat.rs"]
+    pub(crate) mod stat;
+
+    pub(crate) use calls::{errno, retry};
+}
+
+#[path = "simulation/rng.rs"]
+mod rng;
+#[macro_use]
+#[path = "simulation/tallying.rs"]
+mod tallying;
+
+#[path = "simulation/lives.rs"]
+mod lives;
+
+mod kernel {
+    pub mod books;
+    pub mod driver;
+    pub mod ending;
+    pub mod life;
+    pub mod setting;
+    pub mod world;
+}
+
+// What `src/lib.rs` has at its root, for those that name it.
+pub(crate) use event::{Event, EventKind};
+pub(crate) use report::{ErrorReport, signal_name};
+pub(crate) use spec::{ChildSpec, REPORT_BYTES_MAX};
+
+use std::io::Write;
+use std::time::Instant;
+
+use kernel::life::{self, Life};
+
+const SEEDS: u64 = 15_000;
+const STEPS: usize = 120;
+
+fn main() {
+    let arguments = libtest_mimic::Arguments::from_args();
+    let trial = |name: &str, test: fn()| {
+        let run = move || {
+            test();
+            Ok(())
+        };
+        libtest_mimic::Trial::test(name, run)
+    };
+    let trials = vec![
+        trial(
+            "no_order_and_no_error_breaks_a_promise",
+            no_order_and_no_error_breaks_a_promise,
+        ),
+        trial("one_seed_is_one_life", one_seed_is_one_life),
+    ];
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn number_from(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    let number = text.parse();
+    Some(number.unwrap_or_else(|error| panic!("{variable}={text}: {error}")))
+}
+
+fn print(text: &str) {
+    writeln!(std::io::stderr().lock(), "{text}").expect("stderr takes a line");
+}
+
+fn no_order_and_no_error_breaks_a_promise() {
+    let steps = number_from("PROCSCHED_KERNEL_STEPS").map_or(STEPS, |steps| steps as usize);
+    if let Some(seed) = number_from("PROCSCHED_KERNEL_SEED") {
+        let Life { trace, outcome, .. } = life::live(seed, steps, true);
+        print(&trace.join("\n"));
+        return outcome.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+    }
+    let begin = Instant::now();
+    let seeds = number_from("PROCSCHED_KERNEL_SEEDS").unwrap_or(SEEDS);
+    match life::live_all(seeds, steps) {
+        Ok(counts) => {
+            let seen = counts.list().map(|(what, times)| format!("{times} {what}"));
+            let took = begin.elapsed().as_secs_f64();
+            print(&format!(
+                "{seeds} seeds in {took:.1} s: {}",
+                seen.join(", ")
+            ));
+            for (what, times) in counts.list() {
+                assert!(
+                    times > 0 || seeds < SEEDS,
+                    "the simulation has not met any {what}"
+                );
+            }
+        }
+        Err(seed) => panic!("{}", life::shortest_failure(seed, steps)),
+    }
+}
+
+/// A replay that differs would be worth nothing.
+fn one_seed_is_one_life() {
+    for seed in 0..50 {
+        let [one, other] = [(); 2].map(|()| life::live(seed, STEPS, true));
+        assert_eq!(one.trace, other.trace, "seed {seed}");
+        let untraced = life::live(seed, STEPS, false);
+        assert_eq!(
+            one.outcome, untraced.outcome,
+            "seed {seed} without its trace"
+        );
+    }
+}

@@ -1,0 +1,418 @@
+//! A host that turns the scheduler, and compares what it is told with what is so.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::setting::{OTHER_SIGNAL, Setting};
+use super::world::{self, Call, Deed, Kernel, OTHERS_DESCRIPTORS_FROM, byte_of};
+use crate::event::{Event, EventKind};
+use crate::machine::{Exit, Restart};
+use crate::os::clock;
+use crate::report::{ErrorReport, return_code};
+use crate::rng::Rng;
+use crate::scheduler::{ProcessScheduler, Reap, Status};
+
+pub type Check = Result<(), String>;
+
+/// What the host was told.
+enum Told {
+    Report(ErrorReport),
+    Event(Event),
+    Stray(i32),
+}
+
+/// What was told of one program up to now.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Account {
+    pub reports: u64,
+    pub lost: u64,
+}
+
+pub struct Driver {
+    pub rng: Rng,
+    pub setting: Setting,
+    pub scheduler: ProcessScheduler,
+    pub directory: PathBuf,
+    pub accounts: Vec<Account>,
+    told: Arc<Mutex<Vec<Told>>>,
+    /// Descriptors that were open before there was a scheduler.
+    pub descriptors_before: usize,
+    pub status: Status,
+}
+
+/// How many descriptors the library, or the test, has open.
+pub fn descriptors() -> usize {
+    let entries = std::fs::read_dir("/proc/thread-self/fd").expect("the thread's own table");
+    let number = |entry: std::io::Result<std::fs::DirEntry>| {
+        entry.ok()?.file_name().to_str()?.parse::<i32>().ok()
+    };
+    // One of them is the look itself.
+    entries
+        .filter_map(number)
+        .filter(|fd| *fd < OTHERS_DESCRIPTORS_FROM)
+        .count()
+        - 1
+}
+
+impl Driver {
+    pub fn new(rng: Rng, setting: Setting, directory: &Path) -> Result<Self, String> {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let tell =
+            |what: Told, told: &Arc<Mutex<Vec<Told>>>| told.lock().expect("one thread").push(what);
+        let (reports, events, strays) = (told.clone(), told.clone(), told.clone());
+        let mut until_panic = setting.panics;
+        let every = setting.panics;
+        let descriptors_before = descriptors();
+        let mut builder = ProcessScheduler::builder(directory)
+            .err_dir(directory)
+            .programs(setting.specs.clone())
+            .reap(setting.reap)
+            .safety_sweep(setting.safety_sweep)
+            .stop_on_signals(setting.stop_signals.clone())
+            .on_signals([OTHER_SIGNAL], |_| {})
+            .on_event(move |event| tell(Told::Event(event.clone()), &events))
+            .on_stray(move |pid, _| tell(Told::Stray(pid), &strays))
+            .error_handler(move |_, report| {
+                tell(Told::Report(report.clone()), &reports);
+                let Some(left) = &mut until_panic else { return };
+                *left -= 1;
+                if *left == 0 {
+                    until_panic = every;
+                    panic!("a handler that panics");
+                }
+            });
+        if setting.subreaper {
+            builder = builder.subreaper();
+        }
+        if setting.error_command {
+            builder = builder.error_command([directory.join("handler")]);
+        }
+        let scheduler = builder
+            .build()
+            .map_err(|error| format!("not built: {error}"))?;
+        world::with(|kernel| kernel.handle = Some(scheduler.handle()));
+        Ok(Self {
+            rng,
+            accounts: vec![Account::default(); setting.specs.len()],
+            setting,
+            scheduler,
+            directory: directory.to_owned(),
+            told,
+            descriptors_before,
+            status: Status::Running,
+        })
+    }
+
+    /// One thing that may happen soon, then a turn.
+    pub fn step(&mut self, step: usize) -> Check {
+        if step == self.setting.stop_at {
+            self.stop_somehow();
+        }
+        if self.rng.one_in(3) {
+            self.something_comes();
+        }
+        self.turn()?;
+        if self.rng.one_in(4) {
+            self.do_nothing_for_nothing()?;
+        }
+        Ok(())
+    }
+
+    fn something_comes(&mut self) {
+        let setting = &self.setting;
+        let rng = &mut self.rng;
+        let deed = match rng.below(16) {
+            0..=3 if setting.strangers => Deed::Stranger,
+            4 if setting.reap == Reap::Own || !setting.subreaper => Deed::HostChild,
+            5 | 6 if setting.thieves => Deed::Theft,
+            7 if setting.disk_fills => Deed::Disk(Some(rng.below(3_000))),
+            8 | 9 if setting.disk_fills => Deed::Disk(None),
+            10 => Deed::Signal(libc::SIGCHLD),
+            11 => Deed::Signal(OTHER_SIGNAL),
+            12 if rng.one_in(4) => Deed::Halt,
+            13 => Deed::Resume,
+            _ => return,
+        };
+        self.soon(deed);
+    }
+
+    fn soon(&mut self, deed: Deed) {
+        let most = self.rng.pick(&[1, 50_000, 1_000_000]);
+        let pause = self.rng.below(most);
+        world::with(|kernel| kernel.agenda.push((kernel.now + pause, deed)));
+    }
+
+    pub fn stop_somehow(&mut self) {
+        let deed = match self.setting.stop_signals.first() {
+            Some(&signal) if self.rng.one_in(2) => Deed::Signal(signal),
+            _ if self.rng.one_in(4) => Deed::Kill,
+            _ => Deed::Stop,
+        };
+        self.soon(deed);
+        if self.rng.one_in(4) {
+            let again = self.rng.pick(&[0, 150_000_000, 300_000_000]);
+            world::with(|kernel| kernel.agenda.push((kernel.now + again, deed)));
+        }
+    }
+
+    /// A turn, in the way in which this host takes turns.
+    pub fn turn(&mut self) -> Check {
+        let timeout = if self.setting.own_loop {
+            self.wait_as_host();
+            Some(Duration::ZERO)
+        } else {
+            let most = self.rng.pick(&[1_000, 1_000_000, 3_000_000_000]);
+            Some(Duration::from_nanos(1 + self.rng.below(most)))
+        };
+        self.take_turn(timeout)
+    }
+
+    pub fn take_turn(&mut self, timeout: Option<Duration>) -> Check {
+        world::with(|kernel| kernel.counts.turns += 1);
+        let turned = self.scheduler.step(timeout);
+        self.status = turned.map_err(|error| format!("a turn fails: {error}"))?;
+        if self.scheduler.is_stopping() {
+            world::with(|kernel| _ = kernel.stop_asked.get_or_insert(kernel.now));
+        }
+        self.hear()?;
+        self.count_descriptors(false)
+    }
+
+    /// Until the descriptor is readable, or the deadline has come.
+    pub fn wait_as_host(&mut self) {
+        let deadline = self.scheduler.next_deadline().map(clock::time_of);
+        let mut fds = [libc::pollfd {
+            fd: self.scheduler.as_fd().as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        }];
+        let time = deadline.map(|at| at.saturating_sub(world::with(|kernel| kernel.now)));
+        let _ = world::wait(&mut fds, time);
+    }
+
+    /// If nothing is readable and nothing due, a turn does nothing.
+    fn do_nothing_for_nothing(&mut self) -> Check {
+        // What the kernel would not wait for is looked at in each turn.
+        if world::with(|kernel| kernel.weather.may_fail(Call::EpollAdd)) {
+            return Ok(());
+        }
+        world::with(|kernel| kernel.frozen = true);
+        let outcome = self.try_to_do_nothing();
+        world::with(|kernel| kernel.frozen = false);
+        outcome
+    }
+
+    fn try_to_do_nothing(&mut self) -> Check {
+        let now = world::with(|kernel| kernel.now);
+        let deadline = self.scheduler.next_deadline().map(clock::time_of);
+        if deadline.is_some_and(|at| at <= now) || self.status == Status::Stopped {
+            return Ok(());
+        }
+        let before = world::with(|kernel| kernel.acts);
+        self.status = self
+            .scheduler
+            .step(Some(Duration::ZERO))
+            .map_err(|error| error.to_string())?;
+        let after = world::with(|kernel| {
+            kernel.counts.honest += 1;
+            kernel.acts
+        });
+        let told = self.told.lock().expect("one thread").len();
+        if (after, told) != (before, 0) {
+            return Err(format!(
+                "a turn does {} things and tells {told}, although nothing was due before {deadline:?}",
+                after - before
+            ));
+        }
+        self.count_descriptors(true)
+    }
+
+    /// What is open is bounded by what lives: four for the loop itself, two for the command, and
+    /// for each program its log, at most two pipes, and what stands for its leader; at rest only
+    /// pipes that somebody holds.
+    fn count_descriptors(&mut self, at_rest: bool) -> Check {
+        if !at_rest && !self.rng.one_in(16) {
+            return Ok(());
+        }
+        let programs = self.setting.specs.len();
+        let pipes = if at_rest {
+            world::with(|kernel| kernel.held_pipes())
+        } else {
+            2 * programs
+        };
+        let most = 4 + 2 + 2 * programs + pipes;
+        let open = descriptors() - self.descriptors_before;
+        if open > most {
+            return Err(format!(
+                "{open} descriptors are open, and {most} would be enough"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Takes in what was told, and looks whether it is true.
+    pub fn hear(&mut self) -> Check {
+        let told = std::mem::take(&mut *self.told.lock().expect("one thread"));
+        for what in told {
+            match what {
+                Told::Report(report) => self.hear_report(&report)?,
+                Told::Event(event) => self.hear_event(&event)?,
+                Told::Stray(pid) => world::with(|kernel| {
+                    let first = (!kernel.strays.is_empty()).then(|| kernel.strays.remove(0));
+                    if first == Some(pid) {
+                        Ok(())
+                    } else {
+                        Err(format!("stray {pid} is told, and it was {first:?}"))
+                    }
+                })?,
+            }
+        }
+        match world::with(|kernel| kernel.violation.take()) {
+            Some(violation) => Err(violation),
+            None => Ok(()),
+        }
+    }
+
+    fn hear_event(&mut self, event: &Event) -> Check {
+        world::with(|kernel| {
+            kernel.say(format_args!(
+                "told      {} {:?}",
+                event.program(),
+                event.kind()
+            ))
+        });
+        let index = self
+            .setting
+            .specs
+            .iter()
+            .position(|spec| spec.name() == event.program());
+        match (event.kind(), index) {
+            (EventKind::BytesDropped { bytes }, Some(index)) => {
+                self.accounts[index].lost += bytes;
+                world::with(|kernel| kernel.counts.dropped += 1);
+            }
+            (EventKind::HandlerPanicked { .. }, _) => {
+                world::with(|kernel| kernel.counts.panics += 1)
+            }
+            (EventKind::Warning { error }, _) if error.to_string().contains("defect") => {
+                return Err(error.to_string());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// One end for each start, in order, and true in every word.
+    fn hear_report(&mut self, report: &ErrorReport) -> Check {
+        let name = report.process();
+        let index = self
+            .setting
+            .specs
+            .iter()
+            .position(|spec| spec.name() == name);
+        let index = index.ok_or_else(|| format!("a report of {name}, which is no program"))?;
+        let account = &mut self.accounts[index];
+        if report.restarts() != account.reports {
+            return Err(format!(
+                "{name}: a report of start {} comes after {} reports",
+                report.restarts() + 1,
+                account.reports
+            ));
+        }
+        account.reports += 1;
+        let bytes_max = self.setting.specs[index].report_bytes;
+        world::with(|kernel| {
+            kernel.say(format_args!(
+                "report    {name} pid {:?} code {} stopping {} bytes {}+{} {:?}",
+                report.pid(),
+                report.return_code(),
+                report.stopping(),
+                report.data_omitted(),
+                report.stderr().len(),
+                report.error(),
+            ));
+            kernel.counts.reports += 1;
+            kernel.counts.asked += u64::from(report.stopping());
+            match report.pid() {
+                None => check_failed_start(kernel, report),
+                Some(pid) => check_end(kernel, index, pid, report, bytes_max),
+            }
+        })
+        .map_err(|problem| format!("{name}, report {}: {problem}", report.restarts() + 1))
+    }
+}
+
+fn check_failed_start(kernel: &mut Kernel, report: &ErrorReport) -> Check {
+    kernel.counts.failed += 1;
+    let is_code = (125..=127).contains(&report.return_code());
+    if is_code && report.error().is_some() && report.stderr().is_empty() {
+        Ok(())
+    } else {
+        Err(format!(
+            "a failed start with code {} and error {:?}",
+            report.return_code(),
+            report.error()
+        ))
+    }
+}
+
+fn check_end(
+    kernel: &mut Kernel,
+    index: usize,
+    pid: i32,
+    report: &ErrorReport,
+    bytes_max: usize,
+) -> Check {
+    let first = kernel.programs[index]
+        .runs
+        .iter()
+        .find(|&&run| !kernel.runs[run].reported);
+    let run = *first.ok_or("nothing has run that was not reported")?;
+    kernel.runs[run].reported = true;
+    let truth = &kernel.runs[run];
+    if truth.pid != pid {
+        return Err(format!("it tells of {pid}, and {} ran", truth.pid));
+    }
+    if report.stopping() && kernel.stop_asked.is_none() {
+        return Err("it says that it was asked to stop, and nobody was".to_owned());
+    }
+    let is_abandoned = report
+        .error()
+        .is_some_and(|error| error.starts_with("abandoned"));
+    kernel.counts.abandoned += u64::from(is_abandoned);
+    match truth.exit {
+        _ if is_abandoned || truth.stolen && report.return_code() == 125 => {}
+        Some(exit) if return_code(exit) == report.return_code() => {}
+        other => {
+            return Err(format!(
+                "code {}, and it ended with {other:?}",
+                report.return_code()
+            ));
+        }
+    }
+    if !is_abandoned && !truth.reaped {
+        return Err("it was not reaped".to_owned());
+    }
+    let total = report.data_omitted() + report.stderr().len() as u64;
+    let read = kernel.read_of(run);
+    let least = if is_abandoned || truth.stolen {
+        0
+    } else {
+        truth.written_at_reap
+    };
+    if total < least || total > read {
+        return Err(format!(
+            "it has {total} bytes of the run's {least} to {read}"
+        ));
+    }
+    let kept = report.stderr().len() as u64;
+    let is_tail = (total - kept..)
+        .zip(report.stderr())
+        .all(|(at, &byte)| byte == byte_of(truth.pipe, at));
+    if !is_tail || kept != total.min(bytes_max as u64) {
+        return Err(format!("its {kept} bytes are not the last of {total}"));
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! One life, for one seed, and the story of the shortest one that fails.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+
+use super::driver::{self, Driver};
+use super::ending;
+use super::setting::Setting;
+use super::world::{self, Counts};
+use crate::lives;
+use crate::rng::Rng;
+use crate::scheduler::Status;
+
+pub struct Life {
+    pub outcome: Result<(), String>,
+    pub trace: Vec<String>,
+    pub counts: Counts,
+}
+
+thread_local! {
+    /// Where the logs of this thread's lives are.
+    static DIRECTORY: RefCell<Option<tempfile::TempDir>> = const { RefCell::new(None) };
+}
+
+/// A directory in memory, if there is one, and a table of descriptors of this thread's own.
+fn directory() -> PathBuf {
+    DIRECTORY.with_borrow_mut(|directory| {
+        let directory = directory.get_or_insert_with(|| {
+            let alone = real_nix::sched::unshare(real_nix::sched::CloneFlags::CLONE_FILES);
+            alone.expect("a table of descriptors of its own");
+            let mut builder = tempfile::Builder::new();
+            builder.prefix("procsched-kernel-");
+            let memory = builder.tempdir_in("/dev/shm");
+            memory
+                .or_else(|_| builder.tempdir())
+                .expect("a temporary directory")
+        });
+        directory.path().to_owned()
+    })
+}
+
+fn empty(directory: &Path) {
+    for entry in std::fs::read_dir(directory)
+        .expect("the directory of the logs")
+        .flatten()
+    {
+        std::fs::remove_file(entry.path()).expect("a log that can be removed");
+    }
+}
+
+/// As a rule nothing fails before the start. Where something does, a refusal is a good end, too, if
+/// nothing is left of the try.
+fn begin(mut rng: Rng, setting: Setting, directory: &Path) -> Result<Option<Driver>, String> {
+    let is_calm = !rng.one_in(8);
+    world::with(|kernel| kernel.calm = is_calm);
+    let before = driver::descriptors();
+    let begun = Driver::new(rng, setting, directory);
+    world::with(|kernel| kernel.calm = false);
+    match begun {
+        Err(_) if !is_calm && driver::descriptors() == before => Ok(None),
+        begun => begun.map(Some),
+    }
+}
+
+/// Lives one life: so many steps of chaos, then the fair run.
+pub fn live(seed: u64, steps: usize, traced: bool) -> Life {
+    let directory = directory();
+    empty(&directory);
+    let mut rng = Rng::new(seed);
+    let setting = Setting::any(&mut rng, &directory);
+    let mut kernel = setting.kernel(Rng::new(rng.next()));
+    kernel.trace = traced.then(Vec::new);
+    kernel.say(format_args!(
+        "seed {seed}: {setting:?} {:?} {:?}",
+        kernel.weather.clone(),
+        kernel.moods.clone()
+    ));
+    world::boot(kernel);
+    let outcome = lives::live_through(|| {
+        let Some(mut driver) = begin(rng, setting, &directory)? else {
+            return Ok(());
+        };
+        for step in 0..steps {
+            if driver.status == Status::Stopped {
+                break;
+            }
+            world::with(|kernel| kernel.say(format_args!("step {step}")));
+            driver.step(step)?;
+        }
+        driver.end_fairly()?;
+        ending::all_is_given_back(driver)
+    });
+    let mut kernel = world::halt().expect("the system of this life");
+    if let Err(failure) = &outcome {
+        kernel.say(format_args!("FAILED    {failure}"));
+    }
+    Life {
+        outcome,
+        trace: kernel.trace.take().unwrap_or_default(),
+        counts: kernel.counts,
+    }
+}
+
+/// Lives them all. The first seed that fails is the answer.
+pub fn live_all(seeds: u64, steps: usize) -> Result<Counts, u64> {
+    let live = |seed| {
+        let life = live(seed, steps, false);
+        (life.counts, life.outcome.is_err())
+    };
+    lives::live_all(seeds, live, Counts::add)
+}
+
+/// The story of a failure: the fewest steps after which this seed fails, all of them, and how
+/// to see it again.
+pub fn shortest_failure(seed: u64, steps: usize) -> String {
+    let shortest = lives::fewest_steps(steps, |steps| live(seed, steps, false).outcome.is_err());
+    let Life { outcome, trace, .. } = live(seed, shortest, true);
+    let failure = outcome
+        .err()
+        .unwrap_or_else(|| "it does not fail again".to_owned());
+    format!(
+        "seed {seed} fails after {shortest} steps and a fair end:\n{}\n{failure}\n\
+         to see all of it: PROCSCHED_KERNEL_SEED={seed} cargo test --test kernel",
+        trace.join("\n")
+    )
+}

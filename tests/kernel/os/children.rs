@@ -1,0 +1,36 @@
+//! Our children, as the simulated kernel knows them.
+
+use std::io;
+
+use super::group::{Sent, outcome};
+use crate::kernel::world::{self, Call};
+
+/// Taken at one moment. What happens to those in it while they are looked at one by one is
+/// another matter.
+pub(crate) fn list() -> io::Result<Option<Vec<i32>>> {
+    world::called(|kernel| match kernel.fault(Call::List) {
+        Some(0) => Ok(None),
+        Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+        None => Ok(Some(kernel.our_children())),
+    })
+}
+
+pub(crate) fn variable(pid: i32, _key: &str) -> io::Result<Option<Vec<u8>>> {
+    world::called(|kernel| match kernel.fault(Call::Environ) {
+        Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+        None => Ok(kernel.name_in_environ(pid).map(String::into_bytes)),
+    })
+}
+
+pub(crate) fn group_of(pid: i32) -> Option<i32> {
+    world::called(|kernel| kernel.process(pid).map(|process| process.group))
+}
+
+pub(crate) fn signal(pid: i32, signal: i32) -> Sent {
+    // SAFETY: kill takes two integers, and this one is simulated.
+    outcome(unsafe { libc::kill(pid, signal) })
+}
+
+pub(crate) fn signal_everybody(_signal: i32) -> Sent {
+    Sent::Refused(nix::errno::Errno::EPERM)
+}

@@ -1,0 +1,80 @@
+//! A process of the simulated system out of a command of the library's.
+
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+
+use super::limits::DescriptorLimit;
+use crate::error::Error;
+use crate::kernel::world;
+use crate::launch::PROGRAM_VARIABLE;
+
+pub(crate) struct Command<'a, Candidates, Argv, Env> {
+    pub(crate) candidates: Candidates,
+    pub(crate) argv: Argv,
+    pub(crate) env: Env,
+    pub(crate) place: Place<'a>,
+}
+
+pub(crate) enum Place<'a> {
+    Apart(Apart<'a>),
+}
+
+pub(crate) struct Apart<'a> {
+    pub(crate) cwd: &'a CStr,
+    pub(crate) stdio: [BorrowedFd<'a>; 3],
+    pub(crate) limit: Option<DescriptorLimit>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    Process,
+    Session,
+    Group,
+    Limit,
+    Directory,
+    Descriptors,
+    Exec,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) step: Step,
+    pub(crate) errno: i32,
+    pub(crate) candidate: usize,
+}
+
+pub(crate) struct Spawner {
+    _null: Option<Arc<OwnedFd>>,
+}
+
+impl Spawner {
+    pub(crate) fn new(null: Option<Arc<OwnedFd>>) -> Result<Self, Errno> {
+        Ok(Self { _null: null })
+    }
+
+    pub(crate) fn spawn<'a>(
+        &mut self,
+        command: Command<
+            'a,
+            impl Iterator<Item = &'a CStr>,
+            impl Iterator<Item = &'a CStr>,
+            impl Iterator<Item = &'a CStr>,
+        >,
+    ) -> Result<i32, Failure> {
+        let Place::Apart(apart) = command.place;
+        let prefix = format!("{PROGRAM_VARIABLE}=");
+        let name = command.env.filter_map(|variable| {
+            let value = variable.to_bytes().strip_prefix(prefix.as_bytes())?;
+            String::from_utf8(value.to_owned()).ok()
+        });
+        let name = name.last();
+        world::spawn(name.as_deref(), apart.stdio[2].as_raw_fd())
+    }
+
+    pub(crate) fn take_warning(&mut self) -> Option<Error> {
+        None
+    }
+}

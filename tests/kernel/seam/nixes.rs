@@ -1,0 +1,147 @@
+//! The part of `nix` that the library uses.
+
+pub use real_nix::Result;
+
+pub mod errno {
+    pub use real_nix::errno::*;
+}
+
+pub mod poll {
+    pub use real_nix::poll::*;
+}
+
+pub mod fcntl {
+    use std::os::fd::{AsFd, OwnedFd};
+
+    use crate::kernel::world::{self, Call};
+    use real_nix::NixPath;
+    use real_nix::errno::Errno;
+    pub use real_nix::fcntl::*;
+    use real_nix::sys::stat::Mode;
+
+    pub fn open<P: ?Sized + NixPath>(path: &P, flags: OFlag, mode: Mode) -> crate::Result<OwnedFd> {
+        world::called(|kernel| {
+            if kernel.interrupts() {
+                return Err(Errno::EINTR);
+            }
+            kernel.opened(Call::Open, || real_nix::fcntl::open(path, flags, mode))
+        })
+    }
+
+    pub fn fcntl<Fd: AsFd>(fd: Fd, argument: FcntlArg<'_>) -> crate::Result<std::ffi::c_int> {
+        world::called(|_| real_nix::fcntl::fcntl(fd, argument))
+    }
+}
+
+pub mod unistd {
+    use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+    use crate::kernel::world;
+    use real_nix::errno::Errno;
+    use real_nix::fcntl::OFlag;
+    pub use real_nix::unistd::*;
+
+    pub fn pipe2(flags: OFlag) -> crate::Result<(OwnedFd, OwnedFd)> {
+        world::called(|kernel| {
+            if kernel.interrupts() {
+                return Err(Errno::EINTR);
+            }
+            kernel.pipe(flags)
+        })
+    }
+
+    pub fn read<Fd: AsFd>(fd: Fd, buffer: &mut [u8]) -> crate::Result<usize> {
+        world::called(|kernel| {
+            if kernel.interrupts() {
+                return Err(Errno::EINTR);
+            }
+            let count = real_nix::unistd::read(&fd, buffer)?;
+            kernel.was_read(fd.as_fd().as_raw_fd(), &buffer[..count]);
+            Ok(count)
+        })
+    }
+
+    pub fn write<Fd: AsFd>(fd: Fd, bytes: &[u8]) -> crate::Result<usize> {
+        world::called(|kernel| {
+            let bytes = kernel.fitting(fd.as_fd().as_raw_fd(), bytes)?;
+            real_nix::unistd::write(fd, bytes)
+        })
+    }
+}
+
+pub mod sys {
+    pub mod signal {
+        pub use real_nix::sys::signal::*;
+    }
+
+    pub mod stat {
+        pub use real_nix::sys::stat::*;
+    }
+
+    pub mod memfd {
+        use std::os::fd::OwnedFd;
+
+        use crate::kernel::world::{self, Call};
+        use real_nix::NixPath;
+        pub use real_nix::sys::memfd::*;
+
+        pub fn memfd_create<P: NixPath + ?Sized>(
+            name: &P,
+            flags: MFdFlags,
+        ) -> crate::Result<OwnedFd> {
+            world::called(|kernel| {
+                kernel.opened(Call::Memfd, || {
+                    real_nix::sys::memfd::memfd_create(name, flags)
+                })
+            })
+        }
+    }
+
+    pub mod epoll {
+        use std::mem::ManuallyDrop;
+        use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+        use crate::kernel::world::{self, Call};
+        use real_nix::errno::Errno;
+        pub use real_nix::sys::epoll::*;
+
+        #[derive(Debug)]
+        pub struct Epoll(pub OwnedFd);
+
+        fn real<T>(fd: &OwnedFd, act: impl FnOnce(&real_nix::sys::epoll::Epoll) -> T) -> T {
+            // SAFETY: the descriptor is open, and never closed by this copy of its owner.
+            let copy = unsafe { OwnedFd::from_raw_fd(fd.as_raw_fd()) };
+            act(&ManuallyDrop::new(real_nix::sys::epoll::Epoll(copy)))
+        }
+
+        impl Epoll {
+            pub fn new(flags: EpollCreateFlags) -> crate::Result<Self> {
+                let real = real_nix::sys::epoll::Epoll::new(flags)?;
+                Ok(Self(real.0))
+            }
+
+            pub fn add<Fd: AsFd>(&self, fd: Fd, event: EpollEvent) -> crate::Result<()> {
+                world::called(|kernel| match kernel.fault(Call::EpollAdd) {
+                    Some(errno) => Err(Errno::from_raw(errno)),
+                    None => real(&self.0, |epoll| epoll.add(fd, event)),
+                })
+            }
+
+            pub fn delete<Fd: AsFd>(&self, fd: Fd) -> crate::Result<()> {
+                world::called(|_| real(&self.0, |epoll| epoll.delete(fd)))
+            }
+
+            pub fn modify<Fd: AsFd>(&self, fd: Fd, event: &mut EpollEvent) -> crate::Result<()> {
+                world::called(|_| real(&self.0, |epoll| epoll.modify(fd, event)))
+            }
+
+            pub fn wait<T: Into<EpollTimeout>>(
+                &self,
+                events: &mut [EpollEvent],
+                timeout: T,
+            ) -> crate::Result<usize> {
+                world::called(|_| real(&self.0, |epoll| epoll.wait(events, timeout)))
+            }
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! What may never be done, judged by what is really so, at the moment in which it is done.
+
+use super::fates::Deed;
+use super::plans::Moods;
+use super::process::{Parent, Plan, Process, Time, Whose};
+use super::{Call, Kernel};
+use crate::machine::{Exit, Restart};
+
+/// Numbers that a fair system has besides.
+const NUMBERS_MORE: usize = 8;
+
+/// One program, as it is outside of the library.
+#[derive(Debug)]
+pub struct Program {
+    pub name: String,
+    /// Indexes of its runs, in order.
+    pub runs: Vec<usize>,
+    /// What was read of its pipes, in order: which pipe, from where, how much.
+    pub drained: Vec<(usize, u64, u64)>,
+    pub stop_timeout: Time,
+    pub kills_at_once: bool,
+    pub restarts_at_once: bool,
+    pub restart: Restart,
+    pub essential: bool,
+    /// What each of its runs does; the last of these for all that follow.
+    pub script: Option<Vec<Plan>>,
+}
+
+impl Program {
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            runs: Vec::new(),
+            drained: Vec::new(),
+            stop_timeout: 0,
+            kills_at_once: false,
+            restarts_at_once: false,
+            restart: Restart::Always,
+            essential: false,
+            script: None,
+        }
+    }
+}
+
+/// One run of a program.
+#[derive(Debug)]
+pub struct Run {
+    pub program: usize,
+    pub pid: i32,
+    /// Its leader's.
+    pub serial: u64,
+    pub pipe: usize,
+    pub started: Time,
+    pub exit: Option<Exit>,
+    pub ended: Time,
+    /// The library knows of its end.
+    pub seen: bool,
+    pub reaped: bool,
+    /// By somebody else.
+    pub stolen: bool,
+    pub reported: bool,
+    /// What was in its pipe, or had been, when its leader was reaped.
+    pub written_at_reap: u64,
+}
+
+impl Run {
+    pub fn new(program: usize, pid: i32, serial: u64, pipe: usize, started: Time) -> Self {
+        Self {
+            program,
+            pid,
+            serial,
+            pipe,
+            started,
+            exit: None,
+            ended: 0,
+            seen: false,
+            reaped: false,
+            stolen: false,
+            reported: false,
+            written_at_reap: 0,
+        }
+    }
+}
+
+tally! {
+    turns: "turns",
+    starts: "starts",
+    faults: "calls that failed",
+    coalesced: "signals that stood for several",
+    escapes: "processes that left their group",
+    thefts: "statuses that were stolen",
+    broken_pipes: "writes into a closed pipe",
+    waits_for_room: "writes into a full pipe",
+    short_writes: "writes to a full disk",
+    stop_signals: "stops by a signal",
+    signals: "signals to processes of ours",
+    inherited: "numbers that another program had",
+    orphans: "signals to who had left its group",
+    dropped: "losses of bytes told",
+    failed: "starts that failed",
+    reports: "reports",
+    asked: "reports of who was asked",
+    abandoned: "runs given up",
+    panics: "handlers that panicked",
+    jumps: "waits",
+    honest: "turns in which nothing was to be done",
+    wishes: "wishes that came true in the end",
+    ends: "stops that came true in the end",
+}
+
+pub type Counts = Tally;
+
+impl Kernel {
+    pub(super) fn index_of(&self, name: &str) -> usize {
+        let index = self
+            .programs
+            .iter()
+            .position(|program| program.name == name);
+        index.expect("a program of this life")
+    }
+
+    /// Whether a stop is known is looked at before each start.
+    pub fn is_asked_whether_to_start(&mut self) {
+        self.stop_was_known = self.stop_asked.is_some();
+    }
+
+    pub(super) fn was_asked(&mut self, deed: Deed) {
+        self.stop_asked.get_or_insert(self.now);
+        self.kill_asked |= deed == Deed::Kill;
+    }
+
+    pub(super) fn was_delivered(&mut self, signal: i32, handled: bool) {
+        self.interrupted |= handled;
+        if handled && self.stop_signals.contains(&signal) {
+            self.counts.stop_signals += 1;
+            self.kill_asked |= self.stop_asked.is_some();
+            self.stop_asked.get_or_insert(self.now);
+        }
+    }
+
+    /// The system is as it should be from now on, and so is everybody who comes.
+    pub fn become_fair(&mut self) {
+        self.weather.clear_up();
+        // Members of what runs may have all numbers, and keep them.
+        self.used.resize(self.used.len() + NUMBERS_MORE, 0);
+        self.moods.fair = true;
+        self.disk = None;
+        self.agenda.clear();
+        self.stuck = false;
+        let living: Vec<i32> = self.living().map(|(pid, _)| pid).collect();
+        for pid in living {
+            self.hit(pid, libc::SIGCONT);
+        }
+    }
+
+    /// Those that the library leaves alone end, so that there are numbers for the others.
+    pub fn send_others_home(&mut self) {
+        let is_other = |process: &Process| match process.whose {
+            Whose::Stranger | Whose::Host => true,
+            Whose::Run(_) => {
+                process.left && (!self.subreaper || process.named.is_none() || self.was_blind)
+            }
+            Whose::Command | Whose::Inherited => false,
+        };
+        let others = self
+            .processes
+            .iter()
+            .filter(|(_, process)| is_other(process));
+        let others: Vec<i32> = others.map(|(&pid, _)| pid).collect();
+        for pid in others {
+            if self.process(pid).is_some_and(Process::lives) {
+                self.end(pid, Exit::Code(0));
+            }
+            // Whoever keeps his children to himself waits for them, too.
+            if self.host_waits
+                && self
+                    .process(pid)
+                    .is_some_and(|process| process.whose == Whose::Host)
+            {
+                self.remove(pid);
+            }
+        }
+    }
+
+    /// How many pipes the library may have open, as somebody can still write to them: the latest
+    /// two of each program.
+    pub fn held_pipes(&self) -> usize {
+        let held = |run: &&usize| {
+            let pipe = self.runs[**run].pipe;
+            self.living().any(|(_, process)| {
+                process
+                    .stderr
+                    .as_ref()
+                    .is_some_and(|stderr| stderr.pipe == pipe)
+            })
+        };
+        let of = |program: &Program| program.runs.iter().filter(held).count().min(2);
+        self.programs.iter().map(of).sum()
+    }
+
+    pub fn read_of(&self, run: usize) -> u64 {
+        self.pipe_of(run).read
+    }
+
+    /// What was in a pipe at the reap was read, whatever came later.
+    pub fn check_pipes(&self) -> Result<(), String> {
+        for (index, run) in self.runs.iter().enumerate() {
+            let read = self.read_of(index);
+            if run.reaped && read < run.written_at_reap {
+                return Err(format!("{run:?}: only {read} bytes of it were ever read"));
+            }
+        }
+        Ok(())
+    }
+
+    fn program_of(&self, process: &Process) -> Option<usize> {
+        match process.whose {
+            Whose::Run(run) => Some(self.runs[run].program),
+            _ => None,
+        }
+    }
+
+    fn leader_lives(&self, run: usize) -> bool {
+        self.runs[run].exit.is_none()
+    }
+
+    fn any_leader_lives(&self) -> bool {
+        self.runs.iter().any(|run| run.exit.is_none())
+    }
+
+    /// A program starts: none of its earlier processes may live.
+    pub(super) fn judge_start(&mut self, index: usize) {
+        self.counts.starts += 1;
+        let name = self.programs[index].name.clone();
+        if self.stop_was_known {
+            self.violated(format!("{name} starts after a stop request"));
+        }
+        let latest = self.programs[index].runs.last().map(|&run| &self.runs[run]);
+        if latest.is_some_and(|run| !run.reaped && !run.stolen) {
+            self.violated(format!("{name} starts before its last run was reaped"));
+        }
+        let latest_pipe = latest_pipe(self, index);
+        let mut wrong = Vec::new();
+        for (pid, process) in self.living() {
+            if self.program_of(process) != Some(index) {
+                continue;
+            }
+            let is_at_home = self.subreaper && process.parent == Parent::Us;
+            let is_known = is_at_home && process.named == Some(index) && !self.was_blind;
+            // See `ProcessScheduler::must_search`.
+            let holds = process.stderr.as_ref().map(|stderr| stderr.pipe);
+            let is_passed_over =
+                self.programs[index].restarts_at_once && (holds.is_none() || holds != latest_pipe);
+            if !process.left {
+                wrong.push(format!("{pid}, a member of an earlier run's group"));
+            } else if is_known && !is_passed_over {
+                wrong.push(format!("{pid}, which had left its group and come home"));
+            }
+        }
+        for what in wrong {
+            self.violated(format!("{name} starts beside {what}"));
+        }
+    }
+
+    /// A start of this program has failed; it may be one that ends everything by that.
+    pub(super) fn start_failed(&mut self, index: Option<usize>) {
+        let ends = |program: &Program| program.essential && program.restart == Restart::Never;
+        if index.is_some_and(|index| ends(&self.programs[index])) {
+            self.stop_asked.get_or_insert(self.now);
+        }
+    }
+
+    /// No pipe was made for somebody's start, which may be tried once more.
+    pub(super) fn pipe_failed(&mut self) {
+        let ends = |program: &Program| program.essential && program.restart == Restart::Never;
+        self.may_be_stopping |= self.programs.iter().any(ends);
+    }
+
+    /// An essential program that has ended for good stops the others, when its end is seen.
+    fn note_essential_ends(&mut self) {
+        let ends = |run: &&Run| {
+            let program = &self.programs[run.program];
+            program.essential
+                && run.seen
+                && run.exit.is_some_and(|exit| !program.restart.wants(exit))
+        };
+        if let Some(run) = self.runs.iter().find(ends) {
+            self.stop_asked.get_or_insert(run.ended);
+        }
+    }
+
+    /// The library signals this process.
+    pub(super) fn judge_signal(&mut self, pid: i32, signal: i32) {
+        self.note_essential_ends();
+        let process = &self.processes[&pid];
+        if !process.lives() {
+            return;
+        }
+        let stopping = self.stop_asked.is_some();
+        let problem = match process.whose {
+            Whose::Stranger => Some("a stranger"),
+            Whose::Inherited => Some("a child that was there before"),
+            Whose::Host if !(self.subreaper && (stopping || !self.any_leader_lives())) => {
+                Some("a child of the host")
+            }
+            Whose::Host | Whose::Command => None,
+            Whose::Run(run) if process.left => self.problem_with_escapee(process, run),
+            Whose::Run(run) => self.problem_with_member(run, signal),
+        };
+        self.counts.orphans += u64::from(process.left);
+        self.counts.signals += 1;
+        if let Some(problem) = problem {
+            self.violated(format!("signal {signal} hits {pid}, {problem}"));
+        }
+    }
+
+    fn problem_with_escapee(&self, process: &Process, run: usize) -> Option<&'static str> {
+        if !self.subreaper {
+            return Some("which has left its group and is nobody's to signal");
+        }
+        if self.stop_asked.is_some() || self.may_be_stopping || !self.any_leader_lives() {
+            return None;
+        }
+        let program = self.runs[run].program;
+        let latest = *self.programs[program].runs.last().unwrap_or(&run);
+        if process.named.is_none() {
+            return Some("which is nobody's, although nothing ends");
+        }
+        self.leader_lives(latest)
+            .then_some("an orphan of a program that runs")
+    }
+
+    fn problem_with_member(&self, run: usize, signal: i32) -> Option<&'static str> {
+        if !self.leader_lives(run) {
+            return None;
+        }
+        let Some(asked) = self.stop_asked else {
+            if self.may_be_stopping {
+                return None;
+            }
+            return Some("of a run that nobody asked to end");
+        };
+        let program = &self.programs[self.runs[run].program];
+        let in_time =
+            self.may_be_stopping || self.now >= asked.saturating_add(program.stop_timeout);
+        let early =
+            signal == libc::SIGKILL && !self.kill_asked && !program.kills_at_once && !in_time;
+        early.then_some("which has time left to end by itself")
+    }
+}
+
+fn latest_pipe(kernel: &Kernel, index: usize) -> Option<usize> {
+    kernel.programs[index]
+        .runs
+        .last()
+        .map(|&run| kernel.runs[run].pipe)
+}

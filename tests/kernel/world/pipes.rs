@@ -1,0 +1,194 @@
+//! Descriptors, pipes of one page, and a disk.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use real_nix::errno::Errno;
+use real_nix::fcntl::OFlag;
+
+use super::fates::killed_by;
+use super::{Call, Kernel};
+
+const PAGE: i32 = 4096;
+
+/// What a number of the library's stands for, as far as it matters here.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Descriptor {
+    Read(usize),
+    Write(usize),
+    /// A log.
+    File,
+    Process {
+        pid: i32,
+        serial: u64,
+    },
+}
+
+/// The pipe of one run. The byte at each place of it is known: see [`byte_of`].
+#[derive(Debug, Default)]
+pub(super) struct Pipe {
+    /// Bytes that programs have written into it.
+    pub written: u64,
+    /// Bytes that the library has read out of it.
+    pub read: u64,
+    /// The library closed it while somebody held it.
+    pub closed_early: bool,
+}
+
+/// What stands at this place of this pipe: never ASCII, unlike what a log says itself.
+pub fn byte_of(pipe: usize, at: u64) -> u8 {
+    let mut bits = (pipe as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ at;
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    0x80 | (bits >> 32) as u8
+}
+
+impl Kernel {
+    /// A call that gives a descriptor: it may be refused, and may not be over the limit.
+    pub fn opened(
+        &mut self,
+        call: Call,
+        open: impl FnOnce() -> Result<OwnedFd, Errno>,
+    ) -> Result<OwnedFd, Errno> {
+        if let Some(errno) = self.fault(call) {
+            return Err(Errno::from_raw(errno));
+        }
+        let fd = open()?;
+        self.descriptors.insert(fd.as_raw_fd(), Descriptor::File);
+        if fd.as_raw_fd() as u64 >= self.weather.descriptors_max {
+            return Err(Errno::EMFILE);
+        }
+        Ok(fd)
+    }
+
+    /// pipe2(2); of one page, if it is for a program.
+    pub fn pipe(&mut self, flags: OFlag) -> Result<(OwnedFd, OwnedFd), Errno> {
+        if let Some(errno) = self.fault(Call::Pipe) {
+            self.pipe_failed();
+            return Err(Errno::from_raw(errno));
+        }
+        let (read, write) = real_nix::unistd::pipe2(flags)?;
+        let (from, to) = (read.as_raw_fd(), write.as_raw_fd());
+        if from.max(to) as u64 + 4 >= self.weather.descriptors_max {
+            // Too few are left for a start, or will be after this one.
+            self.pipe_failed();
+        }
+        if from.max(to) as u64 >= self.weather.descriptors_max {
+            return Err(Errno::EMFILE);
+        }
+        self.descriptors.remove(&from);
+        self.descriptors.remove(&to);
+        if !flags.contains(OFlag::O_NONBLOCK) {
+            // SAFETY: plain numbers.
+            unsafe { real_libc::fcntl(from, libc::F_SETPIPE_SZ, PAGE) };
+            let pipe = self.pipes.len();
+            self.pipes.push(Pipe::default());
+            self.descriptors.insert(from, Descriptor::Read(pipe));
+            self.descriptors.insert(to, Descriptor::Write(pipe));
+        }
+        Ok((read, write))
+    }
+
+    pub(super) fn pipe_written_by(&self, fd: i32) -> usize {
+        match self.descriptors.get(&fd) {
+            Some(&Descriptor::Write(pipe)) => pipe,
+            other => panic!("stderr is no pipe that was made for it: {fd}, {other:?}"),
+        }
+    }
+
+    /// A process writes, as far as there is room; the rest waits for more.
+    pub(super) fn write(&mut self, pid: i32, bytes: usize) {
+        let process = self.processes.get_mut(&pid).expect("a process that writes");
+        let Some(stderr) = &process.stderr else {
+            return;
+        };
+        let pipe = &mut self.pipes[stderr.pipe];
+        let mut left = bytes;
+        while left > 0 {
+            let next = left.min(PAGE as usize) as u64;
+            let piece: Vec<u8> = (pipe.written..pipe.written + next)
+                .map(|at| byte_of(stderr.pipe, at))
+                .collect();
+            match real_nix::unistd::write(&stderr.fd, &piece) {
+                Ok(count) => {
+                    pipe.written += count as u64;
+                    left -= count;
+                }
+                Err(Errno::EAGAIN) => break,
+                Err(Errno::EPIPE) => {
+                    self.counts.broken_pipes += 1;
+                    return self.end(pid, killed_by(libc::SIGPIPE));
+                }
+                Err(errno) => panic!("a pipe answers with {errno}"),
+            }
+        }
+        process.unwritten = left;
+        self.counts.waits_for_room += u64::from(left > 0);
+    }
+
+    /// The library has read from a descriptor; writers that waited for room go on.
+    pub fn was_read(&mut self, fd: i32, bytes: &[u8]) {
+        let Some(&Descriptor::Read(pipe)) = self.descriptors.get(&fd) else {
+            return;
+        };
+        self.acts += u64::from(!bytes.is_empty());
+        let from = self.pipes[pipe].read;
+        let right = (from..)
+            .zip(bytes)
+            .all(|(at, &byte)| byte == byte_of(pipe, at));
+        if !right {
+            self.violated(format!("pipe {pipe} gave other bytes than were written"));
+        }
+        self.pipes[pipe].read += bytes.len() as u64;
+        if let Some(run) = self.runs.iter().find(|run| run.pipe == pipe) {
+            self.programs[run.program]
+                .drained
+                .push((pipe, from, bytes.len() as u64));
+        }
+        let waits = self.processes.iter().filter(|(_, process)| {
+            process.lives()
+                && process.unwritten > 0
+                && process
+                    .stderr
+                    .as_ref()
+                    .is_some_and(|stderr| stderr.pipe == pipe)
+        });
+        let waiting: Vec<i32> = waits.map(|(&pid, _)| pid).collect();
+        for pid in waiting {
+            let bytes = self.processes[&pid].unwritten;
+            self.write(pid, bytes);
+            // What it does next is due since long.
+            let now = self.now;
+            let process = self.process_mut(pid);
+            if process.lives() && process.unwritten == 0 {
+                process.at = process.at.map(|at| at.max(now));
+            }
+        }
+    }
+
+    /// What of this the disk takes.
+    pub fn fitting<'a>(&mut self, fd: i32, bytes: &'a [u8]) -> Result<&'a [u8], Errno> {
+        if !matches!(self.descriptors.get(&fd), Some(Descriptor::File)) {
+            return Ok(bytes);
+        }
+        if self.interrupts() {
+            return Err(Errno::EINTR);
+        }
+        if let Some(errno) = self.fault(Call::Write) {
+            return Err(Errno::from_raw(errno));
+        }
+        self.acts += 1;
+        let Some(room) = &mut self.disk else {
+            return Ok(bytes);
+        };
+        let count = (bytes.len() as u64).min(*room);
+        if count == 0 {
+            return Err(Errno::ENOSPC);
+        }
+        *room -= count;
+        self.counts.short_writes += u64::from((count as usize) < bytes.len());
+        Ok(&bytes[..count as usize])
+    }
+
+    pub(super) fn pipe_of(&self, run: usize) -> &Pipe {
+        &self.pipes[self.runs[run].pipe]
+    }
+}

@@ -1,0 +1,171 @@
+//! A process of the simulated system: what it is, and what it is going to do.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+
+use crate::machine::Exit;
+
+/// Nanoseconds.
+pub type Time = u64;
+
+/// What a process really is, whatever its number says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// Of this run, which is an index into the kernel's list of all runs.
+    Run(usize),
+    /// A command that handles a report.
+    Command,
+    /// A child that the host has started itself.
+    Host,
+    /// A child that was there before the scheduler.
+    Inherited,
+    /// None of ours.
+    Stranger,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parent {
+    Us,
+    /// The first process of the system, which reaps at once.
+    Init,
+    Process(i32),
+}
+
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// So many bytes to stderr.
+    Write(usize),
+    Fork(Plan),
+    Setsid,
+    Setpgid,
+    CloseStderr,
+    /// SIGSTOP to itself.
+    Stop,
+    /// An uninterruptible wait of so long.
+    Freeze(Time),
+    /// Its environment does not say any more whose it is.
+    Forget,
+    Exit(i32),
+    Die(i32),
+}
+
+/// What a process does about a request to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Temper {
+    Dies,
+    /// It exits with this code, in its own time.
+    Leaves(Time, i32),
+    Ignores,
+}
+
+/// What a process will do, each after a pause, before it waits for ever.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub steps: Vec<(Time, Action)>,
+    pub temper: Temper,
+    /// It takes the statuses of its children at once.
+    pub reaps: bool,
+}
+
+impl Plan {
+    pub fn hold(temper: Temper) -> Self {
+        Self {
+            steps: Vec::new(),
+            temper,
+            reaps: true,
+        }
+    }
+}
+
+/// The write end of a run's pipe.
+#[derive(Debug)]
+pub struct Stderr {
+    pub fd: OwnedFd,
+    pub pipe: usize,
+}
+
+#[derive(Debug)]
+pub struct Process {
+    /// Never used twice.
+    pub serial: u64,
+    /// Counts the moments in which somebody got a child.
+    pub adopted: u64,
+    pub parent: Parent,
+    pub group: i32,
+    pub session: i32,
+    /// It has left the group that it was born in, or its parent had.
+    pub left: bool,
+    pub whose: Whose,
+    /// The program that its environment names.
+    pub named: Option<usize>,
+    pub steps: VecDeque<(Time, Action)>,
+    /// When the next of its steps is due.
+    pub at: Option<Time>,
+    pub temper: Temper,
+    pub reaps: bool,
+    /// How it ended; it is a zombie then.
+    pub ended: Option<Exit>,
+    pub stopped: bool,
+    /// Signals that wait for a SIGCONT.
+    pub held: Vec<i32>,
+    pub frozen_until: Option<Time>,
+    /// A signal that it will die of when it is no longer frozen.
+    pub doomed: Option<i32>,
+    pub stderr: Option<Stderr>,
+    /// Bytes of a write that found the pipe full.
+    pub unwritten: usize,
+    /// The other ends of descriptors that tell of its death.
+    pub pidfds: Vec<OwnedFd>,
+}
+
+impl Process {
+    pub fn new(serial: u64, parent: Parent, number: i32, whose: Whose) -> Self {
+        Self {
+            serial,
+            adopted: serial,
+            parent,
+            group: number,
+            session: number,
+            left: false,
+            whose,
+            named: None,
+            steps: VecDeque::new(),
+            at: None,
+            temper: Temper::Dies,
+            reaps: true,
+            ended: None,
+            stopped: false,
+            held: Vec::new(),
+            frozen_until: None,
+            doomed: None,
+            stderr: None,
+            unwritten: 0,
+            pidfds: Vec::new(),
+        }
+    }
+
+    pub fn follow(&mut self, now: Time, plan: Plan) {
+        self.steps = plan.steps.into();
+        self.temper = plan.temper;
+        self.reaps = plan.reaps;
+        self.at = self
+            .steps
+            .front()
+            .map(|(pause, _)| now.saturating_add(*pause));
+    }
+
+    pub fn lives(&self) -> bool {
+        self.ended.is_none()
+    }
+
+    /// When something happens to it by itself.
+    pub fn next_event(&self) -> Option<Time> {
+        if !self.lives() {
+            return None;
+        }
+        if self.frozen_until.is_some() {
+            return self.frozen_until;
+        }
+        self.at.filter(|_| !self.stopped && self.unwritten == 0)
+    }
+}

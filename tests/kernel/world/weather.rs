@@ -1,0 +1,145 @@
+//! What the system refuses, as the seed decides for a life: some calls, now and then, with these
+//! errors; and what it cannot do at all, being old.
+
+use super::process::Time;
+use crate::rng::Rng;
+
+/// A kind of call that may fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    Pipe,
+    Open,
+    Write,
+    Lock,
+    Memfd,
+    Pidfd,
+    EpollAdd,
+    Poll,
+    Resize,
+    /// A new process cannot be made.
+    Process,
+    /// It cannot be executed.
+    Exec,
+    /// The list of our children; 0 for no `/proc` at all.
+    List,
+    /// The environment of a child cannot be read.
+    Environ,
+}
+
+const ERRORS: [(Call, &[i32]); 13] = [
+    (Call::Pipe, &[libc::EMFILE, libc::ENFILE]),
+    (
+        Call::Open,
+        &[
+            libc::EMFILE,
+            libc::ENFILE,
+            libc::EACCES,
+            libc::ENOSPC,
+            libc::EROFS,
+            libc::ENOMEM,
+        ],
+    ),
+    (
+        Call::Write,
+        &[libc::EIO, libc::EDQUOT, libc::EFBIG, libc::ENOSPC],
+    ),
+    (Call::Lock, &[libc::ENOLCK, libc::EWOULDBLOCK]),
+    (Call::Memfd, &[libc::EMFILE, libc::ENFILE, libc::ENOMEM]),
+    (Call::Pidfd, &[libc::EMFILE, libc::ENFILE, libc::ENOMEM]),
+    (Call::EpollAdd, &[libc::ENOSPC, libc::ENOMEM]),
+    (Call::Poll, &[libc::ENOMEM]),
+    (Call::Resize, &[libc::EPERM, libc::EBUSY]),
+    (Call::Process, &[libc::EAGAIN, libc::ENOMEM]),
+    (
+        Call::Exec,
+        &[
+            libc::ENOENT,
+            libc::EACCES,
+            libc::ETXTBSY,
+            libc::ENOEXEC,
+            libc::E2BIG,
+            libc::ENOMEM,
+        ],
+    ),
+    (Call::Environ, &[libc::EMFILE, libc::ENFILE, libc::ENOMEM]),
+    (
+        Call::List,
+        &[libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EACCES],
+    ),
+];
+
+#[derive(Debug, Clone, Default)]
+pub struct Weather {
+    /// A call of this kind fails one time in so many, with one of these.
+    faults: Vec<(Call, &'static [i32], u64)>,
+    /// One call in so many is interrupted by a signal that nobody sees.
+    interrupts: Option<u64>,
+    /// The longest time that a call takes.
+    pub call_max: Time,
+    pub descriptors_max: u64,
+    /// Before Linux 5.3.
+    pub no_pidfd: bool,
+    /// Before Linux 6.9.
+    pub no_group_pidfd: bool,
+    /// Without `/proc`.
+    pub no_proc: bool,
+}
+
+impl Weather {
+    pub fn fair() -> Self {
+        Self {
+            call_max: 2_000,
+            descriptors_max: 1024,
+            ..Self::default()
+        }
+    }
+
+    pub fn any(rng: &mut Rng) -> Self {
+        let mut faults = Vec::new();
+        if !rng.one_in(3) {
+            let often = rng.pick(&[3, 10, 30, 100]);
+            for (call, errnos) in ERRORS {
+                if rng.one_in(4) {
+                    faults.push((call, errnos, often));
+                }
+            }
+        }
+        Self {
+            faults,
+            interrupts: rng.one_in(4).then_some(20),
+            call_max: rng.pick(&[0, 2_000, 2_000, 20_000, 200_000]),
+            descriptors_max: if rng.one_in(8) {
+                28 + rng.below(24)
+            } else {
+                1024
+            },
+            no_pidfd: rng.one_in(8),
+            no_group_pidfd: rng.one_in(4),
+            no_proc: rng.one_in(32),
+        }
+    }
+
+    /// From now on nothing fails; an old system stays old.
+    pub fn clear_up(&mut self) {
+        self.faults.clear();
+        self.interrupts = None;
+        self.descriptors_max = 1024;
+        self.call_max = self.call_max.min(2_000);
+    }
+
+    pub fn may_fail(&self, call: Call) -> bool {
+        self.faults.iter().any(|(known, ..)| *known == call)
+    }
+
+    pub fn fault(&self, rng: &mut Rng, call: Call) -> Option<i32> {
+        if call == Call::List && self.no_proc {
+            return Some(0);
+        }
+        let (_, errnos, often) = self.faults.iter().find(|(known, ..)| *known == call)?;
+        rng.one_in(*often).then(|| rng.pick(errnos))
+    }
+
+    pub fn interrupts(&self, rng: &mut Rng) -> bool {
+        self.interrupts.is_some_and(|often| rng.one_in(often))
+    }
+}
