@@ -179,49 +179,23 @@ impl Explorer {
             return Ok(());
         };
         // States are numbered as they are found, so that the first one is the nearest.
-        let round = self.round(nearest, &trap);
-        let how = match round.len() {
+        let round = self.graph.round(&trap, fair);
+        let steps: Vec<Step> = round
+            .iter()
+            .filter_map(|&(state, place)| self.step(state, place))
+            .collect();
+        let how = match steps.len() {
             0 => "there is nothing to wait for".to_owned(),
             1 => "the last step repeats for ever".to_owned(),
             count => format!("the last {count} steps repeat for ever"),
         };
-        let what = format!("{what}: {how}");
-        Err(self.story(nearest as u32, &round, &what))
+        Err(self.story(nearest as u32, &steps, &format!("{what}: {how}")))
     }
 
-    /// The steps of a walk through a part, from one of its states back to it.
-    fn round(&self, start: usize, part: &[usize]) -> Vec<Step> {
-        let mut origins: HashMap<usize, usize> = HashMap::new();
-        let mut frontier = VecDeque::from([start]);
-        while let Some(state) = frontier.pop_front() {
-            for edge in self.graph.edges(state) {
-                let to = edge.to as usize;
-                if part.binary_search(&to).is_err() || origins.contains_key(&to) {
-                    continue;
-                }
-                origins.insert(to, state);
-                frontier.push_back(to);
-            }
-        }
-        let mut states = vec![start];
-        while let Some(&before) = states.last().and_then(|state| origins.get(state)) {
-            states.push(before);
-            if before == start {
-                break;
-            }
-        }
-        states.reverse();
-        let pairs = states.windows(2);
-        pairs
-            .filter_map(|pair| self.step_between(pair[0], pair[1]))
-            .collect()
-    }
-
-    fn step_between(&self, from: usize, to: usize) -> Option<Step> {
-        let edges = self.graph.edges(from);
-        let place = edges.iter().position(|edge| edge.to as usize == to)?;
+    /// The step of a state with this place among its steps.
+    fn step(&self, state: usize, place: usize) -> Option<Step> {
         let mut steps = Vec::new();
-        let (state, _) = self.live(self.path(from as u32), |_| {});
+        let (state, _) = self.live(self.path(state as u32), |_| {});
         state.steps(|step, _| steps.push(step));
         steps.get(place).copied()
     }

@@ -5,6 +5,8 @@
 //! that is *fair*: what is owed in each of its states is done by one of its steps. Staying in
 //! one state and doing nothing is such a path, too, where nobody owes anything.
 
+use std::collections::{HashMap, VecDeque};
+
 /// Who owes something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fair {
@@ -57,6 +59,11 @@ impl FairSet {
         Self(self.0 | other.0)
     }
 
+    /// All but these.
+    fn other(self) -> Self {
+        Self(!self.0)
+    }
+
     fn is_within(self, other: Self) -> bool {
         self.0 & !other.0 == 0
     }
@@ -100,7 +107,8 @@ impl Graph {
     }
 
     /// The states of a part in which a path can stay for ever without leaving `within`, though
-    /// all of `fair` get what is owed to them; empty if there is none.
+    /// everything of `fair` that is owed is done; empty if there is none. Of all such parts it
+    /// is the one with the lowest number in it.
     pub fn trap(&self, fair: FairSet, within: impl Fn(usize) -> bool) -> Vec<usize> {
         let mut search = Search {
             graph: self,
@@ -111,30 +119,95 @@ impl Graph {
             stack: Vec::new(),
             seen: 0,
         };
+        let mut trap: Vec<usize> = Vec::new();
         for state in 0..self.states() {
             if within(state) && search.order[state] == 0 {
-                let part = search.parts_from(state, &|part| self.is_fair(part, fair));
-                if !part.is_empty() {
-                    return part;
+                search.parts_from(state, &mut |part| {
+                    let nearer = trap.first().is_none_or(|first| part[0] < *first);
+                    if nearer && self.is_fair(&part, fair) {
+                        trap = part;
+                    }
+                });
+            }
+        }
+        trap
+    }
+
+    /// A walk from the first state of a trap back to it in which all is done that anybody does
+    /// there: each step as the state it leaves and its place there.
+    pub fn round(&self, trap: &[usize], fair: FairSet) -> Vec<(usize, usize)> {
+        let Some(&start) = trap.first() else {
+            return Vec::new();
+        };
+        let mut left = fair.and(self.done(trap));
+        let mut walk: Vec<(usize, usize)> = Vec::new();
+        let mut at = start;
+        while left != FairSet::default() {
+            let steps = self.way(trap, at, |edge| edge.done.and(left) != FairSet::default());
+            let Some(&(from, place)) = steps.last() else {
+                break;
+            };
+            let last = self.edges(from)[place];
+            left = left.and(last.done.other());
+            at = last.to as usize;
+            walk.extend(steps);
+        }
+        if at != start || walk.is_empty() {
+            walk.extend(self.way(trap, at, |edge| edge.to as usize == start));
+        }
+        walk
+    }
+
+    /// The shortest way within a part that ends with a step of which `wanted` holds.
+    fn way(
+        &self,
+        part: &[usize],
+        start: usize,
+        wanted: impl Fn(&Edge) -> bool,
+    ) -> Vec<(usize, usize)> {
+        let mut origins: HashMap<usize, (usize, usize)> = HashMap::new();
+        let mut frontier = VecDeque::from([start]);
+        while let Some(state) = frontier.pop_front() {
+            for (place, edge) in self.edges(state).iter().enumerate() {
+                let to = edge.to as usize;
+                if part.binary_search(&to).is_err() {
+                    continue;
+                }
+                if wanted(edge) {
+                    let mut way = vec![(state, place)];
+                    let mut at = state;
+                    while at != start {
+                        let origin = origins[&at];
+                        way.push(origin);
+                        at = origin.0;
+                    }
+                    way.reverse();
+                    return way;
+                }
+                if to != start {
+                    origins.entry(to).or_insert_with(|| {
+                        frontier.push_back(to);
+                        (state, place)
+                    });
                 }
             }
         }
         Vec::new()
     }
 
+    /// What is done by the steps within a part.
+    fn done(&self, part: &[usize]) -> FairSet {
+        let steps = part.iter().flat_map(|&state| self.edges(state));
+        steps
+            .filter(|edge| part.binary_search(&(edge.to as usize)).is_ok())
+            .fold(FairSet::default(), |done, edge| done.or(edge.done))
+    }
+
     /// Nothing is owed for ever: what is owed in every state of this part is done in it.
     fn is_fair(&self, part: &[usize], fair: FairSet) -> bool {
-        let mut done = FairSet::default();
-        let mut always_owed = fair;
-        for &state in part {
-            always_owed = always_owed.and(self.owed[state]);
-            for edge in self.edges(state) {
-                if part.binary_search(&(edge.to as usize)).is_ok() {
-                    done = done.or(edge.done);
-                }
-            }
-        }
-        always_owed.is_within(done)
+        let owed = |owed: FairSet, state: &usize| owed.and(self.owed[*state]);
+        let always_owed = part.iter().fold(fair, owed);
+        always_owed.is_within(self.done(part))
     }
 }
 
@@ -159,9 +232,8 @@ impl<W: Fn(usize) -> bool> Search<'_, W> {
         self.stack.push(state);
     }
 
-    /// The first part among those that can be reached from `root` of which `wanted` holds. Its
-    /// states are sorted.
-    fn parts_from(&mut self, root: usize, wanted: &dyn Fn(&[usize]) -> bool) -> Vec<usize> {
+    /// Each new part among those that can be reached from `root`, sorted.
+    fn parts_from(&mut self, root: usize, each: &mut dyn FnMut(Vec<usize>)) {
         self.find(root);
         let mut path = vec![(root, 0)];
         while let Some((state, next)) = path.last_mut() {
@@ -185,13 +257,9 @@ impl<W: Fn(usize) -> bool> Search<'_, W> {
                 self.low[parent] = self.low[parent].min(self.low[state]);
             }
             if self.low[state] == self.order[state] {
-                let part = self.take_part(state);
-                if wanted(&part) {
-                    return part;
-                }
+                each(self.take_part(state));
             }
         }
-        Vec::new()
     }
 
     fn take_part(&mut self, root: usize) -> Vec<usize> {
@@ -248,6 +316,7 @@ mod tests {
         let round = graph(&[&[(1, clock)], &[(0, clock), (2, &[Fair::Begin])], &[]]);
         let trap = round.trap(FairSet::ALL, |state| state < 2);
         assert_eq!(trap, [0, 1], "the start is owed in one of them only");
+        assert_eq!(round.round(&trap, FairSet::ALL), [(0, 0), (1, 0)]);
     }
 
     #[test]
