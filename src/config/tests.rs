@@ -301,3 +301,25 @@ fn a_file_that_cannot_be_read_has_no_place() {
     assert_eq!((error.line(), error.column(), error.path()), (0, 0, ""));
     assert_eq!(error.message(), "failed to read the file: Is a directory");
 }
+
+/// A file is read no farther than it takes to see that it is too long, and not a byte less.
+#[test]
+fn a_file_that_is_too_long_is_called_so_and_not_broken() {
+    let directory = scratch();
+    let path = directory.path().join("procsched.json");
+    let mut text = r#"{"programs": {"w": ["a"]}"#.to_owned();
+    text.extend(std::iter::repeat_n(
+        ' ',
+        syntax::FILE_BYTES_MAX - 1 - text.len(),
+    ));
+    text.push('}');
+    std::fs::write(&path, &text).unwrap();
+    assert!(Config::load(&path).is_ok());
+    text.insert(text.len() - 1, ' ');
+    std::fs::write(&path, &text).unwrap();
+    let errors = Config::load(&path).unwrap_err();
+    assert_eq!(
+        errors.iter().next().unwrap().message(),
+        "the file is too long: at most 4 MiB are read"
+    );
+}

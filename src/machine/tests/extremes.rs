@@ -143,3 +143,13 @@ fn museum_108_a_number_of_starts_saturates() {
         desk.timeout_at_deadline();
     }
 }
+
+/// A list that doubles as it grows would keep room for twice as many.
+#[test]
+fn a_machine_has_room_for_its_programs_and_no_more() {
+    let mut machine = Machine::with_capacity(100);
+    for _ in 0..100 {
+        machine.add(policy());
+    }
+    assert_eq!(machine.children.capacity(), 100);
+}
