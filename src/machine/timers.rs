@@ -152,4 +152,23 @@ mod tests {
             assert!(timers.entries() <= 2 * 10 + DEAD_MAX + 1);
         }
     }
+
+    /// Below the limit dead entries are left where they are: each rebuild looks at all of them.
+    #[test]
+    fn the_heap_is_rebuilt_when_it_is_mostly_dead_and_not_before() {
+        const LIVE: usize = 3;
+        let mut timers = Timers::default();
+        timers.arm(ProgramId(0), at(1));
+        timers.arm(ProgramId(1), at(2));
+        let mut entries = Vec::new();
+        for _ in 0..2 * LIVE + DEAD_MAX {
+            timers.arm(ProgramId(2), at(3));
+            entries.push(timers.entries());
+        }
+        let mut expected: Vec<usize> = (LIVE..=2 * LIVE + DEAD_MAX).collect();
+        expected.extend([LIVE, LIVE + 1]);
+        assert_eq!(entries, expected);
+        assert_eq!(timers.in_order().len(), LIVE);
+        assert_eq!(timers.next(), Some(at(1)));
+    }
 }

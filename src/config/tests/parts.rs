@@ -154,6 +154,31 @@ fn the_nearest_word() {
     assert_eq!(nearest("x", []), None);
 }
 
+/// Of the slips each counts once, wherever in the word it is, and they are added up.
+#[test]
+fn the_nearest_word_is_so_many_slips_away() {
+    for (given, expected) in [
+        ("dleay", Some("delay")),
+        ("edlay", Some("delay")),
+        ("delya", Some("delay")),
+        // Two slips are too many for a short word.
+        ("edlax", None),
+        ("edlya", None),
+    ] {
+        assert_eq!(nearest(given, ["delay"]), expected, "{given:?}");
+    }
+    assert_eq!(nearest("cat", ["car", "cat"]), Some("cat"));
+    assert_eq!(nearest("cat", ["cat", "car"]), Some("cat"));
+    assert_eq!(
+        nearest("cut", ["cat", "cot"]),
+        Some("cat"),
+        "the first of two"
+    );
+    let long = |chars: usize| "restart".to_owned() + &"x".repeat(chars - "restart".len());
+    assert_eq!(nearest(&long(64), ["restart"]), Some("restart"));
+    assert_eq!(nearest(&long(65), ["restart"]), None);
+}
+
 fn place(line: usize, column: usize) -> Place {
     Place { line, column }
 }
