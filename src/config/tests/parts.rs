@@ -237,4 +237,6 @@ fn the_scanner_stops_where_it_cannot_go_on() {
     }
     let deep = "[".repeat(1_000_000);
     assert_eq!(scan(&deep), Err(place(1, 130)));
+    let deep = "{\"\":".repeat(1_000);
+    assert_eq!(scan(&deep), Err(place(1, 4 * 129 + 1)));
 }

@@ -42,6 +42,7 @@ fn the_line_of_the_documentation() {
     );
     assert_eq!(format!("{errors:?}"), errors.to_string());
     let error = errors.iter().next().unwrap();
+    assert_eq!(Vec::from_iter(&errors), [error]);
     assert_eq!((error.line(), error.column()), (7, 18));
     assert_eq!(error.path(), "programs.web.restart");
     assert_eq!(
