@@ -308,10 +308,7 @@ fn a_file_that_is_too_long_is_called_so_and_not_broken() {
     let directory = scratch();
     let path = directory.path().join("procsched.json");
     let mut text = r#"{"programs": {"w": ["a"]}"#.to_owned();
-    text.extend(std::iter::repeat_n(
-        ' ',
-        syntax::FILE_BYTES_MAX - 1 - text.len(),
-    ));
+    text.extend(std::iter::repeat_n(' ', FILE_BYTES_MAX - 1 - text.len()));
     text.push('}');
     std::fs::write(&path, &text).unwrap();
     assert!(Config::load(&path).is_ok());
