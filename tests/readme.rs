@@ -387,3 +387,41 @@ fn every_link_leads_somewhere() {
         assert!(found, "{link} leads nowhere");
     }
 }
+
+/// A promise without a test is a wish.
+#[test]
+fn every_promise_of_security_names_a_test_that_exists() {
+    let readme = blocks::readme();
+    let (_, section) = readme.split_once("\n## Security\n").expect("a section");
+    let (promised, _) = section
+        .split_once("What is not promised")
+        .expect("two tables");
+    let rows: Vec<&str> = promised
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .collect();
+    assert!(rows.len() > 5, "{rows:?}");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources = ["src/os/logs/tests", "tests/scenarios"].map(|place| {
+        let files = std::fs::read_dir(root.join(place)).expect("a directory");
+        let read = |file: std::io::Result<std::fs::DirEntry>| {
+            std::fs::read_to_string(file.expect("an entry").path()).expect("a source")
+        };
+        files.map(read).collect::<String>()
+    });
+    for row in rows.iter().filter(|row| **row != "| | |") {
+        let (_, tests) = row
+            .trim_end_matches(" |")
+            .rsplit_once(" | ")
+            .expect("two cells");
+        let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "{row} is tried by nobody");
+        for name in names {
+            let test = format!("#[test]\nfn {name}() {{");
+            assert!(
+                sources.iter().any(|text| text.contains(&test)),
+                "{name} is no test"
+            );
+        }
+    }
+}

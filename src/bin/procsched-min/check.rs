@@ -1,8 +1,9 @@
 //! `check`: what is wrong with a config, and what will go wrong when it is run here and now.
 //! Nothing is started and nothing is written.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, OpenOptions};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::unistd::{AccessFlags, access};
@@ -76,34 +77,33 @@ fn command_problem(program: &ChildSpec, base_dir: &Path) -> Option<String> {
     }
 }
 
-/// Where root reads its commands, executes them or writes their logs: who else can change what is
-/// found at this path, if anybody can.
+/// Where root reads its commands, executes them or writes their logs: which part of the way there
+/// others can change, if there is one.
 fn exposure(path: &Path) -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return None;
     }
     // The way that is named, and the one that it leads to.
-    let real = fs::canonicalize(path).ok()?;
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH)
+        .open(path);
+    let number = opened.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+    let real = fs::read_link(format!("/proc/self/fd/{number}")).unwrap_or_default();
     let mut parts = path.ancestors().chain(real.ancestors());
-    let who = parts.find_map(exposed_part)?;
-    Some(format!("root would trust what others can change: {who}"))
+    parts.find_map(exposed_part)
 }
 
 /// In a directory that is sticky nobody can replace what is root's.
 fn exposed_part(part: &Path) -> Option<String> {
     const STICKY: u32 = 0o1000;
     let found = fs::metadata(part).ok()?;
-    let (mode, uid, gid) = (found.mode(), found.uid(), found.gid());
+    let (mode, uid, gid) = (found.mode() & 0o7777, found.uid(), found.gid());
     let is_kept = found.is_dir() && mode & STICKY != 0;
-    if uid != 0 {
-        Some(format!("{part:?} belongs to uid {uid}"))
-    } else if mode & 0o002 != 0 && !is_kept {
-        Some(format!("everybody can write to {part:?}"))
-    } else if mode & 0o020 != 0 && gid != 0 && !is_kept {
-        Some(format!("group {gid} can write to {part:?}"))
-    } else {
-        None
-    }
+    let is_writable = mode & 0o002 != 0 || (mode & 0o020 != 0 && gid != 0);
+    (uid != 0 || (is_writable && !is_kept)).then(|| {
+        format!("others than root can change {part:?} (uid {uid}, gid {gid}, mode {mode:o})")
+    })
 }
 
 /// Why this cannot be used as a directory.
