@@ -105,7 +105,7 @@ fn m17_m157_thousands_of_restarts_leave_no_descriptor_and_no_memory() {
     /// What a thousand restarts may cost, in kB, and what comes and goes.
     const GROWTH_KB_MAX: u64 = 1;
     const SWAY_KB_MAX: u64 = 64;
-    let cycles = tools::whole(4000, 100_000);
+    let cycles = tools::whole(4000, 20_000);
     let mut scene = Scene::new();
     let mut gate = Gate::new(&scene, "gate");
     let script = "unless done { say crashed\\n ; gate gate ; exit 1 } ; append held x\\n ; hold";

@@ -267,7 +267,7 @@ fn m127_m129_thousands_of_orphans_are_reaped_in_silence() {
     let peak = || process::status_number(supervisor.pid(), "VmHWM").expect("it runs");
     let before = peak();
     gate.open();
-    (1..=10).for_each(|part| _ = scene.wait_lines("made", parents * part / 10));
+    (1..=50).for_each(|part| _ = scene.wait_lines("made", parents * part / 50));
     scene.wait_file("done");
     wait_for("all of them to be dead", || {
         process::children(program).len() == process::zombies(program).len()
