@@ -56,7 +56,7 @@ impl Timers {
     }
 
     /// How many entries the heap holds, dead ones too.
-    #[cfg(test)]
+    #[cfg_attr(not(test), allow(dead_code))]
     #[must_use]
     pub fn entries(&self) -> usize {
         self.heap.len()

@@ -86,9 +86,8 @@ fn any_policy(rng: &mut Rng, extreme: bool) -> Policy {
     }
 }
 
-/// The world, the programs and the mood of a seed.
-pub fn begin(seed: u64, traced: bool) -> (Driver, Mood) {
-    let mut rng = Rng::new(seed);
+/// The world, the programs and the mood that chance decides first.
+pub fn begin(mut rng: Rng, traced: bool) -> (Driver, Mood) {
     let extreme = rng.one_in(16);
     let programs = 1 + rng.index(6);
     let policies = (0..programs)
@@ -105,9 +104,7 @@ pub fn begin(seed: u64, traced: bool) -> (Driver, Mood) {
     driver.by_number = driver.rng.one_in(2);
     if driver.trace.is_some() {
         let by = if driver.by_number { "number" } else { "handle" };
-        driver.say(format_args!(
-            "seed {seed}: {programs} programs, signalled by {by}"
-        ));
+        driver.say(format_args!("{programs} programs, signalled by {by}"));
         for (index, policy) in driver.policies.clone().iter().enumerate() {
             driver.say(format_args!("program {index}: {policy:?}"));
         }

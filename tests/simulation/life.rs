@@ -2,6 +2,7 @@
 
 use super::chaos;
 use super::lives;
+use super::rng::Rng;
 use super::tally::Tally;
 
 pub struct Life {
@@ -12,7 +13,7 @@ pub struct Life {
 
 /// Lives one life: so many steps of chaos, then the fair run.
 pub fn live(seed: u64, steps: usize, traced: bool) -> Life {
-    let (mut driver, mood) = chaos::begin(seed, traced);
+    let (mut driver, mood) = chaos::begin(Rng::new(seed), traced);
     let outcome = lives::live_through(|| {
         driver.start_all()?;
         for step in 0..steps {

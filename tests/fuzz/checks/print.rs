@@ -1,0 +1,86 @@
+//! A configuration as a file again, with every key given and nothing left to a default.
+
+use std::ffi::OsStr;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::machine::Restart;
+use crate::spec::ChildSpec;
+
+pub fn config(config: &Config) -> String {
+    let mut file = vec![
+        ("base_dir", text(config.base_dir.as_os_str())),
+        ("err_dir", text(config.err_dir.as_os_str())),
+    ];
+    if let Some(command) = &config.error_handler {
+        file.push(("error_handler", texts(command)));
+    }
+    let programs = config.programs.iter();
+    let programs = programs.map(|spec| (spec.name().to_owned(), program(spec)));
+    file.push(("programs", object(programs)));
+    object(file.into_iter().map(|(key, value)| (key.to_owned(), value)))
+}
+
+fn program(spec: &ChildSpec) -> String {
+    let env = spec.env.iter();
+    let env = env.map(|(key, value)| (utf8(key).to_owned(), text(value)));
+    let backoff = [
+        ("initial", duration(spec.backoff.initial)),
+        ("max", duration(spec.backoff.max)),
+        ("reset_after", duration(spec.backoff.reset_after)),
+    ];
+    let restart = match spec.restart {
+        Restart::Always => "always",
+        Restart::OnFailure => "on-failure",
+        Restart::Never => "never",
+    };
+    let mut fields = vec![
+        ("command", texts(&spec.command)),
+        ("env", object(env)),
+        ("restart", json!(restart).to_string()),
+        ("essential", json!(spec.essential).to_string()),
+        ("backoff", object(owned(backoff))),
+        ("stop_signal", json!(spec.stop_signal).to_string()),
+        ("stop_timeout", duration(spec.stop_timeout)),
+        ("report_bytes", json!(spec.report_bytes).to_string()),
+    ];
+    fields.extend(spec.cwd.iter().map(|cwd| ("cwd", text(cwd.as_os_str()))));
+    object(owned(fields))
+}
+
+/// A number of seconds where it is whole; else in the unit whose fractions are exact.
+fn duration(length: Duration) -> String {
+    match length.subsec_nanos() {
+        0 => length.as_secs().to_string(),
+        nanos => format!("{}.{nanos:09}", length.as_secs()),
+    }
+}
+
+fn owned<'k>(
+    fields: impl IntoIterator<Item = (&'k str, String)>,
+) -> impl Iterator<Item = (String, String)> {
+    fields.into_iter().map(|(key, value)| (key.to_owned(), value))
+}
+
+/// Written key by key: a map of `serde_json` would not keep the order.
+fn object(fields: impl Iterator<Item = (String, String)>) -> String {
+    let fields: Vec<String> = fields
+        .map(|(key, value)| format!("{}:{value}", Value::from(key)))
+        .collect();
+    format!("{{{}}}", fields.join(",\n"))
+}
+
+fn texts(words: &[impl AsRef<OsStr>]) -> String {
+    let words: Vec<&str> = words.iter().map(|word| utf8(word.as_ref())).collect();
+    json!(words).to_string()
+}
+
+fn text(word: &OsStr) -> String {
+    json!(utf8(word)).to_string()
+}
+
+fn utf8(word: &OsStr) -> &str {
+    word.to_str().expect("JSON is UTF-8, and so is all that was read from it")
+}

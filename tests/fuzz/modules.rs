@@ -1,0 +1,75 @@
+// The modules of the product, of its binary and of the simulation that the checks need, by the
+// names that they know each other by; then the checks. Included where the root of a crate is.
+
+/// The modules of the binary know the library by this name.
+extern crate self as procsched;
+
+#[path = "../../src/callbacks.rs"]
+mod callbacks;
+#[path = "../../src/config/mod.rs"]
+mod config;
+#[path = "../../src/error.rs"]
+mod error;
+#[path = "../../src/error_command.rs"]
+mod error_command;
+#[path = "../../src/event.rs"]
+mod event;
+#[path = "../../src/handle.rs"]
+mod handle;
+#[path = "../../src/init/mod.rs"]
+mod init_of_library;
+#[path = "../../src/launch.rs"]
+mod launch;
+#[path = "../../src/machine/mod.rs"]
+mod machine;
+#[path = "../../src/orphans.rs"]
+mod orphans;
+#[path = "../../src/os/mod.rs"]
+mod os;
+#[path = "../../src/program.rs"]
+mod program;
+#[path = "../../src/report.rs"]
+mod report;
+#[path = "../../src/scheduler/mod.rs"]
+mod scheduler;
+#[path = "../../src/spec.rs"]
+mod spec;
+#[path = "../../src/status.rs"]
+mod status;
+#[path = "../../src/tail.rs"]
+mod tail;
+#[path = "../../src/words.rs"]
+mod words;
+
+#[path = "../simulation"]
+mod simulation {
+    pub mod account;
+    pub mod chaos;
+    pub mod driver;
+    pub mod ending;
+    pub mod ledger;
+    #[path = "../fuzz/choices.rs"]
+    pub mod rng;
+    pub mod tally;
+    pub mod witness;
+    pub mod world;
+}
+
+#[path = "checks"]
+pub mod checks {
+    pub mod config;
+    pub mod machine;
+    mod print;
+}
+
+pub use error::{Error, Result};
+pub use event::{Event, EventKind};
+pub use handle::Handle;
+pub use init_of_library::{Init, InitEvent};
+pub use machine::{Backoff, Restart};
+pub use report::{ErrorReport, signal_name, utc_millis};
+pub use scheduler::{Builder, ProcessScheduler, Reap, Status};
+pub use spec::{
+    ChildSpec, NAME_BYTES_MAX, REPORT_BYTES_DEFAULT, REPORT_BYTES_MAX, STOP_TIMEOUT_DEFAULT,
+};
+pub use status::{ProgramState, ProgramStatus};
