@@ -36,6 +36,53 @@ fn numbers_are_seconds() {
     }
 }
 
+/// Found by the fuzzer: "9223372036854775807ms" was taken as it is, and the same time in seconds
+/// went through an `f64`, which made it 193 ms longer. Now what is written is what is meant,
+/// to the nanosecond, however long.
+#[test]
+fn a_fraction_is_as_exact_as_a_whole_number() {
+    let exact = from_text("9223372036854775807ms");
+    assert_eq!(exact, Ok(Duration::from_millis(i64::MAX as u64)));
+    for number in [
+        "9223372036854775.807",
+        "9223372036854775807e-3",
+        "0.9223372036854775807E+16",
+    ] {
+        assert_eq!(from_number(number), exact, "{number}");
+    }
+    let longest = Duration::new(u64::MAX, 999_999_999);
+    for number in [
+        "18446744073709551615.9999999994",
+        "18446744073709551615.99999999949999999999999999999999999999",
+        "0.00184467440737095516159999999990e22",
+    ] {
+        assert_eq!(from_number(number), Ok(longest), "{number}");
+    }
+    let too_long = "18446744073709551615.9999999995";
+    assert!(from_number(too_long).is_err(), "{too_long}");
+    let zeros = "0".repeat(1000);
+    for (number, expected) in [
+        (format!("0.{zeros}1e1001"), Duration::from_secs(1)),
+        (format!("1{zeros}e-1000"), Duration::from_secs(1)),
+        (format!("1{zeros}e-1009"), NANO),
+        (format!("1{zeros}e-1011"), Duration::ZERO),
+        ("0e999999999999999999999".to_owned(), Duration::ZERO),
+        ("1e-99999999999999999999".to_owned(), Duration::ZERO),
+        (
+            "0.33333333333333333333".to_owned(),
+            Duration::from_nanos(333_333_333),
+        ),
+        ("4.9999999995".to_owned(), Duration::from_secs(5)),
+    ] {
+        assert_eq!(from_number(&number), Ok(expected), "{number}");
+    }
+    assert_eq!(from_text("0.5m"), Ok(Duration::from_secs(30)));
+    assert_eq!(
+        from_text("5124095576030430.5h"),
+        Ok(Duration::from_secs(18_446_744_073_709_549_800))
+    );
+}
+
 #[test]
 fn strings_have_a_unit() {
     for (text, expected) in [
