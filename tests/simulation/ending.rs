@@ -65,8 +65,12 @@ impl Driver {
     }
 
     /// Every program that is wanted runs, or waits for a moment that nobody lives to see; and
-    /// nothing is left of those that are not.
+    /// nothing is left of those that are not. A stop that comes meanwhile, because an essential
+    /// program has ended, may take as long as its grace, and is judged as a stop.
     fn is_up(&self) -> bool {
+        if self.ledger.stopping {
+            return true;
+        }
         let far = |deadline: Time| deadline.saturating_sub(self.now) >= HORIZON;
         self.ledger
             .accounts
