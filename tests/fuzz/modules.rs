@@ -1,5 +1,5 @@
 // The modules of the product, of its binary and of the simulation that the checks need, by the
-// names that they know each other by; then the checks. Included where the root of a crate is.
+// names that they know each other by. Included where the root of a crate is.
 
 /// The modules of the binary know the library by this name.
 extern crate self as procsched;
@@ -41,6 +41,22 @@ mod tail;
 #[path = "../../src/words.rs"]
 mod words;
 
+#[path = "../../src/bin/procsched-min/args.rs"]
+mod args;
+#[path = "../../src/bin/procsched-min/clock.rs"]
+mod clock;
+#[path = "../../src/bin/procsched-min/init.rs"]
+mod init;
+#[path = "../../src/bin/procsched-min/messages.rs"]
+mod messages;
+#[path = "../../src/bin/procsched-min/output.rs"]
+mod output;
+#[path = "../../src/bin/procsched-min/status_line.rs"]
+mod status_line;
+
+/// The one word that they know of the binary's root.
+const USAGE: u8 = 2;
+
 #[path = "../simulation"]
 mod simulation {
     pub mod account;
@@ -48,18 +64,11 @@ mod simulation {
     pub mod driver;
     pub mod ending;
     pub mod ledger;
-    #[path = "../fuzz/choices.rs"]
-    pub mod rng;
     pub mod tally;
     pub mod witness;
     pub mod world;
-}
 
-#[path = "checks"]
-pub mod checks {
-    pub mod config;
-    pub mod machine;
-    mod print;
+    pub use crate::checks::choices as rng;
 }
 
 pub use error::{Error, Result};

@@ -39,7 +39,11 @@ fn check_config(config: &Config, bytes: &[u8]) {
     assert!(config.base_dir.is_absolute() && config.err_dir.is_absolute());
     let file = json_of(bytes).expect("what was read is JSON");
     let names: BTreeSet<&str> = config.programs.iter().map(|spec| spec.name()).collect();
-    assert_eq!(names.len(), config.programs.len(), "two programs of one name");
+    assert_eq!(
+        names.len(),
+        config.programs.len(),
+        "two programs of one name"
+    );
     let described = file["programs"].as_object().expect("it was read");
     let described = described.keys().map(String::as_str);
     assert_eq!(names, described.filter(|name| !is_ignored(name)).collect());
@@ -49,7 +53,11 @@ fn check_config(config: &Config, bytes: &[u8]) {
         let command: Option<Vec<&str>> = command
             .as_array()
             .map(|words| words.iter().filter_map(Value::as_str).collect());
-        let read: Vec<&str> = spec.command.iter().filter_map(|word| word.to_str()).collect();
+        let read: Vec<&str> = spec
+            .command
+            .iter()
+            .filter_map(|word| word.to_str())
+            .collect();
         assert_eq!(Some(read), command);
     }
 }

@@ -3,8 +3,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+use super::choices::Rng;
 use crate::simulation::chaos;
-use crate::simulation::rng::Rng;
 
 /// As many as there may be before somebody has to read the story.
 const STEPS_MAX: usize = 1_000;

@@ -61,7 +61,9 @@ fn duration(length: Duration) -> String {
 fn owned<'k>(
     fields: impl IntoIterator<Item = (&'k str, String)>,
 ) -> impl Iterator<Item = (String, String)> {
-    fields.into_iter().map(|(key, value)| (key.to_owned(), value))
+    fields
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
 }
 
 /// Written key by key: a map of `serde_json` would not keep the order.
@@ -82,5 +84,6 @@ fn text(word: &OsStr) -> String {
 }
 
 fn utf8(word: &OsStr) -> &str {
-    word.to_str().expect("JSON is UTF-8, and so is all that was read from it")
+    word.to_str()
+        .expect("JSON is UTF-8, and so is all that was read from it")
 }

@@ -1,0 +1,242 @@
+//! What a person reads, made of what others wrote: always one line, and nothing in it that a
+//! terminal would obey, that would hide, or that would turn the rest around.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::choices::Rng;
+use crate::args::{self, Command};
+use crate::config::Config;
+use crate::error::Error;
+use crate::event::{Event, EventKind};
+use crate::messages::{Style, Tone, duration, escaped};
+use crate::report::signal_name;
+use crate::status::{ProgramState, ProgramStatus};
+use crate::status_line;
+
+const TEXT_BYTES_MAX: u64 = 80;
+
+/// Tone by tone the colours of a line; there are none where stderr is no terminal.
+const COLORS: [&str; 5] = ["\x1b[2m", "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[0m"];
+
+pub fn check(bytes: &[u8]) {
+    let mut choices = Rng::new(bytes);
+    while !choices.is_over() {
+        match choices.below(6) {
+            0 | 1 => check_event(&mut choices),
+            2 => check_status(&mut choices),
+            3 => check_arguments(&mut choices),
+            4 => check_source(&mut choices),
+            _ => check_words(&mut choices),
+        }
+    }
+}
+
+fn text(choices: &mut Rng) -> String {
+    let count = choices.below(TEXT_BYTES_MAX) as usize;
+    String::from_utf8_lossy(choices.take(count)).into_owned()
+}
+
+fn length(choices: &mut Rng) -> Duration {
+    let seconds = choices.pick(&[0, 1, 59, 60, 3_599, 86_400, u64::MAX]);
+    let more = choices.below(100_000);
+    let nanos = choices.below(1_000_000_000) as u32;
+    Duration::new(seconds.saturating_add(more), nanos)
+}
+
+/// At any time that a clock of Linux can show.
+fn time(choices: &mut Rng) -> SystemTime {
+    UNIX_EPOCH + Duration::from_nanos(choices.next() >> 1)
+}
+
+/// Whether this may reach a terminal, colours of ours aside.
+pub fn check_line(line: &str) {
+    let mut plain = line.to_owned();
+    if has_colors() {
+        for color in COLORS {
+            plain = plain.replace(color, "");
+        }
+    }
+    for character in plain.chars() {
+        let hides = matches!(
+            character,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+                | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+                | '\u{e000}'..='\u{f8ff}' | '\u{e0000}'..='\u{e0fff}'
+        );
+        assert!(!character.is_control() && !hides, "{line:?}");
+    }
+}
+
+fn has_colors() -> bool {
+    Style::new([]).own(Tone::Good, "", "").contains('\x1b')
+}
+
+fn check_event(choices: &mut Rng) {
+    let name = text(choices);
+    let style = Style::new([name.as_str()]);
+    let event = Event {
+        program: name.as_str().into(),
+        at: time(choices),
+        kind: any_kind(choices),
+    };
+    let line = style.event(&event);
+    let is_waiting = matches!(event.kind, EventKind::Waiting { .. });
+    assert_eq!(line.is_none(), is_waiting, "{event:?}");
+    check_line(&line.unwrap_or_default());
+}
+
+fn any_kind(choices: &mut Rng) -> EventKind {
+    let pid = choices.next() as i32;
+    let retry_in = choices.one_in(2).then(|| length(choices));
+    match choices.below(11) {
+        0 => EventKind::Started { pid },
+        1 => EventKind::StartFailed {
+            error: any_error(choices),
+            retry_in,
+        },
+        2 => EventKind::Exited {
+            pid,
+            return_code: choices.next() as i32,
+            core_dumped: choices.one_in(2),
+            uptime: length(choices),
+            stopping: choices.one_in(2),
+            retry_in,
+        },
+        3 => EventKind::Waiting {
+            delay: length(choices),
+        },
+        4 => EventKind::Stopping {
+            pid,
+            signal: choices.next() as i32,
+            timeout: length(choices),
+        },
+        5 => EventKind::Killed { pid },
+        6 => EventKind::Abandoned { pid },
+        7 => EventKind::OrphanSignalled {
+            pid,
+            signal: choices.next() as i32,
+        },
+        8 => EventKind::BytesDropped {
+            bytes: choices.next(),
+        },
+        9 => EventKind::HandlerPanicked {
+            message: text(choices),
+        },
+        _ => EventKind::Warning {
+            error: any_error(choices),
+        },
+    }
+}
+
+fn any_error(choices: &mut Rng) -> Error {
+    match choices.below(3) {
+        0 => Error::new(text(choices)),
+        1 => Error::os(text(choices), choices.next() as i32),
+        _ => Error::because(text(choices), text(choices)),
+    }
+}
+
+fn check_status(choices: &mut Rng) {
+    let states = [
+        ProgramState::Starting,
+        ProgramState::Running,
+        ProgramState::Waiting,
+        ProgramState::Stopping,
+        ProgramState::Stopped,
+        ProgramState::Abandoned,
+    ];
+    let count = choices.below(4);
+    let programs: Vec<ProgramStatus> = (0..count)
+        .map(|_| ProgramStatus {
+            name: text(choices).into(),
+            command: vec![text(choices).into()],
+            state: choices.pick(&states),
+            state_for: length(choices),
+            pid: choices.one_in(2).then(|| choices.next() as i32),
+            backoff: length(choices),
+            restarts: choices.next(),
+            last_start: None,
+            last_return_code: choices.one_in(2).then(|| choices.next() as i32),
+            next_start: choices.one_in(2).then(|| length(choices)),
+        })
+        .collect();
+    let style = Style::new(programs.iter().map(ProgramStatus::name));
+    let lines = status_line::lines(&style, &programs);
+    assert_eq!(lines.len(), programs.len());
+    lines.iter().for_each(|line| check_line(line));
+}
+
+/// A command line is understood, as it stands, or refused in one line.
+fn check_arguments(choices: &mut Rng) {
+    const WORDS: [&str; 24] = [
+        "run",
+        "check",
+        "init",
+        "demo",
+        "help",
+        "version",
+        "--",
+        "-",
+        "-h",
+        "--help",
+        "-V",
+        "-r",
+        "--rewrite=TERM:QUIT",
+        "--success-code",
+        "--parent-death-signal=",
+        "-v",
+        "-c",
+        "-e143",
+        "-pKILL",
+        "--single=1",
+        "15:0",
+        "SIGRTMIN+3",
+        "256",
+        "x.json",
+    ];
+    let words: Vec<OsString> = (0..choices.below(6))
+        .map(|_| match choices.one_in(3) {
+            false => choices.pick(&WORDS).into(),
+            true => {
+                let count = choices.below(TEXT_BYTES_MAX) as usize;
+                OsString::from_vec(choices.take(count).to_vec())
+            }
+        })
+        .collect();
+    match args::parse(words.iter().cloned()) {
+        Ok(Command::Run(path) | Command::Check(path)) => {
+            let is_given = words[1..].iter().any(|word| *word == *path.as_os_str());
+            assert!(is_given || path == Path::new("procsched.json"), "{words:?}");
+        }
+        Ok(Command::Init(_)) => assert_eq!(words[0], "init"),
+        Ok(Command::Demo | Command::Help | Command::Version) => {}
+        Err(problem) => check_line(&problem),
+    }
+}
+
+/// A file may have any name; what is wrong with it is said with that.
+fn check_source(choices: &mut Rng) {
+    let source = text(choices);
+    let bytes = format!("{{\"programs\":{{\"a\":[\"b\"]}},{:?}:1}}", text(choices));
+    if let Err(errors) = Config::parse(bytes.as_bytes(), &source, Path::new("/")) {
+        assert_eq!(errors.to_string().lines().count(), errors.iter().count());
+        errors.to_string().lines().for_each(check_line);
+    }
+}
+
+fn check_words(choices: &mut Rng) {
+    let word = text(choices);
+    check_line(&escaped(&word));
+    let length = duration(length(choices));
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.';
+    assert!(
+        !length.is_empty() && length.bytes().all(is_plain),
+        "{length}"
+    );
+    let name = signal_name(choices.next() as i32);
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b" +-".contains(&byte);
+    assert!(name.bytes().all(is_plain), "{name}");
+}

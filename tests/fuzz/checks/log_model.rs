@@ -1,0 +1,226 @@
+//! The log of one program as the product writes it, and what its files should have in them:
+//! all that was written while it could be opened, and a note where something is missing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::choices::Rng;
+use crate::machine::Moment;
+use crate::os::logs::{Log, LogPlace};
+
+pub const NAME: &str = "a.b-c@d_E9";
+
+/// A directory of its own, gone when this is dropped.
+pub struct Place(PathBuf);
+
+impl Place {
+    fn new() -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("procsched-fuzz-{}-{count}", std::process::id());
+        // In memory where that can be had: there are thousands of them.
+        let memory = PathBuf::from("/dev/shm");
+        let usual = std::env::temp_dir();
+        let directory = if memory.is_dir() { memory } else { usual }.join(name);
+        fs::create_dir(&directory).expect("a temporary directory");
+        Self(directory)
+    }
+
+    pub fn as_place(&self) -> LogPlace<'_> {
+        LogPlace {
+            directory: &self.0,
+            name: NAME,
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.join(format!("{NAME}.stderr.log"))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let removed = fs::remove_dir_all(&self.0);
+        assert!(removed.is_ok() || std::thread::panicking(), "{removed:?}");
+    }
+}
+
+/// What stands where the log should be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum There {
+    Nothing,
+    Directory,
+    File(usize),
+}
+
+pub struct Logs {
+    pub place: Place,
+    pub log: Log,
+    /// What is in each file, and where it is by now.
+    files: Vec<(PathBuf, Vec<u8>)>,
+    there: There,
+    /// What the log has open.
+    open: Option<usize>,
+    is_lean: bool,
+    is_refused: bool,
+    cause: String,
+    unnoted: u64,
+    lost: u64,
+    told: u64,
+}
+
+impl Logs {
+    pub fn new() -> Self {
+        Self {
+            place: Place::new(),
+            log: Log::default(),
+            files: Vec::new(),
+            there: There::Nothing,
+            open: None,
+            is_lean: false,
+            is_refused: false,
+            cause: String::new(),
+            unnoted: 0,
+            lost: 0,
+            told: 0,
+        }
+    }
+
+    /// As at a start; the size that it says.
+    pub fn open(&mut self) -> u64 {
+        let size = self.log.open(self.place.as_place());
+        let stays = self
+            .open
+            .is_some_and(|open| self.there == There::File(open));
+        if !stays {
+            self.open = self.file_there();
+            self.is_refused = self.open.is_none();
+        }
+        let expected = self.open.map(|open| self.files[open].1.len() as u64);
+        assert_eq!(size.unwrap_or(0), expected.unwrap_or(0));
+        assert_eq!(self.log.is_refused(), self.is_refused);
+        expected.unwrap_or(0)
+    }
+
+    pub fn path(&self) -> Option<PathBuf> {
+        let path = self.log.path(self.place.as_place());
+        let is_usable = self.open.is_some() || (self.is_lean && !self.is_refused);
+        assert_eq!(path, is_usable.then(|| self.place.path()));
+        path
+    }
+
+    /// The product has written these bytes; the same in the model.
+    pub fn wrote(&mut self, bytes: &[u8]) {
+        if self.unnoted > 0 {
+            let (lost, cause) = (self.unnoted, &self.cause);
+            let note = format!("\nprocsched: {lost} bytes of stderr were lost here: {cause}\n");
+            if self.append(note.as_bytes()) {
+                self.unnoted = 0;
+            }
+        }
+        if self.unnoted > 0 || !self.append(bytes) {
+            self.unnoted += bytes.len() as u64;
+            self.lost += bytes.len() as u64;
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> bool {
+        if self.open.is_none() {
+            if !self.is_lean || self.is_refused {
+                "no log".clone_into(&mut self.cause);
+                return false;
+            }
+            self.open = self.file_there();
+        }
+        let Some(open) = self.open else {
+            let path = self.place.path();
+            self.cause = format!("failed to open log {path:?}: it is a directory");
+            return false;
+        };
+        self.files[open].1.extend(bytes);
+        true
+    }
+
+    /// What is opened there, new if there is nothing.
+    fn file_there(&mut self) -> Option<usize> {
+        match self.there {
+            There::Directory => None,
+            There::File(file) => Some(file),
+            There::Nothing => {
+                let file = self.files.len();
+                self.files.push((self.place.path(), Vec::new()));
+                self.there = There::File(file);
+                Some(file)
+            }
+        }
+    }
+
+    pub fn tell_losses(&mut self, now: Moment, finally: bool) {
+        if let Some(error) = self.log.take_warning(now, self.place.as_place()) {
+            assert!(!error.to_string().chars().any(char::is_control), "{error}");
+        }
+        self.told += self.log.take_untold(finally).unwrap_or(0);
+        if finally {
+            assert_eq!(self.told, self.lost, "lost bytes are not told");
+        }
+        assert!(self.told <= self.lost, "more is told than was lost");
+        self.log.rest();
+        if self.is_lean {
+            self.open = None;
+        }
+    }
+
+    /// Something happens to the log, or to what is at its place.
+    pub fn trouble(&mut self, choices: &mut Rng) {
+        match choices.below(5) {
+            0 => {
+                self.log.be_lean();
+                (self.is_lean, self.open) = (true, None);
+            }
+            1 => {
+                assert_eq!(self.log.close(), self.open.take().is_some());
+            }
+            2 => self.move_away(),
+            3 => {
+                self.move_away();
+                fs::create_dir(self.place.path()).expect("a directory");
+                self.there = There::Directory;
+            }
+            _ => _ = self.open(),
+        }
+    }
+
+    fn move_away(&mut self) {
+        let path = self.place.path();
+        match self.there {
+            There::Nothing => {}
+            There::Directory => fs::remove_dir(&path).expect("an empty directory"),
+            There::File(file) => {
+                let away = self.place.0.join(format!("away-{file}"));
+                fs::rename(&path, &away).expect("a log that is there");
+                self.files[file].0 = away;
+            }
+        }
+        self.there = There::Nothing;
+    }
+
+    pub fn check_at_the_end(&mut self) {
+        self.tell_losses(Moment::from_origin(std::time::Duration::MAX), true);
+        for (path, expected) in &self.files {
+            let found = fs::read(path).expect("a log");
+            assert!(found == *expected, "{}", difference(path, &found, expected));
+        }
+    }
+}
+
+fn difference(path: &Path, found: &[u8], expected: &[u8]) -> String {
+    let same = found.iter().zip(expected).take_while(|(a, b)| a == b);
+    let (same, lengths) = (same.count(), (found.len(), expected.len()));
+    let part = |bytes: &[u8]| {
+        let part = &bytes[same.min(bytes.len())..bytes.len().min(same + 100)];
+        String::from_utf8_lossy(part).into_owned()
+    };
+    let (found, expected) = (part(found), part(expected));
+    format!("{path:?}: of {lengths:?} bytes {same} are the same, then {found:?}, not {expected:?}")
+}
