@@ -1,58 +1,59 @@
 //! The corpora of the fuzzer, and everything that it once found, given to the same checks.
 //!
-//! `cargo fuzz` needs a compiler of its own kind and a lot of time; what it has learnt is in
-//! `tests/fuzz/corpus` and `tests/fuzz/crashes`, and takes neither. A test for each directory;
-//! one that fails names the file. Without a harness, so that the unit tests of the modules that
-//! the checks need are not part of this.
+//! `cargo fuzz` wants a lot of time. What it has learnt in that is in `tests/fuzz/corpus` and
+//! `tests/fuzz/crashes`, and takes none: a test for each target, which names the file that fails.
 
-#![allow(dead_code, unreachable_patterns, unused_imports)]
-#![cfg(feature = "json")]
+#[path = "common/mod.rs"]
+#[allow(dead_code, unused_imports)] // The scenarios use the rest of it.
+mod common;
 
-#[path = "fuzz/checks/mod.rs"]
-mod checks;
-
-include!("fuzz/modules.rs");
-
-use std::panic::catch_unwind;
 use std::path::Path;
+use std::process::Command;
+use std::sync::Once;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use common::tools;
 
-type Check = fn(&[u8]);
+/// A corpus that has lost its files would check nothing.
+const CORPUS_FILES_MIN: usize = 30;
 
-const CHECKS: [(&str, Check); 4] = [
-    ("config", checks::config::check),
-    ("lines", checks::lines::check),
-    ("machine", checks::machine::check),
-    ("stderr", checks::stderr::check),
-];
-
-/// One that has lost its files would check nothing.
-const FILES_MIN: usize = 50;
-
-fn main() {
-    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz");
-    let mut trials = Vec::new();
-    for (target, check) in CHECKS {
-        for (kind, files_min) in [("corpus", FILES_MIN), ("crashes", 1)] {
-            let directory = fuzz.join(kind).join(target);
-            let trial = move || check_all(&directory, files_min, check);
-            trials.push(Trial::test(format!("{kind}::{target}"), trial));
-        }
-    }
-    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+/// How many files there are; each was checked and is fine.
+#[track_caller]
+fn check(target: &str, kind: &str) -> usize {
+    static BUILD: Once = Once::new();
+    let example = tools::example("corpus");
+    BUILD.call_once(|| tools::build_example(&example));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let directory = root.join("tests/fuzz").join(kind).join(target);
+    let mut command = Command::new(&example);
+    let output = command.arg(target).arg(directory).output();
+    let output = output.expect("the example can be run");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{kind}: {said}");
+    let files = String::from_utf8_lossy(&output.stdout);
+    files.trim().parse().expect("a number of files")
 }
 
-fn check_all(directory: &Path, files_min: usize, check: Check) -> Result<(), Failed> {
-    let mut files = 0;
-    for entry in std::fs::read_dir(directory)? {
-        let path = entry?.path();
-        let bytes = std::fs::read(&path)?;
-        catch_unwind(|| check(&bytes)).map_err(|_| format!("{} fails", path.display()))?;
-        files += 1;
-    }
-    if files < files_min {
-        return Err(format!("{} has {files} files only", directory.display()).into());
-    }
-    Ok(())
+fn check_both(target: &str) {
+    assert!(check(target, "crashes") > 0);
+    assert!(check(target, "corpus") >= CORPUS_FILES_MIN);
+}
+
+#[test]
+fn config() {
+    check_both("config");
+}
+
+#[test]
+fn machine() {
+    check_both("machine");
+}
+
+#[test]
+fn stderr() {
+    check_both("stderr");
+}
+
+#[test]
+fn lines() {
+    check_both("lines");
 }

@@ -118,18 +118,21 @@ pub fn probe_path() -> &'static Path {
         if let Some(given) = second_run::given_probe() {
             return given;
         }
-        let tests = std::env::current_exe().expect("a test knows its own path");
-        let profile = tests
-            .ancestors()
-            .nth(2)
-            .expect("target/<profile>/deps/<test>");
-        let path = profile.join("examples/probe");
+        let path = example("probe");
         if !is_fresh(&path) {
-            build_probe(profile);
+            build_example(&path);
         }
         assert!(path.exists(), "no probe at {path:?}, though it was built");
         path
     })
+}
+
+/// Where an example is that stands beside this test, whether it is there or not.
+pub fn example(name: &str) -> PathBuf {
+    let tests = std::env::current_exe().expect("a test knows its own path");
+    let mut above = tests.ancestors();
+    let profile = above.nth(2).expect("target/<profile>/deps/<test>");
+    profile.join("examples").join(name)
 }
 
 fn is_fresh(probe: &Path) -> bool {
@@ -144,8 +147,12 @@ fn is_fresh(probe: &Path) -> bool {
     times.all(|changed| changed <= built)
 }
 
-/// `cargo test --test scenarios` builds no examples, so this does.
-fn build_probe(profile: &Path) {
+/// `cargo test --test scenarios` builds no examples, so this does, where `example` says.
+pub fn build_example(path: &Path) {
+    let profile = path
+        .ancestors()
+        .nth(2)
+        .expect("target/<profile>/examples/<name>");
     let name = |path: &Path| {
         path.file_name()
             .and_then(OsStr::to_str)
@@ -154,7 +161,7 @@ fn build_probe(profile: &Path) {
     };
     let mut target = profile.parent().expect("target/<profile>");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--example", "probe", "--profile"]);
+    cargo.args(["build", "--quiet", "--example", &name(path), "--profile"]);
     cargo.arg(match &*name(profile) {
         "debug" => "dev".to_owned(),
         other => other.to_owned(),
@@ -168,5 +175,5 @@ fn build_probe(profile: &Path) {
         .env("CARGO_TARGET_DIR", target)
         .current_dir(env!("CARGO_MANIFEST_DIR"));
     let status = cargo.status().expect("cargo can be run");
-    assert!(status.success(), "the probe cannot be built: {cargo:?}");
+    assert!(status.success(), "an example cannot be built: {cargo:?}");
 }

@@ -15,6 +15,9 @@
 
 #![allow(dead_code, unreachable_patterns, unused_imports)]
 
+/// The modules of the binary know the library by this name.
+extern crate self as procsched;
+
 pub mod checks;
 
 include!("modules.rs");

@@ -1,9 +1,6 @@
 // The modules of the product, of its binary and of the simulation that the checks need, by the
 // names that they know each other by. Included where the root of a crate is.
 
-/// The modules of the binary know the library by this name.
-extern crate self as procsched;
-
 #[path = "../../src/callbacks.rs"]
 mod callbacks;
 #[path = "../../src/config/mod.rs"]

@@ -69,7 +69,8 @@ fn check_first_fields(report: &ErrorReport, name: &str, line: &str) {
     let (seconds, micros) = (since.as_secs(), since.subsec_micros());
     let (mut days, second) = (seconds / 86_400, seconds % 86_400);
     let (mut year, mut month) = (1970, 0);
-    let is_leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let every = |years: u64, year: u64| year.is_multiple_of(years);
+    let is_leap = |year| every(4, year) && (!every(100, year) || every(400, year));
     while days >= 365 + u64::from(is_leap(year)) {
         days -= 365 + u64::from(is_leap(year));
         year += 1;
