@@ -54,6 +54,10 @@ mod status_line;
 /// The one word that they know of the binary's root.
 const USAGE: u8 = 2;
 
+#[macro_use]
+#[path = "../simulation/tallying.rs"]
+mod tallying;
+
 #[path = "../simulation"]
 mod simulation {
     pub mod account;
