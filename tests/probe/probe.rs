@@ -15,6 +15,7 @@
 //! | `touch FILE`, `append FILE TEXT`, `stamp FILE` | markers; a stamp is CLOCK_MONOTONIC in ns |
 //! | `pid FILE`, `count FILE`, `slurp FILE`, `dump FILE` | its pid; a counter; stdin; all it was given |
 //! | `once FILE {…}`, `unless FILE {…}`, `forever {…}`, `repeat N {…}` | blocks |
+//! | `every N FILE {…}` | a block for each Nth that comes, as FILE counts them |
 //! | `sleep MS`, `hold`, `gate FIFO`, `wait-file FILE` | waits; a gate opens when FIFO has a writer |
 //! | `ignore S`, `trap S`, `await S`, `record FILE S…` | signals; a trapped one waits for `await` |
 //! | `fork {…}`, `escape {…}` | a member of the group; a process in a session of its own |

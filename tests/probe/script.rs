@@ -96,6 +96,11 @@ impl Probe {
                     self.run(block);
                 }
             }
+            ["every", times, file] => {
+                if output::count(file).is_multiple_of(number(times)) {
+                    self.run(block);
+                }
+            }
             ["forever"] => loop {
                 self.run(block);
             },
