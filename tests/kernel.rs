@@ -14,6 +14,9 @@
 //! compare what was done with what may be done and what was promised. At the end is a fair run in
 //! which every wish must come true.
 //!
+//! And so that this kernel is like the real one, both play the same scenarios (see `difference`);
+//! `PROCSCHED_KERNEL_SCENARIOS=2000` plays more of them.
+//!
 //! One seed decides all of a life. A failure prints the seed and its shortest life that fails:
 //!
 //! - `PROCSCHED_KERNEL_SEED=4711 cargo test --test kernel` lives that one again, and prints all
@@ -96,11 +99,14 @@ mod rng;
 #[path = "simulation/tallying.rs"]
 mod tallying;
 
+#[path = "common/mod.rs"]
+mod common;
 #[path = "simulation/lives.rs"]
 mod lives;
 
 mod kernel {
     pub mod books;
+    pub mod difference;
     pub mod driver;
     pub mod ending;
     pub mod life;
@@ -116,12 +122,19 @@ pub(crate) use spec::{ChildSpec, REPORT_BYTES_MAX};
 use std::io::Write;
 use std::time::Instant;
 
+use kernel::difference;
 use kernel::life::{self, Life};
 
 const SEEDS: u64 = 15_000;
 const STEPS: usize = 120;
 
+/// Played on the real kernel, too.
+const SCENARIOS: u64 = 100;
+
 fn main() {
+    if difference::play_if_asked() {
+        return;
+    }
     let arguments = libtest_mimic::Arguments::from_args();
     let trial = |name: &str, test: fn()| {
         let run = move || {
@@ -136,6 +149,10 @@ fn main() {
             no_order_and_no_error_breaks_a_promise,
         ),
         trial("one_seed_is_one_life", one_seed_is_one_life),
+        trial(
+            "both_kernels_have_the_same_stories",
+            both_kernels_have_the_same_stories,
+        ),
     ];
     libtest_mimic::run(&arguments, trials).exit();
 }
@@ -189,4 +206,16 @@ fn one_seed_is_one_life() {
             "seed {seed} without its trace"
         );
     }
+}
+
+/// A simulated kernel that differs from the real one would find bugs in itself, and pass over
+/// those that there are.
+fn both_kernels_have_the_same_stories() {
+    let begin = Instant::now();
+    let scenarios = number_from("PROCSCHED_KERNEL_SCENARIOS").unwrap_or(SCENARIOS);
+    let late = difference::compare_all(scenarios).unwrap_or_else(|problem| panic!("{problem}"));
+    let took = begin.elapsed().as_secs_f64();
+    print(&format!(
+        "{scenarios} scenarios on both kernels in {took:.1} s, of which {late} were tried again"
+    ));
 }

@@ -23,7 +23,7 @@ thread_local! {
 }
 
 /// A directory in memory, if there is one, and a table of descriptors of this thread's own.
-fn directory() -> PathBuf {
+pub fn directory() -> PathBuf {
     DIRECTORY.with_borrow_mut(|directory| {
         let directory = directory.get_or_insert_with(|| {
             let alone = real_nix::sched::unshare(real_nix::sched::CloneFlags::CLONE_FILES);
@@ -39,7 +39,7 @@ fn directory() -> PathBuf {
     })
 }
 
-fn empty(directory: &Path) {
+pub fn empty(directory: &Path) {
     for entry in std::fs::read_dir(directory)
         .expect("the directory of the logs")
         .flatten()

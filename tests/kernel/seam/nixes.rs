@@ -1,6 +1,6 @@
 //! The part of `nix` that the library uses.
 
-pub use real_nix::Result;
+pub use real_nix::*;
 
 pub mod errno {
     pub use real_nix::errno::*;
@@ -70,6 +70,8 @@ pub mod unistd {
 }
 
 pub mod sys {
+    pub use real_nix::sys::*;
+
     pub mod signal {
         pub use real_nix::sys::signal::*;
     }

@@ -160,7 +160,10 @@ impl Kernel {
             self.start_failed(index);
             return Err(failed(Step::Process, errno.unwrap_or(libc::EAGAIN)));
         };
-        if let Some(errno) = self.fault(Call::Exec) {
+        let missing = index
+            .filter(|&index| self.programs[index].is_missing)
+            .map(|_| libc::ENOENT);
+        if let Some(errno) = missing.or_else(|| self.fault(Call::Exec)) {
             // Its end is told by a signal, and it is reaped by who made it.
             self.signal_us(libc::SIGCHLD, pid);
             self.start_failed(index);

@@ -22,6 +22,8 @@ pub struct Program {
     pub restarts_at_once: bool,
     pub restart: Restart,
     pub essential: bool,
+    /// There is no such file.
+    pub is_missing: bool,
     /// What each of its runs does; the last of these for all that follow.
     pub script: Option<Vec<Plan>>,
 }
@@ -37,6 +39,7 @@ impl Program {
             restarts_at_once: false,
             restart: Restart::Always,
             essential: false,
+            is_missing: false,
             script: None,
         }
     }
