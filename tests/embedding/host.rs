@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Trial};
 
-use crate::process;
+use crate::{process, tools};
 
 /// A test: its whole name, and its function, which calls [`host`] and does nothing else but
 /// look whether the machine has what it needs.
@@ -26,7 +26,9 @@ const MARK: &str = "PROCSCHED_TEST_MARK";
 const END: &str = "the host has come to its end";
 
 /// How long a host may take. Only a broken one needs it.
-const HOST_TIME_MAX: Duration = Duration::from_secs(240);
+fn host_time_max() -> Duration {
+    Duration::from_secs(tools::whole(240, 3600) as u64)
+}
 
 /// How long what a host has signalled may take to go.
 const REMAINS_TIME_MAX: Duration = Duration::from_secs(10);
@@ -92,7 +94,10 @@ pub fn host_under(prefix: &[&str], body: impl FnOnce()) {
     output.read_to_end(&mut said).expect("its output");
     let said = String::from_utf8_lossy(&said);
     let Some(status) = status else {
-        panic!("the host did not end within {HOST_TIME_MAX:?}; it said:\n{said}");
+        panic!(
+            "the host did not end within {:?}; it said:\n{said}",
+            host_time_max()
+        );
     };
     assert!(status.success(), "the host failed ({status}):\n{said}");
     assert!(
@@ -124,7 +129,7 @@ fn start(name: &str, prefix: &[&str], mark: &str, output: &File) -> Child {
 /// Waits for its end; it is killed if that does not come.
 fn wait(child: &mut Child) -> Option<ExitStatus> {
     let start = Instant::now();
-    while start.elapsed() < HOST_TIME_MAX {
+    while start.elapsed() < host_time_max() {
         if let Some(status) = child.try_wait().expect("our child") {
             return Some(status);
         }
