@@ -20,6 +20,9 @@ const NO_PROCESS: &str = "failed to create a process: Resource temporarily unava
 /// As many kinds of warnings as are counted one by one.
 const WARNINGS_MAX: usize = 60;
 
+/// What a probe says, and exits with 99, when it finds none itself.
+const NO_FORK: &[u8] = b"fork: Resource temporarily unavailable (os error 11)\n";
+
 #[derive(Clone, Default)]
 pub struct Ledger(Arc<Mutex<Books>>);
 
@@ -29,7 +32,7 @@ pub struct Books {
     pub reports: u64,
     pub failed_starts: u64,
     pub failed_reports: u64,
-    /// Failed starts for want of processes.
+    /// Starts, and forks of programs, that failed for want of processes.
     pub crowded_out: u64,
     /// Of each name and pid the starts less the reports. What is even is not kept.
     pub open: BTreeMap<(String, i32), i64>,
@@ -121,7 +124,9 @@ impl Books {
                 self.complain(format!("{bytes} bytes of {whole}: {report:?}"));
             }
         }
-        if report.code() == 99 {
+        if report.code() == 99 && report.data().ends_with(NO_FORK) {
+            self.crowded_out += 1;
+        } else if report.code() == 99 {
             self.complain(format!("a probe could not do its part: {report:?}"));
         }
     }

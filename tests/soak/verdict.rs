@@ -217,7 +217,7 @@ fn tail(soak: &Soak, table: &mut String) -> std::fmt::Result {
     let crowded = books.crowded_out;
     writeln!(
         table,
-        "crowded out    {crowded} starts for which the machine had no process left"
+        "crowded out    {crowded} starts and forks for which the machine had no process left"
     )?;
     writeln!(table, "\n{} complaints", books.complaint_count)
 }
