@@ -16,8 +16,8 @@
 //! | `cargo test --test faults -- list [PART]` | their names |
 //! | `cargo test --test faults -- own:ppoll:3:EINTR:once` | this one, told in full |
 //!
-//! A name is who calls (`own`: the supervisor, `child`: what it starts, until the exec), which
-//! call, the how manieth of its kind, what happens, and for how long. `FAULTS_COMMIT` stands in
+//! A name is who calls (`own`: the supervisor, `child`: what it starts, until the exec, `init`:
+//! `procsched-min init` in a small scenario of its own), which call, the how manieth of its kind, what happens, and for how long. `FAULTS_COMMIT` stands in
 //! for the commit, `FAULTS_JOBS` sets how many are played at a time.
 
 #[path = "common/mod.rs"]
@@ -26,6 +26,7 @@ mod common;
 
 mod faults {
     pub mod fault;
+    pub mod init;
     pub mod judge;
     pub mod manual;
     pub mod pinned;

@@ -14,8 +14,12 @@ use std::time::Duration;
 
 use libc::{c_int, c_ulong, c_void};
 
-use super::{FAULTS, retry};
+use super::pause::{pause, timespec};
+use super::{FAULTS, errno, retry};
 use crate::spec::SIGNAL_MAX;
+
+/// How long nothing is done after a wait that has failed, so that the next cannot spin.
+const FAILED_WAIT_PAUSE: Duration = Duration::from_millis(1);
 
 const WORD_BITS: usize = c_ulong::BITS as usize;
 const WORDS: usize = SIGNAL_MAX as usize / WORD_BITS;
@@ -98,10 +102,7 @@ pub(crate) fn next(timeout: Option<Duration>) -> Option<i32> {
 }
 
 fn take(signals: SignalSet, timeout: Option<Duration>) -> Option<i32> {
-    let time = timeout.map(|timeout| libc::timespec {
-        tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
-        tv_nsec: timeout.subsec_nanos() as _,
-    });
+    let time = timeout.map(timespec);
     let time = time.as_ref().map_or(ptr::null(), ptr::from_ref);
     let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
@@ -111,6 +112,10 @@ fn take(signals: SignalSet, timeout: Option<Duration>) -> Option<i32> {
         set.as_mut_ptr().cast::<SignalSet>().write(signals);
         libc::sigtimedwait(set.as_ptr(), info.as_mut_ptr(), time)
     };
+    // Its only other answer is that the time is over, as a rule.
+    if signal == -1 && errno() != libc::EAGAIN {
+        pause(FAILED_WAIT_PAUSE);
+    }
     // SAFETY: it was zeroed, and the kernel fills it or leaves it so. Who sent a signal is in the
     // same place for all of those that are asked here.
     let is_from_us = || unsafe { info.assume_init().si_pid() == libc::getpid() };

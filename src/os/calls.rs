@@ -11,11 +11,12 @@ const TRIES_MAX: u32 = 10;
 /// Repeats a call when a signal interrupts it. What is interrupted again and again has
 /// failed: supervision goes on, and whoever called tries again in his time.
 pub(crate) fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
-    for _ in 1..TRIES_MAX {
+    let mut tries = 0;
+    loop {
+        tries += 1;
         match call() {
-            Err(nix::errno::Errno::EINTR) => {}
+            Err(nix::errno::Errno::EINTR) if tries < TRIES_MAX => {}
             result => return result,
         }
     }
-    call()
 }

@@ -62,11 +62,10 @@ fn read_of(pid: i32, file: &str) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = std::fs::File::open(format!("/proc/{pid}/{file}"));
     let read = file.and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes));
-    match read.map_err(|error| (error.raw_os_error(), error)) {
-        Ok(_) | Err((Some(libc::ESRCH | libc::ENOENT | libc::EACCES | libc::EPERM), _)) => {
-            Ok(bytes)
-        }
-        Err((_, error)) => Err(error),
+    let Err(error) = read else { return Ok(bytes) };
+    match error.raw_os_error() {
+        Some(libc::ESRCH | libc::ENOENT | libc::EACCES | libc::EPERM) => Ok(bytes),
+        _ => Err(error),
     }
 }
 

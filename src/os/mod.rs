@@ -15,6 +15,7 @@ mod hints;
 pub(crate) mod limits;
 pub(crate) mod logs;
 pub(crate) mod pages;
+mod pause;
 pub(crate) mod reap;
 pub(crate) mod signals;
 pub(crate) mod spawn;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
+use super::pause::{pause, timespec};
 use super::{descriptors, retry};
 use crate::error::{Error, Result};
 
@@ -28,6 +29,7 @@ const BLIND_WAIT_MAX: Duration = Duration::from_millis(10);
 /// that of a profiler in the host: seldom enough for so short a rest not to matter.
 const VAIN_MAX: u32 = 100;
 const VAIN_REST: Duration = Duration::from_millis(1);
+const HOPELESS: u32 = 10 * VAIN_MAX;
 
 /// What is waited for, each with a number of the caller's.
 #[derive(Debug)]
@@ -103,8 +105,11 @@ impl Watch {
         } else {
             Some(timeout.map_or(BLIND_WAIT_MAX, |time| time.min(BLIND_WAIT_MAX)))
         };
-        if self.vain > VAIN_MAX {
-            rest(VAIN_REST);
+        match self.vain {
+            0..=VAIN_MAX => {}
+            // Not even that goes on for seconds.
+            HOPELESS.. => pause(BLIND_WAIT_MAX),
+            _ => pause(VAIN_REST),
         }
         let waited = poll(self.epoll.0.as_fd(), timeout);
         ready.extend(self.blind.iter().map(|(number, _)| number));
@@ -118,7 +123,7 @@ impl Watch {
             (Ok(false), Ok(0)) => self.vain = 0,
             (Err(Errno::EINTR) | Ok(_), Ok(_)) => {}
             // No memory: the turn goes on without an answer, and not at once again.
-            _ => rest(BLIND_WAIT_MAX),
+            _ => pause(BLIND_WAIT_MAX),
         }
     }
 
@@ -149,12 +154,6 @@ impl AsFd for Watch {
     }
 }
 
-/// Does nothing for that long, by another call than the one that has failed.
-fn rest(time: Duration) {
-    // SAFETY: the time is live, and how much of it a signal has left is not asked for.
-    unsafe { libc::nanosleep(&timespec(time), std::ptr::null_mut()) };
-}
-
 /// Whether it became readable in time.
 fn poll(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> nix::Result<bool> {
     let mut fd = libc::pollfd {
@@ -172,15 +171,6 @@ fn poll(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> nix::Result<bool> {
         -1 => Err(Errno::last()),
         ready => Ok(ready > 0),
     }
-}
-
-/// A timeout for ppoll(2), which is exact and never early: what ends too early would spin.
-fn timespec(time: Duration) -> libc::timespec {
-    // SAFETY: a `timespec` is integers, for which zero is a value.
-    let mut timespec: libc::timespec = unsafe { std::mem::zeroed() };
-    timespec.tv_sec = time.as_secs().try_into().unwrap_or(libc::time_t::MAX);
-    timespec.tv_nsec = time.subsec_nanos().into();
-    timespec
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ pub enum Side {
     /// Those of what it starts, between fork and exec. strace counts for each process by itself:
     /// every child meets it, and so does everything else that makes such a call.
     Child,
+    /// The own ones of `procsched-min init`.
+    Init,
 }
 
 /// What happens instead of the call, or beside it.
@@ -92,6 +94,7 @@ impl fmt::Display for Fault {
         let side = match self.side {
             Side::Own => "own",
             Side::Child => "child",
+            Side::Init => "init",
         };
         let kind = match &self.kind {
             Kind::Error(word) | Kind::Signal(word) | Kind::Delay(word) => word.clone(),
@@ -113,7 +116,8 @@ impl FromStr for Fault {
         let side = match side {
             "own" => Side::Own,
             "child" => Side::Child,
-            _ => return Err(format!("{name:?}: \"own\" or \"child\" calls")),
+            "init" => Side::Init,
+            _ => return Err(format!("{name:?}: \"own\", \"child\" or \"init\" calls")),
         };
         let kind = match kind {
             _ if kind.starts_with('=') => {

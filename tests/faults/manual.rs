@@ -103,6 +103,7 @@ pub const PAGES: &[Entry] = &[
     entry("readlink", &["EACCES", "EIO", "ENOENT", "ENOMEM"]),
     entry("readlinkat", &["EACCES", "EIO", "ENOENT", "ENOMEM"]),
     entry("rt_sigaction", &["EINVAL"]),
+    entry("rt_sigtimedwait", &["EAGAIN", "EINTR", "EINVAL"]),
     // A mask that cannot be set back would leave every signal blocked; no kernel refuses one.
     entry("rt_sigprocmask", &[]),
     entry("sched_yield", &[]),
@@ -135,7 +136,7 @@ pub fn errors_of(call: &str, purpose: &str) -> impl Iterator<Item = (&'static st
     let is_close = call == "close";
     // EIO of a close is that of an earlier write, of which a directory knows none: the standard
     // library takes it for a defect there, and panics.
-    let is_directory = is_close && purpose.contains("/task>");
+    let is_directory = is_close && (purpose.contains("/task>") || purpose.contains("/fd>"));
     let errors = entry.errors.iter();
     let errors = errors.filter(move |error| !is_directory || **error != "EIO");
     errors.map(move |&error| (error, !is_close || error == "EINTR"))
@@ -149,6 +150,7 @@ pub fn ever(call: &str, error: &str) -> Ever {
         "epoll_wait",
         "poll",
         "ppoll",
+        "rt_sigtimedwait",
         "wait4",
         "waitid",
     ];

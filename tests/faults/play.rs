@@ -24,17 +24,17 @@ pub const NAMES: [&str; 6] = [
 const REPORTS_BEFORE_STOP: usize = 6;
 
 /// How long a condition may take that only a broken run does not meet.
-const PATIENCE: Duration = Duration::from_secs(8);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The same where something fails for ever, and it is likely that it will not be met.
-const SHORT_PATIENCE: Duration = Duration::from_millis(1500);
+pub const SHORT_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// The same for what follows when it was not met.
 const LAST_PATIENCE: Duration = Duration::from_millis(500);
 
 /// How long the end may take from SIGTERM on. Who cannot be killed is waited for 5 s, and the
 /// command for reports as long; all of it is slower under strace, and among others.
-const END_MAX: Duration = Duration::from_secs(25);
+const END_MAX: Duration = Duration::from_secs(60);
 
 /// How long what has ended may take to be gone from proc(5).
 const REMAINS_MAX: Duration = Duration::from_secs(3);
@@ -133,14 +133,26 @@ pub fn play(manner: &Manner<'_>) -> Record {
     run(&scene, &mut supervisor, &mut record, manner);
     stop(&mut supervisor, &mut record);
     record.lasted = began.elapsed();
-    record.left = remains(&supervisor);
+    close(&scene, &supervisor, &mut record);
+    for name in NAMES.into_iter().chain(["again"]) {
+        let said = scene.lines(&format!("{name}.said"));
+        record.said.insert(name, said);
+        let log = String::from_utf8_lossy(&scene.log(name)).into_owned();
+        record.logs.insert(name, log);
+    }
+    record.handled = scene.lines("handled");
+    record
+}
+
+/// What is left when it has ended, and what it has said.
+pub fn close(scene: &Scene, supervisor: &Supervisor, record: &mut Record) {
+    record.left = remains(supervisor);
     wait(REMAINS_MAX, || supervisor.has_said_all());
     record.messages = supervisor.messages();
     record.reports = supervisor.reports();
     record.strangers = supervisor.strangers();
-    collect(&scene, &mut record);
-    record.trace = String::from_utf8_lossy(&fs::read(trace).unwrap_or_default()).into_owned();
-    record
+    record.trace = scene.read("trace");
+    record.directory = canonical(scene.directory());
 }
 
 /// Until everything is up, and a little further.
@@ -182,7 +194,12 @@ fn run(scene: &Scene, supervisor: &mut Supervisor, record: &mut Record, manner: 
     wait(patience, || {
         !scene.lines("again.said").is_empty() && has_said_again(scene)
     });
-    record.ticks = process::stat(supervisor.pid()).map_or(0, |stat| stat.ticks);
+    record.ticks = ticks(supervisor);
+}
+
+/// CPU time so far.
+pub fn ticks(supervisor: &Supervisor) -> u64 {
+    process::stat(supervisor.pid()).map_or(0, |stat| stat.ticks)
 }
 
 fn has_said_again(scene: &Scene) -> bool {
@@ -223,13 +240,14 @@ fn has_reported(scene: &Scene, supervisor: &Supervisor) -> bool {
 }
 
 /// Kinds of what is open while it does nothing.
-fn descriptors(scene: &Scene, supervisor: &Supervisor) -> Vec<String> {
+pub fn descriptors(scene: &Scene, supervisor: &Supervisor) -> Vec<String> {
     let directory = scene.directory().to_string_lossy().into_owned();
     let kinds = process::quiet_descriptor_kinds(supervisor.pid()).into_iter();
     kinds.map(|kind| kind.replace(&directory, "DIR")).collect()
 }
 
-fn stop(supervisor: &mut Supervisor, record: &mut Record) {
+/// Asks it to end, and kills it if it does not.
+pub fn stop(supervisor: &mut Supervisor, record: &mut Record) {
     if supervisor.is_running() {
         supervisor.signal(libc::SIGTERM);
         wait(END_MAX, || !supervisor.is_running());
@@ -256,18 +274,6 @@ fn remains(supervisor: &Supervisor) -> Vec<String> {
     left()
 }
 
-fn collect(scene: &Scene, record: &mut Record) {
-    for name in NAMES.into_iter().chain(["again"]) {
-        record
-            .said
-            .insert(name, scene.lines(&format!("{name}.said")));
-        let log = String::from_utf8_lossy(&scene.log(name)).into_owned();
-        record.logs.insert(name, log);
-    }
-    record.handled = scene.lines("handled");
-    record.directory = canonical(scene.directory());
-}
-
 fn canonical(path: &Path) -> String {
     let path = path.canonicalize();
     path.expect("the scene is there")
@@ -276,7 +282,7 @@ fn canonical(path: &Path) -> String {
 }
 
 /// Waits for a condition, and says whether it was met.
-fn wait(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
+pub fn wait(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     loop {
         if holds() {

@@ -17,16 +17,15 @@ const SIGNALS: [&str; 4] = ["CHLD", "HUP", "TERM", "USR1"];
 const FORKS: [&str; 4] = ["clone", "clone3", "fork", "vfork"];
 
 /// Calls of a child that are its own: what its program, or the supervisor, would call as well is
-/// left alone, but for what is worth it.
-const OF_CHILDREN: [&str; 9] = [
+/// left alone, but for what is worth it. So are signals' dispositions: some cannot be set, and no
+/// answer is looked at.
+const OF_CHILDREN: [&str; 7] = [
     "chdir",
     "close_range",
     "dup2",
     "dup3",
     "execve",
     "prlimit64",
-    "rt_sigaction",
-    "rt_sigprocmask",
     "setsid",
 ];
 

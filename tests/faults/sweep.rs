@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::fault::{Fault, Kind, Side};
+use super::init;
 use super::judge::{Verdict, judge};
 use super::pinned::PINNED;
 use super::play::{Manner, Record, play};
@@ -30,52 +31,70 @@ const TRIES: usize = 2;
 
 /// All that can happen, and an undisturbed play to compare with.
 struct Programme {
-    usual: Record,
+    usual: Usual,
     sites: usize,
     faults: Vec<Fault>,
+}
+
+/// The scenarios, undisturbed.
+struct Usual {
+    run: Record,
+    init: Record,
 }
 
 fn say(text: &str) {
     writeln!(std::io::stdout().lock(), "{text}").expect("stdout takes a line");
 }
 
-fn traced(arguments: &[&str]) -> Record {
-    play(&Manner {
+fn traced(arguments: &[&str]) -> Manner<'static> {
+    Manner {
         arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
         ..Manner::default()
-    })
+    }
 }
 
 /// In a hurry, it may be too slow for its deadlines where the machine is busy.
-fn disturbed(fault: &Fault, usual: &Record, may_hurry: bool) -> Record {
+fn disturbed(fault: &Fault, usual: &Usual, may_hurry: bool) -> (Record, Verdict) {
     let is_likely_down = fault.for_ever && !matches!(fault.kind, Kind::Delay(_));
-    play(&Manner {
+    let usual = match fault.side {
+        Side::Own | Side::Child => &usual.run,
+        Side::Init => &usual.init,
+    };
+    let manner = Manner {
         arguments: fault.arguments(),
         hurry: may_hurry && (is_likely_down || fault.side == Side::Child),
         descriptors: &usual.descriptors,
-    })
+    };
+    if fault.side == Side::Init {
+        let record = init::play(&manner);
+        let verdict = init::judge(Some(fault), &record, usual);
+        return (record, verdict);
+    }
+    let record = play(&manner);
+    let verdict = judge(Some(fault), &record, usual);
+    (record, verdict)
 }
 
-fn undisturbed() -> Record {
-    let usual = traced(&["-y"]);
-    let verdict = judge(None, &usual, &usual);
-    assert_eq!(
-        verdict,
-        Verdict::Fine,
-        "nothing was disturbed: {:#?}",
-        usual.messages
-    );
-    usual
+fn undisturbed() -> Usual {
+    let run = play(&traced(&["-y"]));
+    let verdict = judge(None, &run, &run);
+    assert_eq!(verdict, Verdict::Fine, "{:#?}", run.messages);
+    let init = init::play(&traced(&["-y"]));
+    let verdict = init::judge(None, &init, &init);
+    assert_eq!(verdict, Verdict::Fine, "{:#?}", init.messages);
+    Usual { run, init }
 }
 
 /// Lists what there is, of which one part is kept.
 fn programme(parts: &[&str]) -> Programme {
     let usual = undisturbed();
-    let sites = Sites::own(&usual.trace, &usual.directory);
-    let children = traced(&["-f", "-y"]);
+    let sites = Sites::own(&usual.run.trace, &usual.run.directory);
+    let of_init = Sites::own(&usual.init.trace, &usual.init.directory);
+    let children = play(&traced(&["-f", "-y"]));
     let children = Sites::of_children(&children.trace, &children.directory);
     let mut faults = sites.faults(Side::Own);
     faults.extend(children.faults(Side::Child));
+    faults.extend(of_init.faults(Side::Init));
     faults.retain(|fault| {
         let name = fault.to_string();
         parts.is_empty() || parts.iter().any(|part| name.contains(part))
@@ -84,11 +103,12 @@ fn programme(parts: &[&str]) -> Programme {
         sites
             .purposes()
             .chain(children.purposes())
+            .chain(of_init.purposes())
             .for_each(|purpose| say(&purpose));
     }
     Programme {
         usual,
-        sites: sites.count() + children.count(),
+        sites: sites.count() + children.count() + of_init.count(),
         faults,
     }
 }
@@ -127,6 +147,8 @@ pub fn sample() -> bool {
     let mut programme = programme(&[]);
     let commit = commit();
     let mut chosen = std::mem::take(&mut programme.faults);
+    // The second scenario is for the sweep.
+    chosen.retain(|fault| fault.side != Side::Init);
     let order = |fault: &Fault| {
         let mut hasher = DefaultHasher::new();
         (&commit, fault.to_string()).hash(&mut hasher);
@@ -162,8 +184,7 @@ pub fn named(names: &[&str]) -> bool {
     let usual = undisturbed();
     let mut is_well = true;
     for fault in faults {
-        let record = disturbed(&fault, &usual, false);
-        let verdict = judge(Some(&fault), &record, &usual);
+        let (record, verdict) = disturbed(&fault, &usual, true);
         say(&format!("{fault}: {verdict:#?}"));
         say(&format!("code {:?} after {:?}", record.code, record.lasted));
         say(&record.messages.join("\n"));
@@ -234,12 +255,11 @@ fn perform(programme: &Programme, journal: Option<&Journal>) -> bool {
     failed == 0
 }
 
-fn verdict(fault: &Fault, usual: &Record) -> Verdict {
+fn verdict(fault: &Fault, usual: &Usual) -> Verdict {
     let mut verdict = Verdict::NotMet;
     for tried in 0..TRIES {
         let judged = AssertUnwindSafe(|| {
-            let record = disturbed(fault, usual, tried == 0);
-            let verdict = judge(Some(fault), &record, usual);
+            let (record, verdict) = disturbed(fault, usual, tried == 0);
             if let Verdict::Failed(defects) = &verdict {
                 keep(fault, defects, &record);
             }
@@ -275,10 +295,12 @@ fn summarise(ends: &[(&Fault, Verdict)]) {
     const COLUMNS: [&str; 5] = ["ok", "said", "refused", "not met", "FAILED"];
     let mut rows: BTreeMap<(String, String), BTreeMap<&str, usize>> = BTreeMap::new();
     for (fault, verdict) in ends {
-        for (call, column) in [
-            (fault.call.clone(), fault.column()),
-            ("all".into(), String::new()),
-        ] {
+        let call = match fault.side {
+            Side::Own => fault.call.clone(),
+            Side::Child => format!("child: {}", fault.call),
+            Side::Init => format!("init: {}", fault.call),
+        };
+        for (call, column) in [(call, fault.column()), ("all".into(), String::new())] {
             let row = rows.entry((call, column)).or_default();
             *row.entry(verdict.word()).or_default() += 1;
         }
