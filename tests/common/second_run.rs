@@ -71,6 +71,10 @@ pub const ON_THE_HOST: &[(&str, &str)] = &[
         "the program is strace, with a probe below it",
     ),
     (
+        "security::a_check_by_root_looks_at_both_sides_of_a_symlink",
+        "what a symlink leads to is found in /proc, which is not there",
+    ),
+    (
         "security::a_program_that_reads_its_own_pipe_harms_nobody_else",
         "the program finds its pipe in /proc, which is not there",
     ),
