@@ -253,8 +253,13 @@ fn give(scene: &Scene, name: &str) {
     std::os::unix::fs::chown(scene.path(name), Some(USER), None).expect("root may chown");
 }
 
+fn give_to_group(scene: &Scene, name: &str, mode: u32) {
+    std::os::unix::fs::chown(scene.path(name), None, Some(USER)).expect("root may chown");
+    scene.chmod(name, mode);
+}
+
 /// What was changed, and which key is warned of then, if any is.
-const CHANGES: [(&str, Change, &str); 10] = [
+const CHANGES: [(&str, Change, &str); 12] = [
     ("nothing", |_| (), ""),
     ("a sticky directory", |scene| scene.chmod("bin", 0o1777), ""),
     (
@@ -290,13 +295,15 @@ const CHANGES: [(&str, Change, &str); 10] = [
     ("the logs", |scene| give(scene, "logs"), "err_dir"),
     (
         "a group",
-        |scene| {
-            let group = Some(USER);
-            std::os::unix::fs::chown(scene.path("bin"), None, group).expect("root may chown");
-            scene.chmod("bin", 0o775);
-        },
+        |scene| give_to_group(scene, "bin", 0o775),
         "programs.p.command",
     ),
+    (
+        "a group that may not write",
+        |scene| give_to_group(scene, "bin", 0o755),
+        "",
+    ),
+    ("root's group", |scene| scene.chmod("bin", 0o775), ""),
 ];
 
 /// sudo, cron and sshd read nothing that others can write, and execute nothing. A supervisor
