@@ -19,6 +19,9 @@ const SIZE: &str = "size=192m,mode=755";
 const LOG_BYTES_MAX: u64 = 1 << 20;
 
 const NOTE_BEGIN: &[u8] = b"\nprocsched: ";
+/// What the supervisor says in the log of a start that failed, up to the end of its line.
+const REMARK: &[u8] = b"procsched: failed to start: ";
+
 const NOTE_MIDDLE: &[u8] = b" bytes of stderr were lost here: ";
 
 pub struct Disk {
@@ -139,7 +142,20 @@ fn bytes_without_notes(path: &Path) -> u64 {
     let mut log = Vec::new();
     let read = File::open(path).and_then(|mut file| file.read_to_end(&mut log));
     read.expect("a log can be read");
-    without_notes(&log)
+    without_notes(&without_remarks(&log))
+}
+
+/// Leaves out the remarks about starts that failed.
+fn without_remarks(log: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(log.len());
+    let mut rest = log;
+    while let Some(at) = rest.windows(REMARK.len()).position(|part| part == REMARK) {
+        kept.extend(&rest[..at]);
+        let end = rest[at..].iter().position(|byte| *byte == b'\n');
+        rest = end.map_or(&[], |end| &rest[at + end + 1..]);
+    }
+    kept.extend(rest);
+    kept
 }
 
 /// Counts the bytes that are no notes. What the program writes has no line feed in it. A note
@@ -193,10 +209,13 @@ fn cut_off_length(text: &[u8]) -> usize {
 
 /// Tries the counting, before it is relied on.
 pub fn try_counting() {
-    let count = |log: &str| without_notes(log.as_bytes());
+    let count = |log: &str| without_notes(&without_remarks(log.as_bytes()));
     let note = "\nprocsched: 12 bytes of stderr were lost here: No space left on device\n";
     assert_eq!(count("abc"), 3);
     assert_eq!(count(&format!("abc{note}de")), 5);
+    let remark = "procsched: failed to start: failed to create a process: no\n";
+    assert_eq!(count(&format!("abc{remark}de{remark}")), 5);
+    assert_eq!(count(&format!("abc{note}{remark}de")), 5);
     for cut in 0..note.len() {
         let log = format!("abc{}{note}de{}", &note[..cut], &note[..cut]);
         assert_eq!(count(&log), 5, "{log:?}");
