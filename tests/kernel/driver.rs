@@ -150,7 +150,14 @@ impl Driver {
             _ if self.rng.one_in(4) => Deed::Kill,
             _ => Deed::Stop,
         };
-        self.soon(deed);
+        // Best when the turn is at work that comes at the next deadline.
+        match self.scheduler.next_deadline().map(clock::time_of) {
+            Some(at) if self.rng.one_in(2) => {
+                let at = at + self.rng.below(40_000);
+                world::with(|kernel| kernel.agenda.push((at.max(kernel.now), deed)));
+            }
+            _ => self.soon(deed),
+        }
         if self.rng.one_in(4) {
             let again = self.rng.pick(&[0, 150_000_000, 300_000_000]);
             world::with(|kernel| kernel.agenda.push((kernel.now + again, deed)));

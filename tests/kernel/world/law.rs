@@ -125,6 +125,7 @@ impl Kernel {
     /// Whether a stop is known is looked at before each start.
     pub fn is_asked_whether_to_start(&mut self) {
         self.stop_was_known = self.stop_asked.is_some();
+        self.was_asked_whether = true;
     }
 
     pub(super) fn was_asked(&mut self, deed: Deed) {
@@ -235,7 +236,8 @@ impl Kernel {
     pub(super) fn judge_start(&mut self, index: usize) {
         self.counts.starts += 1;
         let name = self.programs[index].name.clone();
-        if self.stop_was_known {
+        // Who has been asked to stop by a handle does not ask for signals any more.
+        if self.stop_was_known || !std::mem::take(&mut self.was_asked_whether) {
             self.violated(format!("{name} starts after a stop request"));
         }
         let latest = self.programs[index].runs.last().map(|&run| &self.runs[run]);

@@ -73,6 +73,8 @@ pub struct Kernel {
     pub was_blind: bool,
     /// A stop had been asked for when the library looked whether it may start the next program.
     stop_was_known: bool,
+    /// It has looked since the last start.
+    was_asked_whether: bool,
     /// No call fails.
     pub calm: bool,
     /// Time stands still, and nothing happens by itself.
@@ -235,6 +237,7 @@ impl Kernel {
             stop_signals: Vec::new(),
             was_blind: false,
             stop_was_known: false,
+            was_asked_whether: false,
             calm: false,
             frozen: false,
             at_once: false,
