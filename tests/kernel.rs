@@ -36,7 +36,8 @@ mod seam;
 
 pub(crate) use real_libc::*;
 pub(crate) use seam::calls::{
-    fcntl, flock, getrlimit, ioctl, kill, ppoll, prctl, siginfo_t, syscall, waitid, waitpid,
+    fcntl, flock, getrlimit, ioctl, kill, nanosleep, ppoll, prctl, siginfo_t, syscall, waitid,
+    waitpid,
 };
 pub(crate) use seam::nixes::*;
 
@@ -72,6 +73,7 @@ mod os {
     pub(crate) mod limits;
     pub(crate) mod logs;
     pub(crate) mod pages;
+    mod pause;
     pub(crate) mod reap;
     pub(crate) mod stream;
     pub(crate) mod subreaper;
@@ -125,7 +127,7 @@ use std::time::Instant;
 use kernel::difference;
 use kernel::life::{self, Life};
 
-const SEEDS: u64 = 15_000;
+const SEEDS: u64 = 10_000;
 const STEPS: usize = 120;
 
 /// Played on the real kernel, too.

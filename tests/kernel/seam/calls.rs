@@ -142,6 +142,15 @@ pub unsafe fn ppoll(
 }
 
 /// # Safety
+/// The first pointer is to a live structure.
+pub unsafe fn nanosleep(time: *const timespec, _: *mut timespec) -> c_int {
+    // SAFETY: as promised by who calls.
+    let time = unsafe { &*time };
+    world::rest(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64);
+    0
+}
+
+/// # Safety
 /// As with the real one; the descriptor is open.
 pub unsafe fn flock(fd: c_int, operation: c_int) -> c_int {
     world::called(|kernel| {

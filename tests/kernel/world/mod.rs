@@ -191,6 +191,14 @@ pub fn wait(fds: &mut [libc::pollfd], time: Option<Time>) -> Result<i32, i32> {
     }
 }
 
+/// A rest of so long, which nothing ends.
+pub fn rest(time: Time) {
+    let end = with(|kernel| kernel.now.saturating_add(time));
+    while with(|kernel| kernel.jump(Some(end))).is_none() {
+        pass();
+    }
+}
+
 /// A command of the library's becomes a process; `name` is what its environment says.
 pub fn spawn(name: Option<&str>, stderr: i32) -> Result<i32, Failure> {
     pass();
