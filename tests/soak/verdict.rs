@@ -146,12 +146,12 @@ fn figures(soak: &Soak, table: &mut String) -> std::fmt::Result {
         let series: Vec<(f64, f64)> = series.map(|(_, at, seen)| (*at, get(seen))).collect();
         line(soak, table, name, &series, allowed)?;
     }
-    for (name, get) in figures::COSTS {
+    for (name, get, chance) in figures::COSTS {
         let series = costs(&soak.series, get);
         let first = series.get(series.len() / 4).map_or(0.0, |(_, cost)| *cost);
         let allowed = Allowance {
             per_thousand: 0.0,
-            in_all: first * COST_GROWTH,
+            in_all: chance + first * COST_GROWTH,
         };
         line(soak, table, &format!("{name}/restart"), &series, allowed)?;
     }
