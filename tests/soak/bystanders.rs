@@ -27,6 +27,14 @@ struct Stranger {
     records: Option<std::path::PathBuf>,
 }
 
+impl Drop for Stranger {
+    /// However the soak ends, nobody stays.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Bystanders {
     pub fn new(scene: &Scene, ledger: &Ledger) -> Self {
         let mut bystanders = Self {
@@ -80,7 +88,9 @@ impl Bystanders {
         }
         let _ = stranger.child.kill();
         let _ = stranger.child.wait();
-        let Some(file) = stranger.records else { return };
+        let Some(file) = stranger.records.take() else {
+            return;
+        };
         let said = std::fs::read_to_string(&file).unwrap_or_default();
         let _ = std::fs::remove_file(&file);
         // One that had no time to begin has written nothing.
