@@ -99,7 +99,7 @@ impl Doing {
         }
         if self.escapee {
             let mut escapee = Plan::hold(temper);
-            escapee.steps = vec![(0, Action::Setsid), (units(4), Action::Exit(0))];
+            escapee.steps = vec![(0, Action::Setsid)];
             steps.push((0, Action::Fork(escapee)));
         }
         match self.end {
@@ -127,7 +127,7 @@ impl Doing {
             steps.push("fork { hold }".to_owned());
         }
         if self.escapee {
-            steps.push(format!("escape {{ sleep {} }}", 4 * unit));
+            steps.push("escape { hold }".to_owned());
         }
         let pause = self.units * unit;
         steps.push(match self.end {
