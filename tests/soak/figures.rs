@@ -52,14 +52,12 @@ pub const COSTS: [(&str, Get, f64); 3] = [
 const MEMORY: Allowance = Allowance {
     per_thousand: 1.0,
     in_all: 64.0,
-    in_short: 1024.0,
 };
 
 /// One for 50,000 restarts. In a short series two or three more or less are chance.
 const NUMBER: Allowance = Allowance {
     per_thousand: 0.02,
     in_all: 3.0,
-    in_short: 3.0,
 };
 
 /// Looks at a process; `None` when it is gone.

@@ -15,9 +15,6 @@ const WARM_UP: f64 = 0.25;
 
 const BLOCKS: usize = 24;
 
-/// With as many restarts the warm-up is over for certain, that of rare things too.
-const RESTARTS_MANY: f64 = 20_000.0;
-
 /// Fewer points tell nothing at 99 %.
 const BLOCKS_MIN: usize = 8;
 
@@ -32,8 +29,6 @@ pub struct Allowance {
     /// Growth over the whole of the series that is not called one, however short that is: what
     /// its unit cannot resolve.
     pub in_all: f64,
-    /// The same where there are less than [`RESTARTS_MANY`], most of which still warm up.
-    pub in_short: f64,
 }
 
 /// A line through a series.
@@ -53,18 +48,9 @@ pub struct Slope {
 }
 
 impl Slope {
-    fn in_all(&self, allowed: Allowance) -> f64 {
-        if self.restarts < RESTARTS_MANY {
-            allowed.in_short
-        } else {
-            allowed.in_all
-        }
-    }
-
     pub fn leaks(&self, allowed: Allowance) -> bool {
         let is_steady = self.halves.iter().all(|half| *half > allowed.per_thousand);
-        let growth = self.low * self.restarts / 1000.0;
-        let is_much = growth > self.in_all(allowed);
+        let is_much = self.low * self.restarts / 1000.0 > allowed.in_all;
         is_steady && is_much && self.low > allowed.per_thousand
     }
 }

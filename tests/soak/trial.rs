@@ -6,7 +6,6 @@ use crate::soak::slope::{Allowance, slope};
 const MEMORY: Allowance = Allowance {
     per_thousand: 1.0,
     in_all: 64.0,
-    in_short: 1024.0,
 };
 
 /// An hour: 100,000 restarts, a look each second. Pages of 4 KiB, with noise of ten of
@@ -56,7 +55,6 @@ pub fn run() {
     let descriptors = Allowance {
         per_thousand: 0.02,
         in_all: 2.0,
-        in_short: 2.0,
     };
     assert!(few(1.0 / 4000.0).leaks(descriptors));
     assert!(!few(0.0).leaks(descriptors));

@@ -152,7 +152,6 @@ fn figures(soak: &Soak, table: &mut String) -> std::fmt::Result {
         let allowed = Allowance {
             per_thousand: 0.0,
             in_all: chance + first * COST_GROWTH,
-            in_short: chance + first * COST_GROWTH,
         };
         line(soak, table, &format!("{name}/restart"), &series, allowed)?;
     }
