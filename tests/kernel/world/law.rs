@@ -285,9 +285,12 @@ impl Kernel {
     fn note_essential_ends(&mut self) {
         let ends = |run: &&Run| {
             let program = &self.programs[run.program];
-            program.essential
-                && run.seen
-                && run.exit.is_some_and(|exit| !program.restart.wants(exit))
+            // Of an end that was stolen nobody knows that it was a good one.
+            let exit = run
+                .exit
+                .map(|exit| if run.stolen { Exit::Unknown } else { exit });
+            let ends = exit.is_some_and(|exit| !program.restart.wants(exit));
+            program.essential && run.seen && ends
         };
         if let Some(run) = self.runs.iter().find(ends) {
             self.stop_asked.get_or_insert(run.ended);
