@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::kernel::world::{Program, byte_of};
 
+const OURS: &str = "procsched: ";
 const NOTE: &str = " bytes of stderr were lost here: ";
 
 /// A part of a log.
@@ -79,14 +80,15 @@ fn notes(text: &str) -> Vec<u64> {
     // What stands before the first line feed is a remark, or the rest of one.
     lines.next();
     while let Some(line) = lines.next() {
-        let Some((number, _)) = line
-            .strip_prefix("procsched: ")
+        let Some((number, why)) = line
+            .strip_prefix(OURS)
             .and_then(|rest| rest.split_once(NOTE))
         else {
             continue;
         };
-        // The line feed at its end, if it is not that of the next try.
-        let is_whole = lines.peek().is_some_and(|next| !next.contains(NOTE));
+        // The line feed at its end, if it is not that of the next try; and no other remark, which
+        // begins with none and may come before that try.
+        let is_whole = !why.contains(OURS) && lines.peek().is_some_and(|next| !next.contains(NOTE));
         if let (true, Ok(number)) = (is_whole, number.parse()) {
             numbers.push(number);
         }

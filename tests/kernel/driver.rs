@@ -177,7 +177,10 @@ impl Driver {
     }
 
     pub fn take_turn(&mut self, timeout: Option<Duration>) -> Check {
-        world::with(|kernel| kernel.counts.turns += 1);
+        world::with(|kernel| {
+            kernel.counts.turns += 1;
+            kernel.begin_turn();
+        });
         let turned = self.scheduler.step(timeout);
         self.status = turned.map_err(|error| format!("a turn fails: {error}"))?;
         if self.scheduler.is_stopping() {
@@ -217,7 +220,10 @@ impl Driver {
         if deadline.is_some_and(|at| at <= now) || self.status == Status::Stopped {
             return Ok(());
         }
-        let before = world::with(|kernel| kernel.acts);
+        let before = world::with(|kernel| {
+            kernel.begin_turn();
+            kernel.acts
+        });
         self.status = self
             .scheduler
             .step(Some(Duration::ZERO))

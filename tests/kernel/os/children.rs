@@ -3,23 +3,19 @@
 use std::io;
 
 use super::group::{Sent, outcome};
-use crate::kernel::world::{self, Call};
+use crate::kernel::world;
 
 /// Taken at one moment. What happens to those in it while they are looked at one by one is
 /// another matter.
 pub(crate) fn list() -> io::Result<Option<Vec<i32>>> {
-    world::called(|kernel| match kernel.fault(Call::List) {
-        Some(0) => Ok(None),
-        Some(errno) => Err(io::Error::from_raw_os_error(errno)),
-        None => Ok(Some(kernel.our_children())),
-    })
+    let listed = world::called(|kernel| kernel.list_children());
+    listed.map_err(io::Error::from_raw_os_error)
 }
 
 pub(crate) fn variable(pid: i32, _key: &str) -> io::Result<Option<Vec<u8>>> {
-    world::called(|kernel| match kernel.fault(Call::Environ) {
-        Some(errno) => Err(io::Error::from_raw_os_error(errno)),
-        None => Ok(kernel.name_in_environ(pid).map(String::into_bytes)),
-    })
+    let name = world::called(|kernel| kernel.ask_environ(pid));
+    let name = name.map_err(io::Error::from_raw_os_error)?;
+    Ok(name.map(String::into_bytes))
 }
 
 pub(crate) fn group_of(pid: i32) -> Option<i32> {

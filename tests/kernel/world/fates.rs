@@ -186,6 +186,7 @@ impl Kernel {
                 self.runs
                     .push(Run::new(index, pid, process.serial, pipe, self.now));
                 self.programs[index].runs.push(self.runs.len() - 1);
+                self.programs[index].overlooks = false;
                 self.plan_of_program(index)
             }
         };

@@ -22,6 +22,8 @@ pub struct Program {
     pub restarts_at_once: bool,
     pub restart: Restart,
     pub essential: bool,
+    /// It starts next without a look that did not fail.
+    pub overlooks: bool,
     /// There is no such file.
     pub is_missing: bool,
     /// What each of its runs does; the last of these for all that follow.
@@ -39,6 +41,7 @@ impl Program {
             restarts_at_once: false,
             restart: Restart::Always,
             essential: false,
+            overlooks: false,
             is_missing: false,
             script: None,
         }
@@ -92,6 +95,7 @@ tally! {
     coalesced: "signals that stood for several",
     escapes: "processes that left their group",
     thefts: "statuses that were stolen",
+    blind_looks: "looks for orphans that failed too often",
     broken_pipes: "writes into a closed pipe",
     waits_for_room: "writes into a full pipe",
     short_writes: "writes to a full disk",
@@ -161,8 +165,10 @@ impl Kernel {
     pub fn send_others_home(&mut self) {
         let is_other = |process: &Process| match process.whose {
             Whose::Stranger | Whose::Host => true,
-            Whose::Run(_) => {
-                process.left && (!self.subreaper || process.named.is_none() || self.was_blind)
+            Whose::Run(run) => {
+                let index = self.runs[run].program;
+                let is_nobodys = process.named.is_none() || self.is_overlooked(process, index);
+                process.left && (!self.subreaper || is_nobodys)
             }
             Whose::Command | Whose::Inherited => false,
         };
@@ -251,7 +257,8 @@ impl Kernel {
                 continue;
             }
             let is_at_home = self.subreaper && process.parent == Parent::Us;
-            let is_known = is_at_home && process.named == Some(index) && !self.was_blind;
+            let is_named = is_at_home && process.named == Some(index);
+            let is_known = is_named && !self.is_overlooked(process, index);
             // See `ProcessScheduler::must_search`.
             let holds = process.stderr.as_ref().map(|stderr| stderr.pipe);
             let is_passed_over =

@@ -9,6 +9,7 @@ mod law;
 mod pipes;
 mod plans;
 mod process;
+mod sight;
 mod waits;
 mod weather;
 
@@ -69,8 +70,7 @@ pub struct Kernel {
     /// The start of an essential program may have failed for good.
     may_be_stopping: bool,
     pub stop_signals: Vec<i32>,
-    /// The look for orphans has failed, or can find nothing.
-    pub was_blind: bool,
+    sight: sight::Sight,
     /// A stop had been asked for when the library looked whether it may start the next program.
     stop_was_known: bool,
     /// It has looked since the last start.
@@ -243,7 +243,7 @@ impl Kernel {
             kill_asked: false,
             may_be_stopping: false,
             stop_signals: Vec::new(),
-            was_blind: false,
+            sight: sight::Sight::default(),
             stop_was_known: false,
             was_asked_whether: false,
             calm: false,
@@ -277,7 +277,6 @@ impl Kernel {
         let errno = self.weather.fault(&mut self.rng, call)?;
         self.say(format_args!("{call:?} fails with errno {errno}"));
         self.counts.faults += 1;
-        self.was_blind |= matches!(call, Call::List | Call::Environ);
         Some(errno)
     }
 

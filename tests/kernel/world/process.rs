@@ -98,6 +98,8 @@ pub struct Process {
     pub whose: Whose,
     /// The program that its environment names.
     pub named: Option<usize>,
+    /// It was asked for that so often in vain that it counts as nobody's.
+    pub overlooked: bool,
     pub steps: VecDeque<(Time, Action)>,
     /// When the next of its steps is due.
     pub at: Option<Time>,
@@ -129,6 +131,7 @@ impl Process {
             left: false,
             whose,
             named: None,
+            overlooked: false,
             steps: VecDeque::new(),
             at: None,
             temper: Temper::Dies,

@@ -104,6 +104,12 @@ impl Weather {
                 }
             }
         }
+        // Some never get to see who came home to them.
+        if rng.one_in(24) {
+            let (call, errnos) = rng.pick(&[ERRORS[11], ERRORS[12]]);
+            faults.retain(|(known, ..)| *known != call);
+            faults.push((call, errnos, 1));
+        }
         Self {
             faults,
             interrupts: rng.one_in(4).then_some(20),
