@@ -199,6 +199,20 @@ fn the_config_can_come_from_stdin_and_is_relative_to_the_current_directory() {
     assert_eq!(run_with(&scene, &["run", "-"], "{").code, Some(2));
 }
 
+/// As long as a file may be: what is read of stdin is not cut off before.
+#[test]
+fn a_config_of_megabytes_can_come_from_stdin() {
+    let mut scene = Scene::new();
+    scene.add("p", "exit 0");
+    let blanks = " ".repeat(3 * 1024 * 1024);
+    let said = run_with(
+        &scene,
+        &["check", "-"],
+        &format!("{blanks}{}", scene.config()),
+    );
+    assert_eq!((said.code, &*said.err), (Some(0), ""));
+}
+
 #[test]
 fn the_config_has_a_default_name_and_relative_paths_begin_at_its_directory() {
     let mut scene = Scene::new();
