@@ -92,7 +92,7 @@ mod os {
     #[path = "../../tests/kernel/os/stat.rs"]
     pub(crate) mod stat;
 
-    pub(crate) use calls::{errno, retry};
+    pub(crate) use calls::{errno, retry, retry_waiting};
 }
 
 #[path = "simulation/rng.rs"]

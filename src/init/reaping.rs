@@ -23,7 +23,7 @@ pub(super) enum Left {
 /// stops.
 pub(super) fn bite(kept: Option<i32>, options: &mut Options, mut gone: impl FnMut(i32)) -> Left {
     for _ in 0..BITE_MAX {
-        let Some(death) = reap::peek() else {
+        let Ok(Some(death)) = reap::peek() else {
             return Left::Nobody;
         };
         if Some(death.pid) == kept {

@@ -16,8 +16,9 @@ use super::subreaper::is_pid_1;
 /// How much of a process's environment is looked at, or of its state.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
 
-/// How often a process that is about to become another program, or a zombie, is looked at again.
-const LOOKS_MAX: u32 = 1000;
+/// How often a process that is about to become another program, or a zombie, is looked at again
+/// at once: as a rule it takes a fraction of a millisecond, but it may have gigabytes to give back.
+const LOOKS_MAX: u32 = 20;
 
 /// The pids of all direct children of this process, zombies included; `None` where no `/proc`
 /// of our own PID namespace can be read.
@@ -39,7 +40,7 @@ pub(crate) fn list() -> io::Result<Option<Vec<i32>>> {
 
 /// The value of a variable in the environment that this process got when it was executed;
 /// `None` if it has none, is dead, or may not be looked at. An error if it cannot be looked at
-/// now (no descriptor to spare, no memory).
+/// now: no descriptor to spare, no memory; `WouldBlock` while it is dying or being executed.
 pub(crate) fn variable(pid: i32, key: &str) -> io::Result<Option<Vec<u8>>> {
     let mut is_settled = false;
     for _ in 0..LOOKS_MAX {
@@ -53,7 +54,7 @@ pub(crate) fn variable(pid: i32, key: &str) -> io::Result<Option<Vec<u8>>> {
         // SAFETY: no arguments, nothing that can fail.
         unsafe { libc::sched_yield() };
     }
-    Ok(None)
+    Err(io::ErrorKind::WouldBlock.into())
 }
 
 /// Empty for who has no memory any more, which newer kernels call ESRCH, who is gone, or who may

@@ -26,7 +26,7 @@ pub(crate) mod terminal;
 pub(crate) mod wake;
 pub(crate) mod watch;
 
-pub(crate) use calls::{errno, retry};
+pub(crate) use calls::{errno, retry, retry_waiting};
 
 /// What the kernel reports of a thread to itself: blocked, it ends the process at once.
 const FAULTS: [i32; 6] = [

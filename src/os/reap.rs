@@ -13,7 +13,7 @@ use nix::errno::Errno;
 
 use crate::machine::Exit;
 
-use super::retry;
+use super::{retry, retry_waiting};
 
 /// A child that is dead and not yet reaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,9 +33,11 @@ pub(crate) enum Seen {
 }
 
 /// A dead child, whichever, if there is one; it stays a zombie.
-pub(crate) fn peek() -> Option<Death> {
-    // An error is ECHILD, as a rule: no children at all.
-    look_for(libc::P_ALL, 0).unwrap_or_default()
+pub(crate) fn peek() -> nix::Result<Option<Death>> {
+    match look_for(libc::P_ALL, 0) {
+        Err(Errno::ECHILD) => Ok(None),
+        found => found,
+    }
 }
 
 /// Whether there is any child at all, dead or alive.
@@ -94,7 +96,12 @@ fn wait(pid: i32, options: i32) -> Option<ExitStatus> {
     let mut status = 0;
     // SAFETY: the pointer is to a live integer.
     let wait = || Errno::result(unsafe { libc::waitpid(pid, &raw mut status, options) });
-    (retry(wait) == Ok(pid)).then(|| ExitStatus::from_raw(status))
+    let waited = if options & libc::WNOHANG == 0 {
+        retry_waiting(wait)
+    } else {
+        retry(wait)
+    };
+    (waited == Ok(pid)).then(|| ExitStatus::from_raw(status))
 }
 
 /// What `si_code` and `si_status` say. Exits that are no exits (stopped, continued) were not

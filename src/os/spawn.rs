@@ -38,7 +38,7 @@ use self::stack::Stack;
 use self::table::Table;
 use super::accept::{SignalSet, set_mask};
 use super::limits::DescriptorLimit;
-use super::{descriptors, errno, reap, retry};
+use super::{descriptors, errno, reap, retry_waiting};
 use crate::error::{Error, errno_text};
 
 /// What to execute, and with what.
@@ -377,7 +377,7 @@ fn listen(read: &OwnedFd) -> Option<Failure> {
     let (room, size) = (failure.as_mut_ptr().cast(), size_of::<Failure>());
     // SAFETY: as many bytes as the live failure has room for.
     let read = || Errno::result(unsafe { libc::read(read.as_raw_fd(), room, size) });
-    let is_whole = retry(read).is_ok_and(|count| usize::try_from(count) == Ok(size));
+    let is_whole = retry_waiting(read).is_ok_and(|count| usize::try_from(count) == Ok(size));
     // SAFETY: these are the bytes of a failure in a copy of this very program.
     is_whole.then(|| unsafe { failure.assume_init() })
 }

@@ -56,13 +56,14 @@ impl Waker {
     /// looked at after this, not before.
     pub(crate) fn clear(&self) -> bool {
         let mut sink = [0; 64];
-        loop {
-            match retry(|| nix::unistd::read(&self.read, &mut sink)) {
-                Ok(count) if count == sink.len() => {}
-                Ok(_) => return true,
-                Err(_) => return false,
+        let mut was_woken = false;
+        while let Ok(count) = retry(|| nix::unistd::read(&self.read, &mut sink)) {
+            was_woken = true;
+            if count < sink.len() {
+                break;
             }
         }
+        was_woken
     }
 
     /// Asks for a stop. Async-signal-safe: an atomic store and a `write(2)` that cannot block.

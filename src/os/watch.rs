@@ -13,6 +13,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
+use super::clock::Clock;
 use super::pause::{pause, timespec};
 use super::{descriptors, retry};
 use crate::error::{Error, Result};
@@ -24,9 +25,9 @@ const READY_PER_TURN_MAX: usize = 64;
 /// How often what cannot be waited for is tried.
 const BLIND_WAIT_MAX: Duration = Duration::from_millis(10);
 
-/// How many waits in a row may end for nothing, and how long is rested before each that follows,
-/// which may end at once, too. A signal of which no handler of ours knows ends one for nothing, as
-/// that of a profiler in the host: seldom enough for so short a rest not to matter.
+/// How many waits in a row may end at once and for nothing, and how long is rested before each
+/// that follows, which may do so, too. A signal of which no handler of ours knows ends one for
+/// nothing, but not at once: a profiler in the host leaves longer than that between two.
 const VAIN_MAX: u32 = 100;
 const VAIN_REST: Duration = Duration::from_millis(1);
 const HOPELESS: u32 = 10 * VAIN_MAX;
@@ -37,8 +38,9 @@ pub(crate) struct Watch {
     epoll: Epoll,
     /// What the kernel has no room for: it counts as ready, now and then, and is tried again.
     blind: Vec<(u64, RawFd)>,
-    /// How many waits in a row came to an end for nothing.
+    /// How many waits in a row came to an end for nothing, and at once.
     vain: u32,
+    clock: Clock,
 }
 
 impl Watch {
@@ -49,6 +51,7 @@ impl Watch {
             epoll: Epoll(descriptors::above_standard(epoll.0).map_err(what)?),
             blind: Vec::new(),
             vain: 0,
+            clock: Clock::new(),
         })
     }
 
@@ -111,6 +114,8 @@ impl Watch {
             HOPELESS.. => pause(BLIND_WAIT_MAX),
             _ => pause(VAIN_REST),
         }
+        // Most waits are not asked for how long they took.
+        let begin = (self.vain > 0).then(|| self.clock.now());
         let waited = poll(self.epoll.0.as_fd(), timeout);
         ready.extend(self.blind.iter().map(|(number, _)| number));
         self.add_the_blind();
@@ -119,7 +124,12 @@ impl Watch {
         let count = looked.unwrap_or(0);
         ready.extend(events.iter().take(count).map(EpollEvent::data));
         match (waited, looked) {
-            (Err(Errno::EINTR), Ok(0)) => self.was_in_vain(),
+            (Err(Errno::EINTR), Ok(0)) => {
+                if begin.is_some_and(|begin| self.clock.now().since(begin) >= VAIN_REST) {
+                    self.vain = 0;
+                }
+                self.was_in_vain();
+            }
             (Ok(false), Ok(0)) => self.vain = 0,
             (Err(Errno::EINTR) | Ok(_), Ok(_)) => {}
             // No memory: the turn goes on without an answer, and not at once again.
@@ -190,7 +200,7 @@ mod tests {
     fn a_short_wait_is_as_long_as_it_says_and_not_a_millisecond() {
         let mut watch = Watch::new().expect("an epoll instance");
         let time = Duration::from_micros(100);
-        let clock = crate::os::clock::Clock::new();
+        let clock = Clock::new();
         let wait = |watch: &mut Watch| {
             let began = clock.now();
             watch.wait(Some(time), &mut Vec::new());

@@ -26,8 +26,13 @@ const DELAY_SAID_AFTER: Duration = Duration::from_secs(5);
 /// ten times and more what it takes.
 const LOOK_PACE: Duration = Duration::from_micros(10);
 
-/// How many lists of all children one look may take.
+/// How many lists of few children one look may take.
 const LISTS_PER_LOOK_MAX: usize = 8;
+
+/// How soon there is another look if this one has not told all, and for how long starts wait for
+/// one that does.
+const LOOK_ON_AFTER: Duration = Duration::from_millis(5);
+const LOOK_ON_MAX: Duration = Duration::from_secs(2);
 
 /// How soon a look that has failed is tried again where a start waits for it, and how often in a
 /// row: what is in its way may pass, as a shortage does, or may stay.
@@ -52,6 +57,8 @@ pub(super) struct Household {
     longest_stop: Duration,
     /// How many looks in a row have failed.
     failed_looks: u32,
+    /// Since when no look has told all.
+    unsettled_since: Option<Moment>,
     /// It was said that nothing tells who came home.
     blindness_said: bool,
     _subreaper: Subreaper,
@@ -82,6 +89,7 @@ impl Household {
             by_name: Vec::new(),
             longest_stop,
             failed_looks: 0,
+            unsettled_since: None,
             blindness_said: false,
             _subreaper: subreaper,
         })
@@ -115,6 +123,27 @@ impl Household {
         }
         self.pace.put_off(now.after(LOOK_AGAIN_AFTER));
         false
+    }
+
+    /// Who is dying cannot be asked yet, or there was always somebody new: has it looked again
+    /// soon, and says whether nobody is to wait for that.
+    fn look_on(&mut self, now: Moment, children: usize) -> bool {
+        self.orphans.want_look();
+        let since = *self.unsettled_since.get_or_insert(now);
+        if now.since(since) >= LOOK_ON_MAX {
+            return true;
+        }
+        let children = u32::try_from(children).unwrap_or(u32::MAX);
+        let soon = LOOK_PACE.saturating_mul(children).max(LOOK_ON_AFTER);
+        self.pace.put_off(now.after(soon));
+        false
+    }
+
+    /// This look has told all. The next that fails is news again.
+    fn look_is_over(&mut self) {
+        self.blindness_said &= self.failed_looks == 0;
+        self.failed_looks = 0;
+        self.unsettled_since = None;
     }
 
     fn search_for(&mut self, now: Moment, program: ProgramId, children: usize) {
@@ -213,20 +242,26 @@ impl ProcessScheduler {
     /// has failed so often that it never may.
     ///
     /// Who dies before it is asked whose it is may send its own children home, too late for the
-    /// list that it was found in itself: then there is another list. Each is asked once, so
-    /// that this ends.
+    /// list that it was found in itself: then there is another list, at once for few. Each is
+    /// asked once.
     fn look_at_all_children(&mut self, now: Moment, settled: bool) -> bool {
-        for _ in 0..LISTS_PER_LOOK_MAX {
+        let children = self.owners.len();
+        let is_few = Pace::is_few(children);
+        for _ in 0..if is_few { LISTS_PER_LOOK_MAX } else { 1 } {
             match self.look_through_list(now, settled) {
                 Ok(true) => {}
-                Ok(false) => break,
+                Ok(false) => {
+                    if let Some(household) = &mut self.household {
+                        household.look_is_over();
+                    }
+                    return true;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return self.look_failed(now, error),
             }
         }
-        if let Some(household) = &mut self.household {
-            household.failed_looks = 0;
-        }
-        true
+        let household = self.household.as_mut();
+        household.is_none_or(|household| household.look_on(now, children))
     }
 
     /// Has it tried again, and says whether nobody is to wait for that.
@@ -237,7 +272,7 @@ impl ProcessScheduler {
         household.is_none_or(|household| household.look_failed(now))
     }
 
-    /// Whether another list is needed.
+    /// Whether another list is needed. `WouldBlock` if somebody in it cannot be asked yet.
     fn look_through_list(&mut self, now: Moment, settled: bool) -> io::Result<bool> {
         let children = match children::list()? {
             Some(children) => children,
@@ -258,16 +293,18 @@ impl ProcessScheduler {
         let programs = &self.programs;
         let name_of = |id: &ProgramId| programs[id.0 as usize].name().as_bytes();
         let by_name = &mut household.by_name;
-        // Who cannot be asked again and again is nobody's, and is stopped with the rest.
-        let is_last_try = household.failed_looks + 1 >= FAILED_LOOKS_MAX;
-        let may_wait = !is_last_try && !household.orphans.is_closing();
+        // Who cannot be asked at the end is nobody's, and is stopped with the rest.
+        let may_wait = !household.orphans.is_closing();
         let mut trouble = None;
         let mut whose = |pid: i32| {
             let name = match children::variable(pid, PROGRAM_VARIABLE) {
                 Ok(Some(name)) => name,
                 Ok(None) => return Whose::Nobodys,
                 Err(error) => {
-                    trouble = Some(error);
+                    let is_mere_delay = error.kind() == io::ErrorKind::WouldBlock;
+                    if trouble.is_none() || !is_mere_delay {
+                        trouble = Some(error);
+                    }
                     return if may_wait {
                         Whose::Unknown
                     } else {
@@ -301,7 +338,7 @@ impl ProcessScheduler {
         }
     }
 
-    /// Once: what is in the way of a look is there to stay, as a rule.
+    /// Once, for as long as it lasts.
     fn say_blindness(&mut self, error: Error) {
         let Some(household) = &mut self.household else {
             return;

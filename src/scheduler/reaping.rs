@@ -179,15 +179,34 @@ impl ProcessScheduler {
                 if deaths == DEATHS_PER_TURN_MAX {
                     return self.leave_deaths(now, sweep);
                 }
-                // One that is still there after its reap cannot be reaped, and hides the others.
-                let death = reap::peek().filter(|death| Some(death.pid) != latest);
-                let Some(death) = death else { break };
-                latest = Some(death.pid);
-                self.child_died(now, death);
+                match reap::peek() {
+                    Ok(Some(death)) if Some(death.pid) != latest => {
+                        latest = Some(death.pid);
+                        self.child_died(now, death);
+                    }
+                    Ok(None) => break,
+                    // One that is still there after its reap cannot be reaped, and hides the
+                    // others, as an error does.
+                    Ok(Some(_)) | Err(_) => {
+                        self.look_at_every_leader(now);
+                        break;
+                    }
+                }
             }
             self.lookout.round_is_over();
         }
         self.look_for_the_stolen(now);
+    }
+
+    /// By their numbers, where nothing tells who is dead.
+    fn look_at_every_leader(&mut self, now: Moment) {
+        for id in self.ids() {
+            match self.look_at(id) {
+                Some(Seen::Dead(exit)) => self.leader_died(now, id, Some(exit)),
+                Some(Seen::Stolen) => self.leader_died(now, id, None),
+                Some(Seen::Alive) | None => {}
+            }
+        }
     }
 
     /// A child that is dead and not reaped, whoever it is.

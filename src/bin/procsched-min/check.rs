@@ -10,7 +10,7 @@ use nix::unistd::{AccessFlags, access};
 use procsched::ChildSpec;
 use procsched::config::Config;
 
-use crate::load::{load, source};
+use crate::load::{is_stdin, load, source};
 use crate::messages::{escaped, system_word};
 use crate::{FAILED, USAGE, complain, print};
 
@@ -26,7 +26,9 @@ pub fn check(path: &Path) -> u8 {
         }
     };
     let mut warnings = warnings(&config);
-    warnings.extend(exposure(path).map(|problem| ("programs".to_owned(), problem)));
+    let file = std::path::absolute(path).ok().filter(|_| !is_stdin(path));
+    let problem = file.and_then(|file| exposure(&file));
+    warnings.extend(problem.map(|problem| ("programs".to_owned(), problem)));
     for (key, warning) in &warnings {
         complain(&format!("{source}: warning: {key}: {}", escaped(warning)));
     }

@@ -42,6 +42,7 @@ pub fn load(config: &Path) -> Result<Config, String> {
     Config::parse(&bytes, STDIN, &directory).map_err(|errors| errors.to_string())
 }
 
-fn is_stdin(config: &Path) -> bool {
+/// Whether stdin is meant.
+pub fn is_stdin(config: &Path) -> bool {
     config.as_os_str() == "-"
 }
