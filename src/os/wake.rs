@@ -136,3 +136,20 @@ impl Waker {
         Errno::set_raw(saved);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wakes_of_every_number_are_cleared_and_counted_as_such() {
+        let waker = Waker::new().expect("a pipe");
+        for wakes in [1, 63, 64, 65, 128] {
+            assert!(!waker.clear(), "nothing before {wakes}");
+            for _ in 0..wakes {
+                waker.wake();
+            }
+            assert!(waker.clear(), "{wakes}");
+        }
+    }
+}
