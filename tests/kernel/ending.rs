@@ -3,7 +3,7 @@
 
 use super::books;
 use super::driver::{Check, Driver, descriptors};
-use super::world::{self, Kernel, Parent, Process, Time, Whose};
+use super::world::{self, Kernel, LATE_MAX, Parent, Process, Time, Whose};
 use crate::machine::Restart;
 use crate::scheduler::Status;
 use crate::status::ProgramState;
@@ -100,10 +100,20 @@ impl Driver {
             .iter()
             .map(|spec| spec.policy().stop_timeout);
         let grace = timeouts.max().unwrap_or_default().as_nanos() as u64;
-        let orphans = if self.setting.subreaper { 5 } else { 0 };
-        let command = if self.setting.error_command { 7 } else { 0 };
-        let bound = grace + (5 + orphans + command + 1) * SECOND;
+        // Five seconds after the last program and one for its own end; a zombie in other hands
+        // is waited for a second.
+        let command = if self.setting.error_command { 6 } else { 0 };
+        let zombies = if self.setting.subreaper { 0 } else { 1 };
+        let frozen = if self.setting.subreaper { 10 } else { 5 };
         world::with(|kernel| {
+            // Who cannot die is waited for, and so are those whom only then a subreaper gets, and
+            // those who may be there for all that can be seen.
+            let given_up = match (kernel.was_doomed, kernel.sight.failed_at_the_end) {
+                (true, _) => frozen,
+                (false, true) => 5,
+                (false, false) => 0,
+            };
+            let bound = grace + (command + zombies + given_up) * SECOND + LATE_MAX;
             kernel.counts.ends += 1;
             let took = kernel.now - kernel.stop_asked.unwrap_or(kernel.now);
             if took > bound {
@@ -115,14 +125,14 @@ impl Driver {
 
     /// No process of a group, no zombie, and with a subreaper no child at all.
     fn nothing_is_left(&mut self) -> Check {
-        if self.scheduler.is_abandoned() {
-            return Ok(());
-        }
+        let is_abandoned = self.scheduler.is_abandoned();
         // Without `/proc` nothing tells who has come home, and they are left alone.
         let subreaper = self.setting.subreaper && !world::with(|kernel| kernel.weather.no_proc);
         world::with(|kernel| {
             let is_left = |pid: i32, process: &Process| match process.whose {
                 Whose::Inherited | Whose::Stranger => false,
+                // It cannot die, and that was said.
+                _ if is_abandoned && process.lives() && process.doomed.is_some() => false,
                 Whose::Run(_) if process.lives() && !process.left => true,
                 Whose::Run(run) if kernel.runs[run].pid == pid && !process.lives() => {
                     process.parent == Parent::Us

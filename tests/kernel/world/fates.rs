@@ -348,7 +348,10 @@ impl Kernel {
             return;
         };
         match signal {
-            libc::SIGKILL if process.frozen_until.is_some() => process.doomed = Some(signal),
+            libc::SIGKILL if process.frozen_until.is_some() => {
+                process.doomed = Some(signal);
+                self.was_doomed = true;
+            }
             libc::SIGKILL => self.end(pid, killed_by(signal)),
             libc::SIGSTOP => process.stopped = true,
             libc::SIGCONT => {

@@ -9,6 +9,9 @@ use crate::machine::{Exit, Restart};
 /// Numbers that a fair system has besides.
 const NUMBERS_MORE: usize = 8;
 
+/// How long turns may take that are due.
+pub const LATE_MAX: Time = 100_000_000;
+
 /// One program, as it is outside of the library.
 #[derive(Debug)]
 pub struct Program {
@@ -57,6 +60,8 @@ pub struct Run {
     pub serial: u64,
     pub pipe: usize,
     pub started: Time,
+    /// When its group was asked to end, and not killed yet.
+    pub asked: Option<Time>,
     pub exit: Option<Exit>,
     pub ended: Time,
     /// The library knows of its end.
@@ -77,6 +82,7 @@ impl Run {
             serial,
             pipe,
             started,
+            asked: None,
             exit: None,
             ended: 0,
             seen: false,
@@ -322,9 +328,14 @@ impl Kernel {
             Whose::Run(run) if process.left => self.problem_with_escapee(process, run),
             Whose::Run(run) => self.problem_with_member(run, signal),
         };
+        let member_of = match process.whose {
+            Whose::Run(run) if !process.left => Some(run),
+            _ => None,
+        };
         self.counts.orphans += u64::from(process.left);
         self.counts.signals += 1;
-        if let Some(problem) = problem {
+        let delay = member_of.and_then(|run| self.problem_with_delay(run, signal));
+        if let Some(problem) = problem.or(delay) {
             self.violated(format!("signal {signal} hits {pid}, {problem}"));
         }
     }
@@ -361,6 +372,26 @@ impl Kernel {
         let early =
             signal == libc::SIGKILL && !self.kill_asked && !program.kills_at_once && !in_time;
         early.then_some("which has time left to end by itself")
+    }
+}
+
+impl Kernel {
+    /// Who is asked to end has its time, and not much more.
+    fn problem_with_delay(&mut self, run: usize, signal: i32) -> Option<&'static str> {
+        let program = &self.programs[self.runs[run].program];
+        let time = program.stop_timeout.saturating_add(LATE_MAX);
+        let asked = &mut self.runs[run].asked;
+        if signal == libc::SIGCONT {
+            return None;
+        }
+        if signal != libc::SIGKILL {
+            asked.get_or_insert(self.now);
+            return None;
+        }
+        let is_late = asked
+            .take()
+            .is_some_and(|at| at.saturating_add(time) < self.now);
+        is_late.then_some("whose time to end by itself was over long before")
     }
 }
 

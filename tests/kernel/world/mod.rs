@@ -23,7 +23,7 @@ use crate::os::spawn::Failure;
 use crate::rng::Rng;
 
 pub use fates::Deed;
-pub use law::{Counts, Program, Run};
+pub use law::{Counts, LATE_MAX, Program, Run};
 pub use pipes::byte_of;
 use pipes::{Descriptor, Pipe};
 pub use plans::Moods;
@@ -70,7 +70,9 @@ pub struct Kernel {
     /// The start of an essential program may have failed for good.
     may_be_stopping: bool,
     pub stop_signals: Vec<i32>,
-    sight: sight::Sight,
+    pub sight: sight::Sight,
+    /// Somebody could not die when it was to.
+    pub was_doomed: bool,
     /// A stop had been asked for when the library looked whether it may start the next program.
     stop_was_known: bool,
     /// It has looked since the last start.
@@ -244,6 +246,7 @@ impl Kernel {
             may_be_stopping: false,
             stop_signals: Vec::new(),
             sight: sight::Sight::default(),
+            was_doomed: false,
             stop_was_known: false,
             was_asked_whether: false,
             calm: false,

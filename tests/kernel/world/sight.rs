@@ -17,6 +17,8 @@ pub struct Sight {
     looked_in: u64,
     /// It has failed.
     has_failed: bool,
+    /// One has failed when a stop was known.
+    pub failed_at_the_end: bool,
     /// How many have failed in a row before a good one.
     row: u64,
 }
@@ -60,6 +62,7 @@ impl Kernel {
 
     /// Whether nobody has to wait for the next one. Who runs will be searched for anew.
     fn look_failed(&mut self) -> bool {
+        self.sight.failed_at_the_end |= self.stop_asked.is_some();
         if !std::mem::replace(&mut self.sight.has_failed, true) {
             self.sight.row += 1;
         }
