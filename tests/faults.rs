@@ -17,8 +17,11 @@
 //! | `cargo test --test faults -- own:ppoll:3:EINTR:once` | this one, told in full |
 //!
 //! A name is who calls (`own`: the supervisor, `child`: what it starts, until the exec, `init`:
-//! `procsched-min init` in a small scenario of its own), which call, the how manieth of its kind, what happens, and for how long. `FAULTS_COMMIT` stands in
-//! for the commit, `FAULTS_JOBS` sets how many are played at a time.
+//! `procsched-min init` in a small scenario of its own), which call, its number among those of its
+//! kind, what happens, and for how long. `FAULTS_COMMIT` stands in for the commit, `FAULTS_JOBS`
+//! sets how many are played at a time.
+//!
+//! The exit code is 1 if a play has failed, and 2 if what was asked for is no fault at all.
 
 #[path = "common/mod.rs"]
 #[allow(dead_code, unused_imports)] // The scenarios use the rest of it.
@@ -28,12 +31,15 @@ mod faults {
     pub mod fault;
     pub mod init;
     pub mod judge;
+    pub mod losses;
     pub mod manual;
     pub mod pinned;
     pub mod play;
     pub mod sites;
     pub mod sweep;
 }
+
+use std::io::Write;
 
 use common::{Need, process, tools};
 
@@ -49,13 +55,18 @@ fn main() {
         return;
     }
     let is_well = match *words {
-        [] | ["sample"] => faults::sweep::sample(),
+        [] | ["sample"] => Ok(faults::sweep::sample()),
         ["list", ref parts @ ..] => faults::sweep::list(parts),
         ["sweep", "resume", ref parts @ ..] => faults::sweep::sweep(parts, true),
         ["sweep", ref parts @ ..] => faults::sweep::sweep(parts, false),
         ref names => faults::sweep::named(names),
     };
-    if !is_well {
-        std::process::exit(1);
+    match is_well {
+        Ok(true) => {}
+        Ok(false) => std::process::exit(1),
+        Err(problem) => {
+            writeln!(std::io::stderr().lock(), "{problem}").expect("stderr takes a line");
+            std::process::exit(2);
+        }
     }
 }

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::fault::{Fault, Kind, Side};
-use super::play::{NAMES, Record};
-use crate::common::Report;
+use super::fault::{Fault, Kind};
+use super::losses::{has_no_proc, in_silence, is_blind, losses, started, words};
+use super::play::Record;
 
 /// Calls of one kind for each second, over those of the undisturbed play: what turns every 10 ms,
 /// or starts five programs every 100 ms, makes a few hundred; what spins, tens of thousands.
@@ -58,23 +58,19 @@ pub fn judge(fault: Option<&Fault>, record: &Record, usual: &Record) -> Verdict 
     if fault.is_some_and(|fault| !is_met(fault, record)) {
         return Verdict::NotMet;
     }
-    let words = words(record);
     if is_refusal(record) {
         return Verdict::Refused;
     }
     let losses = losses(fault, record);
-    // Who cannot write at all has no mouth.
-    let may_be_mute = |fault: &Fault| fault.is_lie() || (fault.call == "write" && fault.for_ever);
-    match (losses.is_empty(), words.is_empty()) {
-        (true, true) => Verdict::Fine,
-        (false, true) if !fault.is_some_and(may_be_mute) => Verdict::Failed(
-            losses
-                .into_iter()
-                .map(|loss| format!("lost in silence: {loss}"))
-                .collect(),
-        ),
-        _ => Verdict::Said(losses),
+    let silent = in_silence(fault, record, &losses);
+    if !silent.is_empty() {
+        let told = |loss| format!("lost in silence: {loss}");
+        return Verdict::Failed(silent.into_iter().map(told).collect());
     }
+    if losses.is_empty() && words(record).is_empty() {
+        return Verdict::Fine;
+    }
+    Verdict::Said(losses.into_iter().map(|loss| loss.text).collect())
 }
 
 /// Whether strace has done what it was told.
@@ -157,10 +153,9 @@ fn most_frequent(record: &Record) -> (&str, usize) {
 /// No process and no descriptor too many.
 pub fn tidies(fault: Option<&Fault>, record: &Record, usual: &Record, defects: &mut Vec<String>) {
     let has_said = |word: &str| record.messages.iter().any(|line| line.contains(word));
-    let has_no_proc = has_said("without /proc nothing tells which processes left");
-    let is_blind = has_no_proc || has_said("failed to look for processes that left");
+    let is_blind = is_blind(fault, record);
     let is_given_up = record.code == Some(1) && (is_blind || has_said(" abandoned "));
-    let is_given_up = is_given_up || has_no_proc;
+    let is_given_up = is_given_up || has_no_proc(record);
     if !record.left.is_empty() && !is_given_up && record.code.is_some() {
         defects.push(format!("left running: {:?}", record.left));
     }
@@ -223,123 +218,9 @@ fn answers(record: &Record, defects: &mut Vec<String>) {
     }
 }
 
-/// Name and pid of each start that stderr tells of.
-fn started(record: &Record) -> Vec<(String, String)> {
-    let start = |line: &String| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match *words {
-            [_, name, "started", pid] if NAMES.contains(&name) => {
-                Some((name.to_owned(), pid.strip_prefix("pid=")?.to_owned()))
-            }
-            _ => None,
-        }
-    };
-    record.messages.iter().filter_map(start).collect()
-}
-
-/// Lines that tell of trouble.
-fn words(record: &Record) -> Vec<String> {
-    let is_word = |line: &&String| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words.get(2) {
-            Some(&("warning" | "dropped" | "abandoned")) => true,
-            Some(&"failed") => words[1] != "missing",
-            _ => false,
-        }
-    };
-    let mut found: Vec<String> = record.messages.iter().filter(is_word).cloned().collect();
-    found.extend(record.strangers.iter().cloned());
-    found
-}
-
 /// What it says when it refuses.
 fn said_by_the_binary(record: &Record) -> Vec<String> {
     let is_plain =
         |line: &&String| line.starts_with("procsched-min: ") || line.contains(": error: ");
     record.messages.iter().filter(is_plain).cloned().collect()
-}
-
-/// What an undisturbed play has, and this one has not.
-fn losses(fault: Option<&Fault>, record: &Record) -> Vec<String> {
-    let mut losses = Vec::new();
-    let is_stop = fault.is_some_and(Fault::is_stop);
-    if !is_stop {
-        losses.extend(record.not_up.iter().map(|name| format!("{name} is not up")));
-        // A signal that nobody may handle here is left out, as under valgrind.
-        let is_left_out = fault.is_some_and(|fault| fault.call == "rt_sigaction");
-        if !record.has_told_state && !is_left_out {
-            losses.push("no answer to SIGUSR1".to_owned());
-        }
-        if record.said["again"].is_empty() {
-            losses.push("steady did not go on".to_owned());
-        }
-    }
-    let beside = |relic: &String| format!("the {relic} lived on beside the next run");
-    losses.extend(record.relics.iter().map(beside));
-    let is_of_child = fault.is_some_and(|fault| fault.side == Side::Child);
-    if !is_of_child || record.reports.len() != record.handled.len() {
-        lost_reports(record, &mut losses);
-    }
-    lost_words(record, &mut losses);
-    losses
-}
-
-fn lost_reports(record: &Record, losses: &mut Vec<String>) {
-    let started = started(record);
-    let told = |report: &Report| report.pid().map(|pid| pid.to_string());
-    for (name, pid) in &started {
-        let is_it = |report: &Report| report.name() == name && told(report).as_ref() == Some(pid);
-        if !record.reports.iter().any(is_it) {
-            losses.push(format!("no report of {name} {pid}"));
-        }
-    }
-    for report in &record.reports {
-        let Some(pid) = told(report) else { continue };
-        if !started.contains(&(report.name().to_owned(), pid.clone())) {
-            losses.push(format!("no word of the start of {} {pid}", report.name()));
-        }
-    }
-    let failed = record
-        .messages
-        .iter()
-        .filter(|line| line.split_whitespace().nth(2) == Some("failed"));
-    let without_pid = record
-        .reports
-        .iter()
-        .filter(|report| report.pid().is_none());
-    let (failed, without_pid) = (failed.count(), without_pid.count());
-    if failed != without_pid {
-        losses.push(format!(
-            "{failed} failed starts, {without_pid} reports of such"
-        ));
-    }
-    for report in &record.reports {
-        if !record.handled.contains(&report.line) {
-            let (name, pid) = (report.name(), report.pid());
-            losses.push(format!(
-                "the command was not given the report of {name} {pid:?}"
-            ));
-        }
-    }
-}
-
-/// What programs wrote that is not in their logs, or not in their reports.
-fn lost_words(record: &Record, losses: &mut Vec<String>) {
-    for (&name, pids) in &record.said {
-        let program = if name == "again" { "steady" } else { name };
-        for pid in pids {
-            let text = format!("{name}-{pid}\n");
-            if !record.logs[program].contains(&text) {
-                losses.push(format!("not in the log: {}", text.trim_end()));
-            }
-            let pid = pid.parse().ok();
-            let mut reports = record.reports.iter();
-            if let Some(report) = reports.find(|report| report.pid() == pid) {
-                let data = report.data();
-                if !String::from_utf8_lossy(&data).contains(&text) {
-                    losses.push(format!("not in the report: {}", text.trim_end()));
-                }
-            }
-        }
-    }
 }

@@ -86,7 +86,7 @@ fn undisturbed() -> Usual {
 }
 
 /// Lists what there is, of which one part is kept.
-fn programme(parts: &[&str]) -> Programme {
+fn programme(parts: &[&str]) -> Result<Programme, String> {
     let usual = undisturbed();
     let sites = Sites::own(&usual.run.trace, &usual.run.directory);
     let of_init = Sites::own(&usual.init.trace, &usual.init.directory);
@@ -106,16 +106,19 @@ fn programme(parts: &[&str]) -> Programme {
             .chain(of_init.purposes())
             .for_each(|purpose| say(&purpose));
     }
-    Programme {
+    if faults.is_empty() {
+        return Err(format!("no fault has one of {parts:?} in its name"));
+    }
+    Ok(Programme {
         usual,
         sites: sites.count() + children.count() + of_init.count(),
         faults,
-    }
+    })
 }
 
 /// Prints the names.
-pub fn list(parts: &[&str]) -> bool {
-    let programme = programme(parts);
+pub fn list(parts: &[&str]) -> Result<bool, String> {
+    let programme = programme(parts)?;
     for fault in &programme.faults {
         say(&fault.to_string());
     }
@@ -124,12 +127,12 @@ pub fn list(parts: &[&str]) -> bool {
         programme.faults.len(),
         programme.sites
     ));
-    true
+    Ok(true)
 }
 
 /// Everything, or a part of it.
-pub fn sweep(parts: &[&str], resume: bool) -> bool {
-    let mut programme = programme(parts);
+pub fn sweep(parts: &[&str], resume: bool) -> Result<bool, String> {
+    let mut programme = programme(parts)?;
     let (all, journal) = (programme.faults.len(), Journal::open(resume));
     programme
         .faults
@@ -139,12 +142,12 @@ pub fn sweep(parts: &[&str], resume: bool) -> bool {
         "{left} of {all} faults at {} call sites",
         programme.sites
     ));
-    perform(&programme, Some(&journal))
+    Ok(perform(&programme, Some(&journal)))
 }
 
 /// What once failed, and a few that the commit chooses.
 pub fn sample() -> bool {
-    let mut programme = programme(&[]);
+    let mut programme = programme(&[]).expect("there are calls that can fail");
     let commit = commit();
     let mut chosen = std::mem::take(&mut programme.faults);
     // The second scenario is for the sweep.
@@ -171,15 +174,16 @@ pub fn sample() -> bool {
 }
 
 /// One or a few, told in full.
-pub fn named(names: &[&str]) -> bool {
+pub fn named(names: &[&str]) -> Result<bool, String> {
     let faults: Result<Vec<Fault>, String> = names.iter().map(|name| name.parse()).collect();
     let faults = match faults {
         Ok(faults) => faults,
-        Err(problem) => {
-            // A filter for the tests of other files, as in `cargo test museum`.
+        // A filter for the tests of other files, as in `cargo test museum`.
+        Err(problem) if !names.iter().any(|name| name.contains(':')) => {
             say(&format!("no fault is played: {problem}"));
-            return true;
+            return Ok(true);
         }
+        Err(problem) => return Err(problem),
     };
     let usual = undisturbed();
     let mut is_well = true;
@@ -196,7 +200,7 @@ pub fn named(names: &[&str]) -> bool {
         }
         is_well &= !matches!(verdict, Verdict::Failed(_));
     }
-    is_well
+    Ok(is_well)
 }
 
 fn commit() -> String {
@@ -331,7 +335,9 @@ impl Journal {
         let is_same = resume && lines.next() == Some(&*head);
         let passed = lines.filter_map(|line| {
             let (name, word) = line.split_once('\t')?;
-            (!word.starts_with("FAILED")).then(|| name.to_owned())
+            // What was not met may be met the next time.
+            let is_left = ["FAILED", Verdict::NotMet.word()];
+            (!is_left.iter().any(|left| word.starts_with(left))).then(|| name.to_owned())
         });
         let passed = if is_same {
             passed.collect()

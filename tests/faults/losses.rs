@@ -1,0 +1,282 @@
+//! What an undisturbed play has and another has not, and whether a word was said about it: about
+//! this very loss, not about some other trouble.
+
+use super::fault::{self, Fault, Side};
+use super::play::{NAMES, Record};
+use crate::common::Report;
+
+/// What kind of thing was lost, which decides what has to be said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    /// A process that left lived on beside the next run.
+    Relic,
+    /// So many reports on stdout.
+    Reports(usize),
+    /// The command was not given a report of this program.
+    Handed(String),
+    /// A line on stderr.
+    Line,
+    /// So many bytes of this program, in its log or in a report.
+    Bytes(&'static str, usize),
+    Other,
+}
+
+#[derive(Debug, Clone)]
+pub struct Loss {
+    pub text: String,
+    kind: Kind,
+}
+
+impl Loss {
+    fn new(kind: Kind, text: String) -> Self {
+        Self { text, kind }
+    }
+}
+
+/// Those that nobody was told of, or that should not have been, whatever was said.
+pub fn in_silence(fault: Option<&Fault>, record: &Record, losses: &[Loss]) -> Vec<String> {
+    // Who cannot write at all has no mouth.
+    let is_mute = |fault: &Fault| fault.is_lie() || (fault.call == "write" && fault.for_ever);
+    if fault.is_some_and(is_mute) {
+        return Vec::new();
+    }
+    let said = Said { fault, record };
+    let silent = losses.iter().filter(|loss| !said.is_told(losses, loss));
+    silent.map(|loss| loss.text.clone()).collect()
+}
+
+/// What was said of a play with this fault.
+struct Said<'a> {
+    fault: Option<&'a Fault>,
+    record: &'a Record,
+}
+
+impl Said<'_> {
+    fn is_told(&self, losses: &[Loss], loss: &Loss) -> bool {
+        let alike = losses.iter().filter(|other| same(&other.kind, &loss.kind));
+        match &loss.kind {
+            Kind::Relic => self.is_lasting() && is_blind(self.fault, self.record),
+            Kind::Reports(_) => {
+                let lost = alike.map(|loss| loss.size()).sum();
+                // Only who cannot write at this moment may lose a report for that.
+                let may_be = self.is_lasting() || self.fault.is_some_and(|it| it.call == "write");
+                may_be && (self.has(&["stdout is switched off"]) || self.counts_reports(lost))
+            }
+            Kind::Handed(name) => {
+                let told = self.lines(name, "warning");
+                let dropped = self.number_before("reports that waited for error_handler");
+                alike.count() <= told.count() + dropped
+            }
+            Kind::Line => self.has(&["stderr is switched off"]) || self.has(&["lines that stderr"]),
+            Kind::Bytes(..) if self.fault.is_some_and(hides) => true,
+            Kind::Bytes(name, _) => {
+                let lost: usize = alike.map(|loss| loss.size()).max().unwrap_or_default();
+                let counted = self.lines(name, "dropped").filter_map(|line| {
+                    let word = line
+                        .split_whitespace()
+                        .find_map(|it| it.strip_prefix("bytes="));
+                    word?.parse::<usize>().ok()
+                });
+                lost <= counted.sum()
+            }
+            Kind::Other => !words(self.record).is_empty(),
+        }
+    }
+
+    /// A child's call fails in each child anew.
+    fn is_lasting(&self) -> bool {
+        self.fault
+            .is_some_and(|fault| fault.for_ever || fault.side == Side::Child)
+    }
+
+    fn counts_reports(&self, lost: usize) -> bool {
+        // For as long as none is taken there is no end to count.
+        self.number_before("reports that stdout did not take") >= lost
+            || (self.is_lasting() && self.has(&["stdout takes no reports, they are lost"]))
+    }
+
+    fn has(&self, parts: &[&str]) -> bool {
+        let mut lines = self.record.messages.iter().chain(&self.record.strangers);
+        lines.any(|line| parts.iter().all(|part| line.contains(part)))
+    }
+
+    /// Those of one program that tell of this.
+    fn lines(&self, name: &str, what: &str) -> impl Iterator<Item = &String> {
+        self.record.messages.iter().filter(move |line| {
+            let mut words = line.split_whitespace().skip(1);
+            words.next() == Some(name) && words.next() == Some(what)
+        })
+    }
+
+    /// The sum of all N in `dropped N …`.
+    fn number_before(&self, rest: &str) -> usize {
+        let number = |line: &String| {
+            let (before, _) = line.split_once(rest)?;
+            before.split_whitespace().last()?.parse::<usize>().ok()
+        };
+        self.record.messages.iter().filter_map(number).sum()
+    }
+}
+
+/// Who is told for ever that there is nothing to read cannot know of what there is.
+fn hides(fault: &Fault) -> bool {
+    let is_nothing = fault.kind == fault::Kind::Error("EAGAIN".to_owned());
+    fault.call == "read" && is_nothing && fault.for_ever
+}
+
+/// The same loss of the same program, but for how much it was.
+fn same(one: &Kind, other: &Kind) -> bool {
+    match (one, other) {
+        (Kind::Reports(_), Kind::Reports(_)) => true,
+        (Kind::Bytes(one, _), Kind::Bytes(other, _)) => one == other,
+        _ => one == other,
+    }
+}
+
+impl Loss {
+    fn size(&self) -> usize {
+        match self.kind {
+            Kind::Reports(size) | Kind::Bytes(_, size) => size,
+            _ => 1,
+        }
+    }
+}
+
+/// Nothing tells who came home, and that was said. One look that fails is made again.
+pub fn is_blind(fault: Option<&Fault>, record: &Record) -> bool {
+    let has_said = |word: &str| record.messages.iter().any(|line| line.contains(word));
+    has_no_proc(record)
+        || (fault.is_some_and(|fault| fault.for_ever)
+            && has_said("failed to look for processes that left"))
+}
+
+pub fn has_no_proc(record: &Record) -> bool {
+    let word = "without /proc nothing tells which processes left";
+    record.messages.iter().any(|line| line.contains(word))
+}
+
+/// Name and pid of each start that stderr tells of.
+pub fn started(record: &Record) -> Vec<(String, String)> {
+    let start = |line: &String| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match *words {
+            [_, name, "started", pid] if NAMES.contains(&name) => {
+                Some((name.to_owned(), pid.strip_prefix("pid=")?.to_owned()))
+            }
+            _ => None,
+        }
+    };
+    record.messages.iter().filter_map(start).collect()
+}
+
+/// Lines that tell of trouble.
+pub fn words(record: &Record) -> Vec<String> {
+    let is_word = |line: &&String| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.get(2) {
+            Some(&("warning" | "dropped" | "abandoned")) => true,
+            Some(&"failed") => words[1] != "missing",
+            _ => false,
+        }
+    };
+    let mut found: Vec<String> = record.messages.iter().filter(is_word).cloned().collect();
+    found.extend(record.strangers.iter().cloned());
+    found
+}
+
+/// What an undisturbed play has, and this one has not.
+pub fn losses(fault: Option<&Fault>, record: &Record) -> Vec<Loss> {
+    let mut losses = Vec::new();
+    let mut lose = |kind, text| losses.push(Loss::new(kind, text));
+    let is_stop = fault.is_some_and(Fault::is_stop);
+    if !is_stop {
+        for name in &record.not_up {
+            lose(Kind::Other, format!("{name} is not up"));
+        }
+        // A signal that nobody may handle here is left out, as under valgrind.
+        let is_left_out = fault.is_some_and(|fault| fault.call == "rt_sigaction");
+        if !record.has_told_state && !is_left_out {
+            lose(Kind::Other, "no answer to SIGUSR1".to_owned());
+        }
+        if record.said["again"].is_empty() {
+            lose(Kind::Other, "steady did not go on".to_owned());
+        }
+    }
+    for relic in &record.relics {
+        let text = format!("the {relic} lived on beside the next run");
+        lose(Kind::Relic, text);
+    }
+    let is_of_child = fault.is_some_and(|fault| fault.side == Side::Child);
+    if !is_of_child || record.reports.len() != record.handled.len() {
+        lost_reports(record, &mut losses);
+    }
+    lost_words(record, &mut losses);
+    losses
+}
+
+fn lost_reports(record: &Record, losses: &mut Vec<Loss>) {
+    let mut lose = |kind, text| losses.push(Loss::new(kind, text));
+    let started = started(record);
+    let told = |report: &Report| report.pid().map(|pid| pid.to_string());
+    for (name, pid) in &started {
+        let is_it = |report: &Report| report.name() == name && told(report).as_ref() == Some(pid);
+        if !record.reports.iter().any(is_it) {
+            lose(Kind::Reports(1), format!("no report of {name} {pid}"));
+        }
+    }
+    for report in &record.reports {
+        let Some(pid) = told(report) else { continue };
+        if !started.contains(&(report.name().to_owned(), pid.clone())) {
+            let text = format!("no word of the start of {} {pid}", report.name());
+            lose(Kind::Line, text);
+        }
+    }
+    let failed = record
+        .messages
+        .iter()
+        .filter(|line| line.split_whitespace().nth(2) == Some("failed"));
+    let without_pid = record
+        .reports
+        .iter()
+        .filter(|report| report.pid().is_none());
+    let (failed, without_pid) = (failed.count(), without_pid.count());
+    let text = format!("{failed} failed starts, {without_pid} reports of such");
+    match failed.checked_sub(without_pid) {
+        None => lose(Kind::Line, text),
+        Some(0) => {}
+        Some(lost) => lose(Kind::Reports(lost), text),
+    }
+    for report in &record.reports {
+        if !record.handled.contains(&report.line) {
+            let (name, pid) = (report.name(), report.pid());
+            let text = format!("the command was not given the report of {name} {pid:?}");
+            lose(Kind::Handed(name.to_owned()), text);
+        }
+    }
+}
+
+/// What programs wrote that is not in their logs, or not in their reports.
+fn lost_words(record: &Record, losses: &mut Vec<Loss>) {
+    for (&name, pids) in &record.said {
+        let program = if name == "again" { "steady" } else { name };
+        let mut lost = (0, 0);
+        for pid in pids {
+            let text = format!("{name}-{pid}\n");
+            if !record.logs[program].contains(&text) {
+                lost.0 += text.len();
+                let what = format!("not in the log: {}", text.trim_end());
+                losses.push(Loss::new(Kind::Bytes(program, lost.0), what));
+            }
+            let pid = pid.parse().ok();
+            let mut reports = record.reports.iter();
+            if let Some(report) = reports.find(|report| report.pid() == pid) {
+                let data = report.data();
+                if !String::from_utf8_lossy(&data).contains(&text) {
+                    lost.1 += text.len();
+                    let what = format!("not in the report: {}", text.trim_end());
+                    losses.push(Loss::new(Kind::Bytes(program, lost.1), what));
+                }
+            }
+        }
+    }
+}
