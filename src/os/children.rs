@@ -40,7 +40,7 @@ pub(crate) fn list() -> io::Result<Option<Vec<i32>>> {
 
 /// The value of a variable in the environment that this process got when it was executed;
 /// `None` if it has none, is dead, or may not be looked at. An error if it cannot be looked at
-/// now: no descriptor to spare, no memory; `WouldBlock` while it is dying or being executed.
+/// now: no descriptor to spare, no memory; or it is dying or being executed ([`is_not_yet`]).
 pub(crate) fn variable(pid: i32, key: &str) -> io::Result<Option<Vec<u8>>> {
     let mut is_settled = false;
     for _ in 0..LOOKS_MAX {
@@ -55,6 +55,11 @@ pub(crate) fn variable(pid: i32, key: &str) -> io::Result<Option<Vec<u8>>> {
         unsafe { libc::sched_yield() };
     }
     Err(io::ErrorKind::WouldBlock.into())
+}
+
+/// Whether this error of [`variable`] says that it will tell soon. The system's own EAGAIN does not.
+pub(crate) fn is_not_yet(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock && error.raw_os_error().is_none()
 }
 
 /// Empty for who has no memory any more, which newer kernels call ESRCH, who is gone, or who may

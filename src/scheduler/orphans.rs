@@ -256,7 +256,7 @@ impl ProcessScheduler {
                     }
                     return true;
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if children::is_not_yet(&error) => break,
                 Err(error) => return self.look_failed(now, error),
             }
         }
@@ -272,7 +272,7 @@ impl ProcessScheduler {
         household.is_none_or(|household| household.look_failed(now))
     }
 
-    /// Whether another list is needed. `WouldBlock` if somebody in it cannot be asked yet.
+    /// Whether another list is needed. An error, too, if somebody in it cannot be asked yet.
     fn look_through_list(&mut self, now: Moment, settled: bool) -> io::Result<bool> {
         let children = match children::list()? {
             Some(children) => children,
@@ -301,8 +301,8 @@ impl ProcessScheduler {
                 Ok(Some(name)) => name,
                 Ok(None) => return Whose::Nobodys,
                 Err(error) => {
-                    let is_mere_delay = error.kind() == io::ErrorKind::WouldBlock;
-                    if trouble.is_none() || !is_mere_delay {
+                    let is_not_yet = children::is_not_yet(&error);
+                    if !is_not_yet || (may_wait && trouble.is_none()) {
                         trouble = Some(error);
                     }
                     return if may_wait {

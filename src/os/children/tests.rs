@@ -85,7 +85,7 @@ fn who_is_dying_tells_nothing_before_it_is_a_zombie() {
         let mut child = child("it");
         let number = pid(&child);
         let ask = || match variable(number, "CHILDREN_TEST") {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) if is_not_yet(&error) => None,
             told => Some(told.expect("/proc")),
         };
         while ask().is_none() {}
