@@ -256,6 +256,7 @@ impl Builder {
             machine,
             programs,
             owners: BTreeMap::new(),
+            abandoned: Vec::new(),
             dying: Vec::new(),
             lingering: Lingering::default(),
             next_zombie_look: Moment::default(),

@@ -46,7 +46,6 @@ use crate::error::{Error, Result};
 use crate::error_command::ErrorCommand;
 use crate::event::EventKind;
 use crate::handle::Handle;
-use crate::machine::child::State;
 use crate::machine::{Command, Event, Machine, Moment, ProgramId, Run};
 use crate::os::clock::Clock;
 use crate::os::limits::DescriptorLimit;
@@ -94,6 +93,8 @@ pub struct ProcessScheduler {
     owners: BTreeMap<i32, Owner>,
     /// Programs whose leader was reaped in this turn.
     dying: Vec<ProgramId>,
+    /// Programs that were given up, even if they have died since.
+    abandoned: Vec<ProgramId>,
     /// Programs whose leader was reaped and whose group is not gone.
     lingering: Lingering,
     /// When all processes may be looked at again.
@@ -419,13 +420,8 @@ impl ProcessScheduler {
     }
 
     fn abandoned(&self) -> Option<String> {
-        let is_abandoned =
-            |id: &ProgramId| matches!(self.machine.view(*id).state, State::Abandoned { .. });
-        let names: Vec<&str> = self
-            .ids()
-            .filter(is_abandoned)
-            .map(|id| self.program(id).name())
-            .collect();
+        let ids = self.abandoned.iter();
+        let names: Vec<&str> = ids.map(|id| self.program(*id).name()).collect();
         (!names.is_empty()).then(|| names.join(", "))
     }
 

@@ -140,6 +140,7 @@ impl ProcessScheduler {
                 data_omitted,
             }
         });
+        self.abandoned.push(run.program);
         self.event(run.program, EventKind::Abandoned { pid });
         self.news
             .extend(report.map(|report| Item::News(News::Report(report))));

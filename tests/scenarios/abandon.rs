@@ -43,6 +43,29 @@ fn m117_what_cannot_die_is_named_and_left_behind() {
     hold.release();
 }
 
+/// What was given up died after all, while the stop still waited for another program: the line
+/// said "abandoned", and the exit code 0.
+#[test]
+fn m117_what_was_given_up_once_is_code_1_even_if_it_dies_later() {
+    if missing(&[Need::Attach]) {
+        return;
+    }
+    let mut scene = Scene::new();
+    scene.add_with("stuck", "pid up ; hold", json!({"stop_timeout": 0}));
+    let slow = "ignore TERM ; pid slow ; hold";
+    scene.add_with("slow", slow, json!({"stop_timeout": "60s"}));
+    let mut supervisor = scene.start();
+    let [pid, slow] = ["up", "slow"].map(|file| scene.wait_pid(file));
+    let hold = Hold::on(&scene, pid);
+    supervisor.signal(libc::SIGTERM);
+    supervisor.wait_message(&["stuck", "abandoned", &pid.to_string()]);
+    hold.release();
+    crate::common::wait_for("it to be reaped", || !process::alive(pid));
+    process::signal(slow, libc::SIGKILL);
+    assert_eq!(supervisor.wait_exit(), 1, "{}", supervisor.said());
+    assert_eq!(supervisor.reports_of("stuck").len(), 1);
+}
+
 #[test]
 fn m117_nothing_is_started_beside_what_cannot_die() {
     if missing(&[Need::Attach]) {
