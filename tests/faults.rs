@@ -17,9 +17,11 @@
 //! | `cargo test --test faults -- own:ppoll:3:EINTR:once` | this one, told in full |
 //!
 //! A name is who calls (`own`: the supervisor, `child`: what it starts, until the exec, `init`:
-//! `procsched-min init` in a small scenario of its own), which call, its number among those of its
+//! `procsched-min init` in a small scenario of its own, `memory`: see there), which call, its number among those of its
 //! kind, what happens, and for how long. `FAULTS_COMMIT` stands in for the commit, `FAULTS_JOBS`
 //! sets how many are played at a time.
+//!
+//! A sweep without PART leaves out `memory`, for now.
 //!
 //! The exit code is 1 if a play has failed, and 2 if what was asked for is no fault at all.
 
@@ -33,9 +35,11 @@ mod faults {
     pub mod judge;
     pub mod losses;
     pub mod manual;
+    pub mod memory;
     pub mod pinned;
     pub mod play;
     pub mod sites;
+    pub mod subject;
     pub mod sweep;
 }
 

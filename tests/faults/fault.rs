@@ -21,6 +21,19 @@ pub enum Side {
     Child,
     /// The own ones of `procsched-min init`.
     Init,
+    /// The supervisor's own that ask for memory, where its heap grows page by page.
+    Memory,
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Own => "own",
+            Self::Child => "child",
+            Self::Init => "init",
+            Self::Memory => "memory",
+        })
+    }
 }
 
 /// What happens instead of the call, or beside it.
@@ -42,6 +55,9 @@ pub struct Fault {
     pub call: String,
     /// The how manieth of its kind it is, from 1.
     pub nth: usize,
+    /// Others that fail likewise, each from a number of its own on: a C library that is refused
+    /// memory by one call asks another for it.
+    pub also: Vec<(String, usize)>,
     pub kind: Kind,
     /// It goes on for ever from there.
     pub for_ever: bool,
@@ -50,8 +66,22 @@ pub struct Fault {
 impl Fault {
     /// What strace is told.
     pub fn arguments(&self) -> Vec<String> {
-        let Self { call, nth, .. } = self;
+        let also = self.also.iter().map(|(call, nth)| (&**call, *nth));
+        let mut arguments: Vec<String> = [(&*self.call, self.nth)]
+            .into_iter()
+            .chain(also)
+            .flat_map(|(call, nth)| ["-e".to_owned(), self.injection(call, nth)])
+            .collect();
+        if self.side == Side::Child {
+            arguments.push("-f".to_owned());
+        }
+        arguments
+    }
+
+    fn injection(&self, call: &str, nth: usize) -> String {
         let what = match &self.kind {
+            // brk(2) says no by an answer that is not the end that was asked for.
+            Kind::Error(_) if call == "brk" => "retval=0".to_owned(),
             Kind::Error(error) => format!("error={error}"),
             Kind::Signal(signal) => format!("signal=SIG{signal}"),
             Kind::Answer(value) => format!("retval={value}"),
@@ -64,11 +94,7 @@ impl Fault {
             }
             _ => format!("{nth}+"),
         };
-        let mut arguments = vec!["-e".into(), format!("inject={call}:{what}:when={when}")];
-        if self.side == Side::Child {
-            arguments.push("-f".to_owned());
-        }
-        arguments
+        format!("inject={call}:{what}:when={when}")
     }
 
     /// Whether the supervisor itself is asked to stop by it.
@@ -91,17 +117,18 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let side = match self.side {
-            Side::Own => "own",
-            Side::Child => "child",
-            Side::Init => "init",
-        };
+        let side = self.side;
+        let (mut calls, mut numbers) = (self.call.clone(), self.nth.to_string());
+        for (call, nth) in &self.also {
+            calls.push_str(&format!("+{call}"));
+            numbers.push_str(&format!("+{nth}"));
+        }
         let kind = match &self.kind {
             Kind::Error(word) | Kind::Signal(word) | Kind::Delay(word) => word.clone(),
             Kind::Answer(value) => format!("={value}"),
         };
         let length = if self.for_ever { "ever" } else { "once" };
-        write!(f, "{side}:{}:{}:{kind}:{length}", self.call, self.nth)
+        write!(f, "{side}:{calls}:{numbers}:{kind}:{length}")
     }
 }
 
@@ -110,15 +137,21 @@ impl FromStr for Fault {
 
     fn from_str(name: &str) -> Result<Self, String> {
         let parts: Vec<&str> = name.split(':').collect();
-        let [side, call, nth, kind, length] = *parts else {
+        let [side, calls, numbers, kind, length] = *parts else {
             return Err(format!("{name:?} is not the name of a fault"));
         };
         let side = match side {
             "own" => Side::Own,
             "child" => Side::Child,
             "init" => Side::Init,
-            _ => return Err(format!("{name:?}: \"own\", \"child\" or \"init\" calls")),
+            "memory" => Side::Memory,
+            _ => return Err(format!("{name:?}: whose calls?")),
         };
+        let mut calls = calls
+            .split('+')
+            .map(str::to_owned)
+            .zip(numbers_of(name, numbers)?);
+        let (call, nth) = calls.next().expect("one at least");
         let kind = match kind {
             _ if kind.starts_with('=') => {
                 let value = kind[1..].parse();
@@ -130,10 +163,19 @@ impl FromStr for Fault {
         };
         Ok(Self {
             side,
-            call: call.to_owned(),
-            nth: nth.parse().map_err(|_| format!("{name:?}: which call?"))?,
+            call,
+            nth,
+            also: calls.collect(),
             kind,
             for_ever: length == "ever",
         })
     }
+}
+
+fn numbers_of(name: &str, numbers: &str) -> Result<Vec<usize>, String> {
+    let number = |number: &str| {
+        let number = number.parse();
+        number.map_err(|_| format!("{name:?}: which call?"))
+    };
+    numbers.split('+').map(number).collect()
 }

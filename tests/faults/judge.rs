@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::fault::{Fault, Kind};
+use super::fault::{Fault, Kind, Side};
 use super::losses::{has_no_proc, in_silence, is_blind, losses, started, words};
 use super::play::Record;
 
@@ -99,6 +99,7 @@ fn is_refusal(record: &Record) -> bool {
 fn survives(fault: Option<&Fault>, record: &Record, defects: &mut Vec<String>) {
     let is_stop = fault.is_some_and(Fault::is_stop);
     let is_mute = fault.is_some_and(|fault| fault.call == "write");
+    let is_short = fault.is_some_and(|fault| fault.side == Side::Memory);
     let mut words = words(record);
     words.extend(said_by_the_binary(record));
     match record.code {
@@ -107,6 +108,8 @@ fn survives(fault: Option<&Fault>, record: &Record, defects: &mut Vec<String>) {
             defects.push("ended by itself as if it had been asked to".to_owned());
         }
         Some(0) => {}
+        // What is wrong is not the config.
+        Some(2) if is_short => defects.push("says that the config is wrong".to_owned()),
         Some(1 | 2) if !words.is_empty() || is_mute => {}
         Some(1 | 2) => defects.push("failed without a word".to_owned()),
         // Before it has handlers, when nothing is started.

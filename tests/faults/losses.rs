@@ -2,6 +2,7 @@
 //! this very loss, not about some other trouble.
 
 use super::fault::{self, Fault, Side};
+use super::memory;
 use super::play::{NAMES, Record};
 use crate::common::Report;
 
@@ -58,8 +59,9 @@ impl Said<'_> {
             Kind::Relic => self.is_lasting() && is_blind(self.fault, self.record),
             Kind::Reports(_) => {
                 let lost = alike.map(|loss| loss.size()).sum();
-                // Only who cannot write at this moment may lose a report for that.
-                let may_be = self.is_lasting() || self.fault.is_some_and(|it| it.call == "write");
+                // Only who cannot write at this moment, or has no room for it, may lose a report.
+                let is_excuse = |it: &Fault| it.call == "write" || it.side == Side::Memory;
+                let may_be = self.is_lasting() || self.fault.is_some_and(is_excuse);
                 may_be && (self.has(&["stdout is switched off"]) || self.counts_reports(lost))
             }
             Kind::Handed(name) => {
@@ -210,7 +212,7 @@ pub fn losses(fault: Option<&Fault>, record: &Record) -> Vec<Loss> {
     if !is_of_child || record.reports.len() != record.handled.len() {
         lost_reports(record, &mut losses);
     }
-    lost_words(record, &mut losses);
+    lost_words(fault, record, &mut losses);
     losses
 }
 
@@ -256,7 +258,8 @@ fn lost_reports(record: &Record, losses: &mut Vec<Loss>) {
 }
 
 /// What programs wrote that is not in their logs, or not in their reports.
-fn lost_words(record: &Record, losses: &mut Vec<Loss>) {
+fn lost_words(fault: Option<&Fault>, record: &Record, losses: &mut Vec<Loss>) {
+    let is_short = fault.is_some_and(|fault| fault.side == Side::Memory);
     for (&name, pids) in &record.said {
         let program = if name == "again" { "steady" } else { name };
         let mut lost = (0, 0);
@@ -269,14 +272,30 @@ fn lost_words(record: &Record, losses: &mut Vec<Loss>) {
             }
             let pid = pid.parse().ok();
             let mut reports = record.reports.iter();
-            if let Some(report) = reports.find(|report| report.pid() == pid) {
-                let data = report.data();
-                if !String::from_utf8_lossy(&data).contains(&text) {
-                    lost.1 += text.len();
-                    let what = format!("not in the report: {}", text.trim_end());
-                    losses.push(Loss::new(Kind::Bytes(program, lost.1), what));
-                }
+            let report = reports.find(|report| report.pid() == pid);
+            let missing = report.map_or(0, |report| missing(report, &text, is_short));
+            if missing > 0 {
+                lost.1 += missing;
+                let what = format!("{missing} bytes not in the report: {}", text.trim_end());
+                losses.push(Loss::new(Kind::Bytes(program, lost.1), what));
             }
         }
     }
+}
+
+/// How much a report lacks of what the program wrote, which ends with a text. A report for which
+/// there was no room counts itself what it lacks.
+fn missing(report: &Report, text: &str, is_short: bool) -> usize {
+    let data = report.data();
+    if !is_short {
+        let is_there = String::from_utf8_lossy(&data).contains(text);
+        return if is_there { 0 } else { text.len() };
+    }
+    let before = if report.name() == "crashy" {
+        memory::WORDS
+    } else {
+        0
+    };
+    let omitted = usize::try_from(report.count("data_omitted")).unwrap_or(usize::MAX);
+    (before + text.len()).saturating_sub(data.len().saturating_add(omitted))
 }

@@ -111,6 +111,7 @@ pub const PAGES: &[Entry] = &[
     entry("setrlimit", &["EINVAL", "EPERM"]),
     entry("setsid", &["EPERM"]),
     entry("sigaltstack", &["ENOMEM", "EPERM"]),
+    entry("stat", STAT),
     entry("statx", STAT),
     entry("tgkill", &["EAGAIN", "EPERM", "ESRCH"]),
     entry("vfork", CLONE),

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::judge::more_than;
+use super::memory;
+use super::subject::Subject;
 use crate::common::{Report, Scene, Supervisor, probe};
 use crate::process;
 
@@ -74,7 +76,7 @@ pub struct Record {
     pub directory: String,
 }
 
-fn stage() -> Scene {
+fn stage(subject: Subject) -> Scene {
     let mut scene = Scene::new();
     scene.set("error_handler", probe("slurp handled"));
     let backoff = json!({"initial": "20ms", "max": "80ms"});
@@ -88,7 +90,11 @@ fn stage() -> Scene {
     let steady = "touch steady.up ; wait-file go ; say again-%p\\n ; append again.said %p\\n";
     scene.add("steady", &told("steady", steady));
     let crashes = "once c1 { exit 3 } ; once c2 { exit 3 } ; once c3 { exit 3 }";
-    scene.add("crashy", &told("crashy", crashes));
+    let mut script = told("crashy", crashes);
+    if subject == Subject::Memory {
+        script = format!("spew {} lines ; {script}", memory::WORDS);
+    }
+    scene.add("crashy", &script);
     scene.add_raw(
         "missing",
         json!({"command": ["./missing"], "restart": "never"}),
@@ -107,6 +113,7 @@ fn stage() -> Scene {
 /// How a play is played.
 #[derive(Default)]
 pub struct Manner<'a> {
+    pub subject: Subject,
     /// For strace.
     pub arguments: Vec<String>,
     /// It is likely that the programs will not all be up.
@@ -117,7 +124,7 @@ pub struct Manner<'a> {
 
 /// Plays it under strace.
 pub fn play(manner: &Manner<'_>) -> Record {
-    let scene = stage();
+    let scene = stage(manner.subject);
     let trace = scene.path("trace");
     let mut words: Vec<&str> = vec!["strace", "-D", "-qq", "-s", "0", "-o"];
     words.push(trace.to_str().expect("UTF-8"));
@@ -126,6 +133,9 @@ pub fn play(manner: &Manner<'_>) -> Record {
     let mut command = scene.wrapped(&words);
     // cargo sets it, and each of its directories is a call more that the loader makes.
     command.env_remove("LD_LIBRARY_PATH");
+    if manner.subject == Subject::Memory {
+        command.env(memory::HEAP.0, memory::HEAP.1);
+    }
     let mut supervisor = scene.launch(command);
     // What is left is for the judge.
     supervisor.spare_all();

@@ -33,9 +33,9 @@ const OF_CHILDREN: [&str; 7] = [
 const EARLY: u32 = 9;
 
 /// One call: which of its kind, and for what.
-struct Call {
-    name: String,
-    nth: usize,
+pub struct Call {
+    pub name: String,
+    pub nth: usize,
     purpose: String,
 }
 
@@ -43,21 +43,9 @@ struct Call {
 pub struct Sites(Vec<(String, Vec<Call>)>);
 
 impl Sites {
-    /// The supervisor's own, from its first own call on (`SIG_BLOCK` of what it holds back).
+    /// The supervisor's own.
     pub fn own(trace: &str, directory: &str) -> Self {
-        let mut counts = BTreeMap::new();
-        let mut has_begun = false;
-        let mut calls = Vec::new();
-        for line in trace.lines() {
-            let Some(call) = parse(line, directory, &mut counts) else {
-                continue;
-            };
-            has_begun |= line.starts_with("rt_sigprocmask(SIG_BLOCK");
-            if has_begun && !manual::LEFT_ALONE.contains(&&*call.name) {
-                calls.push(call);
-            }
-        }
-        Self::of(calls)
+        Self::of(own_calls(trace, directory))
     }
 
     /// Those of its children, between fork and exec, out of a trace with a number before each line.
@@ -123,6 +111,7 @@ impl Sites {
                     side,
                     call: call.name.clone(),
                     nth: call.nth,
+                    also: Vec::new(),
                     kind,
                     for_ever,
                 });
@@ -166,6 +155,24 @@ impl Sites {
         faults.dedup();
         faults
     }
+}
+
+/// The supervisor's own in their order, from the first that is not its loader's and its runtime's
+/// on (`SIG_BLOCK` of what it holds back).
+pub fn own_calls(trace: &str, directory: &str) -> Vec<Call> {
+    let mut counts = BTreeMap::new();
+    let mut has_begun = false;
+    let mut calls = Vec::new();
+    for line in trace.lines() {
+        let Some(call) = parse(line, directory, &mut counts) else {
+            continue;
+        };
+        has_begun |= line.starts_with("rt_sigprocmask(SIG_BLOCK");
+        if has_begun && !manual::LEFT_ALONE.contains(&&*call.name) {
+            calls.push(call);
+        }
+    }
+    calls
 }
 
 /// One from the midst, and the last.

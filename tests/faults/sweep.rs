@@ -11,12 +11,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use super::fault::{Fault, Kind, Side};
-use super::init;
-use super::judge::{Verdict, judge};
+use super::fault::{Fault, Side};
+use super::judge::Verdict;
 use super::pinned::PINNED;
-use super::play::{Manner, Record, play};
-use super::sites::Sites;
+use super::play::Record;
+use super::subject::{Catalogue, SIDES, disturbed};
 use crate::common::second_run;
 
 /// How many are chosen for a sample.
@@ -29,91 +28,41 @@ const JOBS: usize = 6;
 /// deadline pass. Only what fails twice has failed.
 const TRIES: usize = 2;
 
-/// All that can happen, and an undisturbed play to compare with.
+/// All that can happen.
 struct Programme {
-    usual: Usual,
     sites: usize,
     faults: Vec<Fault>,
-}
-
-/// The scenarios, undisturbed.
-struct Usual {
-    run: Record,
-    init: Record,
 }
 
 fn say(text: &str) {
     writeln!(std::io::stdout().lock(), "{text}").expect("stdout takes a line");
 }
 
-fn traced(arguments: &[&str]) -> Manner<'static> {
-    Manner {
-        arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
-        ..Manner::default()
-    }
-}
-
-/// In a hurry, it may be too slow for its deadlines where the machine is busy.
-fn disturbed(fault: &Fault, usual: &Usual, may_hurry: bool) -> (Record, Verdict) {
-    let is_likely_down = fault.for_ever && !matches!(fault.kind, Kind::Delay(_));
-    let usual = match fault.side {
-        Side::Own | Side::Child => &usual.run,
-        Side::Init => &usual.init,
-    };
-    let manner = Manner {
-        arguments: fault.arguments(),
-        hurry: may_hurry && (is_likely_down || fault.side == Side::Child),
-        descriptors: &usual.descriptors,
-    };
-    if fault.side == Side::Init {
-        let record = init::play(&manner);
-        let verdict = init::judge(Some(fault), &record, usual);
-        return (record, verdict);
-    }
-    let record = play(&manner);
-    let verdict = judge(Some(fault), &record, usual);
-    (record, verdict)
-}
-
-fn undisturbed() -> Usual {
-    let run = play(&traced(&["-y"]));
-    let verdict = judge(None, &run, &run);
-    assert_eq!(verdict, Verdict::Fine, "{:#?}", run.messages);
-    let init = init::play(&traced(&["-y"]));
-    let verdict = init::judge(None, &init, &init);
-    assert_eq!(verdict, Verdict::Fine, "{:#?}", init.messages);
-    Usual { run, init }
-}
-
 /// Lists what there is, of which one part is kept.
 fn programme(parts: &[&str]) -> Result<Programme, String> {
-    let usual = undisturbed();
-    let sites = Sites::own(&usual.run.trace, &usual.run.directory);
-    let of_init = Sites::own(&usual.init.trace, &usual.init.directory);
-    let children = play(&traced(&["-f", "-y"]));
-    let children = Sites::of_children(&children.trace, &children.directory);
-    let mut faults = sites.faults(Side::Own);
-    faults.extend(children.faults(Side::Child));
-    faults.extend(of_init.faults(Side::Init));
-    faults.retain(|fault| {
+    let mut programme = Programme {
+        sites: 0,
+        faults: Vec::new(),
+    };
+    for side in SIDES {
+        if !Catalogue::is_asked(side, parts) {
+            continue;
+        }
+        let catalogue = Catalogue::of(side);
+        programme.sites += catalogue.sites;
+        programme.faults.extend(catalogue.faults);
+        if std::env::var_os("FAULTS_PURPOSES").is_some() {
+            catalogue.purposes.iter().for_each(|purpose| say(purpose));
+        }
+    }
+    programme.faults.retain(|fault| {
         let name = fault.to_string();
         parts.is_empty() || parts.iter().any(|part| name.contains(part))
     });
-    if std::env::var_os("FAULTS_PURPOSES").is_some() {
-        sites
-            .purposes()
-            .chain(children.purposes())
-            .chain(of_init.purposes())
-            .for_each(|purpose| say(&purpose));
-    }
-    if faults.is_empty() {
+    if programme.faults.is_empty() {
         return Err(format!("no fault has one of {parts:?} in its name"));
     }
-    Ok(Programme {
-        usual,
-        sites: sites.count() + children.count() + of_init.count(),
-        faults,
-    })
+    Ok(programme)
 }
 
 /// Prints the names.
@@ -185,10 +134,9 @@ pub fn named(names: &[&str]) -> Result<bool, String> {
         }
         Err(problem) => return Err(problem),
     };
-    let usual = undisturbed();
     let mut is_well = true;
     for fault in faults {
-        let (record, verdict) = disturbed(&fault, &usual, true);
+        let (record, verdict) = disturbed(&fault, true);
         say(&format!("{fault}: {verdict:#?}"));
         say(&format!("code {:?} after {:?}", record.code, record.lasted));
         say(&record.messages.join("\n"));
@@ -230,7 +178,7 @@ fn perform(programme: &Programme, journal: Option<&Journal>) -> bool {
         for _ in 0..jobs.unwrap_or(JOBS) {
             scope.spawn(|| {
                 while let Some(fault) = programme.faults.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let verdict = verdict(fault, &programme.usual);
+                    let verdict = verdict(fault);
                     if let Some(journal) = journal {
                         journal.note(fault, &verdict);
                     }
@@ -259,11 +207,11 @@ fn perform(programme: &Programme, journal: Option<&Journal>) -> bool {
     failed == 0
 }
 
-fn verdict(fault: &Fault, usual: &Usual) -> Verdict {
+fn verdict(fault: &Fault) -> Verdict {
     let mut verdict = Verdict::NotMet;
     for tried in 0..TRIES {
         let judged = AssertUnwindSafe(|| {
-            let (record, verdict) = disturbed(fault, usual, tried == 0);
+            let (record, verdict) = disturbed(fault, tried == 0);
             if let Verdict::Failed(defects) = &verdict {
                 keep(fault, defects, &record);
             }
@@ -301,8 +249,7 @@ fn summarise(ends: &[(&Fault, Verdict)]) {
     for (fault, verdict) in ends {
         let call = match fault.side {
             Side::Own => fault.call.clone(),
-            Side::Child => format!("child: {}", fault.call),
-            Side::Init => format!("init: {}", fault.call),
+            side => format!("{side}: {}", fault.call),
         };
         for (call, column) in [(call, fault.column()), ("all".into(), String::new())] {
             let row = rows.entry((call, column)).or_default();

@@ -1,0 +1,132 @@
+//! The subjects: how each is played, undisturbed and with a fault, and who judges it.
+
+use std::sync::OnceLock;
+
+use super::fault::{Fault, Kind, Side};
+use super::judge::{Verdict, judge};
+use super::play::{Manner, Record, play};
+use super::sites::Sites;
+use super::{init, memory};
+
+/// Whose calls are looked at. What comes first is told first.
+pub const SIDES: [Side; 4] = [Side::Own, Side::Child, Side::Init, Side::Memory];
+
+/// Played only where a name asks for it.
+const ON_REQUEST: [Side; 1] = [Side::Memory];
+
+/// Who plays.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// `run`.
+    #[default]
+    Run,
+    /// The same where memory is asked for page by page.
+    Memory,
+    /// `init`.
+    Init,
+}
+
+impl Subject {
+    fn of(side: Side) -> Self {
+        match side {
+            Side::Own | Side::Child => Self::Run,
+            Side::Memory => Self::Memory,
+            Side::Init => Self::Init,
+        }
+    }
+
+    fn play(self, manner: &Manner<'_>) -> Record {
+        match self {
+            Self::Run | Self::Memory => play(manner),
+            Self::Init => init::play(manner),
+        }
+    }
+
+    fn judge(self, fault: Option<&Fault>, record: &Record, usual: &Record) -> Verdict {
+        match self {
+            Self::Run | Self::Memory => judge(fault, record, usual),
+            Self::Init => init::judge(fault, record, usual),
+        }
+    }
+
+    /// It where nothing fails, to compare with. Played once, when it is first asked for.
+    fn usual(self) -> &'static Record {
+        static USUAL: [OnceLock<Record>; 3] = [const { OnceLock::new() }; 3];
+        USUAL[self as usize].get_or_init(|| {
+            let record = self.play(&self.traced(&["-y"]));
+            let verdict = self.judge(None, &record, &record);
+            assert_eq!(verdict, Verdict::Fine, "{self:?}: {:#?}", record.messages);
+            record
+        })
+    }
+
+    fn traced(self, arguments: &[&str]) -> Manner<'static> {
+        Manner {
+            subject: self,
+            arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
+            ..Manner::default()
+        }
+    }
+}
+
+/// Plays with a fault. In a hurry, it may be too slow for its deadlines where the machine is busy.
+pub fn disturbed(fault: &Fault, may_hurry: bool) -> (Record, Verdict) {
+    let is_likely_down = fault.for_ever && !matches!(fault.kind, Kind::Delay(_));
+    let subject = Subject::of(fault.side);
+    let usual = subject.usual();
+    let record = subject.play(&Manner {
+        subject,
+        arguments: fault.arguments(),
+        hurry: may_hurry && (is_likely_down || fault.side == Side::Child),
+        descriptors: &usual.descriptors,
+    });
+    let verdict = subject.judge(Some(fault), &record, usual);
+    (record, verdict)
+}
+
+/// What can happen to one side.
+#[derive(Default)]
+pub struct Catalogue {
+    pub sites: usize,
+    pub faults: Vec<Fault>,
+    /// What each site is for.
+    pub purposes: Vec<String>,
+}
+
+impl Catalogue {
+    /// Whether this side is played where these parts of names are asked for. A part that begins
+    /// as the names of a side do asks for that one alone.
+    pub fn is_asked(side: Side, parts: &[&str]) -> bool {
+        let begins = |part: &str, side: Side| part.starts_with(&side.to_string());
+        let is_usual = !ON_REQUEST.contains(&side);
+        let asks = |part: &&str| match SIDES.into_iter().any(|side| begins(part, side)) {
+            true => begins(part, side),
+            false => is_usual,
+        };
+        parts.iter().any(asks) || (parts.is_empty() && is_usual)
+    }
+
+    pub fn of(side: Side) -> Self {
+        let usual = Subject::of(side).usual();
+        let sites = match side {
+            Side::Memory => {
+                let faults = memory::faults(&usual.trace, &usual.directory);
+                return Self {
+                    sites: memory::count(&faults),
+                    faults,
+                    purposes: Vec::new(),
+                };
+            }
+            Side::Child => {
+                let children = play(&Subject::Run.traced(&["-f", "-y"]));
+                Sites::of_children(&children.trace, &children.directory)
+            }
+            Side::Own | Side::Init => Sites::own(&usual.trace, &usual.directory),
+        };
+        Self {
+            sites: sites.count(),
+            faults: sites.faults(side),
+            purposes: sites.purposes().collect(),
+        }
+    }
+}
