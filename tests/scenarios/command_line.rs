@@ -1,7 +1,7 @@
 //! The command line: what each command prints where, and its exit code.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde_json::json;
@@ -18,11 +18,16 @@ pub struct Said {
 
 /// Runs the binary in the scene's directory with this on stdin.
 fn run_with(scene: &Scene, arguments: &[&str], input: &str) -> Said {
+    run_at(scene, scene.directory(), arguments, input)
+}
+
+/// The same in another directory.
+fn run_at(scene: &Scene, directory: &Path, arguments: &[&str], input: &str) -> Said {
     let mut words = vec![binary().to_owned()];
     words.extend(arguments.iter().map(PathBuf::from));
     let mut command = scene.marked(&words);
-    command.current_dir(scene.directory());
     command
+        .current_dir(directory)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -47,6 +52,10 @@ fn run_with(scene: &Scene, arguments: &[&str], input: &str) -> Said {
 
 pub fn run(scene: &Scene, arguments: &[&str]) -> Said {
     run_with(scene, arguments, "")
+}
+
+pub fn run_in(scene: &Scene, directory: &Path, arguments: &[&str]) -> Said {
+    run_at(scene, directory, arguments, "")
 }
 
 /// The names in the scene's directory.

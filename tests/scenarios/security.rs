@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use nix::sys::resource::Resource;
 use serde_json::{Value, json};
 
-use crate::command_line::run;
+use crate::command_line::{run, run_in};
 use crate::common::levers::Helper;
 use crate::common::{
     Need, Pattern, Scene, Supervisor, alive, missing, process, second_run, wait_for,
@@ -351,5 +351,31 @@ fn a_check_by_root_looks_at_both_sides_of_a_symlink() {
         let (code, said) = checked(&scene);
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains("mode 777"), "{said}");
+    }
+}
+
+/// A config that was named without a directory had none to look at: whoever may write to the one
+/// that the command is given in can put another file, or link, into its place.
+#[test]
+fn a_check_by_root_looks_at_the_directory_of_a_relative_link_that_is_the_config() {
+    if missing(&[Need::Root]) {
+        return;
+    }
+    let mut scene = Scene::new();
+    let [here, _] = ["here", "kept"].map(|name| scene.mkdir(name));
+    scene.set("base_dir", json!("/"));
+    scene.set("err_dir", json!("/no-logs-are-made"));
+    scene.add_raw("p", json!(["bin/sh"]));
+    scene.write("kept/real.json", scene.config());
+    symlink("../kept/real.json", here.join("link.json")).expect("a symlink");
+    for (mode, code) in [(0o755, 0), (0o777, 1)] {
+        scene.chmod("here", mode);
+        for config in ["link.json", "./link.json", "../here/link.json"] {
+            let said = run_in(&scene, &here, &["check", config]);
+            assert_eq!(said.code, Some(code), "{config}: {}{}", said.out, said.err);
+            let is_told = said.err.contains(": programs: others than root can change")
+                && said.err.contains("here\" (uid 0, gid 0, mode 777)");
+            assert_eq!(is_told, code == 1, "{config}: {}", said.err);
+        }
     }
 }
