@@ -105,6 +105,8 @@ mod tallying;
 mod common;
 #[path = "simulation/lives.rs"]
 mod lives;
+#[path = "simulation/trial.rs"]
+mod trial;
 
 mod kernel {
     pub mod books;
@@ -121,14 +123,19 @@ pub(crate) use event::{Event, EventKind};
 pub(crate) use report::{ErrorReport, signal_name};
 pub(crate) use spec::{ChildSpec, REPORT_BYTES_MAX};
 
-use std::io::Write;
 use std::time::Instant;
 
-use kernel::difference;
-use kernel::life::{self, Life};
+use kernel::world::Counts;
+use kernel::{difference, life};
+use trial::Trial;
 
-const SEEDS: u64 = 10_000;
-const STEPS: usize = 120;
+const TRIAL: Trial<Counts> = Trial {
+    test: "kernel",
+    variables: "PROCSCHED_KERNEL",
+    seeds: 10_000,
+    steps: 120,
+    live: life::live,
+};
 
 /// Played on the real kernel, too.
 const SCENARIOS: u64 = 100;
@@ -159,65 +166,22 @@ fn main() {
     libtest_mimic::run(&arguments, trials).exit();
 }
 
-fn number_from(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    let number = text.parse();
-    Some(number.unwrap_or_else(|error| panic!("{variable}={text}: {error}")))
-}
-
-fn print(text: &str) {
-    writeln!(std::io::stderr().lock(), "{text}").expect("stderr takes a line");
-}
-
 fn no_order_and_no_error_breaks_a_promise() {
-    let steps = number_from("PROCSCHED_KERNEL_STEPS").map_or(STEPS, |steps| steps as usize);
-    if let Some(seed) = number_from("PROCSCHED_KERNEL_SEED") {
-        let Life { trace, outcome, .. } = life::live(seed, steps, true);
-        print(&trace.join("\n"));
-        return outcome.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
-    }
-    let begin = Instant::now();
-    let seeds = number_from("PROCSCHED_KERNEL_SEEDS").unwrap_or(SEEDS);
-    match life::live_all(seeds, steps) {
-        Ok(counts) => {
-            let seen = counts.list().map(|(what, times)| format!("{times} {what}"));
-            let took = begin.elapsed().as_secs_f64();
-            print(&format!(
-                "{seeds} seeds in {took:.1} s: {}",
-                seen.join(", ")
-            ));
-            for (what, times) in counts.list() {
-                assert!(
-                    times > 0 || seeds < SEEDS,
-                    "the simulation has not met any {what}"
-                );
-            }
-        }
-        Err(seed) => panic!("{}", life::shortest_failure(seed, steps)),
-    }
+    TRIAL.run();
 }
 
-/// A replay that differs would be worth nothing.
 fn one_seed_is_one_life() {
-    for seed in 0..50 {
-        let [one, other] = [(); 2].map(|()| life::live(seed, STEPS, true));
-        assert_eq!(one.trace, other.trace, "seed {seed}");
-        let untraced = life::live(seed, STEPS, false);
-        assert_eq!(
-            one.outcome, untraced.outcome,
-            "seed {seed} without its trace"
-        );
-    }
+    TRIAL.one_seed_is_one_life();
 }
 
 /// A simulated kernel that differs from the real one would find bugs in itself, and pass over
 /// those that there are.
 fn both_kernels_have_the_same_stories() {
     let begin = Instant::now();
-    let scenarios = number_from("PROCSCHED_KERNEL_SCENARIOS").unwrap_or(SCENARIOS);
+    let scenarios = trial::number_from("PROCSCHED_KERNEL_SCENARIOS").unwrap_or(SCENARIOS);
     let late = difference::compare_all(scenarios).unwrap_or_else(|problem| panic!("{problem}"));
     let took = begin.elapsed().as_secs_f64();
-    print(&format!(
+    trial::print(&format!(
         "{scenarios} scenarios on both kernels in {took:.1} s, of which {late} were tried again"
     ));
 }

@@ -23,6 +23,11 @@ mod machine;
 #[path = "simulation/tallying.rs"]
 mod tallying;
 
+#[path = "simulation/lives.rs"]
+mod lives;
+#[path = "simulation/trial.rs"]
+mod trial;
+
 mod simulation {
     pub mod account;
     pub mod chaos;
@@ -30,72 +35,30 @@ mod simulation {
     pub mod ending;
     pub mod ledger;
     pub mod life;
-    pub mod lives;
     pub mod rng;
     pub mod tally;
     pub mod witness;
     pub mod world;
 }
 
-use std::io::Write;
-use std::time::Instant;
+use simulation::life;
+use simulation::tally::Tally;
+use trial::Trial;
 
-use simulation::life::{self, Life};
-
-const SEEDS: u64 = 100_000;
-const STEPS: usize = 200;
-
-fn number_from(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    Some(
-        text.parse()
-            .unwrap_or_else(|error| panic!("{variable}={text}: {error}")),
-    )
-}
-
-/// Past the capture of the test harness: who asks for a trace wants to see it.
-fn print(text: &str) {
-    writeln!(std::io::stderr().lock(), "{text}").expect("stderr takes a line");
-}
+const TRIAL: Trial<Tally> = Trial {
+    test: "simulation",
+    variables: "PROCSCHED_SIM",
+    seeds: 100_000,
+    steps: 200,
+    live: life::live,
+};
 
 #[test]
 fn no_order_of_facts_breaks_a_promise() {
-    if let Some(seed) = number_from("PROCSCHED_SIM_SEED") {
-        let Life { trace, outcome, .. } = life::live(seed, STEPS, true);
-        print(&trace.join("\n"));
-        return outcome.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
-    }
-    let begin = Instant::now();
-    let seeds = number_from("PROCSCHED_SIM_SEEDS").unwrap_or(SEEDS);
-    match life::live_all(seeds, STEPS) {
-        Ok(tally) => {
-            let seen = tally.list().map(|(what, times)| format!("{times} {what}"));
-            let took = begin.elapsed().as_secs_f64();
-            print(&format!(
-                "{seeds} seeds in {took:.1} s: {}",
-                seen.join(", ")
-            ));
-            for (what, times) in tally.list() {
-                assert!(
-                    times > 0 || seeds < SEEDS,
-                    "the simulation has not met any {what}"
-                );
-            }
-        }
-        Err(seed) => panic!("{}", life::shortest_failure(seed, STEPS)),
-    }
+    TRIAL.run();
 }
 
-/// A replay that differs would be worth nothing.
 #[test]
 fn one_seed_is_one_life() {
-    for seed in 0..50 {
-        let [one, other] = [(); 2].map(|()| life::live(seed, STEPS, true));
-        assert_eq!(one.trace, other.trace, "seed {seed}");
-        let untraced = life::live(seed, STEPS, false);
-        assert_eq!(
-            one.outcome, untraced.outcome,
-            "seed {seed} without its trace"
-        );
-    }
+    TRIAL.one_seed_is_one_life();
 }

@@ -1,4 +1,4 @@
-//! One life, for one seed, and the story of the shortest one that fails.
+//! One life, for one seed.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,7 @@ use super::world::{self, Counts};
 use crate::lives;
 use crate::rng::Rng;
 use crate::scheduler::Status;
-
-pub struct Life {
-    pub outcome: Result<(), String>,
-    pub trace: Vec<String>,
-    pub counts: Counts,
-}
+use crate::trial::Life;
 
 thread_local! {
     /// Where the logs of this thread's lives are.
@@ -63,7 +58,7 @@ fn begin(mut rng: Rng, setting: Setting, directory: &Path) -> Result<Option<Driv
 }
 
 /// Lives one life: so many steps of chaos, then the fair run.
-pub fn live(seed: u64, steps: usize, traced: bool) -> Life {
+pub fn live(seed: u64, steps: usize, traced: bool) -> Life<Counts> {
     let directory = directory();
     empty(&directory);
     let mut rng = Rng::new(seed);
@@ -97,30 +92,6 @@ pub fn live(seed: u64, steps: usize, traced: bool) -> Life {
     Life {
         outcome,
         trace: kernel.trace.take().unwrap_or_default(),
-        counts: kernel.counts,
+        seen: kernel.counts,
     }
-}
-
-/// Lives them all. The first seed that fails is the answer.
-pub fn live_all(seeds: u64, steps: usize) -> Result<Counts, u64> {
-    let live = |seed| {
-        let life = live(seed, steps, false);
-        (life.counts, life.outcome.is_err())
-    };
-    lives::live_all(seeds, live, Counts::add)
-}
-
-/// The story of a failure: the fewest steps after which this seed fails, all of them, and how
-/// to see it again.
-pub fn shortest_failure(seed: u64, steps: usize) -> String {
-    let shortest = lives::fewest_steps(steps, |steps| live(seed, steps, false).outcome.is_err());
-    let Life { outcome, trace, .. } = live(seed, shortest, true);
-    let failure = outcome
-        .err()
-        .unwrap_or_else(|| "it does not fail again".to_owned());
-    format!(
-        "seed {seed} fails after {shortest} steps and a fair end:\n{}\n{failure}\n\
-         to see all of it: PROCSCHED_KERNEL_SEED={seed} cargo test --test kernel",
-        trace.join("\n")
-    )
 }
