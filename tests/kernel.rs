@@ -115,6 +115,7 @@ mod kernel {
     pub mod ending;
     pub mod life;
     pub mod setting;
+    pub mod vain;
     pub mod world;
 }
 
@@ -126,7 +127,7 @@ pub(crate) use spec::{ChildSpec, REPORT_BYTES_MAX};
 use std::time::Instant;
 
 use kernel::world::Counts;
-use kernel::{difference, life};
+use kernel::{difference, life, vain};
 use trial::Trial;
 
 const TRIAL: Trial<Counts> = Trial {
@@ -153,6 +154,14 @@ fn main() {
         libtest_mimic::Trial::test(name, run)
     };
     let trials = vec![
+        trial(
+            "a_wait_that_took_its_time_is_not_vain",
+            vain::a_wait_that_took_its_time_is_not_vain,
+        ),
+        trial(
+            "waits_that_end_at_once_for_nothing_are_no_spin",
+            vain::waits_that_end_at_once_for_nothing_are_no_spin,
+        ),
         trial(
             "no_order_and_no_error_breaks_a_promise",
             no_order_and_no_error_breaks_a_promise,
