@@ -52,6 +52,8 @@ pub(crate) struct Log {
     /// Locked until it is closed, at the latest.
     file: Option<File>,
     is_lean: bool,
+    /// What was written last ends a line.
+    is_line_over: bool,
     trouble: Option<Box<Trouble>>,
 }
 
@@ -102,6 +104,7 @@ impl Log {
         match open_file(&path) {
             Ok((file, size)) => {
                 self.file = Some(file);
+                self.is_line_over |= size == 0;
                 if let Some(trouble) = &mut self.trouble {
                     trouble.refused = None;
                 }
@@ -181,10 +184,14 @@ impl Log {
         trouble.is_news = true;
     }
 
-    /// A word of the supervisor's own between the program's; nothing is lost if it cannot be
-    /// said here.
+    /// A word of the supervisor's own between the program's, on a line of its own; nothing is
+    /// lost if it cannot be said here. What is missing is said before it: a note that is torn is
+    /// told from a whole one by the next, which says the same.
     pub(crate) fn remark(&mut self, place: LogPlace<'_>, text: &str) {
-        self.append(place, format!("procsched: {text}\n").as_bytes());
+        if self.write_note(place) {
+            let begin = if self.is_line_over { "" } else { "\n" };
+            self.append(place, format!("{begin}procsched: {text}\n").as_bytes());
+        }
     }
 
     /// Why it cannot be written, if that is news and was not said a moment ago.
@@ -250,7 +257,10 @@ impl Log {
         while !bytes.is_empty() {
             match retry(|| nix::unistd::write(&*file, bytes)) {
                 Ok(0) => break,
-                Ok(count) => bytes = &bytes[count..],
+                Ok(count) => {
+                    self.is_line_over = bytes[count - 1] == b'\n';
+                    bytes = &bytes[count..];
+                }
                 Err(errno) => {
                     self.trouble().cause = Cause::NotWritten(errno);
                     break;

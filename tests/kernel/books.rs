@@ -86,9 +86,9 @@ fn notes(text: &str) -> Vec<u64> {
         else {
             continue;
         };
-        // The line feed at its end, if it is not that of the next try; and no other remark, which
-        // begins with none and may come before that try.
-        let is_whole = !why.contains(OURS) && lines.peek().is_some_and(|next| !next.contains(NOTE));
+        assert!(!why.contains(OURS), "two remarks on one line: {line}");
+        // The line feed at its end, if it is not that of the next try.
+        let is_whole = lines.peek().is_some_and(|next| !next.contains(NOTE));
         if let (true, Ok(number)) = (is_whole, number.parse()) {
             numbers.push(number);
         }

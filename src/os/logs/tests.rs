@@ -1,5 +1,8 @@
 mod races;
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -49,4 +52,79 @@ fn what_was_lost_once_is_warned_of_once() {
     log.write(place, b"x");
     assert!(log.take_warning(at(121), place).is_none(), "a moment ago");
     assert!(log.take_warning(at(180), place).is_some());
+}
+
+/// The largest size that a file may have here.
+fn most_bytes(file: &File) -> u64 {
+    let (mut fits, mut is_too_much) = (0, 1 << 63);
+    while is_too_much - fits > 1 {
+        let size = fits + (is_too_much - fits) / 2;
+        match file.set_len(size) {
+            Ok(()) => fits = size,
+            Err(_) => is_too_much = size,
+        }
+    }
+    fits
+}
+
+/// A file that takes so many bytes more and no others, and where these begin.
+fn almost_full(directory: &Path, room: u64) -> (File, u64) {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true);
+    let path = directory.join("full");
+    let file = options.open(path).expect("a file");
+    let begin = most_bytes(&file) - room;
+    file.set_len(begin).expect("a sparse file");
+    (file, begin)
+}
+
+/// A disk filled up in the midst of a note about lost words; then a start failed, and what was said
+/// of that stood on the same line, as it did behind every program whose last word had no line end.
+#[test]
+fn what_is_said_in_a_log_is_on_a_line_of_its_own() {
+    const REMARK: &str = "failed to start: no such file";
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let place = LogPlace {
+        directory: directory.path(),
+        name: "web",
+    };
+    for room in 0..150 {
+        let (file, begin) = almost_full(directory.path(), 0);
+        let mut log = Log {
+            file: Some(file),
+            ..Log::default()
+        };
+        log.write(place, b"lost");
+        let (file, from) = almost_full(directory.path(), room);
+        log.file = Some(file.try_clone().expect("a descriptor"));
+        log.remark(place, REMARK);
+        let mut text = vec![0; usize::try_from(begin - from).expect("a few")];
+        let count = file.read_at(&mut text, from).expect("it can be read");
+        text.truncate(count);
+        // There is room again.
+        log.file = Some(File::create(place.path()).expect("a file"));
+        log.remark(place, REMARK);
+        log.write(place, b"no line end");
+        log.remark(place, REMARK);
+        text.extend(std::fs::read(place.path()).expect("a log"));
+
+        let text = String::from_utf8(text).expect("words");
+        let is_begin = |at: usize| at == 0 || text.as_bytes()[at - 1] == b'\n';
+        let mut ours = text.match_indices("procsched: ");
+        assert!(ours.all(|(at, _)| is_begin(at)), "room {room}: {text:?}");
+        let count = |line: &str| text.split('\n').filter(|other| *other == line).count();
+        let note = "procsched: 4 bytes of stderr were lost here: File too large";
+        // One may be torn before its line end.
+        let notes = 1 + usize::from(room == note.len() as u64 + 1);
+        assert_eq!(count(note), notes, "room {room}: {text:?}");
+        let remarks = count(&format!("procsched: {REMARK}"));
+        assert!((2..=3).contains(&remarks), "room {room}: {text:?}");
+        // A note that is torn is followed by one that is whole, and by nothing else.
+        let first = text.find(note).expect("counted above");
+        let before = text[..first].split('\n').filter(|line| !line.is_empty());
+        assert!(
+            before.into_iter().all(|line| note.starts_with(line)),
+            "room {room}: {text:?}"
+        );
+    }
 }
