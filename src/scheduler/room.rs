@@ -21,10 +21,15 @@ const DESCRIPTORS_TO_SPARE: u64 = 32;
 /// Descriptors that no pipe is made of: a log to be opened and a look into `/proc`.
 const DESCRIPTORS_LEFT_MIN: u64 = 4;
 
+/// What no program has to itself: those, the log that stays open, and the other end of a pipe.
+const DESCRIPTORS_BESIDE_MIN: u64 = DESCRIPTORS_LEFT_MIN + 2;
+
 /// What there is room for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Room {
     pub(super) needs: Needs,
+    /// How many descriptors there should be before a log keeps one.
+    before_logs: u64,
     /// How many descriptors a program holds without its log.
     per_program: u64,
     programs: u64,
@@ -53,11 +58,13 @@ impl Room {
         } else {
             None
         };
+        let beside = in_use + DESCRIPTORS_BESIDE_MIN;
         let room = Self {
             needs: Needs {
-                descriptors: spare + programs * per_program,
+                descriptors: beside + programs * per_program,
                 processes: programs + 1,
             },
+            before_logs: spare + programs * per_program,
             per_program,
             programs,
             limit: limits::descriptors(),
@@ -74,22 +81,22 @@ impl Room {
 
     /// How many logs may stay open.
     pub(super) fn logs(&self) -> u64 {
-        self.limit.saturating_sub(self.needs.descriptors)
+        self.limit.saturating_sub(self.before_logs)
     }
 
     /// What does not fit, if something does not.
     fn shortage(&self) -> Option<Error> {
-        // What is to spare is not in the way of a program, but for the last few, one log, and
-        // the other end of the pipe.
-        let least = self.needs.descriptors - DESCRIPTORS_TO_SPARE + DESCRIPTORS_LEFT_MIN + 2;
+        let least = self.needs.descriptors;
         let missing = least.saturating_sub(self.limit);
         let left_out = missing.div_ceil(self.per_program).min(self.programs);
         (left_out > 0).then(|| {
             Error::new(format!(
                 "RLIMIT_NOFILE is {}, which leaves no room for about {left_out} of {} programs: they \
-                 are tried again and again; {} are needed (ulimit -n, or LimitNOFILE= in a unit \
-                 of systemd, sets it)",
-                self.limit, self.programs, self.needs.descriptors
+                 are tried again and again; {least} are needed, {} to keep all logs open (ulimit \
+                 -n, or LimitNOFILE= in a unit of systemd, sets it)",
+                self.limit,
+                self.programs,
+                self.before_logs + self.programs
             ))
         })
     }

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -138,6 +139,13 @@ fn a_second_supervisor_is_refused_where_logs_do_not_fit_too() {
     first.end();
 }
 
+/// The number in this text that follows on these words.
+fn number(text: &str, after: &str) -> u64 {
+    let rest = text.split(after).nth(1).unwrap_or_default();
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().expect("a number")
+}
+
 /// One line says at the start what does not fit and how to raise it; each program that cannot
 /// be started is told with the limit, its value, and the value needed; and nothing spins.
 #[test]
@@ -153,11 +161,6 @@ fn too_few_descriptors_are_told_as_a_whole_and_one_by_one() {
     assert!(told.contains("LimitNOFILE="), "{told}");
     let failed = supervisor.wait_reports(1).swap_remove(0);
     assert_eq!(failed.code(), 125, "{failed:?}");
-    let number = |text: &str, after: &str| -> u64 {
-        let rest = text.split(after).nth(1).unwrap_or_default();
-        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-        digits.parse().expect("a number")
-    };
     let error = failed.error();
     let needed = number(error, "RLIMIT_NOFILE is 50, and ");
     assert_eq!(needed, number(&told, "they are tried again and again; "));
@@ -181,15 +184,57 @@ fn too_few_descriptors_are_told_as_a_whole_and_one_by_one() {
         left_out.abs_diff(expected) <= 3,
         "{up} run, and it said {told}"
     );
+}
 
-    // What it said is needed is enough.
-    let mut scene = scene_of(USER).expect("what was there a moment ago");
-    scene.setting.limit(Resource::RLIMIT_NOFILE, needed, needed);
-    add_many(&mut scene, COUNT, "hold");
-    let supervisor = scene.start();
-    wait_for("all programs", || running(&supervisor, COUNT) == COUNT);
-    assert_eq!(supervisor.messages_with(&["of 60 programs"]), [""; 0]);
-    supervisor.end();
+/// A supervisor of so many programs that has no descriptors but its own and so many may be open:
+/// one that was inherited would be one less.
+fn start_alone(count: usize, limit: u64) -> Option<(Scene, Supervisor)> {
+    let mut scene = scene_of(USER)?;
+    scene.setting.limit(Resource::RLIMIT_NOFILE, limit, limit);
+    add_many(&mut scene, count, "hold");
+    let mut command = scene.command();
+    let close_others = || {
+        for fd in 3..1024 {
+            // SAFETY: plain numbers, which need not be open.
+            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+        Ok(())
+    };
+    // SAFETY: system calls with plain numbers; nothing is allocated.
+    unsafe { command.pre_exec(close_others) };
+    let supervisor = scene.launch(command);
+    Some((scene, supervisor))
+}
+
+/// More was said to be needed than was: what is to spare, and what logs would keep open.
+#[test]
+fn what_is_said_to_be_needed_is_enough_and_one_less_is_not() {
+    for (count, too_low) in [(60, 50), (2, 12), (1, 12)] {
+        let Some((_scene, mut supervisor)) = start_alone(count, too_low) else {
+            return;
+        };
+        let start = |limit| start_alone(count, limit).expect("root, as a moment ago");
+        let told = supervisor.wait_message(&["RLIMIT_NOFILE is", "are needed"]);
+        assert_eq!(supervisor.stop(), 0);
+        let needed = number(&told, "they are tried again and again; ");
+        let of_all_logs = number(&told, "are needed, ");
+
+        let (_scene, mut supervisor) = start(needed - 1);
+        supervisor.wait_message(&[&format!("no room for about 1 of {count} programs")]);
+        supervisor.wait_message(&["failed", &format!("and {needed} are needed")]);
+        assert_eq!(supervisor.stop(), 0);
+
+        for limit in [needed, of_all_logs - 1, of_all_logs] {
+            let (_scene, mut supervisor) = start(limit);
+            wait_for("all programs", || running(&supervisor, count) == count);
+            assert_eq!(supervisor.messages_with(&["RLIMIT_NOFILE"]), [""; 0]);
+            // One is open in any case.
+            let has_all = count == 1 || limit == of_all_logs;
+            let open = open_logs(&supervisor);
+            assert_eq!(open == count, has_all, "{open} are open with {limit}");
+            assert_eq!(supervisor.stop(), 0);
+        }
+    }
 }
 
 /// A limit that is lowered while all run hurts who is started then, and is forgotten when it
