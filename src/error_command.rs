@@ -177,9 +177,12 @@ impl ErrorCommand {
             running.killed = true;
             running.group.signal(libc::SIGKILL);
             let pid = running.group.number();
-            let error = Error::new(format!(
-                "error_handler ran for too long and was killed, pid={pid}"
-            ));
+            let why = if now < running.deadline {
+                "had not ended 5 s after the last program"
+            } else {
+                "ran for too long"
+            };
+            let error = Error::new(format!("error_handler {why} and was killed, pid={pid}"));
             say(Said::Trouble(running.name.clone(), error));
         }
     }
