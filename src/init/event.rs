@@ -109,7 +109,7 @@ impl std::fmt::Display for InitEvent {
             Self::Stopping => f.write_str("stopping what is left"),
             Self::Killed => f.write_str("killed what was left"),
             Self::Abandoned { pids } if pids.is_empty() => {
-                f.write_str("abandoned processes that do not even die by SIGKILL")
+                f.write_str("abandoned processes that are not gone 5 s after SIGKILL")
             }
             Self::Abandoned { pids } => {
                 let (told, more) = pids.split_at(pids.len().min(PIDS_TOLD_MAX));
@@ -119,10 +119,7 @@ impl std::fmt::Display for InitEvent {
                     0 => String::new(),
                     count => format!(" and {count} more"),
                 };
-                write!(
-                    f,
-                    "abandoned pid={told}{more} which do not even die by SIGKILL"
-                )
+                write!(f, "abandoned pid={told}{more} not gone 5 s after SIGKILL")
             }
             Self::Warning { error } => write!(f, "warning: {error}"),
             Self::Failed { error } => error.fmt(f),

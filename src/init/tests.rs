@@ -90,7 +90,7 @@ fn events_read_as_one_line() {
         ),
         (
             InitEvent::Abandoned { pids: vec![8, 9] },
-            "abandoned pid=8,9 which do not even die by SIGKILL",
+            "abandoned pid=8,9 not gone 5 s after SIGKILL",
         ),
     ];
     for (event, line) in table {
@@ -99,7 +99,7 @@ fn events_read_as_one_line() {
     let pids = (1..=1_000).collect();
     let line = InitEvent::Abandoned { pids }.to_string();
     assert!(line.starts_with("abandoned pid=1,2,3,"), "{line}");
-    let end = ",31,32 and 968 more which do not even die by SIGKILL";
+    let end = ",31,32 and 968 more not gone 5 s after SIGKILL";
     assert!(line.ends_with(end), "{line}");
     assert!(InitEvent::Abandoned { pids: Vec::new() }.is_problem());
     assert!(!InitEvent::Killed.is_problem());

@@ -120,7 +120,7 @@ impl ProcessScheduler {
             return;
         };
         let pid = live.pid();
-        let text = format!("abandoned: process group {pid} did not die within 5 s of SIGKILL");
+        let text = format!("abandoned: process group {pid} is not gone 5 s after SIGKILL");
         let report = (!live.leader_dead).then(|| {
             let (stderr, data_omitted) = live.take_tail().into_bytes();
             ErrorReport {

@@ -211,7 +211,8 @@ fn killed(pid: i32) -> Words {
 }
 
 fn abandoned(pid: i32) -> Words {
-    let details = format!("pid={pid} it does not even die by SIGKILL");
+    // It may be dead, and a tracer has not let it go.
+    let details = format!("pid={pid} it is not gone 5 s after SIGKILL");
     Words::new(Tone::Bad, "abandoned", details)
 }
 

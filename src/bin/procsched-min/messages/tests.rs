@@ -81,7 +81,7 @@ fn every_kind_of_event() {
             abandoned(7),
             Tone::Bad,
             "abandoned",
-            "pid=7 it does not even die by SIGKILL",
+            "pid=7 it is not gone 5 s after SIGKILL",
         ),
         (
             bytes_dropped(12),
