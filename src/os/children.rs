@@ -168,7 +168,7 @@ fn listed_by_kernel() -> io::Result<Option<Vec<i32>>> {
                 return Ok(None);
             }
             // A thread that has ended; what it had is another thread's now.
-            Err(_) if !task.exists() => continue,
+            Err(_) if matches!(task.try_exists(), Ok(false)) => continue,
             Err(error) => return Err(error),
         };
         let numbers = String::from_utf8_lossy(&list);

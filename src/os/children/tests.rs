@@ -1,5 +1,14 @@
+#[allow(dead_code)] // Tests of whole hosts use the rest of these.
+#[path = "../../../tests/embedding/answers.rs"]
+mod answers;
+#[allow(dead_code)]
+#[path = "../../../tests/embedding/refusals.rs"]
+mod refusals;
+
 use super::*;
 use std::process::{Child, Command, Stdio};
+
+use answers::{Condition, answer_if};
 
 /// Sleeps until its stdin is closed.
 fn child(variable: &str) -> Child {
@@ -141,5 +150,44 @@ fn museum_54_nothing_but_a_single_child_is_signalled() {
     assert_eq!(signal_everybody(0), Sent::Refused(Errno::EPERM));
     let child = child("");
     assert_eq!(signal(pid(&child), 0), Sent::Delivered);
+    end(child);
+}
+
+/// The list, as a thread gets it whose system calls are made to fail first.
+fn list_with(failures: impl FnOnce() + Send + 'static) -> io::Result<Option<Vec<i32>>> {
+    let listed = std::thread::spawn(move || {
+        failures();
+        list()
+    });
+    listed.join().expect("no panic")
+}
+
+/// The C library takes ENOENT from getdents(2) for the end of a directory. The list was empty then,
+/// and nobody was left to wait for.
+#[test]
+fn a_list_that_breaks_off_is_not_an_empty_one() {
+    let child = child("");
+    for errno in [libc::ENOENT, libc::EIO, libc::ENOMEM, libc::EINVAL] {
+        let listed = list_with(move || answer_if(libc::SYS_getdents64, &[], errno));
+        assert!(listed.is_err(), "{errno}: {listed:?}");
+    }
+    end(child);
+}
+
+/// A thread whose list cannot be read was taken for one that has ended, if nothing could be said
+/// about it.
+#[test]
+fn a_thread_that_cannot_be_looked_at_has_not_ended() {
+    let child = child("");
+    let found = list_with(|| {}).expect("a /proc").expect("a list");
+    assert!(found.contains(&pid(&child)), "{found:?}");
+    let listed = list_with(|| {
+        // As a file is opened here, and a directory is not.
+        for flags in [libc::O_CLOEXEC, libc::O_CLOEXEC | libc::O_LARGEFILE] {
+            answer_if(libc::SYS_openat, &[Condition::is(2, flags)], libc::EMFILE);
+        }
+        answer_if(libc::SYS_statx, &[], libc::ENOMEM);
+    });
+    assert!(listed.is_err(), "{listed:?}");
     end(child);
 }
