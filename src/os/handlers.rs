@@ -432,3 +432,6 @@ fn set_action(
         Ok(before.assume_init())
     }
 }
+
+#[cfg(test)]
+mod tests;

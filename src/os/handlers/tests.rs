@@ -1,0 +1,47 @@
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use super::*;
+
+/// A descriptor to write to that refuses the next write and takes those after it, with the end
+/// where they arrive: an error that a datagram has met is told once, to whoever writes next.
+fn refusing_once() -> (UdpSocket, UdpSocket) {
+    let bind = |port| UdpSocket::bind(("127.0.0.1", port)).expect("a port");
+    let (writer, reader) = (bind(0), bind(0));
+    let address = reader.local_addr().expect("its own address");
+    writer.connect(address).expect("nobody is asked");
+    drop(reader);
+    writer.send(&[0]).expect("it is sent, and met by nobody");
+    let mut error = libc::pollfd {
+        fd: writer.as_raw_fd(),
+        events: 0,
+        revents: 0,
+    };
+    // SAFETY: one live structure.
+    let told = unsafe { libc::poll(&raw mut error, 1, 10_000) };
+    assert_eq!((told, error.revents), (1, libc::POLLERR), "it was to fail");
+    let reader = bind(address.port());
+    reader
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .expect("a time");
+    (writer, reader)
+}
+
+/// A write to the pipe failed once: the signal was noted, and the loop slept on for as long as
+/// nothing else happened, as nobody but the first handler writes.
+#[test]
+fn a_wake_that_fails_once_is_tried_again() {
+    let (writer, reader) = refusing_once();
+    // Held to the end: other tests want a process without another scheduler.
+    let mut dispositions = Dispositions::lock();
+    let slot = dispositions.claim(false, writer.as_raw_fd());
+    let slot = slot.expect("a slot");
+    slot.wanted.store(bit(libc::SIGUSR2), Ordering::SeqCst);
+    tell_the_slots(libc::SIGUSR2, None);
+    let pending = slot.take();
+    dispositions.release(slot);
+    assert_eq!(pending, bit(libc::SIGUSR2));
+    let woken = reader.recv(&mut [0; 8]);
+    assert_eq!(woken.ok(), Some(1), "nobody is woken");
+}
