@@ -115,6 +115,7 @@ mod kernel {
     pub mod ending;
     pub mod life;
     pub mod setting;
+    pub mod unreapable;
     pub mod vain;
     pub mod world;
 }
@@ -127,7 +128,7 @@ pub(crate) use spec::{ChildSpec, REPORT_BYTES_MAX};
 use std::time::Instant;
 
 use kernel::world::Counts;
-use kernel::{difference, life, vain};
+use kernel::{difference, life, unreapable, vain};
 use trial::Trial;
 
 const TRIAL: Trial<Counts> = Trial {
@@ -154,6 +155,10 @@ fn main() {
         libtest_mimic::Trial::test(name, run)
     };
     let trials = vec![
+        trial(
+            "one_that_cannot_be_reaped_hides_nobody",
+            unreapable::one_that_cannot_be_reaped_hides_nobody,
+        ),
         trial(
             "a_wait_that_took_its_time_is_not_vain",
             vain::a_wait_that_took_its_time_is_not_vain,

@@ -71,6 +71,8 @@ pub struct Kernel {
     may_be_stopping: bool,
     pub stop_signals: Vec<i32>,
     pub sight: sight::Sight,
+    /// Who is named among the dead, and cannot be reaped.
+    pub unreapable: Option<i32>,
     /// Somebody could not die when it was to.
     pub was_doomed: bool,
     /// A stop had been asked for when the library looked whether it may start the next program.
@@ -246,6 +248,7 @@ impl Kernel {
             may_be_stopping: false,
             stop_signals: Vec::new(),
             sight: sight::Sight::default(),
+            unreapable: None,
             was_doomed: false,
             stop_was_known: false,
             was_asked_whether: false,

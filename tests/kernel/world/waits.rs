@@ -86,6 +86,9 @@ impl Kernel {
         let Some((_, exit)) = self.find(pid)? else {
             return Ok(Waited::Alive);
         };
+        if self.unreapable == Some(pid) {
+            return Err(libc::ECHILD);
+        }
         self.acts += 1;
         self.say(format_args!("reaped    {pid}: {exit:?}"));
         let whose = self.processes[&pid].whose;
