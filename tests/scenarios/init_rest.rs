@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::common::init::{binary_text, init, init_as_pid_1, init_of, probe_text, start_as_pid_1};
-use crate::common::levers::Hold;
+use crate::common::levers::{Hold, Tracer};
 use crate::common::{Need, Scene, Supervisor, alive, missing, process, wait_for};
 
 /// Makes a thousand orphans that end at once, says so, and stays.
@@ -252,4 +252,25 @@ fn nothing_happens_while_nothing_happens() {
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(switches(), before, "it woke up");
     assert_eq!(supervisor.stop(), 128 + libc::SIGTERM);
+}
+
+/// What is dead and cannot be reaped was found again at once, for as long as the end may take.
+#[test]
+fn a_zombie_that_cannot_be_reaped_is_no_spin() {
+    if missing(&[Need::Attach]) {
+        return;
+    }
+    let scene = Scene::new();
+    let mut supervisor = scene.launch(init(&scene, &[], "touch up ; hold"));
+    scene.wait_file("up");
+    let arguments = [
+        "-e",
+        "trace=wait4,waitid",
+        "-e",
+        "inject=wait4:error=ECHILD",
+    ];
+    let tracer = Tracer::attach(&scene, supervisor.pid(), &arguments);
+    assert_eq!(supervisor.stop(), 128 + libc::SIGTERM);
+    let calls = tracer.detach().len();
+    assert!((2..300).contains(&calls), "{calls} calls");
 }
