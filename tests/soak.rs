@@ -12,12 +12,21 @@
 //! | `--variant valgrind`, `valgrind-library` | the same two under memcheck, at a quarter of the rate |
 //! | `--rate 100000` | restarts per hour |
 //! | `--seed 1` | of the weather |
+//! | `--series FILE` | writes down what was seen, look by look |
+//! | `--plant 2048` | the host keeps so many bytes of each report: a leak that must be found |
 //!
 //! `PROCSCHED_TEST_BINARY` and `PROCSCHED_TEST_PROBE` name others than cargo's, as for the
 //! scenarios: so the static binary is soaked.
 //!
-//! Each second proc(5) is asked what the supervisor holds and has spent. At the end a line is
-//! laid through each of these figures, and what grows with the restarts is a leak (`slope`).
+//! Of less than some 10,000 restarts memory's slope is not judged but for a leak of a KiB or two
+//! by the restart, and even that takes some 1,000 of them: in a quarter of a minute, `--for 15s
+//! --rate 400000 --variant library --plant 2048` has to fail. Where the machine cannot keep up
+//! with the rate, reports wait for their `error_handler`, up to 4 MiB of them, which is memory as
+//! well, and of which the C library keeps what lies between other things.
+//!
+//! Each second, or more often in a short run, proc(5) is asked what the supervisor holds and has
+//! spent. At the end a line is laid through each of these figures, and what grows with the
+//! restarts is a leak (`slope`).
 //! Every start must have its report, every byte of those programs whose bytes are known must be
 //! in a log or counted as lost, no zombie may last, no stranger may be touched; then SIGTERM has
 //! to end all of it in time. All of that is told in a table, and decides the exit code.
@@ -41,6 +50,7 @@ mod soak {
     pub mod memcheck;
     pub mod run;
     pub mod slope;
+    pub mod steps;
     pub mod trial;
     pub mod verdict;
     pub mod weather;

@@ -1,5 +1,6 @@
 //! What the soak is told.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Restarts per hour.
@@ -32,6 +33,10 @@ pub struct Arguments {
     pub variant: Variant,
     pub restarts_per_second: f64,
     pub seed: u64,
+    /// Where to write down what was seen, look by look.
+    pub series: Option<PathBuf>,
+    /// What the host keeps for ever of each report, in bytes: a leak to be found.
+    pub plant: usize,
 }
 
 impl Arguments {
@@ -43,6 +48,7 @@ impl Arguments {
         }
         let mut time = Duration::ZERO;
         let (mut variant, mut rate, mut seed) = (Variant::Binary, None, 1);
+        let (mut series, mut plant) = (None, 0);
         for pair in words.chunks(2) {
             let [key, value] = pair else {
                 return Err(format!("{} needs a value", pair[0]));
@@ -52,9 +58,14 @@ impl Arguments {
                 "--for" => time = duration(value).ok_or_else(bad)?,
                 "--rate" => rate = Some(value.parse::<f64>().map_err(|_| bad())?),
                 "--seed" => seed = value.parse().map_err(|_| bad())?,
+                "--series" => series = Some(PathBuf::from(value)),
+                "--plant" => plant = value.parse().map_err(|_| bad())?,
                 "--variant" => variant = variant_of(value).ok_or_else(bad)?,
                 _ => return Err(bad()),
             }
+        }
+        if plant > 0 && !variant.is_library() {
+            return Err("--plant needs a host, as of --variant library".to_owned());
         }
         let scale = if variant.is_memcheck() {
             MEMCHECK_SCALE
@@ -66,6 +77,8 @@ impl Arguments {
             variant,
             restarts_per_second: rate.unwrap_or(RATE / scale) / 3600.0,
             seed,
+            series,
+            plant,
         }))
     }
 }

@@ -48,16 +48,21 @@ pub const COSTS: [(&str, Get, f64); 3] = [
 ];
 
 /// 1 KiB by 1,000 restarts. A single report of ours may be 700 KiB on its way, and pages are
-/// given back late, so that a short series cannot tell less than a few of them.
-const MEMORY: Allowance = Allowance {
+/// given back late, so that a series cannot tell less than a few of them, and a short one, which
+/// has seen the first of many things, not less than those all together.
+pub const MEMORY: Allowance = Allowance {
     per_thousand: 1.0,
     in_all: 64.0,
+    no_step: 48.0,
+    in_short: Some(768.0),
 };
 
 /// One for 50,000 restarts. In a short series two or three more or less are chance.
-const NUMBER: Allowance = Allowance {
+pub const NUMBER: Allowance = Allowance {
     per_thousand: 0.02,
     in_all: 3.0,
+    no_step: 0.5,
+    in_short: None,
 };
 
 /// Looks at a process; `None` when it is gone.

@@ -15,6 +15,9 @@ const REPORT_SLOW_EVERY: u64 = 101;
 const EVENT_PANIC_EVERY: u64 = 43;
 const EVENT_SLOW_EVERY: u64 = 307;
 
+/// Of each report it keeps so many bytes for ever, if it is told to: the leak of `--plant`.
+pub const PLANT: &str = "PROCSCHED_SOAK_PLANT";
+
 const SLOW: Duration = Duration::from_millis(120);
 
 /// Supervises what the config says until SIGTERM; gives the code to exit with.
@@ -22,11 +25,13 @@ pub fn run(config: &Path) -> u8 {
     // A panic on purpose needs no backtrace, and tells who handles events by an event.
     std::panic::set_hook(Box::new(|_| {}));
     let config = Config::load(config).expect("a config");
+    let plant = std::env::var(PLANT).map_or(0, |bytes| bytes.parse().expect("bytes"));
     let (mut reports, mut events) = (0, 0);
     let mut scheduler = config
         .into_builder()
         .error_handler(move |_, report| {
             say(&mut std::io::stdout(), &report.to_json());
+            std::mem::forget(vec![b'x'; plant]);
             misbehave(&mut reports, REPORT_PANIC_EVERY, REPORT_SLOW_EVERY);
         })
         .on_event(move |event| {

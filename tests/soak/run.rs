@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -17,12 +18,15 @@ use crate::soak::figures::{self, Figures};
 use crate::soak::ledger::Ledger;
 use crate::soak::memcheck::Memcheck;
 use crate::soak::weather::Weather;
-use crate::soak::{cast, verdict};
+use crate::soak::{cast, host, verdict};
 
 /// Tells this executable that it is the host, and of which config.
 pub const HOST: &str = "PROCSCHED_SOAK_HOST";
 
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A short soak is looked at more often, so that it has enough looks.
+const LOOK_EVERY: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
+const LOOKS: u32 = 75;
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 const TELL_EVERY: Duration = Duration::from_secs(60);
 const BREATH: Duration = Duration::from_millis(20);
@@ -34,6 +38,13 @@ const ZOMBIE_LOOKS: u32 = 10;
 /// From SIGTERM to the end: the patience for programs that refuse, for what cannot die, for
 /// the commands that are told of it, for the outputs, and as much again for a busy machine.
 const END_TIME_MAX: Duration = Duration::from_secs(2 * (cast::STOP_TIMEOUT_SECONDS + 5 + 5 + 1));
+
+/// For so long it is tried at the end to get rid of what is left: more does not help against what
+/// cannot die.
+const REMAINS_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// What has been written by then is read in less.
+const READ_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// All that is known at the end.
 pub struct Soak {
@@ -58,7 +69,11 @@ struct Remains {
 
 impl Drop for Remains {
     fn drop(&mut self) {
+        let begin = Instant::now();
         while let marked @ [_, ..] = &*process::marked(&self.mark) {
+            if begin.elapsed() > REMAINS_TIME_MAX {
+                return eprintln(&format!("cannot be killed, and stay: {marked:?}"));
+            }
             // The supervisor first, so that it starts nothing any more.
             let order = std::iter::once(&self.supervisor).chain(marked);
             let left = order.filter(|pid| marked.contains(pid));
@@ -120,10 +135,17 @@ pub fn run(arguments: &Arguments) -> bool {
     soak.weather.clear();
     let asked = memcheck.as_ref().map(|memcheck| memcheck.ask(pid));
     soak.end(&mut child, &scene);
-    // Who is left would hold the outputs open.
+    // Who is left would hold the outputs open, and who cannot die holds them even so.
     drop(remains);
+    let read_until = Instant::now() + READ_TIME_MAX;
+    while !readers.iter().all(JoinHandle::is_finished) && Instant::now() < read_until {
+        std::thread::sleep(BREATH);
+    }
     for reader in readers {
-        reader.join().expect("a reader");
+        match reader.is_finished() {
+            true => reader.join().expect("a reader"),
+            false => soak.ledger.complain("an output is open still".to_owned()),
+        }
     }
     soak.strangers = bystanders.end();
     let judged = memcheck.as_ref().map(|memcheck| memcheck.judge(pid));
@@ -144,6 +166,7 @@ fn command(scene: &Scene, arguments: &Arguments, memcheck: Option<&Memcheck>) ->
     words.push(std::env::current_exe().expect("our own path"));
     let mut command = scene.marked(&words);
     command.env(HOST, scene.config_path());
+    command.env(host::PLANT, arguments.plant.to_string());
     command
 }
 
@@ -152,7 +175,9 @@ impl Soak {
     fn live(&mut self, child: &mut Child, scene: &Scene, mut strangers: Bystanders) -> Bystanders {
         let pid = child.id() as i32;
         let begin = Instant::now();
-        let (mut look_at, mut renew_at, mut tell_at) = (begin, begin, begin + TELL_EVERY);
+        let look_every = (self.arguments.time / LOOKS).clamp(LOOK_EVERY[0], LOOK_EVERY[1]);
+        let (mut look_at, mut count_at) = (begin, begin);
+        let (mut renew_at, mut tell_at) = (begin, begin + TELL_EVERY);
         let mut zombies: BTreeMap<i32, u32> = BTreeMap::new();
         while begin.elapsed() < self.arguments.time {
             let now = Instant::now();
@@ -167,8 +192,11 @@ impl Soak {
                 strangers.renew(scene);
             }
             if now >= look_at {
-                look_at = now + LOOK_EVERY;
+                look_at = now + look_every;
                 self.look(pid, begin);
+            }
+            if now >= count_at {
+                count_at = now + COUNT_EVERY;
                 self.count_zombies(pid, &mut zombies);
             }
             if now >= tell_at {

@@ -5,13 +5,34 @@
 //! needed for a moment is no leak either. Through these points goes the line of Theil and Sen:
 //! the median of the slopes of all pairs, whom a few odd points cannot move. Its interval is the
 //! one that belongs to Kendall's test for a trend (Sen 1968), corrected for ties, at 99 %.
-//! A figure leaks if even the lower end of that interval is above what the figure is allowed.
+//! A figure leaks if even the lower end of that interval is above what the figure is allowed, and
+//! both halves of it grow by themselves.
 //!
-//! A single step from one level to another, as an allocator makes it, would be a trend by that:
-//! so both halves of the series have to grow by themselves as well.
+//! A figure that goes up once or twice, as an allocator makes it, can have such an interval too,
+//! and one whose staircase begins late has none: so the levels are counted that it stands on
+//! (`steps`). One step or two are told and are no leak, if it does not grow beside them; three
+//! more upwards than downwards are one, whatever the line says.
+//!
+//! A short series is mostly warm-up, whatever is left out. Of memory it tells a leak only that is
+//! more than all of a warm-up, and else nothing: it says so. The rest is judged as ever.
+
+use crate::soak::steps::{Steps, slope_beside_steps, steps};
 
 /// What is left out as warm-up, as a part of the restarts.
 const WARM_UP: f64 = 0.25;
+
+/// So many restarts are warm-up at least: by then the program that rests longest has made its
+/// first one.
+const WARM_UP_RESTARTS_MIN: f64 = 560.0;
+
+/// What has fewer restarts after its warm-up tells nothing.
+const RESTARTS_MIN: f64 = 300.0;
+
+/// A series with fewer restarts after its warm-up is a short one.
+const RESTARTS_SHORT: f64 = 10_000.0;
+
+/// As many steps upwards are no leak.
+const STEPS_MAX: usize = 2;
 
 const BLOCKS: usize = 24;
 
@@ -29,10 +50,34 @@ pub struct Allowance {
     /// Growth over the whole of the series that is not called one, however short that is: what
     /// its unit cannot resolve.
     pub in_all: f64,
+    /// A change that is no step.
+    pub no_step: f64,
+    /// Growth over the whole of a short series that is not called one, of a figure that warms up.
+    pub in_short: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Flat,
+    /// It went up by a step or two, or up and down.
+    Stepped(Steps),
+    TooShort,
+    Grows(Steps),
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Flat => write!(to, "flat"),
+            Self::Stepped(steps) => write!(to, "{} up, {} down", steps.up, steps.down),
+            Self::TooShort => write!(to, "too short to tell"),
+            Self::Grows(steps) => write!(to, "GROWS, {} up, {} down", steps.up, steps.down),
+        }
+    }
 }
 
 /// A line through a series.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Slope {
     /// The lowest value of the first block and of the last.
     pub first: f64,
@@ -45,22 +90,44 @@ pub struct Slope {
     pub halves: [f64; 2],
     /// The restarts that it was taken over.
     pub restarts: f64,
+    /// The lowest value of each block.
+    pub floors: Vec<f64>,
+    /// The slope beside its steps, if it goes by one or two.
+    pub beside: f64,
 }
 
 impl Slope {
-    pub fn leaks(&self, allowed: Allowance) -> bool {
+    pub fn verdict(&self, allowed: Allowance) -> Verdict {
+        let is_short = self.restarts < RESTARTS_SHORT;
+        let in_short = allowed.in_short.filter(|_| is_short);
+        let in_all = in_short.unwrap_or(allowed.in_all);
+        let steps = steps(&self.floors, allowed.no_step);
         let is_steady = self.halves.iter().all(|half| *half > allowed.per_thousand);
-        let is_much = self.low * self.restarts / 1000.0 > allowed.in_all;
-        is_steady && is_much && self.low > allowed.per_thousand
+        let is_sure = self.low > allowed.per_thousand && self.low * self.restarts / 1000.0 > in_all;
+        let is_climbing = steps.up > steps.down + STEPS_MAX;
+        let is_beside = self.beside * self.restarts / 1000.0 > in_all;
+        let is_line = is_sure && is_steady && (is_beside || is_climbing);
+        let is_higher = self.last - self.first > in_all && steps.up > steps.down;
+        // What warms up makes a staircase too.
+        let is_staircase = is_higher && is_climbing && !is_short;
+        if is_line || is_staircase {
+            Verdict::Grows(steps)
+        } else if in_short.is_some() {
+            Verdict::TooShort
+        } else if is_sure || is_higher {
+            Verdict::Stepped(steps)
+        } else {
+            Verdict::Flat
+        }
     }
 }
 
 /// The slope of a series of restarts and values, or `None` if there is too little of it.
 pub fn slope(series: &[(f64, f64)]) -> Option<Slope> {
     let (begin, end) = (series.first()?.0, series.last()?.0);
-    let begin = begin + (end - begin) * WARM_UP;
+    let begin = begin + ((end - begin) * WARM_UP).max(WARM_UP_RESTARTS_MIN);
     let points = floors(series, begin, end);
-    if points.len() < BLOCKS_MIN {
+    if points.len() < BLOCKS_MIN || end - begin < RESTARTS_MIN {
         return None;
     }
     let slopes = pair_slopes(&points);
@@ -68,10 +135,11 @@ pub fn slope(series: &[(f64, f64)]) -> Option<Slope> {
     let pairs = slopes.len() as f64;
     let spread = Z * kendall_variance(&points).sqrt();
     let out = ((pairs - spread) / 2.0).max(0.0) as usize;
+    let slope = median(&slopes);
     Some(Slope {
         first: points[0].1,
         last: points[points.len() - 1].1,
-        slope: median(&slopes),
+        slope,
         low: slopes[out],
         high: slopes[slopes.len() - 1 - out],
         halves: [
@@ -79,6 +147,8 @@ pub fn slope(series: &[(f64, f64)]) -> Option<Slope> {
             median(&pair_slopes(&points[points.len() / 2..])),
         ],
         restarts: end - begin,
+        beside: slope_beside_steps(&points, slope),
+        floors: points.iter().map(|(_, floor)| *floor).collect(),
     })
 }
 
@@ -98,7 +168,7 @@ fn floors(series: &[(f64, f64)], begin: f64, end: f64) -> Vec<(f64, f64)> {
 }
 
 /// The slopes of all pairs, in order.
-fn pair_slopes(points: &[(f64, f64)]) -> Vec<f64> {
+pub fn pair_slopes(points: &[(f64, f64)]) -> Vec<f64> {
     let mut slopes = Vec::new();
     for (index, one) in points.iter().enumerate() {
         for other in &points[index + 1..] {

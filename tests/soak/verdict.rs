@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::soak::cast;
 use crate::soak::figures::{self, Figures};
 use crate::soak::run::Soak;
-use crate::soak::slope::{Allowance, slope};
+use crate::soak::slope::{Allowance, Verdict, slope};
 
 /// By so much of its first value a cost may grow over the series before it is called growth:
 /// others use the machine as well.
@@ -14,15 +14,37 @@ const COST_GROWTH: f64 = 0.5;
 /// A cost is taken over such a part of the looks.
 const COST_PARTS: usize = 60;
 
+/// Of fewer restarts there may be too little to lay a line through.
+const RESTARTS_TO_JUDGE: u64 = 1000;
+
 /// Tells all of it on stdout; true if all was well.
 pub fn tell(soak: &Soak) -> bool {
     check_books(soak);
+    write_series(soak).expect("the file of --series");
     let mut table = String::new();
     head(soak, &mut table).expect("a string takes it");
     figures(soak, &mut table).expect("a string takes it");
     tail(soak, &mut table).expect("a string takes it");
     let _ = std::io::Write::write_all(&mut std::io::stdout(), table.as_bytes());
     soak.ledger.books().complaint_count == 0
+}
+
+/// Writes the looks down, where that is asked for: to be looked at, and to be judged again.
+fn write_series(soak: &Soak) -> std::io::Result<()> {
+    let Some(file) = &soak.arguments.series else {
+        return Ok(());
+    };
+    let mut text = "seconds restarts".to_owned();
+    for (name, ..) in figures::STOCKS {
+        text += &format!("\t{name}");
+    }
+    for (seconds, restarts, seen) in &soak.series {
+        text += &format!("\n{seconds:.2} {restarts}");
+        for (_, get, _) in figures::STOCKS {
+            text += &format!("\t{}", get(seen));
+        }
+    }
+    std::fs::write(file, text + "\n")
 }
 
 /// Every start has its report, every byte is somewhere.
@@ -149,9 +171,12 @@ fn figures(soak: &Soak, table: &mut String) -> std::fmt::Result {
     for (name, get, chance) in figures::COSTS {
         let series = costs(&soak.series, get);
         let first = series.get(series.len() / 4).map_or(0.0, |(_, cost)| *cost);
+        let in_all = chance + first * COST_GROWTH;
         let allowed = Allowance {
             per_thousand: 0.0,
-            in_all: chance + first * COST_GROWTH,
+            in_all,
+            no_step: in_all / 4.0,
+            in_short: None,
         };
         line(soak, table, &format!("{name}/restart"), &series, allowed)?;
     }
@@ -177,21 +202,23 @@ fn line(
     allowed: Allowance,
 ) -> std::fmt::Result {
     let Some(slope) = slope(series) else {
-        soak.ledger
-            .complain(format!("too little was seen of {name}"));
-        return writeln!(table, "{name:<22} too little was seen");
+        if soak.restarts() < RESTARTS_TO_JUDGE {
+            return writeln!(table, "{name:<66}  too short to tell");
+        }
+        let complaint = format!("too little was seen of {name}");
+        soak.ledger.complain(complaint);
+        return writeln!(table, "{name:<66}  too little was seen");
     };
-    // Memcheck keeps what was freed for a while, and grows by that: it judges itself.
-    let is_judged = !soak.arguments.variant.is_memcheck();
-    let leaks = is_judged && slope.leaks(allowed);
-    if leaks {
-        soak.ledger.complain(format!("{name} grows: {slope:?}"));
-    }
     let interval = format!("{:.3} to {:.3}", slope.low, slope.high);
-    let verdict = match (is_judged, leaks) {
-        (false, _) => "memcheck judges",
-        (_, true) => "GROWS",
-        (_, false) => "flat",
+    // Memcheck keeps what was freed for a while, and grows by that: it judges itself.
+    let verdict = if soak.arguments.variant.is_memcheck() {
+        "memcheck judges".to_owned()
+    } else {
+        let verdict = slope.verdict(allowed);
+        if matches!(verdict, Verdict::Grows(_)) {
+            soak.ledger.complain(format!("{name} grows: {slope:?}"));
+        }
+        verdict.to_string()
     };
     writeln!(
         table,
