@@ -19,6 +19,7 @@ pub const TESTS: &[Test] = tests![
     m14_no_process_of_the_host_holds_a_pipe_of_ours,
     a_scheduler_moves_from_thread_to_thread,
     handles_stop_from_any_thread,
+    m137_programs_outlive_the_thread_that_started_them,
     who_has_asked_for_a_stop_never_sees_it_taken_back,
 ];
 
@@ -182,6 +183,38 @@ fn a_scheduler_moves_from_thread_to_thread() {
                 .expect("no panic");
         }
         assert_eq!((kit::actions(), kit::descriptors()), before);
+    });
+}
+
+/// A signal at the death of the parent comes at the end of the thread that has started a program:
+/// a host that starts from a thread of a pool lost all its programs when the pool shrank.
+fn m137_programs_outlive_the_thread_that_started_them() {
+    host(|| {
+        let dir = kit::directory();
+        let script = "trap 'echo alive >&2' USR1; echo up >&2; while :; do sleep 0.02; done";
+        let builder = kit::own(&dir).program(kit::shell("web", script));
+        let mut scheduler = kit::built(builder);
+        let started = thread::spawn(move || {
+            let pid = kit::all_up(&mut scheduler)[0];
+            kit::turn_until(&mut scheduler, "it is up", |_| {
+                kit::log_of(&dir, "web") == b"up\n"
+            });
+            // SAFETY: no arguments, and nothing that can fail.
+            let thread = unsafe { libc::gettid() };
+            (scheduler, dir, pid, thread)
+        });
+        let (mut scheduler, dir, pid, thread) = started.join().expect("no panic");
+        let task = format!("/proc/self/task/{thread}");
+        kit::turn_until(&mut scheduler, "the thread is gone", |_| {
+            fs::metadata(&task).is_err()
+        });
+        // Behind whatever signal that may have sent.
+        process::signal(pid, libc::SIGUSR1);
+        kit::turn_until(&mut scheduler, "it answers, or has ended", |scheduler| {
+            kit::log_of(&dir, "web") == b"up\nalive\n" || kit::pid(scheduler, "web") != Some(pid)
+        });
+        assert_eq!(kit::pid(&scheduler, "web"), Some(pid));
+        kit::end(&mut scheduler);
     });
 }
 

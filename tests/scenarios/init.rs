@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::common::init::{binary_text, init, init_of, probe_text};
 use crate::common::scene::spawn;
-use crate::common::{Scene, Supervisor, process, second_run, wait_for};
+use crate::common::{Need, Scene, Supervisor, missing, process, second_run, wait_for};
 
 /// Runs it to its end, which must come by itself.
 #[track_caller]
@@ -418,6 +418,47 @@ fn m136_m137_the_death_of_the_parent_is_a_signal_if_asked_for() {
     scene.wait_lines("signals", 2);
     assert_eq!(recorded(&scene, "signals"), [libc::SIGUSR1]);
     process::signal(pid, libc::SIGKILL);
+    wait_for("the end of it all", || {
+        process::marked(scene.mark()).is_empty()
+    });
+}
+
+/// The parent may die while init asks for that signal: it has nobody to come from then.
+#[test]
+fn m137_a_parent_that_dies_while_its_death_is_asked_for_is_a_signal_too() {
+    if missing(&[Need::Strace]) {
+        return;
+    }
+    let scene = Scene::new();
+    let (binary, probe, trace) = (binary_text(), probe_text(), scene.path("trace"));
+    let script = "'pid pid ; record signals USR1 TERM'";
+    // The tracer is nobody's parent here, and leaves half a second to kill the shell in.
+    let tracer = format!(
+        "strace -D -o {} -e trace=getppid,prctl -e inject=prctl:delay_enter=1500000",
+        trace.display()
+    );
+    let shell = format!("{tracer} {binary} init -p USR1 -- {probe} {script} & wait");
+    let words = ["sh", "-c", &shell].map(std::path::PathBuf::from);
+    let mut command = scene.marked(&words);
+    command.current_dir(scene.directory());
+    let mut parent = scene.launch(command);
+    wait_for("init to ask who its parent is", || {
+        let trace = std::fs::read_to_string(&trace).unwrap_or_default();
+        trace.contains("getppid() ")
+    });
+    parent.spare_all();
+    parent.signal(libc::SIGKILL);
+    wait_for("the parent's end", || !parent.is_running());
+    scene.wait_lines("signals", 2);
+    assert_eq!(recorded(&scene, "signals"), [libc::SIGUSR1]);
+    // Once: the shell was there when init began, and was gone when the kernel was asked.
+    let calls = scene.read("trace");
+    let parents: Vec<&str> = calls
+        .lines()
+        .filter(|line| line.contains("getppid"))
+        .collect();
+    assert_eq!(parents.len(), 2, "{calls}");
+    process::signal(scene.wait_pid("pid"), libc::SIGKILL);
     wait_for("the end of it all", || {
         process::marked(scene.mark()).is_empty()
     });
