@@ -329,7 +329,7 @@ impl Live {
         std::mem::replace(&mut self.tail, Tail::new(0))
     }
 
-    /// That something survives SIGKILL, if it has for a while and was not said yet.
+    /// That something is there after SIGKILL, if it has been for a while and was not said yet.
     pub(crate) fn take_delay(&mut self, now: Moment) -> Option<Error> {
         let leaving = self.leaving.as_mut()?;
         let at = leaving.killed_at?;
@@ -339,7 +339,7 @@ impl Live {
         leaving.delay_said = true;
         let group = self.group.number();
         Some(Error::new(format!(
-            "waits for process group {group}, of which something has survived SIGKILL"
+            "waits for process group {group}, of which something is there after SIGKILL"
         )))
     }
 

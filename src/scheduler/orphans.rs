@@ -395,7 +395,7 @@ impl ProcessScheduler {
             let sends = household.orphans.kill_those_of(now, id);
             self.send_to_orphans(sends);
             if is_news {
-                let text = "waits for a process that left its group and has survived SIGKILL";
+                let text = "waits for a process that left its group and is there after SIGKILL";
                 let error = Error::new(text);
                 self.event(id, EventKind::Warning { error });
             }
