@@ -185,17 +185,22 @@ fn listed_by_kernel() -> io::Result<Option<Vec<i32>>> {
 /// By a look at every process in the system.
 fn found_by_parent() -> io::Result<Vec<i32>> {
     let ours = std::process::id().to_string();
-    let child = |pid: i32| {
-        // Processes end while they are looked at.
-        let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-        let parent = stat_fields(&stat)?.nth(1)?;
-        (parent == ours).then_some(pid)
-    };
     let mut children = Vec::new();
+    let mut are_we_there = false;
     for entry in std::fs::read_dir("/proc")? {
         let name = entry?.file_name();
-        let pid = name.to_str().and_then(|name| name.parse().ok());
-        children.extend(pid.and_then(child));
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        are_we_there |= name == *ours;
+        // Processes end while they are looked at.
+        let stat = read_of(pid, "stat")?;
+        let parent = stat_fields(&stat).and_then(|mut fields| fields.nth(1));
+        children.extend((parent == Some(&*ours)).then_some(pid));
+    }
+    // As above.
+    if !are_we_there {
+        return Err(io::ErrorKind::NotFound.into());
     }
     Ok(children)
 }

@@ -153,13 +153,16 @@ fn museum_54_nothing_but_a_single_child_is_signalled() {
     end(child);
 }
 
-/// The list, as a thread gets it whose system calls are made to fail first.
-fn list_with(failures: impl FnOnce() + Send + 'static) -> io::Result<Option<Vec<i32>>> {
-    let listed = std::thread::spawn(move || {
+/// What a thread finds whose system calls are made to fail first.
+fn with<T: Send + 'static>(
+    failures: impl FnOnce() + Send + 'static,
+    look: fn() -> io::Result<T>,
+) -> io::Result<T> {
+    let found = std::thread::spawn(move || {
         failures();
-        list()
+        look()
     });
-    listed.join().expect("no panic")
+    found.join().expect("no panic")
 }
 
 /// The C library takes ENOENT from getdents(2) for the end of a directory. The list was empty then,
@@ -168,26 +171,32 @@ fn list_with(failures: impl FnOnce() + Send + 'static) -> io::Result<Option<Vec<
 fn a_list_that_breaks_off_is_not_an_empty_one() {
     let child = child("");
     for errno in [libc::ENOENT, libc::EIO, libc::ENOMEM, libc::EINVAL] {
-        let listed = list_with(move || answer_if(libc::SYS_getdents64, &[], errno));
+        let fail = move || answer_if(libc::SYS_getdents64, &[], errno);
+        let listed = with(fail, list);
         assert!(listed.is_err(), "{errno}: {listed:?}");
+        let found = with(fail, found_by_parent);
+        assert!(found.is_err(), "{errno}: {found:?}");
     }
     end(child);
 }
 
 /// A thread whose list cannot be read was taken for one that has ended, if nothing could be said
-/// about it.
+/// about it; and a process that cannot be looked at for somebody else's.
 #[test]
-fn a_thread_that_cannot_be_looked_at_has_not_ended() {
+fn who_cannot_be_looked_at_has_not_ended() {
     let child = child("");
-    let found = list_with(|| {}).expect("a /proc").expect("a list");
+    let found = with(|| {}, list).expect("a /proc").expect("a list");
     assert!(found.contains(&pid(&child)), "{found:?}");
-    let listed = list_with(|| {
+    let fail = || {
         // As a file is opened here, and a directory is not.
         for flags in [libc::O_CLOEXEC, libc::O_CLOEXEC | libc::O_LARGEFILE] {
             answer_if(libc::SYS_openat, &[Condition::is(2, flags)], libc::EMFILE);
         }
         answer_if(libc::SYS_statx, &[], libc::ENOMEM);
-    });
+    };
+    let listed = with(fail, list);
     assert!(listed.is_err(), "{listed:?}");
+    let found = with(fail, found_by_parent);
+    assert!(found.is_err(), "{found:?}");
     end(child);
 }
