@@ -16,12 +16,20 @@
 //! | `cargo test --test faults -- list [PART]` | their names |
 //! | `cargo test --test faults -- own:ppoll:3:EINTR:once` | this one, told in full |
 //!
-//! A name is who calls (`own`: the supervisor, `child`: what it starts, until the exec, `init`:
-//! `procsched-min init` in a small scenario of its own, `memory`: see there), which call, its number among those of its
-//! kind, what happens, and for how long. `FAULTS_COMMIT` stands in for the commit, `FAULTS_JOBS`
-//! sets how many are played at a time.
+//! A name is who calls, which call, its number among those of its kind, what happens, and for
+//! how long. Who calls is one of
 //!
-//! A sweep without PART leaves out `memory`, for now.
+//! | | |
+//! |---|---|
+//! | `own` | the supervisor, as `procsched-min run` |
+//! | `child` | what it starts, until the exec |
+//! | `host` | a host of the library that has children of its own |
+//! | `init` | `procsched-min init` in a small scenario of its own |
+//! | `memory` | the supervisor, where it asks for memory; played only if PART begins so, for now |
+//!
+//! `FAULTS_COMMIT` stands in for the commit, `FAULTS_JOBS` sets how many are played at a time.
+//! `PROCSCHED_TEST_BINARY` names another binary than cargo's, as for the scenarios: the static one
+//! makes other calls.
 //!
 //! The exit code is 1 if a play has failed, and 2 if what was asked for is no fault at all.
 
@@ -31,6 +39,7 @@ mod common;
 
 mod faults {
     pub mod fault;
+    pub mod host;
     pub mod init;
     pub mod judge;
     pub mod losses;
@@ -48,6 +57,9 @@ use std::io::Write;
 use common::{Need, process, tools};
 
 fn main() {
+    if let Some(config) = std::env::var_os(faults::host::CONFIG) {
+        std::process::exit(i32::from(faults::host::run(config.as_ref())));
+    }
     let words: Vec<String> = std::env::args().skip(1).collect();
     // What libtest would understand, as `--nocapture`, changes nothing here.
     let words: Vec<&str> = words

@@ -19,6 +19,8 @@ pub enum Side {
     /// Those of what it starts, between fork and exec. strace counts for each process by itself:
     /// every child meets it, and so does everything else that makes such a call.
     Child,
+    /// Those of a host with children of its own.
+    Host,
     /// The own ones of `procsched-min init`.
     Init,
     /// The supervisor's own that ask for memory, where its heap grows page by page.
@@ -30,6 +32,7 @@ impl fmt::Display for Side {
         f.write_str(match self {
             Self::Own => "own",
             Self::Child => "child",
+            Self::Host => "host",
             Self::Init => "init",
             Self::Memory => "memory",
         })
@@ -143,6 +146,7 @@ impl FromStr for Fault {
         let side = match side {
             "own" => Side::Own,
             "child" => Side::Child,
+            "host" => Side::Host,
             "init" => Side::Init,
             "memory" => Side::Memory,
             _ => return Err(format!("{name:?}: whose calls?")),

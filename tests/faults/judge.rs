@@ -4,15 +4,22 @@
 use std::collections::BTreeMap;
 
 use super::fault::{Fault, Kind, Side};
-use super::losses::{has_no_proc, in_silence, is_blind, losses, started, words};
+use super::losses::{has_no_proc, hides, in_silence, is_blind, losses, started, words};
 use super::play::Record;
 
-/// Calls of one kind for each second, over those of the undisturbed play: what turns every 10 ms,
-/// or starts five programs every 100 ms, makes a few hundred; what spins, tens of thousands.
-const CALLS_PER_SECOND_MAX: f64 = 1500.0;
+/// How many calls of one kind may be more than twice those of the undisturbed play.
+pub struct Pace {
+    /// Once.
+    pub once: f64,
+    pub per_second: f64,
+}
 
-/// So many more may be made once: a look at all processes is two calls and more for each.
-const STORM_MAX: f64 = 5000.0;
+/// A look at all processes is two calls and more for each. What turns every 10 ms, or starts five
+/// programs every 100 ms, makes a few hundred a second; what spins, tens of thousands.
+const PACE: Pace = Pace {
+    once: 5000.0,
+    per_second: 1500.0,
+};
 
 /// CPU time of the supervisor for each second, under strace, where starts fail all the time.
 const TICKS_PER_SECOND_MAX: f64 = 25.0;
@@ -46,7 +53,7 @@ impl Verdict {
 pub fn judge(fault: Option<&Fault>, record: &Record, usual: &Record) -> Verdict {
     let mut defects = Vec::new();
     survives(fault, record, &mut defects);
-    rests(record, usual, &mut defects);
+    rests(record, usual, &PACE, &mut defects);
     tidies(fault, record, usual, &mut defects);
     // A short write that was none at all tears a line in two.
     if !fault.is_some_and(Fault::is_lie) {
@@ -127,11 +134,11 @@ fn survives(fault: Option<&Fault>, record: &Record, defects: &mut Vec<String>) {
 }
 
 /// No spin.
-pub fn rests(record: &Record, usual: &Record, defects: &mut Vec<String>) {
+pub fn rests(record: &Record, usual: &Record, pace: &Pace, defects: &mut Vec<String>) {
     let seconds = record.lasted.as_secs_f64();
     let usual_calls = most_frequent(usual).1;
     let (call, calls) = most_frequent(record);
-    let calls_max = 2.0 * usual_calls as f64 + STORM_MAX + seconds * CALLS_PER_SECOND_MAX;
+    let calls_max = 2.0 * usual_calls as f64 + pace.once + seconds * pace.per_second;
     if calls as f64 > calls_max {
         defects.push(format!("spins: {calls} times {call} in {seconds:.1} s"));
     }
@@ -154,7 +161,7 @@ fn most_frequent(record: &Record) -> (&str, usize) {
 }
 
 /// No process and no descriptor too many.
-pub fn tidies(fault: Option<&Fault>, record: &Record, usual: &Record, defects: &mut Vec<String>) {
+fn tidies(fault: Option<&Fault>, record: &Record, usual: &Record, defects: &mut Vec<String>) {
     let has_said = |word: &str| record.messages.iter().any(|line| line.contains(word));
     let is_blind = is_blind(fault, record);
     let is_given_up = record.code == Some(1) && (is_blind || has_said(" abandoned "));
@@ -181,7 +188,7 @@ fn keeps(fault: &Fault, kind: &str) -> bool {
         // The standard library knows where else to get random numbers.
         "getrandom" => kind == "/dev/urandom",
         // It was told that there was nothing to read, and may wait for ever for more.
-        "read" => fault.is_lie() && kind == "pipe",
+        "read" => kind == "pipe" && (fault.is_lie() || hides(fault)),
         _ => false,
     }
 }

@@ -121,7 +121,7 @@ impl Said<'_> {
 }
 
 /// Who is told for ever that there is nothing to read cannot know of what there is.
-fn hides(fault: &Fault) -> bool {
+pub fn hides(fault: &Fault) -> bool {
     let is_nothing = fault.kind == fault::Kind::Error("EAGAIN".to_owned());
     fault.call == "read" && is_nothing && fault.for_ever
 }

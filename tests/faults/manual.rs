@@ -41,6 +41,7 @@ pub const PAGES: &[Entry] = &[
     // brk(2) itself answers with the old end; a C library takes any error for an address.
     entry("brk", &[]),
     entry("chdir", &["EACCES", "EIO", "ENOENT", "ENOMEM"]),
+    entry("clock_nanosleep", &["EINTR", "EINVAL"]),
     entry("clone", CLONE),
     entry("clone3", CLONE),
     // An error of close(2) under strace leaves the descriptor open, which Linux never does.
@@ -68,6 +69,7 @@ pub const PAGES: &[Entry] = &[
     entry("gettid", &[]),
     entry("ioctl", &["EINVAL", "EIO", "ENOTTY"]),
     entry("kill", &["EPERM", "ESRCH"]),
+    entry("lstat", STAT),
     entry("lseek", &["EINVAL", "ESPIPE"]),
     entry("madvise", &["EAGAIN", "EINVAL", "EIO", "ENOMEM"]),
     entry(
@@ -84,6 +86,7 @@ pub const PAGES: &[Entry] = &[
     entry("mprotect", &["EACCES", "ENOMEM"]),
     entry("mremap", &["EAGAIN", "ENOMEM"]),
     entry("munmap", &["EINVAL", "ENOMEM"]),
+    entry("nanosleep", &["EINTR", "EINVAL"]),
     entry("newfstatat", STAT),
     entry("open", OPEN),
     entry("openat", OPEN),
@@ -125,8 +128,15 @@ pub const PAGES: &[Entry] = &[
     ),
 ];
 
-/// Calls that are left alone: they end a process or a signal's handler, and cannot fail.
-pub const LEFT_ALONE: &[&str] = &["exit", "exit_group", "restart_syscall", "rt_sigreturn"];
+/// Calls that are left alone: they end a process or a signal's handler, and cannot fail; or are
+/// the host's own (see `host`).
+pub const LEFT_ALONE: &[&str] = &[
+    "exit",
+    "exit_group",
+    "restart_syscall",
+    "rt_sigreturn",
+    "writev",
+];
 
 /// What a call can answer, and for how long. Its purpose is the call as it stands in a trace.
 pub fn errors_of(call: &str, purpose: &str) -> impl Iterator<Item = (&'static str, bool)> {

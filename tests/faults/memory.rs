@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use super::fault::{Fault, Kind, Side};
-use super::sites::{Call, own_calls};
+use super::sites::{BEGIN, Call, own_calls};
 
 /// What makes glibc's heap so: no page more than is needed is asked for or kept.
 pub const HEAP: (&str, &str) = (
@@ -27,7 +27,7 @@ const KEEPERS: [&str; 3] = ["madvise", "mprotect", "munmap"];
 
 /// All that can happen to it. An undisturbed play tells where it asks.
 pub fn faults(trace: &str, directory: &str) -> Vec<Fault> {
-    let calls = own_calls(trace, directory);
+    let calls = own_calls(BEGIN, trace, directory);
     let mut faults = Vec::new();
     for (place, call) in calls.iter().enumerate() {
         let is = |kind: &[&str]| kind.contains(&&*call.name);

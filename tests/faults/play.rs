@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::fault::Fault;
 use super::judge::more_than;
-use super::memory;
 use super::subject::Subject;
+use super::{host, memory};
 use crate::common::{Report, Scene, Supervisor, probe};
 use crate::process;
 
@@ -20,6 +21,9 @@ use crate::process;
 pub const NAMES: [&str; 6] = [
     "steady", "crashy", "missing", "leaver", "escaper", "stubborn",
 ];
+
+/// Who needs a supervisor that is a subreaper.
+const ESCAPER: &str = "escaper";
 
 /// Reports before the stop where nothing fails: three crashes, one who cannot be executed, one
 /// who leaves a member behind, and one who leaves an escapee.
@@ -36,10 +40,10 @@ const LAST_PATIENCE: Duration = Duration::from_millis(500);
 
 /// How long the end may take from SIGTERM on. Who cannot be killed is waited for 5 s, and the
 /// command for reports as long; all of it is slower under strace, and among others.
-const END_MAX: Duration = Duration::from_secs(60);
+pub const END_MAX: Duration = Duration::from_secs(60);
 
 /// How long what has ended may take to be gone from proc(5).
-const REMAINS_MAX: Duration = Duration::from_secs(3);
+pub const REMAINS_MAX: Duration = Duration::from_secs(3);
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -52,11 +56,16 @@ pub struct Record {
     pub ended_early: bool,
     /// What should be up and was not when everything should have been.
     pub not_up: Vec<String>,
-    /// Who was left by a first run, and lived on beside the second.
+    /// Who was left by a first run, and lived on beside the second; of `init`, who lived on when
+    /// it had ended.
     pub relics: Vec<String>,
     /// Its descriptors when everything was up.
     pub descriptors: Vec<String>,
     pub has_told_state: bool,
+    /// How often it had to be asked to end; of `init` alone.
+    pub asked: u32,
+    /// Children that were dead and not reaped while it lived; of `init` alone.
+    pub zombies: Vec<i32>,
     pub messages: Vec<String>,
     pub reports: Vec<Report>,
     /// Lines of stdout that are no reports.
@@ -103,7 +112,9 @@ fn stage(subject: Subject) -> Scene {
     scene.add("leaver", &told("leaver", leaves));
     let escapes =
         "once e1 { escape { ignore TERM ; pid escapee ; hold } ; wait-file escapee ; exit 5 }";
-    scene.add("escaper", &told("escaper", escapes));
+    if subject != Subject::Host {
+        scene.add(ESCAPER, &told(ESCAPER, escapes));
+    }
     let stubborn = told("stubborn", "touch stubborn.up");
     let script = format!("ignore TERM ; {stubborn}");
     scene.add_with("stubborn", &script, json!({"stop_timeout": "200ms"}));
@@ -114,8 +125,9 @@ fn stage(subject: Subject) -> Scene {
 #[derive(Default)]
 pub struct Manner<'a> {
     pub subject: Subject,
-    /// For strace.
-    pub arguments: Vec<String>,
+    pub fault: Option<&'a Fault>,
+    /// More words for strace.
+    pub arguments: &'a [&'a str],
     /// It is likely that the programs will not all be up.
     pub hurry: bool,
     /// The descriptors that are open as a rule when everything is up.
@@ -128,9 +140,14 @@ pub fn play(manner: &Manner<'_>) -> Record {
     let trace = scene.path("trace");
     let mut words: Vec<&str> = vec!["strace", "-D", "-qq", "-s", "0", "-o"];
     words.push(trace.to_str().expect("UTF-8"));
-    words.extend(manner.arguments.iter().map(String::as_str));
+    let injected = manner.fault.map(Fault::arguments).unwrap_or_default();
+    words.extend(manner.arguments);
+    words.extend(injected.iter().map(String::as_str));
     let began = Instant::now();
-    let mut command = scene.wrapped(&words);
+    let mut command = match manner.subject {
+        Subject::Host => host::command(&scene, &words),
+        _ => scene.wrapped(&words),
+    };
     // cargo sets it, and each of its directories is a call more that the loader makes.
     command.env_remove("LD_LIBRARY_PATH");
     if manner.subject == Subject::Memory {
@@ -173,25 +190,20 @@ fn run(scene: &Scene, supervisor: &mut Supervisor, record: &mut Record, manner: 
         PATIENCE
     };
     wait(patience, || {
-        !supervisor.is_running() || is_up(scene, supervisor)
+        !supervisor.is_running() || missing(scene, supervisor, manner.subject).is_empty()
     });
     if !supervisor.is_running() {
         record.ended_early = true;
         return;
     }
-    record.not_up = missing(scene, supervisor);
+    record.not_up = missing(scene, supervisor, manner.subject);
     let patience = match (&*record.not_up, manner.hurry) {
         ([], false) => PATIENCE,
         ([], true) => SHORT_PATIENCE,
         _ => LAST_PATIENCE,
     };
     wait(patience.min(SHORT_PATIENCE), || {
-        has_reported(scene, supervisor)
-    });
-    wait(patience, || {
-        record.descriptors = descriptors(scene, supervisor);
-        let more = more_than(&record.descriptors, manner.descriptors);
-        manner.descriptors.is_empty() || more.is_empty()
+        has_reported(scene, supervisor, manner.subject)
     });
     record.relics = relics(scene);
     supervisor.signal(libc::SIGUSR1);
@@ -199,6 +211,12 @@ fn run(scene: &Scene, supervisor: &mut Supervisor, record: &mut Record, manner: 
         !supervisor
             .messages_with(&["steady", "restarts="])
             .is_empty()
+    });
+    // By now it has done with the last start, too.
+    wait(patience, || {
+        record.descriptors = descriptors(scene, supervisor);
+        let more = more_than(&record.descriptors, manner.descriptors);
+        manner.descriptors.is_empty() || more.is_empty()
     });
     scene.write("go", "");
     wait(patience, || {
@@ -216,9 +234,10 @@ fn has_said_again(scene: &Scene) -> bool {
     String::from_utf8_lossy(&scene.log("steady")).contains("again-")
 }
 
-fn missing(scene: &Scene, supervisor: &Supervisor) -> Vec<String> {
-    let is_missing =
-        |name: &&&str| **name != "missing" && !scene.path(format!("{name}.up")).exists();
+fn missing(scene: &Scene, supervisor: &Supervisor, subject: Subject) -> Vec<String> {
+    let is_there = |name: &str| name != ESCAPER || subject != Subject::Host;
+    let is_up = |name: &str| name == "missing" || scene.path(format!("{name}.up")).exists();
+    let is_missing = |name: &&&str| is_there(name) && !is_up(name);
     let mut missing: Vec<String> = NAMES
         .iter()
         .filter(is_missing)
@@ -228,10 +247,6 @@ fn missing(scene: &Scene, supervisor: &Supervisor) -> Vec<String> {
         missing.push("missing".to_owned());
     }
     missing
-}
-
-fn is_up(scene: &Scene, supervisor: &Supervisor) -> bool {
-    missing(scene, supervisor).is_empty()
 }
 
 fn relics(scene: &Scene) -> Vec<String> {
@@ -244,9 +259,9 @@ fn relics(scene: &Scene) -> Vec<String> {
     relics.map(|(relic, _)| (*relic).to_owned()).collect()
 }
 
-fn has_reported(scene: &Scene, supervisor: &Supervisor) -> bool {
-    let handled = scene.lines("handled").len();
-    handled >= REPORTS_BEFORE_STOP && supervisor.report_count() >= REPORTS_BEFORE_STOP
+fn has_reported(scene: &Scene, supervisor: &Supervisor, subject: Subject) -> bool {
+    let wanted = REPORTS_BEFORE_STOP - usize::from(subject == Subject::Host);
+    scene.lines("handled").len() >= wanted && supervisor.report_count() >= wanted
 }
 
 /// Kinds of what is open while it does nothing.
@@ -257,11 +272,16 @@ pub fn descriptors(scene: &Scene, supervisor: &Supervisor) -> Vec<String> {
 }
 
 /// Asks it to end, and kills it if it does not.
-pub fn stop(supervisor: &mut Supervisor, record: &mut Record) {
+fn stop(supervisor: &mut Supervisor, record: &mut Record) {
     if supervisor.is_running() {
         supervisor.signal(libc::SIGTERM);
         wait(END_MAX, || !supervisor.is_running());
     }
+    finish(supervisor, record);
+}
+
+/// Kills it if it still runs.
+pub fn finish(supervisor: &mut Supervisor, record: &mut Record) {
     record.code = supervisor.code();
     if supervisor.is_running() {
         supervisor.signal(libc::SIGKILL);

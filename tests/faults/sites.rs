@@ -32,6 +32,9 @@ const OF_CHILDREN: [&str; 7] = [
 /// Descriptors below this one are those that it opens before it starts anything.
 const EARLY: u32 = 9;
 
+/// Its first own call: what it holds back.
+pub const BEGIN: &str = "rt_sigprocmask(SIG_BLOCK";
+
 /// One call: which of its kind, and for what.
 pub struct Call {
     pub name: String,
@@ -45,7 +48,12 @@ pub struct Sites(Vec<(String, Vec<Call>)>);
 impl Sites {
     /// The supervisor's own.
     pub fn own(trace: &str, directory: &str) -> Self {
-        Self::of(own_calls(trace, directory))
+        Self::own_from(BEGIN, trace, directory)
+    }
+
+    /// The same where another call is the first that counts.
+    pub fn own_from(begin: &str, trace: &str, directory: &str) -> Self {
+        Self::of(own_calls(begin, trace, directory))
     }
 
     /// Those of its children, between fork and exec, out of a trace with a number before each line.
@@ -157,9 +165,9 @@ impl Sites {
     }
 }
 
-/// The supervisor's own in their order, from the first that is not its loader's and its runtime's
-/// on (`SIG_BLOCK` of what it holds back).
-pub fn own_calls(trace: &str, directory: &str) -> Vec<Call> {
+/// The supervisor's own in their order, from the first on that is not its loader's and its
+/// runtime's.
+pub fn own_calls(begin: &str, trace: &str, directory: &str) -> Vec<Call> {
     let mut counts = BTreeMap::new();
     let mut has_begun = false;
     let mut calls = Vec::new();
@@ -167,7 +175,7 @@ pub fn own_calls(trace: &str, directory: &str) -> Vec<Call> {
         let Some(call) = parse(line, directory, &mut counts) else {
             continue;
         };
-        has_begun |= line.starts_with("rt_sigprocmask(SIG_BLOCK");
+        has_begun |= line.starts_with(begin);
         if has_begun && !manual::LEFT_ALONE.contains(&&*call.name) {
             calls.push(call);
         }

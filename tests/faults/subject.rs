@@ -6,10 +6,10 @@ use super::fault::{Fault, Kind, Side};
 use super::judge::{Verdict, judge};
 use super::play::{Manner, Record, play};
 use super::sites::Sites;
-use super::{init, memory};
+use super::{host, init, memory};
 
 /// Whose calls are looked at. What comes first is told first.
-pub const SIDES: [Side; 4] = [Side::Own, Side::Child, Side::Init, Side::Memory];
+pub const SIDES: [Side; 5] = [Side::Own, Side::Child, Side::Host, Side::Init, Side::Memory];
 
 /// Played only where a name asks for it.
 const ON_REQUEST: [Side; 1] = [Side::Memory];
@@ -22,6 +22,8 @@ pub enum Subject {
     Run,
     /// The same where memory is asked for page by page.
     Memory,
+    /// A host with children of its own.
+    Host,
     /// `init`.
     Init,
 }
@@ -31,13 +33,14 @@ impl Subject {
         match side {
             Side::Own | Side::Child => Self::Run,
             Side::Memory => Self::Memory,
+            Side::Host => Self::Host,
             Side::Init => Self::Init,
         }
     }
 
     fn play(self, manner: &Manner<'_>) -> Record {
         match self {
-            Self::Run | Self::Memory => play(manner),
+            Self::Run | Self::Memory | Self::Host => play(manner),
             Self::Init => init::play(manner),
         }
     }
@@ -45,13 +48,14 @@ impl Subject {
     fn judge(self, fault: Option<&Fault>, record: &Record, usual: &Record) -> Verdict {
         match self {
             Self::Run | Self::Memory => judge(fault, record, usual),
+            Self::Host => host::judge_host(fault, record, usual),
             Self::Init => init::judge(fault, record, usual),
         }
     }
 
     /// It where nothing fails, to compare with. Played once, when it is first asked for.
     fn usual(self) -> &'static Record {
-        static USUAL: [OnceLock<Record>; 3] = [const { OnceLock::new() }; 3];
+        static USUAL: [OnceLock<Record>; 4] = [const { OnceLock::new() }; 4];
         USUAL[self as usize].get_or_init(|| {
             let record = self.play(&self.traced(&["-y"]));
             let verdict = self.judge(None, &record, &record);
@@ -60,10 +64,10 @@ impl Subject {
         })
     }
 
-    fn traced(self, arguments: &[&str]) -> Manner<'static> {
+    fn traced(self, arguments: &'static [&'static str]) -> Manner<'static> {
         Manner {
             subject: self,
-            arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
+            arguments,
             ..Manner::default()
         }
     }
@@ -76,7 +80,8 @@ pub fn disturbed(fault: &Fault, may_hurry: bool) -> (Record, Verdict) {
     let usual = subject.usual();
     let record = subject.play(&Manner {
         subject,
-        arguments: fault.arguments(),
+        fault: Some(fault),
+        arguments: &[],
         hurry: may_hurry && (is_likely_down || fault.side == Side::Child),
         descriptors: &usual.descriptors,
     });
@@ -121,6 +126,7 @@ impl Catalogue {
                 let children = play(&Subject::Run.traced(&["-f", "-y"]));
                 Sites::of_children(&children.trace, &children.directory)
             }
+            Side::Host => Sites::own_from(host::BEGIN, &usual.trace, &usual.directory),
             Side::Own | Side::Init => Sites::own(&usual.trace, &usual.directory),
         };
         Self {

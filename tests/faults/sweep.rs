@@ -99,8 +99,6 @@ pub fn sample() -> bool {
     let mut programme = programme(&[]).expect("there are calls that can fail");
     let commit = commit();
     let mut chosen = std::mem::take(&mut programme.faults);
-    // The second scenario is for the sweep.
-    chosen.retain(|fault| fault.side != Side::Init);
     let order = |fault: &Fault| {
         let mut hasher = DefaultHasher::new();
         (&commit, fault.to_string()).hash(&mut hasher);
@@ -275,8 +273,8 @@ struct Journal {
 
 impl Journal {
     fn open(resume: bool) -> Self {
-        let path = Self::path();
-        let head = head(second_run::binary());
+        let binary = second_run::binary();
+        let (path, head) = (Self::path(binary), head(binary));
         let text = std::fs::read_to_string(&path).unwrap_or_default();
         let mut lines = text.lines();
         let is_same = resume && lines.next() == Some(&*head);
@@ -307,8 +305,12 @@ impl Journal {
         }
     }
 
-    fn path() -> PathBuf {
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults.journal")
+    /// Each binary has its own, so that several may be swept in turn or at once.
+    fn path(binary: &Path) -> PathBuf {
+        let mut hasher = DefaultHasher::new();
+        binary.hash(&mut hasher);
+        let name = format!("faults-{:016x}.journal", hasher.finish());
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
     }
 
     fn note(&self, fault: &Fault, verdict: &Verdict) {
