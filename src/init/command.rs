@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::fd::AsFd;
-use std::time::Duration;
 
 use crate::error::Error;
 use crate::launch::{Launch, failed_start_code};
-use crate::machine::Moment;
+use crate::machine::{Exit, Moment};
 use crate::os::accept::{self, Stop};
 use crate::os::children::{self, Change};
 use crate::os::clock::Clock;
@@ -18,8 +17,8 @@ use crate::os::subreaper::{self, is_pid_1};
 use crate::os::terminal::{self, Above, Terminal};
 use crate::report::signal_name;
 
-use super::reaping::{Left, bite};
-use super::rest::{Reach, Rest, no_list};
+use super::reaping::{Left, ask, bite};
+use super::rest::{Reach, Rest, STOP_TIMEOUT, no_list};
 use super::{CODE_FAILED, InitEvent, Options, exit_code};
 
 /// By these a person or a program asks another one to end.
@@ -75,12 +74,20 @@ impl Running {
         let exit = loop {
             let gone = |pid| _ = self.inherited.remove(&pid);
             let left = bite(Some(self.pid), &mut self.options, gone);
+            let left = ask(self.pid, left);
             if let Left::Kept(exit) = left {
                 break exit;
             }
+            if left == Left::Blind && self.is_overdue() {
+                break Exit::Unknown;
+            }
             self.turn(signal);
-            signal = accept::next((left == Left::More).then_some(Duration::ZERO));
+            signal = accept::next(left.rest());
         };
+        if exit == Exit::Unknown {
+            let what = "the system does not tell how the command ended";
+            self.options.warn(Error::new(what));
+        }
         if let Some(terminal) = &self.terminal
             && terminal.foreground() == Some(self.pid)
         {
@@ -106,6 +113,12 @@ impl Running {
             terminal.take_back();
         }
         self.options.mapped(code)
+    }
+
+    /// Whether the command was asked to end, and has had its time for that.
+    fn is_overdue(&self) -> bool {
+        let asked = self.asked_at.map(|asked| asked.after(STOP_TIMEOUT));
+        asked.is_some_and(|end| self.clock.until(end).is_zero())
     }
 
     /// First what happened to the command, then the signal, and only then a stop of our own:

@@ -23,20 +23,17 @@ use crate::os::stat::living_groups;
 use crate::os::subreaper::is_pid_1;
 use crate::report::signal_name;
 
-use super::reaping::{Left, bite};
+use super::reaping::{LOOK_INTERVAL, Left, bite};
 use super::{InitEvent, Options};
 
 /// How long what is left may take after the command's exit.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// How long everything may take after the first SIGTERM.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long what was killed may take to be dead.
 const DEATH_TIME_MAX: Duration = Duration::from_secs(5);
-
-/// How often is looked for deaths of which nobody is told.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How much longer than a look itself it takes until the next one.
 const LOOK_PAUSE: u32 = 10;
@@ -127,8 +124,8 @@ impl Rest {
             if wait.is_zero() {
                 return false;
             }
-            if left == Left::More {
-                wait = Duration::ZERO;
+            if let Some(rest) = left.rest() {
+                wait = wait.min(rest);
             }
             if is_news {
                 wait = wait.min(self.clock.until(next_look));

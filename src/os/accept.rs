@@ -112,8 +112,8 @@ fn take(signals: SignalSet, timeout: Option<Duration>) -> Option<i32> {
         set.as_mut_ptr().cast::<SignalSet>().write(signals);
         libc::sigtimedwait(set.as_ptr(), info.as_mut_ptr(), time)
     };
-    // Its only other answer is that the time is over, as a rule.
-    if signal == -1 && errno() != libc::EAGAIN {
+    // Its only other answer is that the time is over, as a rule, and there was some.
+    if signal == -1 && (errno() != libc::EAGAIN || timeout != Some(Duration::ZERO)) {
         pause(FAILED_WAIT_PAUSE);
     }
     // SAFETY: it was zeroed, and the kernel fills it or leaves it so. Who sent a signal is in the

@@ -11,4 +11,10 @@ pub const PINNED: &[&str] = &[
     "own:ppoll:1:ENOMEM:ever",
     // A zombie that could not be reaped was found again at once, for ever.
     "own:wait4:1:ECHILD:ever",
+    // `init` waited for ever for the end of a command that was no child of its any more, and for
+    // one of whose end nobody would ever tell: not even SIGTERM ended it.
+    "init:waitid:1:ECHILD:ever",
+    "init:waitid:1:EINVAL:ever",
+    // A wait without a deadline that was over at once was followed by the next, at full speed.
+    "init:rt_sigtimedwait:1:EAGAIN:ever",
 ];
