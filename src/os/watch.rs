@@ -38,6 +38,8 @@ pub(crate) struct Watch {
     epoll: Epoll,
     /// What the kernel has no room for: it counts as ready, now and then, and is tried again.
     blind: Vec<(u64, RawFd)>,
+    /// The latest wait did not learn who is ready.
+    is_deaf: bool,
     /// How many waits in a row came to an end for nothing, and at once.
     vain: u32,
     clock: Clock,
@@ -50,6 +52,7 @@ impl Watch {
         Ok(Self {
             epoll: Epoll(descriptors::above_standard(epoll.0).map_err(what)?),
             blind: Vec::new(),
+            is_deaf: false,
             vain: 0,
             clock: Clock::new(),
         })
@@ -121,6 +124,7 @@ impl Watch {
         self.add_the_blind();
         let mut events = [EpollEvent::empty(); READY_PER_TURN_MAX];
         let looked = retry(|| self.epoll.wait(&mut events, EpollTimeout::ZERO));
+        self.is_deaf = looked.is_err();
         let count = looked.unwrap_or(0);
         ready.extend(events.iter().take(count).map(EpollEvent::data));
         match (waited, looked) {
@@ -135,6 +139,11 @@ impl Watch {
             // No memory: the turn goes on without an answer, and not at once again.
             _ => pause(BLIND_WAIT_MAX),
         }
+    }
+
+    /// Whether something may be ready of which the latest wait has not told.
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.is_deaf
     }
 
     /// Something was found behind what the latest wait has told of.

@@ -14,8 +14,8 @@
 //! A hint is never believed, as anybody may send it: it costs a look at one number.
 //!
 //! With [`Reap::Own`] only our own pids are ever asked about: those whose pidfd has become
-//! readable, and, where the system has no pidfd for us, those that a SIGCHLD was about, and in
-//! the round each.
+//! readable, and, where the system has no pidfd for us or does not say which are readable, those
+//! that a SIGCHLD was about, and in the round each.
 //!
 //! Another part of the host may reap one of ours all the same. Its status is lost then, its
 //! end is not: a hint, and the end of its pipe, lead to it, and after a SIGCHLD each of ours
@@ -315,9 +315,10 @@ impl ProcessScheduler {
             }
         }
         if is_round {
+            let is_each = sweep || self.watch.is_deaf();
             let is_suspect = |id: &ProgramId| {
                 let live = self.program(*id).live.as_ref();
-                live.is_some_and(|live| sweep || !live.is_watched)
+                live.is_some_and(|live| is_each || !live.is_watched)
             };
             suspects.extend(self.ids().filter(is_suspect).map(|id| (id, false)));
         }
