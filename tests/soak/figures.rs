@@ -53,6 +53,7 @@ pub const COSTS: [(&str, Get, f64); 3] = [
 pub const MEMORY: Allowance = Allowance {
     per_thousand: 1.0,
     in_all: 64.0,
+    quantile: 0.0,
     no_step: 48.0,
     in_short: Some(768.0),
 };
@@ -61,6 +62,7 @@ pub const MEMORY: Allowance = Allowance {
 pub const NUMBER: Allowance = Allowance {
     per_thousand: 0.02,
     in_all: 3.0,
+    quantile: 0.9,
     no_step: 0.5,
     in_short: None,
 };

@@ -2,7 +2,9 @@
 //!
 //! The first part of a series is left out: memory that is touched once is no leak. The rest is
 //! cut into blocks of equal restarts, and of each only the lowest value counts, since what is
-//! needed for a moment is no leak either. Through these points goes the line of Theil and Sen:
+//! needed for a moment is no leak either. (Of what each living program has some, nearly the highest
+//! counts: the lowest tells how few of them a busy machine had room for.) Through these points
+//! goes the line of Theil and Sen:
 //! the median of the slopes of all pairs, whom a few odd points cannot move. Its interval is the
 //! one that belongs to Kendall's test for a trend (Sen 1968), corrected for ties, at 99 %.
 //! A figure leaks if even the lower end of that interval is above what the figure is allowed, and
@@ -11,7 +13,7 @@
 //! A figure that goes up once or twice, as an allocator makes it, can have such an interval too,
 //! and one whose staircase begins late has none: so the levels are counted that it stands on
 //! (`steps`). One step or two are told and are no leak, if it does not grow beside them; three
-//! more upwards than downwards are one, whatever the line says.
+//! more upwards than downwards are one of memory, whatever the line says.
 //!
 //! A short series is mostly warm-up, whatever is left out. Of memory it tells a leak only that is
 //! more than all of a warm-up, and else nothing: it says so. The rest is judged as ever.
@@ -50,6 +52,8 @@ pub struct Allowance {
     /// Growth over the whole of the series that is not called one, however short that is: what
     /// its unit cannot resolve.
     pub in_all: f64,
+    /// Of the values of a block that one counts which has so great a part of them below it.
+    pub quantile: f64,
     /// A change that is no step.
     pub no_step: f64,
     /// Growth over the whole of a short series that is not called one, of a figure that warms up.
@@ -79,7 +83,7 @@ impl std::fmt::Display for Verdict {
 /// A line through a series.
 #[derive(Debug, Clone)]
 pub struct Slope {
-    /// The lowest value of the first block and of the last.
+    /// The value of the first block and of the last.
     pub first: f64,
     pub last: f64,
     /// Per 1,000 restarts: the line, and the ends of its interval.
@@ -90,8 +94,8 @@ pub struct Slope {
     pub halves: [f64; 2],
     /// The restarts that it was taken over.
     pub restarts: f64,
-    /// The lowest value of each block.
-    pub floors: Vec<f64>,
+    /// The value of each block.
+    pub levels: Vec<f64>,
     /// The slope beside its steps, if it goes by one or two.
     pub beside: f64,
 }
@@ -101,20 +105,21 @@ impl Slope {
         let is_short = self.restarts < RESTARTS_SHORT;
         let in_short = allowed.in_short.filter(|_| is_short);
         let in_all = in_short.unwrap_or(allowed.in_all);
-        let steps = steps(&self.floors, allowed.no_step);
+        let steps = steps(&self.levels, allowed.no_step);
         let is_steady = self.halves.iter().all(|half| *half > allowed.per_thousand);
         let is_sure = self.low > allowed.per_thousand && self.low * self.restarts / 1000.0 > in_all;
         let is_climbing = steps.up > steps.down + STEPS_MAX;
         let is_beside = self.beside * self.restarts / 1000.0 > in_all;
         let is_line = is_sure && is_steady && (is_beside || is_climbing);
         let is_higher = self.last - self.first > in_all && steps.up > steps.down;
-        // What warms up makes a staircase too.
-        let is_staircase = is_higher && is_climbing && !is_short;
+        // Only memory is taken by the piece; and what warms up makes a staircase too.
+        let is_by_piece = allowed.in_short.is_some() && !is_short;
+        let is_staircase = is_higher && is_climbing && is_by_piece;
         if is_line || is_staircase {
             Verdict::Grows(steps)
         } else if in_short.is_some() {
             Verdict::TooShort
-        } else if is_sure || is_higher {
+        } else if is_sure || (is_higher && is_by_piece) {
             Verdict::Stepped(steps)
         } else {
             Verdict::Flat
@@ -123,10 +128,10 @@ impl Slope {
 }
 
 /// The slope of a series of restarts and values, or `None` if there is too little of it.
-pub fn slope(series: &[(f64, f64)]) -> Option<Slope> {
+pub fn slope(series: &[(f64, f64)], quantile: f64) -> Option<Slope> {
     let (begin, end) = (series.first()?.0, series.last()?.0);
     let begin = begin + ((end - begin) * WARM_UP).max(WARM_UP_RESTARTS_MIN);
-    let points = floors(series, begin, end);
+    let points = levels(series, begin, end, quantile);
     if points.len() < BLOCKS_MIN || end - begin < RESTARTS_MIN {
         return None;
     }
@@ -148,23 +153,26 @@ pub fn slope(series: &[(f64, f64)]) -> Option<Slope> {
         ],
         restarts: end - begin,
         beside: slope_beside_steps(&points, slope),
-        floors: points.iter().map(|(_, floor)| *floor).collect(),
+        levels: points.iter().map(|(_, floor)| *floor).collect(),
     })
 }
 
-/// The lowest value of each block, at the block's middle.
-fn floors(series: &[(f64, f64)], begin: f64, end: f64) -> Vec<(f64, f64)> {
+/// The value that counts of each block, at the block's middle.
+fn levels(series: &[(f64, f64)], begin: f64, end: f64, quantile: f64) -> Vec<(f64, f64)> {
     let width = (end - begin) / BLOCKS as f64;
-    let mut floors = [f64::INFINITY; BLOCKS];
+    let mut blocks = vec![Vec::new(); BLOCKS];
     for &(at, value) in series.iter().filter(|(at, _)| *at >= begin) {
         let block = ((at - begin) / width) as usize;
-        let floor = &mut floors[block.min(BLOCKS - 1)];
-        *floor = floor.min(value);
+        blocks[block.min(BLOCKS - 1)].push(value);
     }
     let middle = |index: usize| begin + (index as f64 + 0.5) * width;
-    let points = floors.iter().enumerate();
-    let points = points.map(|(index, floor)| (middle(index), *floor));
-    points.filter(|(_, floor)| floor.is_finite()).collect()
+    let point = |(index, mut block): (usize, Vec<f64>)| {
+        block.sort_by(f64::total_cmp);
+        let last = block.len().checked_sub(1)?;
+        let value = block[(last as f64 * quantile).round() as usize];
+        Some((middle(index), value))
+    };
+    blocks.into_iter().enumerate().filter_map(point).collect()
 }
 
 /// The slopes of all pairs, in order.

@@ -13,7 +13,7 @@ const WRONG_IN: usize = 50;
 
 /// Panics if it judges any of them wrongly, or more than may be of those that noise hides.
 pub fn run() {
-    assert!(slope(&[]).is_none() && slope(&[(1.0, 1.0); 5]).is_none());
+    assert!(slope(&[], 0.0).is_none() && slope(&[(1.0, 1.0); 5], 0.0).is_none());
     let mut wrong = BTreeMap::new();
     for seed in 0..SEEDS {
         let mut note = |what: &'static str, is_right: bool| {
@@ -46,7 +46,8 @@ fn hour(seed: u64, shape: impl Fn(f64) -> f64) -> Verdict {
         (restarts, (value / 4.0).floor() * 4.0)
     };
     let looks: Vec<(f64, f64)> = (0..3600).map(look).collect();
-    slope(&looks).expect("enough").verdict(MEMORY)
+    let line = slope(&looks, MEMORY.quantile).expect("enough");
+    line.verdict(MEMORY)
 }
 
 fn grows(verdict: Verdict) -> bool {
@@ -111,7 +112,8 @@ fn short(seed: u64, shape: impl Fn(f64) -> f64) -> Verdict {
             looks.push((restarts, (value / 4.0).floor() * 4.0));
         }
     }
-    slope(&looks).expect("enough").verdict(MEMORY)
+    let line = slope(&looks, MEMORY.quantile).expect("enough");
+    line.verdict(MEMORY)
 }
 
 /// As a supervisor warms up, seen so, and leaks of a size that a quarter of a minute must tell.
@@ -147,10 +149,24 @@ fn try_numbers() {
             (restarts, 300.0 + (restarts * leak).floor())
         };
         let looks: Vec<(f64, f64)> = (0..looks).map(look).collect();
-        slope(&looks).expect("enough").verdict(NUMBER)
+        let line = slope(&looks, NUMBER.quantile).expect("enough");
+        line.verdict(NUMBER)
     };
     assert!(grows(count(3600, 28.0, 1.0 / 4000.0)));
     assert_eq!(count(3600, 28.0, 0.0), Verdict::Flat);
     assert!(grows(count(75, 18.0, 1.0 / 20.0)));
     assert_eq!(count(75, 18.0, 0.0), Verdict::Flat);
+    // Seen so: a machine that is busy at first has room for fewer programs in most looks.
+    for seed in 0..SEEDS {
+        let mut rng = Rng::new(seed);
+        let mut look = |second: u32| {
+            let missing = if second < 400 { 90 } else { 20 };
+            let value = 205.0 - rng.below(missing) as f64 * f64::from(u8::from(rng.one_in(2)));
+            (f64::from(second) * 28.0, value)
+        };
+        let looks: Vec<(f64, f64)> = (0..720).map(&mut look).collect();
+        let line = slope(&looks, NUMBER.quantile).expect("enough");
+        let told = line.verdict(NUMBER);
+        assert!(!grows(told), "a busy machine, seed {seed}: {told}");
+    }
 }

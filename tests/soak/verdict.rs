@@ -175,6 +175,7 @@ fn figures(soak: &Soak, table: &mut String) -> std::fmt::Result {
         let allowed = Allowance {
             per_thousand: 0.0,
             in_all,
+            quantile: 0.0,
             no_step: in_all / 4.0,
             in_short: None,
         };
@@ -201,7 +202,7 @@ fn line(
     series: &[(f64, f64)],
     allowed: Allowance,
 ) -> std::fmt::Result {
-    let Some(slope) = slope(series) else {
+    let Some(slope) = slope(series, allowed.quantile) else {
         if soak.restarts() < RESTARTS_TO_JUDGE {
             return writeln!(table, "{name:<66}  too short to tell");
         }
