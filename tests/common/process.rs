@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,9 @@ use super::namespace;
 
 /// How long a condition may take before the test fails. Only a broken run needs it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What most files of proc(5) have room in.
+const CONTENT_BYTES: usize = 8 * 1024;
 
 /// How often a condition is asked for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
@@ -76,8 +80,16 @@ pub fn stat(pid: i32) -> Option<Stat> {
     read_stat(&directory(pid))
 }
 
+/// A file of proc(5), which does not say how large it is, and where each read is work: into room
+/// for all of it.
+fn content(path: impl AsRef<Path>) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(CONTENT_BYTES);
+    fs::File::open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 fn read_stat(directory: &Path) -> Option<Stat> {
-    let text = fs::read(directory.join("stat")).ok()?;
+    let text = content(directory.join("stat")).ok()?;
     let text = String::from_utf8_lossy(&text);
     // The command before the last parenthesis may have anything in it.
     let fields: Vec<&str> = text.rsplit_once(") ")?.1.split_whitespace().collect();
@@ -131,7 +143,7 @@ pub fn members(pgid: i32) -> Vec<i32> {
 /// The living processes that have `mark` in their environment, by their numbers outside.
 pub fn marked(mark: &str) -> Vec<i32> {
     let has_mark = |&pid: &i32| {
-        fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
+        content(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
             environ
                 .windows(mark.len())
                 .any(|part| part == mark.as_bytes())

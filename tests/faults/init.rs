@@ -81,8 +81,7 @@ fn run(scene: &Scene, supervisor: &mut Supervisor, record: &mut Record, manner: 
     }
     let init = supervisor.pid();
     wait(patience, || {
-        record.zombies = process::children(init);
-        record.zombies.retain(|&pid| !process::alive(pid));
+        record.zombies = process::zombies(init);
         record.zombies.is_empty()
     });
     wait(SHORT_PATIENCE, || {
@@ -133,6 +132,11 @@ fn is_unsaid(fault: &Fault) -> bool {
     fault.call == "kill"
 }
 
+/// Whether strace has kept the list of its children from it, or said that there are none.
+fn is_lie(fault: &Fault) -> bool {
+    fault.is_lie() || fault.kind == Kind::Error("ECHILD".to_owned())
+}
+
 fn is_unsaid_once(fault: Option<&Fault>) -> bool {
     fault.is_some_and(|fault| is_unsaid(fault) && !fault.for_ever)
 }
@@ -169,12 +173,10 @@ pub fn judge(fault: Option<&Fault>, record: &Record, usual: &Record) -> Verdict 
     if record.code == Some(FAILED) {
         losses.push("the command's code".to_owned());
     }
-    losses.extend(
-        record
-            .relics
-            .iter()
-            .map(|name| format!("the {name} lives on")),
-    );
+    if !fault.is_some_and(is_lie) {
+        let alive = record.relics.iter();
+        losses.extend(alive.map(|name| format!("the {name} lives on")));
+    }
     let is_mute = fault.is_some_and(|fault| fault.call == "write" && fault.for_ever);
     match (losses.is_empty(), record.messages.is_empty()) {
         (true, true) => Verdict::Fine,
@@ -234,11 +236,9 @@ fn obeys(fault: Option<&Fault>, record: &Record, defects: &mut Vec<String>) {
 /// Nobody and no descriptor is left.
 fn tidies(fault: Option<&Fault>, record: &Record, usual: &Record, defects: &mut Vec<String>) {
     let has_said = |word: &str| record.messages.iter().any(|line| line.contains(word));
-    // Who could not be killed may live. So may who came home, where nobody can tell who did, or
-    // strace has kept the list of them, or said that there are none.
+    // Who could not be killed may live. So may who came home, where nobody can tell who did.
     let has_named = has_said("failed to send SIGKILL to") || has_said(" abandoned ");
     let is_powerless = fault.is_some_and(|fault| is_unsaid(fault) && (fault.for_ever || has_named));
-    let is_lie = |fault: &Fault| fault.is_lie() || fault.kind == Kind::Error("ECHILD".to_owned());
     let is_blind = fault.is_some_and(is_lie)
         || has_said("failed to find out about our children")
         || has_said("what leaves the command's group is neither reaped nor stopped");

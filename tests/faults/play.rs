@@ -45,6 +45,9 @@ pub const END_MAX: Duration = Duration::from_secs(60);
 /// How long what has ended may take to be gone from proc(5).
 pub const REMAINS_MAX: Duration = Duration::from_secs(3);
 
+/// How often is looked for it.
+const REMAINS_INTERVAL: Duration = Duration::from_millis(100);
+
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// What is left to be judged.
@@ -300,7 +303,14 @@ fn remains(supervisor: &Supervisor) -> Vec<String> {
         left.retain(|words| !words.starts_with("strace "));
         left
     };
-    wait(REMAINS_MAX, || left().is_empty());
+    wait(REMAINS_MAX, || {
+        let is_over = left().is_empty();
+        if !is_over {
+            // It is a look at everything that the machine runs.
+            std::thread::sleep(REMAINS_INTERVAL);
+        }
+        is_over
+    });
     left()
 }
 

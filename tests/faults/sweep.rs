@@ -134,7 +134,10 @@ pub fn named(names: &[&str]) -> Result<bool, String> {
     };
     let mut is_well = true;
     for fault in faults {
-        let (record, verdict) = disturbed(&fault, true);
+        let (mut record, mut verdict) = disturbed(&fault, true);
+        if matches!(verdict, Verdict::Failed(_)) {
+            (record, verdict) = disturbed(&fault, false);
+        }
         say(&format!("{fault}: {verdict:#?}"));
         say(&format!("code {:?} after {:?}", record.code, record.lasted));
         say(&record.messages.join("\n"));
