@@ -200,7 +200,7 @@ fn keeps(fault: &Fault, kind: &str) -> bool {
         // Only in a lie of strace's a descriptor stays open that was closed.
         "close" => true,
         // Who is not told of the end of a pipe keeps that until the next start but one.
-        "epoll_ctl" | "epoll_wait" => fault.for_ever && kind == "pipe",
+        "epoll_ctl" | "epoll_pwait" | "epoll_wait" => fault.for_ever && kind == "pipe",
         // The standard library knows where else to get random numbers.
         "getrandom" => kind == "/dev/urandom",
         // It was told that there was nothing to read, and may wait for ever for more.

@@ -215,8 +215,9 @@ fn run(scene: &Scene, supervisor: &mut Supervisor, record: &mut Record, manner: 
             .messages_with(&["steady", "restarts="])
             .is_empty()
     });
-    // By now it has done with the last start, too.
-    wait(patience, || {
+    // By now it has done with the last start, too. What strace has not let it close stays open.
+    let is_close = manner.fault.is_some_and(|fault| fault.call == "close");
+    wait(if is_close { LAST_PATIENCE } else { patience }, || {
         record.descriptors = descriptors(scene, supervisor);
         let more = more_than(&record.descriptors, manner.descriptors);
         manner.descriptors.is_empty() || more.is_empty()
