@@ -161,6 +161,10 @@ impl Orphans {
             closing.killing = true;
             return true;
         }
+        // Nor who leaves the group of a program.
+        if settled && closing.settled_at.is_none() {
+            return true;
+        }
         self.look_wanted && !closing.abandoned && closing.next_look(settled) <= now
     }
 
@@ -305,10 +309,13 @@ impl Orphans {
         Some(first.max(closing.kill_at).after(ABANDON_AFTER))
     }
 
-    /// Whether the shutdown waits for none of them: none is left, or they were given up.
+    /// Whether the shutdown waits for none of them: none is left since all else was over, or they
+    /// were given up.
     pub(crate) fn is_gone(&self) -> bool {
-        let is_over =
-            |closing: &Closing| closing.abandoned || (self.known.is_empty() && !self.look_wanted);
+        let is_nobody_left = self.known.is_empty() && !self.look_wanted;
+        let is_over = |closing: &Closing| {
+            closing.abandoned || (closing.settled_at.is_some() && is_nobody_left)
+        };
         self.closing.as_ref().is_some_and(is_over)
     }
 

@@ -359,3 +359,26 @@ fn whatever_comes_home_whenever_it_is_asked_and_killed_once_and_the_end_comes() 
         "{abandoned} of 4000 gave up: no point"
     );
 }
+
+/// Whoever leaves the group of a program tells nobody: one that did so during a stop, after the last
+/// look, was left behind when all else was over.
+#[test]
+fn once_all_else_is_over_there_is_a_look_although_nothing_has_happened() {
+    let at = |milliseconds| Moment::default().after(ms(milliseconds));
+    let mut orphans = Orphans::new([]);
+    orphans.close(at(1_000));
+    assert!(orphans.begin_look(at(1), false, false));
+    orphans.found(at(1), &[9], |_| true, |_| Whose::Unknown);
+    orphans.abandon(at(1), false);
+    assert!(!orphans.begin_look(at(200), false, false), "nothing new");
+    assert!(!orphans.is_gone(), "all else is not over");
+    assert_eq!(orphans.next_deadline(true), Some(Moment::default()));
+    assert!(orphans.begin_look(at(201), false, true));
+    orphans.found(at(201), &[9], |_| false, |_| Whose::Nobodys);
+    assert_eq!(orphans.due(at(201)).len(), 1, "it is asked to end");
+    orphans.abandon(at(201), true);
+    assert!(!orphans.is_gone());
+    assert!(!orphans.begin_look(at(300), false, true), "nothing new");
+    orphans.reaped(9);
+    assert!(orphans.is_gone());
+}

@@ -292,6 +292,32 @@ fn m130_an_orphan_that_cannot_die_is_named_and_left_behind() {
     hold.release();
 }
 
+/// A member of a program's group that came home when its parent ended had been seen there by the
+/// last look. It left the group during the stop, of which no signal tells: the group was gone, and
+/// the supervisor ended beside a child that nobody had asked to.
+#[test]
+fn who_leaves_its_group_in_silence_during_a_stop_is_stopped_too() {
+    if is_blind() {
+        return;
+    }
+    let mut scene = Scene::new();
+    let member = "ignore TERM ; pid member ; wait-file go ; setpgid ; pid left ; hold";
+    let script = format!("fork {{ {member} }} ; wait-file member ; hold");
+    scene.add_with("p", &script, json!({"stop_timeout": "3s"}));
+    let mut supervisor = scene.start();
+    let member = scene.wait_pid("member");
+    supervisor.signal(libc::SIGTERM);
+    wait_for("the member to come home", || {
+        process::stat(member).is_some_and(|stat| stat.ppid == supervisor.pid())
+    });
+    // Until then it is looked for; without this the test proves less, and does not fail.
+    std::thread::sleep(Duration::from_millis(500));
+    scene.write("go", "");
+    assert_eq!(scene.wait_pid("left"), member);
+    assert_eq!(supervisor.wait_exit(), 0, "{}", supervisor.said());
+    assert!(!alive(member), "{}", supervisor.said());
+}
+
 /// Five seconds after the last program a command that hangs is killed; who comes home only then
 /// has its own time to die, although the shutdown's deadline is long over.
 #[test]
