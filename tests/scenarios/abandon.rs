@@ -21,6 +21,7 @@ fn m117_what_cannot_die_is_named_and_left_behind() {
     scene.add("fine", "hold");
     let mut supervisor = scene.start();
     let pid = scene.wait_pid("up");
+    supervisor.wait_started("fine", 1);
     let hold = Hold::on(&scene, pid);
     let start = Instant::now();
     supervisor.spare(pid);
