@@ -65,8 +65,9 @@ impl ProcessScheduler {
         for key in ready.iter().map(|&number| Key::of(number)) {
             let is_found = match key {
                 Key::Stream(id) | Key::OldStream(id) => self.drain_one(now, id, key),
-                Key::Leader(_) => true,
-                Key::Wake => false,
+                // A death that is news comes with a signal, or with the end of its pipe. One that
+                // is not is a descriptor which the kernel has kept in its list.
+                Key::Leader(_) | Key::Wake => false,
             };
             if is_found {
                 self.watch.was_worth_it();

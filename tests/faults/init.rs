@@ -236,9 +236,13 @@ fn obeys(fault: Option<&Fault>, record: &Record, defects: &mut Vec<String>) {
 /// Nobody and no descriptor is left.
 fn tidies(fault: Option<&Fault>, record: &Record, usual: &Record, defects: &mut Vec<String>) {
     let has_said = |word: &str| record.messages.iter().any(|line| line.contains(word));
-    // Who could not be killed may live. So may who came home, where nobody can tell who did.
+    // Who could not be killed may live, and who is there where strace says that nobody is. So may
+    // who came home, where nobody can tell who did.
     let has_named = has_said("failed to send SIGKILL to") || has_said(" abandoned ");
-    let is_powerless = fault.is_some_and(|fault| is_unsaid(fault) && (fault.for_ever || has_named));
+    let is_denied =
+        fault.is_some_and(|fault| fault.for_ever && fault.call == "waitid" && is_lie(fault));
+    let is_powerless =
+        is_denied || fault.is_some_and(|fault| is_unsaid(fault) && (fault.for_ever || has_named));
     let is_blind = fault.is_some_and(is_lie)
         || has_said("failed to find out about our children")
         || has_said("what leaves the command's group is neither reaped nor stopped");

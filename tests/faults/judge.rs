@@ -165,7 +165,7 @@ fn most_frequent(record: &Record) -> (&str, usize) {
         ("fstat", 1),
         ("open", 1),
         ("openat", 1),
-        ("read", 3),
+        ("read", 5),
         ("statx", 1),
     ] {
         if let Some(count) = counts.get_mut(call) {

@@ -20,4 +20,8 @@ pub const PINNED: &[&str] = &[
     // A host's own scheduler learned of deaths by its pidfds alone, and who was ready was not told:
     // the dead were given up as what will not die.
     "host:epoll_wait:2:EINTR:ever",
+    // A pidfd that could not be taken off the list was readable for as long as its group was there,
+    // and each turn that found nothing else was followed by the next, at full speed.
+    "host:epoll_ctl:11:ENOMEM:once",
+    "host:epoll_ctl:11:ENOENT:ever",
 ];
