@@ -258,11 +258,11 @@ fn summarise(ends: &[(&Fault, Verdict)]) {
         }
     }
     let head: String = COLUMNS.map(|column| format!("{column:>9}")).concat();
-    say(&format!("{:<18}{:<18}{head}", "call", "what happens"));
+    say(&format!("{:<24}{:<18}{head}", "call", "what happens"));
     for ((call, column), counts) in rows {
         let cell = |column: &str| format!("{:>9}", counts.get(column).copied().unwrap_or(0));
         say(&format!(
-            "{call:<18}{column:<18}{}",
+            "{call:<24}{column:<18}{}",
             COLUMNS.map(cell).concat()
         ));
     }
