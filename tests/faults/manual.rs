@@ -155,13 +155,13 @@ pub fn errors_of(call: &str, purpose: &str) -> impl Iterator<Item = (&'static st
 
 /// How long an error goes on that goes on for ever.
 pub fn ever(call: &str, error: &str) -> Ever {
-    // What waits in a loop of our own must come out of it, whatever the kernel says.
+    // What waits in a loop of our own must come out of it, whatever the kernel says. The loop
+    // around rt_sigtimedwait is musl's.
     let waits = [
         "epoll_pwait",
         "epoll_wait",
         "poll",
         "ppoll",
-        "rt_sigtimedwait",
         "wait4",
         "waitid",
     ];
