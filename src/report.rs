@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::Error;
 use crate::machine::Exit;
+use crate::tail::LastWords;
 
 /// `return_code` where there is no status: unknown, abandoned, or failed before exec.
 pub(crate) const CODE_UNKNOWN: i32 = 125;
@@ -23,7 +24,7 @@ const REALTIME_FIRST: i32 = 34;
 pub struct ErrorReport {
     pub(crate) process: Arc<str>,
     pub(crate) timestamp: SystemTime,
-    pub(crate) stderr: Vec<u8>,
+    pub(crate) stderr: LastWords,
     pub(crate) pid: Option<i32>,
     pub(crate) uptime: Duration,
     pub(crate) restarts: u64,
@@ -147,6 +148,21 @@ impl ErrorReport {
         self.data_omitted
     }
 
+    /// The same report where there is no memory, or no room, for the last words: it counts them
+    /// as omitted.
+    #[must_use]
+    pub fn without_stderr(&self) -> Self {
+        let left_out = self.stderr.len() as u64;
+        Self {
+            process: self.process.clone(),
+            stderr: LastWords::default(),
+            end: self.end.clone(),
+            log: self.log.clone(),
+            data_omitted: self.data_omitted.saturating_add(left_out),
+            ..*self
+        }
+    }
+
     /// Why there is no exit status, if there is none.
     #[must_use]
     pub fn error(&self) -> Option<String> {
@@ -196,10 +212,10 @@ mod json {
     //! The line of JSON. Written field by field, because the order of the first five is
     //! promised and a map's order is not ours to rely on.
 
-    use base64::Engine;
+    use base64::display::Base64Display;
     use base64::engine::general_purpose::STANDARD;
     use serde_json::Value;
-    use std::fmt::{Display, Write};
+    use std::fmt::{self, Display, Write};
     use std::time::{Duration, SystemTime};
     use time::OffsetDateTime;
 
@@ -207,89 +223,104 @@ mod json {
     use crate::error::is_harmless;
 
     impl ErrorReport {
-        /// The report as one line of JSON, without a line feed at its end.
+        /// The report as one line of JSON, without a line feed at its end. Where there is no
+        /// memory for the last words, it is that of [`ErrorReport::without_stderr`].
         #[must_use]
         pub fn to_json(&self) -> String {
-            let mut line = Line::new(self.stderr.len() / 3 * 4 + 512);
+            let base64 = self.stderr.len().div_ceil(3) * 4;
+            let mut line = Sparing(String::new());
+            let has_room = line.0.try_reserve_exact(base64 + 512).is_ok();
+            if has_room && self.write_json(&mut line).is_ok() {
+                return line.0;
+            }
+            drop(line);
+            let mut line = String::new();
+            // A string takes whatever is written to it.
+            let _ = self.without_stderr().write_json(&mut line);
+            line
+        }
+
+        /// The same, piece by piece, to where it goes.
+        ///
+        /// # Errors
+        ///
+        /// Only those of `out`. What was written before is no whole line.
+        pub fn write_json(&self, out: &mut dyn Write) -> fmt::Result {
+            let mut line = Line(out);
             let (timestamp, utc_iso) = instants(self.timestamp);
-            line.text("process", Some(&self.process));
-            line.raw("timestamp", timestamp);
-            line.raw("utc_iso", format_args!("\"{utc_iso}\""));
-            line.base64("data", &self.stderr);
-            line.raw("return_code", self.return_code());
-            line.maybe("pid", self.pid);
-            line.raw("uptime", seconds(self.uptime));
-            line.raw("restarts", self.restarts);
-            line.maybe("retry_in", self.retry_in.map(seconds));
-            line.text("signal", self.signal().map(signal_name).as_deref());
-            line.raw("core_dumped", self.core_dumped());
-            line.raw("stopping", self.stopping);
+            line.0.write_str("{\"process\":")?;
+            line.string(&self.process)?;
+            line.raw("timestamp", timestamp)?;
+            line.raw("utc_iso", format_args!("\"{utc_iso}\""))?;
+            let data = Base64Display::new(&self.stderr, &STANDARD);
+            line.raw("data", format_args!("\"{data}\""))?;
+            line.raw("return_code", self.return_code())?;
+            line.maybe("pid", self.pid)?;
+            line.raw("uptime", seconds(self.uptime))?;
+            line.raw("restarts", self.restarts)?;
+            line.maybe("retry_in", self.retry_in.map(seconds))?;
+            line.text("signal", self.signal().map(signal_name).as_deref())?;
+            line.raw("core_dumped", self.core_dumped())?;
+            line.raw("stopping", self.stopping)?;
             let log = self.log.as_ref().map(|log| log.to_string_lossy());
-            line.text("log", log.as_deref());
-            line.raw("log_offset", self.log_offset);
-            line.raw("data_omitted", self.data_omitted);
-            line.text("error", self.error().as_deref());
-            line.end()
+            line.text("log", log.as_deref())?;
+            line.raw("log_offset", self.log_offset)?;
+            line.raw("data_omitted", self.data_omitted)?;
+            line.text("error", self.error().as_deref())?;
+            line.0.write_char('}')
         }
     }
 
-    /// An object under construction.
-    struct Line(String);
+    /// A string that can run out of memory.
+    struct Sparing(String);
 
-    impl Line {
-        fn new(capacity: usize) -> Self {
-            Self(String::with_capacity(capacity))
+    impl Write for Sparing {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0.try_reserve(text.len()).map_err(|_| fmt::Error)?;
+            self.0.push_str(text);
+            Ok(())
         }
+    }
 
-        fn key(&mut self, key: &str) {
-            self.0.push(if self.0.is_empty() { '{' } else { ',' });
-            self.0.push('"');
-            self.0.push_str(key);
-            self.0.push_str("\":");
-        }
+    /// An object under construction, after its first field.
+    struct Line<'a>(&'a mut dyn Write);
 
+    impl Line<'_> {
         /// `json` is a JSON value as it stands.
-        fn raw(&mut self, key: &str, json: impl Display) {
-            self.key(key);
-            // A string takes whatever is written to it.
-            let _ = write!(self.0, "{json}");
+        fn raw(&mut self, key: &str, json: impl Display) -> fmt::Result {
+            write!(self.0, ",\"{key}\":{json}")
         }
 
-        fn maybe(&mut self, key: &str, json: Option<impl Display>) {
+        fn maybe(&mut self, key: &str, json: Option<impl Display>) -> fmt::Result {
             match json {
                 Some(json) => self.raw(key, json),
                 None => self.raw(key, "null"),
             }
         }
 
-        /// JSON may have every character in it but a few controls; but whoever looks at the line
-        /// in a terminal shall not have it obey a path. Escaped, it says the same.
-        fn text(&mut self, key: &str, text: Option<&str>) {
-            let Some(text) = text else {
-                return self.raw(key, "null");
-            };
-            self.key(key);
-            for character in Value::from(text).to_string().chars() {
-                if is_harmless(character) {
-                    self.0.push(character);
-                    continue;
-                }
-                for unit in character.encode_utf16(&mut [0; 2]) {
-                    let _ = write!(self.0, "\\u{unit:04x}");
+        fn text(&mut self, key: &str, text: Option<&str>) -> fmt::Result {
+            match text {
+                None => self.raw(key, "null"),
+                Some(text) => {
+                    self.raw(key, "")?;
+                    self.string(text)
                 }
             }
         }
 
-        fn base64(&mut self, key: &str, bytes: &[u8]) {
-            self.key(key);
-            self.0.push('"');
-            STANDARD.encode_string(bytes, &mut self.0);
-            self.0.push('"');
-        }
-
-        fn end(mut self) -> String {
-            self.0.push('}');
-            self.0
+        /// JSON may have every character in it but a few controls; but whoever looks at the line
+        /// in a terminal shall not have it obey a path. Escaped, it says the same.
+        fn string(&mut self, text: &str) -> fmt::Result {
+            for character in Value::from(text).to_string().chars() {
+                if is_harmless(character) {
+                    self.0.write_char(character)?;
+                    continue;
+                }
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    write!(self.0, "\\u{unit:04x}")?;
+                }
+            }
+            Ok(())
         }
     }
 

@@ -1,18 +1,39 @@
 //! The last bytes of a stream: a ring that grows to its limit and not beyond, however much
-//! passes through it.
+//! passes through it; and the same bytes in order, when the stream is over.
+//!
+//! Few bytes are a piece of the heap. Where there are more, the ring is a mapping of its own: it
+//! costs what of it was touched, goes back to the system whole, and leaves no hole in the heap
+//! of a process that lives for years. Where memory is short, the ring stays as small as it is;
+//! what is not in it is counted as always.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use crate::os::pages::Pages;
+use crate::os::reserve;
+
+/// Up to so many bytes are on the heap.
+const FEW: usize = 4096;
+
+/// The report of a ring needs, as Base64 in a line in a queue that doubles, so many times the
+/// ring while it is on its way. A ring that left no memory for that would be kept in vain.
+const REPORT_TIMES: usize = 4;
 
 /// The last `limit` bytes of everything that was pushed. Of a silent program there may be ten
 /// thousand, so nothing is allocated before the first byte.
 #[derive(Debug)]
 pub(crate) struct Tail {
+    /// Less than what was asked for, once memory was short.
     limit: u32,
     kept: Option<Box<Kept>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Kept {
-    ring: Vec<u8>,
-    /// Where the oldest byte stands, once the ring is full.
+    ring: Store,
+    /// How much of the ring is in use. Only a full one turns.
+    len: usize,
+    /// Where the oldest byte stands.
     oldest: usize,
     total: u64,
 }
@@ -24,82 +45,197 @@ impl Tail {
 
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         let kept = self.kept.get_or_insert_default();
-        kept.push(bytes, self.limit as usize);
+        let limit = self.limit as usize;
+        let wanted = kept.len.saturating_add(bytes.len()).min(limit);
+        kept.make_room(wanted, limit);
+        let room = kept.ring.len();
+        if room < wanted {
+            // For good: a ring that has turned cannot grow.
+            self.limit = u32::try_from(room).unwrap_or(self.limit);
+        }
+        kept.push(bytes);
     }
 
     /// The kept bytes in order, and how many were pushed before them.
-    pub(crate) fn into_bytes(self) -> (Vec<u8>, u64) {
+    pub(crate) fn into_words(self) -> (LastWords, u64) {
         let Some(mut kept) = self.kept else {
-            return (Vec::new(), 0);
+            return (LastWords::default(), 0);
         };
-        kept.ring.rotate_left(kept.oldest);
-        let omitted = kept.total - kept.ring.len() as u64;
-        (kept.ring, omitted)
+        kept.ring[..kept.len].rotate_left(kept.oldest);
+        let omitted = kept.total - kept.len as u64;
+        let (store, len) = (kept.ring, kept.len);
+        (LastWords { store, len }, omitted)
     }
 }
 
 impl Kept {
-    fn push(&mut self, bytes: &[u8], limit: usize) {
-        self.total = self.total.saturating_add(bytes.len() as u64);
-        let mut rest = &bytes[bytes.len().saturating_sub(limit)..];
-        let room = limit - self.ring.len();
-        if room > 0 {
-            let (now, later) = rest.split_at(rest.len().min(room));
-            self.reserve(now.len(), limit);
-            self.ring.extend_from_slice(now);
-            rest = later;
+    /// Grows to that many bytes at least, and to no more than the limit, if there is memory.
+    fn make_room(&mut self, wanted: usize, limit: usize) {
+        if wanted <= self.ring.len() {
+            return;
         }
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(rest.len().min(limit - self.oldest));
-            self.ring[self.oldest..self.oldest + now.len()].copy_from_slice(now);
-            self.oldest = (self.oldest + now.len()) % limit;
-            rest = later;
+        if wanted > FEW
+            && let Some(mut pages) = many(limit)
+        {
+            pages[..self.len].copy_from_slice(&self.ring[..self.len]);
+            self.ring = Store::Many(pages);
+            return;
+        }
+        if let Store::Few(few) = &mut self.ring {
+            let size = wanted.min(FEW).next_power_of_two().min(limit);
+            let more = size.saturating_sub(few.len());
+            if !reserve::is_needed() && few.try_reserve_exact(more).is_ok() {
+                few.resize(size.max(few.len()), 0);
+            }
         }
     }
 
-    /// Doubles, but never beyond the limit.
-    fn reserve(&mut self, more: usize, limit: usize) {
-        let needed = self.ring.len() + more;
-        if needed > self.ring.capacity() {
-            let target = needed.next_power_of_two().min(limit);
-            self.ring.reserve_exact(target - self.ring.len());
+    fn push(&mut self, bytes: &[u8]) {
+        self.total = self.total.saturating_add(bytes.len() as u64);
+        let size = self.ring.len();
+        let mut rest = &bytes[bytes.len().saturating_sub(size)..];
+        while !rest.is_empty() {
+            let at = (self.oldest + self.len) % size;
+            let (now, later) = rest.split_at(rest.len().min(size - at));
+            self.ring[at..at + now.len()].copy_from_slice(now);
+            let overwritten = (self.len + now.len()).saturating_sub(size);
+            self.len += now.len() - overwritten;
+            self.oldest = (self.oldest + overwritten) % size;
+            rest = later;
         }
+    }
+}
+
+/// A mapping of that many bytes, if it leaves memory for its report.
+fn many(length: usize) -> Option<Pages> {
+    if reserve::is_needed() {
+        return None;
+    }
+    let pages = Pages::new(length).ok()?;
+    Pages::new(length.saturating_mul(REPORT_TIMES)).ok()?;
+    Some(pages)
+}
+
+/// Bytes, on the heap or in pages of their own.
+enum Store {
+    Few(Vec<u8>),
+    Many(Pages),
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self::Few(Vec::new())
+    }
+}
+
+impl Deref for Store {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Few(bytes) => bytes,
+            Self::Many(pages) => pages,
+        }
+    }
+}
+
+impl DerefMut for Store {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Few(bytes) => bytes,
+            Self::Many(pages) => pages,
+        }
+    }
+}
+
+/// What a [`Tail`] has kept, in order, where it was kept: a report needs no memory for it.
+#[derive(Default)]
+pub(crate) struct LastWords {
+    store: Store,
+    len: usize,
+}
+
+impl Deref for LastWords {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.store[..self.len]
+    }
+}
+
+impl From<Vec<u8>> for LastWords {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self {
+            len: bytes.len(),
+            store: Store::Few(bytes),
+        }
+    }
+}
+
+impl Clone for LastWords {
+    fn clone(&self) -> Self {
+        self.to_vec().into()
+    }
+}
+
+impl PartialEq for LastWords {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl fmt::Debug for LastWords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept")
+            .field("len", &self.len)
+            .field("total", &self.total)
+            .finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Tail;
+    use super::*;
+
+    /// Bytes that tell a wrong order, at every distance up to this length.
+    fn stream(length: usize) -> Vec<u8> {
+        let numbers = (0..length / 3 + 1).flat_map(|number| [number, number >> 8, number * 7]);
+        numbers.map(|number| number as u8).take(length).collect()
+    }
 
     #[test]
     fn keeps_exactly_the_last_bytes_however_they_come() {
-        let stream: Vec<u8> = (0..=255)
-            .cycle()
-            .take(1000)
-            .map(|n: u8| n.wrapping_mul(7))
-            .collect();
-        for limit in [0, 1, 2, 3, 7, 64, 100, 999, 1000, 1001] {
-            for piece in [1, 2, 3, 5, 63, 64, 65, 500, 1000] {
-                let mut tail = Tail::new(u32::try_from(limit).unwrap());
-                for chunk in stream.chunks(piece) {
-                    tail.push(chunk);
-                    let room = tail.kept.as_ref().map(|kept| kept.ring.capacity());
-                    assert!(room <= Some(limit.max(8)), "limit {limit}");
+        let short = [0, 1, 2, 3, 7, 64, 100, 999, 1000, 1001];
+        let long = [FEW - 1, FEW, FEW + 1, 2 * FEW, 9_999, 10_000, 10_001];
+        for (limits, length) in [(&short[..], 1000), (&long[..], 10_000)] {
+            let stream = stream(length);
+            for &limit in limits {
+                for piece in [1, 2, 3, 5, 63, 64, 65, 500, 1000, 4097, 10_000] {
+                    let mut tail = Tail::new(limit as u32);
+                    for chunk in stream.chunks(piece) {
+                        tail.push(chunk);
+                        let size = tail.kept.as_ref().map_or(0, |kept| kept.ring.len());
+                        assert!(size <= limit, "limit {limit}");
+                    }
+                    let (words, omitted) = tail.into_words();
+                    let kept = limit.min(length);
+                    let what = format!("limit {limit}, pieces of {piece}");
+                    assert!(*words == stream[length - kept..], "{what}");
+                    assert_eq!(omitted, (length - kept) as u64, "{what}");
                 }
-                let (bytes, omitted) = tail.into_bytes();
-                let kept = limit.min(stream.len());
-                assert_eq!(
-                    bytes,
-                    stream[stream.len() - kept..],
-                    "limit {limit}, pieces of {piece}"
-                );
-                assert_eq!(omitted, (stream.len() - kept) as u64);
             }
         }
     }
 
     #[test]
     fn an_empty_one_has_nothing() {
-        assert_eq!(Tail::new(10).into_bytes(), (Vec::new(), 0));
+        let (words, omitted) = Tail::new(10).into_words();
+        assert!(words.is_empty() && omitted == 0);
     }
 }

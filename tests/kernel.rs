@@ -75,6 +75,7 @@ mod os {
     pub(crate) mod pages;
     mod pause;
     pub(crate) mod reap;
+    pub(crate) mod reserve;
     pub(crate) mod stream;
     pub(crate) mod subreaper;
     pub(crate) mod wake;

@@ -3,6 +3,7 @@
 //! fill it with zeroes, or with the remains of others.
 
 use std::ffi::c_void;
+use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::ptr::{self, NonNull};
 
@@ -18,6 +19,9 @@ pub(crate) struct Pages {
 // SAFETY: the memory is this owner's alone, as a Box's is.
 unsafe impl Send for Pages {}
 
+// SAFETY: whoever shares it can read it only.
+unsafe impl Sync for Pages {}
+
 impl Pages {
     /// As many bytes, or up to a page more.
     pub(crate) fn new(length: usize) -> Result<Self, Errno> {
@@ -31,6 +35,21 @@ impl Pages {
         }
         let base = NonNull::new(base.cast()).ok_or(Errno::ENOMEM)?;
         Ok(Self { base, length })
+    }
+
+    /// Where they begin; they are not given back by themselves any more.
+    pub(super) fn into_base(self) -> NonNull<u8> {
+        ManuallyDrop::new(self).base
+    }
+
+    /// The pages that [`Pages::into_base`] has told of.
+    ///
+    /// # Safety
+    ///
+    /// They were of that length, and nobody else makes pages of this base.
+    #[cfg(test)]
+    pub(super) unsafe fn from_base(base: NonNull<u8>, length: usize) -> Self {
+        Self { base, length }
     }
 
     /// Lets nobody touch the first page any more.

@@ -5,7 +5,7 @@ fn report() -> ErrorReport {
     ErrorReport {
         process: Arc::from("web"),
         timestamp: UNIX_EPOCH + Duration::from_micros(1_704_110_400_000_000),
-        stderr: b"boo\n".to_vec(),
+        stderr: b"boo\n".to_vec().into(),
         pid: Some(4711),
         uptime: Duration::from_micros(12_345_678),
         restarts: 2,
@@ -148,7 +148,7 @@ mod json {
             let report = ErrorReport {
                 process: Arc::from("\u{1b}[31m\"\\\u{0}\n"),
                 timestamp,
-                stderr: bytes.clone(),
+                stderr: bytes.clone().into(),
                 uptime: Duration::MAX,
                 retry_in: Some(Duration::from_secs(u64::MAX)),
                 restarts: u64::MAX,

@@ -288,6 +288,7 @@ impl Builder {
             room,
             limit,
             no_idle_logs: false,
+            is_memory_short: false,
         };
         scheduler.fit_in();
         scheduler.open_logs()?;

@@ -136,6 +136,8 @@ pub struct ProcessScheduler {
     limit: Option<DescriptorLimit>,
     /// This turn has looked for logs that give their descriptors back, and found none.
     no_idle_logs: bool,
+    /// What was laid by is in use, and this was said.
+    is_memory_short: bool,
 }
 
 /// Whether there is more to come.
@@ -297,6 +299,7 @@ impl ProcessScheduler {
         self.look_for_orphans(now);
         self.start_what_is_due();
         self.warn_of_the_spawner();
+        self.warn_of_memory();
         self.drain_the_living(now);
         self.waker.publish(self.is_stopping(), false);
         self.tell_the_host();

@@ -6,9 +6,10 @@ use crate::callbacks::News;
 use crate::error::Error;
 use crate::event::{Event, EventKind};
 use crate::machine::{Change, Exit, Moment, ProgramId, Run};
-use crate::os::clock;
+use crate::os::{clock, reserve};
 use crate::program::{Ending, FailedStart};
 use crate::report::{End, ErrorReport, return_code};
+use crate::tail::LastWords;
 
 use super::{Item, Owner, ProcessScheduler};
 use crate::error_command::Said;
@@ -92,7 +93,7 @@ impl ProcessScheduler {
         let report = ErrorReport {
             process: program.name().into(),
             timestamp: clock::wall(),
-            stderr: Vec::new(),
+            stderr: LastWords::default(),
             pid: None,
             uptime: std::time::Duration::ZERO,
             restarts: run.generation.saturating_sub(1),
@@ -122,7 +123,7 @@ impl ProcessScheduler {
         let pid = live.pid();
         let text = format!("abandoned: process group {pid} is not gone 5 s after SIGKILL");
         let report = (!live.leader_dead).then(|| {
-            let (stderr, data_omitted) = live.take_tail().into_bytes();
+            let (stderr, data_omitted) = live.take_tail().into_words();
             ErrorReport {
                 process,
                 timestamp: clock::wall(),
@@ -178,6 +179,19 @@ impl ProcessScheduler {
         }
     }
 
+    /// Says once that we live on what was laid by, each time that it comes to that.
+    pub(super) fn warn_of_memory(&mut self) {
+        let is_short = reserve::is_needed_still();
+        if is_short && !self.is_memory_short {
+            let text = "memory is short: where reports lack last words, they count them; more \
+                        is allowed by RLIMIT_AS, RLIMIT_DATA or the system's overcommitment";
+            self.own_event(EventKind::Warning {
+                error: Error::new(text),
+            });
+        }
+        self.is_memory_short = is_short;
+    }
+
     /// Calls the host's closures with all that is queued, what they cause meanwhile too.
     pub(super) fn tell_the_host(&mut self) {
         while let Some(item) = self.news.pop_front() {
@@ -220,7 +234,7 @@ impl ProcessScheduler {
         let waiting = ending
             .retry_in
             .map(|delay| event(EventKind::Waiting { delay }));
-        let (stderr, data_omitted) = ending.tail.into_bytes();
+        let (stderr, data_omitted) = ending.tail.into_words();
         let report = ErrorReport {
             process: name.clone(),
             timestamp: ending.at,

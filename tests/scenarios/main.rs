@@ -35,6 +35,7 @@ mod many;
 mod memory;
 mod orphan_starts;
 mod orphans;
+mod out_of_memory;
 mod outputs;
 mod permissions;
 mod pid_reuse;

@@ -23,6 +23,10 @@ use std::process::ExitCode;
 
 use args::Command;
 
+/// A supervisor that ends for want of memory leaves its programs to themselves.
+#[global_allocator]
+static MEMORY: procsched::Reserve = procsched::Reserve;
+
 /// Everything is as it should be.
 const FINE: u8 = 0;
 /// Something failed, or was abandoned; `check` has warnings.

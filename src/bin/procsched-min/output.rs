@@ -13,6 +13,7 @@
 //! always ready, and takes everything.
 
 use std::collections::VecDeque;
+use std::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, AsRawFd};
@@ -23,6 +24,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::write;
+use procsched::ErrorReport;
 
 use crate::messages::{Style, Tone};
 
@@ -76,10 +78,10 @@ impl Outputs {
         })))
     }
 
-    /// A line of data, for stdout, which goes out at the end of the turn.
-    pub fn data_of_turn(&self, line: &str) {
+    /// A report, for stdout, which goes out at the end of the turn.
+    pub fn report_in_turn(&self, report: &ErrorReport) {
         let mut pair = self.lock();
-        pair.stdout.push(line);
+        pair.stdout.push_report(report);
         pair.pump_if_much();
     }
 
@@ -259,6 +261,34 @@ enum Promise {
     File,
 }
 
+/// A line on its way into a queue.
+struct Line<'a> {
+    queue: &'a mut VecDeque<u8>,
+    /// What there was too little of, if something was refused.
+    lack: Lack,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lack {
+    /// In the queue, which has its bound.
+    Room,
+    Memory,
+}
+
+impl fmt::Write for Line<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.queue.len() + text.len() > QUEUE_BYTES_MAX {
+            return Err(fmt::Error);
+        }
+        if self.queue.try_reserve(text.len()).is_err() {
+            self.lack = Lack::Memory;
+            return Err(fmt::Error);
+        }
+        self.queue.extend(text.as_bytes());
+        Ok(())
+    }
+}
+
 enum State {
     On,
     /// It cannot be written any more, and nobody was told yet.
@@ -299,18 +329,38 @@ impl Output {
 
     /// Queues a line, or counts it as dropped if it does not fit.
     fn push(&mut self, line: &str) {
+        let queued = self.queue_line(|out| out.write_str(line));
+        self.dropped += u64::from(queued.is_err());
+    }
+
+    /// Queues a report; without the last words in it, if there is no memory for them.
+    fn push_report(&mut self, report: &ErrorReport) {
+        let mut queued = self.queue_line(|out| report.write_json(out));
+        if queued == Err(Lack::Memory) {
+            queued = self.queue_line(|out| report.without_stderr().write_json(out));
+        }
+        self.dropped += u64::from(queued.is_err());
+    }
+
+    /// Queues what is written as a line; all of it or nothing.
+    fn queue_line(&mut self, write: impl FnOnce(&mut Line<'_>) -> fmt::Result) -> Result<(), Lack> {
         if !matches!(self.state, State::On) {
-            return;
+            return Ok(());
         }
-        if self.queue.len() + line.len() + 2 > QUEUE_BYTES_MAX {
-            self.dropped += 1;
-            return;
+        let before = self.queue.len();
+        let is_torn = before == 0 && self.is_torn;
+        let mut line = Line {
+            queue: &mut self.queue,
+            lack: Lack::Room,
+        };
+        let begun = line.write_str(if is_torn { "\n" } else { "" });
+        let written = begun.and_then(|()| write(&mut line));
+        if written.and_then(|()| line.write_char('\n')).is_ok() {
+            return Ok(());
         }
-        if self.queue.is_empty() && self.is_torn {
-            self.queue.push_back(b'\n');
-        }
-        self.queue.extend(line.as_bytes());
-        self.queue.push_back(b'\n');
+        let lack = line.lack;
+        self.queue.truncate(before);
+        Err(lack)
     }
 
     /// Writes until the queue is empty or the descriptor is not ready.

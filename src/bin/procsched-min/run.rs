@@ -1,13 +1,14 @@
 //! `run`: supervise in the foreground what a config says, until a signal stops it or every
 //! program has ended for good.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::{SigSet, Signal};
 use procsched::config::Config;
-use procsched::{Builder, Status, signal_name};
+use procsched::{Builder, Error, Reserve, Status, signal_name};
 
 use crate::load::{load, source};
 use crate::messages::{Style, Tone, escaped};
@@ -42,6 +43,9 @@ const REALTIME: std::ops::RangeInclusive<i32> = 35..=64;
 /// Supervises, and says with which code to exit.
 pub fn run(path: &Path) -> u8 {
     hold_signals();
+    if let Err(error) = Reserve::fill() {
+        return refuse(&error);
+    }
     let config = match load(path) {
         Ok(config) => config,
         Err(errors) => {
@@ -55,10 +59,7 @@ pub fn run(path: &Path) -> u8 {
     let count = config.programs.len();
     let mut scheduler = match builder(config, style, &outputs, &status_wanted).build() {
         Ok(scheduler) => scheduler,
-        Err(error) => {
-            complain(&format!("procsched-min: {}", escaped(&error.to_string())));
-            return FAILED;
-        }
+        Err(error) => return refuse(&error),
     };
     // Every path is absolute by now. Where we were started may be unmounted, for all we care.
     let _ = std::env::set_current_dir("/");
@@ -80,6 +81,19 @@ pub fn run(path: &Path) -> u8 {
     // The end of this process gives back everything at once, and faster than piece by piece.
     std::mem::forget(scheduler);
     code
+}
+
+/// Says why it does not begin.
+fn refuse(error: &Error) -> u8 {
+    let help = match error.io_kind() {
+        Some(ErrorKind::OutOfMemory) => {
+            " (more is allowed by RLIMIT_AS, RLIMIT_DATA or the system's overcommitment)"
+        }
+        _ => "",
+    };
+    let why = error.to_string();
+    complain(&format!("procsched-min: {}{help}", escaped(&why)));
+    FAILED
 }
 
 /// What must not end or stop us waits, blocked, from the first moment on. The reserved signals
@@ -119,7 +133,7 @@ fn builder(
                 for_events.say_in_turn(&line);
             }
         })
-        .error_handler(move |_, report| for_reports.data_of_turn(&report.to_json()))
+        .error_handler(move |_, report| for_reports.report_in_turn(report))
         .stop_on_signals(STOP_SIGNALS)
         .on_signals(
             OTHER_SIGNALS.into_iter().chain(REALTIME),

@@ -14,6 +14,7 @@ use super::choices::Rng;
 use crate::error::Error;
 use crate::machine::Exit;
 use crate::report::{End, ErrorReport, signal_name};
+use crate::tail::LastWords;
 
 /// The last second that a clock of Linux can show, in the year 2262.
 const SECONDS_MAX: u64 = i64::MAX as u64 / 1_000_000_000;
@@ -21,7 +22,7 @@ const SECONDS_MAX: u64 = i64::MAX as u64 / 1_000_000_000;
 pub fn check(
     choices: &mut Rng,
     name: &str,
-    stderr: Vec<u8>,
+    stderr: LastWords,
     data_omitted: u64,
     log: (Option<PathBuf>, u64),
 ) {
@@ -32,7 +33,7 @@ pub fn check(
     check_first_fields(&report, name, &line);
     let data = json["data"].as_str().expect("a string");
     assert!(
-        STANDARD.decode(data).as_ref() == Ok(&report.stderr),
+        STANDARD.decode(data).as_deref() == Ok(&*report.stderr),
         "{line}"
     );
     let text = |key: &str| json[key].as_str().map(str::to_owned);
@@ -88,7 +89,7 @@ fn check_first_fields(report: &ErrorReport, name: &str, line: &str) {
          \"data\":\"{}\",\"return_code\":{},",
         month + 1,
         days + 1,
-        STANDARD.encode(&report.stderr),
+        STANDARD.encode(&*report.stderr),
         report.return_code(),
     );
     assert!(line.starts_with(&first), "{line}\nbegins not with\n{first}");
@@ -97,7 +98,7 @@ fn check_first_fields(report: &ErrorReport, name: &str, line: &str) {
 fn any_report(
     choices: &mut Rng,
     name: &str,
-    stderr: Vec<u8>,
+    stderr: LastWords,
     data_omitted: u64,
     (log, log_offset): (Option<PathBuf>, u64),
 ) -> ErrorReport {

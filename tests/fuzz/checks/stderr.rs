@@ -213,7 +213,7 @@ impl Life {
         self.tell_losses(true);
         let tail = std::mem::replace(&mut self.tail, Tail::new(self.report_bytes));
         let run = std::mem::take(&mut self.run);
-        let (kept, omitted) = tail.into_bytes();
+        let (kept, omitted) = tail.into_words();
         let first = run.len().saturating_sub(self.report_bytes as usize);
         assert!(kept == run[first..], "the report has not the last bytes");
         assert_eq!(omitted, first as u64);

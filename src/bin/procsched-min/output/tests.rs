@@ -52,6 +52,13 @@ fn queued(outputs: &Outputs) -> (usize, usize) {
     (pair.stdout.queue.len(), pair.stderr.queue.len())
 }
 
+/// As a report gets there, but for its words.
+fn data_in_turn(outputs: &Outputs, line: &str) {
+    let mut pair = outputs.lock();
+    pair.stdout.push(line);
+    pair.pump_if_much();
+}
+
 #[test]
 fn lines_go_out_at_once() {
     let (outputs, mut out, mut err) = outputs_on_pipes();
@@ -243,7 +250,7 @@ fn what_a_turn_says_is_few_writes_of_whole_lines() {
     let (outputs, mut out, mut err) = outputs_on_pipes();
     for number in 0..100 {
         outputs.say_in_turn(&format!("line {number:0>53}"));
-        outputs.data_of_turn("{}");
+        data_in_turn(&outputs, "{}");
     }
     assert_eq!(
         (take(&mut out), take(&mut err)),
@@ -269,10 +276,10 @@ fn a_long_turn_is_written_before_its_end() {
     let (outputs, mut out, _err) = outputs_on_pipes();
     let line = "x".repeat(999);
     for _ in 0..TURN_BYTES_MAX / 1000 {
-        outputs.data_of_turn(&line);
+        data_in_turn(&outputs, &line);
         assert_eq!(take(&mut out), "");
     }
-    outputs.data_of_turn(&line);
+    data_in_turn(&outputs, &line);
     assert_eq!(take(&mut out).lines().count(), TURN_BYTES_MAX / 1000 + 1);
 }
 
@@ -280,7 +287,7 @@ fn a_long_turn_is_written_before_its_end() {
 fn a_line_longer_than_a_promise_goes_out_in_one_write_and_a_file_takes_everything() {
     let long = "x".repeat(3 * PIECE_BYTES_MAX);
     let (outputs, mut out, _err) = outputs_on_pipes();
-    outputs.data_of_turn(&long);
+    data_in_turn(&outputs, &long);
     assert_eq!(outputs.lock().stdout.piece().len(), long.len() + 1);
     outputs.pump();
     assert_eq!(take(&mut out), format!("{long}\n"));

@@ -1,0 +1,145 @@
+//! The system has no more memory for the supervisor. It lives on what was laid by, leaves out
+//! what it can do without, counts that, and is as before when there is memory again; or it does
+//! not begin.
+
+use std::process::Command;
+
+use nix::sys::resource::Resource;
+use serde_json::json;
+
+use crate::common::levers::Gate;
+use crate::common::scene::{probe, spawn};
+use crate::common::{Pattern, Report, Scene, Supervisor, namespace, wait_for};
+
+/// Lets it have that much writable memory of its own from now on; what it has, it keeps.
+fn set_data_limit(supervisor: &Supervisor, bytes: &str) {
+    let pid = namespace::outer(supervisor.pid()).expect("it runs");
+    let mut command = Command::new("prlimit");
+    command.args(["--pid", &pid.to_string(), &format!("--data={bytes}:")]);
+    let status = spawn(&mut command).and_then(|mut child| child.wait());
+    assert!(status.expect("prlimit runs").success());
+}
+
+/// How many reports it says that it has dropped, as its reader was slow.
+fn dropped(supervisor: &Supervisor) -> usize {
+    let lines = supervisor.messages_with(&["dropped", "reports that stdout did not take"]);
+    let count = |line: &String| line.split(' ').find_map(|word| word.parse::<usize>().ok());
+    lines.iter().filter_map(count).sum()
+}
+
+/// The last of so many bytes, and all others counted.
+fn is_accounted(report: &Report, bytes: usize) {
+    let data = report.data();
+    let omitted = usize::try_from(report.count("data_omitted")).expect("a count");
+    assert_eq!(data.len() + omitted, bytes, "{report:?}");
+    let last = (omitted..bytes).map(|at| Pattern::Lines.byte(at as u64));
+    assert!(data.into_iter().eq(last), "{report:?}");
+}
+
+/// A limit below what it has: from one moment on each request is refused, and what is given back
+/// does not help. It used to end there, and to leave its programs to themselves.
+#[test]
+fn where_every_request_is_refused_only_last_words_are_left_out_and_they_are_counted() {
+    const COUNT: usize = 60;
+    const BYTES: usize = 100_000;
+    let mut scene = Scene::new();
+    let mut gates = [Gate::new(&scene, "gate"), Gate::new(&scene, "later")];
+    let name = |index: usize| format!("p{index}");
+    for index in 0..COUNT {
+        let script = format!("gate gate ; spew {BYTES} lines ; exit 1");
+        scene.add_with(&name(index), &script, json!({"restart": "never"}));
+    }
+    let later = format!("gate later ; spew {BYTES} lines ; exit 1");
+    scene.add_with("later", &later, json!({"restart": "never"}));
+    scene.add("steady", "hold");
+    let mut supervisor = scene.start();
+    supervisor.wait_started("steady", 1);
+
+    // A limit of 0 is none (for Valgrind's sake).
+    set_data_limit(&supervisor, "4096");
+    gates[0].open();
+    let reports = supervisor.wait_reports(COUNT);
+    assert_eq!(reports.len(), COUNT, "one each");
+    reports
+        .iter()
+        .for_each(|report| is_accounted(report, BYTES));
+    let shortened = reports.iter().filter(|report| report.data().len() < 65_536);
+    assert!(shortened.count() > 0, "memory was not short: no point");
+    for index in 0..COUNT {
+        let log = scene.log(&name(index));
+        let whole = (0..BYTES as u64).map(|at| Pattern::Lines.byte(at));
+        assert!(log.into_iter().eq(whole), "the log of {index}");
+    }
+    assert_eq!(supervisor.messages_with(&["memory is short"]).len(), 1);
+
+    set_data_limit(&supervisor, "unlimited");
+    gates[1].open();
+    let report = supervisor.wait_report("later", 1);
+    is_accounted(&report, BYTES);
+    assert_eq!(report.data().len(), 65_536, "there is memory again");
+    assert_eq!(supervisor.stop(), 0);
+    assert_eq!(supervisor.reports().len(), COUNT + 2);
+}
+
+/// Tails that together are more than it may have, over many runs, with a command for each
+/// report.
+#[test]
+fn where_tails_do_not_fit_every_run_is_reported_and_every_byte_is_accounted_for() {
+    const COUNT: usize = 40;
+    const BYTES: usize = 524_288;
+    let mut scene = Scene::new();
+    scene.setting.limit(Resource::RLIMIT_AS, 16 << 20, 16 << 20);
+    scene.set("error_handler", probe("append handled x\\n"));
+    for index in 0..COUNT {
+        let script = format!("count runs{index} ; spew {BYTES} lines ; sleep 300 ; exit 1");
+        let keys = json!({
+            "report_bytes": BYTES,
+            "backoff": {"initial": "10ms", "max": "10ms"},
+        });
+        scene.add_with(&format!("p{index}"), &script, keys);
+    }
+    let mut supervisor = scene.start();
+    let reports = supervisor.wait_reports(4 * COUNT);
+    let ended = reports.iter().filter(|report| report.code() == 1);
+    ended.clone().for_each(|report| is_accounted(report, BYTES));
+    assert!(ended.clone().count() > COUNT);
+    let shortened = ended.filter(|report| report.count("data_omitted") > 0);
+    assert!(shortened.count() > 0, "memory was not short: no point");
+    scene.wait_lines("handled", 1);
+    assert_eq!(supervisor.stop(), 0);
+    let starts: usize = (0..COUNT)
+        .map(|index| supervisor.started(&format!("p{index}")).len())
+        .sum();
+    let failed = supervisor.messages_with(&[" failed  ", " error: "]).len();
+    assert_eq!(
+        supervisor.report_count() + dropped(&supervisor),
+        starts + failed
+    );
+}
+
+/// What could not go on for long does not begin, and says what to do.
+#[test]
+fn too_little_memory_at_the_start_is_an_error_with_nothing_started() {
+    let mut scene = Scene::new();
+    scene.add("p", "touch up ; hold");
+    scene
+        .setting
+        .limit(Resource::RLIMIT_DATA, 300 << 10, 300 << 10);
+    let mut supervisor = scene.start();
+    assert_eq!(supervisor.wait_exit(), 1);
+    let messages = supervisor.messages();
+    let [message] = &messages[..] else {
+        panic!("{messages:?}");
+    };
+    for part in [
+        "procsched-min: failed to ",
+        ": Cannot allocate memory (",
+        "RLIMIT_DATA",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert!(!scene.path("up").exists());
+    wait_for("nothing to be left", || {
+        crate::common::process::marked(scene.mark()).is_empty()
+    });
+}
