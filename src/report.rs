@@ -148,21 +148,6 @@ impl ErrorReport {
         self.data_omitted
     }
 
-    /// The same report where there is no memory, or no room, for the last words: it counts them
-    /// as omitted.
-    #[must_use]
-    pub fn without_stderr(&self) -> Self {
-        let left_out = self.stderr.len() as u64;
-        Self {
-            process: self.process.clone(),
-            stderr: LastWords::default(),
-            end: self.end.clone(),
-            log: self.log.clone(),
-            data_omitted: self.data_omitted.saturating_add(left_out),
-            ..*self
-        }
-    }
-
     /// Why there is no exit status, if there is none.
     #[must_use]
     pub fn error(&self) -> Option<String> {
@@ -212,7 +197,7 @@ mod json {
     //! The line of JSON. Written field by field, because the order of the first five is
     //! promised and a map's order is not ours to rely on.
 
-    use base64::display::Base64Display;
+    use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
     use serde_json::Value;
     use std::fmt::{self, Display, Write};
@@ -224,7 +209,7 @@ mod json {
 
     impl ErrorReport {
         /// The report as one line of JSON, without a line feed at its end. Where there is no
-        /// memory for the last words, it is that of [`ErrorReport::without_stderr`].
+        /// memory for the last words, they are left out and counted.
         #[must_use]
         pub fn to_json(&self) -> String {
             let base64 = self.stderr.len().div_ceil(3) * 4;
@@ -233,10 +218,10 @@ mod json {
             if has_room && self.write_json(&mut line).is_ok() {
                 return line.0;
             }
-            drop(line);
-            let mut line = String::new();
+            let mut line = line.0;
+            line.clear();
             // A string takes whatever is written to it.
-            let _ = self.without_stderr().write_json(&mut line);
+            let _ = self.write_json_without_stderr(&mut line);
             line
         }
 
@@ -246,29 +231,47 @@ mod json {
         ///
         /// Only those of `out`. What was written before is no whole line.
         pub fn write_json(&self, out: &mut dyn Write) -> fmt::Result {
+            self.write(out, &self.stderr)
+        }
+
+        /// The same where there is no room for the last words: they are counted in
+        /// `data_omitted`.
+        ///
+        /// # Errors
+        ///
+        /// Only those of `out`. What was written before is no whole line.
+        pub fn write_json_without_stderr(&self, out: &mut dyn Write) -> fmt::Result {
+            self.write(out, &[])
+        }
+
+        fn write(&self, out: &mut dyn Write, stderr: &[u8]) -> fmt::Result {
+            let omitted = self.data_omitted + (self.stderr.len() - stderr.len()) as u64;
             let mut line = Line(out);
             let (timestamp, utc_iso) = instants(self.timestamp);
             line.0.write_str("{\"process\":")?;
             line.string(&self.process)?;
-            line.raw("timestamp", timestamp)?;
-            line.raw("utc_iso", format_args!("\"{utc_iso}\""))?;
-            let data = Base64Display::new(&self.stderr, &STANDARD);
-            line.raw("data", format_args!("\"{data}\""))?;
-            line.raw("return_code", self.return_code())?;
-            line.maybe("pid", self.pid)?;
-            line.raw("uptime", seconds(self.uptime))?;
-            line.raw("restarts", self.restarts)?;
-            line.maybe("retry_in", self.retry_in.map(seconds))?;
+            line.raw("timestamp", &timestamp)?;
+            line.raw("utc_iso", &format_args!("\"{utc_iso}\""))?;
+            line.base64("data", stderr)?;
+            line.raw("return_code", &self.return_code())?;
+            line.raw("pid", or_null(self.pid.as_ref()))?;
+            line.raw("uptime", &seconds(self.uptime))?;
+            line.raw("restarts", &self.restarts)?;
+            line.raw("retry_in", or_null(self.retry_in.map(seconds).as_ref()))?;
             line.text("signal", self.signal().map(signal_name).as_deref())?;
-            line.raw("core_dumped", self.core_dumped())?;
-            line.raw("stopping", self.stopping)?;
+            line.raw("core_dumped", &self.core_dumped())?;
+            line.raw("stopping", &self.stopping)?;
             let log = self.log.as_ref().map(|log| log.to_string_lossy());
             line.text("log", log.as_deref())?;
-            line.raw("log_offset", self.log_offset)?;
-            line.raw("data_omitted", self.data_omitted)?;
+            line.raw("log_offset", &self.log_offset)?;
+            line.raw("data_omitted", &omitted)?;
             line.text("error", self.error().as_deref())?;
             line.0.write_char('}')
         }
+    }
+
+    fn or_null(json: Option<&impl Display>) -> &dyn Display {
+        json.map_or(&"null", |json| json as &dyn Display)
     }
 
     /// A string that can run out of memory.
@@ -286,26 +289,36 @@ mod json {
     struct Line<'a>(&'a mut dyn Write);
 
     impl Line<'_> {
-        /// `json` is a JSON value as it stands.
-        fn raw(&mut self, key: &str, json: impl Display) -> fmt::Result {
-            write!(self.0, ",\"{key}\":{json}")
+        fn key(&mut self, key: &str) -> fmt::Result {
+            write!(self.0, ",\"{key}\":")
         }
 
-        fn maybe(&mut self, key: &str, json: Option<impl Display>) -> fmt::Result {
-            match json {
-                Some(json) => self.raw(key, json),
-                None => self.raw(key, "null"),
-            }
+        /// `json` is a JSON value as it stands.
+        fn raw(&mut self, key: &str, json: &dyn Display) -> fmt::Result {
+            self.key(key)?;
+            write!(self.0, "{json}")
         }
 
         fn text(&mut self, key: &str, text: Option<&str>) -> fmt::Result {
+            self.key(key)?;
             match text {
-                None => self.raw(key, "null"),
-                Some(text) => {
-                    self.raw(key, "")?;
-                    self.string(text)
-                }
+                Some(text) => self.string(text),
+                None => self.0.write_str("null"),
             }
+        }
+
+        fn base64(&mut self, key: &str, bytes: &[u8]) -> fmt::Result {
+            self.key(key)?;
+            self.0.write_char('"')?;
+            let mut text = [0; 1024];
+            // Three bytes are four letters, so that only the last piece may have padding.
+            for piece in bytes.chunks(text.len() / 4 * 3) {
+                let length = STANDARD.encode_slice(piece, &mut text);
+                let letters = length.ok().and_then(|length| text.get(..length));
+                let letters = letters.and_then(|letters| str::from_utf8(letters).ok());
+                self.0.write_str(letters.ok_or(fmt::Error)?)?;
+            }
+            self.0.write_char('"')
         }
 
         /// JSON may have every character in it but a few controls; but whoever looks at the line

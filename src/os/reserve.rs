@@ -19,14 +19,16 @@ use crate::error::{Error, Result};
 /// that: RLIMIT_AS, RLIMIT_DATA, and the system where it does not overcommit.
 const LENGTH: usize = 256 * 1024;
 
-/// Pieces are powers of two, from this one on.
-const SMALLEST: usize = 16;
+/// What every piece of malloc is aligned to. What wants more is rare, and does without the reserve.
+const ALIGNMENT: usize = align_of::<libc::max_align_t>();
 
-/// What is larger than so many of the smallest does without the reserve: it can be left out.
-const SIZES: usize = 13;
+/// Pieces are powers of two, from this one on. Each begins with the place of its size in the
+/// list of sizes, for as many bytes as an alignment needs.
+const SMALLEST: usize = 2 * HEAD;
+const HEAD: usize = 16;
 
-/// The largest alignment, which is that of the whole.
-const PAGE: usize = 4096;
+/// How many sizes there are. What is larger than the largest can be left out.
+const SIZES: usize = 12;
 
 static SHELF: Locked = Locked {
     is_taken: AtomicBool::new(false),
@@ -82,65 +84,124 @@ pub(crate) fn is_needed_still() -> bool {
 }
 
 /// A piece of the reserve, or null.
-fn take(layout: Layout) -> *mut u8 {
-    let piece = SHELF.with(|shelf| shelf.take(layout));
+fn take(size: usize) -> *mut u8 {
+    let piece = SHELF.with(|shelf| shelf.take(size));
     if !piece.is_null() {
         IS_SHORT.store(true, Ordering::Relaxed);
     }
     piece
 }
 
-// SAFETY: pieces come from the system's allocator or, when that has none, from a shelf whose
-// pieces do not overlap, and are as large and aligned as the layout wants. Each goes back to
-// where it came from.
-unsafe impl GlobalAlloc for Reserve {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promises are the same.
-        let bytes = unsafe { System.alloc(layout) };
-        if bytes.is_null() { take(layout) } else { bytes }
-    }
+#[inline(never)]
+fn allocate(size: usize) -> *mut u8 {
+    // SAFETY: malloc may be asked for any number of bytes.
+    let bytes: *mut u8 = unsafe { libc::malloc(size) }.cast();
+    if bytes.is_null() { take(size) } else { bytes }
+}
 
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promises are the same.
-        let bytes = unsafe { System.alloc_zeroed(layout) };
-        if !bytes.is_null() {
-            return bytes;
-        }
-        let piece = take(layout);
-        if !piece.is_null() {
-            // SAFETY: it was taken for this layout, and may have been used before.
-            unsafe { piece.write_bytes(0, layout.size()) };
-        }
-        piece
+#[inline(never)]
+fn allocate_zeroed(size: usize) -> *mut u8 {
+    // SAFETY: calloc may be asked for any number of bytes.
+    let bytes: *mut u8 = unsafe { libc::calloc(size, 1) }.cast();
+    if !bytes.is_null() {
+        return bytes;
     }
+    let piece = take(size);
+    if !piece.is_null() {
+        // SAFETY: it was taken for so many bytes, and may have been used before.
+        unsafe { piece.write_bytes(0, size) };
+    }
+    piece
+}
 
-    unsafe fn dealloc(&self, bytes: *mut u8, layout: Layout) {
-        // SAFETY: by the caller's promise nobody uses the piece any more.
-        if !SHELF.with(|shelf| unsafe { shelf.put_back(bytes, layout) }) {
-            // SAFETY: the same, and it is not from the shelf.
-            unsafe { System.dealloc(bytes, layout) };
+/// # Safety
+///
+/// They are from one of these functions, and nobody uses them any more.
+#[inline(never)]
+unsafe fn free(bytes: *mut u8) {
+    // SAFETY: by the caller's promise; what is not from the shelf is from malloc.
+    unsafe {
+        if !SHELF.with(|shelf| shelf.put_back(bytes)) {
+            libc::free(bytes.cast());
         }
     }
+}
 
-    unsafe fn realloc(&self, bytes: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if !SHELF.with(|shelf| shelf.has(bytes)) {
-            // SAFETY: the caller's promises are the same, and it is not from the shelf.
-            let moved = unsafe { System.realloc(bytes, layout, size) };
+/// # Safety
+///
+/// They are from one of these functions, and unless null is returned, nobody uses them any more.
+#[inline(never)]
+unsafe fn reallocate(bytes: *mut u8, size: usize) -> *mut u8 {
+    let on_shelf = SHELF.with(|shelf| shelf.size_of(bytes));
+    let length = match on_shelf {
+        Some(length) => length,
+        None => {
+            // SAFETY: by the caller's promise they are from malloc.
+            let moved: *mut u8 = unsafe { libc::realloc(bytes.cast(), size) }.cast();
             if !moved.is_null() {
                 return moved;
             }
+            // SAFETY: refused, realloc has left them as they were.
+            unsafe { libc::malloc_usable_size(bytes.cast()) }
         }
-        // SAFETY: a size that is not zero, and does not overflow when rounded up to the alignment,
-        // is the caller's promise; refused, the system has left the old piece as it was.
-        let moved = unsafe { self.alloc(Layout::from_size_align_unchecked(size, layout.align())) };
-        if !moved.is_null() {
-            // SAFETY: both are of that length at least, and a new piece overlaps no other.
-            unsafe {
-                ptr::copy_nonoverlapping(bytes, moved, layout.size().min(size));
-                self.dealloc(bytes, layout);
+    };
+    let moved = allocate(size);
+    if !moved.is_null() {
+        // SAFETY: both are of that length at least, and a new piece overlaps no other.
+        unsafe {
+            ptr::copy_nonoverlapping(bytes, moved, length.min(size));
+            free(bytes);
+        }
+    }
+    moved
+}
+
+// Each decides by the alignment alone, which is known at each of a thousand places that allocate,
+// so that what is left there is as short as a call of malloc.
+//
+// SAFETY: pieces come from malloc or, when that has none, from a shelf whose pieces do not
+// overlap and are as large and aligned as malloc's. Each goes back to where it came from.
+unsafe impl GlobalAlloc for Reserve {
+    #[inline(always)]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if layout.align() <= ALIGNMENT {
+            return allocate(layout.size());
+        }
+        // SAFETY: the caller's promises are the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    #[inline(always)]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if layout.align() <= ALIGNMENT {
+            return allocate_zeroed(layout.size());
+        }
+        // SAFETY: the caller's promises are the same.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    #[inline(always)]
+    unsafe fn dealloc(&self, bytes: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are the same, and the alignment tells whose it is.
+        unsafe {
+            if layout.align() <= ALIGNMENT {
+                free(bytes);
+            } else {
+                System.dealloc(bytes, layout);
             }
         }
-        moved
+    }
+
+    #[inline(always)]
+    unsafe fn realloc(&self, bytes: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller's promises are the same, and the alignment tells whose it is.
+        unsafe {
+            if layout.align() <= ALIGNMENT {
+                reallocate(bytes, size)
+            } else {
+                System.realloc(bytes, layout, size)
+            }
+        }
     }
 }
 
@@ -166,8 +227,8 @@ impl Locked {
     }
 }
 
-/// Pieces of some pages: each size has a list of those that came back, every one of which holds
-/// the address of the next. A size goes on with what it had, and takes nothing from another.
+/// Pieces of some pages: each size has a list of those that came back, every one of which begins
+/// with the address of the next. A size goes on with what it had, and takes nothing from another.
 struct Shelf {
     base: *mut u8,
     /// How much was cut into pieces.
@@ -189,51 +250,63 @@ impl Shelf {
         }
     }
 
-    fn has(&self, piece: *mut u8) -> bool {
-        !self.base.is_null() && (piece as usize).wrapping_sub(self.base as usize) < LENGTH
+    /// Where the piece begins whose bytes these are, if they are on this shelf.
+    fn head(&self, bytes: *mut u8) -> Option<*mut usize> {
+        let offset = (bytes as usize).wrapping_sub(self.base as usize);
+        let is_here = !self.base.is_null() && offset < LENGTH;
+        is_here.then(|| bytes.wrapping_sub(HEAD).cast())
     }
 
-    /// The place of a size in the lists, if it has one.
-    fn index(layout: Layout) -> Option<usize> {
-        let size = layout.size().max(layout.align()).max(SMALLEST);
-        let index = (size.checked_next_power_of_two()? / SMALLEST).trailing_zeros() as usize;
-        (index < SIZES && layout.align() <= PAGE).then_some(index)
+    /// How many bytes are there, if they are on this shelf.
+    fn size_of(&self, bytes: *mut u8) -> Option<usize> {
+        // SAFETY: the head of a piece was written when it was cut, and is aligned.
+        let index = |head: *mut usize| unsafe { head.read() };
+        Some((SMALLEST << index(self.head(bytes)?)) - HEAD)
     }
 
-    fn take(&mut self, layout: Layout) -> *mut u8 {
-        let Some(index) = Self::index(layout) else {
+    fn take(&mut self, size: usize) -> *mut u8 {
+        let whole = size.saturating_add(HEAD).max(SMALLEST);
+        let index = (whole.div_ceil(SMALLEST).next_power_of_two()).trailing_zeros() as usize;
+        let Some(back) = self.back.get_mut(index) else {
             return ptr::null_mut();
         };
-        let Some(piece) = NonNull::new(self.back[index]) else {
-            return self.cut(SMALLEST << index);
+        let Some(bytes) = NonNull::new(*back) else {
+            return self.cut(index);
         };
-        // SAFETY: a piece that came back is nobody's, and begins with the next one's address; it
-        // is aligned for that, as every power of two from 16 on is.
-        self.back[index] = unsafe { piece.cast::<*mut u8>().read() };
-        piece.as_ptr()
+        // SAFETY: what came back is nobody's, and begins with the next one's address; it is
+        // aligned for that.
+        *back = unsafe { bytes.cast().read() };
+        bytes.as_ptr()
     }
 
-    fn cut(&mut self, size: usize) -> *mut u8 {
-        let begin = self.used.next_multiple_of(size.min(PAGE));
-        if self.base.is_null() || begin + size > LENGTH {
+    fn cut(&mut self, index: usize) -> *mut u8 {
+        let size = SMALLEST << index;
+        if self.base.is_null() || size > LENGTH - self.used {
             return ptr::null_mut();
         }
-        self.used = begin + size;
-        self.base.wrapping_add(begin)
+        let piece = self.base.wrapping_add(self.used);
+        self.used += size;
+        // SAFETY: within the pages, as was just asked; every size is a multiple of the alignment.
+        unsafe { piece.cast::<usize>().write(index) };
+        piece.wrapping_add(HEAD)
     }
 
-    /// Whether it was one of these pieces.
+    /// Whether they were on this shelf, and now are again.
     ///
     /// # Safety
     ///
-    /// If it was, it was taken for this layout, and nobody uses it any more.
-    unsafe fn put_back(&mut self, piece: *mut u8, layout: Layout) -> bool {
-        let (true, Some(index)) = (self.has(piece), Self::index(layout)) else {
+    /// If they were, nobody uses them any more.
+    unsafe fn put_back(&mut self, bytes: *mut u8) -> bool {
+        let Some(head) = self.head(bytes) else {
             return false;
         };
-        // SAFETY: it has 16 bytes at least, is aligned for an address, and is ours alone now.
-        unsafe { piece.cast::<*mut u8>().write(self.back[index]) };
-        self.back[index] = piece;
+        // SAFETY: the head is as it was written when the piece was cut. There are as many bytes
+        // as an address needs at least, aligned for it, and they are ours alone now.
+        unsafe {
+            let back = &mut self.back[head.read()];
+            bytes.cast::<*mut u8>().write(*back);
+            *back = bytes;
+        }
         true
     }
 }
@@ -249,7 +322,8 @@ mod tests {
         shelf
     }
 
-    fn free(shelf: Shelf) {
+    /// Gives back the pages.
+    fn clear(shelf: Shelf) {
         let base = NonNull::new(shelf.base).unwrap();
         // SAFETY: from `filled`, and nobody uses its pieces any more.
         drop(unsafe { Pages::from_base(base, LENGTH) });
@@ -258,76 +332,94 @@ mod tests {
     #[test]
     fn without_pages_there_is_nothing() {
         let mut shelf = Shelf::EMPTY;
-        let layout = Layout::new::<u64>();
-        assert!(shelf.take(layout).is_null());
-        assert!(!shelf.has(ptr::null_mut()));
-        // SAFETY: it is no piece of this shelf.
-        assert!(!unsafe { shelf.put_back(ptr::null_mut(), layout) });
+        assert!(shelf.take(8).is_null());
+        assert!(shelf.size_of(ptr::null_mut()).is_none());
+        let mut stranger = 0_u64;
+        // SAFETY: it is not on this shelf.
+        assert!(!unsafe { shelf.put_back((&raw mut stranger).cast()) });
     }
 
     #[test]
-    fn what_is_large_or_wants_a_rare_place_is_refused() {
+    fn what_is_large_is_refused_and_what_is_not_is_there_until_all_is_used_up() {
         let mut shelf = filled();
-        for (size, align) in [(65_537, 1), (1 << 40, 8), (8, 8192)] {
-            let layout = Layout::from_size_align(size, align).unwrap();
-            assert!(shelf.take(layout).is_null(), "{size} at {align}");
+        for size in [65_521, 65_536, 1 << 40, usize::MAX] {
+            assert!(shelf.take(size).is_null(), "{size}");
         }
-        assert!(
-            !shelf
-                .take(Layout::from_size_align(65_536, 4096).unwrap())
-                .is_null()
-        );
-        free(shelf);
+        for round in 0..4 {
+            let bytes = shelf.take(65_520);
+            assert_eq!(shelf.size_of(bytes), Some(65_520), "round {round}");
+        }
+        assert!(shelf.take(1).is_null());
+        clear(shelf);
     }
 
     #[test]
     fn the_same_pieces_serve_for_ever() {
         let mut shelf = filled();
-        for turn in 0..100_000_usize {
-            let layout = Layout::from_size_align(1 + turn * 7 % 9000, 8).unwrap();
-            let piece = shelf.take(layout);
-            assert!(!piece.is_null(), "turn {turn}");
-            // SAFETY: it was just taken for this.
-            assert!(unsafe { shelf.put_back(piece, layout) });
+        for turn in 0..100_000 {
+            let bytes = shelf.take(1 + turn * 7 % 9000);
+            assert!(!bytes.is_null(), "turn {turn}");
+            // SAFETY: they were just taken.
+            assert!(unsafe { shelf.put_back(bytes) });
         }
-        free(shelf);
+        clear(shelf);
     }
 
     proptest! {
-        /// Pieces that are in use at once keep what was written to them.
+        /// What is in use at once keeps what was written to it.
         #[test]
         fn no_piece_touches_another(
-            steps in proptest::collection::vec((any::<bool>(), 1..3000_usize, 0..9_u32), 1..300),
+            steps in proptest::collection::vec((any::<bool>(), 1..3000_usize), 1..300),
         ) {
             let mut shelf = filled();
-            let mut held: Vec<(*mut u8, Layout, u8)> = Vec::new();
-            let check = |(piece, layout, mark): &(*mut u8, Layout, u8)| {
-                // SAFETY: taken for this layout, written, and not given back.
-                let bytes = unsafe { std::slice::from_raw_parts(*piece, layout.size()) };
-                bytes.iter().all(|byte| byte == mark)
+            let mut held: Vec<(*mut u8, usize, u8)> = Vec::new();
+            let is_whole = |&(bytes, size, mark): &(*mut u8, usize, u8)| {
+                // SAFETY: taken with this size, written, and not given back.
+                let bytes = unsafe { std::slice::from_raw_parts(bytes, size) };
+                bytes.iter().all(|byte| *byte == mark)
             };
-            for (number, (takes, size, align)) in steps.into_iter().enumerate() {
+            for (number, (takes, size)) in steps.into_iter().enumerate() {
                 if takes || held.is_empty() {
-                    let layout = Layout::from_size_align(size, 1 << align).unwrap();
-                    let piece = shelf.take(layout);
-                    if piece.is_null() {
+                    let bytes = shelf.take(size);
+                    if bytes.is_null() {
                         continue;
                     }
-                    prop_assert!(shelf.has(piece));
-                    prop_assert_eq!(piece as usize % layout.align(), 0);
-                    // SAFETY: taken for this layout.
-                    unsafe { piece.write_bytes(number as u8, size) };
-                    held.push((piece, layout, number as u8));
+                    prop_assert!(shelf.size_of(bytes) >= Some(size));
+                    prop_assert_eq!(bytes as usize % ALIGNMENT, 0);
+                    // SAFETY: taken with this size.
+                    unsafe { bytes.write_bytes(number as u8, size) };
+                    held.push((bytes, size, number as u8));
                 } else {
                     let piece = held.swap_remove(size % held.len());
-                    prop_assert!(check(&piece));
-                    // SAFETY: it was taken for this layout, and is forgotten now.
-                    let is_back = unsafe { shelf.put_back(piece.0, piece.1) };
+                    prop_assert!(is_whole(&piece));
+                    // SAFETY: it is on this shelf, and forgotten now.
+                    let is_back = unsafe { shelf.put_back(piece.0) };
                     prop_assert!(is_back);
                 }
             }
-            prop_assert!(held.iter().all(check));
-            free(shelf);
+            prop_assert!(held.iter().all(is_whole));
+            clear(shelf);
         }
+    }
+
+    /// The whole way, as if malloc had refused: from the shelf, larger, and back.
+    #[test]
+    fn what_is_on_the_shelf_can_grow_out_of_it() {
+        Reserve::fill().unwrap();
+        let bytes = take(100);
+        assert!(is_needed() && !is_needed_still());
+        // SAFETY: taken with 100 bytes; then moved, and given back.
+        unsafe {
+            bytes.write_bytes(7, 100);
+            let moved = reallocate(bytes, 200_000);
+            assert!(SHELF.with(|shelf| shelf.size_of(moved).is_none()));
+            assert_eq!(std::slice::from_raw_parts(moved, 100), [7; 100]);
+            free(moved);
+        }
+        let again = take(100);
+        assert_eq!(again, bytes, "it came back");
+        // SAFETY: just taken.
+        unsafe { free(again) };
+        assert!(!is_needed_still());
     }
 }

@@ -337,7 +337,7 @@ impl Output {
     fn push_report(&mut self, report: &ErrorReport) {
         let mut queued = self.queue_line(|out| report.write_json(out));
         if queued == Err(Lack::Memory) {
-            queued = self.queue_line(|out| report.without_stderr().write_json(out));
+            queued = self.queue_line(|out| report.write_json_without_stderr(out));
         }
         self.dropped += u64::from(queued.is_err());
     }
