@@ -100,10 +100,9 @@ impl Closing {
 impl Orphans {
     /// `inherited` is what was there before us and is to be spared.
     pub(crate) fn new(inherited: impl IntoIterator<Item = i32>) -> Self {
-        Self {
-            inherited: inherited.into_iter().collect(),
-            ..Self::default()
-        }
+        let mut orphans = Self::default();
+        orphans.inherited.extend(inherited);
+        orphans
     }
 
     /// A child has died, or a program waits for the look.

@@ -3,7 +3,7 @@
 //! A reader gives `None` when it has told a problem, and goes on wherever it can: so all
 //! errors are found in one pass.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -209,7 +209,7 @@ impl<'n> Item<'n> {
             self.wrong_type(expected, problems);
             return Vec::new();
         };
-        let mut first_places = HashMap::new();
+        let mut first_places = BTreeMap::new();
         let mut members = Vec::new();
         for entry in entries.iter().filter(|entry| !is_ignored(&entry.key)) {
             let value = self.member(entry);

@@ -3,7 +3,7 @@
 //! Merging needs no rule of its own: a program begins as a copy of the defaults, and each key
 //! that it gives overwrites that one thing. So `env` and `backoff` merge key by key.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 
 use super::errors::{Place, Problems, quoted};
@@ -142,8 +142,9 @@ impl Draft {
                 own.push((key.to_owned(), value.to_owned()));
             }
         }
-        let names: HashSet<&OsString> = own.iter().map(|(key, _)| key).collect();
-        self.spec.env.retain(|(key, _)| !names.contains(key));
+        let mut names = BTreeSet::new();
+        names.extend(own.iter().map(|(key, _)| &**key));
+        self.spec.env.retain(|(key, _)| !names.contains(&**key));
         self.spec.env.extend(own);
     }
 

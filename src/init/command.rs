@@ -45,10 +45,10 @@ impl Running {
     pub(super) fn start(command: &[OsString], mut options: Options) -> Result<Self, u8> {
         accept::stop_ignoring_deaths();
         let reach = prepare(&mut options)?;
-        let inherited = match children::of_this_process() {
-            Some(children) if !is_pid_1() => children.into_iter().collect(),
-            Some(_) | None => BTreeSet::new(),
-        };
+        let mut inherited = BTreeSet::new();
+        if !is_pid_1() {
+            inherited.extend(children::of_this_process().into_iter().flatten());
+        }
         let ignored = accept::ignored().without([libc::SIGPIPE, libc::SIGCHLD]);
         let terminal = Terminal::of_this_session();
         let pid = execute(command, terminal.as_ref(), ignored, &mut options)?;

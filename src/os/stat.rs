@@ -1,6 +1,6 @@
 //! What `/proc` tells of every process in the system: state and group, a line for each.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -9,8 +9,8 @@ use std::path::PathBuf;
 /// look into `/proc`; `None` where that cannot be read. Zombies of somebody else's children
 /// keep a group's number for as long as their parent likes, but nothing of a program is left
 /// in them.
-pub(crate) fn living_groups() -> Option<HashSet<i32>> {
-    let mut groups = HashSet::new();
+pub(crate) fn living_groups() -> Option<BTreeSet<i32>> {
+    let mut groups = BTreeSet::new();
     for directory in processes()? {
         let stat = std::fs::read(directory.join("stat")).unwrap_or_default();
         if let Some((state, group)) = state_and_group(&stat)

@@ -1,7 +1,7 @@
 //! From a description to a scheduler that is ready to start: everything that can be wrong is
 //! found here, before anything runs.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
@@ -319,7 +319,7 @@ impl Builder {
     }
 
     fn check_programs(&self) -> Result<()> {
-        let mut names = HashSet::new();
+        let mut names = BTreeSet::new();
         for spec in &self.programs {
             spec.check()?;
             if !names.insert(&spec.name) {

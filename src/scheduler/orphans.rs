@@ -1,7 +1,7 @@
 //! What came home to us, as a subreaper or PID 1: looked for where a start or the shutdown
 //! waits for it, once a turn at most.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
@@ -321,11 +321,12 @@ impl ProcessScheduler {
         };
         // Who is still in the group of a program is asked, and killed, with that. Such a group
         // has a leader that was not reaped yet, or it lingers.
-        let lingering = self.lingering.iter().filter_map(|id| {
+        let groups = self.lingering.iter().filter_map(|id| {
             let live = programs[id.0 as usize].live.as_ref();
             live.filter(|live| !live.awaits_search()).map(Live::pid)
         });
-        let lingering: HashSet<i32> = lingering.collect();
+        let mut lingering = BTreeSet::new();
+        lingering.extend(groups);
         let is_group = |group: i32| {
             matches!(self.owners.get(&group), Some(Owner::Program(_))) || lingering.contains(&group)
         };

@@ -1,9 +1,9 @@
 //! What `/proc` tells of all processes of the simulated system.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use crate::kernel::world;
 
-pub(crate) fn living_groups() -> Option<HashSet<i32>> {
+pub(crate) fn living_groups() -> Option<BTreeSet<i32>> {
     world::called(|kernel| Some(kernel.living_groups()))
 }

@@ -127,7 +127,7 @@ impl Kernel {
         process.named.map(|index| self.programs[index].name.clone())
     }
 
-    pub fn living_groups(&self) -> std::collections::HashSet<i32> {
+    pub fn living_groups(&self) -> std::collections::BTreeSet<i32> {
         self.living().map(|(_, process)| process.group).collect()
     }
 
