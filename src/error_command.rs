@@ -22,6 +22,8 @@ use crate::os::spawn::Spawner;
 const RUNNING_MAX: usize = 4;
 const RUN_TIME_MAX: Duration = Duration::from_secs(30);
 const WAITING_MAX: usize = 1024;
+/// So many at once are many.
+const BACKLOG: usize = 16;
 const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long it may go on after the last program has ended.
 const CLOSING_TIME_MAX: Duration = Duration::from_secs(5);
@@ -36,6 +38,8 @@ pub(crate) struct ErrorCommand {
     stderr: Option<OwnedFd>,
     waiting: VecDeque<Job>,
     waiting_bytes: usize,
+    /// Many have waited at once, and not all of these are gone yet.
+    is_backlog: bool,
     running: Vec<Running>,
     /// Reports that found no room since this was said last.
     dropped: u64,
@@ -69,6 +73,7 @@ impl ErrorCommand {
             stderr,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            is_backlog: false,
             running: Vec::new(),
             dropped: 0,
             closing_at: None,
@@ -84,6 +89,12 @@ impl ErrorCommand {
         }
         self.waiting_bytes = bytes;
         self.waiting.push_back(Job { name, json });
+        self.is_backlog |= self.waiting.len() >= BACKLOG;
+    }
+
+    /// Whether the last of many is gone, once: what they needed may go back to the system.
+    pub(crate) fn take_relief(&mut self) -> bool {
+        self.waiting.is_empty() && std::mem::take(&mut self.is_backlog)
     }
 
     /// Takes note of the runs that have ended, and returns their pids.

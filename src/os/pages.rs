@@ -97,12 +97,18 @@ impl Drop for Pages {
 }
 
 /// Gives memory that is not used back to the system, where libc keeps it until it is told
-/// (glibc's malloc_trim(3)).
+/// (glibc's malloc_trim(3)); and has what is large mapped by itself from now on, so that it goes
+/// back at once. By itself glibc keeps ever larger pieces, until the heap is as large as it ever
+/// had to be, and full of holes (mallopt(3), M_MMAP_THRESHOLD).
 pub(crate) fn trim_memory() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: it takes a number, may be called at any time, and touches what is free only.
-    unsafe {
-        libc::malloc_trim(0);
+    {
+        const LARGE: libc::c_int = 32 * 1024;
+        // SAFETY: both take numbers, may be called at any time, and touch what is free only.
+        unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+            libc::malloc_trim(0);
+        }
     }
 }
 

@@ -180,9 +180,10 @@ impl Builder {
         self
     }
 
-    /// Gives back to the system what reading and building took and is not needed any more, where
-    /// libc keeps it until it is told (glibc's malloc_trim(3)). For a process that is a
-    /// supervisor and nothing else: a large heap takes its time.
+    /// Gives back to the system what reading and building took and is not needed any more, and
+    /// later what many reports have taken that waited for the error command, where libc keeps it
+    /// until it is told (glibc's malloc_trim(3) and, for pieces from 32 KiB on, mallopt(3)). For
+    /// a process that is a supervisor and nothing else: a large heap takes its time.
     pub fn trim_memory(mut self) -> Self {
         self.trim_memory = true;
         self
@@ -289,10 +290,11 @@ impl Builder {
             limit,
             no_idle_logs: false,
             is_memory_short: false,
+            trims_memory: self.trim_memory,
         };
         scheduler.fit_in();
         scheduler.open_logs()?;
-        if self.trim_memory {
+        if scheduler.trims_memory {
             trim_memory();
         }
         Ok(scheduler)

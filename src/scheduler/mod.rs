@@ -138,6 +138,7 @@ pub struct ProcessScheduler {
     no_idle_logs: bool,
     /// What was laid by is in use, and this was said.
     is_memory_short: bool,
+    trims_memory: bool,
 }
 
 /// Whether there is more to come.

@@ -6,6 +6,7 @@ use crate::callbacks::News;
 use crate::error::Error;
 use crate::event::{Event, EventKind};
 use crate::machine::{Change, Exit, Moment, ProgramId, Run};
+use crate::os::pages::trim_memory;
 use crate::os::{clock, reserve};
 use crate::program::{Ending, FailedStart};
 use crate::report::{End, ErrorReport, return_code};
@@ -284,6 +285,9 @@ impl ProcessScheduler {
                 Said::Trouble(program, error) => trouble.push((program, error)),
             },
         );
+        if command.take_relief() && self.trims_memory {
+            trim_memory();
+        }
         for (program, error) in trouble {
             let kind = EventKind::Warning { error };
             self.news.push_back(Item::News(News::Event(Event {

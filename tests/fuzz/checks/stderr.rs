@@ -215,7 +215,7 @@ impl Life {
         let run = std::mem::take(&mut self.run);
         let (kept, omitted) = tail.into_words();
         let first = run.len().saturating_sub(self.report_bytes as usize);
-        assert!(kept == run[first..], "the report has not the last bytes");
+        assert!(*kept == run[first..], "the report has not the last bytes");
         assert_eq!(omitted, first as u64);
         let log = self.logs.path();
         reports::check(
