@@ -1,5 +1,6 @@
-//! The allocator of a supervisor, in a process that gets no more memory. It stands behind this
-//! whole process, harness and all, so the one test here is alone in it.
+//! The allocator of a supervisor, in a process that gets no more memory: where the system refuses
+//! everything, it serves what is small, for ever. It stands behind this whole process, so that the
+//! one test here is alone in it, without the threads of a harness.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -38,32 +39,38 @@ fn are_whole(pieces: &[Vec<u8>]) -> bool {
     pieces.iter().all(&mut is_whole)
 }
 
-#[test]
-fn where_the_system_refuses_everything_it_serves_what_is_small_for_ever() {
+/// What fails here is told when there is memory to tell it.
+fn serve() -> Result<(), &'static str> {
+    let holds = |holds: bool, what| if holds { Ok(()) } else { Err(what) };
+    let mut pieces = take_all(PIECE);
+    holds(pieces.len() >= PIECES, "less than was laid by")?;
+    holds(pieces.len() < pieces.capacity(), "there is no limit")?;
+    holds(are_whole(&pieces), "pieces overlap")?;
+    pieces.truncate(PIECES / 2);
+    let zeroes = vec![0_u8; PIECE / 4];
+    holds(zeroes.iter().all(|byte| *byte == 0), "remains of others")?;
+    drop((zeroes, pieces));
+    // From the heap to the reserve and from size to size, byte by byte.
+    let mut grown = Vec::new();
+    (0..PIECE / 2).for_each(|number| grown.push(number as u8));
+    let expected = |(number, byte): (usize, &u8)| *byte == number as u8;
+    holds(grown.iter().enumerate().all(expected), "grown otherwise")?;
+    let more = grown.try_reserve_exact(1 << 20);
+    holds(more.is_err(), "what is large can be left out")?;
+    holds(
+        grown.iter().enumerate().all(expected),
+        "refused and changed",
+    )
+}
+
+fn main() {
     procsched::Reserve::fill().expect("memory");
     procsched::Reserve::fill().expect("nothing to do");
     // 0 would be no limit.
     limit(4096);
-    for round in 0..50 {
-        let mut pieces = take_all(PIECE);
-        assert!(pieces.len() >= PIECES, "round {round}: {}", pieces.len());
-        assert!(pieces.len() < 1_000, "round {round}: there is no limit");
-        assert!(are_whole(&pieces), "round {round}");
-        // What was used before is zero all the same.
-        pieces.truncate(PIECES / 2);
-        let zeroes = vec![0_u8; PIECE / 4];
-        assert!(zeroes.iter().all(|byte| *byte == 0), "round {round}");
-        drop(zeroes);
-        drop(pieces);
-        // From the heap to the reserve and from size to size, byte by byte.
-        let mut grown = Vec::new();
-        (0..PIECE / 2).for_each(|number| grown.push(number as u8));
-        let expected = |(number, byte): (usize, &u8)| *byte == number as u8;
-        assert!(grown.iter().enumerate().all(expected), "round {round}");
-        assert!(grown.try_reserve_exact(1 << 20).is_err(), "round {round}");
-        assert!(grown.iter().enumerate().all(expected), "round {round}");
-    }
+    let served = (0..50).try_for_each(|_| serve());
     limit(u64::MAX);
+    assert_eq!(served, Ok(()));
     let mut large: Vec<u8> = Vec::new();
     assert!(large.try_reserve_exact(1 << 24).is_ok(), "as before");
 }
