@@ -289,7 +289,6 @@ mod report;
 mod scheduler;
 mod spec;
 mod status;
-mod tail;
 mod words;
 
 pub use error::{Error, Result};

@@ -10,8 +10,8 @@ use crate::machine::{Exit, Moment, ProgramId, Run};
 use crate::os::group::Group;
 use crate::os::logs::{Log, LogPlace};
 use crate::os::stream::{Read, Sink, Stream};
+use crate::os::tail::Tail;
 use crate::os::watch::Watch;
-use crate::tail::Tail;
 
 /// After how long a group is looked for again, first and at most. In between it doubles.
 const PROBE_DELAY_MIN: Duration = Duration::from_millis(1);

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::Error;
 use crate::machine::Exit;
-use crate::tail::LastWords;
+use crate::os::tail::LastWords;
 
 /// `return_code` where there is no status: unknown, abandoned, or failed before exec.
 pub(crate) const CODE_UNKNOWN: i32 = 125;

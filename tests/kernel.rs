@@ -56,12 +56,11 @@ mod house {
     pub mod scheduler;
     pub mod spec;
     pub mod status;
-    pub mod tail;
     pub mod words;
 }
 use house::{
     callbacks, error, error_command, event, handle, launch, machine, orphans, program, report,
-    scheduler, spec, status, tail, words,
+    scheduler, spec, status, words,
 };
 
 #[path = "../src/os"]
@@ -78,6 +77,7 @@ mod os {
     pub(crate) mod reserve;
     pub(crate) mod stream;
     pub(crate) mod subreaper;
+    pub(crate) mod tail;
     pub(crate) mod wake;
     pub(crate) mod watch;
 

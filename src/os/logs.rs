@@ -171,10 +171,10 @@ impl Log {
         }
     }
 
-    /// Counts as lost what is in a pipe that cannot be read: a byte at least, as something was.
+    /// Counts as lost what is in a pipe that cannot be read.
     pub(crate) fn cannot_be_told(&mut self, bytes: usize, errno: Errno) {
         self.trouble().cause = Cause::NotRead(errno);
-        self.lose(bytes.max(1));
+        self.lose(bytes);
     }
 
     fn lose(&mut self, bytes: usize) {

@@ -23,6 +23,7 @@ pub(crate) mod spawn;
 pub(crate) mod stat;
 pub(crate) mod stream;
 pub(crate) mod subreaper;
+pub(crate) mod tail;
 pub(crate) mod terminal;
 pub(crate) mod wake;
 pub(crate) mod watch;

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 
 use super::logs::{Log, LogPlace};
 use super::retry;
-use crate::tail::Tail;
+use super::tail::Tail;
 
 /// One turn's worth of one pipe: 64 KiB, a whole pipe of the usual size.
 pub(crate) const READ_BYTES_MAX: usize = 64 * 1024;
@@ -109,7 +109,12 @@ impl Stream {
                 Read::Nothing
             }
             Err(errno) => {
-                sink.log.cannot_be_told(self.pending(), errno);
+                // A byte at least, as something was there.
+                let lost = self.pending().max(1);
+                sink.log.cannot_be_told(lost, errno);
+                if let Some(tail) = &mut sink.tail {
+                    tail.miss(lost);
+                }
                 Read::End
             }
         }
@@ -139,5 +144,40 @@ impl Stream {
         } else {
             usize::try_from(count).unwrap_or(0)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::descriptors;
+
+    /// What could not be read was told as lost, and the report said that it had everything.
+    #[test]
+    fn what_cannot_be_read_is_left_out_of_the_report_and_counted_there() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut log = Log::default();
+        let place = LogPlace {
+            directory: directory.path(),
+            name: "web",
+        };
+        log.open(place).expect("a log");
+        let (read, write) = descriptors::wake_pipe().expect("a pipe");
+        nix::unistd::write(&write, b"lost").expect("room in a pipe");
+        // The wrong end refuses to be read, and knows how much there is.
+        let stream = Stream::new(write);
+        let mut tail = Tail::new(100);
+        tail.push(b"kept");
+        let mut sink = Sink {
+            buffer: &mut [0; 64],
+            log: &mut log,
+            place,
+            tail: Some(&mut tail),
+        };
+        assert_eq!(stream.read_pending(&mut sink), Read::End);
+        assert_eq!(log.take_untold(true), Some(4));
+        let (bytes, omitted) = tail.into_words();
+        assert_eq!((&*bytes, omitted), (&b"kept"[..], 4));
+        drop(read);
     }
 }

@@ -14,9 +14,9 @@ use crate::os::descriptors;
 use crate::os::group::Sent;
 use crate::os::spawn::{Failure, Step};
 use crate::os::stream::Stream;
+use crate::os::tail::Tail;
 use crate::program::{FailedStart, Key, Live};
 use crate::report::CODE_UNKNOWN;
-use crate::tail::Tail;
 
 use super::{Owner, ProcessScheduler, Reap};
 

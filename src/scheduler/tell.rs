@@ -7,10 +7,10 @@ use crate::error::Error;
 use crate::event::{Event, EventKind};
 use crate::machine::{Change, Exit, Moment, ProgramId, Run};
 use crate::os::pages::trim_memory;
+use crate::os::tail::LastWords;
 use crate::os::{clock, reserve};
 use crate::program::{Ending, FailedStart};
 use crate::report::{End, ErrorReport, return_code};
-use crate::tail::LastWords;
 
 use super::{Item, Owner, ProcessScheduler};
 use crate::error_command::Said;

@@ -33,8 +33,6 @@ mod scheduler;
 mod spec;
 #[path = "../../src/status.rs"]
 mod status;
-#[path = "../../src/tail.rs"]
-mod tail;
 #[path = "../../src/words.rs"]
 mod words;
 

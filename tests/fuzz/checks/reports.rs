@@ -13,8 +13,8 @@ use serde_json::Value;
 use super::choices::Rng;
 use crate::error::Error;
 use crate::machine::Exit;
+use crate::os::tail::LastWords;
 use crate::report::{End, ErrorReport, signal_name};
-use crate::tail::LastWords;
 
 /// The last second that a clock of Linux can show, in the year 2262.
 const SECONDS_MAX: u64 = i64::MAX as u64 / 1_000_000_000;

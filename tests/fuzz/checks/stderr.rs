@@ -14,7 +14,7 @@ use super::log_model::{Logs, NAME};
 use super::reports;
 use crate::machine::Moment;
 use crate::os::stream::{READ_BYTES_MAX, Read, Sink, Stream};
-use crate::tail::Tail;
+use crate::os::tail::Tail;
 
 /// Things that happen in one life.
 const STEPS_MAX: usize = 200;

@@ -9,8 +9,8 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-use crate::os::pages::Pages;
-use crate::os::reserve;
+use super::pages::Pages;
+use super::reserve;
 
 /// Up to so many bytes are on the heap.
 const FEW: usize = 4096;
@@ -56,7 +56,13 @@ impl Tail {
         kept.push(bytes);
     }
 
-    /// The kept bytes in order, and how many were pushed before them.
+    /// So many bytes more there were, which nobody could read.
+    pub(crate) fn miss(&mut self, bytes: usize) {
+        let kept = self.kept.get_or_insert_default();
+        kept.total = kept.total.saturating_add(bytes as u64);
+    }
+
+    /// The kept bytes in order, and how many were pushed before them, or missed.
     pub(crate) fn into_words(self) -> (LastWords, u64) {
         let Some(mut kept) = self.kept else {
             return (LastWords::default(), 0);
