@@ -25,7 +25,7 @@
 //! | `child` | what it starts, until the exec |
 //! | `host` | a host of the library that has children of its own |
 //! | `init` | `procsched-min init` in a small scenario of its own |
-//! | `memory` | the supervisor, where it asks for memory; played only if PART begins so, for now |
+//! | `memory` | the supervisor, where it asks for memory and there is none |
 //!
 //! `FAULTS_COMMIT` stands in for the commit, `FAULTS_JOBS` sets how many are played at a time.
 //! `PROCSCHED_TEST_BINARY` names another binary than cargo's, as for the scenarios: the static one

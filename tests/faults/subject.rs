@@ -11,9 +11,6 @@ use super::{host, init, memory};
 /// Whose calls are looked at. What comes first is told first.
 pub const SIDES: [Side; 5] = [Side::Own, Side::Child, Side::Host, Side::Init, Side::Memory];
 
-/// Played only where a name asks for it.
-const ON_REQUEST: [Side; 1] = [Side::Memory];
-
 /// Who plays.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
@@ -103,12 +100,9 @@ impl Catalogue {
     /// as the names of a side do asks for that one alone.
     pub fn is_asked(side: Side, parts: &[&str]) -> bool {
         let begins = |part: &str, side: Side| part.starts_with(&side.to_string());
-        let is_usual = !ON_REQUEST.contains(&side);
-        let asks = |part: &&str| match SIDES.into_iter().any(|side| begins(part, side)) {
-            true => begins(part, side),
-            false => is_usual,
-        };
-        parts.iter().any(asks) || (parts.is_empty() && is_usual)
+        let asks =
+            |part: &&str| begins(part, side) || !SIDES.into_iter().any(|other| begins(part, other));
+        parts.is_empty() || parts.iter().any(asks)
     }
 
     pub fn of(side: Side) -> Self {
