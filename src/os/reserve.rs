@@ -9,11 +9,11 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
+use std::io;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::pages::Pages;
-use crate::error::{Error, Result};
 
 /// How much is laid by. Never touched, it costs address space only, but is counted by what limits
 /// that: RLIMIT_AS, RLIMIT_DATA, and the system where it does not overcommit.
@@ -49,7 +49,7 @@ static IS_SHORT: AtomicBool = AtomicBool::new(false);
 /// #[global_allocator]
 /// static MEMORY: procsched::Reserve = procsched::Reserve;
 ///
-/// fn main() -> procsched::Result<()> {
+/// fn main() -> std::io::Result<()> {
 ///     procsched::Reserve::fill()
 /// }
 /// ```
@@ -57,14 +57,18 @@ static IS_SHORT: AtomicBool = AtomicBool::new(false);
 pub struct Reserve;
 
 impl Reserve {
-    /// Lays it by; before this there is none. To do it again changes nothing.
+    /// How much is laid by, in bytes.
+    pub const BYTES: usize = LENGTH;
+
+    /// Lays it by; before this there is none. To do it again changes nothing. It allocates
+    /// nothing, so that it can be the first thing that a program does.
     ///
     /// # Errors
     ///
     /// If the system has no 256 KiB for it (mmap(2): RLIMIT_AS, RLIMIT_DATA, overcommitment).
-    pub fn fill() -> Result<()> {
-        let what = || format!("failed to lay by {} KiB of memory", LENGTH / 1024);
-        let pages = Pages::new(LENGTH).map_err(|errno| Error::os(what(), errno as i32))?;
+    pub fn fill() -> io::Result<()> {
+        let pages = Pages::new(LENGTH);
+        let pages = pages.map_err(|errno| io::Error::from_raw_os_error(errno as i32))?;
         SHELF.with(|shelf| shelf.fill(pages));
         Ok(())
     }

@@ -7,9 +7,10 @@ use std::process::Command;
 use nix::sys::resource::Resource;
 use serde_json::json;
 
+use crate::common::init::init;
 use crate::common::levers::Gate;
 use crate::common::scene::{probe, spawn};
-use crate::common::{Pattern, Report, Scene, Supervisor, namespace, wait_for};
+use crate::common::{Pattern, Report, Scene, Supervisor, namespace, process, wait_for};
 
 /// Lets it have that much writable memory of its own from now on; what it has, it keeps.
 fn set_data_limit(supervisor: &Supervisor, bytes: &str) {
@@ -117,29 +118,34 @@ fn where_tails_do_not_fit_every_run_is_reported_and_every_byte_is_accounted_for(
     );
 }
 
-/// What could not go on for long does not begin, and says what to do.
+/// What could not go on for long does not begin, and says what to do: where nothing is to be had
+/// for the reserve, and where what comes after it fails.
 #[test]
 fn too_little_memory_at_the_start_is_an_error_with_nothing_started() {
-    let mut scene = Scene::new();
-    scene.add("p", "touch up ; hold");
-    scene
-        .setting
-        .limit(Resource::RLIMIT_DATA, 300 << 10, 300 << 10);
-    let mut supervisor = scene.start();
-    assert_eq!(supervisor.wait_exit(), 1);
-    let messages = supervisor.messages();
-    let [message] = &messages[..] else {
-        panic!("{messages:?}");
-    };
-    for part in [
-        "procsched-min: failed to ",
-        ": Cannot allocate memory (",
-        "RLIMIT_DATA",
-    ] {
-        assert!(message.contains(part), "{message}");
+    for (kib, is_init, code) in [(200, false, 1), (300, false, 1), (200, true, 125)] {
+        let mut scene = Scene::new();
+        scene.add("p", "touch up ; hold");
+        scene
+            .setting
+            .limit(Resource::RLIMIT_DATA, kib << 10, kib << 10);
+        let mut supervisor = match is_init {
+            false => scene.start(),
+            true => scene.launch(init(&scene, &[], "touch up ; hold")),
+        };
+        assert_eq!(supervisor.wait_exit(), code, "{kib} KiB");
+        let messages = supervisor.messages();
+        let [message] = &messages[..] else {
+            panic!("{messages:?}");
+        };
+        for part in [
+            "procsched-min: failed to ",
+            " (more is allowed by RLIMIT_AS, ",
+        ] {
+            assert!(message.contains(part), "{message}");
+        }
+        assert!(!scene.path("up").exists());
+        wait_for("nothing to be left", || {
+            process::marked(scene.mark()).is_empty()
+        });
     }
-    assert!(!scene.path("up").exists());
-    wait_for("nothing to be left", || {
-        crate::common::process::marked(scene.mark()).is_empty()
-    });
 }

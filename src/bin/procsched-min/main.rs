@@ -18,14 +18,16 @@ mod status_line;
 mod timeline;
 mod turn;
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
 use args::Command;
+use procsched::Reserve;
 
 /// A supervisor that ends for want of memory leaves its programs to themselves.
 #[global_allocator]
-static MEMORY: procsched::Reserve = procsched::Reserve;
+static MEMORY: Reserve = Reserve;
 
 /// Everything is as it should be.
 const FINE: u8 = 0;
@@ -33,8 +35,13 @@ const FINE: u8 = 0;
 const FAILED: u8 = 1;
 /// The command line or the config cannot be understood.
 const USAGE: u8 = 2;
+/// `init` itself failed, and not its command.
+const INIT_FAILED: u8 = 125;
 
 fn main() -> ExitCode {
+    if Reserve::fill().is_err() {
+        return without_memory();
+    }
     let is_init = std::env::args_os()
         .nth(1)
         .is_some_and(|word| word == "init");
@@ -59,6 +66,20 @@ fn main() -> ExitCode {
         }
     };
     ExitCode::from(code)
+}
+
+/// Says that it does not begin, and allocates nothing for that.
+fn without_memory() -> ExitCode {
+    let kib = Reserve::BYTES / 1024;
+    let _ = writeln!(
+        io::stderr(),
+        "procsched-min: failed to lay by {kib} KiB of memory (more is allowed by RLIMIT_AS, \
+         RLIMIT_DATA or the system's overcommitment)"
+    );
+    let mut words = [0; 64];
+    let read = File::open("/proc/self/cmdline").and_then(|mut file| file.read(&mut words));
+    let is_init = read.is_ok() && words.split(|byte| *byte == 0).nth(1) == Some(b"init");
+    ExitCode::from(if is_init { INIT_FAILED } else { FAILED })
 }
 
 /// Prints what was asked for on stdout, before or without any supervision.

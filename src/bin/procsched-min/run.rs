@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::{SigSet, Signal};
 use procsched::config::Config;
-use procsched::{Builder, Error, Reserve, Status, signal_name};
+use procsched::{Builder, Error, Status, signal_name};
 
 use crate::load::{load, source};
 use crate::messages::{Style, Tone, escaped};
@@ -43,9 +43,6 @@ const REALTIME: std::ops::RangeInclusive<i32> = 35..=64;
 /// Supervises, and says with which code to exit.
 pub fn run(path: &Path) -> u8 {
     hold_signals();
-    if let Err(error) = Reserve::fill() {
-        return refuse(&error);
-    }
     let config = match load(path) {
         Ok(config) => config,
         Err(errors) => {
