@@ -17,7 +17,9 @@ use crate::machine::Moment;
 use crate::os::descriptors;
 use crate::os::group::Group;
 use crate::os::limits::DescriptorLimit;
+use crate::os::reserve::Reserve;
 use crate::os::spawn::Spawner;
+use crate::report::ErrorReport;
 
 const RUNNING_MAX: usize = 4;
 const RUN_TIME_MAX: Duration = Duration::from_secs(30);
@@ -80,14 +82,21 @@ impl ErrorCommand {
         }
     }
 
-    /// Puts a report in the queue, if there is room.
-    pub(crate) fn push(&mut self, name: Arc<str>, json: String) {
-        let bytes = self.waiting_bytes + json.len();
-        if self.waiting.len() >= WAITING_MAX || bytes > WAITING_BYTES_MAX {
+    /// Puts a report in the queue, if there is room, and memory.
+    #[cfg(feature = "json")]
+    pub(crate) fn push(&mut self, report: &ErrorReport) {
+        let json = match self.waiting.len() < WAITING_MAX {
+            true => report.try_to_json(),
+            false => None,
+        };
+        let room = WAITING_BYTES_MAX - self.waiting_bytes;
+        let has_place = Reserve::spare(|| self.waiting.try_reserve(1)).is_ok();
+        let Some(json) = json.filter(|json| has_place && json.len() <= room) else {
             self.dropped = self.dropped.saturating_add(1);
             return;
-        }
-        self.waiting_bytes = bytes;
+        };
+        self.waiting_bytes += json.len();
+        let name = report.process.clone();
         self.waiting.push_back(Job { name, json });
         self.is_backlog |= self.waiting.len() >= BACKLOG;
     }

@@ -206,23 +206,32 @@ mod json {
 
     use super::{ErrorReport, signal_name};
     use crate::error::is_harmless;
+    use crate::os::reserve::Reserve;
 
     impl ErrorReport {
         /// The report as one line of JSON, without a line feed at its end. Where there is no
         /// memory for the last words, they are left out and counted.
         #[must_use]
         pub fn to_json(&self) -> String {
-            let base64 = self.stderr.len().div_ceil(3) * 4;
+            self.try_to_json().unwrap_or_else(|| {
+                let mut line = String::new();
+                // A string takes whatever is written to it.
+                let _ = self.write_json_without_stderr(&mut line);
+                line
+            })
+        }
+
+        /// The same, unless there is no memory for that either.
+        pub(crate) fn try_to_json(&self) -> Option<String> {
             let mut line = Sparing(String::new());
-            let has_room = line.0.try_reserve_exact(base64 + 512).is_ok();
+            let base64 = self.stderr.len().div_ceil(3) * 4;
+            let has_room = Reserve::spare(|| line.0.try_reserve_exact(base64 + 512)).is_ok();
             if has_room && self.write_json(&mut line).is_ok() {
-                return line.0;
+                return Some(line.0);
             }
-            let mut line = line.0;
-            line.clear();
-            // A string takes whatever is written to it.
-            let _ = self.write_json_without_stderr(&mut line);
-            line
+            let mut line = Sparing(String::new());
+            self.write_json_without_stderr(&mut line).ok()?;
+            Some(line.0)
         }
 
         /// The same, piece by piece, to where it goes.
@@ -279,7 +288,8 @@ mod json {
 
     impl Write for Sparing {
         fn write_str(&mut self, text: &str) -> fmt::Result {
-            self.0.try_reserve(text.len()).map_err(|_| fmt::Error)?;
+            let reserved = Reserve::spare(|| self.0.try_reserve(text.len()));
+            reserved.map_err(|_| fmt::Error)?;
             self.0.push_str(text);
             Ok(())
         }

@@ -42,16 +42,6 @@ impl Pages {
         ManuallyDrop::new(self).base
     }
 
-    /// The pages that [`Pages::into_base`] has told of.
-    ///
-    /// # Safety
-    ///
-    /// They were of that length, and nobody else makes pages of this base.
-    #[cfg(test)]
-    pub(super) unsafe fn from_base(base: NonNull<u8>, length: usize) -> Self {
-        Self { base, length }
-    }
-
     /// Lets nobody touch the first page any more.
     pub(super) fn guard_first(self) -> Result<Guarded, Errno> {
         let base = self.base.as_ptr().cast();

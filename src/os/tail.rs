@@ -10,7 +10,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 use super::pages::Pages;
-use super::reserve;
+use super::reserve::{self, Reserve};
 
 /// Up to so many bytes are on the heap.
 const FEW: usize = 4096;
@@ -23,7 +23,7 @@ const REPORT_TIMES: usize = 4;
 /// thousand, so nothing is allocated before the first byte.
 #[derive(Debug)]
 pub(crate) struct Tail {
-    /// Less than what was asked for, once memory was short.
+    /// Less than what was asked for, once memory was short in this run.
     limit: u32,
     kept: Option<Box<Kept>>,
 }
@@ -90,7 +90,7 @@ impl Kept {
         if let Store::Few(few) = &mut self.ring {
             let size = wanted.min(FEW).next_power_of_two().min(limit);
             let more = size.saturating_sub(few.len());
-            if !reserve::is_needed() && few.try_reserve_exact(more).is_ok() {
+            if Reserve::spare(|| few.try_reserve_exact(more)).is_ok() {
                 few.resize(size.max(few.len()), 0);
             }
         }
@@ -114,12 +114,13 @@ impl Kept {
 
 /// A mapping of that many bytes, if it leaves memory for its report.
 fn many(length: usize) -> Option<Pages> {
-    if reserve::is_needed() {
+    let pages = Pages::new(length);
+    let rest = Pages::new(length.saturating_mul(REPORT_TIMES));
+    if pages.is_err() || rest.is_err() {
+        reserve::note_shortage();
         return None;
     }
-    let pages = Pages::new(length).ok()?;
-    Pages::new(length.saturating_mul(REPORT_TIMES)).ok()?;
-    Some(pages)
+    pages.ok()
 }
 
 /// Bytes, on the heap or in pages of their own.

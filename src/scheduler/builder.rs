@@ -27,6 +27,7 @@ use crate::machine::{Machine, Moment};
 use crate::os::clock::Clock;
 use crate::os::descriptors;
 use crate::os::pages::{Pages, trim_memory};
+use crate::os::reserve;
 use crate::os::signals::Signals;
 use crate::os::spawn::Spawner;
 use crate::os::stream::READ_BYTES_MAX;
@@ -242,7 +243,7 @@ impl Builder {
         let err_dir = base_dir.join(&self.err_dir);
         let command = |command: &Vec<OsString>| Launch::of_command(command, &base_dir, &ground);
         let error_command = self.error_command.as_ref().map(command).transpose()?;
-        let supplies = Supplies::take()?;
+        let supplies = Supplies::take(self.programs.len())?;
         let (room, limit) = Room::make(
             self.programs.len(),
             self.reap,
@@ -289,7 +290,7 @@ impl Builder {
             room,
             limit,
             no_idle_logs: false,
-            is_memory_short: false,
+            memory_told: None,
             trims_memory: self.trim_memory,
         };
         scheduler.fit_in();
@@ -359,7 +360,9 @@ struct Supplies {
 }
 
 impl Supplies {
-    fn take() -> Result<Self> {
+    fn take(programs: usize) -> Result<Self> {
+        reserve::fill_for(programs)
+            .map_err(|errno| Error::os("failed to lay by memory", errno as i32))?;
         let null = Arc::new(descriptors::null_device()?);
         // Early, as it takes a low number.
         let spawner = Spawner::new(Some(null.clone()))

@@ -136,8 +136,8 @@ pub struct ProcessScheduler {
     limit: Option<DescriptorLimit>,
     /// This turn has looked for logs that give their descriptors back, and found none.
     no_idle_logs: bool,
-    /// What was laid by is in use, and this was said.
-    is_memory_short: bool,
+    /// When it was last said that memory is short.
+    memory_told: Option<Moment>,
     trims_memory: bool,
 }
 
@@ -300,7 +300,7 @@ impl ProcessScheduler {
         self.look_for_orphans(now);
         self.start_what_is_due();
         self.warn_of_the_spawner();
-        self.warn_of_memory();
+        self.warn_of_memory(now);
         self.drain_the_living(now);
         self.waker.publish(self.is_stopping(), false);
         self.tell_the_host();

@@ -1,6 +1,7 @@
 //! News: from the machine's changes to events and reports, and from there to the host.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::callbacks::News;
 use crate::error::Error;
@@ -14,6 +15,9 @@ use crate::report::{End, ErrorReport, return_code};
 
 use super::{Item, Owner, ProcessScheduler};
 use crate::error_command::Said;
+
+/// How long after a word about memory there is no other.
+const TELL_OF_MEMORY: Duration = Duration::from_secs(60);
 
 impl ProcessScheduler {
     /// Queues what the machine wants the host to know.
@@ -77,7 +81,7 @@ impl ProcessScheduler {
         }
     }
 
-    fn note_failed_start(&mut self, run: Run, retry_in: Option<std::time::Duration>) {
+    fn note_failed_start(&mut self, run: Run, retry_in: Option<Duration>) {
         let program = &mut self.programs[run.program.0 as usize];
         let Some(failed) = program.failed_start.take() else {
             return;
@@ -96,7 +100,7 @@ impl ProcessScheduler {
             timestamp: clock::wall(),
             stderr: LastWords::default(),
             pid: None,
-            uptime: std::time::Duration::ZERO,
+            uptime: Duration::ZERO,
             restarts: run.generation.saturating_sub(1),
             retry_in,
             end: End::NotStarted {
@@ -148,7 +152,7 @@ impl ProcessScheduler {
             .extend(report.map(|report| Item::News(News::Report(report))));
     }
 
-    fn note_waiting(&mut self, id: ProgramId, retry_in: Option<std::time::Duration>) {
+    fn note_waiting(&mut self, id: ProgramId, retry_in: Option<Duration>) {
         if let Some(delay) = retry_in {
             self.event(id, EventKind::Waiting { delay });
         }
@@ -180,17 +184,24 @@ impl ProcessScheduler {
         }
     }
 
-    /// Says once that we live on what was laid by, each time that it comes to that.
-    pub(super) fn warn_of_memory(&mut self) {
-        let is_short = reserve::is_needed_still();
-        if is_short && !self.is_memory_short {
-            let text = "memory is short: where reports lack last words, they count them; more \
-                        is allowed by RLIMIT_AS, RLIMIT_DATA or the system's overcommitment";
-            self.own_event(EventKind::Warning {
-                error: Error::new(text),
-            });
+    /// Says that memory is short, again after a minute at the earliest.
+    pub(super) fn warn_of_memory(&mut self, now: Moment) {
+        if !reserve::is_short() {
+            return;
         }
-        self.is_memory_short = is_short;
+        reserve::look_for_more();
+        if self
+            .memory_told
+            .is_some_and(|at| now < at.after(TELL_OF_MEMORY))
+        {
+            return;
+        }
+        self.memory_told = Some(now);
+        let text = "memory is short: where reports lack last words, they count them; more is \
+                    allowed by RLIMIT_AS, RLIMIT_DATA or the system's overcommitment";
+        self.own_event(EventKind::Warning {
+            error: Error::new(text),
+        });
     }
 
     /// Calls the host's closures with all that is queued, what they cause meanwhile too.
@@ -260,7 +271,7 @@ impl ProcessScheduler {
     fn tell_report(&mut self, report: ErrorReport) {
         #[cfg(feature = "json")]
         if let Some(command) = &mut self.error_command {
-            command.push(report.process.clone(), report.to_json());
+            command.push(&report);
         }
         self.callbacks.tell(&News::Report(report));
     }

@@ -11,6 +11,8 @@ fn a_start_that_panicked_is_a_failed_start() {
     let (tell, told) = std::sync::mpsc::channel();
     let mut scheduler = ProcessScheduler::builder(dir.path())
         .err_dir(".")
+        // Another may live in the process meanwhile.
+        .reap(Reap::Own)
         .program(ChildSpec::new("web", ["true"]).restart(Restart::Never))
         .error_handler(move |_, report| {
             tell.send((report.return_code(), report.error())).ok();

@@ -75,6 +75,7 @@ pub use event::{Event, EventKind};
 pub use handle::Handle;
 pub use init_of_library::{Init, InitEvent};
 pub use machine::{Backoff, Restart};
+pub use os::reserve::Reserve;
 pub use report::{ErrorReport, signal_name, utc_millis};
 pub use scheduler::{Builder, ProcessScheduler, Reap, Status};
 pub use spec::{

@@ -21,11 +21,12 @@ fn set_data_limit(supervisor: &Supervisor, bytes: &str) {
     assert!(status.expect("prlimit runs").success());
 }
 
-/// How many reports it says that it has dropped, as its reader was slow.
+/// How many reports it says that it has dropped, as its reader was slow or there was no memory.
 fn dropped(supervisor: &Supervisor) -> usize {
-    let lines = supervisor.messages_with(&["dropped", "reports that stdout did not take"]);
+    let lines = supervisor.messages_with(&["dropped ", " reports "]);
+    let is_stdout = |line: &&String| !line.contains("error_handler");
     let count = |line: &String| line.split(' ').find_map(|word| word.parse::<usize>().ok());
-    lines.iter().filter_map(count).sum()
+    lines.iter().filter(is_stdout).filter_map(count).sum()
 }
 
 /// The last of so many bytes, and all others counted.
@@ -116,6 +117,67 @@ fn where_tails_do_not_fit_every_run_is_reported_and_every_byte_is_accounted_for(
         supervisor.report_count() + dropped(&supervisor),
         starts + failed
     );
+}
+
+/// What waits for a slow command was there before the shortage. It used to take of the reserve
+/// what is small, and nothing was left for what cannot be left out.
+#[test]
+fn reports_that_wait_for_a_slow_command_leave_the_reserve_alone() {
+    const COUNT: usize = 150;
+    const BYTES: usize = 4_000;
+    let mut scene = Scene::new();
+    let mut gate = Gate::new(&scene, "gate");
+    scene.set("error_handler", probe("sleep 2000"));
+    let name = |index: usize| format!("p{index}");
+    for index in 0..COUNT {
+        let script = format!("spew {BYTES} lines ; gate gate ; exit 1");
+        scene.add_with(&name(index), &script, json!({"restart": "never"}));
+    }
+    scene.add("steady", "hold");
+    let mut supervisor = scene.start();
+    let is_there = |index| scene.log(&name(index)).len() == BYTES;
+    wait_for("what all wrote", || (0..COUNT).all(is_there));
+    set_data_limit(&supervisor, "4096");
+    gate.open();
+    supervisor.wait("all to be told, or counted", || {
+        supervisor.report_count() + dropped(&supervisor) >= COUNT
+    });
+    set_data_limit(&supervisor, "unlimited");
+    assert_eq!(supervisor.stop(), 0);
+    let reports = supervisor.reports();
+    assert_eq!(reports.len() + dropped(&supervisor), COUNT + 1);
+    let of_crowd = reports.iter().filter(|report| report.code() == 1);
+    of_crowd.for_each(|report| is_accounted(report, BYTES));
+}
+
+/// What one turn notes of many programs stands in lists that double, and no list that is needed
+/// may be too long for the reserve.
+#[test]
+fn a_crowd_that_dies_at_once_and_a_stop_of_another_go_on_without_memory() {
+    const COUNT: usize = 600;
+    let mut scene = Scene::new();
+    let name = |index: usize| format!("p{index}");
+    for index in 0..COUNT {
+        scene.add_with(&name(index), "hold", json!({"restart": "never"}));
+    }
+    let mut supervisor = scene.start();
+    let started = || supervisor.messages_with(&[" started "]).len();
+    supervisor.wait("all to be started", || started() > COUNT);
+    set_data_limit(&supervisor, "4096");
+    let pids: Vec<i32> = (0..COUNT / 2)
+        .map(|index| supervisor.started(&name(index))[0])
+        .collect();
+    supervisor.signal(libc::SIGSTOP);
+    for pid in pids {
+        process::signal(pid, libc::SIGKILL);
+    }
+    supervisor.signal(libc::SIGCONT);
+    supervisor.wait("half of them to be told, or counted", || {
+        supervisor.report_count() + dropped(&supervisor) >= COUNT / 2
+    });
+    supervisor.signal(libc::SIGTERM);
+    assert_eq!(supervisor.wait_exit(), 0);
+    assert_eq!(supervisor.report_count() + dropped(&supervisor), COUNT);
 }
 
 /// What could not go on for long does not begin, and says what to do: where nothing is to be had

@@ -24,7 +24,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::write;
-use procsched::ErrorReport;
+use procsched::{ErrorReport, Reserve};
 
 use crate::messages::{Style, Tone};
 
@@ -141,6 +141,8 @@ impl Outputs {
         let mut pair = self.lock();
         pair.stdout.drop_queue();
         pair.stdout.refused = None;
+        pair.stdout.is_memory_short = false;
+        pair.stderr.is_memory_short = false;
         pair.pump();
     }
 
@@ -196,6 +198,11 @@ impl Pair {
                 let details = format!("dropped {lines} lines that stderr did not take");
                 self.say_own(Tone::Bad, "warning", &details);
             }
+            if let Some((reports, lines)) = self.take_forgone() {
+                let details =
+                    format!("dropped {reports} reports and {lines} lines for want of memory");
+                self.say_own(Tone::Bad, "warning", &details);
+            }
         }
         if self.stdout.has_room()
             && let Some(errno) = self.stderr.take_death()
@@ -208,6 +215,17 @@ impl Pair {
         }
         self.stdout.pump();
         self.stderr.pump();
+    }
+
+    /// How many reports and lines there was no memory for, as soon as there is some again.
+    fn take_forgone(&mut self) -> Option<(u64, u64)> {
+        let (stdout, stderr) = (&mut self.stdout, &mut self.stderr);
+        let is_short = stdout.is_memory_short || stderr.is_memory_short;
+        if is_short || stdout.forgone + stderr.forgone == 0 {
+            return None;
+        }
+        let counts = (&mut stdout.forgone, &mut stderr.forgone);
+        Some((std::mem::take(counts.0), std::mem::take(counts.1)))
     }
 
     fn say_own(&mut self, tone: Tone, happening: &str, details: &str) {
@@ -239,6 +257,10 @@ struct Output {
     queue: VecDeque<u8>,
     /// Lines that were lost, since this was last said.
     dropped: u64,
+    /// Lines for which there was no memory, since this was last said.
+    forgone: u64,
+    /// There was none for the latest line.
+    is_memory_short: bool,
     /// Why the descriptor refused the last write, if it was for want of space.
     refused: Option<Errno>,
     /// This refusal was said; there is one more line when it is over.
@@ -280,7 +302,13 @@ impl fmt::Write for Line<'_> {
         if self.queue.len() + text.len() > QUEUE_BYTES_MAX {
             return Err(fmt::Error);
         }
-        if self.queue.try_reserve(text.len()).is_err() {
+        // Twice as much as there is, or at least what is needed.
+        let more = text.len();
+        let reserved = Reserve::spare(|| {
+            let doubled = self.queue.try_reserve(more);
+            doubled.or_else(|_| self.queue.try_reserve_exact(more))
+        });
+        if reserved.is_err() {
             self.lack = Lack::Memory;
             return Err(fmt::Error);
         }
@@ -301,8 +329,11 @@ impl Output {
         Self {
             descriptor: Box::new(descriptor),
             promise: Promise::Piece,
-            queue: VecDeque::new(),
+            // What no shortage of memory takes away: a turn's words, piece by piece.
+            queue: VecDeque::with_capacity(PIECE_BYTES_MAX),
             dropped: 0,
+            forgone: 0,
+            is_memory_short: false,
             refused: None,
             is_refusal_told: false,
             is_torn: false,
@@ -329,17 +360,34 @@ impl Output {
 
     /// Queues a line, or counts it as dropped if it does not fit.
     fn push(&mut self, line: &str) {
-        let queued = self.queue_line(|out| out.write_str(line));
-        self.dropped += u64::from(queued.is_err());
+        let mut queued = self.queue_line(|out| out.write_str(line));
+        if queued == Err(Lack::Memory) {
+            // What was written needs none any more.
+            self.pump();
+            queued = self.queue_line(|out| out.write_str(line));
+        }
+        self.count(queued);
     }
 
     /// Queues a report; without the last words in it, if there is no memory for them.
     fn push_report(&mut self, report: &ErrorReport) {
         let mut queued = self.queue_line(|out| report.write_json(out));
         if queued == Err(Lack::Memory) {
+            self.pump();
             queued = self.queue_line(|out| report.write_json_without_stderr(out));
         }
-        self.dropped += u64::from(queued.is_err());
+        self.count(queued);
+    }
+
+    fn count(&mut self, queued: Result<(), Lack>) {
+        match queued {
+            Ok(()) => self.is_memory_short = false,
+            Err(Lack::Room) => self.dropped += 1,
+            Err(Lack::Memory) => {
+                self.is_memory_short = true;
+                self.forgone += 1;
+            }
+        }
     }
 
     /// Queues what is written as a line; all of it or nothing.
