@@ -17,8 +17,10 @@ use crate::machine::Moment;
 use crate::os::descriptors;
 use crate::os::group::Group;
 use crate::os::limits::DescriptorLimit;
+#[cfg(feature = "json")]
 use crate::os::reserve::Reserve;
 use crate::os::spawn::Spawner;
+#[cfg(feature = "json")]
 use crate::report::ErrorReport;
 
 const RUNNING_MAX: usize = 4;

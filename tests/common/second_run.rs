@@ -75,6 +75,10 @@ pub const ON_THE_HOST: &[(&str, &str)] = &[
         "what a symlink leads to is found in /proc, which is not there",
     ),
     (
+        "security::a_check_by_root_looks_at_the_directory_of_a_relative_link_that_is_the_config",
+        "its config names a shell",
+    ),
+    (
         "security::a_program_that_reads_its_own_pipe_harms_nobody_else",
         "the program finds its pipe in /proc, which is not there",
     ),

@@ -42,6 +42,8 @@ mod args;
 mod clock;
 #[path = "../../src/bin/procsched-min/init.rs"]
 mod init;
+#[path = "../../src/bin/procsched-min/line.rs"]
+mod line;
 #[path = "../../src/bin/procsched-min/messages.rs"]
 mod messages;
 #[path = "../../src/bin/procsched-min/output.rs"]

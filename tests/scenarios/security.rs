@@ -38,6 +38,8 @@ fn add_neighbours(scene: &mut Scene) {
 fn assert_unharmed(scene: &Scene, supervisor: &Supervisor) {
     scene.wait_file("said");
     for name in ["calm", "target"] {
+        // It may be quicker to work than its start is told.
+        supervisor.wait_started(name, 1);
         let started = supervisor.started(name);
         assert_eq!(started.len(), 1, "{name}: {}", supervisor.said());
         assert!(alive(started[0]), "{name}: {}", supervisor.said());

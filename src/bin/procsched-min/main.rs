@@ -10,6 +10,7 @@ mod clock;
 mod demo;
 mod help;
 mod init;
+mod line;
 mod load;
 mod messages;
 mod output;

@@ -24,12 +24,10 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::write;
-use procsched::{ErrorReport, Reserve};
+use procsched::ErrorReport;
 
+use crate::line::{Lack, Line, QUEUE_BYTES_MAX};
 use crate::messages::{Style, Tone};
-
-/// The most that waits in front of one descriptor, in bytes.
-const QUEUE_BYTES_MAX: usize = 1 << 20;
 
 /// The most that is written at once, in bytes: `PIPE_BUF` on Linux.
 const PIECE_BYTES_MAX: usize = 4096;
@@ -283,40 +281,6 @@ enum Promise {
     File,
 }
 
-/// A line on its way into a queue.
-struct Line<'a> {
-    queue: &'a mut VecDeque<u8>,
-    /// What there was too little of, if something was refused.
-    lack: Lack,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lack {
-    /// In the queue, which has its bound.
-    Room,
-    Memory,
-}
-
-impl fmt::Write for Line<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        if self.queue.len() + text.len() > QUEUE_BYTES_MAX {
-            return Err(fmt::Error);
-        }
-        // Twice as much as there is, or at least what is needed.
-        let more = text.len();
-        let reserved = Reserve::spare(|| {
-            let doubled = self.queue.try_reserve(more);
-            doubled.or_else(|_| self.queue.try_reserve_exact(more))
-        });
-        if reserved.is_err() {
-            self.lack = Lack::Memory;
-            return Err(fmt::Error);
-        }
-        self.queue.extend(text.as_bytes());
-        Ok(())
-    }
-}
-
 enum State {
     On,
     /// It cannot be written any more, and nobody was told yet.
@@ -395,20 +359,8 @@ impl Output {
         if !matches!(self.state, State::On) {
             return Ok(());
         }
-        let before = self.queue.len();
-        let is_torn = before == 0 && self.is_torn;
-        let mut line = Line {
-            queue: &mut self.queue,
-            lack: Lack::Room,
-        };
-        let begun = line.write_str(if is_torn { "\n" } else { "" });
-        let written = begun.and_then(|()| write(&mut line));
-        if written.and_then(|()| line.write_char('\n')).is_ok() {
-            return Ok(());
-        }
-        let lack = line.lack;
-        self.queue.truncate(before);
-        Err(lack)
+        let is_torn = self.queue.is_empty() && self.is_torn;
+        Line::queue(&mut self.queue, is_torn, write)
     }
 
     /// Writes until the queue is empty or the descriptor is not ready.
