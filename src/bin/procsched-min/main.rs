@@ -43,9 +43,7 @@ fn main() -> ExitCode {
     if Reserve::fill().is_err() {
         return without_memory();
     }
-    let is_init = std::env::args_os()
-        .nth(1)
-        .is_some_and(|word| word == "init");
+    let is_init = is_init();
     if is_init {
         // Before anything is looked at more closely: PID 1 loses what comes before this.
         procsched::Init::hold_signals();
@@ -69,6 +67,11 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
+fn is_init() -> bool {
+    let mut words = std::env::args_os();
+    words.nth(1).is_some_and(|word| word == "init")
+}
+
 /// Says that it does not begin, and allocates nothing for that.
 fn without_memory() -> ExitCode {
     let kib = Reserve::BYTES / 1024;
@@ -79,7 +82,11 @@ fn without_memory() -> ExitCode {
     );
     let mut words = [0; 64];
     let read = File::open("/proc/self/cmdline").and_then(|mut file| file.read(&mut words));
-    let is_init = read.is_ok() && words.split(|byte| *byte == 0).nth(1) == Some(b"init");
+    let is_init = match read {
+        Ok(_) => words.split(|byte| *byte == 0).nth(1) == Some(b"init"),
+        // It may be that there is a little memory after all.
+        Err(_) => is_init(),
+    };
     ExitCode::from(if is_init { INIT_FAILED } else { FAILED })
 }
 
