@@ -5,10 +5,12 @@
 
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 
 use super::group::{Sent, outcome};
+use super::numbers::numbers_of;
 use super::retry;
 use super::stat::stat_fields;
 use super::subreaper::is_pid_1;
@@ -157,11 +159,11 @@ fn is_our_proc() -> io::Result<bool> {
 /// By the list that the kernel keeps for each thread; `None` where it was built without
 /// (CONFIG_PROC_CHILDREN). It is complete, as nobody reaps while it is read.
 fn listed_by_kernel() -> io::Result<Option<Vec<i32>>> {
+    let mut tasks = Vec::new();
+    numbers_of(c"/proc/self/task", |task| tasks.push(task))?;
     let mut children = Vec::new();
-    let mut is_anybody_there = false;
-    for task in std::fs::read_dir("/proc/self/task")? {
-        let task = task?.path();
-        is_anybody_there = true;
+    for task in &tasks {
+        let task = PathBuf::from(format!("/proc/self/task/{task}"));
         let list = match std::fs::read(task.join("children")) {
             Ok(list) => list,
             Err(error) if error.kind() == io::ErrorKind::NotFound && task.exists() => {
@@ -175,34 +177,29 @@ fn listed_by_kernel() -> io::Result<Option<Vec<i32>>> {
         let numbers = numbers.split_ascii_whitespace();
         children.extend(numbers.filter_map(|number| number.parse::<i32>().ok()));
     }
-    // The standard library takes an error of getdents(2) for the end, and we are there at least.
-    if !is_anybody_there {
-        return Err(io::ErrorKind::NotFound.into());
-    }
+    is_there(!tasks.is_empty())?;
     Ok(Some(children))
 }
 
 /// By a look at every process in the system.
 fn found_by_parent() -> io::Result<Vec<i32>> {
     let ours = std::process::id().to_string();
+    let mut pids = Vec::new();
+    numbers_of(c"/proc", |pid| pids.push(pid))?;
     let mut children = Vec::new();
-    let mut are_we_there = false;
-    for entry in std::fs::read_dir("/proc")? {
-        let name = entry?.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        are_we_there |= name == *ours;
+    for &pid in &pids {
         // Processes end while they are looked at.
         let stat = read_of(pid, "stat")?;
         let parent = stat_fields(&stat).and_then(|mut fields| fields.nth(1));
         children.extend((parent == Some(&*ours)).then_some(pid));
     }
-    // As above.
-    if !are_we_there {
-        return Err(io::ErrorKind::NotFound.into());
-    }
+    is_there(pids.iter().any(|pid| pid.to_string() == ours))?;
     Ok(children)
+}
+
+/// A list in which we are not ourselves is none.
+fn is_there(are_we: bool) -> io::Result<()> {
+    are_we.then_some(()).ok_or(io::ErrorKind::NotFound.into())
 }
 
 /// `KEY=value`, each with a NUL at its end. What has none was cut off by our own limit.

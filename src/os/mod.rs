@@ -14,6 +14,7 @@ mod handlers;
 mod hints;
 pub(crate) mod limits;
 pub(crate) mod logs;
+mod numbers;
 pub(crate) mod pages;
 mod pause;
 pub(crate) mod reap;

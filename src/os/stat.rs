@@ -1,9 +1,8 @@
 //! What `/proc` tells of every process in the system: state and group, a line for each.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+
+use super::numbers::numbers_of;
 
 /// The numbers of all groups in the system with a member that is more than a zombie, by one
 /// look into `/proc`; `None` where that cannot be read. Zombies of somebody else's children
@@ -11,24 +10,17 @@ use std::path::PathBuf;
 /// in them.
 pub(crate) fn living_groups() -> Option<BTreeSet<i32>> {
     let mut groups = BTreeSet::new();
-    for directory in processes()? {
-        let stat = std::fs::read(directory.join("stat")).unwrap_or_default();
+    let look = |pid| {
+        let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
         if let Some((state, group)) = state_and_group(&stat)
             && !matches!(state, b'Z' | b'X' | b'x')
         {
             groups.insert(group);
         }
-    }
+    };
+    numbers_of(c"/proc", look).ok()?;
     // We are in one ourselves: a /proc without any is the /proc of nobody.
     (!groups.is_empty()).then_some(groups)
-}
-
-/// The directory of every process in `/proc`; `None` where that cannot be read.
-fn processes() -> Option<impl Iterator<Item = PathBuf>> {
-    let entries = std::fs::read_dir("/proc").ok()?.flatten();
-    let is_process = |name: OsString| name.as_bytes().iter().all(u8::is_ascii_digit);
-    let entries = entries.filter(move |entry| is_process(entry.file_name()));
-    Some(entries.map(|entry| entry.path()))
 }
 
 /// State and process group from a line of `/proc/PID/stat` (proc_pid_stat(5)).

@@ -11,6 +11,7 @@ use crate::common::init::init;
 use crate::common::levers::Gate;
 use crate::common::scene::{probe, spawn};
 use crate::common::{Pattern, Report, Scene, Supervisor, namespace, process, wait_for};
+use crate::orphans::is_blind;
 
 /// Lets it have that much writable memory of its own from now on; what it has, it keeps.
 fn set_data_limit(supervisor: &Supervisor, bytes: &str) {
@@ -178,6 +179,31 @@ fn a_crowd_that_dies_at_once_and_a_stop_of_another_go_on_without_memory() {
     supervisor.signal(libc::SIGTERM);
     assert_eq!(supervisor.wait_exit(), 0);
     assert_eq!(supervisor.report_count() + dropped(&supervisor), COUNT);
+}
+
+/// A directory is read without memory of the C library's own, which has none: what left its group
+/// was not found any more, and stayed when all was over.
+#[test]
+fn what_left_its_group_is_found_without_memory() {
+    if is_blind() {
+        return;
+    }
+    let mut scene = Scene::new();
+    let mut gate = Gate::new(&scene, "gate");
+    scene.add_with(
+        "p",
+        "escape { pid stray ; hold } ; gate gate ; exit 1",
+        json!({"restart": "never"}),
+    );
+    scene.add("steady", "hold");
+    let mut supervisor = scene.start();
+    let stray = scene.wait_pid("stray");
+    set_data_limit(&supervisor, "4096");
+    gate.open();
+    supervisor.wait_report("p", 1);
+    assert_eq!(supervisor.stop(), 0);
+    assert!(!process::alive(stray), "{}", supervisor.said());
+    assert_eq!(supervisor.messages_with(&["failed to look"]), [""; 0]);
 }
 
 /// What could not go on for long does not begin, and says what to do: where nothing is to be had

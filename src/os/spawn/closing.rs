@@ -3,6 +3,8 @@
 
 use std::ffi::c_int;
 
+use crate::os::numbers::numbers_in;
+
 /// The lowest number that is no standard stream.
 const FIRST: c_int = 3;
 
@@ -37,58 +39,24 @@ const DESCRIPTORS_TRIED_MAX: c_int = 65_536;
 ///
 /// As that of [`close_the_rest`].
 unsafe fn close_what_proc_names(keep: Option<c_int>) {
-    /// d_reclen and the name stand at these offsets of a `linux_dirent64` (getdents64(2)).
-    const RECLEN: usize = 16;
-    const NAME: usize = 19;
-    // SAFETY: system calls on a descriptor and a buffer of our own; indexes are checked against
-    // what the kernel said it wrote.
-    unsafe {
-        let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
-        let directory = libc::open(c"/proc/self/fd".as_ptr(), flags);
-        if directory == -1 {
-            // No /proc either.
-            for fd in (FIRST..DESCRIPTORS_TRIED_MAX).filter(|&fd| Some(fd) != keep) {
-                libc::close(fd);
-            }
-            return;
-        }
-        let mut buffer = [0_u8; 4096];
-        loop {
-            let count = libc::syscall(
-                libc::SYS_getdents64,
-                directory,
-                buffer.as_mut_ptr(),
-                buffer.len(),
-            );
-            let Some(count) = usize::try_from(count).ok().filter(|&count| count > 0) else {
-                break;
-            };
-            let mut at = 0;
-            while at + NAME < count {
-                let fd = number(buffer.get(at + NAME..count).unwrap_or_default());
-                if let Some(fd) = fd.filter(|&fd| fd >= FIRST && fd != directory)
-                    && Some(fd) != keep
-                {
-                    libc::close(fd);
-                }
-                let length = match buffer.get(at + RECLEN..at + RECLEN + 2) {
-                    Some(&[one, other]) => u16::from_ne_bytes([one, other]),
-                    _ => 0,
-                };
-                at += usize::from(length).max(NAME);
-            }
-        }
-        libc::close(directory);
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    let close = |fd: c_int| {
+        // SAFETY: as promised to this function.
+        unsafe { libc::close(fd) };
+    };
+    // SAFETY: open takes a string with a NUL at its end, and plain numbers.
+    let directory = unsafe { libc::open(c"/proc/self/fd".as_ptr(), flags) };
+    if directory == -1 {
+        // No /proc either.
+        let all = (FIRST..DESCRIPTORS_TRIED_MAX).filter(|&fd| Some(fd) != keep);
+        all.for_each(close);
+        return;
     }
-}
-
-/// The decimal number at the start of `text`, up to its NUL.
-fn number(text: &[u8]) -> Option<c_int> {
-    let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
-    let mut any = false;
-    let value = digits.fold(0_i32, |sum, &digit| {
-        any = true;
-        sum.wrapping_mul(10).wrapping_add(c_int::from(digit - b'0'))
+    // Where it breaks off, nothing tells of the rest.
+    let _ = numbers_in(directory, |fd| {
+        if fd >= FIRST && fd != directory && Some(fd) != keep {
+            close(fd);
+        }
     });
-    any.then_some(value)
+    close(directory);
 }
