@@ -184,17 +184,24 @@ fn listed_by_kernel() -> io::Result<Option<Vec<i32>>> {
 /// By a look at every process in the system.
 fn found_by_parent() -> io::Result<Vec<i32>> {
     let ours = std::process::id().to_string();
-    let mut pids = Vec::new();
-    numbers_of(c"/proc", |pid| pids.push(pid))?;
     let mut children = Vec::new();
-    for &pid in &pids {
+    let mut are_we_there = false;
+    let mut trouble = None;
+    numbers_of(c"/proc", |pid| {
         // Processes end while they are looked at.
-        let stat = read_of(pid, "stat")?;
+        let stat = match read_of(pid, "stat") {
+            Ok(stat) => stat,
+            Err(error) => {
+                trouble = Some(error);
+                return;
+            }
+        };
         let parent = stat_fields(&stat).and_then(|mut fields| fields.nth(1));
         children.extend((parent == Some(&*ours)).then_some(pid));
-    }
-    is_there(pids.iter().any(|pid| pid.to_string() == ours))?;
-    Ok(children)
+        are_we_there |= u32::try_from(pid) == Ok(std::process::id());
+    })?;
+    is_there(are_we_there)?;
+    trouble.map_or(Ok(children), Err)
 }
 
 /// A list in which we are not ourselves is none.

@@ -316,7 +316,10 @@ fn open_file(path: &Path) -> Result<(File, u64)> {
             errno => Error::os(what(), errno as i32),
         })?;
         let found = file.metadata().map_err(|error| Error::io(what(), &error))?;
-        if !has_kept_its_name(&file, path) {
+        // An unlink counts a link less before it takes away the name, and has its directory for
+        // itself until both are done. So has this, which is refused where there is a name; and
+        // what it makes where there is none any more is opened next.
+        if create(path).is_ok() || !has_kept_its_name(&file, path) {
             // As by a rotation, just now.
             continue;
         }
@@ -369,31 +372,37 @@ fn lock(file: &File) -> std::result::Result<(), Errno> {
 
 /// A new file gets mode 0640 whatever the umask; an old one keeps its own.
 fn open_or_create(path: &Path) -> std::result::Result<File, Errno> {
+    for _ in 0..OPEN_TRIES_MAX {
+        match retry(|| nix::fcntl::open(path, log_flags(), Mode::empty())) {
+            Err(Errno::ENOENT) => {}
+            result => return result.map(File::from),
+        }
+        match create(path) {
+            Err(Errno::EEXIST) => {}
+            result => return result,
+        }
+    }
+    Err(Errno::ENOENT)
+}
+
+/// A file where there is none.
+fn create(path: &Path) -> std::result::Result<File, Errno> {
+    let flags = log_flags() | OFlag::O_CREAT | OFlag::O_EXCL;
+    let mode = Mode::from_bits_truncate(0o640);
+    let file = File::from(retry(|| nix::fcntl::open(path, flags, mode))?);
+    let mode = PermissionsExt::from_mode(0o640);
+    file.set_permissions(mode).map_err(errno_of)?;
+    Ok(file)
+}
+
+fn log_flags() -> OFlag {
     // O_NONBLOCK for a FIFO without a reader; a regular file takes no notice of it.
-    let flags = OFlag::O_WRONLY
+    OFlag::O_WRONLY
         | OFlag::O_APPEND
         | OFlag::O_NOFOLLOW
         | OFlag::O_NONBLOCK
         | OFlag::O_NOCTTY
-        | OFlag::O_CLOEXEC;
-    let mode = Mode::from_bits_truncate(0o640);
-    for _ in 0..OPEN_TRIES_MAX {
-        match retry(|| nix::fcntl::open(path, flags, mode)) {
-            Err(Errno::ENOENT) => {}
-            result => return result.map(File::from),
-        }
-        match retry(|| nix::fcntl::open(path, flags | OFlag::O_CREAT | OFlag::O_EXCL, mode)) {
-            Err(Errno::EEXIST) => {}
-            Err(errno) => return Err(errno),
-            Ok(created) => {
-                let file = File::from(created);
-                let mode = PermissionsExt::from_mode(0o640);
-                file.set_permissions(mode).map_err(errno_of)?;
-                return Ok(file);
-            }
-        }
-    }
-    Err(Errno::ENOENT)
+        | OFlag::O_CLOEXEC
 }
 
 #[cfg(test)]

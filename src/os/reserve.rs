@@ -40,8 +40,8 @@ const SIZES: usize = 26;
 /// What is laid by at first, and what is for the programs.
 static SHELVES: [Shelf; 2] = [const { Shelf::new() }; 2];
 
-/// Since the system had nothing, it was not seen to have memory again.
-static IS_SHORT: AtomicBool = AtomicBool::new(false);
+/// The system had nothing, since this was asked for last.
+static WAS_SHORT: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
     /// What this thread asks for now can be left out.
@@ -51,9 +51,10 @@ thread_local! {
 /// The system's allocator, with 256 KiB laid by for when it has no more memory.
 ///
 /// For programs that supervise and do nothing else; `procsched-min` is one. Once it is used up,
-/// an allocation fails as it does without it (see [`std::alloc::handle_alloc_error`]). Each turn
-/// of a [`ProcessScheduler`](crate::ProcessScheduler) looks whether there is memory again, and
-/// warns once if there is none.
+/// an allocation fails as it does without it (see [`std::alloc::handle_alloc_error`]). The first
+/// [`Builder::build`](crate::Builder::build) lays by 4 KiB more for each program, 256 KiB at least.
+/// A [`ProcessScheduler`](crate::ProcessScheduler) warns when memory is short, once a minute at
+/// most.
 ///
 /// ```
 /// #[global_allocator]
@@ -82,12 +83,20 @@ impl Reserve {
     }
 
     /// Does what can be left undone, and gets nothing of the reserve for it: `try_reserve` fails
-    /// there, as it does without a reserve, when the system has no more.
+    /// there, as it does without a reserve, when the system has no more. What cannot fail
+    /// (`push`, `clone`) has no place in it.
     pub fn spare<T>(attempt: impl FnOnce() -> T) -> T {
-        let before = SPARES.replace(true);
-        let done = attempt();
-        SPARES.set(before);
-        done
+        let _until_the_end = Sparing(SPARES.replace(true));
+        attempt()
+    }
+}
+
+/// Puts back how it was before, after a panic too.
+struct Sparing(bool);
+
+impl Drop for Sparing {
+    fn drop(&mut self) {
+        SPARES.set(self.0);
     }
 }
 
@@ -101,18 +110,14 @@ pub(crate) fn fill_for(programs: usize) -> Result<(), Errno> {
 
 /// Takes note that the system had nothing.
 pub(crate) fn note_shortage() {
-    IS_SHORT.store(true, Ordering::Relaxed);
+    WAS_SHORT.store(true, Ordering::Relaxed);
 }
 
-/// Whether memory was short, and is not known to be there again.
-pub(crate) fn is_short() -> bool {
-    IS_SHORT.load(Ordering::Relaxed)
-}
-
-/// Looks whether the system has as much as was laid by at first.
-pub(crate) fn look_for_more() {
-    if Pages::new(LENGTH).is_ok() {
-        IS_SHORT.store(false, Ordering::Relaxed);
+/// Whether the system had nothing since it was told of last, when `tells`.
+pub(crate) fn was_short(tells: bool) -> bool {
+    match tells {
+        true => WAS_SHORT.swap(false, Ordering::Relaxed),
+        false => WAS_SHORT.load(Ordering::Relaxed),
     }
 }
 
@@ -189,12 +194,14 @@ unsafe fn reallocate(bytes: *mut u8, size: usize) -> *mut u8 {
         }
     };
     let moved = allocate(size);
-    if !moved.is_null() {
-        // SAFETY: both are of that length at least, and a new piece overlaps no other.
-        unsafe {
-            ptr::copy_nonoverlapping(bytes, moved, length.min(size));
-            free(bytes);
-        }
+    if moved.is_null() {
+        // Where there is room enough, nothing has to be moved.
+        return if size <= length { bytes } else { moved };
+    }
+    // SAFETY: both are of that length at least, and a new piece overlaps no other.
+    unsafe {
+        ptr::copy_nonoverlapping(bytes, moved, length.min(size));
+        free(bytes);
     }
     moved
 }

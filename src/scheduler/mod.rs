@@ -300,9 +300,9 @@ impl ProcessScheduler {
         self.look_for_orphans(now);
         self.start_what_is_due();
         self.warn_of_the_spawner();
-        self.warn_of_memory(now);
         self.drain_the_living(now);
         self.waker.publish(self.is_stopping(), false);
+        self.warn_of_memory();
         self.tell_the_host();
         self.run_error_command();
         Ok(self.finish_if_settled())
@@ -399,6 +399,7 @@ impl ProcessScheduler {
         for program in &mut self.programs {
             program.unwatch_leader(&mut self.watch);
         }
+        self.warn_of_memory();
         self.tell_the_host();
         self.phase = Phase::Finished;
         self.waker.publish(self.is_stopping(), true);

@@ -184,16 +184,14 @@ impl ProcessScheduler {
         }
     }
 
-    /// Says that memory is short, again after a minute at the earliest.
-    pub(super) fn warn_of_memory(&mut self, now: Moment) {
-        if !reserve::is_short() {
+    /// Says that memory was short, a minute after it was said last at the earliest.
+    pub(super) fn warn_of_memory(&mut self) {
+        if !reserve::was_short(false) {
             return;
         }
-        reserve::look_for_more();
-        if self
-            .memory_told
-            .is_some_and(|at| now < at.after(TELL_OF_MEMORY))
-        {
+        let now = self.clock.now();
+        let is_early = |at: Moment| now < at.after(TELL_OF_MEMORY);
+        if self.memory_told.is_some_and(is_early) || !reserve::was_short(true) {
             return;
         }
         self.memory_told = Some(now);

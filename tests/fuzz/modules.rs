@@ -42,12 +42,16 @@ mod args;
 mod clock;
 #[path = "../../src/bin/procsched-min/init.rs"]
 mod init;
+#[path = "../../src/bin/procsched-min/inherited.rs"]
+mod inherited;
 #[path = "../../src/bin/procsched-min/line.rs"]
 mod line;
 #[path = "../../src/bin/procsched-min/messages.rs"]
 mod messages;
 #[path = "../../src/bin/procsched-min/output.rs"]
 mod output;
+#[path = "../../src/bin/procsched-min/pause.rs"]
+mod pause;
 #[path = "../../src/bin/procsched-min/status_line.rs"]
 mod status_line;
 

@@ -9,11 +9,13 @@ mod check;
 mod clock;
 mod demo;
 mod help;
+mod inherited;
 mod init;
 mod line;
 mod load;
 mod messages;
 mod output;
+mod pause;
 mod run;
 mod status_line;
 mod timeline;
@@ -80,7 +82,8 @@ fn without_memory() -> ExitCode {
         "procsched-min: failed to lay by {kib} KiB of memory (more is allowed by RLIMIT_AS, \
          RLIMIT_DATA or the system's overcommitment)"
     );
-    let mut words = [0; 64];
+    // The longest path there is, and more.
+    let mut words = [0; 8192];
     let read = File::open("/proc/self/cmdline").and_then(|mut file| file.read(&mut words));
     let is_init = match read {
         Ok(_) => words.split(|byte| *byte == 0).nth(1) == Some(b"init"),

@@ -14,26 +14,29 @@
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
-use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal};
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::io;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::write;
-use procsched::ErrorReport;
+use procsched::{ErrorReport, Reserve};
 
+use crate::inherited::{is_regular, reopen};
 use crate::line::{Lack, Line, QUEUE_BYTES_MAX};
 use crate::messages::{Style, Tone};
+use crate::pause::{milliseconds, pause};
 
 /// The most that is written at once, in bytes: `PIPE_BUF` on Linux.
 const PIECE_BYTES_MAX: usize = 4096;
 
 /// How much a turn may queue before it is written, in bytes.
 const TURN_BYTES_MAX: usize = 16 * 1024;
+
+/// What all that a turn has to tell of both outputs is at most, in bytes.
+const WORDS_BYTES_MAX: usize = 2048;
 
 /// How long what is queued waits for its next try, where no readiness tells when to try.
 const RETRY: Duration = Duration::from_millis(10);
@@ -179,7 +182,8 @@ impl Pair {
     fn pump(&mut self) {
         self.stdout.pump();
         self.stderr.pump();
-        if self.stderr.has_room() {
+        let is_trouble = self.stdout.is_in_trouble() || self.stderr.is_in_trouble();
+        if is_trouble && self.stderr.takes_words() {
             if let Some(errno) = self.stdout.take_death() {
                 let details = format!("stdout is switched off, no more reports: {}", errno.desc());
                 self.say_own(Tone::Bad, "warning", &details);
@@ -218,8 +222,7 @@ impl Pair {
     /// How many reports and lines there was no memory for, as soon as there is some again.
     fn take_forgone(&mut self) -> Option<(u64, u64)> {
         let (stdout, stderr) = (&mut self.stdout, &mut self.stderr);
-        let is_short = stdout.is_memory_short || stderr.is_memory_short;
-        if is_short || stdout.forgone + stderr.forgone == 0 {
+        if stdout.forgone + stderr.forgone == 0 || !stdout.has_memory() || !stderr.has_memory() {
             return None;
         }
         let counts = (&mut stdout.forgone, &mut stderr.forgone);
@@ -229,22 +232,6 @@ impl Pair {
     fn say_own(&mut self, tone: Tone, happening: &str, details: &str) {
         let line = self.style.own(tone, happening, details);
         self.stderr.push(&line);
-    }
-}
-
-/// Does nothing for that long: a `poll` of no descriptors.
-pub fn pause(length: Duration) {
-    // Cut short by a signal it is a shorter pause, which nobody minds.
-    let _ = poll(&mut [], milliseconds(Some(length)));
-}
-
-/// A timeout for poll(2), rounded up: what ends too early would spin.
-fn milliseconds(timeout: Option<Duration>) -> PollTimeout {
-    let up = |time: Duration| i32::try_from(time.as_nanos().div_ceil(1_000_000));
-    match timeout.map(up) {
-        None => PollTimeout::NONE,
-        Some(Ok(time)) => PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX),
-        Some(Err(_)) => PollTimeout::MAX,
     }
 }
 
@@ -338,6 +325,9 @@ impl Output {
         let mut queued = self.queue_line(|out| report.write_json(out));
         if queued == Err(Lack::Memory) {
             self.pump();
+            queued = self.queue_line(|out| report.write_json(out));
+        }
+        if queued == Err(Lack::Memory) {
             queued = self.queue_line(|out| report.write_json_without_stderr(out));
         }
         self.count(queued);
@@ -447,6 +437,27 @@ impl Output {
         self.queue.len() <= QUEUE_BYTES_MAX / 2
     }
 
+    /// Whether there may be something to be told of it.
+    fn is_in_trouble(&self) -> bool {
+        let is_dead = matches!(self.state, State::Dead(_));
+        is_dead || self.refused.is_some() || self.dropped > 0 || self.forgone > 0
+    }
+
+    /// Whether what is to be told in a turn will get into the queue: what is counted is
+    /// forgotten when it was said.
+    fn takes_words(&mut self) -> bool {
+        self.has_room() && Reserve::spare(|| self.queue.try_reserve(WORDS_BYTES_MAX)).is_ok()
+    }
+
+    /// Whether there was memory for the latest line, or now there is some again.
+    fn has_memory(&mut self) -> bool {
+        let more = self.queue.capacity() + 1 - self.queue.len();
+        if self.is_memory_short && Reserve::spare(|| self.queue.try_reserve(more)).is_ok() {
+            self.is_memory_short = false;
+        }
+        !self.is_memory_short
+    }
+
     /// How many lines were lost, if any were, and now there is room again.
     fn take_dropped(&mut self) -> Option<u64> {
         if self.dropped == 0 || self.refused.is_some() || !self.has_room() {
@@ -470,27 +481,6 @@ impl Output {
         self.state = State::Off;
         Some(errno)
     }
-}
-
-fn is_regular(descriptor: &impl AsFd) -> bool {
-    let copy = descriptor.as_fd().try_clone_to_owned().map(File::from);
-    copy.and_then(|file| file.metadata())
-        .is_ok_and(|found| found.is_file())
-}
-
-/// The same pipe or terminal once more, with a description of our own that does not block.
-/// A file is left alone: it has an offset, which is shared on purpose.
-fn reopen(descriptor: &impl AsFd) -> Option<File> {
-    let descriptor = descriptor.as_fd();
-    let file = File::from(descriptor.try_clone_to_owned().ok()?);
-    if !file.is_terminal() && !file.metadata().ok()?.file_type().is_fifo() {
-        return None;
-    }
-    OpenOptions::new()
-        .write(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(format!("/proc/self/fd/{}", descriptor.as_raw_fd()))
-        .ok()
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use procsched::{ProcessScheduler, Result, Status};
 
 use crate::clock;
 use crate::messages::Tone;
-use crate::output::{Outputs, pause};
+use crate::output::Outputs;
+use crate::pause::pause;
 
 /// How long a turn that failed is answered with doing nothing, so that it cannot spin.
 const FAILED_PAUSE: Duration = Duration::from_millis(100);
