@@ -115,6 +115,7 @@ fn museum_96_a_million_called_off_deadlines_leave_nothing_behind() {
         let slot = round % 9;
         let run = runs[slot];
         desk.end(run, CRASH);
+        assert!(desk.machine.deadlines() >= 2, "both wait in round {round}");
         desk.command(Command::Start(run.program));
         runs[slot] = desk.spawn();
         assert!(desk.machine.deadlines() <= 4 * 10, "round {round}");
