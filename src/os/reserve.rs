@@ -40,7 +40,7 @@ const SIZES: usize = 26;
 /// What is laid by at first, and what is for the programs.
 static SHELVES: [Shelf; 2] = [const { Shelf::new() }; 2];
 
-/// The system had nothing, since this was asked for last.
+/// The system had nothing, and this was not told yet.
 static WAS_SHORT: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
@@ -113,12 +113,14 @@ pub(crate) fn note_shortage() {
     WAS_SHORT.store(true, Ordering::Relaxed);
 }
 
-/// Whether the system had nothing since it was told of last, when `tells`.
-pub(crate) fn was_short(tells: bool) -> bool {
-    match tells {
-        true => WAS_SHORT.swap(false, Ordering::Relaxed),
-        false => WAS_SHORT.load(Ordering::Relaxed),
-    }
+/// Whether there is such a note.
+pub(crate) fn is_shortage_noted() -> bool {
+    WAS_SHORT.load(Ordering::Relaxed)
+}
+
+/// It was told of.
+pub(crate) fn forget_shortage() {
+    WAS_SHORT.store(false, Ordering::Relaxed);
 }
 
 /// A piece of the reserve, or null.

@@ -186,14 +186,15 @@ impl ProcessScheduler {
 
     /// Says that memory was short, a minute after it was said last at the earliest.
     pub(super) fn warn_of_memory(&mut self) {
-        if !reserve::was_short(false) {
+        if !reserve::is_shortage_noted() {
             return;
         }
         let now = self.clock.now();
         let is_early = |at: Moment| now < at.after(TELL_OF_MEMORY);
-        if self.memory_told.is_some_and(is_early) || !reserve::was_short(true) {
+        if self.memory_told.is_some_and(is_early) {
             return;
         }
+        reserve::forget_shortage();
         self.memory_told = Some(now);
         let text = "memory is short: where reports lack last words, they count them; more is \
                     allowed by RLIMIT_AS, RLIMIT_DATA or the system's overcommitment";
