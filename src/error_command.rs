@@ -19,7 +19,7 @@ use crate::os::group::Group;
 use crate::os::limits::DescriptorLimit;
 #[cfg(feature = "json")]
 use crate::os::reserve::Reserve;
-use crate::os::spawn::Spawner;
+use crate::os::spawn::{Late, Spawner, Started};
 #[cfg(feature = "json")]
 use crate::report::ErrorReport;
 
@@ -59,8 +59,22 @@ struct Job {
 struct Running {
     name: Arc<str>,
     group: Group,
+    /// Set until the command has been executed.
+    late: Option<Late>,
     deadline: Moment,
     killed: bool,
+}
+
+impl Running {
+    /// Why the command could not be executed, once that is known; its process is reaped then.
+    fn look_at_late(&mut self, spawner: &mut Spawner, launch: &Launch) -> Option<Error> {
+        let answer = self.late.as_mut()?.poll(spawner)?;
+        self.late = None;
+        self.group.was_made();
+        let failure = answer.err()?;
+        spawner.bury(self.group.number());
+        Some(launch.explain(failure))
+    }
 }
 
 /// What a turn has to say about the command.
@@ -108,12 +122,33 @@ impl ErrorCommand {
         self.waiting.is_empty() && std::mem::take(&mut self.is_backlog)
     }
 
+    /// Looks at those that had not been executed yet.
+    pub(crate) fn look_at_late(&mut self, spawner: &mut Spawner, mut say: impl FnMut(Said)) {
+        for running in &mut self.running {
+            if let Some(error) = running.look_at_late(spawner, &self.launch) {
+                say(Said::Trouble(running.name.clone(), error));
+            }
+        }
+    }
+
     /// Takes note of the runs that have ended, and returns their pids.
-    pub(crate) fn forget(&mut self, has_ended: impl Fn(i32) -> bool) -> Vec<i32> {
+    pub(crate) fn forget(
+        &mut self,
+        spawner: &mut Spawner,
+        has_ended: impl Fn(i32) -> bool,
+        mut say: impl FnMut(Said),
+    ) -> Vec<i32> {
         let ended = self
             .running
             .extract_if(.., |running| has_ended(running.group.number()));
-        ended.map(|running| running.group.number()).collect()
+        let mut pids = Vec::new();
+        for mut running in ended {
+            pids.push(running.group.number());
+            if let Some(error) = running.look_at_late(spawner, &self.launch) {
+                say(Said::Trouble(running.name, error));
+            }
+        }
+        pids
     }
 
     /// No program will end any more: what is left has five seconds.
@@ -168,12 +203,17 @@ impl ErrorCommand {
         {
             self.waiting_bytes -= job.json.len();
             match self.start(&job, spawner, null, limit) {
-                Ok(pid) => {
+                Ok(started) => {
                     let deadline = now.after(RUN_TIME_MAX);
-                    let group = Group::new(pid);
+                    let (group, late) = match started {
+                        Started::Executed(pid) => (Group::new(pid), None),
+                        Started::Late(late) => (Group::of_new(late.pid()), Some(late)),
+                    };
+                    let pid = group.number();
                     self.running.push(Running {
                         name: job.name,
                         group,
+                        late,
                         deadline,
                         killed: false,
                     });
@@ -215,7 +255,7 @@ impl ErrorCommand {
         spawner: &mut Spawner,
         null: &OwnedFd,
         limit: Option<DescriptorLimit>,
-    ) -> Result<i32, Error> {
+    ) -> Result<Started, Error> {
         let stdin = descriptors::memory_file(job.json.as_bytes())
             .map_err(|error| Error::io("failed to hand a report to error_handler", &error))?;
         let name =

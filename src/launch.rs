@@ -14,7 +14,7 @@ use nix::unistd::{AccessFlags, access};
 
 use crate::error::{Error, Result, errno_text};
 use crate::os::limits::DescriptorLimit;
-use crate::os::spawn::{Apart, Command, Failure, Place, Spawner, Step};
+use crate::os::spawn::{Apart, Command, Failure, Place, Spawner, Started, Step};
 use crate::report::CODE_UNKNOWN;
 use crate::spec::ChildSpec;
 use crate::words::{Text, Words};
@@ -263,7 +263,7 @@ impl Launch {
         stdio: [BorrowedFd<'_>; 3],
         limit: Option<DescriptorLimit>,
         more: Option<&CStr>,
-    ) -> std::result::Result<i32, Failure> {
+    ) -> std::result::Result<Started, Failure> {
         let apart = Apart {
             cwd: self.directory(),
             stdio,
@@ -278,7 +278,7 @@ impl Launch {
         spawner: &mut Spawner,
         place: Place<'_>,
         more: Option<&CStr>,
-    ) -> std::result::Result<i32, Failure> {
+    ) -> std::result::Result<Started, Failure> {
         let candidates = self.candidates();
         spawner.spawn(Command {
             candidates: candidates.iter(),

@@ -1,6 +1,7 @@
 //! What one program consists of while it is supervised: its command, its log, the run at
 //! hand, and the pipes of at most two runs.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -9,6 +10,7 @@ use crate::launch::Launch;
 use crate::machine::{Exit, Moment, ProgramId, Run};
 use crate::os::group::Group;
 use crate::os::logs::{Log, LogPlace};
+use crate::os::spawn::Late;
 use crate::os::stream::{Read, Sink, Stream};
 use crate::os::tail::Tail;
 use crate::os::watch::Watch;
@@ -94,6 +96,8 @@ pub(crate) struct Live {
     pub(crate) is_watched: bool,
     /// Told to the machine already; the zombie may still be there.
     pub(crate) leader_dead: bool,
+    /// Set until its process has executed the program.
+    pub(crate) launching: Option<Box<Launching>>,
     pub(crate) log_offset: u64,
     pub(crate) started_at: Moment,
     /// The last bytes that it wrote. It outlives the pipe, whose end may be seen before the
@@ -101,6 +105,18 @@ pub(crate) struct Live {
     pub(crate) tail: Tail,
     /// What there is to know once it is on its way out.
     leaving: Option<Box<Leaving>>,
+}
+
+/// A run whose process has not executed the program yet.
+pub(crate) struct Launching {
+    pub(crate) late: Late,
+    /// Our end of its pipe.
+    pub(crate) stderr: OwnedFd,
+    pub(crate) begun_at: Moment,
+    pub(crate) next_look: Moment,
+    pub(crate) pause: Duration,
+    /// A message was written that it is late.
+    pub(crate) is_reported: bool,
 }
 
 /// A run whose first process has ended, or that was signalled.
@@ -290,13 +306,14 @@ impl Program {
 }
 
 impl Live {
-    pub(crate) fn new(run: Run, pid: i32, log_offset: u64, now: Moment, tail: Tail) -> Self {
+    pub(crate) fn new(run: Run, group: Group, log_offset: u64, now: Moment, tail: Tail) -> Self {
         Self {
             tail,
             run,
-            group: Group::new(pid),
+            group,
             is_watched: false,
             leader_dead: false,
+            launching: None,
             log_offset,
             started_at: now,
             leaving: None,
@@ -322,6 +339,11 @@ impl Live {
 
     pub(crate) fn pid(&self) -> i32 {
         self.group.number()
+    }
+
+    /// When its SIGKILL was accepted, if it was sent.
+    pub(crate) fn killed_at(&self) -> Option<Moment> {
+        self.leaving.as_ref()?.killed_at
     }
 
     /// The last words, for the report; nothing is kept any more.
@@ -359,8 +381,7 @@ impl Live {
     /// Whether its group answers although it should be dead: perhaps there are only zombies.
     pub(crate) fn is_overdue(&self, now: Moment) -> bool {
         let overdue = |at: Moment| now.since(at) >= ZOMBIES_ONLY_AFTER;
-        let killed_at = self.leaving.as_ref().and_then(|leaving| leaving.killed_at);
-        self.group.is_leader_reaped() && killed_at.is_some_and(overdue)
+        self.group.is_leader_reaped() && self.killed_at().is_some_and(overdue)
     }
 }
 

@@ -93,7 +93,7 @@ mod os {
     #[path = "../../tests/kernel/os/stat.rs"]
     pub(crate) mod stat;
 
-    pub(crate) use calls::{errno, retry, retry_waiting};
+    pub(crate) use calls::{errno, retry};
 }
 
 #[path = "simulation/rng.rs"]

@@ -12,7 +12,7 @@ use crate::os::children::{self, Change};
 use crate::os::clock::Clock;
 use crate::os::descriptors;
 use crate::os::group::{Group, Sent};
-use crate::os::spawn::{Inside, Place, Spawner};
+use crate::os::spawn::{Failure, Inside, Late, Place, Spawner, Started};
 use crate::os::subreaper::{self, is_pid_1};
 use crate::os::terminal::{self, Above, Terminal};
 use crate::report::signal_name;
@@ -38,6 +38,10 @@ pub(super) struct Running {
     asked_at: Option<Moment>,
     /// By which signal it was stopped, until it is continued.
     stopped: Option<i32>,
+    /// Set if it had not been executed yet when it was looked at first.
+    late: Option<Late>,
+    launch: Launch,
+    spawner: Spawner,
 }
 
 impl Running {
@@ -51,7 +55,11 @@ impl Running {
         }
         let ignored = accept::ignored().without([libc::SIGPIPE, libc::SIGCHLD]);
         let terminal = Terminal::of_this_session();
-        let pid = execute(command, terminal.as_ref(), ignored, &mut options)?;
+        let executed = execute(command, terminal.as_ref(), ignored, &mut options)?;
+        let (pid, late) = match executed.started {
+            Started::Executed(pid) => (pid, None),
+            Started::Late(late) => (late.pid(), Some(late)),
+        };
         // What is the command's alone now, it may close, and the mount it runs on may go.
         descriptors::close_inheritable();
         let _ = std::env::set_current_dir("/");
@@ -65,6 +73,9 @@ impl Running {
             inherited,
             asked_at: None,
             stopped: None,
+            late,
+            launch: executed.launch,
+            spawner: executed.spawner,
         })
     }
 
@@ -93,7 +104,7 @@ impl Running {
         {
             terminal.take_back();
         }
-        let code = exit_code(exit);
+        let code = self.failure_code().unwrap_or(exit_code(exit));
         let rest = Rest {
             leader: self.pid,
             leader_code: code,
@@ -113,6 +124,14 @@ impl Running {
             terminal.take_back();
         }
         self.options.mapped(code)
+    }
+
+    /// The code of a command that has ended without being executed, late; the reason is told.
+    fn failure_code(&mut self) -> Option<u8> {
+        let failure = self.late.as_mut()?.poll(&mut self.spawner)?.err()?;
+        let error = self.launch.explain(failure);
+        self.options.tell(InitEvent::Failed { error });
+        Some(code_of(failure))
     }
 
     /// Whether the command was asked to end, and has had its time for that.
@@ -269,12 +288,23 @@ fn prepare(options: &mut Options) -> Result<Reach, u8> {
     Ok(Reach::Children)
 }
 
+/// A command that has been started, and what belongs to that.
+struct Executed {
+    started: Started,
+    launch: Launch,
+    spawner: Spawner,
+}
+
+fn code_of(failure: Failure) -> u8 {
+    u8::try_from(failed_start_code(failure)).unwrap_or(CODE_FAILED)
+}
+
 fn execute(
     command: &[OsString],
     terminal: Option<&Terminal>,
     ignored: accept::SignalSet,
     options: &mut Options,
-) -> Result<i32, u8> {
+) -> Result<Executed, u8> {
     let fail = |options: &mut Options, error, code| {
         options.tell(InitEvent::Failed { error });
         Err(code)
@@ -300,16 +330,23 @@ fn execute(
         options.tell(InitEvent::Warning { error });
     }
     match started {
-        Ok(pid) => {
+        Ok(started) => {
+            let pid = match &started {
+                Started::Executed(pid) => *pid,
+                Started::Late(late) => late.pid(),
+            };
             options.tell(InitEvent::Started { pid });
-            Ok(pid)
+            Ok(Executed {
+                started,
+                launch,
+                spawner,
+            })
         }
         Err(failure) => {
             if let Some(terminal) = handed {
                 terminal.take_back();
             }
-            let code = u8::try_from(failed_start_code(failure)).unwrap_or(CODE_FAILED);
-            fail(options, launch.explain(failure), code)
+            fail(options, launch.explain(failure), code_of(failure))
         }
     }
 }

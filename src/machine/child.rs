@@ -17,6 +17,9 @@
 //!        ended for good, or stopped, and the group is gone
 //! ```
 //!
+//! A start that is not answered at once is `Launching` between `Spawning` and its answer: it has
+//! a process, which has not executed the program yet. Nothing waits for it but a deadline.
+//!
 //! Three rules hold everywhere. A group is killed while its number is pinned: at the exit that
 //! nobody asked for, before the reap. A new run begins only after the old group is gone. Once
 //! the goal is not [`Goal::Up`], nothing starts, and no deadline moves later.
@@ -32,6 +35,10 @@ const SIGCONT: i32 = 18;
 
 /// How long a killed group may take to disappear before it is given up.
 pub const ABANDON_AFTER: Duration = Duration::from_secs(5);
+
+/// How long a new process may take to execute its program before it is killed. A lease on the
+/// file (fcntl(2), F_SETLEASE) delays that by 45 s at most, and a start by systemd may take 90 s.
+pub const LAUNCH_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// What is wanted of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,8 +60,11 @@ pub enum State {
     Waiting { until: Moment },
     /// It may start; the scheduler has not come to it yet.
     Due,
-    /// The scheduler is starting it; the answer comes before anything else.
+    /// The scheduler is starting it; an answer comes before anything else.
     Spawning,
+    /// It has a process that has not executed the program yet, and is killed then if it still
+    /// has not.
+    Launching { until: Moment },
     /// It runs, since this moment.
     Running { since: Moment },
     /// It was asked to stop and has a deadline.
@@ -70,6 +80,8 @@ pub enum State {
 /// The first process of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Leader {
+    /// It has not executed the program yet.
+    New,
     Alive,
     Dead,
 }
@@ -94,6 +106,7 @@ pub enum Wish {
 pub enum Fact {
     Spawned { at: Moment },
     SpawnFailed { at: Moment },
+    SpawnDelayed { at: Moment },
     LeaderExited { exit: Exit },
     GroupGone,
     Deadline,
@@ -170,7 +183,10 @@ impl Child {
                 out.timers.disarm(self.id);
                 self.become_due(out);
             }
-            (S::Due | S::Spawning | S::Running { .. } | S::Clearing { .. }, W::Start) => {}
+            (
+                S::Due | S::Spawning | S::Launching { .. } | S::Running { .. } | S::Clearing { .. },
+                W::Start,
+            ) => {}
             // Held until the group is gone.
             (S::Stopping { .. } | S::Killed { .. } | S::Abandoned { .. }, W::Start) => {}
             (S::Inactive | S::Killed { .. } | S::Abandoned { .. }, W::Stop | W::Kill) => {}
@@ -180,7 +196,11 @@ impl Child {
             }
             // The answer to the start comes first, and finds the goal.
             (S::Spawning, W::Stop | W::Kill) => {}
-            (S::Running { since }, W::Stop | W::Kill) => self.stop(now, since, out),
+            (S::Launching { until }, W::Stop | W::Kill) => self.stop_launch(now, until, out),
+            (S::Running { since }, W::Stop | W::Kill) => {
+                let deadline = now.after(out.policy.stop_timeout);
+                self.stop(now, since, deadline, out);
+            }
             (S::Stopping { .. }, W::Stop) => {}
             (S::Stopping { since, leader }, W::Kill) => self.kill(now, since, leader, out),
             // Its leftovers have their SIGKILL already; now somebody waits for them.
@@ -193,11 +213,41 @@ impl Child {
     /// Every state x every fact.
     fn learn(&mut self, now: Moment, fact: Fact, out: &mut Effects<'_>) {
         use Fact as F;
-        use Leader::{Alive, Dead};
+        use Leader::{Alive, Dead, New};
         use State as S;
         match (self.state, fact) {
-            (S::Spawning, F::Spawned { at }) => self.spawned(now, at, out),
+            (S::Spawning, F::Spawned { at }) => {
+                let deadline = now.after(out.policy.stop_timeout);
+                self.spawned(now, at, deadline, out);
+            }
             (S::Spawning, F::SpawnFailed { at }) => self.start_failed(at, out),
+            (S::Spawning, F::SpawnDelayed { at }) => {
+                let until = at.after(LAUNCH_TIMEOUT);
+                self.state = S::Launching { until };
+                out.timers.arm(self.id, until);
+            }
+            (S::Launching { until }, F::Spawned { at }) => {
+                out.timers.disarm(self.id);
+                self.spawned(now, at, until, out);
+            }
+            (S::Launching { .. } | S::Killed { leader: New, .. }, F::SpawnFailed { at }) => {
+                out.timers.disarm(self.id);
+                self.start_failed(at, out);
+            }
+            (S::Launching { .. }, F::Deadline) => self.kill(now, now, New, out),
+            // It was executed before the SIGKILL reached it.
+            (S::Killed { leader: New, .. }, F::Spawned { at }) => {
+                self.state = S::Killed {
+                    since: at,
+                    leader: Alive,
+                };
+                self.notify(Change::Started, out);
+            }
+            // Its run was reported as abandoned; one report a run.
+            (S::Abandoned { leader: New }, F::Spawned { .. }) => {
+                self.state = S::Abandoned { leader: Alive };
+            }
+            (S::Abandoned { leader: New }, F::SpawnFailed { .. }) => self.stopped(out),
             (S::Running { since }, F::LeaderExited { exit }) => {
                 self.ended_by_itself(now, since, exit, out);
             }
@@ -234,20 +284,59 @@ impl Child {
             )
             | (S::Inactive | S::Due | S::Spawning | S::Running { .. }, F::Deadline)
             | (S::Clearing { .. } | S::Abandoned { .. }, F::Deadline)
-            | (S::Spawning, F::LeaderExited { .. } | F::GroupGone)
+            | (S::Spawning | S::Launching { .. }, F::LeaderExited { .. } | F::GroupGone)
             | (S::Running { .. }, F::Spawned { .. } | F::SpawnFailed { .. } | F::GroupGone)
-            | (S::Stopping { .. } | S::Killed { .. }, F::Spawned { .. } | F::SpawnFailed { .. })
             | (
-                S::Clearing { .. } | S::Abandoned { .. },
+                S::Stopping { .. } | S::Clearing { .. },
                 F::Spawned { .. } | F::SpawnFailed { .. },
             )
             | (
-                S::Stopping { leader: Dead, .. } | S::Killed { leader: Dead, .. },
+                S::Killed {
+                    leader: Alive | Dead,
+                    ..
+                }
+                | S::Abandoned {
+                    leader: Alive | Dead,
+                },
+                F::Spawned { .. } | F::SpawnFailed { .. },
+            )
+            | (
+                S::Stopping {
+                    leader: New | Dead, ..
+                }
+                | S::Killed {
+                    leader: New | Dead, ..
+                }
+                | S::Abandoned { leader: New | Dead },
                 F::LeaderExited { .. },
             )
-            | (S::Clearing { .. } | S::Abandoned { leader: Dead }, F::LeaderExited { .. })
-            | (S::Stopping { leader: Alive, .. } | S::Killed { leader: Alive, .. }, F::GroupGone)
-            | (S::Abandoned { leader: Alive }, F::GroupGone) => self.impossible(fact, out),
+            | (S::Clearing { .. }, F::LeaderExited { .. })
+            | (
+                S::Stopping {
+                    leader: New | Alive,
+                    ..
+                }
+                | S::Killed {
+                    leader: New | Alive,
+                    ..
+                }
+                | S::Abandoned {
+                    leader: New | Alive,
+                },
+                F::GroupGone,
+            )
+            | (
+                S::Inactive
+                | S::Waiting { .. }
+                | S::Due
+                | S::Launching { .. }
+                | S::Running { .. }
+                | S::Stopping { .. }
+                | S::Killed { .. }
+                | S::Clearing { .. }
+                | S::Abandoned { .. },
+                F::SpawnDelayed { .. },
+            ) => self.impossible(fact, out),
         }
     }
 
@@ -273,12 +362,26 @@ impl Child {
         out.timers.arm(self.id, until);
     }
 
-    fn spawned(&mut self, now: Moment, at: Moment, out: &mut Effects<'_>) {
+    /// If it is not wanted any more, `deadline` is when it has to have stopped: a stop that came
+    /// while it was launched has set one already.
+    fn spawned(&mut self, now: Moment, at: Moment, deadline: Moment, out: &mut Effects<'_>) {
         self.state = State::Running { since: at };
         self.notify(Change::Started, out);
         if self.goal != Goal::Up {
-            self.stop(now, at, out);
+            self.stop(now, at, deadline, out);
         }
+    }
+
+    /// The answer to the start comes first, as long as it comes in time: what has not executed
+    /// anything yet has nothing to clean up, but a signal of ours may meet it when it has.
+    fn stop_launch(&mut self, now: Moment, until: Moment, out: &mut Effects<'_>) {
+        let timeout = out.policy.stop_timeout;
+        if self.goal == Goal::DownNow || timeout.is_zero() {
+            return self.kill(now, now, Leader::New, out);
+        }
+        let until = until.min(now.after(timeout));
+        self.state = State::Launching { until };
+        out.timers.arm(self.id, until);
     }
 
     /// The failed try is a failed run: the same backoff, unless nobody wants it any more.
@@ -355,7 +458,7 @@ impl Child {
     }
 
     /// Asks the group to stop: the signal, then SIGCONT, so that a stopped process sees it.
-    fn stop(&mut self, now: Moment, since: Moment, out: &mut Effects<'_>) {
+    fn stop(&mut self, now: Moment, since: Moment, deadline: Moment, out: &mut Effects<'_>) {
         if self.goal == Goal::DownNow || out.policy.stop_signal == SIGKILL {
             return self.kill(now, since, Leader::Alive, out);
         }
@@ -376,7 +479,7 @@ impl Child {
             since,
             leader: Leader::Alive,
         };
-        out.timers.arm(self.id, now.after(timeout));
+        out.timers.arm(self.id, deadline.min(now.after(timeout)));
     }
 
     fn kill(&mut self, now: Moment, since: Moment, leader: Leader, out: &mut Effects<'_>) {

@@ -55,6 +55,9 @@ pub enum Event {
     Spawned { run: Run, at: Moment },
     /// The answer to a start: it could not be run.
     SpawnFailed { run: Run, at: Moment },
+    /// The answer to a start: there is a process, which has not executed the program yet. One of
+    /// the two above follows, unless it never does either.
+    SpawnDelayed { run: Run, at: Moment },
     /// The first process of the run is dead. Its number is still pinned by the zombie: what is
     /// ordered in answer to this may be sent to its group before the reap.
     LeaderExited { run: Run, exit: Exit },

@@ -5,7 +5,7 @@
 //! [`Machine::next_start`]. Bytes never pass through here.
 //!
 //! The caller keeps three promises: after each fact it takes orders until there are none and
-//! carries them out; it answers a start at once with `Spawned` or `SpawnFailed`; and its
+//! carries them out; it answers a start at once, with `Spawned`, `SpawnFailed` or `SpawnDelayed`; and its
 //! moments never go back. In return no order ever concerns a group that is gone, nothing
 //! starts after a stop, and every run is reported once.
 
@@ -81,6 +81,9 @@ impl Machine {
             Event::SpawnFailed { run, at } => {
                 self.tell_run(now, run, Input::Fact(Fact::SpawnFailed { at }))
             }
+            Event::SpawnDelayed { run, at } => {
+                self.tell_run(now, run, Input::Fact(Fact::SpawnDelayed { at }))
+            }
             Event::LeaderExited { run, exit } => {
                 self.tell_run(now, run, Input::Fact(Fact::LeaderExited { exit }))
             }
@@ -107,7 +110,8 @@ impl Machine {
         self.orders.pop_front()
     }
 
-    /// The next run to start; answer with `Spawned` or `SpawnFailed` before anything else.
+    /// The next run to start; answer with `Spawned`, `SpawnFailed` or `SpawnDelayed` before
+    /// anything else.
     pub fn next_start(&mut self) -> Option<Run> {
         loop {
             let program = self.starts.pop_front()?;
@@ -230,6 +234,7 @@ fn is_settled(child: &Child) -> bool {
         State::Waiting { .. }
         | State::Due
         | State::Spawning
+        | State::Launching { .. }
         | State::Running { .. }
         | State::Stopping { .. }
         | State::Killed { .. }

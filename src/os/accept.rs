@@ -12,10 +12,10 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use libc::{c_int, c_ulong, c_void};
+use libc::{c_int, c_ulong};
 
 use super::pause::{pause, timespec};
-use super::{FAULTS, errno, retry};
+use super::{FAULTS, errno, raw, retry};
 use crate::spec::SIGNAL_MAX;
 
 /// How long nothing is done after a wait that has failed, so that the next cannot spin.
@@ -203,13 +203,22 @@ pub(crate) fn stop_ignoring_deaths() {
 const SIGACTION_BYTES: usize = 64;
 
 /// Gives a signal its default action. Async-signal-safe: the kernel is asked directly, because
-/// the C libraries take a lock for SIGABRT and refuse the signals that they keep.
+/// the C libraries take a lock for SIGABRT and refuse the signals that they keep. Leaves `errno`
+/// alone, although the kernel refuses SIGKILL and SIGSTOP.
 pub(crate) fn set_default(signal: i32) {
     // All zero is the default handler, no flags and an empty mask, in any order of fields.
     let action = [0_u8; SIGACTION_BYTES];
-    let (new, no_old) = (action.as_ptr(), ptr::null_mut::<c_void>());
+    let no_old = 0;
+    let arguments = [
+        raw::int(signal),
+        action.as_ptr().expose_provenance(),
+        no_old,
+        SET_BYTES,
+        0,
+        0,
+    ];
     // SAFETY: the pointer is to live memory, larger than what the kernel reads.
-    unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, new, no_old, SET_BYTES) };
+    let _ = unsafe { raw::call(libc::SYS_rt_sigaction, arguments) };
 }
 
 /// Asks for a signal to this process when its parent dies (PR_SET_PDEATHSIG, prctl(2)); if it

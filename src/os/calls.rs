@@ -8,27 +8,14 @@ pub(crate) fn errno() -> i32 {
 /// How often a call is made that a signal interrupts each time.
 const TRIES_MAX: u32 = 10;
 
-/// The same for calls that wait for something that is certain to come: timers of a host may
-/// interrupt it a thousand times a second.
-const WAITING_TRIES_MAX: u32 = 10_000;
-
 /// Repeats a call when a signal interrupts it. What is interrupted again and again has
 /// failed: supervision goes on, and whoever called tries again in his time.
-pub(crate) fn retry<T>(call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
-    retry_up_to(TRIES_MAX, call)
-}
-
-/// The same for a call that waits.
-pub(crate) fn retry_waiting<T>(call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
-    retry_up_to(WAITING_TRIES_MAX, call)
-}
-
-fn retry_up_to<T>(most: u32, mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
+pub(crate) fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
     let mut tries = 0;
     loop {
         tries += 1;
         match call() {
-            Err(nix::errno::Errno::EINTR) if tries < most => {}
+            Err(nix::errno::Errno::EINTR) if tries < TRIES_MAX => {}
             result => return result,
         }
     }

@@ -52,10 +52,9 @@ pub(crate) fn wake_pipe() -> std::result::Result<(OwnedFd, OwnedFd), Errno> {
     Ok((above_standard(read)?, above_standard(write)?))
 }
 
-/// A pipe that an exec closes, for what a child has to say before it: both ends block.
+/// A pipe that an exec closes, for what a child has to say before it: our end does not block.
 pub(super) fn failure_pipe() -> std::result::Result<(OwnedFd, OwnedFd), Errno> {
-    let (read, write) = retry(|| nix::unistd::pipe2(OFlag::O_CLOEXEC))?;
-    Ok((above_standard(read)?, above_standard(write)?))
+    stderr_pipe()
 }
 
 /// A nameless file with `text` in it, to be read from its start: a stdin that cannot block.

@@ -34,6 +34,8 @@ pub(crate) enum Sent {
 pub(crate) struct Group {
     number: i32,
     leader_reaped: bool,
+    /// The leader may not have made the group yet.
+    leader_is_new: bool,
     pidfd: Option<OwnedFd>,
 }
 
@@ -44,8 +46,23 @@ impl Group {
         Self {
             number: leader,
             leader_reaped: false,
+            leader_is_new: false,
             pidfd: None,
         }
+    }
+
+    /// The group of a leader that may still have to make it: until [`Group::was_made`], a signal
+    /// that finds no group goes to the leader.
+    pub(crate) fn of_new(leader: i32) -> Self {
+        Self {
+            leader_is_new: true,
+            ..Self::new(leader)
+        }
+    }
+
+    /// The leader has made it.
+    pub(crate) fn was_made(&mut self) {
+        self.leader_is_new = false;
     }
 
     pub(crate) fn number(&self) -> i32 {
@@ -110,7 +127,12 @@ impl Group {
         }
         // SAFETY: kill takes two integers. The number is above 1, so that its negative is a
         // group and never "everybody".
-        outcome(unsafe { libc::kill(-self.number, signal) })
+        let sent = outcome(unsafe { libc::kill(-self.number, signal) });
+        if sent == Sent::Gone && self.leader_is_new && !self.leader_reaped {
+            // SAFETY: as above; the number is pinned by the leader.
+            return outcome(unsafe { libc::kill(self.number, signal) });
+        }
+        sent
     }
 
     /// A number is not given to a process for as long as a group has it (fork(2)): when the

@@ -17,6 +17,7 @@ pub(crate) mod logs;
 mod numbers;
 pub(crate) mod pages;
 mod pause;
+mod raw;
 pub(crate) mod reap;
 pub(crate) mod reserve;
 pub(crate) mod signals;
@@ -29,7 +30,7 @@ pub(crate) mod terminal;
 pub(crate) mod wake;
 pub(crate) mod watch;
 
-pub(crate) use calls::{errno, retry, retry_waiting};
+pub(crate) use calls::{errno, retry};
 
 /// What the kernel reports of a thread to itself: blocked, it ends the process at once.
 const FAULTS: [i32; 6] = [

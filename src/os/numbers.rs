@@ -1,7 +1,7 @@
 //! The numbers in a directory of `/proc`: processes, threads, descriptors.
 //!
 //! By getdents64(2) and a buffer on the stack, since a C library allocates for a directory, which
-//! it cannot between fork and exec, nor where memory is short; and since the standard library
+//! it cannot between fork and exec, nor where memory is short; without `errno` (see [`raw`]); and since the standard library
 //! takes an error for the end of it.
 
 use std::ffi::{CStr, c_int};
@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
-use super::retry;
+use super::{raw, retry};
 
 /// d_reclen and the name stand at these offsets of a `linux_dirent64` (getdents64(2)).
 const RECLEN: usize = 16;
@@ -31,10 +31,20 @@ pub(super) fn numbers_in(directory: c_int, mut visit: impl FnMut(c_int)) -> Resu
     loop {
         let (base, length) = (buffer.as_mut_ptr(), buffer.len());
         // SAFETY: the kernel writes at most that much into a buffer of our own.
-        let read = unsafe { libc::syscall(libc::SYS_getdents64, directory, base, length) };
-        let count = match usize::try_from(Errno::result(read)?) {
-            Ok(0) | Err(_) => return Ok(()),
-            Ok(count) => count,
+        let read = unsafe {
+            let arguments = [
+                raw::int(directory),
+                base.expose_provenance(),
+                length,
+                0,
+                0,
+                0,
+            ];
+            raw::call(libc::SYS_getdents64, arguments)
+        };
+        let count = match read.map_err(Errno::from_raw)? {
+            0 => return Ok(()),
+            count => count,
         };
         let mut at = 0;
         while at + NAME < count {

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 
 use crate::machine::Exit;
 
-use super::{retry, retry_waiting};
+use super::retry;
 
 /// A child that is dead and not yet reaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,28 +80,14 @@ fn look_for(kind: libc::idtype_t, id: libc::id_t) -> nix::Result<Option<Death>> 
 
 /// Reaps this child, if it is dead and still ours to reap.
 pub(crate) fn reap(pid: i32) -> Option<ExitStatus> {
-    wait(pid, libc::WNOHANG)
-}
-
-/// Reaps a child that is certain to end at once: one that failed before its exec.
-pub(crate) fn reap_now(pid: i32) {
-    wait(pid, 0);
-}
-
-fn wait(pid: i32, options: i32) -> Option<ExitStatus> {
     assert!(
         pid > 1,
         "only a child by its number is ever waited for, not {pid}"
     );
     let mut status = 0;
     // SAFETY: the pointer is to a live integer.
-    let wait = || Errno::result(unsafe { libc::waitpid(pid, &raw mut status, options) });
-    let waited = if options & libc::WNOHANG == 0 {
-        retry_waiting(wait)
-    } else {
-        retry(wait)
-    };
-    (waited == Ok(pid)).then(|| ExitStatus::from_raw(status))
+    let wait = || Errno::result(unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) });
+    (retry(wait) == Ok(pid)).then(|| ExitStatus::from_raw(status))
 }
 
 /// What `si_code` and `si_status` say. Exits that are no exits (stopped, continued) were not

@@ -1,45 +1,65 @@
 //! A prepared program in, a process out.
 //!
-//! The child shares our memory until its exec (`CLONE_VM | CLONE_VFORK`), on a stack of its
-//! own, while this thread sleeps: nothing is copied, however large the host is. What fails in
-//! the child is written where we can read it. Three things follow:
+//! The child shares our memory until its exec (`CLONE_VM`), on a stack of its own: nothing is
+//! copied, however large the host is. But it is not waited for as after vfork(2), where anything
+//! that stops the child before its exec (a signal, a tracer, a lease on the file) stops its parent
+//! in the kernel, deaf to every signal. It has a short time ([`LAUNCH_WAIT`]), which is plenty as a
+//! rule; one that takes longer is [`Late`], and is asked again. What fails in the child is written
+//! where we can read it, and the kernel says when the child has left our memory
+//! (`CLONE_CHILD_CLEARTID`). Five things follow:
 //!
 //! - All signals are blocked around it, so that no handler of the host runs in the child and
 //!   takes the host's variables for its own. The child sets every disposition to its default
 //!   before it empties its mask.
-//! - The child makes system calls and nothing else; see [`child`].
-//! - When `spawn` returns, the program has been executed, in its own group, or has failed:
-//!   there is no moment in which a signal to its group could miss it.
+//! - The child makes system calls and nothing else, without the C library; see [`child`].
+//! - What it needs is in a [`Slot`], which is nobody else's until it has left.
+//! - A process that shares memory shares what hangs on it: if somebody writes to the
+//!   `oom_score_adj` of one, both have it, and the killer of a system without memory ends both.
+//!   That is over with the exec. So whoever wants a score, or another user, for a child alone
+//!   has to make a copy.
+//! - When the child has left, the program has been executed, in its own group, or has failed:
+//!   before that a signal to its group may miss it, and after it none can.
 //!
 //! Where many descriptors are open the child shares their table, too, for a moment; see [`table`].
 //!
 //! Not every system can do that. Where such a clone is refused the child is a copy, made by fork;
-//! and an emulator (qemu, valgrind) may take the clone for a fork. A child in a memory of its own
-//! is heard through a pipe that its exec closes. Whether memory is shared is not known before the
+//! and some systems may not say when a child has left our memory. A child in a memory of its own
+//! is heard through a pipe that its exec closes. What the system does is not known before the
 //! first child has shown it, so that the first has the pipe as well.
 
 mod child;
 mod closing;
+mod late;
 mod lists;
+mod slot;
 mod stack;
 mod table;
 
-use std::ffi::{CStr, c_int, c_long};
-use std::mem::MaybeUninit;
+use std::ffi::{CStr, c_int, c_void};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::ptr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::errno::Errno;
 
-use self::child::{Child, Word};
-use self::lists::Lists;
-use self::stack::Stack;
-use self::table::Table;
+use self::child::{Said, Word};
+use self::late::Answer;
+pub(crate) use self::late::Late;
+use self::slot::Slot;
+use self::table::{Cut, Table};
 use super::accept::{SignalSet, set_mask};
 use super::limits::DescriptorLimit;
-use super::{descriptors, errno, reap, retry_waiting};
+use super::pause::pause;
+use super::reap::{self, Seen};
+use super::{descriptors, raw};
 use crate::error::{Error, errno_text};
+
+/// How long a start may hold up everything else. An exec takes a fifth of a millisecond.
+const LAUNCH_WAIT: Duration = Duration::from_millis(2);
+
+/// How often, and how long after each other, it is looked whether a child that failed is dead.
+const BURIAL_LOOKS_MAX: u32 = 20;
+const BURIAL_PAUSE: Duration = Duration::from_micros(50);
 
 /// What to execute, and with what.
 pub(crate) struct Command<'a, Candidates, Argv, Env> {
@@ -86,6 +106,31 @@ pub(crate) enum Step {
     Exec,
 }
 
+impl Step {
+    const ALL: [Self; 7] = [
+        Self::Process,
+        Self::Session,
+        Self::Group,
+        Self::Limit,
+        Self::Directory,
+        Self::Descriptors,
+        Self::Exec,
+    ];
+
+    fn of_number(number: i32) -> Self {
+        let is_it = |step: &&Self| **step as i32 == number;
+        Self::ALL.iter().find(is_it).copied().unwrap_or(Self::Exec)
+    }
+}
+
+/// A child, or word of one.
+pub(crate) enum Started {
+    /// The program has been executed; this is its pid.
+    Executed(i32),
+    /// There is a process, which has not executed the program yet.
+    Late(Late),
+}
+
 /// Why there is no process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Failure {
@@ -103,53 +148,81 @@ impl Failure {
             candidate: 0,
         }
     }
+
+    /// As it goes through a pipe.
+    fn to_numbers(self) -> [usize; 3] {
+        [self.step as usize, raw::int(self.errno), self.candidate]
+    }
+
+    fn of_numbers([step, errno, candidate]: [usize; 3]) -> Self {
+        let number = |number: usize| i32::try_from(number).unwrap_or_default();
+        Self {
+            step: Step::of_number(number(step)),
+            errno: number(errno),
+            candidate,
+        }
+    }
 }
 
 /// What is known of a child's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Memory {
-    /// No child has shown yet that it is ours, or none will, as under an emulator.
+    /// No child has shown yet that it is ours.
     Unknown,
     Shared,
-    /// The system refuses to share it.
+    /// The system refuses to share it, or does not say when the child has left it.
     Refused,
 }
 
 /// How a child is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
-    SharingTable,
+    SharingTable(Cut),
     SharingMemory,
     Copying,
 }
 
+/// One try to make a child. An error is that the system refuses this way, for this errno; the
+/// slot is for the next.
+type Tried = Result<Result<Started, Failure>, (Slot, c_int)>;
+
 /// Makes processes.
 pub(crate) struct Spawner {
-    stack: Stack,
-    lists: Lists,
+    /// The place of the next child; one that is late takes it along.
+    slot: Option<Slot>,
     /// Set if what is started here may get a table of its own.
     table: Option<Table>,
+    /// A late child that may still need what it was lent of the table.
+    lent_to: Option<Arc<Said>>,
     memory: Memory,
     /// How a child is made that shares our memory. The tests do as an emulator does.
     flags: c_int,
     warning: Option<Error>,
+    /// Children that failed before their exec and were not dead yet when that was told.
+    unreaped: Vec<i32>,
 }
 
 impl Spawner {
     /// `null` keeps the place of what is lent to a child: without it each start costs what a copy
     /// of all our descriptors costs. To be made early, while low numbers are free.
     pub(crate) fn new(null: Option<Arc<OwnedFd>>) -> Result<Self, Errno> {
+        let is_sharing = raw::IS_DIRECT && !is_under_valgrind();
         Ok(Self {
-            stack: Stack::new()?,
-            lists: Lists::default(),
+            slot: Some(Slot::new()?),
             table: null.map(Table::new).transpose()?,
-            memory: Memory::Unknown,
-            flags: libc::CLONE_VM | libc::CLONE_VFORK,
+            lent_to: None,
+            memory: if is_sharing {
+                Memory::Unknown
+            } else {
+                Memory::Refused
+            },
+            flags: libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID,
             warning: None,
+            unreaped: Vec::new(),
         })
     }
 
-    /// Runs the command, and returns its pid, which is the number of its group.
+    /// Runs the command. Its pid is the number of its group.
     pub(crate) fn spawn<'a>(
         &mut self,
         command: Command<
@@ -158,10 +231,13 @@ impl Spawner {
             impl Iterator<Item = &'a CStr>,
             impl Iterator<Item = &'a CStr>,
         >,
-    ) -> Result<i32, Failure> {
-        self.lists
-            .fill(command.candidates, command.argv, command.env);
-        self.start(&command.place)
+    ) -> Result<Started, Failure> {
+        let no_room = |errno: Errno| Failure::new(Step::Process, errno as i32);
+        let slot = self.slot.take().map_or_else(Slot::new, Ok);
+        let mut slot = slot.map_err(no_room)?;
+        let place = command.place;
+        slot.fill(command.candidates, command.argv, command.env, &place);
+        self.start(slot, &place)
     }
 
     /// What the host should know of the way in which programs are started here; told once.
@@ -169,156 +245,210 @@ impl Spawner {
         self.warning.take()
     }
 
-    fn start(&mut self, place: &Place<'_>) -> Result<i32, Failure> {
-        if let Some(started) = self.start_sharing_table(place) {
-            return started;
-        }
-        if self.memory == Memory::Refused {
-            return self.start_as(Way::Copying, place);
-        }
-        match self.start_as(Way::SharingMemory, place) {
-            Err(failure) if is_refusal(failure) => {
-                let started = self.start_as(Way::Copying, place);
-                // Where a fork cannot be made either, it was not for the sharing.
-                if !matches!(started, Err(failure) if failure.step == Step::Process) {
+    /// Reaps those that failed before their exec and have died since.
+    pub(crate) fn reap_failed(&mut self) {
+        self.unreaped.retain(|&pid| is_there(pid));
+    }
+
+    /// Takes note of the death of a child that failed before its exec. False if it is none.
+    pub(crate) fn forget_failed(&mut self, pid: i32) -> bool {
+        let before = self.unreaped.len();
+        self.unreaped.retain(|&unreaped| unreaped != pid);
+        self.unreaped.len() < before
+    }
+
+    /// In the best way that the system allows.
+    fn start(&mut self, slot: Slot, place: &Place<'_>) -> Result<Started, Failure> {
+        let slot = match self.start_sharing_table(slot, place) {
+            Ok(started) => return started,
+            Err((slot, _)) => slot,
+        };
+        let (slot, refused) = match self.start_sharing_memory(slot, place) {
+            Ok(started) => return started,
+            Err(refused) => refused,
+        };
+        match self.start_as(Way::Copying, slot, place, numbers(place)) {
+            Ok(started) => {
+                // Where a copy cannot be made either, it was not for the sharing.
+                if refused != 0 {
                     self.memory = Memory::Refused;
-                    self.warning = Some(cannot_share_memory(failure.errno));
+                    self.warning = Some(cannot_share_memory(refused));
                 }
                 started
             }
-            started => started,
+            Err((_, errno)) => Err(Failure::new(Step::Process, errno)),
         }
     }
 
-    /// `None` if that does not pay, or cannot be done; nothing has happened then.
-    fn start_sharing_table(&mut self, place: &Place<'_>) -> Option<Result<i32, Failure>> {
-        let Place::Apart(apart) = place else {
-            return None;
+    /// Refused with no errno if that does not pay, or is known to be impossible.
+    fn start_sharing_table(&mut self, slot: Slot, place: &Place<'_>) -> Tried {
+        self.take_back();
+        let mut stdio = numbers(place);
+        let is_for_it = self.memory == Memory::Shared && self.lent_to.is_none();
+        let is_for_it = is_for_it && matches!(place, Place::Apart(_));
+        let table = self.table.as_mut().filter(|_| is_for_it);
+        let Some(cut) = table.and_then(|table| table.lend(&mut stdio)) else {
+            return Err((slot, 0));
         };
-        let mut table = self.table.take_if(|_| self.memory == Memory::Shared)?;
-        let mut stdio = numbers(apart);
-        let started = table.lend(&mut stdio).and_then(|cut| {
-            let mut child = self.child(place, stdio, None);
-            child.cut = Some(cut);
-            let made = self.make(Way::SharingTable, &mut child);
-            table.take_back();
-            let ended = |pid, failure| {
-                reap::reap_now(pid);
-                Some(Err(failure))
-            };
-            match (made, child.heard()) {
-                (Err(failure), _) if is_refusal(failure) => {
-                    table.refuse();
-                    None
-                }
-                (Err(failure), _) => Some(Err(failure)),
-                (Ok(pid), Word::TableKept(libc::ENOMEM)) => {
-                    ended(pid, Failure::new(Step::Process, libc::ENOMEM))
-                }
-                (Ok(pid), Word::TableKept(_)) => {
-                    reap::reap_now(pid);
-                    table.refuse();
-                    None
-                }
-                (Ok(pid), Word::Failed(failure)) => ended(pid, failure),
-                (Ok(pid), Word::Begun) => {
-                    table.has_worked(cut);
-                    Some(Ok(pid))
-                }
-                // Killed at once.
-                (Ok(pid), Word::Nothing) => Some(Ok(pid)),
-            }
-        });
-        self.table = Some(table);
-        started
+        self.lent_to = Some(slot.said().clone());
+        let tried = self.start_as(Way::SharingTable(cut), slot, place, stdio);
+        if tried.is_err() {
+            self.lent_to = None;
+            self.table.iter_mut().for_each(Table::refuse);
+        }
+        tried
     }
 
-    fn start_as(&mut self, way: Way, place: &Place<'_>) -> Result<i32, Failure> {
-        let is_heard = self.memory == Memory::Shared && way == Way::SharingMemory;
-        let wire = if is_heard { None } else { Some(wire()?) };
-        let stdio = match place {
-            Place::Apart(apart) => numbers(apart),
-            Place::Inside(_) => [-1; 3],
+    /// Refused with no errno if that is known already.
+    fn start_sharing_memory(&mut self, slot: Slot, place: &Place<'_>) -> Tried {
+        if self.memory == Memory::Refused || matches!(place, Place::Inside(_)) {
+            return Err((slot, 0));
+        }
+        self.start_as(Way::SharingMemory, slot, place, numbers(place))
+    }
+
+    fn start_as(
+        &mut self,
+        way: Way,
+        mut slot: Slot,
+        place: &Place<'_>,
+        stdio: [c_int; 3],
+    ) -> Tried {
+        let is_heard = self.memory == Memory::Shared && way != Way::Copying;
+        let (read, write) = match is_heard {
+            true => (None, None),
+            false => match wire() {
+                Ok((read, write)) => (Some(read), Some(write)),
+                Err(failure) => return Ok(Err(failure)),
+            },
         };
-        let write_end = wire.as_ref().map(|(_, write)| write.as_raw_fd());
-        let mut child = self.child(place, stdio, write_end);
-        let pid = self.make(way, &mut child)?;
-        let failure = match child.heard() {
-            Word::Nothing | Word::TableKept(_) => wire.and_then(|(read, write)| {
-                drop(write);
-                listen(&read)
-            }),
-            said => {
-                self.memory = Memory::Shared;
-                match said {
-                    Word::Failed(failure) => Some(failure),
-                    Word::Begun | Word::Nothing | Word::TableKept(_) => None,
-                }
+        let cut = match way {
+            Way::SharingTable(cut) => Some(cut),
+            Way::SharingMemory | Way::Copying => None,
+        };
+        let wire = write.as_ref().map(AsRawFd::as_raw_fd);
+        let child = slot.prepare(place, stdio, cut, wire);
+        let pid = match self.make(way, &slot, child) {
+            Ok(pid) => pid,
+            Err(errno) if is_refusal(errno) => return Err((slot, errno)),
+            Err(errno) => {
+                self.keep(slot);
+                return Ok(Err(Failure::new(Step::Process, errno)));
             }
         };
-        match failure {
-            None => Ok(pid),
-            Some(failure) => {
-                reap::reap_now(pid);
-                Err(failure)
+        drop(write);
+        let late = Late::new(pid, way, slot, read);
+        late.wait(LAUNCH_WAIT);
+        self.settle(late)
+    }
+
+    /// What has become of a child by now.
+    fn settle(&mut self, late: Late) -> Tried {
+        let Some(answer) = late.ask(self) else {
+            return Ok(Ok(Started::Late(late)));
+        };
+        let pid = late.pid();
+        match answer {
+            Answer::Executed => {
+                if let Way::SharingTable(cut) = late.way() {
+                    self.table
+                        .iter_mut()
+                        .for_each(|table| table.has_worked(cut));
+                }
+                self.keep_of(late);
+                Ok(Ok(Started::Executed(pid)))
+            }
+            Answer::Failed(failure) => {
+                self.bury(pid);
+                self.keep_of(late);
+                Ok(Err(failure))
+            }
+            Answer::TableKept(errno) => {
+                self.bury(pid);
+                self.take_back();
+                match late.into_slot() {
+                    Some(slot) => Err((slot, errno)),
+                    None => Ok(Err(Failure::new(Step::Process, errno))),
+                }
             }
         }
     }
 
-    fn child<'a>(&self, place: &'a Place<'a>, stdio: [c_int; 3], wire: Option<c_int>) -> Child<'a> {
-        Child {
-            candidates: self.lists.candidates(),
-            argv: self.lists.argv(),
-            env: self.lists.env(),
-            place,
-            stdio,
-            cut: None,
-            wire,
-            word: Word::Nothing,
-        }
-    }
-
-    /// Makes the process, and nothing else while signals are blocked.
-    fn make(&self, way: Way, child: &mut Child<'_>) -> Result<i32, Failure> {
-        let files = match way {
-            Way::SharingTable => libc::CLONE_FILES,
-            Way::SharingMemory | Way::Copying => 0,
+    /// Makes the process, and nothing else while signals are blocked. The error is an errno.
+    fn make(&self, way: Way, slot: &Slot, child: *mut c_void) -> Result<c_int, c_int> {
+        let flags = match way {
+            Way::SharingTable(_) => self.flags | libc::CLONE_FILES,
+            Way::SharingMemory | Way::Copying => self.flags,
         };
-        let child = ptr::from_mut(child).cast();
         let before = set_mask(libc::SIG_SETMASK, &SignalSet::FULL);
-        // SAFETY: The stack is ours, mapped, page-aligned and used by one child at a time, as
-        // CLONE_VFORK suspends this thread until the child has left our memory; a copy has its
-        // own. `child` and all it points to outlive that.
-        let (pid, error) = unsafe {
-            let pid = if way == Way::Copying {
-                match fork() {
-                    0 => child::main(child),
-                    // A pid, or -1: both fit.
-                    pid => pid as c_int,
-                }
+        // SAFETY: stack, child and number are parts of a slot, which is kept until the child has
+        // left our memory; a copy has its own.
+        let made = unsafe {
+            if way == Way::Copying {
+                fork().map(|pid| if pid == 0 { child::main(child) } else { pid })
             } else {
                 // SIGCHLD is what the child sends at its end, as after fork.
-                let flags = self.flags | files | libc::SIGCHLD;
-                libc::clone(child::main, self.stack.top(), flags, child)
-            };
-            (pid, errno())
+                let flags = flags | libc::SIGCHLD;
+                let tid = slot.said().tid.as_ptr();
+                raw::clone_sharing(flags, slot.stack_top(), tid, child::main, child)
+            }
         };
         set_mask(libc::SIG_SETMASK, &before);
-        if pid == -1 {
-            return Err(Failure::new(Step::Process, error));
+        made
+    }
+
+    /// A first child has told how it is with our memory: `None` if it has not.
+    fn learn(&mut self, is_shared: Option<bool>) {
+        if let Some(is_shared) = is_shared.filter(|_| self.memory == Memory::Unknown) {
+            self.memory = if is_shared {
+                Memory::Shared
+            } else {
+                Memory::Refused
+            };
         }
-        Ok(pid)
+    }
+
+    /// Takes back what was lent of the table, if the child that it was lent to needs it no more.
+    fn take_back(&mut self) {
+        let needs_it = |said: &Arc<Said>| !said.has_left() && said.heard() == Word::Nothing;
+        if self.lent_to.take_if(|said| !needs_it(said)).is_some() {
+            self.table.iter().for_each(Table::take_back);
+        }
+    }
+
+    /// Reaps a child that is dying, and does not wait long for that: a tracer may keep it.
+    pub(crate) fn bury(&mut self, pid: i32) {
+        for _ in 0..BURIAL_LOOKS_MAX {
+            if !is_there(pid) {
+                return;
+            }
+            pause(BURIAL_PAUSE);
+        }
+        self.unreaped.push(pid);
+    }
+
+    fn keep(&mut self, slot: Slot) {
+        self.slot.get_or_insert(slot);
+    }
+
+    fn keep_of(&mut self, late: Late) {
+        self.take_back();
+        if let Some(slot) = late.into_slot() {
+            self.keep(slot);
+        }
     }
 }
 
-fn numbers(apart: &Apart<'_>) -> [c_int; 3] {
-    apart.stdio.map(|fd| fd.as_raw_fd())
+fn numbers(place: &Place<'_>) -> [c_int; 3] {
+    match place {
+        Place::Apart(apart) => apart.stdio.map(|fd| fd.as_raw_fd()),
+        Place::Inside(_) => [-1; 3],
+    }
 }
 
-/// Whether the system refuses this kind of process, and not any process for now.
-fn is_refusal(failure: Failure) -> bool {
-    let refusals = [libc::EPERM, libc::EINVAL, libc::ENOSYS];
-    failure.step == Step::Process && refusals.contains(&failure.errno)
+/// True if the system refuses this kind of process, and not any process for now.
+fn is_refusal(errno: c_int) -> bool {
+    [libc::EPERM, libc::EINVAL, libc::ENOSYS, libc::EACCES].contains(&errno)
 }
 
 fn cannot_share_memory(errno: i32) -> Error {
@@ -328,9 +458,24 @@ fn cannot_share_memory(errno: i32) -> Error {
         errno_text(errno)
     );
     Error::because(
-        "failed to share memory with starting programs (clone with CLONE_VM and CLONE_VFORK)",
+        "failed to share memory with starting programs (clone with CLONE_VM)",
         reason,
     )
+}
+
+/// False if this child is reaped, now or before.
+fn is_there(pid: i32) -> bool {
+    match reap::look(pid, None) {
+        Seen::Alive => true,
+        Seen::Dead(_) => reap::reap(pid).is_none(),
+        Seen::Stolen => false,
+    }
+}
+
+/// Valgrind ends a process that makes such a child, and has put this into its environment.
+fn is_under_valgrind() -> bool {
+    let preloaded = std::env::var_os("LD_PRELOAD").unwrap_or_default();
+    preloaded.to_string_lossy().contains("vgpreload")
 }
 
 /// A copy of this process, made without the C library: it takes none of its locks, and nothing
@@ -339,47 +484,34 @@ fn cannot_share_memory(errno: i32) -> Error {
 /// # Safety
 ///
 /// The child may make system calls, and end.
-unsafe fn fork() -> c_long {
+unsafe fn fork() -> Result<c_int, c_int> {
+    // The newer architectures have clone(2) alone.
+    #[cfg(any(
+        target_arch = "aarch64",
+        target_arch = "riscv32",
+        target_arch = "riscv64",
+        target_arch = "loongarch64",
+        target_arch = "hexagon",
+        target_arch = "csky",
+    ))]
+    let (number, flags) = (libc::SYS_clone, raw::int(libc::SIGCHLD));
+    #[cfg(not(any(
+        target_arch = "aarch64",
+        target_arch = "riscv32",
+        target_arch = "riscv64",
+        target_arch = "loongarch64",
+        target_arch = "hexagon",
+        target_arch = "csky",
+    )))]
+    let (number, flags) = (libc::SYS_fork, 0);
     // SAFETY: a copy of everything, the stack too; no pointer is handed over.
-    unsafe {
-        // The newer architectures have clone(2) alone.
-        #[cfg(any(
-            target_arch = "aarch64",
-            target_arch = "riscv32",
-            target_arch = "riscv64",
-            target_arch = "loongarch64",
-            target_arch = "hexagon",
-            target_arch = "csky",
-        ))]
-        return libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0);
-        #[cfg(not(any(
-            target_arch = "aarch64",
-            target_arch = "riscv32",
-            target_arch = "riscv64",
-            target_arch = "loongarch64",
-            target_arch = "hexagon",
-            target_arch = "csky",
-        )))]
-        return libc::syscall(libc::SYS_fork);
-    }
+    let made = unsafe { raw::call(number, [flags, 0, 0, 0, 0, 0]) };
+    made.map(|pid| c_int::try_from(pid).unwrap_or(c_int::MAX))
 }
 
-/// The pipe through which a child in a memory of its own is heard.
+/// The pipe through which a child in a memory of its own is heard. Our end does not block.
 fn wire() -> Result<(OwnedFd, OwnedFd), Failure> {
     descriptors::failure_pipe().map_err(|errno| Failure::new(Step::Process, errno as i32))
-}
-
-/// What the child says before its exec or its end closes the pipe. A copy of this process that
-/// somebody makes in another thread, without an exec, holds the pipe, too, if it is made in just
-/// this moment: it is waited for as well.
-fn listen(read: &OwnedFd) -> Option<Failure> {
-    let mut failure = MaybeUninit::<Failure>::uninit();
-    let (room, size) = (failure.as_mut_ptr().cast(), size_of::<Failure>());
-    // SAFETY: as many bytes as the live failure has room for.
-    let read = || Errno::result(unsafe { libc::read(read.as_raw_fd(), room, size) });
-    let is_whole = retry_waiting(read).is_ok_and(|count| usize::try_from(count) == Ok(size));
-    // SAFETY: these are the bytes of a failure in a copy of this very program.
-    is_whole.then(|| unsafe { failure.assume_init() })
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use nix::unistd::AccessFlags;
 
 use super::chatter::Chatter;
+use super::launches::Launches;
 use super::lingering::Lingering;
 use super::orphans::Household;
 use super::reaping::Lookout;
@@ -280,6 +281,7 @@ impl Builder {
             unwatched: Vec::new(),
             lookout: Lookout::new(self.reap),
             next_sweep: self.safety_sweep.then(Moment::default),
+            launches: Launches::default(),
             starting: None,
             arrived: Vec::new(),
             deaths_left: false,

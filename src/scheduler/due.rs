@@ -79,8 +79,8 @@ impl ProcessScheduler {
     /// for "at once".
     fn next_turn(&self) -> Option<Moment> {
         let is_look_left = !self.unwatched.is_empty() || self.lookout.is_look_left();
-        let is_left =
-            self.deaths_left || is_look_left || self.machine.has_starts() || !self.news.is_empty();
+        let may_start = self.machine.has_starts() && !self.launches.is_full();
+        let is_left = self.deaths_left || is_look_left || may_start || !self.news.is_empty();
         // If nothing runs and nothing will, there is nothing left to wait for.
         if is_left || self.is_settled() {
             return Some(Moment::default());
@@ -95,6 +95,7 @@ impl ProcessScheduler {
         let lingering = self.lingering.next_probe().into_iter();
         lingering
             .chain(self.machine.next_deadline())
+            .chain(self.launches.next_look())
             .chain(self.lookout.next_round())
             .chain(theft_look.filter(|_| self.next_sweep.is_some()))
             .chain(self.next_sweep.filter(|_| has_children))

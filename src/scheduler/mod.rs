@@ -4,7 +4,7 @@
 //! a storm of crashes never delays a death, a deadline or a stop:
 //!
 //! 1. wait, and read the clock once
-//! 2. reap all the dead, kill their leftovers first; see which groups are gone; drain last words
+//! 2. see which launches are over; reap all the dead, kill their leftovers first; see which groups are gone; drain last words
 //! 3. the host's and the operator's wishes
 //! 4. deadlines that are due
 //! 5. starts
@@ -17,6 +17,7 @@ mod builder;
 mod chatter;
 mod due;
 mod facts;
+mod launches;
 mod lingering;
 mod orders;
 mod orphans;
@@ -36,6 +37,7 @@ use std::time::Duration;
 
 pub use builder::Builder;
 use chatter::Chatter;
+use launches::Launches;
 use lingering::Lingering;
 use orphans::Household;
 use reaping::Lookout;
@@ -122,6 +124,8 @@ pub struct ProcessScheduler {
     lookout: Lookout,
     /// When everything is looked at, whether there was a signal or not; `None` for never.
     next_sweep: Option<Moment>,
+    /// Starts that are not over.
+    launches: Launches,
     /// The run that is being started: set only if a panic came between.
     starting: Option<Run>,
     /// Signals that arrived before this turn's look at the dead.
@@ -291,6 +295,8 @@ impl ProcessScheduler {
         self.wait(timeout);
         self.arrived.extend(self.signals.take());
         let now = self.clock.now();
+        self.look_at_launches(now);
+        self.look_at_late_commands();
         self.reap(now);
         self.look_for_groups(now);
         self.drain_the_dead(now);

@@ -11,11 +11,10 @@ use crate::launch::failed_start_code;
 use crate::machine::{Event, Moment, Order, ProgramId, Run};
 use crate::os::clock;
 use crate::os::descriptors;
-use crate::os::group::Sent;
-use crate::os::spawn::{Failure, Step};
-use crate::os::stream::Stream;
+use crate::os::group::{Group, Sent};
+use crate::os::spawn::{Failure, Started, Step};
 use crate::os::tail::Tail;
-use crate::program::{FailedStart, Key, Live};
+use crate::program::{FailedStart, Launching, Live};
 use crate::report::CODE_UNKNOWN;
 
 use super::{Owner, ProcessScheduler, Reap};
@@ -68,7 +67,7 @@ impl ProcessScheduler {
         self.answer_for_a_panic();
         for _ in 0..STARTS_PER_TURN_MAX {
             let stop_arrived = self.waker.is_asked() || self.signals.is_pending(&self.stop_signals);
-            if stop_arrived || self.deaths_left {
+            if stop_arrived || self.deaths_left || self.launches.is_full() {
                 return;
             }
             let Some(run) = self.machine.next_start() else {
@@ -82,11 +81,12 @@ impl ProcessScheduler {
         }
     }
 
-    fn answer(&mut self, run: Run, spawned: std::result::Result<(), FailedStart>) {
+    pub(super) fn answer(&mut self, run: Run, spawned: std::result::Result<bool, FailedStart>) {
         let at = self.clock.now();
         self.starting = None;
         match spawned {
-            Ok(()) => self.tell(at, Event::Spawned { run, at }),
+            Ok(true) => self.tell(at, Event::Spawned { run, at }),
+            Ok(false) => self.tell(at, Event::SpawnDelayed { run, at }),
             Err(failed) => {
                 self.program_mut(run.program).failed_start = Some(Box::new(failed));
                 self.tell(at, Event::SpawnFailed { run, at });
@@ -98,7 +98,7 @@ impl ProcessScheduler {
     fn answer_for_a_panic(&mut self) {
         let Some(run) = self.starting else { return };
         let spawned = match self.program_mut(run.program).live_run(run) {
-            Some(_) => Ok(()),
+            Some(live) => Ok(live.launching.is_none()),
             None => Err(FailedStart {
                 return_code: CODE_UNKNOWN,
                 error: Error::new("failed to start: the supervisor panicked meanwhile"),
@@ -153,7 +153,7 @@ impl ProcessScheduler {
         closed
     }
 
-    fn explain(&self, id: ProgramId, failure: Failure) -> Error {
+    pub(super) fn explain(&self, id: ProgramId, failure: Failure) -> Error {
         match failure.step {
             Step::Process => self.refusal("failed to create a process", failure.errno),
             _ => self.program(id).launch.explain(failure),
@@ -176,7 +176,8 @@ impl ProcessScheduler {
         made.map_err(|errno| self.refusal("failed to make a pipe for stderr", errno as i32))
     }
 
-    fn spawn(&mut self, run: Run, log_offset: u64) -> std::result::Result<(), FailedStart> {
+    /// True if the program has been executed, false if that is not known yet.
+    fn spawn(&mut self, run: Run, log_offset: u64) -> std::result::Result<bool, FailedStart> {
         let failed = |return_code, error| FailedStart {
             return_code,
             error,
@@ -186,7 +187,7 @@ impl ProcessScheduler {
         let (read, write) = pipe.map_err(|error| failed(CODE_UNKNOWN, error))?;
         let program = &mut self.programs[run.program.0 as usize];
         let stdio = [self.null.as_fd(), self.null.as_fd(), write.as_fd()];
-        let pid = program
+        let started = program
             .launch
             .spawn_with(&mut self.spawner, stdio, self.limit, None)
             .map_err(|failure| {
@@ -195,32 +196,29 @@ impl ProcessScheduler {
                     self.explain(run.program, failure),
                 )
             })?;
+        drop(write);
+        let now = self.clock.now();
         let program = &mut self.programs[run.program.0 as usize];
         program.last_start = Some(clock::wall());
         let tail = Tail::new(program.report_bytes);
-        program.live = Some(Live::new(run, pid, log_offset, self.clock.now(), tail));
+        let (group, late) = match started {
+            Started::Executed(pid) => (Group::new(pid), None),
+            Started::Late(late) => (Group::of_new(late.pid()), Some(late)),
+        };
+        let pid = group.number();
+        program.live = Some(Live::new(run, group, log_offset, now, tail));
         if self.reap == Reap::Own {
             // Without a pidfd it may be dead, and gone, already: somebody else was faster.
             if !program.watch_leader(&mut self.watch) {
                 self.unwatched.push(run.program);
             }
         }
-        // What is known of the pipes' habits was that of the runs before.
-        self.chatter.forget(Key::OldStream(run.program).number());
-        let usual = self.chatter.forget(Key::Stream(run.program).number());
-        if let (Some(pipe), Some(bytes)) = (&program.stream, usual) {
-            pipe.resize(bytes);
-        }
-        let attached = program.attach(
-            Stream::new(read),
-            &mut self.watch,
-            &mut self.buffer,
-            &self.err_dir,
-        );
         self.owners.insert(pid, Owner::Program(run.program));
-        if let Err(error) = attached {
-            self.event(run.program, EventKind::Warning { error });
+        let is_executed = late.is_none();
+        match late {
+            None => self.attach(run, read),
+            Some(late) => self.watch_launch(run.program, Launching::new(late, read, now)),
         }
-        Ok(())
+        Ok(is_executed)
     }
 }

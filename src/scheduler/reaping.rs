@@ -124,6 +124,7 @@ impl ProcessScheduler {
     pub(super) fn reap(&mut self, now: Moment) {
         self.deaths_left = false;
         if self.arrived.contains(&libc::SIGCHLD) {
+            self.spawner.reap_failed();
             self.signals.take_hints(&mut self.lookout.hints);
             self.lookout.suspects_due = self.lookout.suspects.len();
             if self.reap == Reap::All {
@@ -220,9 +221,13 @@ impl ProcessScheduler {
             }
             None => {
                 // Somebody in the host may have been waiting for it, and was faster.
+                let is_of_start = self.spawner.forget_failed(pid);
                 let Some(status) = reap::reap(pid) else {
                     return;
                 };
+                if is_of_start {
+                    return;
+                }
                 if let Some(household) = &mut self.household {
                     household.reaped(pid);
                 }
@@ -369,16 +374,23 @@ impl ProcessScheduler {
     }
 
     fn forget_commands(&mut self, has_ended: impl Fn(i32) -> bool) {
-        if let Some(command) = &mut self.error_command {
-            for pid in command.forget(has_ended) {
-                self.owners.remove(&pid);
-            }
+        let Some(command) = &mut self.error_command else {
+            return;
+        };
+        let mut trouble = Vec::new();
+        let say = |said| trouble.push(said);
+        for pid in command.forget(&mut self.spawner, has_ended, say) {
+            self.owners.remove(&pid);
         }
+        self.note_said(trouble);
     }
 
     /// A leader is dead, with this status, or somebody else has that. What the machine orders
     /// in answer is carried out while the zombie pins its number; only then it is reaped.
     fn leader_died(&mut self, now: Moment, id: ProgramId, status: Option<Exit>) {
+        if !self.end_launch(id) {
+            return;
+        }
         let Some(live) = &mut self.program_mut(id).live else {
             return;
         };

@@ -82,6 +82,7 @@ impl ProcessScheduler {
     }
 
     fn note_failed_start(&mut self, run: Run, retry_in: Option<Duration>) {
+        let stopping = self.machine.is_stopping();
         let program = &mut self.programs[run.program.0 as usize];
         let Some(failed) = program.failed_start.take() else {
             return;
@@ -107,7 +108,7 @@ impl ProcessScheduler {
                 return_code,
                 error: error.clone(),
             },
-            stopping: false,
+            stopping,
             log: program.log_path(&self.err_dir),
             log_offset,
             data_omitted: 0,
@@ -281,30 +282,40 @@ impl ProcessScheduler {
         let Some(command) = &mut self.error_command else {
             return;
         };
-        let mut trouble = Vec::new();
-        let owners = &mut self.owners;
-        command.turn(
-            now,
-            &mut self.spawner,
-            &self.null,
-            self.limit,
-            |said| match said {
-                Said::Started(pid) => {
-                    owners.insert(pid, Owner::ErrorCommand);
-                }
-                Said::Trouble(program, error) => trouble.push((program, error)),
-            },
-        );
+        let mut said = Vec::new();
+        let say = |word| said.push(word);
+        command.turn(now, &mut self.spawner, &self.null, self.limit, say);
         if command.take_relief() && self.trims_memory {
             trim_memory();
         }
-        for (program, error) in trouble {
-            let kind = EventKind::Warning { error };
-            self.news.push_back(Item::News(News::Event(Event {
-                program,
-                at: clock::wall(),
-                kind,
-            })));
+        self.note_said(said);
+    }
+
+    /// Looks at the error commands that have not been executed yet.
+    pub(super) fn look_at_late_commands(&mut self) {
+        let Some(command) = &mut self.error_command else {
+            return;
+        };
+        let mut said = Vec::new();
+        command.look_at_late(&mut self.spawner, |word| said.push(word));
+        self.note_said(said);
+    }
+
+    pub(super) fn note_said(&mut self, said: Vec<Said>) {
+        for word in said {
+            match word {
+                Said::Started(pid) => {
+                    self.owners.insert(pid, Owner::ErrorCommand);
+                }
+                Said::Trouble(program, error) => {
+                    let kind = EventKind::Warning { error };
+                    self.news.push_back(Item::News(News::Event(Event {
+                        program,
+                        at: clock::wall(),
+                        kind,
+                    })));
+                }
+            }
         }
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::super::child::{ABANDON_AFTER, Child, Effects, Fact, Goal, Input, Leader, State, Wish};
+use super::super::child::{
+    ABANDON_AFTER, Child, Effects, Fact, Goal, Input, LAUNCH_TIMEOUT, Leader, State, Wish,
+};
 use super::super::policy::PolicyId;
 use super::super::timers::Timers;
 use super::*;
@@ -13,22 +15,28 @@ const NOW: Duration = Duration::from_secs(107);
 /// When the waiting and the clearing one may start: one second after now.
 const LATER: Duration = Duration::from_secs(108);
 
+/// When a new process that has not executed its program is killed, unless a stop comes first.
+const LAUNCH_END: Duration = Duration::from_secs(150);
+
 /// One row a state, one column an input. The words are those of [`expected`]; "-" cannot be.
 #[rustfmt::skip]
-const TABLE: [(&str, [&str; 8]); 12] = [
-    // told             Start   Stop     Kill     Spawned  Failed    Exited    Gone       Deadline
-    ("Inactive",       ["due",  "wish",  "wish",  "-",     "-",      "-",      "-",       "-"]),
-    ("Waiting",        ["due",  "rest",  "rest",  "-",     "-",      "-",      "-",       "due"]),
-    ("Due",            ["wish", "rest",  "rest",  "-",     "-",      "-",      "-",       "-"]),
-    ("Spawning",       ["wish", "wish",  "wish",  "run",   "failed", "-",      "-",       "-"]),
-    ("Running",        ["wish", "stop",  "kill",  "-",     "-",      "ended",  "-",       "-"]),
-    ("Stopping",       ["wish", "wish",  "kill",  "-",     "-",      "asked",  "-",       "kill"]),
-    ("Stopping, dead", ["wish", "wish",  "kill",  "-",     "-",      "-",      "stopped", "kill"]),
-    ("Killed",         ["wish", "wish",  "wish",  "-",     "-",      "asked",  "-",       "give up"]),
-    ("Killed, dead",   ["wish", "wish",  "wish",  "-",     "-",      "-",      "stopped", "give up"]),
-    ("Clearing",       ["wish", "await", "await", "-",     "-",      "-",      "wait",    "-"]),
-    ("Abandoned",      ["wish", "wish",  "wish",  "-",     "-",      "silent", "-",       "-"]),
-    ("Abandoned, dead",["wish", "wish",  "wish",  "-",     "-",      "-",      "stopped", "-"]),
+const TABLE: [(&str, [&str; 9]); 15] = [
+    // told             Start   Stop     Kill     Spawned   Failed    Delayed  Exited    Gone       Deadline
+    ("Inactive",       ["due",  "wish",  "wish",  "-",      "-",      "-",     "-",      "-",       "-"]),
+    ("Waiting",        ["due",  "rest",  "rest",  "-",      "-",      "-",     "-",      "-",       "due"]),
+    ("Due",            ["wish", "rest",  "rest",  "-",      "-",      "-",     "-",      "-",       "-"]),
+    ("Spawning",       ["wish", "wish",  "wish",  "run",    "failed", "launch","-",      "-",       "-"]),
+    ("Launching",      ["wish", "hurry", "hurry", "run",    "failed", "-",     "-",      "-",       "kill"]),
+    ("Running",        ["wish", "stop",  "kill",  "-",      "-",      "-",     "ended",  "-",       "-"]),
+    ("Stopping",       ["wish", "wish",  "kill",  "-",      "-",      "-",     "asked",  "-",       "kill"]),
+    ("Stopping, dead", ["wish", "wish",  "kill",  "-",      "-",      "-",     "-",      "stopped", "kill"]),
+    ("Killed",         ["wish", "wish",  "wish",  "-",      "-",      "-",     "asked",  "-",       "give up"]),
+    ("Killed, new",    ["wish", "wish",  "wish",  "too late", "failed", "-",   "-",      "-",       "give up"]),
+    ("Killed, dead",   ["wish", "wish",  "wish",  "-",      "-",      "-",     "-",      "stopped", "give up"]),
+    ("Clearing",       ["wish", "await", "await", "-",      "-",      "-",     "-",      "wait",    "-"]),
+    ("Abandoned",      ["wish", "wish",  "wish",  "-",      "-",      "-",     "silent", "-",       "-"]),
+    ("Abandoned, new", ["wish", "wish",  "wish",  "silent", "stopped", "-",    "-",      "-",       "-"]),
+    ("Abandoned, dead",["wish", "wish",  "wish",  "-",      "-",      "-",     "-",      "stopped", "-"]),
 ];
 
 /// All that a child and its surroundings are after an input.
@@ -56,6 +64,9 @@ fn state_of(name: &str) -> State {
         },
         "Due" => State::Due,
         "Spawning" => State::Spawning,
+        "Launching" => State::Launching {
+            until: moment(LAUNCH_END),
+        },
         "Running" => State::Running { since },
         "Stopping" => State::Stopping {
             since,
@@ -69,6 +80,10 @@ fn state_of(name: &str) -> State {
             since,
             leader: Leader::Alive,
         },
+        "Killed, new" => State::Killed {
+            since,
+            leader: Leader::New,
+        },
         "Killed, dead" => State::Killed {
             since,
             leader: Leader::Dead,
@@ -79,6 +94,9 @@ fn state_of(name: &str) -> State {
         "Abandoned" => State::Abandoned {
             leader: Leader::Alive,
         },
+        "Abandoned, new" => State::Abandoned {
+            leader: Leader::New,
+        },
         "Abandoned, dead" => State::Abandoned {
             leader: Leader::Dead,
         },
@@ -86,7 +104,7 @@ fn state_of(name: &str) -> State {
     }
 }
 
-fn inputs() -> [Input; 8] {
+fn inputs() -> [Input; 9] {
     let at = moment(NOW);
     [
         Input::Wish(Wish::Start),
@@ -94,6 +112,7 @@ fn inputs() -> [Input; 8] {
         Input::Wish(Wish::Kill),
         Input::Fact(Fact::Spawned { at }),
         Input::Fact(Fact::SpawnFailed { at }),
+        Input::Fact(Fact::SpawnDelayed { at }),
         Input::Fact(Fact::LeaderExited { exit: CRASH }),
         Input::Fact(Fact::GroupGone),
         Input::Fact(Fact::Deadline),
@@ -102,11 +121,13 @@ fn inputs() -> [Input; 8] {
 
 /// Where a state has a deadline, it is this one before the input.
 fn deadline_before(state: State) -> Option<Moment> {
-    let armed = matches!(
-        state,
-        State::Waiting { .. } | State::Stopping { .. } | State::Killed { .. }
-    );
-    armed.then_some(moment(LATER))
+    match state {
+        State::Launching { until } => Some(until),
+        State::Waiting { .. } | State::Stopping { .. } | State::Killed { .. } => {
+            Some(moment(LATER))
+        }
+        _ => None,
+    }
 }
 
 fn before(goal: Goal, state: State) -> After {
@@ -212,7 +233,30 @@ fn expected(word: &str, goal: Goal, state: State, input: Input) -> Option<After>
             ..same.then(State::Inactive, None)
         },
         "stop" | "kill" if matches!(state, State::Running { .. }) => same.stop(SINCE),
+        "kill" if matches!(state, State::Launching { .. }) => same.killed(NOW, Leader::New),
         "kill" => same.killed(SINCE, leader),
+        "launch" => {
+            let until = NOW + LAUNCH_TIMEOUT;
+            let state = State::Launching {
+                until: moment(until),
+            };
+            same.then(state, Some(until))
+        }
+        "hurry" if same.goal == Goal::DownNow => same.killed(NOW, Leader::New),
+        "hurry" => {
+            let until = NOW + policy().stop_timeout;
+            let state = State::Launching {
+                until: moment(until),
+            };
+            same.then(state, Some(until))
+        }
+        "too late" => {
+            let state = State::Killed {
+                since: moment(NOW),
+                leader: Leader::Alive,
+            };
+            same.note(Change::Started).then(state, Some(LATER))
+        }
         "run" if goal == Goal::Up => same
             .note(Change::Started)
             .then(State::Running { since: moment(NOW) }, None),
@@ -236,6 +280,7 @@ fn expected(word: &str, goal: Goal, state: State, input: Input) -> Option<After>
             };
             same.note(exited(true, None)).then(dead, Some(LATER))
         }
+        "silent" if leader == Leader::New => same.then(state_of("Abandoned"), None),
         "silent" => same.then(state_of("Abandoned, dead"), None),
         "stopped" if goal == Goal::Up => same.due(),
         "stopped" => same.then(State::Inactive, None),
@@ -321,5 +366,5 @@ fn every_state_told_every_input_does_what_the_table_says() {
             }
         }
     }
-    assert_eq!(tried, 12 * 3 * 8);
+    assert_eq!(tried, 15 * 3 * 9);
 }

@@ -1,6 +1,7 @@
 //! Stops that come at the wrong moment, twice, or from the program itself.
 
 use super::*;
+use crate::machine::child::LAUNCH_TIMEOUT;
 
 const GRACE: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -320,4 +321,75 @@ fn an_essential_program_that_was_asked_to_stop_did_not_end_by_itself() {
     desk.exit(run, CLEAN);
     desk.gone(run);
     assert_eq!(desk.machine.essential_ended(), None);
+}
+
+/// A process that was stopped before its exec kept its supervisor from answering for good. Now a
+/// start may take its time: a stop gives it the program's own, and then it is killed.
+#[test]
+fn a_start_that_hangs_takes_no_longer_to_stop_than_a_program() {
+    let mut desk = Desk::new(&[policy()]);
+    desk.command(Command::Start(id(0)));
+    let run = desk.machine.next_start().expect("a start is due");
+    assert_eq!(desk.tell(Event::SpawnDelayed { run, at: desk.now }), []);
+    desk.pass(secs(7));
+    assert_eq!(desk.command(Command::StopAll), []);
+    let asked_at = desk.now;
+    assert_eq!(
+        desk.timeout_at_deadline(),
+        [signal(run, 9), note(run, Change::Killed)]
+    );
+    assert_eq!(desk.now.since(asked_at), policy().stop_timeout);
+    let failed = Event::SpawnFailed { run, at: desk.now };
+    let change = Change::StartFailed { retry_in: None };
+    assert_eq!(desk.tell(failed), [note(run, change)]);
+    assert_eq!(desk.state(0), State::Inactive);
+    assert!(desk.machine.is_settled());
+    assert_eq!(desk.machine.next_deadline(), None);
+}
+
+/// Its time begins with the stop, not with the exec that comes later.
+#[test]
+fn a_program_that_was_executed_during_the_stop_has_what_is_left_of_its_time() {
+    let mut desk = Desk::new(&[policy()]);
+    desk.command(Command::Start(id(0)));
+    let run = desk.machine.next_start().expect("a start is due");
+    desk.tell(Event::SpawnDelayed { run, at: desk.now });
+    desk.command(Command::StopAll);
+    let deadline = desk.now.after(policy().stop_timeout);
+    desk.pass(secs(3));
+    let told = desk.tell(Event::Spawned { run, at: desk.now });
+    assert_eq!(told[0], note(run, Change::Started));
+    assert_eq!(signals(&told), [15, 18]);
+    assert_eq!(desk.machine.next_deadline(), Some(deadline));
+}
+
+/// Without a stop it is killed in the end, and tried again like any start that failed.
+#[test]
+fn a_start_that_hangs_is_given_up_and_tried_again() {
+    let mut desk = Desk::new(&[policy()]);
+    desk.command(Command::Start(id(0)));
+    let run = desk.machine.next_start().expect("a start is due");
+    desk.tell(Event::SpawnDelayed { run, at: desk.now });
+    let begun_at = desk.now;
+    assert_eq!(signals(&desk.timeout_at_deadline()), [9]);
+    assert_eq!(desk.now.since(begun_at), LAUNCH_TIMEOUT);
+    let told = desk.tell(Event::SpawnFailed { run, at: desk.now });
+    let retry_in = Some(secs(1));
+    assert_eq!(told, [note(run, Change::StartFailed { retry_in })]);
+    desk.timeout_at_deadline();
+    assert_eq!(desk.spawn().generation, 2);
+}
+
+/// It could not be killed for as long as it was in the kernel, and was given up; then it died.
+#[test]
+fn a_start_that_was_abandoned_and_ends_after_all_is_reported_once() {
+    let mut desk = Desk::new(&[policy()]);
+    desk.command(Command::Start(id(0)));
+    let run = desk.machine.next_start().expect("a start is due");
+    desk.tell(Event::SpawnDelayed { run, at: desk.now });
+    desk.command(Command::KillAll);
+    assert_eq!(desk.timeout_at_deadline(), [note(run, Change::Abandoned)]);
+    assert!(desk.machine.is_settled());
+    assert_eq!(desk.tell(Event::SpawnFailed { run, at: desk.now }), []);
+    assert_eq!(desk.state(0), State::Inactive);
 }

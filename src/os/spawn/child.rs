@@ -1,36 +1,50 @@
 //! The child's whole life before its exec. It makes system calls and nothing else: no allocation,
-//! no lock, no panic. All that it needs is prepared before.
+//! no lock, no panic, and no `errno`, which is the parent's where memory is shared (see
+//! [`raw`](crate::os::raw)). All that it needs is prepared before.
 
 use std::ffi::{c_char, c_int, c_void};
-use std::os::fd::AsRawFd;
-use std::ptr;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
 
 use super::super::accept::{SignalSet, set_default, set_mask};
-use super::super::errno;
+use super::super::raw::{self, int};
 use super::super::terminal::move_foreground;
 use super::closing::close_the_rest;
 use super::table::Cut;
-use super::{Apart, Failure, Inside, Place, Step};
+use super::{Failure, Step};
 use crate::os::limits::DescriptorLimit;
 
-/// What the child is handed: pointers and numbers only, so that it never runs a destructor.
-pub(super) struct Child<'a> {
+/// What the child is handed: plain values and pointers, so that it never runs a destructor.
+#[derive(Debug)]
+pub(super) struct Child {
     pub(super) candidates: *const *const c_char,
     pub(super) argv: *const *const c_char,
     pub(super) env: *const *const c_char,
-    pub(super) place: &'a Place<'a>,
-    /// stdin, stdout, stderr, by the numbers that they have for the child.
-    pub(super) stdio: [c_int; 3],
+    pub(super) task: Task,
     /// Set if the table of descriptors is the parent's, and has to be left first.
     pub(super) cut: Option<Cut>,
     /// Where a failure is written, too, if it is not certain that our memory is the parent's:
     /// a pipe, close-on-exec.
     pub(super) wire: Option<c_int>,
-    pub(super) word: Word,
+    pub(super) said: *const Said,
+}
+
+/// What there is to do before the exec.
+#[derive(Debug)]
+pub(super) enum Task {
+    Apart {
+        cwd: *const c_char,
+        /// stdin, stdout, stderr, by the numbers that they have for the child.
+        stdio: [c_int; 3],
+        limit: Option<DescriptorLimit>,
+    },
+    Inside {
+        terminal: Option<c_int>,
+        ignored: SignalSet,
+    },
 }
 
 /// What the child has said, as far as the parent can see it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Word {
     /// Nothing: it has not come that far, or it speaks in a memory of its own.
     Nothing,
@@ -40,40 +54,99 @@ pub(super) enum Word {
     Failed(Failure),
 }
 
-impl Child<'_> {
-    pub(super) fn say(&mut self, word: Word) {
-        // SAFETY: a live variable; volatile, as the parent reads it behind the compiler's back.
-        unsafe { ptr::write_volatile(&raw mut self.word, word) };
+const NOTHING: u32 = 0;
+const BEGUN: u32 = 1;
+const TABLE_KEPT: u32 = 2;
+const FAILED: u32 = 3;
+
+/// Where parent and child meet, at the same time.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    /// Not 0 for as long as the child is in our memory; the kernel clears it.
+    pub(super) tid: AtomicU32,
+    kind: AtomicU32,
+    step: AtomicI32,
+    errno: AtomicI32,
+    candidate: AtomicUsize,
+}
+
+impl Said {
+    /// Prepares for a child.
+    pub(super) fn reset(&self) {
+        self.kind.store(NOTHING, Ordering::Relaxed);
+        self.tid.store(1, Ordering::Release);
+    }
+
+    /// True if the child has executed something, or has ended.
+    pub(super) fn has_left(&self) -> bool {
+        self.tid.load(Ordering::Acquire) == 0
+    }
+
+    fn say(&self, word: Word) {
+        let (kind, failure) = match word {
+            Word::Nothing => (NOTHING, None),
+            Word::Begun => (BEGUN, None),
+            Word::TableKept(errno) => (TABLE_KEPT, Some(Failure::new(Step::Process, errno))),
+            Word::Failed(failure) => (FAILED, Some(failure)),
+        };
+        if let Some(failure) = failure {
+            self.step.store(failure.step as i32, Ordering::Relaxed);
+            self.errno.store(failure.errno, Ordering::Relaxed);
+            self.candidate.store(failure.candidate, Ordering::Relaxed);
+        }
+        self.kind.store(kind, Ordering::Release);
     }
 
     pub(super) fn heard(&self) -> Word {
-        // SAFETY: as above.
-        unsafe { ptr::read_volatile(&raw const self.word) }
+        let kind = self.kind.load(Ordering::Acquire);
+        let errno = self.errno.load(Ordering::Relaxed);
+        match kind {
+            BEGUN => Word::Begun,
+            TABLE_KEPT => Word::TableKept(errno),
+            FAILED => Word::Failed(Failure {
+                step: Step::of_number(self.step.load(Ordering::Relaxed)),
+                errno,
+                candidate: self.candidate.load(Ordering::Relaxed),
+            }),
+            _ => Word::Nothing,
+        }
     }
 }
 
-/// Runs on a stack of its own or in a copy of the parent, with all signals blocked. Never returns.
-pub(super) extern "C" fn main(argument: *mut c_void) -> c_int {
-    // SAFETY: the argument is the `Child` of the parent's frame, which sleeps until we exec or
-    // exit, or a copy of it; nobody else uses it meanwhile.
-    let child = unsafe { &mut *argument.cast::<Child<'_>>() };
+/// Runs on a stack of its own or in a copy of the parent, with all signals blocked.
+pub(super) extern "C" fn main(argument: *mut c_void) -> ! {
+    // SAFETY: the argument is the `Child` of a slot, which nothing changes before the child has
+    // left our memory, or a copy of it.
+    let child = unsafe { &*argument.cast::<Child>() };
+    // SAFETY: the same for what stands beside it there, which both sides use by atomics alone.
+    let said = unsafe { &*child.said };
     if let Some(cut) = child.cut
-        && let Err(errno) = cut.make(child.stdio[2])
+        && let Err(errno) = cut.make(child.task.stderr())
     {
-        child.say(Word::TableKept(errno));
+        said.say(Word::TableKept(errno));
         exit();
     }
-    child.say(Word::Begun);
+    said.say(Word::Begun);
     let failure = prepare(child).map_or_else(|failure| failure, |()| execute(child));
-    child.say(Word::Failed(failure));
+    said.say(Word::Failed(failure));
     if let Some(wire) = child.wire {
-        let bytes = (&raw const failure).cast();
-        // SAFETY: as many bytes as the live failure has, which a pipe takes at once.
-        while unsafe { libc::write(wire, bytes, size_of::<Failure>()) } == -1
-            && errno() == libc::EINTR
-        {}
+        let numbers = failure.to_numbers();
+        let bytes = (&raw const numbers).expose_provenance();
+        let write = [int(wire), bytes, size_of_val(&numbers), 0, 0, 0];
+        // SAFETY: as many bytes as the live numbers have, which a pipe takes at once.
+        while unsafe { raw::call(libc::SYS_write, write) } == Err(libc::EINTR) {}
     }
     exit()
+}
+
+impl Task {
+    /// Any descriptor that the child has.
+    fn stderr(&self) -> c_int {
+        match self {
+            Self::Apart { stdio, .. } => stdio[2],
+            Self::Inside { .. } => libc::STDERR_FILENO,
+        }
+    }
 }
 
 fn exit() -> ! {
@@ -81,63 +154,68 @@ fn exit() -> ! {
     unsafe { libc::_exit(127) }
 }
 
-fn prepare(child: &Child<'_>) -> Result<(), Failure> {
-    match child.place {
-        Place::Apart(apart) => prepare_apart(child, apart)?,
-        Place::Inside(inside) => prepare_inside(inside)?,
+fn prepare(child: &Child) -> Result<(), Failure> {
+    match &child.task {
+        Task::Apart { cwd, stdio, limit } => {
+            prepare_apart(*cwd, *stdio, *limit, child.wire)?;
+        }
+        Task::Inside { terminal, ignored } => prepare_inside(*terminal, ignored)?,
     }
     set_mask(libc::SIG_SETMASK, &SignalSet::EMPTY);
     Ok(())
 }
 
-fn failed(step: Step) -> Failure {
-    Failure::new(step, errno())
+fn failed(step: Step) -> impl FnOnce(c_int) -> Failure {
+    move |errno| Failure::new(step, errno)
 }
 
-fn prepare_apart(child: &Child<'_>, place: &Apart<'_>) -> Result<(), Failure> {
-    // SAFETY: plain system calls; every pointer is to memory that the sleeping parent keeps
-    // alive, and the descriptor table is the child's own copy.
+fn prepare_apart(
+    cwd: *const c_char,
+    stdio: [c_int; 3],
+    limit: Option<DescriptorLimit>,
+    wire: Option<c_int>,
+) -> Result<(), Failure> {
+    // SAFETY: plain system calls; every pointer is to memory that the slot keeps alive, and the
+    // descriptor table is the child's own copy.
     unsafe {
-        if libc::setsid() == -1 {
-            return Err(failed(Step::Session));
-        }
+        raw::call(libc::SYS_setsid, [0; 6]).map_err(failed(Step::Session))?;
         default_dispositions(&SignalSet::EMPTY);
-        if libc::chdir(place.cwd.as_ptr()) == -1 {
-            return Err(failed(Step::Directory));
-        }
-        for (target, source) in child.stdio.iter().enumerate() {
-            while libc::dup2(*source, target as c_int) == -1 {
-                if !matches!(errno(), libc::EINTR | libc::EBUSY) {
-                    return Err(failed(Step::Descriptors));
+        let directory = [cwd.expose_provenance(), 0, 0, 0, 0, 0];
+        raw::call(libc::SYS_chdir, directory).map_err(failed(Step::Directory))?;
+        for (target, source) in stdio.into_iter().enumerate() {
+            // dup3(2) refuses two equal numbers, and those here are 3 or higher.
+            let copy = [int(source), target, 0, 0, 0, 0];
+            loop {
+                match raw::call(libc::SYS_dup3, copy) {
+                    Ok(_) => break,
+                    Err(libc::EINTR | libc::EBUSY) => {}
+                    Err(errno) => return Err(Failure::new(Step::Descriptors, errno)),
                 }
             }
         }
         // Room for the descriptor that reads the list of the others.
-        libc::close(child.stdio[2]);
-        close_the_rest(child.wire);
-        if let Some(limit) = place.limit
-            && give_back(limit) == -1
-        {
-            return Err(failed(Step::Limit));
+        let _ = raw::call(libc::SYS_close, [int(stdio[2]), 0, 0, 0, 0, 0]);
+        close_the_rest(wire);
+        if let Some(limit) = limit {
+            give_back(limit).map_err(failed(Step::Limit))?;
         }
     }
     Ok(())
 }
 
 /// The terminal is moved while SIGTTOU is still blocked, and before the exec, so that the
-/// command never runs in the background. A terminal that hangs up meanwhile is none.
-fn prepare_inside(place: &Inside<'_>) -> Result<(), Failure> {
+/// command never runs in the background. A terminal that hangs up meanwhile is none. Such a child
+/// is a copy, and `errno` its own.
+fn prepare_inside(terminal: Option<c_int>, ignored: &SignalSet) -> Result<(), Failure> {
     // SAFETY: plain system calls on plain numbers.
     unsafe {
-        if libc::setpgid(0, 0) == -1 {
-            return Err(failed(Step::Group));
-        }
-        if let Some(terminal) = place.terminal {
+        raw::call(libc::SYS_setpgid, [0; 6]).map_err(failed(Step::Group))?;
+        if let Some(terminal) = terminal {
             // Our group's number is our own, which an old C library keeps from before a fork.
-            move_foreground(terminal.as_raw_fd(), libc::getpgid(0));
+            move_foreground(terminal, libc::getpgid(0));
         }
     }
-    default_dispositions(&place.ignored);
+    default_dispositions(ignored);
     Ok(())
 }
 
@@ -153,21 +231,34 @@ fn default_dispositions(ignored: &SignalSet) {
 
 /// Sets the limit on descriptors as it was when we were started, or as near to it as the hard
 /// limit of this day allows. Comes last, as the old limit may be below what is open here.
-fn give_back(DescriptorLimit(mut limit): DescriptorLimit) -> c_int {
-    let mut now = limit;
-    // SAFETY: both pointers are to live structures.
+fn give_back(DescriptorLimit(limit): DescriptorLimit) -> Result<usize, c_int> {
+    let wide = |value: libc::rlim_t| match value {
+        libc::RLIM_INFINITY => u64::MAX,
+        #[allow(clippy::useless_conversion)] // It is narrower on some architectures.
+        value => u64::from(value),
+    };
+    // As the kernel has it everywhere: two numbers of 64 bits, soft and hard.
+    let mut now = [wide(limit.rlim_cur), wide(limit.rlim_max)];
+    let resource = usize::try_from(libc::RLIMIT_NOFILE).unwrap_or_default();
+    let this_process = 0;
+    let old = now.as_mut_ptr().expose_provenance();
+    let mut wanted = [wide(limit.rlim_cur), wide(limit.rlim_max)];
+    // SAFETY: both pointers are to two live numbers, as the call wants them.
     unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut now) == 0 {
-            limit.rlim_max = limit.rlim_max.min(now.rlim_max);
-            limit.rlim_cur = limit.rlim_cur.min(limit.rlim_max);
+        let asked = raw::call(libc::SYS_prlimit64, [this_process, resource, 0, old, 0, 0]);
+        if asked.is_ok() {
+            let hard = (&raw const now[1]).read_volatile();
+            wanted[1] = wanted[1].min(hard);
+            wanted[0] = wanted[0].min(wanted[1]);
         }
-        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit)
+        let new = (&raw const wanted).expose_provenance();
+        raw::call(libc::SYS_prlimit64, [this_process, resource, new, 0, 0, 0])
     }
 }
 
 /// Tries the candidates as execvp(3) does, without its fallback to a shell. Returns only when
 /// none could be executed.
-fn execute(child: &Child<'_>) -> Failure {
+fn execute(child: &Child) -> Failure {
     let mut denied = None;
     let mut last = Failure::new(Step::Exec, libc::ENOENT);
     let mut index = 0;
@@ -177,9 +268,15 @@ fn execute(child: &Child<'_>) -> Failure {
         if candidate.is_null() {
             return denied.unwrap_or(last);
         }
+        let (argv, env) = (
+            child.argv.expose_provenance(),
+            child.env.expose_provenance(),
+        );
+        let arguments = [candidate.expose_provenance(), argv, env, 0, 0, 0];
         // SAFETY: three live, null-terminated things, as execve wants them.
-        unsafe { libc::execve(candidate, child.argv, child.env) };
-        last = failed(Step::Exec);
+        if let Err(errno) = unsafe { raw::call(libc::SYS_execve, arguments) } {
+            last.errno = errno;
+        }
         last.candidate = index;
         match last.errno {
             libc::EACCES => denied = Some(denied.unwrap_or(last)),

@@ -4,6 +4,7 @@
 use std::ffi::c_int;
 
 use crate::os::numbers::numbers_in;
+use crate::os::raw::{self, int};
 
 /// The lowest number that is no standard stream.
 const FIRST: c_int = 3;
@@ -16,8 +17,9 @@ const FIRST: c_int = 3;
 /// For a child with a table of its own, in which nothing else is needed any more.
 pub(super) unsafe fn close_the_rest(keep: Option<c_int>) {
     let close_all = |first: c_int, last: c_int| {
+        let range = [int(first), int(last), 0, 0, 0, 0];
         // SAFETY: plain numbers; what they stand for is needed no more.
-        first > last || unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) == 0 }
+        first > last || unsafe { raw::call(libc::SYS_close_range, range).is_ok() }
     };
     let all_closed = match keep {
         None => close_all(FIRST, c_int::MAX),
@@ -42,16 +44,18 @@ unsafe fn close_what_proc_names(keep: Option<c_int>) {
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
     let close = |fd: c_int| {
         // SAFETY: as promised to this function.
-        unsafe { libc::close(fd) };
+        let _ = unsafe { raw::call(libc::SYS_close, [int(fd), 0, 0, 0, 0, 0]) };
     };
-    // SAFETY: open takes a string with a NUL at its end, and plain numbers.
-    let directory = unsafe { libc::open(c"/proc/self/fd".as_ptr(), flags) };
-    if directory == -1 {
+    let path = c"/proc/self/fd".as_ptr().expose_provenance();
+    let open = [int(libc::AT_FDCWD), path, int(flags), 0, 0, 0];
+    // SAFETY: openat takes a string with a NUL at its end, and plain numbers.
+    let opened = unsafe { raw::call(libc::SYS_openat, open) };
+    let Ok(directory) = opened.map(|fd| c_int::try_from(fd).unwrap_or(-1)) else {
         // No /proc either.
         let all = (FIRST..DESCRIPTORS_TRIED_MAX).filter(|&fd| Some(fd) != keep);
         all.for_each(close);
         return;
-    }
+    };
     // Where it breaks off, nothing tells of the rest.
     let _ = numbers_in(directory, |fd| {
         if fd >= FIRST && fd != directory && Some(fd) != keep {

@@ -19,6 +19,7 @@ use nix::errno::Errno;
 
 use super::super::descriptors;
 use super::super::errno;
+use super::super::raw::{self, int};
 
 /// How many descriptors the child must be spared before it pays: what it saves below that is
 /// less than what the two moves of the lent number cost.
@@ -29,7 +30,7 @@ const WORD: c_int = 64;
 const MARKS: c_int = WORD * 64;
 
 /// What stays behind: the numbers from here on.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cut {
     first: c_int,
     /// The first number of a word beyond the cut that is full here, if the kernel is on trial.
@@ -130,13 +131,16 @@ impl Cut {
         const CLOSE_RANGE_UNSHARE: c_int = 1 << 1;
         // SAFETY: plain numbers. Closed is only what the child has in a table of its own.
         unsafe {
-            let flags = CLOSE_RANGE_UNSHARE;
-            if libc::syscall(libc::SYS_close_range, self.first, c_int::MAX, flags) == -1 {
-                return Err(errno());
-            }
-            match self.trial {
-                Some(word) if libc::fcntl(any, libc::F_DUPFD_CLOEXEC, word) != word => Err(0),
-                Some(_) | None => Ok(()),
+            let range = [int(self.first), int(c_int::MAX)];
+            let leave = [range[0], range[1], int(CLOSE_RANGE_UNSHARE), 0, 0, 0];
+            raw::call(libc::SYS_close_range, leave)?;
+            let Some(word) = self.trial else {
+                return Ok(());
+            };
+            let copy = [int(any), int(libc::F_DUPFD_CLOEXEC), int(word), 0, 0, 0];
+            match raw::call(libc::SYS_fcntl, copy) {
+                Ok(number) if number == int(word) => Ok(()),
+                Ok(_) | Err(_) => Err(0),
             }
         }
     }

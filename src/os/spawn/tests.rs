@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::os::clock::Clock;
+use crate::os::group::Sent;
 
 /// How often a trial of the kernel is tried again, as other tests close descriptors meanwhile.
 const TRIALS_MAX: usize = 1000;
@@ -109,17 +110,38 @@ impl Bench {
             stdio: [self.null.as_fd(), self.null.as_fd(), last],
             limit: None,
         };
-        let pid = self.spawner.spawn(Command {
+        let started = self.spawner.spawn(Command {
             candidates: files.iter().copied(),
             argv: argv.iter().copied(),
             env: [c"ONE=1"].into_iter(),
             place: Place::Apart(apart),
         })?;
+        let pid = match started {
+            Started::Executed(pid) => pid,
+            Started::Late(late) => self.wait_for(late)?,
+        };
         let mut status = 0;
         // SAFETY: the pointer is to a live integer, and the child is ours.
         assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
         let status = ExitStatus::from_raw(status);
         Ok(status.code().unwrap_or_else(|| panic!("{status}")))
+    }
+
+    /// Waits for one that is late, on a machine that is busy or because it was stopped.
+    fn wait_for(&mut self, mut late: Late) -> Result<i32, Failure> {
+        let clock = Clock::new();
+        let begin = clock.now();
+        loop {
+            match late.poll(&mut self.spawner) {
+                Some(Ok(())) => return Ok(late.pid()),
+                Some(Err(failure)) => {
+                    self.spawner.bury(late.pid());
+                    return Err(failure);
+                }
+                None => assert!(clock.now().since(begin) < PATIENCE, "it never executes"),
+            }
+            std::thread::yield_now();
+        }
     }
 
     fn run(&mut self, script: &str) -> Result<i32, Failure> {
@@ -203,10 +225,140 @@ fn nobody_keeps_what_was_lent() {
 #[test]
 fn a_steady_restart_allocates_no_lists() {
     let mut bench = Bench::new(Case::SharedMemory);
-    let before = (bench.spawner.lists.argv(), bench.spawner.lists.env());
+    let lists = |bench: &Bench| {
+        let slot = bench.spawner.slot.as_ref().expect("its place is back");
+        (slot.lists().argv(), slot.lists().env())
+    };
+    let before = lists(&bench);
     for _ in 0..10 {
         assert_eq!(bench.run("exit 0"), Ok(0));
-        let now = (bench.spawner.lists.argv(), bench.spawner.lists.env());
-        assert_eq!(now, before, "the lists have moved");
+        assert_eq!(lists(&bench), before, "the lists have moved");
     }
+}
+
+/// Sends a signal to a process, and waits until it is in this state (proc_pid_stat(5)).
+fn signal_until(pid: i32, signal: i32, state: char) {
+    let clock = Clock::new();
+    let begin = clock.now();
+    loop {
+        assert_eq!(crate::os::children::signal(pid, signal), Sent::Delivered);
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        if stat
+            .rsplit_once(") ")
+            .is_some_and(|(_, rest)| rest.starts_with(state))
+        {
+            return;
+        }
+        assert!(clock.now().since(begin) < PATIENCE, "{stat}");
+        std::thread::yield_now();
+    }
+}
+
+/// A file that cannot be executed before its lease is broken, which takes 45 s, or until it is
+/// given up.
+fn leased_program(dir: &std::path::Path) -> (std::ffi::CString, File) {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::PermissionsExt;
+    let path = dir.join("leased");
+    std::fs::copy("/bin/true", &path).expect("a copy");
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("a program");
+    let file = File::options().write(true).open(&path).expect("a file");
+    /// Of asm-generic/fcntl.h.
+    const F_SETSIG: i32 = 10;
+    // SAFETY: plain numbers; the descriptor is open. A signal that is ignored tells of the lease.
+    unsafe {
+        libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGWINCH);
+        assert_eq!(
+            libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK),
+            0
+        );
+    }
+    let path = path.to_str().expect("text");
+    (std::ffi::CString::new(path).expect("no NUL"), file)
+}
+
+/// A supervisor waited in the kernel, deaf to SIGTERM, for a child that could not execute its
+/// program: a lease on the file, a SIGSTOP before the exec, a tracer. Now that child is late, and
+/// the next ones start.
+#[test]
+fn a_child_that_cannot_execute_its_program_holds_up_no_other() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for case in CASES {
+        let mut bench = Bench::new(case);
+        let (path, lease) = leased_program(dir.path());
+        let mut late = Vec::new();
+        for _ in 0..3 {
+            let apart = Apart {
+                cwd: c"/",
+                stdio: [bench.null.as_fd(), bench.null.as_fd(), bench.null.as_fd()],
+                limit: None,
+            };
+            let started = bench.spawner.spawn(Command {
+                candidates: [path.as_c_str()].into_iter(),
+                argv: [c"true"].into_iter(),
+                env: [c"ONE=1"].into_iter(),
+                place: Place::Apart(apart),
+            });
+            match started {
+                Ok(Started::Late(one)) => late.push(one),
+                Ok(Started::Executed(_)) => panic!("{case:?}: a lease was no obstacle"),
+                Err(failure) => panic!("{case:?}: {failure:?}"),
+            }
+            assert_eq!(bench.run("test $ONE = 1 && exit 7"), Ok(7), "{case:?}");
+        }
+        // One is stopped besides, and its death is all that anybody hears of it.
+        let mut killed = late.pop().expect("three");
+        signal_until(killed.pid(), libc::SIGKILL, 'Z');
+        assert_eq!(killed.poll(&mut bench.spawner), Some(Ok(())), "{case:?}");
+        bench.spawner.bury(killed.pid());
+        for late in &mut late {
+            assert_eq!(late.poll(&mut bench.spawner), None, "{case:?}");
+        }
+        drop(lease);
+        for late in late {
+            let pid = bench.wait_for(late).expect("it is executed in the end");
+            let mut status = 0;
+            // SAFETY: the pointer is to a live integer, and the child is ours.
+            assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+            assert_eq!(ExitStatus::from_raw(status).code(), Some(0), "{case:?}");
+        }
+        assert_eq!(bench.run("exit 3"), Ok(3), "{case:?}");
+        assert!(
+            bench.spawner.lent_to.is_none(),
+            "{case:?}: what was lent is back"
+        );
+    }
+}
+
+/// What a late child still reads is never freed, and never given to another.
+#[test]
+fn a_late_child_that_is_forgotten_still_has_its_strings() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut bench = Bench::new(Case::SharedMemory);
+    let (path, lease) = leased_program(dir.path());
+    let apart = Apart {
+        cwd: c"/",
+        stdio: [bench.null.as_fd(), bench.null.as_fd(), bench.null.as_fd()],
+        limit: None,
+    };
+    let started = bench.spawner.spawn(Command {
+        candidates: [path.as_c_str()].into_iter(),
+        argv: [c"true"].into_iter(),
+        env: [c"ONE=1"].into_iter(),
+        place: Place::Apart(apart),
+    });
+    let Ok(Started::Late(late)) = started else {
+        panic!("a lease was no obstacle");
+    };
+    let pid = late.pid();
+    drop(late);
+    for _ in 0..10 {
+        assert_eq!(bench.run("exit 5"), Ok(5));
+    }
+    drop(bench);
+    drop(lease);
+    let mut status = 0;
+    // SAFETY: the pointer is to a live integer, and the child is ours.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    assert_eq!(ExitStatus::from_raw(status).code(), Some(0));
 }

@@ -1,0 +1,204 @@
+//! System calls without the C library.
+//!
+//! `errno` belongs to a thread. A child that shares our memory runs beside the thread that made
+//! it, with that thread's registers: a wrapper of the C library that fails in the child would
+//! write into the `errno` that the parent is about to read. So the child calls the kernel, and
+//! gets its answer in a register. Only the architectures below can do that; on any other one no
+//! child shares our memory, and the C library will do.
+
+use std::ffi::{c_int, c_long, c_void};
+
+/// True if calls leave `errno` alone, and [`clone_sharing`] is there.
+pub(super) const IS_DIRECT: bool = cfg!(all(
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    target_pointer_width = "64"
+));
+
+/// The largest errno that a call can answer with.
+const ERRNO_MAX: isize = 4095;
+
+/// Calls the kernel. The error is the errno.
+///
+/// # Safety
+///
+/// As for the call.
+pub(super) unsafe fn call(number: c_long, arguments: [usize; 6]) -> Result<usize, c_int> {
+    // SAFETY: as promised to this function.
+    let answer = unsafe { trap(number, arguments) };
+    if (-ERRNO_MAX..0).contains(&answer) {
+        Err(c_int::try_from(-answer).unwrap_or(libc::EIO))
+    } else {
+        Ok(answer.cast_unsigned())
+    }
+}
+
+/// A number as an argument of [`call`]: negative ones keep their sign in a whole register.
+pub(super) fn int(number: c_int) -> usize {
+    (number as isize).cast_unsigned()
+}
+
+#[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
+unsafe fn trap(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> isize {
+    let answer;
+    // SAFETY: the kernel preserves all registers but these three (syscall(2)).
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            inlateout("rax") number as isize => answer,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+    answer
+}
+
+#[cfg(all(target_arch = "aarch64", target_pointer_width = "64"))]
+unsafe fn trap(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> isize {
+    let answer;
+    // SAFETY: the kernel preserves all registers but the first (syscall(2)).
+    unsafe {
+        std::arch::asm!(
+            "svc 0",
+            in("x8") number as isize,
+            inlateout("x0") a => answer,
+            in("x1") b, in("x2") c, in("x3") d, in("x4") e, in("x5") f,
+            options(nostack),
+        );
+    }
+    answer
+}
+
+#[cfg(not(all(
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    target_pointer_width = "64"
+)))]
+unsafe fn trap(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> isize {
+    // SAFETY: as promised to `call`.
+    match unsafe { libc::syscall(number, a, b, c, d, e, f) } {
+        -1 => -(super::errno() as isize),
+        answer => answer as isize,
+    }
+}
+
+/// Makes a child that shares our memory and runs `main` on a stack of its own, and does not wait
+/// for it. The kernel sets `tid` to 0, and wakes who waits there (futex(2)), when the child has
+/// left our memory: it has executed something, or ended.
+///
+/// # Safety
+///
+/// The stack is used by nothing else, and it, `argument` and `tid` stay where they are until the
+/// child has left our memory. `main` never returns, and touches nothing that this process uses.
+#[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
+pub(super) unsafe fn clone_sharing(
+    flags: c_int,
+    stack: *mut c_void,
+    tid: *const u32,
+    main: extern "C" fn(*mut c_void) -> !,
+    argument: *mut c_void,
+) -> Result<c_int, c_int> {
+    let answer: isize;
+    // SAFETY: the parent comes back with all registers as they were but those three. The child
+    // has the same registers and another stack, and never gets to the end of this.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r12",
+            "call r13",
+            "ud2",
+            "2:",
+            inlateout("rax") libc::SYS_clone as isize => answer,
+            in("rdi") int(flags), in("rsi") stack, in("rdx") 0_usize, in("r10") tid, in("r8") 0_usize,
+            in("r12") argument, in("r13") main,
+            lateout("rcx") _, lateout("r11") _,
+        );
+    }
+    pid_or_errno(answer)
+}
+
+/// See above: the last two arguments of this clone are in another order.
+///
+/// # Safety
+///
+/// As above.
+#[cfg(all(target_arch = "aarch64", target_pointer_width = "64"))]
+pub(super) unsafe fn clone_sharing(
+    flags: c_int,
+    stack: *mut c_void,
+    tid: *const u32,
+    main: extern "C" fn(*mut c_void) -> !,
+    argument: *mut c_void,
+) -> Result<c_int, c_int> {
+    let answer: isize;
+    // SAFETY: the parent comes back with all registers as they were but the first. The child has
+    // the same registers and another stack, and never gets to the end of this.
+    unsafe {
+        std::arch::asm!(
+            "svc 0",
+            "cbnz x0, 2f",
+            "mov x29, xzr",
+            "mov x30, xzr",
+            "mov x0, x20",
+            "blr x21",
+            "brk 1",
+            "2:",
+            in("x8") libc::SYS_clone as isize,
+            inlateout("x0") int(flags) => answer,
+            in("x1") stack, in("x2") 0_usize, in("x3") 0_usize, in("x4") tid,
+            in("x20") argument, in("x21") main,
+            // The call above writes it, in the child alone.
+            lateout("x30") _,
+        );
+    }
+    pid_or_errno(answer)
+}
+
+/// Refuses: see the head of this file.
+///
+/// # Safety
+///
+/// As above.
+#[cfg(not(all(
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    target_pointer_width = "64"
+)))]
+pub(super) unsafe fn clone_sharing(
+    _: c_int,
+    _: *mut c_void,
+    _: *const u32,
+    _: extern "C" fn(*mut c_void) -> !,
+    _: *mut c_void,
+) -> Result<c_int, c_int> {
+    Err(libc::ENOSYS)
+}
+
+#[cfg(all(
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    target_pointer_width = "64"
+))]
+fn pid_or_errno(answer: isize) -> Result<c_int, c_int> {
+    let answer = c_int::try_from(answer).unwrap_or(-libc::EIO);
+    if answer > 0 { Ok(answer) } else { Err(-answer) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_a_value_or_an_errno_and_errno_stays_as_it_was() {
+        nix::errno::Errno::set_raw(libc::EXDEV);
+        let none = [0; 6];
+        // SAFETY: neither call takes a pointer, and both only ask.
+        let (pid, refused) = unsafe {
+            let nowhere = [int(-1), int(libc::F_GETFD), 0, 0, 0, 0];
+            (call(libc::SYS_getpid, none), call(libc::SYS_fcntl, nowhere))
+        };
+        assert_eq!(pid, Ok(std::process::id() as usize));
+        assert_eq!(refused, Err(libc::EBADF));
+        assert!(!IS_DIRECT || nix::errno::Errno::last_raw() == libc::EXDEV);
+    }
+}

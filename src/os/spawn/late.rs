@@ -1,0 +1,169 @@
+//! A child that has not executed its program yet: asked now and then, never waited for.
+//!
+//! It may be stopped, traced, or wait in the kernel for the program's file; or the machine is
+//! busy. What it is lent of ours stays as it is for as long as it lasts.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::child::{Said, Word};
+use super::slot::Slot;
+use super::{Failure, Spawner, Step, Way};
+use crate::os::pause::timespec;
+use crate::os::retry;
+
+pub(crate) struct Late {
+    pid: i32,
+    way: Way,
+    /// There until the end; see the `Drop` below.
+    slot: Option<Slot>,
+    /// Where a child is heard that may be in a memory of its own.
+    wire: Option<OwnedFd>,
+}
+
+/// What has become of a child.
+pub(super) enum Answer {
+    /// It has executed the program; or it was killed, and its end will tell by what.
+    Executed,
+    Failed(Failure),
+    /// It could not leave our table of descriptors, for this errno, and did nothing.
+    TableKept(i32),
+}
+
+impl Late {
+    pub(super) fn new(pid: i32, way: Way, slot: Slot, wire: Option<OwnedFd>) -> Self {
+        Self {
+            pid,
+            way,
+            slot: Some(slot),
+            wire,
+        }
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    pub(super) fn way(&self) -> Way {
+        self.way
+    }
+
+    /// Asks once more. `None`: it has still not executed the program. An answer is the last one;
+    /// a child that failed is dying or dead.
+    pub(crate) fn poll(&mut self, spawner: &mut Spawner) -> Option<Result<(), Failure>> {
+        let answer = self.ask(spawner)?;
+        spawner.take_back();
+        if let Some(slot) = self.slot.take() {
+            spawner.keep(slot);
+        }
+        Some(match answer {
+            Answer::Executed => Ok(()),
+            Answer::Failed(failure) => Err(failure),
+            // Which kernel this is has shown in time before, as a rule, so that it was short of
+            // memory.
+            Answer::TableKept(_) => Err(Failure::new(Step::Process, libc::ENOMEM)),
+        })
+    }
+
+    /// What is known now.
+    pub(super) fn ask(&self, spawner: &mut Spawner) -> Option<Answer> {
+        let said = self.slot.as_ref()?.said();
+        spawner.take_back();
+        let failure = match &self.wire {
+            None if said.has_left() => None,
+            None => return None,
+            Some(wire) => {
+                let failure = read(wire)?;
+                if self.way != Way::Copying {
+                    spawner.learn(is_shared(said));
+                }
+                failure
+            }
+        };
+        Some(match said.heard() {
+            Word::Failed(failure) => Answer::Failed(failure),
+            Word::TableKept(errno) => Answer::TableKept(errno),
+            Word::Nothing | Word::Begun => failure.map_or(Answer::Executed, Answer::Failed),
+        })
+    }
+
+    /// Waits until there is an answer, for this long at most. A signal may end it early.
+    pub(super) fn wait(&self, limit: Duration) {
+        match (&self.wire, &self.slot) {
+            (Some(wire), _) => {
+                let mut waited = [PollFd::new(wire.as_fd(), PollFlags::POLLIN)];
+                let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::ZERO);
+                let _ = retry(|| poll(&mut waited, limit));
+            }
+            (None, Some(slot)) => wait_to_leave(slot.said(), limit),
+            (None, None) => {}
+        }
+    }
+
+    /// Its place, for the next child. `None` if this one may still be there.
+    pub(super) fn into_slot(mut self) -> Option<Slot> {
+        let is_free = |slot: &mut Slot| self.way == Way::Copying || slot.said().has_left();
+        self.slot.take_if(is_free)
+    }
+}
+
+/// What it still needs must never be given to anything else.
+impl Drop for Late {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take()
+            && self.way != Way::Copying
+            && !slot.said().has_left()
+        {
+            std::mem::forget(slot);
+        }
+    }
+}
+
+/// Whether a child that has executed something or ended has shown that its memory was ours, and
+/// that the kernel says when it has left. `None`: it was killed before it showed anything.
+fn is_shared(said: &Said) -> Option<bool> {
+    match (said.heard(), said.has_left()) {
+        (Word::Nothing, true) => None,
+        (Word::Nothing, false) => Some(false),
+        (_, has_left) => Some(has_left),
+    }
+}
+
+/// What the child has said before its exec or its end closed the pipe, if it has said something;
+/// `None` if the pipe is still open. A copy of this process that another thread makes in just
+/// this moment, without an exec, holds the pipe, too.
+fn read(wire: &OwnedFd) -> Option<Option<Failure>> {
+    let mut numbers = [0_usize; 3];
+    let (room, size) = (numbers.as_mut_ptr(), size_of::<[usize; 3]>());
+    // SAFETY: as many bytes as the live numbers have.
+    let read = || Errno::result(unsafe { libc::read(wire.as_raw_fd(), room.cast(), size) });
+    let is_whole = match retry(read) {
+        Err(Errno::EAGAIN | Errno::EINTR) => return None,
+        Ok(count) => usize::try_from(count) == Ok(size),
+        Err(_) => false,
+    };
+    Some(is_whole.then(|| Failure::of_numbers(numbers)))
+}
+
+fn wait_to_leave(said: &Said, limit: Duration) {
+    let limit = timespec(limit);
+    let (tid, present) = (said.tid.as_ptr(), 1_u32);
+    // The kernel wakes who waits as if in another process.
+    let wait = || {
+        // SAFETY: a live number, and a live time.
+        let status = unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                tid,
+                libc::FUTEX_WAIT,
+                present,
+                &raw const limit,
+            )
+        };
+        Errno::result(status)
+    };
+    let _ = retry(wait);
+}

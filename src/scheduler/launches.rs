@@ -1,0 +1,230 @@
+//! Launches: starts whose process has not executed its program yet.
+//!
+//! A start is over within a fraction of a millisecond, as a rule, and answered at once. One that
+//! takes longer must hold up nothing: its process may have been stopped, be traced, or wait for a
+//! file that somebody else has a lease on; or the machine is busy. It is looked at again and
+//! again, each turn and after pauses that grow. It has its run already, so that signals and its
+//! death find it; what it writes waits in its pipe for a moment, until the program has been
+//! executed.
+//!
+//! SIGSTOP cannot be blocked, and the SIGCONT that was sent to our own group misses a child that
+//! has left that group in between. So one that is late is continued.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::event::EventKind;
+use crate::launch::failed_start_code;
+use crate::machine::{Event, Moment, ProgramId, Run};
+use crate::os::spawn::{Failure, Late};
+use crate::os::stream::Stream;
+use crate::program::{FailedStart, Key, Launching};
+use crate::report::CODE_UNKNOWN;
+
+use super::ProcessScheduler;
+
+/// How long after one look the next follows, first and at most. In between it doubles.
+const LOOK_PAUSE_MIN: Duration = Duration::from_millis(1);
+const LOOK_PAUSE_MAX: Duration = Duration::from_millis(100);
+
+/// From when on a late one is continued at each look.
+const CONTINUED_AFTER: Duration = Duration::from_millis(100);
+
+/// From when on it is worth a message.
+const REPORTED_AFTER: Duration = Duration::from_secs(1);
+
+/// How many may be new at a time before no more are started: a machine that is busy gets no
+/// quicker by more of them.
+const NEW_LAUNCHES_MAX: usize = 32;
+
+/// The programs that are being launched.
+#[derive(Debug, Default)]
+pub(super) struct Launches {
+    programs: Vec<ProgramId>,
+    /// How many of them are not known to be stuck.
+    new: usize,
+    next_look: Option<Moment>,
+}
+
+impl Launches {
+    /// True if no more shall be started for now.
+    pub(super) fn is_full(&self) -> bool {
+        self.new >= NEW_LAUNCHES_MAX
+    }
+
+    pub(super) fn next_look(&self) -> Option<Moment> {
+        self.next_look
+    }
+}
+
+impl Launching {
+    pub(super) fn new(late: Late, stderr: OwnedFd, now: Moment) -> Self {
+        Self {
+            late,
+            stderr,
+            begun_at: now,
+            next_look: now.after(LOOK_PAUSE_MIN),
+            pause: LOOK_PAUSE_MIN,
+            is_reported: false,
+        }
+    }
+}
+
+impl ProcessScheduler {
+    /// The process of this program is there, and late.
+    pub(super) fn watch_launch(&mut self, id: ProgramId, launching: Launching) {
+        let launches = &mut self.launches;
+        let next_look = launching.next_look;
+        let next = launches.next_look.get_or_insert(next_look);
+        *next = next_look.min(*next);
+        launches.programs.push(id);
+        launches.new += 1;
+        if let Some(live) = &mut self.program_mut(id).live {
+            live.launching = Some(Box::new(launching));
+        }
+    }
+
+    /// Looks what has become of those that are late.
+    pub(super) fn look_at_launches(&mut self, now: Moment) {
+        if self.launches.programs.is_empty() {
+            return;
+        }
+        for id in std::mem::take(&mut self.launches.programs) {
+            if !self.look_at_launch(now, id) {
+                self.launches.programs.push(id);
+            }
+        }
+        let launching = |id: &ProgramId| self.program(*id).live.as_ref()?.launching.as_ref();
+        let of_launches = self.launches.programs.iter().filter_map(launching);
+        let new = of_launches
+            .clone()
+            .filter(|launching| !launching.is_reported);
+        let (new, next_look) = (
+            new.count(),
+            of_launches.map(|launching| launching.next_look).min(),
+        );
+        (self.launches.new, self.launches.next_look) = (new, next_look);
+    }
+
+    /// True if it is over.
+    fn look_at_launch(&mut self, now: Moment, id: ProgramId) -> bool {
+        let Some(live) = &mut self.programs[id.0 as usize].live else {
+            return true;
+        };
+        let Some(launching) = &mut live.launching else {
+            return true;
+        };
+        if let Some(answer) = launching.late.poll(&mut self.spawner) {
+            self.launch_is_over(id, answer);
+            return true;
+        }
+        if now < launching.next_look {
+            return false;
+        }
+        launching.pause = (launching.pause * 2).min(LOOK_PAUSE_MAX);
+        launching.next_look = now.after(launching.pause);
+        let age = now.since(launching.begun_at);
+        if age >= CONTINUED_AFTER {
+            live.group.signal(libc::SIGCONT);
+        }
+        if age >= REPORTED_AFTER && !std::mem::replace(&mut launching.is_reported, true) {
+            let pid = live.group.number();
+            let error = Error::new(format!(
+                "start delayed: pid {pid} has not executed its program after {} s: it may be \
+                 traced, or the file may not answer",
+                REPORTED_AFTER.as_secs()
+            ));
+            self.event(id, EventKind::Warning { error });
+        }
+        false
+    }
+
+    /// The process is dead, whatever else is known of it. False if that ended a start that has
+    /// failed: then there is no run.
+    pub(super) fn end_launch(&mut self, id: ProgramId) -> bool {
+        let live = self.programs[id.0 as usize].live.as_mut();
+        let Some(launching) = live.and_then(|live| live.launching.as_mut()) else {
+            return true;
+        };
+        // An old kernel does not say that a child has left memory if it dumps core.
+        let answer = launching.late.poll(&mut self.spawner).unwrap_or(Ok(()));
+        self.launch_is_over(id, answer);
+        self.program(id).live.is_some()
+    }
+
+    fn launch_is_over(&mut self, id: ProgramId, answer: Result<(), Failure>) {
+        let at = self.clock.now();
+        let program = &mut self.programs[id.0 as usize];
+        let Some(live) = &mut program.live else {
+            return;
+        };
+        let Some(launching) = live.launching.take() else {
+            return;
+        };
+        let run = live.run;
+        live.group.was_made();
+        // Whoever was killed before anything was executed has left as if it had.
+        let was_killed = live.killed_at().is_some();
+        match answer {
+            Ok(()) if !was_killed => {
+                live.started_at = at;
+                self.attach(run, launching.stderr);
+                self.tell(at, Event::Spawned { run, at });
+            }
+            Ok(()) => {
+                let text = format!(
+                    "failed to start: pid {} had not executed its program after {:.1} s, and was \
+                     killed",
+                    live.pid(),
+                    at.since(launching.begun_at).as_secs_f64()
+                );
+                self.launch_failed(run, CODE_UNKNOWN, Error::new(text));
+            }
+            Err(failure) => {
+                let error = self.explain(id, failure);
+                self.launch_failed(run, failed_start_code(failure), error);
+            }
+        }
+    }
+
+    /// Nothing was executed, so that there is no run. The process is dead.
+    fn launch_failed(&mut self, run: Run, return_code: i32, error: Error) {
+        let program = &mut self.programs[run.program.0 as usize];
+        program.unwatch_leader(&mut self.watch);
+        let Some(live) = program.live.take() else {
+            return;
+        };
+        self.owners.remove(&live.pid());
+        self.spawner.bury(live.pid());
+        self.answer(
+            run,
+            Err(FailedStart {
+                return_code,
+                error,
+                log_offset: live.log_offset,
+            }),
+        );
+    }
+
+    /// From now on what the program writes is read.
+    pub(super) fn attach(&mut self, run: Run, stderr: OwnedFd) {
+        let id = run.program;
+        // What is known of the pipes' habits was that of the runs before.
+        self.chatter.forget(Key::OldStream(id).number());
+        let usual = self.chatter.forget(Key::Stream(id).number());
+        let program = &mut self.programs[id.0 as usize];
+        if let (Some(pipe), Some(bytes)) = (&program.stream, usual) {
+            pipe.resize(bytes);
+        }
+        let attached = program.attach(
+            Stream::new(stderr),
+            &mut self.watch,
+            &mut self.buffer,
+            &self.err_dir,
+        );
+        if let Err(error) = attached {
+            self.event(id, EventKind::Warning { error });
+        }
+    }
+}
