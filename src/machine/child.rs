@@ -18,7 +18,7 @@
 //! ```
 //!
 //! A start that is not answered at once is `Launching` between `Spawning` and its answer: it has
-//! a process, which has not executed the program yet. Nothing waits for it but a deadline.
+//! a process, which has not executed the program yet. At its deadline, or a stop, it is killed.
 //!
 //! Three rules hold everywhere. A group is killed while its number is pinned: at the exit that
 //! nobody asked for, before the reap. A new run begins only after the old group is gone. Once
@@ -62,8 +62,7 @@ pub enum State {
     Due,
     /// The scheduler is starting it; an answer comes before anything else.
     Spawning,
-    /// It has a process that has not executed the program yet, and is killed then if it still
-    /// has not.
+    /// It has a process that has not executed the program yet, and has this long for that.
     Launching { until: Moment },
     /// It runs, since this moment.
     Running { since: Moment },
@@ -196,11 +195,9 @@ impl Child {
             }
             // The answer to the start comes first, and finds the goal.
             (S::Spawning, W::Stop | W::Kill) => {}
-            (S::Launching { until }, W::Stop | W::Kill) => self.stop_launch(now, until, out),
-            (S::Running { since }, W::Stop | W::Kill) => {
-                let deadline = now.after(out.policy.stop_timeout);
-                self.stop(now, since, deadline, out);
-            }
+            // Nothing of the program has run that could be asked, and nothing shall start.
+            (S::Launching { .. }, W::Stop | W::Kill) => self.kill(now, now, Leader::New, out),
+            (S::Running { since }, W::Stop | W::Kill) => self.stop(now, since, out),
             (S::Stopping { .. }, W::Stop) => {}
             (S::Stopping { since, leader }, W::Kill) => self.kill(now, since, leader, out),
             // Its leftovers have their SIGKILL already; now somebody waits for them.
@@ -216,19 +213,16 @@ impl Child {
         use Leader::{Alive, Dead, New};
         use State as S;
         match (self.state, fact) {
-            (S::Spawning, F::Spawned { at }) => {
-                let deadline = now.after(out.policy.stop_timeout);
-                self.spawned(now, at, deadline, out);
-            }
+            (S::Spawning, F::Spawned { at }) => self.spawned(now, at, out),
             (S::Spawning, F::SpawnFailed { at }) => self.start_failed(at, out),
             (S::Spawning, F::SpawnDelayed { at }) => {
                 let until = at.after(LAUNCH_TIMEOUT);
                 self.state = S::Launching { until };
                 out.timers.arm(self.id, until);
             }
-            (S::Launching { until }, F::Spawned { at }) => {
+            (S::Launching { .. }, F::Spawned { at }) => {
                 out.timers.disarm(self.id);
-                self.spawned(now, at, until, out);
+                self.spawned(now, at, out);
             }
             (S::Launching { .. } | S::Killed { leader: New, .. }, F::SpawnFailed { at }) => {
                 out.timers.disarm(self.id);
@@ -362,26 +356,12 @@ impl Child {
         out.timers.arm(self.id, until);
     }
 
-    /// If it is not wanted any more, `deadline` is when it has to have stopped: a stop that came
-    /// while it was launched has set one already.
-    fn spawned(&mut self, now: Moment, at: Moment, deadline: Moment, out: &mut Effects<'_>) {
+    fn spawned(&mut self, now: Moment, at: Moment, out: &mut Effects<'_>) {
         self.state = State::Running { since: at };
         self.notify(Change::Started, out);
         if self.goal != Goal::Up {
-            self.stop(now, at, deadline, out);
+            self.stop(now, at, out);
         }
-    }
-
-    /// The answer to the start comes first, as long as it comes in time: what has not executed
-    /// anything yet has nothing to clean up, but a signal of ours may meet it when it has.
-    fn stop_launch(&mut self, now: Moment, until: Moment, out: &mut Effects<'_>) {
-        let timeout = out.policy.stop_timeout;
-        if self.goal == Goal::DownNow || timeout.is_zero() {
-            return self.kill(now, now, Leader::New, out);
-        }
-        let until = until.min(now.after(timeout));
-        self.state = State::Launching { until };
-        out.timers.arm(self.id, until);
     }
 
     /// The failed try is a failed run: the same backoff, unless nobody wants it any more.
@@ -458,7 +438,7 @@ impl Child {
     }
 
     /// Asks the group to stop: the signal, then SIGCONT, so that a stopped process sees it.
-    fn stop(&mut self, now: Moment, since: Moment, deadline: Moment, out: &mut Effects<'_>) {
+    fn stop(&mut self, now: Moment, since: Moment, out: &mut Effects<'_>) {
         if self.goal == Goal::DownNow || out.policy.stop_signal == SIGKILL {
             return self.kill(now, since, Leader::Alive, out);
         }
@@ -479,7 +459,7 @@ impl Child {
             since,
             leader: Leader::Alive,
         };
-        out.timers.arm(self.id, deadline.min(now.after(timeout)));
+        out.timers.arm(self.id, now.after(timeout));
     }
 
     fn kill(&mut self, now: Moment, since: Moment, leader: Leader, out: &mut Effects<'_>) {

@@ -3,8 +3,8 @@
 //! The child shares our memory until its exec (`CLONE_VM`), on a stack of its own: nothing is
 //! copied, however large the host is. But it is not waited for as after vfork(2), where anything
 //! that stops the child before its exec (a signal, a tracer, a lease on the file) stops its parent
-//! in the kernel, deaf to every signal. It has a short time ([`LAUNCH_WAIT`]), which is plenty as a
-//! rule; one that takes longer is [`Late`], and is asked again. What fails in the child is written
+//! in the kernel, deaf to every signal. It has a short time, which is plenty as a rule; one that takes
+//! longer is [`Late`], and is asked again. What fails in the child is written
 //! where we can read it, and the kernel says when the child has left our memory
 //! (`CLONE_CHILD_CLEARTID`). Five things follow:
 //!
@@ -54,8 +54,8 @@ use super::reap::{self, Seen};
 use super::{descriptors, raw};
 use crate::error::{Error, errno_text};
 
-/// How long a start may hold up everything else. An exec takes a fifth of a millisecond.
-const LAUNCH_WAIT: Duration = Duration::from_millis(2);
+/// How long a child is waited for unless another time is set.
+const WAIT: Duration = Duration::from_millis(10);
 
 /// How often, and how long after each other, it is looked whether a child that failed is dead.
 const BURIAL_LOOKS_MAX: u32 = 20;
@@ -197,6 +197,8 @@ pub(crate) struct Spawner {
     memory: Memory,
     /// How a child is made that shares our memory. The tests do as an emulator does.
     flags: c_int,
+    /// How long a child may take before it is late.
+    wait: Duration,
     warning: Option<Error>,
     /// Children that failed before their exec and were not dead yet when that was told.
     unreaped: Vec<i32>,
@@ -217,6 +219,7 @@ impl Spawner {
                 Memory::Refused
             },
             flags: libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID,
+            wait: WAIT,
             warning: None,
             unreaped: Vec::new(),
         })
@@ -238,6 +241,11 @@ impl Spawner {
         let place = command.place;
         slot.fill(command.candidates, command.argv, command.env, &place);
         self.start(slot, &place)
+    }
+
+    /// Sets how long the next children may take before they are late.
+    pub(crate) fn wait_for(&mut self, wait: Duration) {
+        self.wait = wait;
     }
 
     /// What the host should know of the way in which programs are started here; told once.
@@ -338,7 +346,7 @@ impl Spawner {
         };
         drop(write);
         let late = Late::new(pid, way, slot, read);
-        late.wait(LAUNCH_WAIT);
+        late.wait(self.wait);
         self.settle(late)
     }
 

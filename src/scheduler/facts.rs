@@ -96,6 +96,10 @@ impl ProcessScheduler {
 
     /// Carries out what signals and handles asked for.
     pub(super) fn obey(&mut self, now: Moment) {
+        // What has been executed by now is asked to stop, and what has not is killed.
+        if !self.arrived.is_empty() || self.waker.is_asked() {
+            self.look_at_launches(now);
+        }
         while let Some(signal) = self.arrived.pop() {
             if self.stop_signals.contains(&signal) {
                 self.stop_signal_arrived(now);

@@ -28,8 +28,8 @@ use super::ProcessScheduler;
 const LOOK_PAUSE_MIN: Duration = Duration::from_millis(1);
 const LOOK_PAUSE_MAX: Duration = Duration::from_millis(100);
 
-/// From when on a late one is continued at each look.
-const CONTINUED_AFTER: Duration = Duration::from_millis(100);
+/// From when on a late one counts as stuck, and is continued at each look.
+const STUCK_AFTER: Duration = Duration::from_millis(100);
 
 /// From when on it is worth a message.
 const REPORTED_AFTER: Duration = Duration::from_secs(1);
@@ -38,11 +38,17 @@ const REPORTED_AFTER: Duration = Duration::from_secs(1);
 /// quicker by more of them.
 const NEW_LAUNCHES_MAX: usize = 32;
 
+/// How long a start is waited for, and so how long everything else may have to wait for it: an
+/// exec takes a fifth of a millisecond, and longer where the processors are busy. Where one is
+/// stuck, others may soon be, and get less.
+const LAUNCH_WAIT: Duration = Duration::from_millis(10);
+const LAUNCH_WAIT_BESIDE_STUCK: Duration = Duration::from_millis(1);
+
 /// The programs that are being launched.
 #[derive(Debug, Default)]
 pub(super) struct Launches {
     programs: Vec<ProgramId>,
-    /// How many of them are not known to be stuck.
+    /// How many of them have not been late for long.
     new: usize,
     next_look: Option<Moment>,
 }
@@ -55,6 +61,15 @@ impl Launches {
 
     pub(super) fn next_look(&self) -> Option<Moment> {
         self.next_look
+    }
+
+    /// How long the next start is waited for.
+    pub(super) fn wait(&self) -> Duration {
+        if self.programs.len() > self.new {
+            LAUNCH_WAIT_BESIDE_STUCK
+        } else {
+            LAUNCH_WAIT
+        }
     }
 }
 
@@ -125,7 +140,7 @@ impl ProcessScheduler {
         launching.pause = (launching.pause * 2).min(LOOK_PAUSE_MAX);
         launching.next_look = now.after(launching.pause);
         let age = now.since(launching.begun_at);
-        if age >= CONTINUED_AFTER {
+        if age >= STUCK_AFTER {
             live.group.signal(libc::SIGCONT);
         }
         if age >= REPORTED_AFTER && !std::mem::replace(&mut launching.is_reported, true) {
@@ -173,23 +188,25 @@ impl ProcessScheduler {
                 self.tell(at, Event::Spawned { run, at });
             }
             Ok(()) => {
-                let text = format!(
-                    "failed to start: pid {} had not executed its program after {:.1} s, and was \
-                     killed",
-                    live.pid(),
-                    at.since(launching.begun_at).as_secs_f64()
-                );
-                self.launch_failed(run, CODE_UNKNOWN, Error::new(text));
+                let is_stop = self.machine.is_stopping();
+                let age = at.since(launching.begun_at).as_secs_f64();
+                let reason = if is_stop { "the stop" } else { "its deadline" };
+                let error = Error::new(format!(
+                    "start cancelled by {reason}: pid {} had not executed its program after \
+                     {age:.1} s",
+                    live.pid()
+                ));
+                self.launch_failed(run, CODE_UNKNOWN, error, is_stop);
             }
             Err(failure) => {
                 let error = self.explain(id, failure);
-                self.launch_failed(run, failed_start_code(failure), error);
+                self.launch_failed(run, failed_start_code(failure), error, false);
             }
         }
     }
 
     /// Nothing was executed, so that there is no run. The process is dead.
-    fn launch_failed(&mut self, run: Run, return_code: i32, error: Error) {
+    fn launch_failed(&mut self, run: Run, return_code: i32, error: Error, stopping: bool) {
         let program = &mut self.programs[run.program.0 as usize];
         program.unwatch_leader(&mut self.watch);
         let Some(live) = program.live.take() else {
@@ -203,6 +220,7 @@ impl ProcessScheduler {
                 return_code,
                 error,
                 log_offset: live.log_offset,
+                stopping,
             }),
         );
     }

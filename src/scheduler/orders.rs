@@ -103,6 +103,7 @@ impl ProcessScheduler {
                 return_code: CODE_UNKNOWN,
                 error: Error::new("failed to start: the supervisor panicked meanwhile"),
                 log_offset: 0,
+                stopping: false,
             }),
         };
         self.answer(run, spawned);
@@ -182,11 +183,13 @@ impl ProcessScheduler {
             return_code,
             error,
             log_offset,
+            stopping: false,
         };
         let pipe = self.stderr_pipe(run.program);
         let (read, write) = pipe.map_err(|error| failed(CODE_UNKNOWN, error))?;
         let program = &mut self.programs[run.program.0 as usize];
         let stdio = [self.null.as_fd(), self.null.as_fd(), write.as_fd()];
+        self.spawner.wait_for(self.launches.wait());
         let started = program
             .launch
             .spawn_with(&mut self.spawner, stdio, self.limit, None)

@@ -82,7 +82,6 @@ impl ProcessScheduler {
     }
 
     fn note_failed_start(&mut self, run: Run, retry_in: Option<Duration>) {
-        let stopping = self.machine.is_stopping();
         let program = &mut self.programs[run.program.0 as usize];
         let Some(failed) = program.failed_start.take() else {
             return;
@@ -91,6 +90,7 @@ impl ProcessScheduler {
             return_code,
             error,
             log_offset,
+            stopping,
         } = *failed;
         let (log, place) = program.log(&self.err_dir);
         log.remark(place, &format!("failed to start: {error}"));

@@ -28,6 +28,7 @@ mod init_outputs;
 mod init_places;
 mod init_rest;
 mod init_terminal;
+mod launches;
 mod limits;
 mod log_refusals;
 mod logs;

@@ -264,21 +264,21 @@ fn when_every_program_has_ended_for_good_so_does_the_supervisor() {
     assert_eq!(scene.start().ends_with(0).len(), 2);
 }
 
+/// In the order in which their processes are made; on a busy machine one may overtake another on
+/// the way to its exec.
 #[test]
 fn programs_start_in_the_order_of_the_config() {
     let mut scene = Scene::new();
     let names = ["zeta", "alpha", "mu", "beta", "omega", "a1", "a0"];
     names.iter().for_each(|name| _ = scene.add(name, "hold"));
     let supervisor = scene.start();
-    names
+    let pids: Vec<i32> = names
         .iter()
-        .for_each(|name| _ = supervisor.wait_started(name, 1));
-    let started = supervisor.messages_with(&[" started "]);
-    let order: Vec<&str> = started
-        .iter()
-        .filter_map(|line| line.split_whitespace().nth(1))
+        .map(|name| supervisor.wait_started(name, 1))
         .collect();
-    assert_eq!(order[order.len() - names.len()..], names);
+    // Numbers go up, until the highest is reached, once at most here.
+    let descents = pids.windows(2).filter(|pair| pair[0] > pair[1]).count();
+    assert!(descents <= 1, "{pids:?}");
     supervisor.end();
 }
 

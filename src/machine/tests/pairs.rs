@@ -26,7 +26,7 @@ const TABLE: [(&str, [&str; 9]); 15] = [
     ("Waiting",        ["due",  "rest",  "rest",  "-",      "-",      "-",     "-",      "-",       "due"]),
     ("Due",            ["wish", "rest",  "rest",  "-",      "-",      "-",     "-",      "-",       "-"]),
     ("Spawning",       ["wish", "wish",  "wish",  "run",    "failed", "launch","-",      "-",       "-"]),
-    ("Launching",      ["wish", "hurry", "hurry", "run",    "failed", "-",     "-",      "-",       "kill"]),
+    ("Launching",      ["wish", "kill",  "kill",  "run",    "failed", "-",     "-",      "-",       "kill"]),
     ("Running",        ["wish", "stop",  "kill",  "-",      "-",      "-",     "ended",  "-",       "-"]),
     ("Stopping",       ["wish", "wish",  "kill",  "-",      "-",      "-",     "asked",  "-",       "kill"]),
     ("Stopping, dead", ["wish", "wish",  "kill",  "-",      "-",      "-",     "-",      "stopped", "kill"]),
@@ -237,14 +237,6 @@ fn expected(word: &str, goal: Goal, state: State, input: Input) -> Option<After>
         "kill" => same.killed(SINCE, leader),
         "launch" => {
             let until = NOW + LAUNCH_TIMEOUT;
-            let state = State::Launching {
-                until: moment(until),
-            };
-            same.then(state, Some(until))
-        }
-        "hurry" if same.goal == Goal::DownNow => same.killed(NOW, Leader::New),
-        "hurry" => {
-            let until = NOW + policy().stop_timeout;
             let state = State::Launching {
                 until: moment(until),
             };

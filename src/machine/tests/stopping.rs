@@ -324,21 +324,19 @@ fn an_essential_program_that_was_asked_to_stop_did_not_end_by_itself() {
 }
 
 /// A process that was stopped before its exec kept its supervisor from answering for good. Now a
-/// start may take its time: a stop gives it the program's own, and then it is killed.
+/// start may take its time; a stop ends it at once, as nothing of the program has run yet.
 #[test]
-fn a_start_that_hangs_takes_no_longer_to_stop_than_a_program() {
+fn a_start_that_hangs_is_killed_by_a_stop() {
     let mut desk = Desk::new(&[policy()]);
     desk.command(Command::Start(id(0)));
     let run = desk.machine.next_start().expect("a start is due");
     assert_eq!(desk.tell(Event::SpawnDelayed { run, at: desk.now }), []);
     desk.pass(secs(7));
-    assert_eq!(desk.command(Command::StopAll), []);
-    let asked_at = desk.now;
     assert_eq!(
-        desk.timeout_at_deadline(),
+        desk.command(Command::StopAll),
         [signal(run, 9), note(run, Change::Killed)]
     );
-    assert_eq!(desk.now.since(asked_at), policy().stop_timeout);
+    assert_eq!(desk.machine.next_deadline(), Some(desk.now.after(PATIENCE)));
     let failed = Event::SpawnFailed { run, at: desk.now };
     let change = Change::StartFailed { retry_in: None };
     assert_eq!(desk.tell(failed), [note(run, change)]);
@@ -347,20 +345,30 @@ fn a_start_that_hangs_takes_no_longer_to_stop_than_a_program() {
     assert_eq!(desk.machine.next_deadline(), None);
 }
 
-/// Its time begins with the stop, not with the exec that comes later.
+/// It was executed between the last look and the SIGKILL: it has started, and it is dying.
 #[test]
-fn a_program_that_was_executed_during_the_stop_has_what_is_left_of_its_time() {
+fn a_program_that_was_executed_before_its_kill_has_started() {
     let mut desk = Desk::new(&[policy()]);
     desk.command(Command::Start(id(0)));
     let run = desk.machine.next_start().expect("a start is due");
     desk.tell(Event::SpawnDelayed { run, at: desk.now });
     desk.command(Command::StopAll);
-    let deadline = desk.now.after(policy().stop_timeout);
-    desk.pass(secs(3));
     let told = desk.tell(Event::Spawned { run, at: desk.now });
-    assert_eq!(told[0], note(run, Change::Started));
-    assert_eq!(signals(&told), [15, 18]);
-    assert_eq!(desk.machine.next_deadline(), Some(deadline));
+    assert_eq!(told, [note(run, Change::Started)]);
+    let killed = Exit::Signal {
+        signal: 9,
+        core_dumped: false,
+    };
+    let told = desk.exit(run, killed);
+    assert!(matches!(
+        told[..],
+        [Order::Notify {
+            change: Change::Exited { asked: true, .. },
+            ..
+        }]
+    ));
+    assert_eq!(desk.gone(run), []);
+    assert!(desk.machine.is_settled());
 }
 
 /// Without a stop it is killed in the end, and tried again like any start that failed.

@@ -5,8 +5,9 @@
 //! table (`CLONE_FILES`) until its first act, close_range(2) with `CLOSE_RANGE_UNSHARE`, gives it
 //! a table of its own with what is numbered below a *cut* and nothing else. Three things follow:
 //!
-//! - What the child needs has to stand below the cut, however much was opened before it. One low
-//!   number is reserved early, and lent to the highest of the three for the time of the start.
+//! - What the child needs has to stand below the cut, however much was opened before it, until it
+//!   has left the table. One low number is reserved early, and lent to the one of the three that
+//!   is not the null device.
 //! - Until the child has its own table it opens, closes and moves nothing: it would be ours. After
 //!   it, nothing that it closes is: record locks (fcntl(2)) belong to a table, and stay with us.
 //! - Who cannot do that has done nothing, and the start is made once more with a copy.
@@ -66,15 +67,18 @@ impl Table {
         })
     }
 
-    /// Prepares to share, if that pays and can be done: the highest of these is lent the low
-    /// number, until [`Table::take_back`].
+    /// Prepares to share, if that pays and can be done: what is not the null device is lent the low
+    /// number, until [`Table::take_back`]. As the child may take its time, it must not depend on a
+    /// number that is closed or used again meanwhile; so there may be one such stream.
     pub(super) fn lend(&mut self, stdio: &mut [c_int; 3]) -> Option<Cut> {
-        let low = self.low.as_raw_fd();
-        let highest = stdio.iter().copied().max().unwrap_or(low);
+        let (null, low) = (self.null.as_raw_fd(), self.low.as_raw_fd());
+        let mut others = stdio.iter().copied().filter(|&fd| fd != null);
+        let (other, more) = (others.next(), others.next());
+        let highest = other.unwrap_or(low);
         self.highest = self.highest.max(highest);
-        let lent = stdio.map(|fd| if fd == highest { fd.min(low) } else { fd });
-        let first = lent.iter().fold(low, |max, &fd| max.max(fd)) + 1;
-        if self.trust == Trust::Refused || self.highest - first < SPARED_MIN {
+        let first = null.max(low) + 1;
+        let is_refused = self.trust == Trust::Refused || more.is_some();
+        if is_refused || self.highest - first < SPARED_MIN {
             return None;
         }
         let trial = match self.trust {
@@ -84,10 +88,12 @@ impl Table {
         if trial.is_some_and(|word| !is_full(word)) {
             return None;
         }
-        if highest > low && !put(highest, low) {
+        if let Some(other) = other
+            && !put(other, low)
+        {
             return None;
         }
-        *stdio = lent;
+        *stdio = stdio.map(|fd| if fd == null { null } else { low });
         Some(Cut { first, trial })
     }
 
