@@ -79,8 +79,8 @@ impl ProcessScheduler {
     /// for "at once".
     fn next_turn(&self) -> Option<Moment> {
         let is_look_left = !self.unwatched.is_empty() || self.lookout.is_look_left();
-        let may_start = self.machine.has_starts() && !self.launches.is_full();
-        let is_left = self.deaths_left || is_look_left || may_start || !self.news.is_empty();
+        let is_left =
+            self.deaths_left || is_look_left || self.machine.has_starts() || !self.news.is_empty();
         // If nothing runs and nothing will, there is nothing left to wait for.
         if is_left || self.is_settled() {
             return Some(Moment::default());

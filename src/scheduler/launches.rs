@@ -28,47 +28,36 @@ use super::ProcessScheduler;
 const LOOK_PAUSE_MIN: Duration = Duration::from_millis(1);
 const LOOK_PAUSE_MAX: Duration = Duration::from_millis(100);
 
-/// From when on a late one counts as stuck, and is continued at each look.
-const STUCK_AFTER: Duration = Duration::from_millis(100);
+/// From when on a late one is continued at each look.
+const CONTINUED_AFTER: Duration = Duration::from_millis(100);
 
 /// From when on it is worth a message.
 const REPORTED_AFTER: Duration = Duration::from_secs(1);
 
-/// How many may be new at a time before no more are started: a machine that is busy gets no
-/// quicker by more of them.
-const NEW_LAUNCHES_MAX: usize = 32;
-
 /// How long a start is waited for, and so how long everything else may have to wait for it: an
-/// exec takes a fifth of a millisecond, and longer where the processors are busy. Where one is
-/// stuck, others may soon be, and get less.
-const LAUNCH_WAIT: Duration = Duration::from_millis(10);
-const LAUNCH_WAIT_BESIDE_STUCK: Duration = Duration::from_millis(1);
+/// exec takes a fifth of a millisecond, and longer where the processors are busy. While one is
+/// late, others may soon be, and get less.
+const LAUNCH_WAIT: Duration = Duration::from_millis(50);
+const LAUNCH_WAIT_BESIDE_LATE: Duration = Duration::from_millis(5);
 
 /// The programs that are being launched.
 #[derive(Debug, Default)]
 pub(super) struct Launches {
     programs: Vec<ProgramId>,
-    /// How many of them have not been late for long.
-    new: usize,
     next_look: Option<Moment>,
 }
 
 impl Launches {
-    /// True if no more shall be started for now.
-    pub(super) fn is_full(&self) -> bool {
-        self.new >= NEW_LAUNCHES_MAX
-    }
-
     pub(super) fn next_look(&self) -> Option<Moment> {
         self.next_look
     }
 
     /// How long the next start is waited for.
     pub(super) fn wait(&self) -> Duration {
-        if self.programs.len() > self.new {
-            LAUNCH_WAIT_BESIDE_STUCK
-        } else {
+        if self.programs.is_empty() {
             LAUNCH_WAIT
+        } else {
+            LAUNCH_WAIT_BESIDE_LATE
         }
     }
 }
@@ -94,7 +83,6 @@ impl ProcessScheduler {
         let next = launches.next_look.get_or_insert(next_look);
         *next = next_look.min(*next);
         launches.programs.push(id);
-        launches.new += 1;
         if let Some(live) = &mut self.program_mut(id).live {
             live.launching = Some(Box::new(launching));
         }
@@ -110,16 +98,11 @@ impl ProcessScheduler {
                 self.launches.programs.push(id);
             }
         }
-        let launching = |id: &ProgramId| self.program(*id).live.as_ref()?.launching.as_ref();
-        let of_launches = self.launches.programs.iter().filter_map(launching);
-        let new = of_launches
-            .clone()
-            .filter(|launching| !launching.is_reported);
-        let (new, next_look) = (
-            new.count(),
-            of_launches.map(|launching| launching.next_look).min(),
-        );
-        (self.launches.new, self.launches.next_look) = (new, next_look);
+        let next_look = |id: &ProgramId| {
+            let live = self.program(*id).live.as_ref()?;
+            live.launching.as_ref().map(|launching| launching.next_look)
+        };
+        self.launches.next_look = self.launches.programs.iter().filter_map(next_look).min();
     }
 
     /// True if it is over.
@@ -140,7 +123,7 @@ impl ProcessScheduler {
         launching.pause = (launching.pause * 2).min(LOOK_PAUSE_MAX);
         launching.next_look = now.after(launching.pause);
         let age = now.since(launching.begun_at);
-        if age >= STUCK_AFTER {
+        if age >= CONTINUED_AFTER {
             live.group.signal(libc::SIGCONT);
         }
         if age >= REPORTED_AFTER && !std::mem::replace(&mut launching.is_reported, true) {

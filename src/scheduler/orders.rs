@@ -60,14 +60,14 @@ impl ProcessScheduler {
         }
     }
 
-    /// Starts what may start, up to the turn's limit. The clock is read for each, as each takes
+    /// Starts what may start, up to the turn's limit, or to one that is late. The clock is read for each, as each takes
     /// its time; no start comes before a death that is known of, nor after a stop that has
     /// arrived meanwhile.
     pub(super) fn start_what_is_due(&mut self) {
         self.answer_for_a_panic();
         for _ in 0..STARTS_PER_TURN_MAX {
             let stop_arrived = self.waker.is_asked() || self.signals.is_pending(&self.stop_signals);
-            if stop_arrived || self.deaths_left || self.launches.is_full() {
+            if stop_arrived || self.deaths_left {
                 return;
             }
             let Some(run) = self.machine.next_start() else {
@@ -77,7 +77,11 @@ impl ProcessScheduler {
             let now = self.clock.now();
             let log_offset = self.open_log(now, run);
             let spawned = self.spawn(run, log_offset);
+            let is_late = matches!(spawned, Ok(false));
             self.answer(run, spawned);
+            if is_late {
+                return;
+            }
         }
     }
 

@@ -97,8 +97,11 @@ pub fn end(scheduler: &mut ProcessScheduler) {
     }
 }
 
+/// Of a program that has been executed.
 pub fn pid(scheduler: &ProcessScheduler, name: &str) -> Option<i32> {
-    status(scheduler, name).pid()
+    let status = status(scheduler, name);
+    let is_late = status.state() == procsched::ProgramState::Starting;
+    status.pid().filter(|_| !is_late)
 }
 
 pub fn code(scheduler: &ProcessScheduler, name: &str) -> Option<i32> {
