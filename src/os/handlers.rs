@@ -18,6 +18,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use nix::errno::Errno;
 
 use super::hints::Hints;
+use super::identity::Identity;
+use super::wake::WAKE_TRIES_MAX;
 use super::{FAULTS, errno};
 use crate::error::{Error, Result};
 
@@ -45,15 +47,12 @@ static SLOTS: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
 /// What was installed before us, layer by layer. Whoever holds it changes dispositions.
 static INSTALLED: Mutex<Vec<Installed>> = Mutex::new(Vec::new());
 
-/// How often a handler tries to wake the turn: nobody else would.
-const WAKE_TRIES_MAX: u32 = 10;
-
 /// What one scheduler wants to hear of. It is used again by the next, and never freed.
 pub(super) struct Slot {
     next: *const Slot,
-    /// The process of its scheduler; 0 if it is free. In a copy that was made by fork it is
-    /// another process's, and so nothing to touch.
-    owner: AtomicI32,
+    /// The process of its scheduler, by its [`Identity`]; 0 if it is free. In a copy that was made
+    /// by fork it is another process's, and so nothing to touch.
+    owner: AtomicU64,
     /// Whether its scheduler tolerates no other.
     exclusive: AtomicBool,
     /// Bit `n - 1` stands for signal `n`.
@@ -141,7 +140,7 @@ impl Dispositions {
 
     /// Takes a slot for a scheduler. `exclusive` is whether it tolerates no other.
     pub(super) fn claim(&self, exclusive: bool, wake: i32) -> Result<&'static Slot> {
-        let me = this_process();
+        let me = Identity::establish().bits();
         let mut others = slots().filter(|slot| slot.owner.load(Ordering::SeqCst) == me);
         if others.any(|other| exclusive || other.exclusive.load(Ordering::SeqCst)) {
             return Err(Error::because(
@@ -202,7 +201,7 @@ impl Dispositions {
     pub(super) fn release(&mut self, slot: &Slot) {
         let wanted = slot.wanted.load(Ordering::SeqCst);
         slot.owner.store(0, Ordering::SeqCst);
-        let me = this_process();
+        let me = Identity::current().bits();
         let mut still_wanted = 0;
         for other in slots().filter(|other| other.owner.load(Ordering::SeqCst) == me) {
             still_wanted |= other.wanted.load(Ordering::SeqCst);
@@ -307,7 +306,7 @@ fn who_died(layer: usize, info: *const libc::siginfo_t) -> Option<i32> {
 }
 
 fn tell_the_slots(signal: i32, died: Option<i32>) {
-    let me = this_process();
+    let me = Identity::current().bits();
     let bit = bit(signal);
     for slot in slots() {
         slot.writers.fetch_add(1, Ordering::SeqCst);
@@ -347,7 +346,7 @@ fn slots() -> impl Iterator<Item = &'static Slot> {
 fn new_slot() -> &'static Slot {
     let slot = Box::leak(Box::new(Slot {
         next: SLOTS.load(Ordering::SeqCst),
-        owner: AtomicI32::new(0),
+        owner: AtomicU64::new(0),
         exclusive: AtomicBool::new(false),
         wanted: AtomicU64::new(0),
         pending: AtomicU64::new(0),
@@ -362,11 +361,6 @@ fn new_slot() -> &'static Slot {
 
 fn index(signal: i32) -> usize {
     usize::try_from(signal).map_or(0, |number| number.min(NUMBERS - 1))
-}
-
-fn this_process() -> i32 {
-    // SAFETY: getpid takes nothing and cannot fail.
-    unsafe { libc::getpid() }
 }
 
 /// While a handler runs, every other signal waits: frames never pile up on a stack that has

@@ -10,8 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 
+use super::identity::Identity;
 use super::{descriptors, retry};
 use crate::error::{Error, Result};
+
+/// How often a handler tries to wake the turn: nobody else would.
+pub(super) const WAKE_TRIES_MAX: u32 = 10;
 
 /// The pipe, with the wishes of the host beside it. It is shared by everybody.
 #[derive(Debug)]
@@ -20,7 +24,7 @@ pub(crate) struct Waker {
     write: OwnedFd,
     /// The process that made it. A copy of that process, made by fork, may have closed the
     /// descriptor and opened another one under its number.
-    owner: u32,
+    owner: Identity,
     stop: AtomicBool,
     kill: AtomicBool,
     /// What the scheduler lets others know of itself.
@@ -44,7 +48,7 @@ impl Waker {
         Ok(Self {
             read,
             write,
-            owner: std::process::id(),
+            owner: Identity::establish(),
             stop: AtomicBool::new(false),
             kill: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -97,12 +101,12 @@ impl Waker {
 
     /// Whether this is the process that made it, and no copy of that.
     pub(crate) fn is_ours(&self) -> bool {
-        self.owner == std::process::id()
+        self.owner == Identity::current()
     }
 
-    /// The process that made it.
+    /// The number of the process that made it.
     pub(crate) fn owner(&self) -> u32 {
-        self.owner
+        self.owner.pid()
     }
 
     /// Lets others know how far the scheduler is: neither is ever taken back.
