@@ -4,6 +4,7 @@ use crate::callbacks::News;
 use crate::event::EventKind;
 use crate::machine::{Command, Event, Moment, ProgramId};
 use crate::os::stat::living_groups;
+use crate::os::wake::Asked;
 use crate::program::{Live, ZOMBIES_ONLY_AFTER};
 
 use super::{Item, ProcessScheduler, SECOND_SIGNAL_AFTER};
@@ -103,11 +104,10 @@ impl ProcessScheduler {
                 self.news.push_back(Item::News(News::Signal(signal)));
             }
         }
-        let (stop, kill) = self.waker.take();
-        if kill {
-            self.kill_all(now);
-        } else if stop {
-            self.tell(now, Event::Commanded(Command::StopAll));
+        match self.waker.take() {
+            Some(Asked::Kill) => self.kill_all(now),
+            Some(Asked::Stop) => self.tell(now, Event::Commanded(Command::StopAll)),
+            None => {}
         }
     }
 

@@ -52,7 +52,7 @@ use crate::os::limits::DescriptorLimit;
 use crate::os::pages::Pages;
 use crate::os::signals::Signals;
 use crate::os::spawn::Spawner;
-use crate::os::wake::Waker;
+use crate::os::wake::{Asked, Waker};
 use crate::os::watch::Watch;
 use crate::program::Program;
 use crate::spec::ChildSpec;
@@ -311,12 +311,12 @@ impl ProcessScheduler {
     /// Asks every program to stop; the turns that follow carry it out. The same as
     /// [`Handle::stop`].
     pub fn stop(&self) {
-        self.waker.stop();
+        self.waker.ask(Asked::Stop);
     }
 
     /// Kills every program at once. The same as [`Handle::kill`].
     pub fn kill(&self) {
-        self.waker.kill();
+        self.waker.ask(Asked::Kill);
     }
 
     /// A remote control for other threads and signal handlers.
