@@ -259,6 +259,8 @@
 //! in `src/os/` alone.
 
 #![deny(unsafe_code)]
+// What is public can be named, so that it can be called.
+#![deny(unnameable_types)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 #[cfg(not(target_os = "linux"))]
