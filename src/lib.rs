@@ -294,7 +294,7 @@ mod status;
 mod words;
 
 pub use error::{Error, Result};
-pub use event::{Event, EventKind};
+pub use event::{Event, EventKind, SignalSender, StopCause};
 pub use handle::Handle;
 pub use init::{Init, InitEvent};
 pub use machine::{Backoff, Restart};

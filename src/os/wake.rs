@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 pub(super) const WAKE_TRIES_MAX: u32 = 10;
 
 /// What the host can ask for. The later one includes the other, and none is ever taken back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Asked {
     Stop = 1,
     Kill = 2,

@@ -114,6 +114,8 @@ pub struct ProcessScheduler {
     clock: Clock,
     stop_signals: Vec<i32>,
     first_stop_signal: Option<Moment>,
+    /// How much of a shutdown was told as an event, with its cause.
+    shutdown_said: Option<Asked>,
     phase: Phase,
     kill_on_drop: bool,
     reap: Reap,
@@ -297,6 +299,7 @@ impl ProcessScheduler {
         self.obey(now);
         self.machine.handle_timeout(now);
         self.carry_out(now);
+        self.say_if_all_ended();
         self.look_for_orphans(now);
         self.start_what_is_due();
         self.warn_of_the_spawner();
@@ -386,6 +389,7 @@ impl ProcessScheduler {
     /// Stops turning when nothing runs and nothing is going to.
     fn finish_if_settled(&mut self) -> Status {
         let now = self.clock.now();
+        self.say_if_all_ended();
         if self.machine.is_settled()
             && let Some(command) = &mut self.error_command
         {
