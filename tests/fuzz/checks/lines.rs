@@ -256,7 +256,7 @@ fn check_arguments(choices: &mut Rng) {
             assert!(is_given || path == Path::new("procsched.json"), "{words:?}");
         }
         Ok(Command::Init(_)) => assert_eq!(words[0], "init"),
-        Ok(Command::Demo | Command::Help | Command::Version) => {}
+        Ok(Command::Demo | Command::Help(_) | Command::Version) => {}
         Err(problem) => check_line(&problem),
     }
 }
