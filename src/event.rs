@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::error::Error;
+use crate::machine::Restart;
 
 /// Something happened to a program.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,6 +50,8 @@ pub enum EventKind {
     StartFailed {
         /// What failed, on what, and the system's word.
         error: Error,
+        /// Whether it had been asked to stop meanwhile.
+        stopping: bool,
         /// When it is tried again, counted from the failure; `None` for never.
         retry_in: Option<Duration>,
     },
@@ -67,6 +70,13 @@ pub enum EventKind {
         stopping: bool,
         /// When it is started again, counted from the exit; `None` for never.
         retry_in: Option<Duration>,
+        /// When an end like this one is followed by another start.
+        restart: Restart,
+        /// The last line of its stderr that is not empty, if it failed: at most 200 bytes, as it
+        /// wrote them. An end failed if it had a code other than 0, or was by a signal; after a
+        /// stop that was asked for, the stop signal and SIGKILL are no failure. None where
+        /// [`ChildSpec::report_bytes`](crate::ChildSpec::report_bytes) is 0.
+        last_line: Option<String>,
     },
     /// It is down, and waits for its next start.
     #[non_exhaustive]
@@ -79,12 +89,13 @@ pub enum EventKind {
     Stopping {
         /// Its process id.
         pid: i32,
-        /// The signal that its group got; SIGCONT followed.
+        /// The signal that its group was sent; SIGCONT followed.
         signal: i32,
         /// How long it may take before SIGKILL.
         timeout: Duration,
     },
-    /// It did not stop in time, or nobody wanted to wait: its group got SIGKILL.
+    /// It did not stop in time, or had no time to: its group got SIGKILL. If that is refused,
+    /// a `Warning` says so instead.
     #[non_exhaustive]
     Killed {
         /// Its process id.
@@ -95,6 +106,20 @@ pub enum EventKind {
     Abandoned {
         /// Its process id.
         pid: i32,
+    },
+    /// Everything stops from now on, and nothing starts any more. Told once, before all that it
+    /// causes; the event is about no program.
+    #[non_exhaustive]
+    StoppingAll {
+        /// Why.
+        cause: StopCause,
+    },
+    /// Everything is killed from now on. Told once, and instead of `StoppingAll` if there was
+    /// no stop before; the event is about no program.
+    #[non_exhaustive]
+    KillingAll {
+        /// Why.
+        cause: StopCause,
     },
     /// A process that had left its group and come home to us was told to end: because the
     /// program starts again, or because everything ends. The event's program is the one that it
@@ -124,4 +149,55 @@ pub enum EventKind {
         /// What, and why.
         error: Error,
     },
+}
+
+/// Why everything stops.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopCause {
+    /// One of the signals of [`Builder::stop_on_signals`](crate::Builder::stop_on_signals).
+    #[non_exhaustive]
+    Signal {
+        /// Its number.
+        signal: i32,
+        /// Who sent it.
+        sender: SignalSender,
+    },
+    /// The host asked for it: [`Handle::stop`](crate::Handle::stop),
+    /// [`ProcessScheduler::stop`](crate::ProcessScheduler::stop), or `kill`.
+    Host,
+    /// An essential program has ended for good.
+    #[non_exhaustive]
+    EssentialEnded {
+        /// Its name.
+        program: String,
+        /// See [`ErrorReport::return_code`](crate::ErrorReport::return_code).
+        return_code: i32,
+    },
+    /// An essential program could not be started, and is not tried again.
+    #[non_exhaustive]
+    EssentialNotStarted {
+        /// Its name.
+        program: String,
+    },
+    /// Every program has ended for good by itself.
+    AllEnded,
+}
+
+/// Who sent a signal, as far as the kernel says (`si_code` in sigaction(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SignalSender {
+    /// A process.
+    #[non_exhaustive]
+    Process {
+        /// Its process id; 0 if it is outside of our PID namespace.
+        pid: i32,
+        /// The real user id that it had.
+        uid: u32,
+    },
+    /// The kernel itself, as it does for Ctrl-C on a terminal.
+    Kernel,
+    /// Nothing tells, as when a handler of the host's stands before ours.
+    Unknown,
 }

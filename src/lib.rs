@@ -259,6 +259,8 @@
 //! in `src/os/` alone.
 
 #![deny(unsafe_code)]
+// What is public can be named, so that it can be called.
+#![deny(unnameable_types)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 #[cfg(not(target_os = "linux"))]
@@ -292,7 +294,7 @@ mod status;
 mod words;
 
 pub use error::{Error, Result};
-pub use event::{Event, EventKind};
+pub use event::{Event, EventKind, SignalSender, StopCause};
 pub use handle::Handle;
 pub use init::{Init, InitEvent};
 pub use machine::{Backoff, Restart};

@@ -127,8 +127,9 @@ pub(crate) struct Leaving {
     pub(crate) awaits_search: bool,
     /// When its SIGKILL was accepted.
     pub(crate) killed_at: Option<Moment>,
-    /// A signal was refused, and that was said.
+    /// A signal was refused, and that was said; and the same of a SIGKILL.
     pub(crate) refusal_said: bool,
+    pub(crate) kill_refusal_said: bool,
     /// What is left of it holds up the next start, and that was said.
     pub(crate) delay_said: bool,
     pub(crate) probe: Probe,
@@ -141,6 +142,7 @@ impl Default for Leaving {
             awaits_search: false,
             killed_at: None,
             refusal_said: false,
+            kill_refusal_said: false,
             delay_said: false,
             probe: Probe {
                 at: Moment::default(),
@@ -323,6 +325,12 @@ impl Live {
     /// What is known of its end.
     pub(crate) fn leaving(&mut self) -> &mut Leaving {
         self.leaving.get_or_insert_default()
+    }
+
+    /// Whether its group was sent a SIGKILL that was accepted.
+    pub(crate) fn is_killed(&self) -> bool {
+        let leaving = self.leaving.as_ref();
+        leaving.is_some_and(|leaving| leaving.killed_at.is_some())
     }
 
     /// Whether its group is gone, but not what left it.

@@ -69,6 +69,7 @@ mod os {
     pub(crate) mod descriptors;
     pub(crate) mod group;
     mod hints;
+    mod identity;
     pub(crate) mod limits;
     pub(crate) mod logs;
     pub(crate) mod pages;

@@ -173,6 +173,13 @@ impl Machine {
         }
     }
 
+    /// What decides about this program.
+    #[cfg_attr(test, allow(dead_code))]
+    #[must_use]
+    pub fn policy(&self, program: ProgramId) -> &Policy {
+        &self.policies[self.children[program.0 as usize].policy.0 as usize]
+    }
+
     /// How many deadlines are kept, those that were called off too. The simulation asks.
     #[cfg_attr(not(test), allow(dead_code))]
     #[must_use]

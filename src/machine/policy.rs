@@ -93,7 +93,7 @@ impl Exit {
 impl Restart {
     /// Whether an end like this one is followed by another start.
     #[must_use]
-    pub fn wants(self, exit: Exit) -> bool {
+    pub(crate) fn wants(self, exit: Exit) -> bool {
         match self {
             Self::Always => true,
             Self::OnFailure => !exit.success(),

@@ -1,8 +1,8 @@
 //! The functions that the kernel calls when a signal arrives, and what stood there before.
 //!
-//! A handler marks its signal for every scheduler of this process that wants it, writes one
-//! byte to that scheduler's pipe, and then calls what had been installed before it. What was
-//! there is put back when the last scheduler that wanted the signal goes, unless somebody has
+//! A handler marks its signal for every scheduler of this process that wants it, notes who died
+//! or who sent it, writes one byte to that scheduler's pipe, and then calls what had been
+//! installed before it. What was there is put back when the last scheduler that wanted the signal goes, unless somebody has
 //! put a handler of their own over ours meanwhile. Then ours stays where it is, marks nothing
 //! and passes signals on; and if a scheduler comes later, it stands over theirs with another
 //! function (a *layer*), since with the same one the chain would become a circle.
@@ -18,8 +18,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use nix::errno::Errno;
 
 use super::hints::Hints;
+use super::identity::Identity;
+use super::wake::WAKE_TRIES_MAX;
 use super::{FAULTS, errno};
 use crate::error::{Error, Result};
+use crate::event::SignalSender;
 
 /// How often somebody may put a handler over ours before we do not come back.
 const LAYERS_MAX: usize = 4;
@@ -45,15 +48,12 @@ static SLOTS: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
 /// What was installed before us, layer by layer. Whoever holds it changes dispositions.
 static INSTALLED: Mutex<Vec<Installed>> = Mutex::new(Vec::new());
 
-/// How often a handler tries to wake the turn: nobody else would.
-const WAKE_TRIES_MAX: u32 = 10;
-
 /// What one scheduler wants to hear of. It is used again by the next, and never freed.
 pub(super) struct Slot {
     next: *const Slot,
-    /// The process of its scheduler; 0 if it is free. In a copy that was made by fork it is
-    /// another process's, and so nothing to touch.
-    owner: AtomicI32,
+    /// The process of its scheduler, by its [`Identity`]; 0 if it is free. In a copy that was made
+    /// by fork it is another process's, and so nothing to touch.
+    owner: AtomicU64,
     /// Whether its scheduler tolerates no other.
     exclusive: AtomicBool,
     /// Bit `n - 1` stands for signal `n`.
@@ -61,6 +61,8 @@ pub(super) struct Slot {
     pending: AtomicU64,
     /// Whom the SIGCHLDs among them were about.
     hints: Hints,
+    /// Who sent each of the others first, since that was asked last; see [`sender_code`].
+    senders: [AtomicU64; NUMBERS],
     /// Where a handler writes its byte.
     wake: AtomicI32,
     /// Handlers that are looking at it: its descriptor may be closed only when there are none.
@@ -141,7 +143,7 @@ impl Dispositions {
 
     /// Takes a slot for a scheduler. `exclusive` is whether it tolerates no other.
     pub(super) fn claim(&self, exclusive: bool, wake: i32) -> Result<&'static Slot> {
-        let me = this_process();
+        let me = Identity::establish().bits();
         let mut others = slots().filter(|slot| slot.owner.load(Ordering::SeqCst) == me);
         if others.any(|other| exclusive || other.exclusive.load(Ordering::SeqCst)) {
             return Err(Error::because(
@@ -159,6 +161,9 @@ impl Dispositions {
         slot.wanted.store(0, Ordering::SeqCst);
         slot.pending.store(0, Ordering::SeqCst);
         slot.hints.take(&mut Vec::new());
+        for sender in &slot.senders {
+            sender.store(SENDER_UNKNOWN, Ordering::SeqCst);
+        }
         slot.wake.store(wake, Ordering::SeqCst);
         slot.owner.store(me, Ordering::SeqCst);
         Ok(slot)
@@ -202,7 +207,7 @@ impl Dispositions {
     pub(super) fn release(&mut self, slot: &Slot) {
         let wanted = slot.wanted.load(Ordering::SeqCst);
         slot.owner.store(0, Ordering::SeqCst);
-        let me = this_process();
+        let me = Identity::current().bits();
         let mut still_wanted = 0;
         for other in slots().filter(|other| other.owner.load(Ordering::SeqCst) == me) {
             still_wanted |= other.wanted.load(Ordering::SeqCst);
@@ -252,6 +257,18 @@ impl Slot {
     pub(super) fn take_hints(&self, pids: &mut Vec<i32>) {
         self.hints.take(pids);
     }
+
+    /// Who sent this signal. To be asked after [`Slot::take`], as for hints.
+    pub(super) fn take_sender(&self, signal: i32) -> SignalSender {
+        match self.senders[index(signal)].swap(SENDER_UNKNOWN, Ordering::SeqCst) {
+            SENDER_UNKNOWN => SignalSender::Unknown,
+            SENDER_KERNEL => SignalSender::Kernel,
+            process => SignalSender::Process {
+                pid: ((process & !SENDER_PROCESS) >> 32) as i32,
+                uid: process as u32,
+            },
+        }
+    }
 }
 
 /// Whether nobody will tell us of this signal any more, at least not directly.
@@ -282,32 +299,63 @@ extern "C" fn on_signal<const LAYER: usize>(
     context: *mut libc::c_void,
 ) {
     let saved = Errno::last_raw();
-    let died = (signal == libc::SIGCHLD).then(|| who_died(LAYER, info));
-    tell_the_slots(signal, died.flatten());
+    tell_the_slots(signal, details(LAYER, signal, info));
     Errno::set_raw(saved);
     PREVIOUS[LAYER].call(signal, info, context);
     Errno::set_raw(saved);
 }
 
-/// Whom this SIGCHLD says to be dead. Read only where the kernel itself has called us: who has
+/// What the kernel says of this signal. Read only where the kernel itself has called us: who has
 /// put a handler over ours, and calls ours as one that takes a number, hands on no more than
 /// that. One moment is left: such a handler that is taken away again while it runs in another
 /// thread, before it calls ours.
-fn who_died(layer: usize, info: *const libc::siginfo_t) -> Option<i32> {
-    let is_on_top = action_of(libc::SIGCHLD).is_ok_and(|now| layer_of(&now) == Some(layer));
-    if !is_on_top || info.is_null() {
+fn details<'a>(
+    layer: usize,
+    signal: i32,
+    info: *const libc::siginfo_t,
+) -> Option<&'a libc::siginfo_t> {
+    let is_on_top = action_of(signal).is_ok_and(|now| layer_of(&now) == Some(layer));
+    if !is_on_top {
         return None;
     }
-    // SAFETY: the kernel has called us, with SA_SIGINFO, and so with a siginfo of its own; or a
-    // handler over ours has, which by now is over ours no more (see above), with what it was given.
-    let info = unsafe { &*info };
+    // SAFETY: null, or the kernel has called us, with SA_SIGINFO, and so with a siginfo of its
+    // own; or a handler over ours has, which by now is over ours no more (see above), with what it
+    // was given. It lives for as long as the handler runs.
+    unsafe { info.as_ref() }
+}
+
+/// Nothing tells who sent it.
+const SENDER_UNKNOWN: u64 = 0;
+/// The kernel itself.
+const SENDER_KERNEL: u64 = 1;
+/// With the process id in the rest of the upper half, and the user id in the lower.
+const SENDER_PROCESS: u64 = 1 << 63;
+
+/// Who sent this signal, as one number, so that it can be left in an atomic.
+fn sender_code(info: &libc::siginfo_t) -> u64 {
+    match info.si_code {
+        libc::SI_USER | libc::SI_TKILL | libc::SI_QUEUE => {
+            // SAFETY: a signal with one of these codes has both fields.
+            let (pid, uid) = unsafe { (info.si_pid(), info.si_uid()) };
+            SENDER_PROCESS | u64::from(pid.max(0).unsigned_abs()) << 32 | u64::from(uid)
+        }
+        1.. => SENDER_KERNEL,
+        _ => SENDER_UNKNOWN,
+    }
+}
+
+/// Whom this SIGCHLD says to be dead.
+fn who_died(info: &libc::siginfo_t) -> Option<i32> {
     let is_death = [libc::CLD_EXITED, libc::CLD_KILLED, libc::CLD_DUMPED].contains(&info.si_code);
     // SAFETY: these codes are those of a SIGCHLD, whose siginfo has this field.
     is_death.then(|| unsafe { info.si_pid() })
 }
 
-fn tell_the_slots(signal: i32, died: Option<i32>) {
-    let me = this_process();
+fn tell_the_slots(signal: i32, info: Option<&libc::siginfo_t>) {
+    let is_death = signal == libc::SIGCHLD;
+    let died = info.filter(|_| is_death).and_then(who_died);
+    let sender = info.filter(|_| !is_death).map(sender_code);
+    let me = Identity::current().bits();
     let bit = bit(signal);
     for slot in slots() {
         slot.writers.fetch_add(1, Ordering::SeqCst);
@@ -316,6 +364,12 @@ fn tell_the_slots(signal: i32, died: Option<i32>) {
         if is_ours && slot.wanted.load(Ordering::SeqCst) & bit != 0 {
             if let Some(pid) = died {
                 slot.hints.leave(pid);
+            }
+            if let Some(code) = sender {
+                let place = &slot.senders[index(signal)];
+                let (free, order) = (SENDER_UNKNOWN, Ordering::SeqCst);
+                // Whoever was first is the cause of what follows.
+                let _ = place.compare_exchange(free, code, order, order);
             }
             // While something is pending, whoever was first has woken the turn, or is about to:
             // a turn takes what is pending after it has read the pipe.
@@ -347,11 +401,12 @@ fn slots() -> impl Iterator<Item = &'static Slot> {
 fn new_slot() -> &'static Slot {
     let slot = Box::leak(Box::new(Slot {
         next: SLOTS.load(Ordering::SeqCst),
-        owner: AtomicI32::new(0),
+        owner: AtomicU64::new(0),
         exclusive: AtomicBool::new(false),
         wanted: AtomicU64::new(0),
         pending: AtomicU64::new(0),
         hints: Hints::new(),
+        senders: [const { AtomicU64::new(SENDER_UNKNOWN) }; NUMBERS],
         wake: AtomicI32::new(-1),
         writers: AtomicU32::new(0),
     }));
@@ -362,11 +417,6 @@ fn new_slot() -> &'static Slot {
 
 fn index(signal: i32) -> usize {
     usize::try_from(signal).map_or(0, |number| number.min(NUMBERS - 1))
-}
-
-fn this_process() -> i32 {
-    // SAFETY: getpid takes nothing and cannot fail.
-    unsafe { libc::getpid() }
 }
 
 /// While a handler runs, every other signal waits: frames never pile up on a stack that has

@@ -1,8 +1,10 @@
 //! The limits of the system that a supervisor of many programs meets: raised where that is
 //! allowed, given back to each program, and named where they are in the way.
 
+use std::fs::File;
+use std::io::Read;
 use std::mem::MaybeUninit;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::errno_text;
 
@@ -79,49 +81,122 @@ pub(crate) fn explain(errno: i32, needs: Needs) -> String {
     };
     match limit {
         Some(limit) => format!("{word}: {limit}, and {needed}"),
+        None if errno == libc::EAGAIN => {
+            format!("{word}: {needed}, and no limit on processes is seen to be exhausted")
+        }
         None => word,
     }
 }
 
-/// What forbids another process: the first that is exhausted, as far as can be seen.
+/// What forbids another process: the first that is exhausted, as far as can be seen. How many
+/// processes a user has is not to be seen at once, so that its limit comes last.
 fn process_limit() -> Option<String> {
-    let of_user = get(libc::RLIMIT_NPROC).filter(|limit| limit.rlim_cur != libc::RLIM_INFINITY);
-    let uid = nix::unistd::getuid();
-    let of_user = of_user.filter(|_| !uid.is_root());
-    let of_user = of_user.map(|limit| format!("RLIMIT_NPROC is {} for uid {uid}", limit.rlim_cur));
-    cgroup_limit("pids.max", "pids.current")
-        .or(of_user)
-        .or_else(|| system_limit("/proc/sys/kernel/pid_max"))
+    let of_user = || {
+        let limit = get(libc::RLIMIT_NPROC).filter(|limit| limit.rlim_cur != libc::RLIM_INFINITY);
+        let uid = nix::unistd::getuid();
+        let limit = limit.filter(|_| !uid.is_root())?;
+        Some(format!("RLIMIT_NPROC is {} for uid {uid}", limit.rlim_cur))
+    };
+    let of_system = |path| {
+        let is_exhausted = is_used_up(threads()?, number(Path::new(path))?);
+        system_limit(path).filter(|_| is_exhausted)
+    };
+    cgroup_limit(&PIDS)
+        .or_else(|| of_system("/proc/sys/kernel/pid_max"))
+        .or_else(|| of_system("/proc/sys/kernel/threads-max"))
+        .or_else(of_user)
 }
 
 fn memory_limit() -> Option<String> {
     let space = get(libc::RLIMIT_AS).filter(|limit| limit.rlim_cur != libc::RLIM_INFINITY);
     let space = space.map(|limit| format!("RLIMIT_AS is {} bytes", limit.rlim_cur));
-    cgroup_limit("memory.max", "memory.current").or(space)
+    cgroup_limit(&MEMORY).or(space)
 }
 
 fn system_limit(path: &str) -> Option<String> {
-    let value = std::fs::read_to_string(path).ok()?;
+    let value = text(Path::new(path))?;
     Some(format!("{path} is {}", value.trim()))
 }
 
-/// A limit of our cgroup, or of one above it, of which at least 90 % are in use: what was
-/// refused may have been given back by now, and memory is never used up to the last byte.
-fn cgroup_limit(limit: &str, in_use: &str) -> Option<String> {
-    let number = |path: PathBuf| {
-        std::fs::read_to_string(path)
-            .ok()?
-            .trim()
-            .parse::<u64>()
-            .ok()
-    };
-    let mine = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    let mine = mine.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let lowest = Path::new("/sys/fs/cgroup").join(mine);
-    lowest.ancestors().find_map(|group| {
-        let (most, used) = (number(group.join(limit))?, number(group.join(in_use))?);
-        let is_exhausted = used >= most - most / 10;
-        is_exhausted.then(|| format!("{:?} is {most}", group.join(limit)))
+/// How many threads there are in the system: each has a number as a process has.
+fn threads() -> Option<u64> {
+    let load = text(Path::new("/proc/loadavg"))?;
+    let (_, all) = load.split_whitespace().nth(3)?.split_once('/')?;
+    all.parse().ok()
+}
+
+/// Whether at least 90 % are in use: what was refused may have been given back by now, and
+/// memory is never used up to the last byte.
+fn is_used_up(used: u64, most: u64) -> bool {
+    used >= most - most / 10
+}
+
+/// No file of the kernel's that is read here is longer.
+const READ_BYTES_MAX: u64 = 64 * 1024;
+
+fn text(path: &Path) -> Option<String> {
+    let mut text = String::new();
+    let file = File::open(path).ok()?;
+    file.take(READ_BYTES_MAX).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+fn number(path: &Path) -> Option<u64> {
+    text(path)?.trim().parse().ok()
+}
+
+/// A controller of cgroups: its name, and the files with its limit and with what is in use, in
+/// a hierarchy of its own (cgroup v1) and in the unified one (v2).
+struct Controller {
+    name: &'static str,
+    own: [&'static str; 2],
+    unified: [&'static str; 2],
+}
+
+const PIDS: Controller = Controller {
+    name: "pids",
+    own: ["pids.max", "pids.current"],
+    unified: ["pids.max", "pids.current"],
+};
+
+const MEMORY: Controller = Controller {
+    name: "memory",
+    own: ["memory.limit_in_bytes", "memory.usage_in_bytes"],
+    unified: ["memory.max", "memory.current"],
+};
+
+fn cgroup_limit(controller: &Controller) -> Option<String> {
+    let groups = text(Path::new("/proc/self/cgroup"))?;
+    exhausted(controller, &groups, Path::new("/sys/fs/cgroup"))
+}
+
+/// The limit of our cgroup, or of one above it, that is used up. `groups` says which is ours in
+/// which hierarchy (cgroups(7)); those are mounted below `root` as systemd and containers do it.
+/// In a container our group may be the root of what is mounted, whatever its path says.
+fn exhausted(controller: &Controller, groups: &str, root: &Path) -> Option<String> {
+    groups.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (parts.next()?, parts.next()?.trim_start_matches('/'));
+        let (roots, [limit, in_use]) = if controllers.is_empty() {
+            ([root.to_owned(), root.join("unified")], controller.unified)
+        } else if controllers.split(',').any(|name| name == controller.name) {
+            let mounted = [root.join(controller.name), root.join(controllers)];
+            (mounted, controller.own)
+        } else {
+            return None;
+        };
+        roots.iter().find_map(|root| {
+            let lowest = root.join(path);
+            let groups = lowest
+                .ancestors()
+                .take_while(|group| group.starts_with(root));
+            let mut limits = groups.filter_map(|group| {
+                let most = number(&group.join(limit))?;
+                let is_exhausted = is_used_up(number(&group.join(in_use))?, most);
+                is_exhausted.then(|| format!("{:?} is {most}", group.join(limit)))
+            });
+            limits.next()
+        })
     })
 }
 
@@ -142,8 +217,51 @@ mod tests {
             format!("Too many open files: RLIMIT_NOFILE is {value}, and 123456 are needed");
         assert_eq!(told, expected);
         let told = explain(libc::EAGAIN, NEEDS);
-        assert!(told.ends_with(", and at least 654321 are needed"), "{told}");
+        assert!(told.contains("at least 654321 are needed"), "{told}");
         // No limit of ours stands behind it.
         assert_eq!(explain(libc::EPERM, NEEDS), "Operation not permitted");
+    }
+
+    /// Where cgroups are those of v1 it was the system's pid_max that was blamed, which had room
+    /// for millions.
+    #[test]
+    fn the_limit_of_a_cgroup_is_found_in_every_kind_of_hierarchy() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let root = directory.path();
+        let group = |path: &str, files: [&str; 2], used: &str| {
+            let group = root.join(path);
+            std::fs::create_dir_all(&group).expect("a directory");
+            for (file, content) in files.into_iter().zip(["20\n", used]) {
+                std::fs::write(group.join(file), content).expect("a file");
+            }
+        };
+        let v1 = "9:name=systemd:/x\n8:pids:/app/web\n4:cpu,memory:/app\n0::/x\n";
+        let found = |controller, groups: &str| exhausted(controller, groups, root);
+        let is = |path: &str| Some(format!("{:?} is 20", root.join(path)));
+        assert_eq!(found(&PIDS, v1), None, "nothing is there");
+        group("pids/app/web", PIDS.own, "17\n");
+        assert_eq!(found(&PIDS, v1), None, "there is room");
+        group("pids/app", PIDS.own, "18\n");
+        assert_eq!(found(&PIDS, v1), is("pids/app/pids.max"), "one above it");
+        group("pids/app/web", PIDS.own, "20\n");
+        assert_eq!(found(&PIDS, v1), is("pids/app/web/pids.max"));
+        group("memory/app", MEMORY.own, "20\n");
+        let limit = is("memory/app/memory.limit_in_bytes");
+        assert_eq!(found(&MEMORY, v1), limit, "beside another controller");
+
+        // A container: what is mounted begins with its own group.
+        group("pids", PIDS.own, "20\n");
+        let container = "3:pids:/docker/0123\n";
+        assert_eq!(found(&PIDS, container), is("pids/pids.max"));
+
+        group("app", PIDS.unified, "20\n");
+        assert_eq!(found(&PIDS, "0::/app/web\n"), is("app/pids.max"));
+        group("unified/b", MEMORY.unified, "20\n");
+        assert_eq!(found(&MEMORY, "0::/b\n"), is("unified/b/memory.max"));
+        std::fs::write(root.join("app/pids.max"), "max\n").expect("a file");
+        assert_eq!(found(&PIDS, "0::/app\n"), None, "no limit");
+        for odd in ["", "\n", "1:pids\n", "::\n", "0::/../..\n"] {
+            assert_eq!(found(&PIDS, odd), None, "{odd:?}");
+        }
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod descriptors;
 pub(crate) mod group;
 mod handlers;
 mod hints;
+mod identity;
 pub(crate) mod limits;
 pub(crate) mod logs;
 mod numbers;

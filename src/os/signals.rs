@@ -12,6 +12,7 @@ use std::thread::ThreadId;
 use super::handlers::{self, Dispositions, Slot, bit};
 use super::wake::Waker;
 use crate::error::{Error, Result};
+use crate::event::SignalSender;
 
 /// Threads whose mask is known and put back, if they are the one that drops the scheduler.
 const THREADS_MAX: usize = 16;
@@ -89,6 +90,11 @@ impl Signals {
     /// is a hint: it may be missing, late, or a lie.
     pub(crate) fn take_hints(&self, pids: &mut Vec<i32>) {
         self.slot.take_hints(pids);
+    }
+
+    /// Who sent this one first, of those that [`Signals::take`] has told of.
+    pub(crate) fn take_sender(&self, signal: i32) -> SignalSender {
+        self.slot.take_sender(signal)
     }
 
     /// Whether one of these has arrived and was not taken yet.

@@ -4,6 +4,7 @@
 use libc::{c_int, c_ulong};
 
 use super::errno;
+use super::identity::Identity;
 use crate::error::{Error, Result};
 
 const WHAT: &str = "failed to become a child subreaper";
@@ -17,7 +18,7 @@ pub(crate) fn is_pid_1() -> bool {
 /// process that was forked off meanwhile, nothing is changed.
 #[derive(Debug)]
 pub(crate) struct Subreaper {
-    owner: u32,
+    owner: Identity,
     was: bool,
 }
 
@@ -32,14 +33,14 @@ pub(crate) fn become_subreaper() -> Result<Subreaper> {
         }
     }
     Ok(Subreaper {
-        owner: std::process::id(),
+        owner: Identity::establish(),
         was,
     })
 }
 
 impl Drop for Subreaper {
     fn drop(&mut self) {
-        if !self.was && self.owner == std::process::id() {
+        if !self.was && self.owner == Identity::current() {
             // It worked one way, and there is nobody to tell if it did not work the other.
             let _ = set(false);
         }
@@ -99,7 +100,7 @@ mod tests {
         assert!(is_subreaper().expect("an answer"), "the first one lives");
 
         drop(Subreaper {
-            owner: first.owner + 1,
+            owner: Identity::of_another_process(),
             was: false,
         });
         assert!(

@@ -15,6 +15,9 @@ use super::reserve::{self, Reserve};
 /// Up to so many bytes are on the heap.
 const FEW: usize = 4096;
 
+/// How much of a line is shown as the last one.
+const LAST_LINE_BYTES_MAX: usize = 200;
+
 /// The report of a ring needs, as Base64 in a line in a queue that doubles, so many times the
 /// ring while it is on its way. A ring that left no memory for that would be kept in vain.
 const REPORT_TIMES: usize = 4;
@@ -162,6 +165,29 @@ pub(crate) struct LastWords {
     len: usize,
 }
 
+impl LastWords {
+    /// The last line that is not empty, cut at its end if it is long; what is no UTF-8 is
+    /// replaced. None where memory is short, too. What a carriage return overwrites on a terminal
+    /// is a line of its own.
+    pub(crate) fn last_line(&self) -> Option<String> {
+        let is_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
+        let mut lines = self.rsplit(is_end).map(<[u8]>::trim_ascii);
+        let line = lines.find(|line| !line.is_empty())?;
+        let mut text = String::new();
+        Reserve::spare(|| text.try_reserve_exact(LAST_LINE_BYTES_MAX)).ok()?;
+        for chunk in line.utf8_chunks() {
+            let replaced = (!chunk.invalid().is_empty()).then_some(char::REPLACEMENT_CHARACTER);
+            for character in chunk.valid().chars().chain(replaced) {
+                if text.len() + character.len_utf8() > LAST_LINE_BYTES_MAX {
+                    return Some(text);
+                }
+                text.push(character);
+            }
+        }
+        Some(text)
+    }
+}
+
 impl Deref for LastWords {
     type Target = [u8];
 
@@ -238,6 +264,31 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_last_line_is_found_cut_and_made_text() {
+        let of = |bytes: &[u8]| LastWords::from(bytes.to_vec()).last_line();
+        let table: [(&[u8], Option<&str>); 8] = [
+            (b"", None),
+            (b"\n \r\n\t\n", None),
+            (b"first\nno database\n", Some("no database")),
+            (b"no line feed", Some("no line feed")),
+            (b"  Caused by: x  \r\n\n \n", Some("Caused by: x")),
+            (b"10 %\r20 %\r", Some("20 %")),
+            (b"a\xffb\xc3\n", Some("a\u{fffd}b\u{fffd}")),
+            (b"\x1b[31mred\x1b[0m\n", Some("\x1b[31mred\x1b[0m")),
+        ];
+        for (bytes, line) in table {
+            assert_eq!(of(bytes).as_deref(), line, "{bytes:?}");
+        }
+        // Never more than so many bytes, and no half of a letter.
+        let long = |line: &str| of(line.as_bytes()).expect("a line");
+        assert_eq!(long(&"x".repeat(10_000)), "x".repeat(200));
+        assert_eq!(long(&"ä".repeat(10_000)), "ä".repeat(100));
+        assert_eq!(long(&format!("x{}", "ä".repeat(200))).len(), 199);
+        let invalid = of(&[0xff; 1000]).expect("a line");
+        assert_eq!(invalid, "\u{fffd}".repeat(66));
     }
 
     #[test]

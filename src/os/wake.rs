@@ -1,28 +1,40 @@
 //! The pipe that ends a wait: signal handlers and other threads write to it, the turn reads it
-//! empty. It carries wakefulness and nothing else; what happened stands in atomic flags, so
-//! that a full pipe loses nothing.
+//! empty. It carries wakefulness and nothing else; what happened stands in atomics, so that a
+//! full pipe loses nothing. What was asked for before wakes nothing again.
 //!
 //! Both ends live as long as anybody may write: a pipe without a reader would answer with
 //! SIGPIPE.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use nix::errno::Errno;
 
+use super::identity::Identity;
 use super::{descriptors, retry};
 use crate::error::{Error, Result};
 
-/// The pipe, with the wishes of the host beside it. It is shared by everybody.
+/// How often whoever is the first to ask tries to wake the turn, as the next ones do not.
+pub(super) const WAKE_TRIES_MAX: u32 = 10;
+
+/// What the host can ask for. The later one includes the other, and none is ever taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Asked {
+    Stop = 1,
+    Kill = 2,
+}
+
+/// The pipe, with what the host asks for beside it. It is shared by everybody.
 #[derive(Debug)]
 pub(crate) struct Waker {
     read: OwnedFd,
     write: OwnedFd,
     /// The process that made it. A copy of that process, made by fork, may have closed the
     /// descriptor and opened another one under its number.
-    owner: u32,
-    stop: AtomicBool,
-    kill: AtomicBool,
+    owner: Identity,
+    /// The most that was asked for, as [`Asked`], and how much of that was taken; 0 for nothing.
+    asked: AtomicU8,
+    taken: AtomicU8,
     /// What the scheduler lets others know of itself.
     stopping: AtomicBool,
     stopped: AtomicBool,
@@ -44,9 +56,9 @@ impl Waker {
         Ok(Self {
             read,
             write,
-            owner: std::process::id(),
-            stop: AtomicBool::new(false),
-            kill: AtomicBool::new(false),
+            owner: Identity::establish(),
+            asked: AtomicU8::new(0),
+            taken: AtomicU8::new(0),
             stopping: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         })
@@ -66,43 +78,45 @@ impl Waker {
         was_woken
     }
 
-    /// Asks for a stop. Async-signal-safe: an atomic store and a `write(2)` that cannot block.
-    pub(crate) fn stop(&self) {
-        self.stop.store(true, Ordering::SeqCst);
-        self.wake();
-    }
-
-    /// Asks for a stop without any grace. Async-signal-safe as well.
-    pub(crate) fn kill(&self) {
-        self.kill.store(true, Ordering::SeqCst);
-        self.wake();
-    }
-
-    /// Whether a stop was asked for since the last look, and whether a kill was. From then on it
-    /// is stopping.
-    pub(crate) fn take(&self) -> (bool, bool) {
-        if self.is_asked() {
-            self.stopping.store(true, Ordering::SeqCst);
+    /// Asks for a stop, or for one without any grace. To ask for what was asked for before
+    /// changes nothing, and costs a look at an atomic. Async-signal-safe: atomics, getpid(2) and
+    /// a `write(2)` that cannot block.
+    pub(crate) fn ask(&self, wanted: Asked) {
+        let wanted = wanted as u8;
+        if self.asked.load(Ordering::SeqCst) >= wanted || !self.is_ours() {
+            return;
         }
-        (
-            self.stop.swap(false, Ordering::SeqCst),
-            self.kill.swap(false, Ordering::SeqCst),
-        )
+        let is_news = self.asked.fetch_max(wanted, Ordering::SeqCst) < wanted;
+        // After the end there is no turn to wake.
+        if is_news && !self.is_stopped() {
+            self.wake();
+        }
     }
 
-    /// Whether a stop or a kill was asked for and not taken yet.
+    /// Returns what was asked for beyond what was taken before.
+    pub(crate) fn take(&self) -> Option<Asked> {
+        let asked = self.asked.load(Ordering::SeqCst);
+        if self.taken.swap(asked, Ordering::SeqCst) == asked {
+            return None;
+        }
+        [Asked::Stop, Asked::Kill]
+            .into_iter()
+            .find(|known| *known as u8 == asked)
+    }
+
+    /// Whether something was asked for that was not taken yet.
     pub(crate) fn is_asked(&self) -> bool {
-        self.stop.load(Ordering::SeqCst) || self.kill.load(Ordering::SeqCst)
+        self.asked.load(Ordering::SeqCst) > self.taken.load(Ordering::SeqCst)
     }
 
     /// Whether this is the process that made it, and no copy of that.
     pub(crate) fn is_ours(&self) -> bool {
-        self.owner == std::process::id()
+        self.owner == Identity::current()
     }
 
-    /// The process that made it.
+    /// The number of the process that made it.
     pub(crate) fn owner(&self) -> u32 {
-        self.owner
+        self.owner.pid()
     }
 
     /// Lets others know how far the scheduler is: neither is ever taken back.
@@ -113,7 +127,7 @@ impl Waker {
 
     /// Whether a stop was asked for, or has begun for another reason.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.is_asked() || self.stopping.load(Ordering::SeqCst)
+        self.asked.load(Ordering::SeqCst) > 0 || self.stopping.load(Ordering::SeqCst)
     }
 
     /// Whether nothing happens any more.
@@ -128,11 +142,12 @@ impl Waker {
 
     /// A full pipe is awake enough.
     fn wake(&self) {
-        if !self.is_ours() {
-            return;
-        }
         let saved = Errno::last_raw();
-        let _ = nix::unistd::write(&self.write, &[0]);
+        for _ in 0..WAKE_TRIES_MAX {
+            if let Ok(_) | Err(Errno::EAGAIN) = nix::unistd::write(&self.write, &[0]) {
+                break;
+            }
+        }
         Errno::set_raw(saved);
     }
 }
@@ -140,6 +155,22 @@ impl Waker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_asked_for_is_taken_once_and_wakes_once() {
+        let waker = Waker::new().expect("a pipe");
+        for wanted in [Asked::Stop, Asked::Kill] {
+            waker.ask(wanted);
+            waker.ask(Asked::Stop);
+            assert!(waker.is_asked() && waker.clear());
+            assert_eq!(waker.take(), Some(wanted));
+            waker.ask(Asked::Stop);
+            waker.ask(wanted);
+            assert!(!waker.is_asked() && !waker.clear());
+            assert_eq!(waker.take(), None);
+        }
+        assert!(waker.is_stopping());
+    }
 
     #[test]
     fn wakes_of_every_number_are_cleared_and_counted_as_such() {

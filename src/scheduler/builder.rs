@@ -275,6 +275,7 @@ impl Builder {
             clock: Clock::new(),
             stop_signals: self.stop_signals,
             first_stop_signal: None,
+            shutdown_said: None,
             phase: super::Phase::Built,
             kill_on_drop: self.kill_on_drop,
             reap: self.reap,

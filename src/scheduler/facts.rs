@@ -1,9 +1,10 @@
 //! Facts: whose group is gone, what the operator wants.
 
 use crate::callbacks::News;
-use crate::event::EventKind;
+use crate::event::{EventKind, StopCause};
 use crate::machine::{Command, Event, Moment, ProgramId};
 use crate::os::stat::living_groups;
+use crate::os::wake::Asked;
 use crate::program::{Live, ZOMBIES_ONLY_AFTER};
 
 use super::{Item, ProcessScheduler, SECOND_SIGNAL_AFTER};
@@ -102,31 +103,37 @@ impl ProcessScheduler {
         }
         while let Some(signal) = self.arrived.pop() {
             if self.stop_signals.contains(&signal) {
-                self.stop_signal_arrived(now);
+                let sender = self.signals.take_sender(signal);
+                self.stop_signal_arrived(now, StopCause::Signal { signal, sender });
             } else if signal != libc::SIGCHLD {
                 self.news.push_back(Item::News(News::Signal(signal)));
             }
         }
-        let (stop, kill) = self.waker.take();
-        if kill {
-            self.kill_all(now);
-        } else if stop {
-            self.tell(now, Event::Commanded(Command::StopAll));
+        match self.waker.take() {
+            Some(Asked::Kill) => self.kill_all(now, StopCause::Host),
+            Some(Asked::Stop) => self.stop_all(now, StopCause::Host),
+            None => {}
         }
     }
 
-    fn stop_signal_arrived(&mut self, now: Moment) {
+    fn stop_signal_arrived(&mut self, now: Moment, cause: StopCause) {
         match self.first_stop_signal {
             None => {
                 self.first_stop_signal = Some(now);
-                self.tell(now, Event::Commanded(Command::StopAll));
+                self.stop_all(now, cause);
             }
-            Some(first) if now.since(first) >= SECOND_SIGNAL_AFTER => self.kill_all(now),
+            Some(first) if now.since(first) >= SECOND_SIGNAL_AFTER => self.kill_all(now, cause),
             Some(_) => {}
         }
     }
 
-    fn kill_all(&mut self, now: Moment) {
+    fn stop_all(&mut self, now: Moment, cause: StopCause) {
+        self.say_why(Asked::Stop, cause);
+        self.tell(now, Event::Commanded(Command::StopAll));
+    }
+
+    fn kill_all(&mut self, now: Moment, cause: StopCause) {
+        self.say_why(Asked::Kill, cause);
         self.tell(now, Event::Commanded(Command::KillAll));
         if let Some(household) = &mut self.household {
             household.close(now);

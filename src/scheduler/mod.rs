@@ -54,7 +54,7 @@ use crate::os::limits::DescriptorLimit;
 use crate::os::pages::Pages;
 use crate::os::signals::Signals;
 use crate::os::spawn::Spawner;
-use crate::os::wake::Waker;
+use crate::os::wake::{Asked, Waker};
 use crate::os::watch::Watch;
 use crate::program::Program;
 use crate::spec::ChildSpec;
@@ -116,6 +116,8 @@ pub struct ProcessScheduler {
     clock: Clock,
     stop_signals: Vec<i32>,
     first_stop_signal: Option<Moment>,
+    /// How much of a shutdown was told as an event, with its cause.
+    shutdown_said: Option<Asked>,
     phase: Phase,
     kill_on_drop: bool,
     reap: Reap,
@@ -303,6 +305,7 @@ impl ProcessScheduler {
         self.obey(now);
         self.machine.handle_timeout(now);
         self.carry_out(now);
+        self.say_if_all_ended();
         self.look_for_orphans(now);
         self.start_what_is_due();
         self.warn_of_the_spawner();
@@ -317,12 +320,12 @@ impl ProcessScheduler {
     /// Asks every program to stop; the turns that follow carry it out. The same as
     /// [`Handle::stop`].
     pub fn stop(&self) {
-        self.waker.stop();
+        self.waker.ask(Asked::Stop);
     }
 
     /// Kills every program at once. The same as [`Handle::kill`].
     pub fn kill(&self) {
-        self.waker.kill();
+        self.waker.ask(Asked::Kill);
     }
 
     /// A remote control for other threads and signal handlers.
@@ -392,6 +395,7 @@ impl ProcessScheduler {
     /// Stops turning when nothing runs and nothing is going to.
     fn finish_if_settled(&mut self) -> Status {
         let now = self.clock.now();
+        self.say_if_all_ended();
         if self.machine.is_settled()
             && let Some(command) = &mut self.error_command
         {

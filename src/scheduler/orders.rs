@@ -38,8 +38,8 @@ impl ProcessScheduler {
         }
     }
 
-    /// A refused signal is said once a run; the program counts as alive, and the machine's
-    /// deadlines go on.
+    /// A refused signal is said once a run, and a refused SIGKILL once more; the program counts as
+    /// alive, and the machine's deadlines go on.
     fn signal(&mut self, now: Moment, run: Run, signal: i32) {
         let Some(live) = self.program_mut(run.program).live_run(run) else {
             return;
@@ -49,9 +49,16 @@ impl ProcessScheduler {
                 live.leaving().killed_at.get_or_insert(now);
             }
             Sent::Delivered | Sent::Gone => {}
-            Sent::Refused(_) if live.leaving().refusal_said => {}
             Sent::Refused(errno) => {
-                live.leaving().refusal_said = true;
+                let leaving = live.leaving();
+                let is_said = if signal == libc::SIGKILL {
+                    &mut leaving.kill_refusal_said
+                } else {
+                    &mut leaving.refusal_said
+                };
+                if std::mem::replace(is_said, true) {
+                    return;
+                }
                 let name = crate::report::signal_name(signal);
                 let what = format!("failed to send {name} to process group {}", live.pid());
                 let error = Error::os(what, errno as i32);

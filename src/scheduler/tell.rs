@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use crate::callbacks::News;
 use crate::error::Error;
-use crate::event::{Event, EventKind};
-use crate::machine::{Change, Exit, Moment, ProgramId, Run};
+use crate::event::{Event, EventKind, StopCause};
+use crate::machine::{Change, Exit, Moment, Policy, ProgramId, Run};
 use crate::os::pages::trim_memory;
 use crate::os::tail::LastWords;
+use crate::os::wake::Asked;
 use crate::os::{clock, reserve};
-use crate::program::{Ending, FailedStart};
+use crate::program::{Ending, FailedStart, Live};
 use crate::report::{End, ErrorReport, return_code};
 
 use super::{Item, Owner, ProcessScheduler};
@@ -56,6 +57,7 @@ impl ProcessScheduler {
                     tail: live.take_tail(),
                 }));
                 self.news.push_back(Item::Ending(id));
+                self.say_essential_end(id, true);
             }
             Change::Stopping { signal, timeout } => {
                 self.event(
@@ -67,6 +69,8 @@ impl ProcessScheduler {
                     },
                 );
             }
+            // A refusal has been told instead.
+            Change::Killed if !self.is_kill_sent(id) => {}
             Change::Killed => self.event(id, EventKind::Killed { pid }),
             Change::Abandoned => self.note_abandoned(now, run),
             Change::Impossible => {
@@ -82,6 +86,8 @@ impl ProcessScheduler {
     }
 
     fn note_failed_start(&mut self, run: Run, retry_in: Option<Duration>) {
+        let is_cause = self.machine.essential_ended() == Some(run.program);
+        let stopping = self.machine.is_stopping() && !is_cause;
         let program = &mut self.programs[run.program.0 as usize];
         let Some(failed) = program.failed_start.take() else {
             return;
@@ -113,9 +119,57 @@ impl ProcessScheduler {
             log_offset,
             data_omitted: 0,
         };
-        self.event(run.program, EventKind::StartFailed { error, retry_in });
+        let failed = EventKind::StartFailed {
+            error,
+            stopping,
+            retry_in,
+        };
+        self.event(run.program, failed);
         self.news.push_back(Item::News(News::Report(report)));
         self.note_waiting(run.program, retry_in);
+        self.say_essential_end(run.program, false);
+    }
+
+    /// Whether a SIGKILL to the group of this program was accepted.
+    fn is_kill_sent(&self, id: ProgramId) -> bool {
+        self.program(id).live.as_ref().is_some_and(Live::is_killed)
+    }
+
+    /// Queues why everything stops, or is killed: what was said is not said again.
+    pub(super) fn say_why(&mut self, asked: Asked, cause: StopCause) {
+        if self.shutdown_said >= Some(asked) {
+            return;
+        }
+        self.shutdown_said = Some(asked);
+        self.own_event(match asked {
+            Asked::Stop => EventKind::StoppingAll { cause },
+            Asked::Kill => EventKind::KillingAll { cause },
+        });
+    }
+
+    /// The end of this program may be why everything stops. Said before what follows from that.
+    fn say_essential_end(&mut self, id: ProgramId, was_started: bool) {
+        if self.machine.essential_ended() != Some(id) {
+            return;
+        }
+        let program = self.program(id);
+        let name = program.name().to_owned();
+        let cause = match program.last_return_code {
+            Some(return_code) if was_started => StopCause::EssentialEnded {
+                program: name,
+                return_code,
+            },
+            _ => StopCause::EssentialNotStarted { program: name },
+        };
+        self.say_why(Asked::Stop, cause);
+    }
+
+    /// Says that everything stops because nothing runs and nothing will.
+    pub(super) fn say_if_all_ended(&mut self) {
+        let is_by_itself = !self.machine.is_stopping() && !self.programs.is_empty();
+        if is_by_itself && self.machine.is_settled() {
+            self.say_why(Asked::Stop, StopCause::AllEnded);
+        }
     }
 
     /// A run whose first process would not die is reported now, as it never will be otherwise.
@@ -216,6 +270,7 @@ impl ProcessScheduler {
     }
 
     fn tell_ending(&mut self, id: ProgramId) {
+        let policy = *self.machine.policy(id);
         let program = self.program_mut(id);
         let Some(ending) = program.ending.take() else {
             return;
@@ -235,6 +290,8 @@ impl ProcessScheduler {
                 kind,
             })
         };
+        let (stderr, data_omitted) = ending.tail.into_words();
+        let last_line = has_failed(ending.exit, ending.asked, &policy).then(|| stderr.last_line());
         let exited = event(EventKind::Exited {
             pid: ending.pid,
             return_code: return_code(ending.exit),
@@ -242,11 +299,12 @@ impl ProcessScheduler {
             uptime: ending.uptime,
             stopping: ending.asked,
             retry_in: ending.retry_in,
+            restart: policy.restart,
+            last_line: last_line.flatten(),
         });
         let waiting = ending
             .retry_in
             .map(|delay| event(EventKind::Waiting { delay }));
-        let (stderr, data_omitted) = ending.tail.into_words();
         let report = ErrorReport {
             process: name.clone(),
             timestamp: ending.at,
@@ -317,5 +375,15 @@ impl ProcessScheduler {
                 }
             }
         }
+    }
+}
+
+/// Whether an end is one that somebody should look into. What ends by the signal that it was
+/// asked with, or by SIGKILL, has not failed.
+fn has_failed(exit: Exit, asked: bool, policy: &Policy) -> bool {
+    let is_answer = |signal: i32| signal == policy.stop_signal || signal == libc::SIGKILL;
+    match exit {
+        Exit::Signal { signal, .. } if asked => !is_answer(signal),
+        exit => !exit.success(),
     }
 }

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use procsched::{ProcessScheduler, ProgramStatus, Reap, Restart, Status};
 use tempfile::TempDir;
 
-use super::host::{Test, host};
+use super::host::{Test, host, host_under};
 use super::kit::{self, MILLISECOND};
-use super::refusals::refuse_pidfds;
+use super::refusals::{refuse, refuse_pidfds};
 use crate::process::{self, PATIENCE};
+use crate::tools::{Need, missing};
 
 pub const TESTS: &[Test] = tests![
     a_copy_may_drop_it,
@@ -25,6 +26,10 @@ pub const TESTS: &[Test] = tests![
     a_copy_may_have_a_scheduler_of_its_own,
     a_copy_may_outlive_the_original,
     a_copy_that_lives_on_makes_no_turn,
+    a_copy_may_have_the_number_of_the_original,
+    a_copy_may_have_the_number_of_the_original_before_linux_4_14,
+    a_copy_with_another_number_is_told_by_that_alone,
+    a_child_that_shares_memory_may_get_signals,
 ];
 
 /// How long an idle scheduler is watched.
@@ -333,5 +338,137 @@ fn a_copy_that_lives_on_makes_no_turn() {
             process::signal(copy, libc::SIGKILL);
             kit::ended(copy);
         }
+    });
+}
+
+/// A copy with the number 1, like its original. Gives its end.
+fn copy_with_number_1(act: impl FnOnce() -> i32) -> Option<i32> {
+    assert_eq!(kit::me(), 1, "a namespace of our own");
+    let pid = kit::copy_in_namespace(|| if kit::me() == 1 { act() } else { 100 });
+    kit::ended(pid).code()
+}
+
+/// The first process of a container made a copy in a PID namespace of its own, which has the
+/// number 1 as well: it was taken for the original. It took turns, and its drop unlocked the logs
+/// of the original.
+fn copies_with_number_1_touch_nothing() {
+    type Act = fn(&mut Option<ProcessScheduler>) -> i32;
+    let acts: [Act; 6] = [
+        |scheduler| {
+            let is_refused = |turned: procsched::Result<Status>| {
+                turned.is_err_and(|error| error.to_string().contains("belongs to process 1"))
+            };
+            let Some(scheduler) = scheduler else { return 1 };
+            let all_refused = (0..3).all(|_| is_refused(scheduler.step(Some(MILLISECOND))));
+            i32::from(!all_refused || scheduler.start().is_ok())
+        },
+        |scheduler| {
+            drop(scheduler.take());
+            0
+        },
+        |scheduler| {
+            let Some(scheduler) = scheduler else { return 1 };
+            let handle = scheduler.handle();
+            handle.stop();
+            handle.kill();
+            i32::from(handle.is_stopping() || scheduler.is_stopping())
+        },
+        |_| {
+            kit::raise(libc::SIGTERM);
+            kit::raise(libc::SIGCHLD);
+            0
+        },
+        |scheduler| {
+            let dir = kit::directory();
+            let builder = kit::all(&dir).program(kit::once("web", "exit 7"));
+            let mut own = kit::built(builder);
+            let code = own.start().map(|()| kit::code(&own, "web"));
+            // Its own mark does not make it the original.
+            let is_refused = scheduler
+                .as_mut()
+                .is_some_and(|scheduler| scheduler.step(Some(MILLISECOND)).is_err());
+            drop(scheduler.take());
+            i32::from(code.ok() != Some(Some(7)) || !is_refused)
+        },
+        // A copy of the copy, which shares a namespace with it.
+        |scheduler| {
+            let pid = kit::copy(|| {
+                drop(scheduler.take());
+                0
+            });
+            kit::ended(pid).code().unwrap_or(101)
+        },
+    ];
+    for (number, act) in acts.into_iter().enumerate() {
+        let mut original = Original::new(Reap::All);
+        let scheduler = &mut original.scheduler;
+        let code = copy_with_number_1(move || act(scheduler));
+        assert_eq!(code, Some(0), "act {number}");
+        original.assert_unharmed();
+    }
+}
+
+const UNSHARE: [&str; 3] = ["unshare", "-pf", "--mount-proc"];
+
+fn a_copy_may_have_the_number_of_the_original() {
+    if missing(&[Need::Root, Need::Pids]) {
+        return;
+    }
+    host_under(&UNSHARE, copies_with_number_1_touch_nothing);
+}
+
+fn a_copy_may_have_the_number_of_the_original_before_linux_4_14() {
+    if missing(&[Need::Root, Need::Pids]) {
+        return;
+    }
+    host_under(&UNSHARE, || {
+        refuse(&[libc::SYS_madvise], libc::EINVAL);
+        copies_with_number_1_touch_nothing();
+    });
+}
+
+/// Nothing but the number is left where a sandbox knows neither of the two.
+fn a_copy_with_another_number_is_told_by_that_alone() {
+    host(|| {
+        refuse(&[libc::SYS_madvise, libc::SYS_timer_create], libc::EPERM);
+        a_copy_may(|scheduler| {
+            let Some(mut scheduler) = scheduler.take() else {
+                return 1;
+            };
+            scheduler.handle().kill();
+            kit::raise(libc::SIGTERM);
+            i32::from(scheduler.step(Some(MILLISECOND)).is_ok())
+        });
+    });
+}
+
+extern "C" fn ask_in_child(handle: *mut libc::c_void) -> libc::c_int {
+    kit::raise(libc::SIGTERM);
+    kit::raise(libc::SIGCHLD);
+    // SAFETY: the parent, which waits, has it.
+    let handle = unsafe { &*handle.cast::<procsched::Handle>() };
+    handle.stop();
+    handle.kill();
+    0
+}
+
+/// Until its exec it has the memory of the original, and with it the mark that tells a copy.
+fn a_child_that_shares_memory_may_get_signals() {
+    host(|| {
+        let original = Original::new(Reap::All);
+        let handle = original.scheduler.as_ref().map(ProcessScheduler::handle);
+        let handle = handle.expect("a scheduler");
+        let mut stack = vec![0_u128; 16 * 1024];
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+        // SAFETY: the child ends before this goes on; it has a stack of its own, which grows
+        // downwards, and its argument is alive.
+        let pid = unsafe {
+            let top = stack.as_mut_ptr_range().end;
+            let argument = (&raw const handle).cast_mut();
+            libc::clone(ask_in_child, top.cast(), flags, argument.cast())
+        };
+        assert_eq!(kit::ended(pid).code(), Some(0));
+        assert!(!handle.is_stopping(), "the child has stopped its parent");
+        original.assert_unharmed();
     });
 }

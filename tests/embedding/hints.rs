@@ -1,9 +1,10 @@
-//! A SIGCHLD names who has died, which leads to that one and is not believed.
+//! A SIGCHLD names who has died, which leads to that one and is not believed; what stops
+//! everything names who sent it, which is told.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use procsched::Reap;
+use procsched::{EventKind, ProcessScheduler, Reap, SignalSender, StopCause};
 
 use super::host::{Test, host};
 use super::kit;
@@ -15,6 +16,7 @@ pub const TESTS: &[Test] = tests![
     a_lie_about_a_death_ends_nothing_where_all_are_reaped,
     a_lie_about_a_death_ends_nothing_without_pidfds,
     who_hands_on_a_signal_without_its_information_does_no_harm,
+    why_everything_stops_is_told_once_and_with_its_sender,
 ];
 
 /// Tells this process by SIGCHLD, as the kernel would, that `pid` has ended with code 1. To
@@ -116,6 +118,107 @@ fn who_hands_on_a_signal_without_its_information_does_no_harm() {
             kit::end(&mut scheduler);
             drop(scheduler);
             kit::handle(libc::SIGCHLD, libc::SIG_DFL, 0);
+        }
+    });
+}
+
+/// A process that is not this one.
+fn send_from_a_child(signal: i32) -> i32 {
+    let us = kit::me();
+    let pid = kit::copy(|| {
+        // SAFETY: plain numbers, and the target is the host.
+        unsafe { libc::kill(us, signal) }
+    });
+    kit::ended(pid);
+    pid
+}
+
+fn by(signal: i32, sender: impl Fn(&SignalSender) -> bool) -> impl Fn(&StopCause) -> bool {
+    move |cause| match cause {
+        StopCause::Signal {
+            signal: told,
+            sender: who,
+            ..
+        } => *told == signal && sender(who),
+        _ => false,
+    }
+}
+
+/// A deaf program, one who asks for a stop and then for a kill, and what was told of that.
+fn told_of(ask: impl Fn(&ProcessScheduler, bool)) -> [StopCause; 2] {
+    let dir = kit::directory();
+    let causes = kit::List::new();
+    let sink = causes.clone();
+    let deaf = kit::once("deaf", "trap '' TERM; echo up >&2; exec sleep 1000");
+    let builder = kit::own(&dir).program(deaf);
+    let builder = builder.stop_on_signals([libc::SIGTERM, libc::SIGALRM]);
+    let mut scheduler = kit::built(builder.on_event(move |event| match event.kind() {
+        EventKind::StoppingAll { cause, .. } => sink.push((false, cause.clone())),
+        EventKind::KillingAll { cause, .. } => sink.push((true, cause.clone())),
+        _ => {}
+    }));
+    kit::turn_until(&mut scheduler, "it is deaf", |_| {
+        kit::log_of(&dir, "deaf") == b"up\n"
+    });
+    for is_kill in [false, true] {
+        for _ in 0..3 {
+            ask(&scheduler, is_kill);
+            kit::turn(&mut scheduler, kit::MILLISECOND);
+        }
+        // What comes sooner is the same wish.
+        std::thread::sleep(250 * kit::MILLISECOND);
+    }
+    kit::end(&mut scheduler);
+    match &causes.items()[..] {
+        [(false, stop), (true, kill)] => [stop.clone(), kill.clone()],
+        other => panic!("told: {other:?}"),
+    }
+}
+
+fn why_everything_stops_is_told_once_and_with_its_sender() {
+    host(|| {
+        let told = told_of(|scheduler, is_kill| match is_kill {
+            true => scheduler.kill(),
+            false => scheduler.stop(),
+        });
+        assert_eq!(told, [StopCause::Host, StopCause::Host]);
+        // SAFETY: getuid cannot fail.
+        let us = unsafe { libc::getuid() };
+        let is_process = |of: i32| move |who: &SignalSender| matches!(who, SignalSender::Process { pid, uid, .. } if (*pid, *uid) == (of, us));
+        let (first, second) = (kit::List::new(), kit::List::new());
+        let told = told_of(|_, is_kill| {
+            let list = if is_kill { &second } else { &first };
+            list.push(send_from_a_child(libc::SIGTERM));
+        });
+        assert!(by(libc::SIGTERM, is_process(first.items()[0]))(&told[0]));
+        assert!(by(libc::SIGTERM, is_process(second.items()[0]))(&told[1]));
+        let told = told_of(|_, _| {
+            // SAFETY: all zero but for one microsecond is a valid timer, which rings once; the
+            // kernel sends SIGALRM then. The old one is not asked for.
+            unsafe {
+                let mut timer: libc::itimerval = std::mem::zeroed();
+                timer.it_value.tv_usec = 1;
+                libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut());
+            }
+            std::thread::sleep(2 * kit::MILLISECOND);
+        });
+        for cause in &told {
+            let is_kernel = |who: &SignalSender| *who == SignalSender::Kernel;
+            assert!(by(libc::SIGALRM, is_kernel)(cause), "{told:?}");
+        }
+        // A handler over ours that hands on no more than the number.
+        kit::handle(libc::SIGTERM, libc::SIG_DFL, 0);
+        let told = told_of(|_, _| {
+            let action = kit::action(libc::SIGTERM).expect("a handler").0;
+            if action != sloppy as *const () as usize {
+                OURS.store(action, Ordering::SeqCst);
+                kit::handle(libc::SIGTERM, sloppy as *const () as usize, 0);
+            }
+            kit::raise(libc::SIGTERM);
+        });
+        for cause in &told {
+            let is_unknown = |who: &SignalSender| *who == SignalSender::Unknown;
+            assert!(by(libc::SIGTERM, is_unknown)(cause), "{told:?}");
         }
     });
 }

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use procsched::{EventKind, ProcessScheduler, Status};
+use procsched::{EventKind, Handle, ProcessScheduler, Status};
 
 use super::host::{Test, host};
 use super::kit::{self, MILLISECOND};
@@ -19,6 +19,8 @@ pub const TESTS: &[Test] = tests![
     short_turns_leave_time_for_a_socket,
     the_deadline_is_now_while_there_is_something_to_do,
     a_wish_of_a_handle_wakes_the_host,
+    asking_again_costs_no_turn,
+    a_kill_after_a_stop_acts_at_once,
     a_scheduler_that_has_stopped_is_silent,
     the_descriptor_stays_the_same_and_is_not_inherited,
     m107_who_died_together_comes_back_in_order_and_a_few_a_turn,
@@ -143,6 +145,71 @@ fn a_wish_of_a_handle_wakes_the_host() {
         assert!(grace <= Instant::now() + procsched::STOP_TIMEOUT_DEFAULT);
         kit::end(&mut scheduler);
         assert!(handle.is_stopped());
+    });
+}
+
+/// A host whose loop called `stop` in every turn, as its own flag said so, made 753,000 turns
+/// and used 6 s of CPU until a program that ignored SIGTERM was killed: each call ended the wait
+/// of the next turn.
+fn asking_again_costs_no_turn() {
+    host(|| {
+        const TIMEOUT: Duration = Duration::from_millis(500);
+        type Ask = fn(&ProcessScheduler, &Handle);
+        let ways: [Ask; 3] = [
+            |scheduler, _| scheduler.stop(),
+            |_, handle| handle.stop(),
+            |_, handle| {
+                handle.stop();
+                assert!(handle.is_stopping());
+                let _ = handle.is_stopped();
+            },
+        ];
+        for ask in ways {
+            let dir = kit::directory();
+            let deaf = kit::once("deaf", "trap '' TERM; echo up >&2; exec sleep 1000");
+            let builder = kit::own(&dir).program(deaf.stop_timeout(TIMEOUT));
+            let mut scheduler = kit::built(builder.safety_sweep(false));
+            let handle = scheduler.handle();
+            kit::turn_until(&mut scheduler, "it is deaf", |_| {
+                kit::log_of(&dir, "deaf") == b"up\n"
+            });
+            let mut turns = 0;
+            while kit::turn(&mut scheduler, TIMEOUT / 4) == Status::Running {
+                turns += 1;
+                ask(&scheduler, &handle);
+            }
+            assert_eq!(kit::code(&scheduler, "deaf"), Some(-libc::SIGKILL));
+            assert!(turns < 30, "{turns} turns");
+            // At the end there is nothing to wake, whatever is asked for.
+            ask(&scheduler, &handle);
+            handle.kill();
+            assert!(!kit::readable(&scheduler, Duration::ZERO));
+        }
+    });
+}
+
+/// That a stop was asked for, often, does not make a kill a thing that was asked for.
+fn a_kill_after_a_stop_acts_at_once() {
+    host(|| {
+        let dir = kit::directory();
+        let deaf = kit::once("deaf", "trap '' TERM; echo up >&2; exec sleep 1000");
+        let mut scheduler = kit::built(kit::own(&dir).program(deaf));
+        let handle = scheduler.handle();
+        kit::turn_until(&mut scheduler, "it is deaf", |_| {
+            kit::log_of(&dir, "deaf") == b"up\n"
+        });
+        for _ in 0..3 {
+            handle.stop();
+            kit::turn(&mut scheduler, Duration::ZERO);
+        }
+        assert!(!kit::readable(&scheduler, Duration::ZERO));
+        let begin = Instant::now();
+        handle.kill();
+        assert!(kit::readable(&scheduler, Duration::ZERO), "a kill wakes");
+        handle.stop();
+        while kit::turn(&mut scheduler, PATIENCE) == Status::Running {}
+        assert_eq!(kit::code(&scheduler, "deaf"), Some(-libc::SIGKILL));
+        assert!(begin.elapsed() < procsched::STOP_TIMEOUT_DEFAULT);
     });
 }
 

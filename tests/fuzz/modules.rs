@@ -77,7 +77,7 @@ mod simulation {
 }
 
 pub use error::{Error, Result};
-pub use event::{Event, EventKind};
+pub use event::{Event, EventKind, SignalSender, StopCause};
 pub use handle::Handle;
 pub use init_of_library::{Init, InitEvent};
 pub use machine::{Backoff, Restart};

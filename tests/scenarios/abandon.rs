@@ -127,6 +127,10 @@ fn m55_who_may_not_be_signalled_is_alive_until_it_is_abandoned() {
         (1..=2).contains(&said.len()),
         "said for each signal at most once: {said:?}"
     );
+    // A SIGKILL that was refused was told as "killed", and its refusal not at all.
+    let refused = |signal: &str| supervisor.messages_with(&["p", "failed to send", signal]);
+    assert_eq!((refused("SIGTERM").len(), refused("SIGKILL").len()), (1, 1));
+    assert_eq!(supervisor.messages_with(&["p", " killed "]), [""; 0]);
 }
 
 #[test]

@@ -97,6 +97,47 @@ fn version_and_help_go_to_stdout() {
     }
 }
 
+/// `help run` was wrong usage, and `run --help` printed everything.
+#[test]
+fn each_command_has_its_own_help() {
+    let scene = Scene::new();
+    for command in ["run", "check", "demo", "init", "version"] {
+        let said = ["--help", "-h"].map(|option| run(&scene, &[command, option]));
+        let asked = run(&scene, &["help", command]);
+        assert_eq!((asked.code, &*asked.err), (Some(0), ""), "{command}");
+        let usage = format!("Usage: procsched-min {command}");
+        assert!(asked.out.starts_with(&usage), "{}", asked.out);
+        assert!(said.iter().all(|said| said.out == asked.out), "{command}");
+    }
+    assert!(listing(&scene).is_empty());
+}
+
+/// Whoever typed what another supervisor understands was told "unknown command", and no more.
+#[test]
+fn commands_of_others_are_answered_with_what_there_is() {
+    let scene = Scene::new();
+    let cases: [(&[&str], &str); 5] = [
+        (&["status"], "kill -USR1 PID"),
+        (&["restart", "web"], "started again"),
+        (&["logs", "web"], "NAME.stderr.log"),
+        (&["stop", "web"], "kill PID"),
+        (&["reload"], "read once"),
+    ];
+    for (arguments, told) in cases {
+        let said = run(&scene, arguments);
+        assert_eq!((said.code, &*said.out), (Some(2), ""), "{arguments:?}");
+        let expected = format!("procsched-min: unknown command {:?}: ", arguments[0]);
+        assert!(said.err.starts_with(&expected), "{}", said.err);
+        assert!(said.err.contains(told), "{}", said.err);
+        assert_eq!(said.err.lines().count(), 1);
+    }
+    for option in ["-v", "-c", "-d", "-n"] {
+        let said = run(&scene, &[option]);
+        assert_eq!(said.code, Some(2));
+        assert!(!said.err.contains("did you mean"), "{}", said.err);
+    }
+}
+
 #[test]
 fn wrong_usage_is_code_2_on_stderr() {
     let scene = Scene::new();

@@ -145,7 +145,7 @@ fn m124_who_takes_its_time_to_die_of_a_core_dump_has_it() {
     // On its way out, and not to be waited for: as while the kernel writes for minutes.
     let hold = Hold::on(&scene, pid);
     supervisor.signal(libc::SIGTERM);
-    supervisor.wait_message(&["p", "stopping"]);
+    supervisor.wait_message(&["p", "stopping pid="]);
     hold.wait_dying();
     std::thread::sleep(Duration::from_millis(500));
     assert!(supervisor.is_running() && process::stat(pid).is_some());

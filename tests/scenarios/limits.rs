@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sys::resource::Resource;
@@ -294,6 +294,79 @@ fn m4_too_few_processes_are_told_with_the_limit_and_noticed_when_they_come() {
     let up = running(&supervisor, COUNT);
     assert!(up < 10, "{up} programs run");
     set_limit(&supervisor, user, "--nproc=100:100");
+    wait_for("all programs", || running(&supervisor, COUNT) == COUNT);
+    scene.wait_lines("up", COUNT);
+    assert_eq!(supervisor.stop(), 0);
+}
+
+/// A cgroup of this test's own for so many processes, in whichever hierarchy there is.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn new(processes: u32) -> Option<Self> {
+        let name = format!("procsched-test-{}", std::process::id());
+        let places = ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"];
+        let group = places.iter().find_map(|place| {
+            let group = Path::new(place).join(&name);
+            std::fs::create_dir(&group).ok()?;
+            let group = Self(group);
+            let limited = std::fs::write(group.0.join("pids.max"), processes.to_string());
+            limited.is_ok().then_some(group)
+        });
+        if group.is_none() {
+            tools::skip("no cgroup with a limit on processes can be made here");
+        }
+        group
+    }
+
+    /// Has a command run in it.
+    fn hold(&self, command: &mut Command) {
+        let members = File::options()
+            .write(true)
+            .open(self.0.join("cgroup.procs"));
+        let members = members.expect("a list of members");
+        let enter = move || match nix::unistd::write(&members, b"0") {
+            Ok(_) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        };
+        // SAFETY: a write to a descriptor that is open; nothing is allocated.
+        unsafe { command.pre_exec(enter) };
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+/// A container had room for a few processes, and the message blamed the system's pid_max, which
+/// had room for millions: where cgroups are those of v1 they were not looked at.
+#[test]
+fn m4_too_few_processes_of_a_cgroup_are_told_with_its_limit() {
+    const COUNT: usize = 20;
+    if missing(&[Need::Root]) {
+        return;
+    }
+    if second_run::is_pid1() {
+        return tools::skip("without /proc nothing tells which cgroup is ours");
+    }
+    let Some(cgroup) = Cgroup::new(10) else {
+        return;
+    };
+    let mut scene = Scene::new();
+    add_many(&mut scene, COUNT, "append up x\\n ; hold");
+    let mut command = scene.command();
+    cgroup.hold(&mut command);
+    let mut supervisor = scene.launch(command);
+    let failed = supervisor.wait_reports(1).swap_remove(0);
+    assert_eq!(failed.code(), 125, "{failed:?}");
+    let error = failed.error();
+    assert!(error.starts_with("failed to create a process: "), "{error}");
+    let path = cgroup.0.join("pids.max");
+    let limit = format!("{path:?} is 10, and at least 21 are needed");
+    assert!(error.ends_with(&limit), "{error}");
+    std::fs::write(&path, "100").expect("a cgroup");
     wait_for("all programs", || running(&supervisor, COUNT) == COUNT);
     scene.wait_lines("up", COUNT);
     assert_eq!(supervisor.stop(), 0);

@@ -43,6 +43,7 @@ mod pid_reuse;
 mod policy;
 mod real_programs;
 mod reaping;
+mod reasons;
 mod reports;
 mod security;
 mod start_failures;

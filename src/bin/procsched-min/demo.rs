@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use procsched::config::Config;
-use procsched::{ErrorReport, Event, EventKind, ProcessScheduler, Status};
+use procsched::{ErrorReport, Event, EventKind, ProcessScheduler, Status, StopCause};
 
 use crate::messages::{Style, Tone, duration, escaped, how, system_word};
 use crate::output::Outputs;
@@ -133,7 +133,13 @@ fn build(
         .into_builder()
         .on_event(move |event| {
             record.note(event);
-            if let Some(line) = style.event(event) {
+            // That is said before, in words for a demo.
+            let cause = match event.kind() {
+                EventKind::StoppingAll { cause, .. } => Some(cause),
+                _ => None,
+            };
+            let line = style.event(event);
+            if let Some(line) = line.filter(|_| cause != Some(&StopCause::Host)) {
                 for_events.say(&line);
             }
         })

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use procsched::{Init, InitEvent, signal_name};
 
-use crate::args::{Command, asks_for_help, closest, is_option, unknown};
+use crate::args::{Command, Topic, asks_for_help, closest, is_option, unknown};
 use crate::messages::{SELF, Style, Tone, escaped};
 use crate::output::Outputs;
 use crate::{USAGE, clock};
@@ -15,19 +15,13 @@ use crate::{USAGE, clock};
 /// The highest number of a signal.
 const SIGNAL_MAX: i32 = 64;
 
-const OPTIONS: [&str; 12] = [
+const OPTIONS: [&str; 6] = [
     "--rewrite",
     "--single",
     "--success-code",
     "--parent-death-signal",
     "--verbose",
     "--help",
-    "-r",
-    "-c",
-    "-e",
-    "-p",
-    "-v",
-    "-h",
 ];
 
 /// Options of tini, dumb-init and catatonit that have no counterpart, because what they ask for is always
@@ -64,7 +58,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Command, String> {
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
         if asks_for_help(&word) {
-            return Ok(Command::Help);
+            return Ok(Command::Help(Topic::Init));
         }
         if word == "--" {
             arguments.command.extend(words.by_ref());

@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         Ok(Command::Check(config)) => check::check(&config),
         Ok(Command::Demo) => demo::demo(),
         Ok(Command::Init(arguments)) => init::init(*arguments),
-        Ok(Command::Help) => print(help::HELP),
+        Ok(Command::Help(topic)) => print(&help::text(topic)),
         Ok(Command::Version) => print(help::VERSION),
         Err(problem) => {
             let line = format!("procsched-min: {problem}; see \"procsched-min help\"");

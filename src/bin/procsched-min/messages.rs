@@ -13,7 +13,7 @@ use std::fmt::{Display, Write};
 use std::io::{self, IsTerminal};
 use std::time::{Duration, SystemTime};
 
-use procsched::{Event, EventKind, signal_name, utc_millis};
+use procsched::{Event, EventKind, Restart, SignalSender, StopCause, signal_name, utc_millis};
 
 use crate::clock;
 
@@ -134,8 +134,11 @@ fn words(kind: &EventKind) -> Option<Words> {
     Some(match kind {
         EventKind::Started { pid, .. } => started(*pid),
         EventKind::StartFailed {
-            error, retry_in, ..
-        } => start_failed(error, *retry_in),
+            error,
+            stopping,
+            retry_in,
+            ..
+        } => start_failed(error, (!stopping).then_some(*retry_in)),
         EventKind::Exited {
             pid,
             return_code,
@@ -143,10 +146,13 @@ fn words(kind: &EventKind) -> Option<Words> {
             uptime,
             stopping,
             retry_in,
+            restart,
+            last_line,
             ..
         } => {
-            let comes_back = (!stopping).then_some(*retry_in);
-            exited(*pid, *return_code, *core_dumped, *uptime, comes_back)
+            let next = (!stopping).then(|| next_start(*retry_in, *restart));
+            let last_line = last_line.as_deref();
+            exited(*pid, *return_code, *core_dumped, *uptime, next, last_line)
         }
         EventKind::Waiting { .. } => return None,
         EventKind::Stopping {
@@ -157,6 +163,11 @@ fn words(kind: &EventKind) -> Option<Words> {
         } => stopping(*pid, *signal, *timeout),
         EventKind::Killed { pid, .. } => killed(*pid),
         EventKind::Abandoned { pid, .. } => abandoned(*pid),
+        EventKind::StoppingAll { cause, .. } => stopping_all(cause, is_first_process()),
+        EventKind::KillingAll { cause, .. } => Words {
+            happening: "killing",
+            ..stopping_all(cause, is_first_process())
+        },
         EventKind::OrphanSignalled { pid, signal, .. } => orphan_signalled(*pid, *signal),
         EventKind::BytesDropped { bytes, .. } => bytes_dropped(*bytes),
         EventKind::HandlerPanicked { message, .. } => handler_panicked(message),
@@ -170,29 +181,37 @@ fn started(pid: i32) -> Words {
     Words::new(Tone::Good, "started", format!("pid={pid}"))
 }
 
-fn start_failed(error: &impl Display, retry_in: Option<Duration>) -> Words {
-    let details = format!("{} error: {error}", restart(retry_in));
+/// `retry_in` is `None` for one that was asked to stop: then it is not expected back.
+fn start_failed(error: &impl Display, retry_in: Option<Option<Duration>>) -> Words {
+    // A policy that tries again after a failure does so after a failed start, too.
+    let next = retry_in.map(|retry_in| next_start(retry_in, Restart::Never) + " ");
+    let details = format!("{}error: {error}", next.unwrap_or_default());
     Words::new(Tone::Bad, "failed", details)
 }
 
-/// `comes_back` is `None` for an exit that was asked for: then nobody expects it back.
+/// `next_start` is `None` for an exit that was asked for: then it is not expected back.
 fn exited(
     pid: i32,
     return_code: i32,
     core_dumped: bool,
     uptime: Duration,
-    comes_back: Option<Option<Duration>>,
+    next_start: Option<String>,
+    last_line: Option<&str>,
 ) -> Words {
     let (key, value) = how(return_code);
     let mut details = format!("pid={pid} {key}={value} ran={}", duration(uptime));
     if core_dumped {
         details.push_str(" core_dumped=yes");
     }
-    if let Some(retry_in) = comes_back {
+    let fine = next_start.is_none() || return_code == 0;
+    if let Some(next_start) = next_start {
         details.push(' ');
-        details.push_str(&restart(retry_in));
+        details.push_str(&next_start);
     }
-    let fine = comes_back.is_none() || return_code == 0;
+    if let Some(line) = last_line {
+        // As with a config's strings: quoted, and what is in it escaped.
+        let _ = write!(details, " last={line:?}");
+    }
     Words::new(
         if fine { Tone::Plain } else { Tone::Bad },
         "exited",
@@ -214,6 +233,54 @@ fn abandoned(pid: i32) -> Words {
     // It may be dead, and a tracer has not let it go.
     let details = format!("pid={pid} it is not gone 5 s after SIGKILL");
     Words::new(Tone::Bad, "abandoned", details)
+}
+
+/// Whether this process is the first one of its PID namespace.
+fn is_first_process() -> bool {
+    std::process::id() == 1
+}
+
+fn stopping_all(cause: &StopCause, is_first_process: bool) -> Words {
+    let (tone, why) = match cause {
+        StopCause::Signal { signal, sender, .. } => {
+            let sender = sender_of(*signal, *sender, is_first_process);
+            (Tone::Plain, format!("{}{sender}", signal_name(*signal)))
+        }
+        StopCause::Host => (Tone::Plain, "procsched-min itself asked for it".to_owned()),
+        StopCause::EssentialEnded {
+            program,
+            return_code,
+            ..
+        } => {
+            let (key, value) = how(*return_code);
+            let why = format!("essential program {program} ended with {key} {value}");
+            (Tone::Notice, why)
+        }
+        StopCause::EssentialNotStarted { program, .. } => {
+            let why = format!("essential program {program} could not be started");
+            (Tone::Notice, why)
+        }
+        StopCause::AllEnded => (Tone::Plain, "every program has ended for good".to_owned()),
+        // One that is newer than this list: in the library's words.
+        newer => (Tone::Notice, format!("{newer:?}")),
+    };
+    Words::new(tone, "stopping", format!("everything: {why}"))
+}
+
+/// For PID 1 the kernel has more reasons than a terminal: Ctrl-Alt-Del is a SIGINT as well.
+fn sender_of(signal: i32, sender: SignalSender, is_first_process: bool) -> String {
+    let is_of_terminal = [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP].contains(&signal);
+    match sender {
+        SignalSender::Process { pid: 0, uid, .. } => {
+            format!(" from outside of this PID namespace, uid {uid}")
+        }
+        SignalSender::Process { pid, uid, .. } => format!(" from pid {pid} uid {uid}"),
+        SignalSender::Kernel if is_of_terminal && !is_first_process => {
+            " from the terminal".to_owned()
+        }
+        SignalSender::Kernel => " from the kernel".to_owned(),
+        _ => String::new(),
+    }
 }
 
 fn orphan_signalled(pid: i32, signal: i32) -> Words {
@@ -255,11 +322,13 @@ pub fn how(return_code: i32) -> (&'static str, String) {
     }
 }
 
-fn restart(retry_in: Option<Duration>) -> String {
-    retry_in.map_or_else(
-        || "restart=never".to_owned(),
-        |delay| format!("restart_in={}", duration(delay)),
-    )
+/// When it is started again, or why it is not.
+fn next_start(retry_in: Option<Duration>, restart: Restart) -> String {
+    match (retry_in, restart) {
+        (Some(delay), _) => format!("restart_in={}", duration(delay)),
+        (None, Restart::OnFailure) => "not restarted: it succeeded".to_owned(),
+        (None, Restart::Never | Restart::Always) => "restart=never".to_owned(),
+    }
 }
 
 /// A length of time to the precision that a person wants: `0s 350us 350ms 12.3s 2m05s 3h12m 5d04h`.

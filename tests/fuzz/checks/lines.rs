@@ -10,7 +10,8 @@ use super::choices::Rng;
 use crate::args::{self, Command};
 use crate::config::Config;
 use crate::error::Error;
-use crate::event::{Event, EventKind};
+use crate::event::{Event, EventKind, SignalSender, StopCause};
+use crate::machine::Restart;
 use crate::messages::{Style, Tone, duration, escaped};
 use crate::report::signal_name;
 use crate::status::{ProgramState, ProgramStatus};
@@ -91,10 +92,11 @@ fn check_event(choices: &mut Rng) {
 fn any_kind(choices: &mut Rng) -> EventKind {
     let pid = choices.next() as i32;
     let retry_in = choices.one_in(2).then(|| length(choices));
-    match choices.below(11) {
+    match choices.below(13) {
         0 => EventKind::Started { pid },
         1 => EventKind::StartFailed {
             error: any_error(choices),
+            stopping: choices.one_in(2),
             retry_in,
         },
         2 => EventKind::Exited {
@@ -104,6 +106,8 @@ fn any_kind(choices: &mut Rng) -> EventKind {
             uptime: length(choices),
             stopping: choices.one_in(2),
             retry_in,
+            restart: any_restart(choices),
+            last_line: choices.one_in(2).then(|| text(choices)),
         },
         3 => EventKind::Waiting {
             delay: length(choices),
@@ -125,9 +129,49 @@ fn any_kind(choices: &mut Rng) -> EventKind {
         9 => EventKind::HandlerPanicked {
             message: text(choices),
         },
+        10 => EventKind::StoppingAll {
+            cause: any_cause(choices),
+        },
+        11 => EventKind::KillingAll {
+            cause: any_cause(choices),
+        },
         _ => EventKind::Warning {
             error: any_error(choices),
         },
+    }
+}
+
+fn any_restart(choices: &mut Rng) -> Restart {
+    let all = [Restart::Always, Restart::OnFailure, Restart::Never];
+    all[choices.below(3) as usize]
+}
+
+fn any_cause(choices: &mut Rng) -> StopCause {
+    match choices.below(5) {
+        0 => StopCause::Signal {
+            signal: choices.next() as i32,
+            sender: any_sender(choices),
+        },
+        1 => StopCause::Host,
+        2 => StopCause::EssentialEnded {
+            program: text(choices),
+            return_code: choices.next() as i32,
+        },
+        3 => StopCause::EssentialNotStarted {
+            program: text(choices),
+        },
+        _ => StopCause::AllEnded,
+    }
+}
+
+fn any_sender(choices: &mut Rng) -> SignalSender {
+    match choices.below(3) {
+        0 => SignalSender::Process {
+            pid: choices.next() as i32,
+            uid: choices.next() as u32,
+        },
+        1 => SignalSender::Kernel,
+        _ => SignalSender::Unknown,
     }
 }
 
@@ -212,7 +256,7 @@ fn check_arguments(choices: &mut Rng) {
             assert!(is_given || path == Path::new("procsched.json"), "{words:?}");
         }
         Ok(Command::Init(_)) => assert_eq!(words[0], "init"),
-        Ok(Command::Demo | Command::Help | Command::Version) => {}
+        Ok(Command::Demo | Command::Help(_) | Command::Version) => {}
         Err(problem) => check_line(&problem),
     }
 }

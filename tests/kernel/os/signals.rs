@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::hints::Hints;
 use super::wake::Waker;
 use crate::error::Result;
+use crate::event::SignalSender;
 use crate::kernel::world;
 
 struct Slot {
@@ -71,6 +72,10 @@ impl Signals {
 
     pub(crate) fn take_hints(&self, pids: &mut Vec<i32>) {
         SLOT.with_borrow_mut(|slot| slot.as_mut().map(|slot| slot.hints.take(pids)));
+    }
+
+    pub(crate) fn take_sender(&self, _: i32) -> SignalSender {
+        SignalSender::Unknown
     }
 
     pub(crate) fn is_pending(&self, signals: &[i32]) -> bool {

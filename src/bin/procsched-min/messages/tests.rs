@@ -59,16 +59,22 @@ fn every_kind_of_event() {
     let table = [
         (started(7), Tone::Good, "started", "pid=7"),
         (
-            start_failed(&error, Some(seconds(1))),
+            start_failed(&error, Some(Some(seconds(1)))),
             Tone::Bad,
             "failed",
             "restart_in=1s error: failed to execute \"/x\": Permission denied",
         ),
         (
-            start_failed(&error, None),
+            start_failed(&error, Some(None)),
             Tone::Bad,
             "failed",
             "restart=never error: failed to execute \"/x\": Permission denied",
+        ),
+        (
+            start_failed(&error, None),
+            Tone::Bad,
+            "failed",
+            "error: failed to execute \"/x\": Permission denied",
         ),
         (
             stopping(7, 2, seconds(90)),
@@ -104,53 +110,78 @@ fn every_kind_of_event() {
 
 #[test]
 fn exits_say_how_and_when_it_comes_back() {
-    let back = |seconds| Some(Some(Duration::from_secs(seconds)));
+    let back = |seconds| {
+        let delay = Duration::from_secs(seconds);
+        Some(next_start(Some(delay), Restart::Always))
+    };
+    let never = || Some(next_start(None, Restart::Never));
+    let done = Some(next_start(None, Restart::OnFailure));
     let table = [
+        (0, back(1), Tone::Plain, "code=0 ran=1.2s restart_in=1s"),
+        (0, never(), Tone::Plain, "code=0 ran=1.2s restart=never"),
+        // It said `restart=never`, which is not what the config said.
         (
             0,
-            back(1),
+            done,
             Tone::Plain,
-            "pid=4711 code=0 ran=1.2s restart_in=1s",
+            "code=0 ran=1.2s not restarted: it succeeded",
         ),
-        (
-            0,
-            Some(None),
-            Tone::Plain,
-            "pid=4711 code=0 ran=1.2s restart=never",
-        ),
-        (
-            3,
-            back(60),
-            Tone::Bad,
-            "pid=4711 code=3 ran=1.2s restart_in=1m",
-        ),
-        (
-            3,
-            Some(None),
-            Tone::Bad,
-            "pid=4711 code=3 ran=1.2s restart=never",
-        ),
+        (3, back(60), Tone::Bad, "code=3 ran=1.2s restart_in=1m"),
+        (3, never(), Tone::Bad, "code=3 ran=1.2s restart=never"),
         (
             -9,
             back(2),
             Tone::Bad,
-            "pid=4711 signal=SIGKILL ran=1.2s restart_in=2s",
+            "signal=SIGKILL ran=1.2s restart_in=2s",
         ),
-        (-15, None, Tone::Plain, "pid=4711 signal=SIGTERM ran=1.2s"),
-        (
-            -37,
-            None,
-            Tone::Plain,
-            "pid=4711 signal=SIGRTMIN+3 ran=1.2s",
-        ),
+        (-15, None, Tone::Plain, "signal=SIGTERM ran=1.2s"),
+        (-37, None, Tone::Plain, "signal=SIGRTMIN+3 ran=1.2s"),
     ];
-    for (return_code, comes_back, tone, details) in table {
-        let words = exited(4711, return_code, false, RAN, comes_back);
-        assert_eq!(words, Words::new(tone, "exited", details.to_owned()));
+    for (return_code, next, tone, details) in table {
+        let words = exited(4711, return_code, false, RAN, next, None);
+        let details = format!("pid=4711 {details}");
+        assert_eq!(words, Words::new(tone, "exited", details));
     }
-    let words = exited(4711, -11, true, RAN, back(2));
+    let words = exited(4711, -11, true, RAN, back(2), None);
     let details = "pid=4711 signal=SIGSEGV ran=1.2s core_dumped=yes restart_in=2s";
     assert_eq!(words, Words::new(Tone::Bad, "exited", details.to_owned()));
+}
+
+#[test]
+fn a_failure_says_its_last_line_and_no_line_fakes_another() {
+    let next = || Some(next_start(Some(Duration::from_secs(2)), Restart::Always));
+    let table = [
+        ("no database", r#"last="no database""#),
+        (r#"say "hi" \ there"#, r#"last="say \"hi\" \\ there""#),
+        ("\x1b[31mred\u{202e}", r#"last="\u{1b}[31mred\u{202e}""#),
+        ("größe", r#"last="größe""#),
+    ];
+    for (line, shown) in table {
+        let words = exited(4711, 3, false, RAN, next(), Some(line));
+        let details = format!("pid=4711 code=3 ran=1.2s restart_in=2s {shown}");
+        assert_eq!(words.details, details);
+        let line = PLAIN.line(noon(), "web", words.tone, words.happening, &details);
+        assert!(line.ends_with(&details), "{line}");
+    }
+    let words = exited(4711, 3, false, RAN, None, Some("too late"));
+    assert_eq!(words.details, r#"pid=4711 code=3 ran=1.2s last="too late""#);
+}
+
+#[test]
+fn senders_are_named_as_far_as_they_are_known() {
+    use SignalSender::{Kernel, Unknown};
+    let table = [
+        (libc::SIGINT, Kernel, false, " from the terminal"),
+        (libc::SIGINT, Kernel, true, " from the kernel"),
+        (libc::SIGTERM, Kernel, false, " from the kernel"),
+        (libc::SIGTERM, Unknown, false, ""),
+    ];
+    for (signal, sender, is_first, text) in table {
+        assert_eq!(sender_of(signal, sender, is_first), text);
+    }
+    let words = stopping_all(&StopCause::AllEnded, false);
+    let details = "everything: every program has ended for good".to_owned();
+    assert_eq!(words, Words::new(Tone::Plain, "stopping", details));
 }
 
 #[test]
