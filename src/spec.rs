@@ -119,7 +119,8 @@ impl ChildSpec {
         self
     }
 
-    /// The signal number that asks it to stop; `SIGTERM` by default.
+    /// The signal number that asks it to stop; `SIGTERM` by default. SIGCONT follows it, which
+    /// cancels SIGSTOP, SIGTSTP, SIGTTIN and SIGTTOU: these are an error.
     #[must_use]
     pub fn stop_signal(mut self, signal: i32) -> Self {
         self.stop_signal = signal;
@@ -176,7 +177,7 @@ impl ChildSpec {
             add("env", env_problem(key, value));
         }
         add("backoff", backoff_problem(&self.backoff));
-        add("stop_signal", signal_problem(self.stop_signal));
+        add("stop_signal", stop_signal_problem(self.stop_signal));
         add("report_bytes", report_bytes_problem(self.report_bytes));
         found
     }
@@ -267,6 +268,25 @@ pub(crate) fn backoff_problem(backoff: &Backoff) -> Option<String> {
 pub(crate) fn signal_problem(signal: i32) -> Option<String> {
     (!(1..=SIGNAL_MAX).contains(&signal))
         .then(|| format!("{signal} is no signal number: use 1 to {SIGNAL_MAX}"))
+}
+
+/// Why this cannot ask a program to stop, or `None` if it can.
+///
+/// Generating SIGCONT discards every pending stop signal (signal(7)), and each request to stop
+/// ends with a SIGCONT: a program would see one of these by chance at best. Signals that are
+/// ignored by default are valid, as a program may catch them: httpd stops on SIGWINCH.
+pub(crate) fn stop_signal_problem(signal: i32) -> Option<String> {
+    let name = match signal {
+        libc::SIGSTOP => "SIGSTOP",
+        libc::SIGTSTP => "SIGTSTP",
+        libc::SIGTTIN => "SIGTTIN",
+        libc::SIGTTOU => "SIGTTOU",
+        other => return signal_problem(other),
+    };
+    Some(format!(
+        "{name} suspends a program and does not end it, and the SIGCONT that follows every stop \
+         signal cancels it: use a signal that ends the program, such as \"TERM\""
+    ))
 }
 
 /// Why a report cannot carry this many bytes, or `None` if it can.

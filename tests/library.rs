@@ -572,6 +572,10 @@ fn museum_8_impossible_programs_are_refused_and_nothing_is_touched() {
         (web().stop_signal(0), "stop_signal: "),
         (web().stop_signal(65), "stop_signal: "),
         (
+            web().stop_signal(libc::SIGTSTP),
+            "stop_signal: SIGTSTP suspends",
+        ),
+        (
             web().report_bytes(procsched::REPORT_BYTES_MAX + 1),
             "report_bytes: ",
         ),

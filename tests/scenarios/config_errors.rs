@@ -196,6 +196,24 @@ fn m8_what_can_never_work_is_refused_before_anything_runs() {
     }
 }
 
+/// A program with `"stop_signal": "TSTP"`, and a handler for that, was killed ten seconds later at
+/// most stops: the SIGCONT behind the stop signal had cancelled it before the handler ran.
+#[test]
+fn a_stop_signal_that_sigcont_cancels_is_refused() {
+    let names = ["STOP", "TSTP", "TTIN", "TTOU"];
+    let numbers = [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+    for (name, number) in names.into_iter().zip(numbers) {
+        for value in [json!(name), json!(format!("sig{name}")), json!(number)] {
+            let config = format!(
+                "{{\"programs\": {{\n\"p\": {{\"command\": [\"true\"], \"stop_signal\": {value}}}}}}}"
+            );
+            let place = "procsched.json:2:43: error: programs.p.stop_signal: ";
+            let said = assert_refused(&config, &[place, name, "SIGCONT", "cancels", "TERM"]);
+            assert_eq!(said.lines().count(), 1, "{said}");
+        }
+    }
+}
+
 #[test]
 fn m153_what_is_no_json_has_a_place_too() {
     let cases = [
