@@ -29,6 +29,10 @@ pub const STOP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// The highest signal number on Linux (`SIGRTMAX`).
 pub(crate) const SIGNAL_MAX: i32 = 64;
 
+/// Why a path that begins with `~/` is refused: there would be a directory called `~`.
+pub(crate) const HOME: &str = "\"~\" at the beginning of a path is the home directory to a shell only, and \
+                    there is none here: write out the home directory, such as \"/home/me\"";
+
 /// One program to keep running.
 ///
 /// ```
@@ -105,7 +109,8 @@ impl ChildSpec {
         self
     }
 
-    /// Whether everything is stopped when this program ends for good; no by default.
+    /// Whether everything is stopped when this program ends for good; no by default. With
+    /// [`Restart::Always`] it never does.
     #[must_use]
     pub fn essential(mut self, essential: bool) -> Self {
         self.essential = essential;
@@ -152,6 +157,19 @@ impl ChildSpec {
     #[must_use]
     pub fn command(&self) -> &[OsString] {
         &self.command
+    }
+
+    /// When it is started again.
+    #[must_use]
+    pub fn restart_policy(&self) -> Restart {
+        self.restart
+    }
+
+    /// Whether everything is stopped when it ends for good, which it never does under
+    /// [`Restart::Always`].
+    #[must_use]
+    pub fn is_essential(&self) -> bool {
+        self.essential
     }
 
     /// What the machine has to know of it.
@@ -232,6 +250,9 @@ pub(crate) fn argument_problem(index: usize, argument: &OsStr) -> Option<String>
     if index == 0 && argument.is_empty() {
         return Some("the program to run is an empty string".to_owned());
     }
+    if index == 0 && argument.as_bytes().starts_with(b"~/") {
+        return Some(HOME.to_owned());
+    }
     has_nul(argument).then(|| nul_text("an argument"))
 }
 
@@ -240,7 +261,11 @@ pub(crate) fn directory_problem(directory: &Path) -> Option<String> {
     if directory.as_os_str().is_empty() {
         return Some("the directory is an empty string".to_owned());
     }
-    has_nul(directory.as_os_str()).then(|| nul_text("a path"))
+    if has_nul(directory.as_os_str()) {
+        return Some(nul_text("a path"));
+    }
+    // Of components, so that `~` alone is one, too.
+    directory.starts_with("~").then(|| HOME.to_owned())
 }
 
 /// Why this cannot be an environment variable, or `None` if it can.

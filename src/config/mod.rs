@@ -45,6 +45,8 @@ use self::root::Root;
 use self::syntax::FILE_BYTES_MAX;
 use crate::error::Error;
 use crate::launch::absolute;
+use crate::os::descriptors::null_device;
+use crate::scheduler::directories::{check_base_dir, check_err_dir};
 use crate::scheduler::{Builder, ProcessScheduler};
 use crate::spec::{ChildSpec, ERR_DIR_DEFAULT};
 
@@ -140,6 +142,40 @@ impl Config {
             error_handler: root.error_handler,
             programs: root.programs,
         })
+    }
+
+    /// Returns what keeps a scheduler from being built from this here and now, as far as that can
+    /// be known without creating anything: each with the key that it concerns.
+    ///
+    /// A supervisor that runs with the same logs is not looked for: a config is checked while the
+    /// one before it is in use.
+    ///
+    /// ```
+    /// use procsched::config::Config;
+    /// use std::path::Path;
+    ///
+    /// let text = br#"{"err_dir": "/dev/null/logs", "programs": {"web": ["true"]}}"#;
+    /// let config = Config::parse(text, "procsched.json", Path::new("/"))?;
+    /// let (key, error) = config.obstacles().remove(0);
+    /// assert_eq!(key, "err_dir");
+    /// assert_eq!(
+    ///     error.to_string(),
+    ///     "failed to use the log directory \"/dev/null/logs\": \
+    ///      it cannot be created in \"/dev/null\": it is not a directory"
+    /// );
+    /// # Ok::<(), procsched::config::ConfigErrors>(())
+    /// ```
+    #[must_use]
+    pub fn obstacles(&self) -> Vec<(&'static str, Error)> {
+        let looks = [
+            ("base_dir", check_base_dir(&self.base_dir)),
+            ("err_dir", check_err_dir(&self.err_dir)),
+            ("programs", null_device().map(drop)),
+        ];
+        let found = looks
+            .into_iter()
+            .map(|(key, found)| Some((key, found.err()?)));
+        found.flatten().collect()
     }
 
     /// A builder with all of this in it; handlers and signals are still to be chosen.

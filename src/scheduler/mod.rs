@@ -15,6 +15,7 @@
 
 mod builder;
 mod chatter;
+pub(crate) mod directories;
 mod due;
 mod facts;
 mod lingering;

@@ -214,6 +214,47 @@ fn a_stop_signal_that_sigcont_cancels_is_refused() {
     }
 }
 
+/// `"err_dir": "~/logs"` made a directory called `~`, which is a bad thing to remove by hand.
+#[test]
+fn a_home_directory_that_only_a_shell_knows_is_refused() {
+    let program = |body: &str| format!("\"programs\": {{\"p\": {body}}}");
+    let fine = program(r#"["true"]"#);
+    for (config, key) in [
+        (format!(r#""err_dir": "~/logs", {fine}"#), "err_dir"),
+        (format!(r#""base_dir": "~/app", {fine}"#), "base_dir"),
+        (
+            format!(r#""error_handler": ["~/tell"], {fine}"#),
+            "error_handler[0]",
+        ),
+        (
+            format!(r#""defaults": {{"cwd": "~"}}, {fine}"#),
+            "defaults.cwd",
+        ),
+        (program(r#"["~/bin/web", "~/data"]"#), "programs.p[0]"),
+        (
+            program(r#"{"command": ["true"], "cwd": "~/data"}"#),
+            "programs.p.cwd",
+        ),
+    ] {
+        let said = assert_refused(
+            &format!("{{{config}}}"),
+            &[
+                "procsched.json:1:",
+                &format!(": error: {key}: \"~\""),
+                "shell",
+            ],
+        );
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    // What a program makes of its arguments is its own matter, and so is a name like this one.
+    let mut scene = Scene::new();
+    scene.mkdir("~web");
+    let keys = json!({"cwd": "~web", "env": {"DATA": "~/data"}, "restart": "never"});
+    scene.add_with("p", "touch ~ ; exit 0", keys);
+    scene.start().ends_with(0);
+    assert!(scene.path("~web/~").exists());
+}
+
 #[test]
 fn m153_what_is_no_json_has_a_place_too() {
     let cases = [

@@ -37,7 +37,8 @@ Options of a program, with their defaults:
   cwd       base_dir        working directory
   env       {}              variables on top of those that are inherited
   restart   "always"        or "on-failure", "never"
-  essential false           true: when it ends for good, stop the rest
+  essential false           true: when it ends for good, stop the rest (with
+                            "restart": "always" it never does)
   backoff   {"initial": "1s", "max": "60s", "reset_after": "30s"}
   stop_signal, stop_timeout "TERM", "10s"; SIGKILL follows
   report_bytes 65536        how much of its stderr a report carries
