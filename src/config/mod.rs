@@ -90,7 +90,8 @@ pub struct Config {
 
 impl Config {
     /// Reads and checks a file. Its `base_dir` is relative to the directory that `path` leads
-    /// to, which is also the default; a symbolic link is not resolved.
+    /// to, which is also the default; a symbolic link is not resolved. What is no regular file,
+    /// such as a FIFO or `/dev/stdin`, has no directory of its own: the current one counts.
     ///
     /// # Errors
     ///
@@ -106,12 +107,13 @@ impl Config {
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigErrors> {
         let path = path.as_ref();
         let source = path.to_string_lossy();
-        let bytes = read(path).map_err(|error| {
+        let (bytes, is_file) = read(path).map_err(|error| {
             let error = Error::io("failed to read the file", &error);
             ConfigErrors::unreadable(&source, error.to_string())
         })?;
         // Of a bare file name it is "", which means the current directory.
-        Self::parse(&bytes, &source, path.parent().unwrap_or(path))
+        let directory = path.parent().filter(|_| is_file);
+        Self::parse(&bytes, &source, directory.unwrap_or(Path::new("")))
     }
 
     /// Checks the contents of a file. `source` is what the errors call it; `directory` is what
@@ -214,17 +216,29 @@ impl Config {
     }
 }
 
-/// The contents of a file, or a little more than is allowed: enough to see that it is too long.
-/// A terminal is read as well, and does not become ours by that.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// The contents of a file, or a little more than is allowed: enough to see that it is too long;
+/// and whether it is a file that stands in a directory. A terminal is read as well, and does not
+/// become ours by that.
+fn read(path: &Path) -> io::Result<(Vec<u8>, bool)> {
     let mut bytes = Vec::new();
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_NOCTTY);
-    options
-        .open(path)?
-        .take(FILE_BYTES_MAX as u64 + 1)
+    let file = options.open(path)?;
+    let is_file = file.metadata()?.is_file() && !is_descriptor(path);
+    file.take(FILE_BYTES_MAX as u64 + 1)
         .read_to_end(&mut bytes)?;
-    Ok(bytes)
+    Ok((bytes, is_file))
+}
+
+/// Whether this names an open file and not a place of it: `/dev/stdin`, `/dev/fd/3`,
+/// `/proc/self/fd/3`. All lead to the last of them.
+fn is_descriptor(path: &Path) -> bool {
+    let real_directory = |path: &Path| path.parent()?.canonicalize().ok();
+    let target = std::fs::read_link(path).unwrap_or_default();
+    [path, &target]
+        .into_iter()
+        .filter_map(real_directory)
+        .any(|directory| directory.starts_with("/proc"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The command line: what each command prints where, and its exit code.
 
+use std::ffi::CString;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -8,7 +10,7 @@ use std::process::Stdio;
 use serde_json::json;
 
 use crate::common::second_run::binary;
-use crate::common::{Need, Scene, missing, process};
+use crate::common::{Need, Scene, missing, process, second_run, tools};
 
 /// What a command that ends by itself said.
 pub struct Said {
@@ -306,6 +308,38 @@ fn the_config_can_come_from_stdin_and_is_relative_to_the_current_directory() {
     );
     assert_eq!(said.out.lines().count(), 1);
     assert_eq!(run_with(&scene, &["run", "-"], "{").code, Some(2));
+}
+
+/// `cat config.json | procsched-min run /dev/stdin` ran programs in `/dev`, and made its logs there.
+#[test]
+fn a_config_from_a_pipe_with_a_name_is_relative_to_the_current_directory() {
+    let mut scene = Scene::new();
+    scene.mkdir("etc");
+    let script = "append ran x ; say words\\n";
+    scene.add_with("p", script, json!({"restart": "never"}));
+    let config = scene.config();
+    let fifo = scene.path("etc/fifo");
+    let path = CString::new(fifo.as_os_str().as_bytes()).expect("no NUL");
+    // SAFETY: `path` is a NUL-terminated path.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+    let writer = std::thread::spawn({
+        let config = config.clone();
+        move || std::fs::write(fifo, config)
+    });
+    let said = run(&scene, &["run", "etc/fifo"]);
+    let written = writer.join().expect("no panic");
+    assert_eq!(said.code, Some(0), "{written:?} {}", said.err);
+    assert_eq!(scene.read("ran"), "x", "where it was started");
+    assert_eq!(scene.read("logs/p.stderr.log"), "words\n");
+    assert!(!scene.path("etc/logs").exists());
+    if second_run::is_pid1() {
+        return tools::skip("an empty root has no /dev/stdin");
+    }
+    let said = run_with(&scene, &["run", "/dev/stdin"], &config);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert_eq!(scene.read("ran"), "xx");
+    let said = run_with(&scene, &["check", "/dev/stdin"], &config);
+    assert_eq!(said.out, "/dev/stdin: ok, 1 program\n", "{}", said.err);
 }
 
 /// As long as a file may be: what is read of stdin is not cut off before.

@@ -29,6 +29,8 @@ pub fn check(path: &Path) -> u8 {
     };
     let mut warnings = warnings(&config);
     let file = std::path::absolute(path).ok().filter(|_| !is_stdin(path));
+    // What comes through a pipe cannot be changed any more.
+    let file = file.filter(|file| file.is_file());
     let problem = file.and_then(|file| exposure(&file));
     warnings.add("programs".to_owned(), problem);
     for (key, warning) in &warnings.all {
