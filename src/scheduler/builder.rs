@@ -24,6 +24,7 @@ use crate::launch::{Draft, Ground, Launch, absolute};
 use crate::machine::{Machine, Moment};
 use crate::os::clock::Clock;
 use crate::os::descriptors;
+use crate::os::logs::Flaws;
 use crate::os::pages::{Pages, trim_memory};
 use crate::os::reserve;
 use crate::os::signals::Signals;
@@ -268,6 +269,7 @@ impl Builder {
             error_command: error_command.map(ErrorCommand::new),
             household,
             err_dir,
+            log_flaws: Flaws::default(),
             watch: supplies.watch,
             ready: Vec::new(),
             chatter: Chatter::default(),
