@@ -1,5 +1,5 @@
-//! The README keeps its word: its files work, its commands are understood, its links lead
-//! somewhere. Its programs in Rust are the crate's documentation tests.
+//! The README keeps its word: its files work, so do its recipes, its commands are understood, its
+//! links lead somewhere. Its programs in Rust are the crate's documentation tests.
 
 #[path = "common/mod.rs"]
 #[allow(dead_code, unused_imports)] // The scenarios use the rest of it.
@@ -7,6 +7,7 @@ mod common;
 
 mod readme {
     pub mod blocks;
+    mod recipes;
     pub mod room;
 }
 

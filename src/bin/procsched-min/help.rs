@@ -23,9 +23,9 @@ CONFIG is a file in JSON, procsched.json if left out, - for stdin:
   {
     "err_dir": "logs",
     "programs": {
-      "web": ["python3", "-m", "http.server", "8000"],
+      "clock": ["sh", "-c", "while sleep 1; do date >&2; done"],
       "worker": {
-        "command": ["./worker", "--queue", "mail"],
+        "command": ["sleep", "3600"],
         "restart": "on-failure",
         "stop_timeout": "30s"
       }
