@@ -4,8 +4,10 @@
 //! detail may change without a new major version. The text reads
 //! `failed to <verb> <object>: <cause>` where there is a cause, and stands on one line.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 
 /// A result whose error is [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
@@ -31,7 +33,13 @@ enum Cause {
     Os(i32),
     /// A reason of our own.
     Text(String),
+    /// No directory of this `PATH` has the program in it.
+    NotInPath(OsString),
 }
+
+/// How much of a `PATH` an error repeats, in bytes. A `PATH` may have 128 KiB, and there may be
+/// ten thousand programs that are not found in it, each tried again and again.
+const PATH_BYTES_MAX: usize = 1024;
 
 impl Error {
     /// The whole story in one sentence, without a cause below it.
@@ -47,6 +55,15 @@ impl Error {
     /// A step that failed for a reason of our own.
     pub(crate) fn because(what: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::with(what.into(), Cause::Text(reason.into()))
+    }
+
+    /// A program that was looked up in this `PATH`, and not found.
+    pub(crate) fn not_in_path(what: impl Into<String>, path: &[u8]) -> Self {
+        let mut shown = OsStr::from_bytes(&path[..path.len().min(PATH_BYTES_MAX)]).to_owned();
+        if path.len() > PATH_BYTES_MAX {
+            shown.push("…");
+        }
+        Self::with(what.into(), Cause::NotInPath(shown))
     }
 
     /// A step that the standard library refused.
@@ -85,7 +102,25 @@ impl Error {
     pub fn io_kind(&self) -> Option<io::ErrorKind> {
         match self.0.cause {
             Cause::Os(errno) => Some(io::Error::from_raw_os_error(errno).kind()),
-            Cause::None | Cause::Text(_) => None,
+            Cause::None | Cause::Text(_) | Cause::NotInPath(_) => None,
+        }
+    }
+
+    /// The `PATH` in which a program was not found, as far as the error repeats it: where many are
+    /// not found in the same one, it needs to be told once.
+    ///
+    /// ```
+    /// # use procsched::ChildSpec;
+    /// # use std::path::Path;
+    /// let web = ChildSpec::new("web", ["no-such-program"]).env("PATH", "/bin:/sbin");
+    /// let error = web.locate(Path::new("/")).unwrap_err();
+    /// assert_eq!(error.searched_path(), Some("/bin:/sbin".as_ref()));
+    /// ```
+    #[must_use]
+    pub fn searched_path(&self) -> Option<&OsStr> {
+        match &self.0.cause {
+            Cause::NotInPath(path) => Some(path),
+            Cause::None | Cause::Os(_) | Cause::Text(_) => None,
         }
     }
 }
@@ -114,6 +149,7 @@ impl fmt::Display for Error {
             Cause::None => Ok(()),
             Cause::Os(errno) => write!(f, ": {}", errno_text(*errno)),
             Cause::Text(reason) => write!(f, ": {reason}"),
+            Cause::NotInPath(path) => write!(f, ": not found in PATH {path:?}"),
         }
     }
 }
@@ -129,7 +165,22 @@ impl std::error::Error for Error {}
 
 #[cfg(test)]
 mod tests {
-    use super::Error;
+    use super::{Error, PATH_BYTES_MAX};
+
+    /// A failed start is told on stderr, in a report and in a log, each time with the `PATH`.
+    #[test]
+    fn a_path_is_told_and_a_monstrous_one_in_part() {
+        let text = |path: &[u8]| Error::not_in_path("failed to execute \"x\"", path).to_string();
+        assert_eq!(
+            text(b"/bin:/usr/\x1b"),
+            r#"failed to execute "x": not found in PATH "/bin:/usr/\u{1b}""#
+        );
+        let most = "p".repeat(PATH_BYTES_MAX);
+        assert!(text(most.as_bytes()).ends_with("ppp\""));
+        let more = text("p".repeat(100 * 1024).as_bytes());
+        assert!(more.ends_with("ppp…\""), "{more}");
+        assert!(more.len() < PATH_BYTES_MAX + 100, "{} bytes", more.len());
+    }
 
     #[test]
     fn reads_as_one_sentence() {

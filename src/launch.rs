@@ -353,9 +353,8 @@ impl Launch {
             return Error::because(format!("failed to execute {path:?}"), reason);
         }
         if missing && looked_up {
-            let program = path_of(program);
-            let reason = format!("not found in PATH {:?}", OsStr::from_bytes(self.path()));
-            return Error::because(format!("failed to execute {program:?}"), reason);
+            let what = format!("failed to execute {:?}", path_of(program));
+            return Error::not_in_path(what, self.path());
         }
         Error::os(format!("failed to execute {path:?}"), failure.errno)
     }

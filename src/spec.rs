@@ -29,6 +29,10 @@ pub const STOP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// The highest signal number on Linux (`SIGRTMAX`).
 pub(crate) const SIGNAL_MAX: i32 = 64;
 
+/// Why a path that begins with `~/` is refused: there would be a directory called `~`.
+pub(crate) const HOME: &str = "\"~\" at the beginning of a path is the home directory to a shell only, and \
+                    there is none here: write out the home directory, such as \"/home/me\"";
+
 /// One program to keep running.
 ///
 /// ```
@@ -105,7 +109,8 @@ impl ChildSpec {
         self
     }
 
-    /// Whether everything is stopped when this program ends for good; no by default.
+    /// Whether everything is stopped when this program ends for good; no by default. With
+    /// [`Restart::Always`] it never does.
     #[must_use]
     pub fn essential(mut self, essential: bool) -> Self {
         self.essential = essential;
@@ -119,7 +124,8 @@ impl ChildSpec {
         self
     }
 
-    /// The signal number that asks it to stop; `SIGTERM` by default.
+    /// The signal number that asks it to stop; `SIGTERM` by default. SIGCONT follows it, which
+    /// cancels SIGSTOP, SIGTSTP, SIGTTIN and SIGTTOU: these are an error.
     #[must_use]
     pub fn stop_signal(mut self, signal: i32) -> Self {
         self.stop_signal = signal;
@@ -153,6 +159,19 @@ impl ChildSpec {
         &self.command
     }
 
+    /// When it is started again.
+    #[must_use]
+    pub fn restart_policy(&self) -> Restart {
+        self.restart
+    }
+
+    /// Whether everything is stopped when it ends for good, which it never does under
+    /// [`Restart::Always`].
+    #[must_use]
+    pub fn is_essential(&self) -> bool {
+        self.essential
+    }
+
     /// What the machine has to know of it.
     pub(crate) fn policy(&self) -> Policy {
         Policy {
@@ -176,7 +195,7 @@ impl ChildSpec {
             add("env", env_problem(key, value));
         }
         add("backoff", backoff_problem(&self.backoff));
-        add("stop_signal", signal_problem(self.stop_signal));
+        add("stop_signal", stop_signal_problem(self.stop_signal));
         add("report_bytes", report_bytes_problem(self.report_bytes));
         found
     }
@@ -231,6 +250,9 @@ pub(crate) fn argument_problem(index: usize, argument: &OsStr) -> Option<String>
     if index == 0 && argument.is_empty() {
         return Some("the program to run is an empty string".to_owned());
     }
+    if index == 0 && argument.as_bytes().starts_with(b"~/") {
+        return Some(HOME.to_owned());
+    }
     has_nul(argument).then(|| nul_text("an argument"))
 }
 
@@ -239,7 +261,11 @@ pub(crate) fn directory_problem(directory: &Path) -> Option<String> {
     if directory.as_os_str().is_empty() {
         return Some("the directory is an empty string".to_owned());
     }
-    has_nul(directory.as_os_str()).then(|| nul_text("a path"))
+    if has_nul(directory.as_os_str()) {
+        return Some(nul_text("a path"));
+    }
+    // Of components, so that `~` alone is one, too.
+    directory.starts_with("~").then(|| HOME.to_owned())
 }
 
 /// Why this cannot be an environment variable, or `None` if it can.
@@ -267,6 +293,25 @@ pub(crate) fn backoff_problem(backoff: &Backoff) -> Option<String> {
 pub(crate) fn signal_problem(signal: i32) -> Option<String> {
     (!(1..=SIGNAL_MAX).contains(&signal))
         .then(|| format!("{signal} is no signal number: use 1 to {SIGNAL_MAX}"))
+}
+
+/// Why this cannot ask a program to stop, or `None` if it can.
+///
+/// Generating SIGCONT discards every pending stop signal (signal(7)), and each request to stop
+/// ends with a SIGCONT: a program would see one of these by chance at best. Signals that are
+/// ignored by default are valid, as a program may catch them: httpd stops on SIGWINCH.
+pub(crate) fn stop_signal_problem(signal: i32) -> Option<String> {
+    let name = match signal {
+        libc::SIGSTOP => "SIGSTOP",
+        libc::SIGTSTP => "SIGTSTP",
+        libc::SIGTTIN => "SIGTTIN",
+        libc::SIGTTOU => "SIGTTOU",
+        other => return signal_problem(other),
+    };
+    Some(format!(
+        "{name} suspends a program and does not end it, and the SIGCONT that follows every stop \
+         signal cancels it: use a signal that ends the program, such as \"TERM\""
+    ))
 }
 
 /// Why a report cannot carry this many bytes, or `None` if it can.

@@ -569,8 +569,14 @@ fn museum_8_impossible_programs_are_refused_and_nothing_is_touched() {
         (web().env("", "x"), "env: "),
         (web().env("A", "x\0"), "env: "),
         (web().cwd(""), "cwd: "),
+        (web().cwd("~/data"), "cwd: \"~\" at the beginning"),
+        (ChildSpec::new("web", ["~/bin/web"]), "command: \"~\" at"),
         (web().stop_signal(0), "stop_signal: "),
         (web().stop_signal(65), "stop_signal: "),
+        (
+            web().stop_signal(libc::SIGTSTP),
+            "stop_signal: SIGTSTP suspends",
+        ),
         (
             web().report_bytes(procsched::REPORT_BYTES_MAX + 1),
             "report_bytes: ",
@@ -589,6 +595,14 @@ fn museum_8_impossible_programs_are_refused_and_nothing_is_touched() {
             "{error}"
         );
         assert!(error.to_string().contains(part), "{error}");
+    }
+    for home in [
+        ProcessScheduler::builder("~/app").program(web()),
+        builder(&dir).err_dir("~/logs").program(web()),
+    ] {
+        let error = home.build().expect_err("no shell").to_string();
+        assert!(error.contains("directory \"~/"), "{error}");
+        assert!(error.contains(": \"~\" at the beginning"), "{error}");
     }
     let twice = builder(&dir)
         .program(web())

@@ -1,5 +1,5 @@
-//! The README keeps its word: its files work, its commands are understood, its links lead
-//! somewhere. Its programs in Rust are the crate's documentation tests.
+//! The README keeps its word: its files work, so do its recipes, its commands are understood, its
+//! links lead somewhere. Its programs in Rust are the crate's documentation tests.
 
 #[path = "common/mod.rs"]
 #[allow(dead_code, unused_imports)] // The scenarios use the rest of it.
@@ -7,11 +7,13 @@ mod common;
 
 mod readme {
     pub mod blocks;
+    mod recipes;
     pub mod room;
 }
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use common::{Need, Report, Scene, missing, second_run};
 use procsched::config::Config;
@@ -233,6 +235,25 @@ fn the_unit_leaves_procsched_the_time_to_stop() {
     assert!(given > needed, "{given} s, needed are more than {needed} s");
     assert_eq!(unit_value("KillMode"), "mixed");
     assert_eq!(unit_value("Type"), "exec");
+}
+
+/// A config that is wrong is not tried again, and what else keeps `run` from starting not for ever.
+#[test]
+fn the_unit_gives_up_where_nothing_can_start() {
+    /// `RestartSec`, unless the unit says something else.
+    const PAUSE: f64 = 0.1;
+    let mut scene = Scene::new();
+    scene.set("err_dir", "procsched.json/logs".into());
+    scene.add("p", "hold");
+    let start = Instant::now();
+    scene.start().ends_with(1);
+    let took = start.elapsed().as_secs_f64();
+    let number = |key| unit_value(key).parse::<f64>().expect("a number");
+    let tries = number("StartLimitBurst") * (took + PAUSE);
+    assert!(2.0 * tries < number("StartLimitIntervalSec"), "{tries} s");
+    scene.set("err_dir", "~/logs".into());
+    let code = scene.start().wait_exit();
+    assert_eq!(unit_value("RestartPreventExitStatus"), code.to_string());
 }
 
 #[test]

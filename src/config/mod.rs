@@ -45,6 +45,8 @@ use self::root::Root;
 use self::syntax::FILE_BYTES_MAX;
 use crate::error::Error;
 use crate::launch::absolute;
+use crate::os::descriptors::null_device;
+use crate::scheduler::directories::{check_base_dir, check_err_dir};
 use crate::scheduler::{Builder, ProcessScheduler};
 use crate::spec::{ChildSpec, ERR_DIR_DEFAULT};
 
@@ -88,7 +90,8 @@ pub struct Config {
 
 impl Config {
     /// Reads and checks a file. Its `base_dir` is relative to the directory that `path` leads
-    /// to, which is also the default; a symbolic link is not resolved.
+    /// to, which is also the default; a symbolic link is not resolved. What is no regular file,
+    /// such as a FIFO or `/dev/stdin`, has no directory of its own: the current one counts.
     ///
     /// # Errors
     ///
@@ -104,12 +107,13 @@ impl Config {
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigErrors> {
         let path = path.as_ref();
         let source = path.to_string_lossy();
-        let bytes = read(path).map_err(|error| {
+        let (bytes, is_file) = read(path).map_err(|error| {
             let error = Error::io("failed to read the file", &error);
             ConfigErrors::unreadable(&source, error.to_string())
         })?;
         // Of a bare file name it is "", which means the current directory.
-        Self::parse(&bytes, &source, path.parent().unwrap_or(path))
+        let directory = path.parent().filter(|_| is_file);
+        Self::parse(&bytes, &source, directory.unwrap_or(Path::new("")))
     }
 
     /// Checks the contents of a file. `source` is what the errors call it; `directory` is what
@@ -140,6 +144,40 @@ impl Config {
             error_handler: root.error_handler,
             programs: root.programs,
         })
+    }
+
+    /// Returns what keeps a scheduler from being built from this here and now, as far as that can
+    /// be known without creating anything: each with the key that it concerns.
+    ///
+    /// A supervisor that runs with the same logs is not looked for: a config is checked while the
+    /// one before it is in use.
+    ///
+    /// ```
+    /// use procsched::config::Config;
+    /// use std::path::Path;
+    ///
+    /// let text = br#"{"err_dir": "/dev/null/logs", "programs": {"web": ["true"]}}"#;
+    /// let config = Config::parse(text, "procsched.json", Path::new("/"))?;
+    /// let (key, error) = config.obstacles().remove(0);
+    /// assert_eq!(key, "err_dir");
+    /// assert_eq!(
+    ///     error.to_string(),
+    ///     "failed to use the log directory \"/dev/null/logs\": \
+    ///      it cannot be created in \"/dev/null\": it is not a directory"
+    /// );
+    /// # Ok::<(), procsched::config::ConfigErrors>(())
+    /// ```
+    #[must_use]
+    pub fn obstacles(&self) -> Vec<(&'static str, Error)> {
+        let looks = [
+            ("base_dir", check_base_dir(&self.base_dir)),
+            ("err_dir", check_err_dir(&self.err_dir)),
+            ("programs", null_device().map(drop)),
+        ];
+        let found = looks
+            .into_iter()
+            .map(|(key, found)| Some((key, found.err()?)));
+        found.flatten().collect()
     }
 
     /// A builder with all of this in it; handlers and signals are still to be chosen.
@@ -178,17 +216,29 @@ impl Config {
     }
 }
 
-/// The contents of a file, or a little more than is allowed: enough to see that it is too long.
-/// A terminal is read as well, and does not become ours by that.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// The contents of a file, or a little more than is allowed: enough to see that it is too long;
+/// and whether it is a file that stands in a directory. A terminal is read as well, and does not
+/// become ours by that.
+fn read(path: &Path) -> io::Result<(Vec<u8>, bool)> {
     let mut bytes = Vec::new();
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_NOCTTY);
-    options
-        .open(path)?
-        .take(FILE_BYTES_MAX as u64 + 1)
+    let file = options.open(path)?;
+    let is_file = file.metadata()?.is_file() && !is_descriptor(path);
+    file.take(FILE_BYTES_MAX as u64 + 1)
         .read_to_end(&mut bytes)?;
-    Ok(bytes)
+    Ok((bytes, is_file))
+}
+
+/// Whether this names an open file and not a place of it: `/dev/stdin`, `/dev/fd/3`,
+/// `/proc/self/fd/3`. All lead to the last of them.
+fn is_descriptor(path: &Path) -> bool {
+    let real_directory = |path: &Path| path.parent()?.canonicalize().ok();
+    let target = std::fs::read_link(path).unwrap_or_default();
+    [path, &target]
+        .into_iter()
+        .filter_map(real_directory)
+        .any(|directory| directory.starts_with("/proc"))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::suggest::did_you_mean;
 use crate::machine::Restart;
 use crate::spec::{
     ChildSpec, REPORT_BYTES_MAX, backoff_problem, env_problem, name_problem, report_bytes_problem,
-    signal_problem,
+    stop_signal_problem,
 };
 
 /// What a program can say of itself. `command` comes first: it is what `defaults` lacks.
@@ -202,7 +202,7 @@ impl Draft {
 
     fn stop_signal(&mut self, item: &Item<'_>, problems: &mut Problems) {
         if let Some(signal) = item.whole_or(signal::from_text, signal::EXPECTED, problems)
-            && item.passes(signal_problem(signal), problems)
+            && item.passes(stop_signal_problem(signal), problems)
         {
             self.spec.stop_signal = signal;
         }

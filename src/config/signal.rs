@@ -1,9 +1,9 @@
-//! Signals: `"INT"`, `"SIGINT"`, `"int"`, `"RTMIN+3"`, or a number.
+//! Stop signals: `"INT"`, `"SIGINT"`, `"int"`, `"RTMIN+3"`, or a number.
 
 use super::errors::quoted;
 use super::suggest::did_you_mean;
 use crate::report::signal_name;
-use crate::spec::{SIGNAL_MAX, signal_problem};
+use crate::spec::{SIGNAL_MAX, stop_signal_problem};
 
 const PREFIX: &str = "SIG";
 
@@ -18,11 +18,13 @@ pub(super) fn from_text(text: &str) -> Result<i32, String> {
     if let Some((number, _)) = known.iter().find(|(_, name)| name == given) {
         return Ok(*number);
     }
+    // What is suggested must not be refused in turn.
+    let usable = |(number, _): &&(i32, String)| stop_signal_problem(*number).is_none();
     let instead = did_you_mean(
         given,
-        known.iter().map(|(_, name)| name.as_str()),
+        known.iter().filter(usable).map(|(_, name)| name.as_str()),
         || match given.parse::<i32>() {
-            Ok(number) if signal_problem(number).is_none() => {
+            Ok(number) if stop_signal_problem(number).is_none() => {
                 format!(": write {number} without the quotes")
             }
             _ => format!(": use a name such as \"TERM\", or a number from 1 to {SIGNAL_MAX}"),

@@ -1,3 +1,4 @@
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use super::*;
@@ -319,4 +320,25 @@ fn a_file_that_is_too_long_is_called_so_and_not_broken() {
         errors.iter().next().unwrap().message(),
         "the file is too long: at most 4 MiB are read"
     );
+}
+
+/// `procsched-min run /dev/stdin < config.json` opens a regular file, whose directory is not
+/// `/dev`.
+#[test]
+fn a_descriptor_by_its_path_is_relative_to_the_current_directory() {
+    let here = std::env::current_dir().expect("a current directory");
+    let directory = scratch();
+    let path = directory.path().join("procsched.json");
+    std::fs::write(&path, r#"{"programs": {"web": ["true"]}}"#).unwrap();
+    for through in ["/dev/fd", "/proc/self/fd", "/proc/thread-self/fd"] {
+        let file = std::fs::File::open(&path).unwrap();
+        let name = format!("{through}/{}", file.as_raw_fd());
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&name, &link).unwrap();
+        for name in [Path::new(&name), &link] {
+            let config = Config::load(name).unwrap_or_else(|errors| panic!("{errors}"));
+            assert_eq!(config.base_dir, here, "{name:?}");
+        }
+        std::fs::remove_file(link).unwrap();
+    }
 }

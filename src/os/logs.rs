@@ -57,6 +57,45 @@ pub(crate) struct Log {
     trouble: Option<Box<Trouble>>,
 }
 
+/// What a file system refuses although no log depends on it. All logs are in one directory, so
+/// each is told once, and not for each of ten thousand logs.
+#[derive(Debug, Default)]
+pub(crate) struct Flaws {
+    mode_told: bool,
+    lock_told: bool,
+    untold: Vec<Error>,
+}
+
+impl Flaws {
+    fn note(&mut self, path: &Path, opened: &Opened) {
+        let mut tell = |told: &mut bool, errno: Option<Errno>, what: &str, then: &str| {
+            if let (Some(errno), false) = (errno, *told) {
+                *told = true;
+                let reason = format!("{}; {then}", errno_text(errno as i32));
+                let what = format!("failed to {what} {path:?}");
+                self.untold.push(Error::because(what, reason));
+            }
+        };
+        tell(
+            &mut self.lock_told,
+            opened.lock_refused,
+            "lock log",
+            "logs are written without a lock, so that a second supervisor is not refused",
+        );
+        tell(
+            &mut self.mode_told,
+            opened.mode_refused,
+            "set mode 0640 of log",
+            "new logs keep the mode that they are created with",
+        );
+    }
+
+    /// What the host should know and was not told.
+    pub(crate) fn take(&mut self) -> Option<Error> {
+        self.untold.pop()
+    }
+}
+
 /// What goes wrong with a log, as a rule nothing.
 #[derive(Debug, Default)]
 struct Trouble {
@@ -94,7 +133,7 @@ impl Log {
     /// returns its size in bytes; 0 if it cannot be opened.
     ///
     /// An error is returned once for each reason; a program without a log runs all the same.
-    pub(crate) fn open(&mut self, place: LogPlace<'_>) -> Result<u64> {
+    pub(crate) fn open(&mut self, place: LogPlace<'_>, flaws: &mut Flaws) -> Result<u64> {
         let path = place.path();
         if let Some(size) = self.file.as_ref().and_then(|file| size_of(file, &path)) {
             return Ok(size);
@@ -102,8 +141,10 @@ impl Log {
         // Its own lock would keep out the same file, if the path leads to that again by now.
         self.close();
         match open_file(&path) {
-            Ok((file, size)) => {
-                self.file = Some(file);
+            Ok(opened) => {
+                flaws.note(&path, &opened);
+                let size = opened.size;
+                self.file = Some(opened.file);
                 self.is_line_over |= size == 0;
                 if let Some(trouble) = &mut self.trouble {
                     trouble.refused = None;
@@ -283,8 +324,8 @@ impl Log {
         if !self.opens_to_write() {
             return Err(Cause::NoLog);
         }
-        let (file, _) = open_file(&place.path()).map_err(Cause::NotOpened)?;
-        self.file = Some(file);
+        let opened = open_file(&place.path()).map_err(Cause::NotOpened)?;
+        self.file = Some(opened.file);
         Ok(())
     }
 
@@ -304,12 +345,25 @@ fn errno_of(error: std::io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
-/// Opens the file, with its size, and refuses what cannot be trusted to be a log of ours.
-fn open_file(path: &Path) -> Result<(File, u64)> {
+/// A log that was opened.
+struct Opened {
+    file: File,
+    /// Its size in bytes.
+    size: u64,
+    /// Why a new one has not got its mode, if so.
+    mode_refused: Option<Errno>,
+    /// Why it is not locked, if so.
+    lock_refused: Option<Errno>,
+}
+
+/// Opens the file, and refuses what cannot be trusted to be a log of ours, and nothing else: not
+/// every file system has modes or locks.
+fn open_file(path: &Path) -> Result<Opened> {
     let what = || format!("failed to open log {path:?}");
     let refuse = |reason: String| Error::because(what(), reason);
     for _ in 0..OPEN_TRIES_MAX {
-        let file = open_or_create(path).map_err(|errno| match errno {
+        let opened = open_or_create(path);
+        let (file, mode_refused) = opened.map_err(|errno| match errno {
             Errno::ELOOP => refuse("it is a symbolic link".to_owned()),
             Errno::EISDIR => refuse("it is a directory".to_owned()),
             Errno::ENXIO => refuse("it is no regular file".to_owned()),
@@ -326,11 +380,16 @@ fn open_file(path: &Path) -> Result<(File, u64)> {
         if let Some(reason) = mistrust(&found) {
             return Err(refuse(reason));
         }
-        lock(&file).map_err(|errno| match errno {
-            Errno::EWOULDBLOCK => refuse(LOCKED.to_owned()),
-            errno => Error::os(what(), errno as i32),
-        })?;
-        return Ok((file, found.len()));
+        let lock_refused = match lock(&file) {
+            Err(Errno::EWOULDBLOCK) => return Err(refuse(LOCKED.to_owned())),
+            result => result.err(),
+        };
+        return Ok(Opened {
+            file,
+            size: found.len(),
+            mode_refused,
+            lock_refused,
+        });
     }
     Err(refuse("it is replaced again and again".to_owned()))
 }
@@ -370,12 +429,12 @@ fn lock(file: &File) -> std::result::Result<(), Errno> {
     })
 }
 
-/// A new file gets mode 0640 whatever the umask; an old one keeps its own.
-fn open_or_create(path: &Path) -> std::result::Result<File, Errno> {
+/// A new file gets mode 0640 whatever the umask, or says why not; an old one keeps its own.
+fn open_or_create(path: &Path) -> std::result::Result<(File, Option<Errno>), Errno> {
     for _ in 0..OPEN_TRIES_MAX {
         match retry(|| nix::fcntl::open(path, log_flags(), Mode::empty())) {
             Err(Errno::ENOENT) => {}
-            result => return result.map(File::from),
+            result => return result.map(|fd| (File::from(fd), None)),
         }
         match create(path) {
             Err(Errno::EEXIST) => {}
@@ -385,14 +444,15 @@ fn open_or_create(path: &Path) -> std::result::Result<File, Errno> {
     Err(Errno::ENOENT)
 }
 
-/// A file where there is none.
-fn create(path: &Path) -> std::result::Result<File, Errno> {
+/// A file where there is none, and why it has not got its mode, if so.
+fn create(path: &Path) -> std::result::Result<(File, Option<Errno>), Errno> {
     let flags = log_flags() | OFlag::O_CREAT | OFlag::O_EXCL;
     let mode = Mode::from_bits_truncate(0o640);
     let file = File::from(retry(|| nix::fcntl::open(path, flags, mode))?);
     let mode = PermissionsExt::from_mode(0o640);
-    file.set_permissions(mode).map_err(errno_of)?;
-    Ok(file)
+    // The mode at its creation was narrower, if anything.
+    let mode_refused = file.set_permissions(mode).err().map(errno_of);
+    Ok((file, mode_refused))
 }
 
 fn log_flags() -> OFlag {

@@ -151,6 +151,7 @@ impl Stream {
 mod tests {
     use super::*;
     use crate::os::descriptors;
+    use crate::os::logs::Flaws;
 
     /// What could not be read was told as lost, and the report said that it had everything.
     #[test]
@@ -161,7 +162,7 @@ mod tests {
             directory: directory.path(),
             name: "web",
         };
-        log.open(place).expect("a log");
+        log.open(place, &mut Flaws::default()).expect("a log");
         let (read, write) = descriptors::wake_pipe().expect("a pipe");
         nix::unistd::write(&write, b"lost").expect("room in a pipe");
         // The wrong end refuses to be read, and knows how much there is.

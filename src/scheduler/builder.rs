@@ -5,14 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
 
-use nix::unistd::AccessFlags;
-
 use super::chatter::Chatter;
+use super::directories::{check_base_dir, prepare_err_dir};
 use super::launches::Launches;
 use super::lingering::Lingering;
 use super::orphans::Household;
@@ -27,6 +25,7 @@ use crate::launch::{Draft, Ground, Launch, absolute};
 use crate::machine::{Machine, Moment};
 use crate::os::clock::Clock;
 use crate::os::descriptors;
+use crate::os::logs::Flaws;
 use crate::os::pages::{Pages, trim_memory};
 use crate::os::reserve;
 use crate::os::signals::Signals;
@@ -36,7 +35,9 @@ use crate::os::wake::Waker;
 use crate::os::watch::Watch;
 use crate::program::{Key, Program};
 use crate::report::ErrorReport;
-use crate::spec::{ChildSpec, ERR_DIR_DEFAULT, SIGNAL_MAX, STOP_TIMEOUT_DEFAULT};
+use crate::spec::{
+    ChildSpec, ERR_DIR_DEFAULT, SIGNAL_MAX, STOP_TIMEOUT_DEFAULT, directory_problem,
+};
 use crate::words::Text;
 
 /// Describes a [`ProcessScheduler`]; see [`ProcessScheduler::builder`].
@@ -98,7 +99,7 @@ impl Builder {
 
     /// The directory of the logs, relative to the base directory; `/tmp` by default. It is
     /// created (mode 0755, less the umask) if it is missing. Each program's stderr is appended to
-    /// `{name}.stderr.log` in it.
+    /// `{name}.stderr.log` in it. A `~` at its beginning is an error, as nothing replaces it.
     pub fn err_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.err_dir = directory.into();
         self
@@ -236,8 +237,9 @@ impl Builder {
     /// [`Reap::Own`], a signal whose handler others have covered with theirs four times already,
     /// or a refusal of the system.
     pub fn build(self) -> Result<ProcessScheduler> {
+        self.check_directories()?;
         let base_dir = absolute(&self.base_dir)?;
-        check_directory(&base_dir)?;
+        check_base_dir(&base_dir)?;
         self.check_programs()?;
         self.check_signals()?;
         let ground = Ground::of_programs(&base_dir)?;
@@ -268,6 +270,7 @@ impl Builder {
             error_command: error_command.map(ErrorCommand::new),
             household,
             err_dir,
+            log_flaws: Flaws::default(),
             watch: supplies.watch,
             ready: Vec::new(),
             chatter: Chatter::default(),
@@ -322,6 +325,19 @@ impl Builder {
         let timeouts = self.programs.iter().map(|spec| spec.policy().stop_timeout);
         let longest_stop = timeouts.max().unwrap_or(STOP_TIMEOUT_DEFAULT);
         Household::establish(longest_stop).map(Some)
+    }
+
+    fn check_directories(&self) -> Result<()> {
+        let directories = [("base", &self.base_dir), ("log", &self.err_dir)];
+        for (which, directory) in directories {
+            // An empty one is where we are.
+            let is_empty = directory.as_os_str().is_empty();
+            if let (false, Some(problem)) = (is_empty, directory_problem(directory)) {
+                let what = format!("failed to use the {which} directory {directory:?}");
+                return Err(Error::because(what, problem));
+            }
+        }
+        Ok(())
     }
 
     fn check_programs(&self) -> Result<()> {
@@ -382,34 +398,6 @@ impl Supplies {
                 .map_err(|errno| Error::os("failed to allocate a buffer", errno as i32))?,
         })
     }
-}
-
-fn check_directory(directory: &Path) -> Result<()> {
-    let what = || format!("failed to use the base directory {directory:?}");
-    let found = std::fs::metadata(directory).map_err(|error| Error::io(what(), &error))?;
-    if found.is_dir() {
-        Ok(())
-    } else {
-        Err(Error::because(what(), "it is not a directory"))
-    }
-}
-
-/// Makes sure that logs can be created in it.
-fn prepare_err_dir(directory: &Path) -> Result<()> {
-    let what = || format!("failed to use the log directory {directory:?}");
-    if !directory.exists() {
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true).mode(0o755);
-        builder
-            .create(directory)
-            .map_err(|error| Error::io(what(), &error))?;
-    }
-    let found = std::fs::metadata(directory).map_err(|error| Error::io(what(), &error))?;
-    if !found.is_dir() {
-        return Err(Error::because(what(), "it is not a directory"));
-    }
-    let access = AccessFlags::W_OK | AccessFlags::X_OK;
-    nix::unistd::access(directory, access).map_err(|errno| Error::os(what(), errno as i32))
 }
 
 /// From what was described to what is supervised. The descriptions are gone before anything is

@@ -15,6 +15,7 @@
 
 mod builder;
 mod chatter;
+pub(crate) mod directories;
 mod due;
 mod facts;
 mod launches;
@@ -51,6 +52,7 @@ use crate::handle::Handle;
 use crate::machine::{Command, Event, Machine, Moment, ProgramId, Run};
 use crate::os::clock::Clock;
 use crate::os::limits::DescriptorLimit;
+use crate::os::logs::Flaws;
 use crate::os::pages::Pages;
 use crate::os::signals::Signals;
 use crate::os::spawn::Spawner;
@@ -108,6 +110,7 @@ pub struct ProcessScheduler {
     household: Option<Household>,
     /// Where the logs are.
     err_dir: PathBuf,
+    log_flaws: Flaws,
     watch: Watch,
     /// What this turn's wait found ready, as [`Key`](crate::program::Key)s.
     ready: Vec<u64>,

@@ -131,6 +131,14 @@ impl ProcessScheduler {
     }
 
     pub(super) fn open_log_of(&mut self, id: ProgramId) -> Result<u64> {
+        let opened = self.open_log_or_make_room(id);
+        while let Some(error) = self.log_flaws.take() {
+            self.own_event(EventKind::Warning { error });
+        }
+        opened
+    }
+
+    fn open_log_or_make_room(&mut self, id: ProgramId) -> Result<u64> {
         match self.try_to_open_log_of(id) {
             Err(error) if error.is_descriptor_shortage() && self.close_idle_logs(id) => {
                 let again = self.try_to_open_log_of(id);
@@ -144,7 +152,7 @@ impl ProcessScheduler {
 
     fn try_to_open_log_of(&mut self, id: ProgramId) -> Result<u64> {
         let (log, place) = self.programs[id.0 as usize].log(&self.err_dir);
-        log.open(place)
+        log.open(place, &mut self.log_flaws)
     }
 
     /// When descriptors run out although there was room for all, the logs of programs that do

@@ -72,6 +72,16 @@ pub fn file(name: &str) -> String {
     found[0].text.clone()
 }
 
+/// The one span of code in the text that begins like this.
+#[track_caller]
+pub fn span(begin: &str) -> &'static str {
+    let spans = |line: &'static str| line.split('`').skip(1).step_by(2);
+    let mut found: Vec<&str> = taken_apart().1.into_iter().flat_map(spans).collect();
+    found.retain(|span| span.starts_with(begin));
+    assert_eq!(found.len(), 1, "the README has one span with {begin}");
+    found[0]
+}
+
 /// Where links lead to.
 pub fn links() -> Vec<&'static str> {
     let targets = |line: &'static str| {

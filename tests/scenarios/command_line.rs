@@ -1,13 +1,16 @@
 //! The command line: what each command prints where, and its exit code.
 
+use std::ffi::CString;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde_json::json;
 
 use crate::common::second_run::binary;
-use crate::common::{Scene, process};
+use crate::common::{Need, Scene, missing, process, second_run, tools};
 
 /// What a command that ends by itself said.
 pub struct Said {
@@ -203,6 +206,105 @@ fn check_warns_of_what_cannot_be_executed_and_starts_nothing() {
     assert_eq!(listing(&scene), before, "no log directory, no program");
 }
 
+/// `check` tells what `run` then does not get over, and neither starts or creates anything.
+#[track_caller]
+fn assert_check_foretells_a_refusal(scene: &Scene, key: &str) {
+    scene.write("procsched.json", scene.config());
+    let before = listing(scene);
+    let said = run(scene, &["check"]);
+    assert_eq!((said.code, &*said.out), (Some(1), ""), "{}", said.err);
+    let line = format!("procsched.json: warning: {key}: nothing would be started: failed to use ");
+    assert!(said.err.starts_with(&line), "{}", said.err);
+    assert_eq!(listing(scene), before, "{}", said.err);
+    let said = run(scene, &["run"]);
+    assert_eq!((said.code, &*said.out), (Some(1), ""), "{}", said.err);
+    assert_eq!(listing(scene), before, "{}", said.err);
+}
+
+/// A typing error in `err_dir`: `check` said ok, as it looked only at directories that existed, and
+/// `run` refused to start anything, again and again under systemd.
+#[test]
+fn check_tells_of_a_directory_that_cannot_be_used_or_created() {
+    for place in ["file", "file/below/it", "dangling", "/proc/no/such/place"] {
+        let mut scene = Scene::new();
+        scene.write("file", "");
+        symlink("nowhere", scene.path("dangling")).expect("a symlink");
+        scene.set("err_dir", json!(place));
+        scene.add("p", "touch started ; hold");
+        assert_check_foretells_a_refusal(&scene, "err_dir");
+    }
+    for place in ["file", "nowhere"] {
+        let mut scene = Scene::new();
+        scene.write("file", "");
+        let logs = json!(scene.path("logs"));
+        scene.set("base_dir", json!(place)).set("err_dir", logs);
+        scene.add("p", "touch started ; hold");
+        assert_check_foretells_a_refusal(&scene, "base_dir");
+    }
+}
+
+#[test]
+fn check_tells_of_a_log_directory_that_may_not_be_created() {
+    if missing(&[Need::Root]) {
+        return;
+    }
+    let mut scene = Scene::new();
+    scene.mkdir("closed");
+    scene.chmod("", 0o755);
+    scene.set("err_dir", json!("closed/new/logs"));
+    scene.add("p", "touch started ; hold");
+    scene.setting.user(65_534);
+    assert_check_foretells_a_refusal(&scene, "err_dir");
+    let said = run(&scene, &["check"]).err;
+    assert!(said.contains("closed\": Permission denied"), "{said}");
+}
+
+/// The container was to end with its main program, which was restarted for ever instead.
+#[test]
+fn check_warns_of_an_essential_program_that_never_ends_for_good() {
+    let mut scene = Scene::new();
+    scene.copy_probe("probe");
+    for restart in ["always", "on-failure", "never"] {
+        let program = json!({"command": ["./probe"], "restart": restart, "essential": true});
+        scene.add_raw(restart, program);
+    }
+    let by_default = json!({"command": ["./probe"], "essential": true});
+    scene.add_raw("default", by_default);
+    scene.write("procsched.json", scene.config());
+    let said = run(&scene, &["check"]);
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    let lines: Vec<&str> = said.err.lines().collect();
+    let expected = [
+        "procsched.json: warning: programs.always.essential: it never takes effect: with \
+         \"restart\": \"always\" the program does not end for good; use \"on-failure\" or \"never\"",
+        "procsched.json: warning: programs.default.essential: the same as programs.always.essential",
+    ];
+    assert_eq!(lines, expected);
+}
+
+/// 150,000 commands that were not found took 70 MB, as the same `PATH` stood in each line.
+#[test]
+fn a_check_does_not_repeat_for_each_program_what_is_long() {
+    const PROGRAMS: usize = 300;
+    let mut scene = Scene::new();
+    let path = format!("/bin{}", ":/no/such/place".repeat(5_000));
+    scene.set("defaults", json!({"env": {"PATH": path}, "cwd": "."}));
+    for number in 0..PROGRAMS {
+        scene.add_raw(&format!("p{number}"), json!([format!("no-{number}")]));
+    }
+    scene.write("procsched.json", scene.config());
+    let said = run(&scene, &["check"]);
+    assert_eq!(said.code, Some(1));
+    assert_eq!(said.err.lines().count(), PROGRAMS, "each is told");
+    let of_its_own = |line: &str, number: usize| {
+        line.contains(&format!("programs.p{number}.")) && line.contains(&format!("\"no-{number}\""))
+    };
+    let mut lines = said.err.lines().enumerate();
+    assert!(lines.all(|(number, line)| of_its_own(line, number)));
+    let most = 2_048 + 128 * PROGRAMS;
+    assert!(said.err.len() < most, "{} bytes", said.err.len());
+}
+
 #[test]
 fn check_of_a_good_config_is_code_0_and_starts_nothing() {
     let mut scene = Scene::new();
@@ -247,6 +349,38 @@ fn the_config_can_come_from_stdin_and_is_relative_to_the_current_directory() {
     );
     assert_eq!(said.out.lines().count(), 1);
     assert_eq!(run_with(&scene, &["run", "-"], "{").code, Some(2));
+}
+
+/// `cat config.json | procsched-min run /dev/stdin` ran programs in `/dev`, and made its logs there.
+#[test]
+fn a_config_from_a_pipe_with_a_name_is_relative_to_the_current_directory() {
+    let mut scene = Scene::new();
+    scene.mkdir("etc");
+    let script = "append ran x ; say words\\n";
+    scene.add_with("p", script, json!({"restart": "never"}));
+    let config = scene.config();
+    let fifo = scene.path("etc/fifo");
+    let path = CString::new(fifo.as_os_str().as_bytes()).expect("no NUL");
+    // SAFETY: `path` is a NUL-terminated path.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+    let writer = std::thread::spawn({
+        let config = config.clone();
+        move || std::fs::write(fifo, config)
+    });
+    let said = run(&scene, &["run", "etc/fifo"]);
+    let written = writer.join().expect("no panic");
+    assert_eq!(said.code, Some(0), "{written:?} {}", said.err);
+    assert_eq!(scene.read("ran"), "x", "where it was started");
+    assert_eq!(scene.read("logs/p.stderr.log"), "words\n");
+    assert!(!scene.path("etc/logs").exists());
+    if second_run::is_pid1() {
+        return tools::skip("an empty root has no /dev/stdin");
+    }
+    let said = run_with(&scene, &["run", "/dev/stdin"], &config);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert_eq!(scene.read("ran"), "xx");
+    let said = run_with(&scene, &["check", "/dev/stdin"], &config);
+    assert_eq!(said.out, "/dev/stdin: ok, 1 program\n", "{}", said.err);
 }
 
 /// As long as a file may be: what is read of stdin is not cut off before.

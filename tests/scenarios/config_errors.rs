@@ -196,6 +196,65 @@ fn m8_what_can_never_work_is_refused_before_anything_runs() {
     }
 }
 
+/// A program with `"stop_signal": "TSTP"`, and a handler for that, was killed ten seconds later at
+/// most stops: the SIGCONT behind the stop signal had cancelled it before the handler ran.
+#[test]
+fn a_stop_signal_that_sigcont_cancels_is_refused() {
+    let names = ["STOP", "TSTP", "TTIN", "TTOU"];
+    let numbers = [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+    for (name, number) in names.into_iter().zip(numbers) {
+        for value in [json!(name), json!(format!("sig{name}")), json!(number)] {
+            let config = format!(
+                "{{\"programs\": {{\n\"p\": {{\"command\": [\"true\"], \"stop_signal\": {value}}}}}}}"
+            );
+            let place = "procsched.json:2:43: error: programs.p.stop_signal: ";
+            let said = assert_refused(&config, &[place, name, "SIGCONT", "cancels", "TERM"]);
+            assert_eq!(said.lines().count(), 1, "{said}");
+        }
+    }
+}
+
+/// `"err_dir": "~/logs"` made a directory called `~`, which is a bad thing to remove by hand.
+#[test]
+fn a_home_directory_that_only_a_shell_knows_is_refused() {
+    let program = |body: &str| format!("\"programs\": {{\"p\": {body}}}");
+    let fine = program(r#"["true"]"#);
+    for (config, key) in [
+        (format!(r#""err_dir": "~/logs", {fine}"#), "err_dir"),
+        (format!(r#""base_dir": "~/app", {fine}"#), "base_dir"),
+        (
+            format!(r#""error_handler": ["~/tell"], {fine}"#),
+            "error_handler[0]",
+        ),
+        (
+            format!(r#""defaults": {{"cwd": "~"}}, {fine}"#),
+            "defaults.cwd",
+        ),
+        (program(r#"["~/bin/web", "~/data"]"#), "programs.p[0]"),
+        (
+            program(r#"{"command": ["true"], "cwd": "~/data"}"#),
+            "programs.p.cwd",
+        ),
+    ] {
+        let said = assert_refused(
+            &format!("{{{config}}}"),
+            &[
+                "procsched.json:1:",
+                &format!(": error: {key}: \"~\""),
+                "shell",
+            ],
+        );
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    // What a program makes of its arguments is its own matter, and so is a name like this one.
+    let mut scene = Scene::new();
+    scene.mkdir("~web");
+    let keys = json!({"cwd": "~web", "env": {"DATA": "~/data"}, "restart": "never"});
+    scene.add_with("p", "touch ~ ; exit 0", keys);
+    scene.start().ends_with(0);
+    assert!(scene.path("~web/~").exists());
+}
+
 #[test]
 fn m153_what_is_no_json_has_a_place_too() {
     let cases = [

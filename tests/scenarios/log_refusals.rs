@@ -2,10 +2,11 @@
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, symlink};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::process::Command;
 
 use nix::mount::MsFlags;
+use nix::sys::resource::Resource;
 use serde_json::json;
 
 use crate::common::levers::Gate;
@@ -125,6 +126,77 @@ fn a_refused_log_is_used_as_soon_as_it_can_be() {
     let report = supervisor.wait_reports(before + 2).pop().expect("a report");
     assert!(report.text("log").is_some(), "{report:?}");
     supervisor.end();
+}
+
+/// A supervisor on a file system that answers so to flock(2), and to no fchmod(2).
+fn start_without_locks(scene: &Scene, errno: &str) -> Supervisor {
+    let inject = format!("inject=flock:error={errno}");
+    let strace = ["strace", "-o", "/dev/null", "-e", "trace=flock,fchmod"];
+    let faults = ["-e", &inject, "-e", "inject=fchmod:error=EPERM"];
+    let umask = ["sh", "-c", "umask 077 && exec \"$@\"", "sh"];
+    let wrapper: Vec<&str> = umask.into_iter().chain(strace).chain(faults).collect();
+    scene.launch(scene.wrapped(&wrapper))
+}
+
+/// A file server without a lock daemon: every log stayed empty for ever, as the lock that only
+/// tells two supervisors apart was taken for a condition. Ten thousand programs say it once.
+#[test]
+fn a_file_system_without_locks_or_modes_has_logs_all_the_same() {
+    if second_run::is_pid1() {
+        return tools::skip("strace wraps the supervisor from its first instruction on");
+    }
+    if missing(&[Need::Root, Need::Strace]) {
+        return;
+    }
+    // Where descriptors are short, logs are opened for each write.
+    for (errno, is_short) in [
+        ("ENOLCK", false),
+        ("EOPNOTSUPP", true),
+        ("ENOSYS", false),
+        ("EIO", false),
+    ] {
+        const COUNT: usize = 40;
+        let mut scene = scene_with_logs();
+        if is_short {
+            scene.setting.user(64_321);
+            scene.setting.limit(Resource::RLIMIT_NOFILE, 90, 90);
+            scene.chmod("", 0o777);
+            scene.chmod("logs", 0o777);
+        }
+        let quick = json!({"backoff": {"initial": "20ms", "max": "20ms"}});
+        let names: Vec<String> = (0..COUNT).map(|number| format!("p{number}")).collect();
+        for name in &names {
+            let script = format!("once {name} {{ say one\\n ; exit 1 }} ; say two\\n ; hold");
+            scene.add_with(name, &script, quick.clone());
+        }
+        let mut supervisor = start_without_locks(&scene, errno);
+        supervisor.look_behind_wrapper();
+        for name in &names {
+            wait_for("a log of two runs", || scene.log(name) == b"one\ntwo\n");
+        }
+        for what in ["failed to lock log", "failed to set mode 0640 of log"] {
+            let said = supervisor.messages_with(&["procsched-min warning", what]);
+            assert_eq!(said.len(), 1, "{errno}: {what}: {}", supervisor.said());
+        }
+        assert_eq!(supervisor.messages_with(&["warning"]).len(), 2, "{errno}");
+        let mode = scene.log_path("p0").metadata().expect("a log").mode();
+        assert_eq!(mode & 0o777, 0o600, "as it was created");
+        supervisor.end();
+    }
+}
+
+#[test]
+fn a_log_that_another_supervisor_has_locked_is_refused_all_the_same() {
+    if second_run::is_pid1() {
+        return tools::skip("strace wraps the supervisor from its first instruction on");
+    }
+    if missing(&[Need::Strace]) {
+        return;
+    }
+    let mut scene = scene_with_logs();
+    scene.add("p", "touch started ; hold");
+    let supervisor = start_without_locks(&scene, "EAGAIN");
+    assert_starts_nothing(&scene, supervisor, &["p.stderr.log", "another supervisor"]);
 }
 
 /// Nothing was started, the place is named, and the code is 1.

@@ -53,9 +53,15 @@ fn the_stop_signal_is_the_programs_own() {
         "trap USR1 ; touch usr1 ; await USR1 ; exit 5",
         by("SIGUSR1"),
     );
+    // The graceful stop of httpd, though it is ignored by default.
+    let script = format!(
+        "trap {0} ; touch winch ; await {0} ; exit 6",
+        libc::SIGWINCH
+    );
+    scene.add_with("winch", &script, by("WINCH"));
     scene.add_with("kill", "ignore TERM ; touch kill ; hold", by("KILL"));
     let supervisor = scene.start();
-    ["int", "usr1", "kill"]
+    ["int", "usr1", "winch", "kill"]
         .iter()
         .for_each(|file| scene.wait_file(file));
     let reports = supervisor.end();
@@ -68,6 +74,7 @@ fn the_stop_signal_is_the_programs_own() {
         report.code()
     };
     assert_eq!((code("int"), code("usr1"), code("kill")), (4, 5, -9));
+    assert_eq!(code("winch"), 6);
 }
 
 #[test]

@@ -1,17 +1,19 @@
 //! `check`: what is wrong with a config, and what will go wrong when it is run here and now.
 //! Nothing is started and nothing is written.
 
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::unistd::{AccessFlags, access};
-use procsched::ChildSpec;
 use procsched::config::Config;
+use procsched::{ChildSpec, Restart};
 
 use crate::load::{is_stdin, load, source};
-use crate::messages::{escaped, system_word};
+use crate::messages::escaped;
 use crate::{FAILED, USAGE, complain, print};
 
 /// Says what it finds: 0 nothing, 1 warnings, 2 errors.
@@ -27,56 +29,105 @@ pub fn check(path: &Path) -> u8 {
     };
     let mut warnings = warnings(&config);
     let file = std::path::absolute(path).ok().filter(|_| !is_stdin(path));
+    // What comes through a pipe cannot be changed any more.
+    let file = file.filter(|file| file.is_file());
     let problem = file.and_then(|file| exposure(&file));
-    warnings.extend(problem.map(|problem| ("programs".to_owned(), problem)));
-    for (key, warning) in &warnings {
+    warnings.add("programs".to_owned(), problem);
+    for (key, warning) in &warnings.all {
         complain(&format!("{source}: warning: {key}: {}", escaped(warning)));
     }
-    match (warnings.len(), config.programs.len()) {
+    match (warnings.all.len(), config.programs.len()) {
         (0, 1) => print(&format!("{source}: ok, 1 program\n")),
         (0, programs) => print(&format!("{source}: ok, {programs} programs\n")),
         _ => FAILED,
     }
 }
 
-/// Each with the key that it concerns.
-fn warnings(config: &Config) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    let mut add = |key: String, problem: Option<String>| {
-        found.extend(problem.map(|problem| (key, problem)));
-    };
+/// What was found. What ten thousand programs have in common is told with the first of them, and
+/// the others refer to that: else a long `PATH` would be printed ten thousand times.
+#[derive(Default)]
+struct Warnings {
+    /// Each with the key that it concerns.
+    all: Vec<(String, String)>,
+    /// Texts, and each `PATH`, with the key that they were told with.
+    told: BTreeMap<OsString, String>,
+}
+
+impl Warnings {
+    fn add(&mut self, key: String, problem: Option<String>) {
+        let Some(problem) = problem else { return };
+        match self.told.get(OsStr::new(&problem)) {
+            Some(first) => {
+                let text = format!("the same as {first}");
+                self.all.push((key, text));
+            }
+            None => {
+                self.told.insert(problem.clone().into(), key.clone());
+                self.all.push((key, problem));
+            }
+        }
+    }
+
+    fn add_command(&mut self, key: String, program: &ChildSpec, base_dir: &Path) {
+        let error = match program.locate(base_dir) {
+            Ok(file) => return self.add(key, exposure(&file)),
+            Err(error) => error,
+        };
+        let Some(path) = error.searched_path() else {
+            return self.add(key, Some(error.to_string()));
+        };
+        if let Some(first) = self.told.get(path) {
+            let command = program.command().first();
+            let what = format!(
+                "failed to execute {:?}",
+                command.unwrap_or(&OsString::new())
+            );
+            let text = format!("{what}: not found in PATH, see {first}");
+            return self.all.push((key, text));
+        }
+        self.told.insert(path.to_owned(), key.clone());
+        self.all.push((key, error.to_string()));
+    }
+}
+
+fn warnings(config: &Config) -> Warnings {
+    let mut found = Warnings::default();
     let base_dir = &config.base_dir;
-    add(
-        "base_dir".to_owned(),
-        directory_problem(base_dir, AccessFlags::X_OK),
-    );
-    if fs::symlink_metadata(&config.err_dir).is_ok() {
-        let wanted = AccessFlags::W_OK | AccessFlags::X_OK;
-        let problem = directory_problem(&config.err_dir, wanted);
-        add(
-            "err_dir".to_owned(),
-            problem.or_else(|| exposure(&config.err_dir)),
-        );
+    let obstacles = config.obstacles();
+    for (key, error) in &obstacles {
+        let text = format!("nothing would be started: {error}");
+        found.add((*key).to_owned(), Some(text));
+    }
+    let is_usable = |key: &str| obstacles.iter().all(|(other, _)| *other != key);
+    if is_usable("base_dir")
+        && let Err(errno) = access(base_dir, AccessFlags::X_OK)
+    {
+        let text = format!("failed to use {base_dir:?}: {}", errno.desc());
+        found.add("base_dir".to_owned(), Some(text));
+    }
+    if is_usable("err_dir") && fs::symlink_metadata(&config.err_dir).is_ok() {
+        found.add("err_dir".to_owned(), exposure(&config.err_dir));
     }
     if let Some(command) = &config.error_handler {
         let handler = ChildSpec::new("error_handler", command.iter().cloned());
-        add(
-            "error_handler".to_owned(),
-            command_problem(&handler, base_dir),
-        );
+        found.add_command("error_handler".to_owned(), &handler, base_dir);
     }
     for program in &config.programs {
         let key = |key: &str| format!("programs.{}.{key}", program.name());
-        add(key("command"), command_problem(program, base_dir));
+        found.add_command(key("command"), program, base_dir);
+        found.add(key("essential"), essential_problem(program));
     }
     found
 }
 
-fn command_problem(program: &ChildSpec, base_dir: &Path) -> Option<String> {
-    match program.locate(base_dir) {
-        Ok(file) => exposure(&file),
-        Err(error) => Some(error.to_string()),
-    }
+/// Why the key has no effect, if it is set and has none.
+fn essential_problem(program: &ChildSpec) -> Option<String> {
+    let is_idle = program.is_essential() && program.restart_policy() == Restart::Always;
+    is_idle.then(|| {
+        "it never takes effect: with \"restart\": \"always\" the program does not end for good; \
+         use \"on-failure\" or \"never\""
+            .to_owned()
+    })
 }
 
 /// Where root reads its commands, executes them or writes their logs: which part of the way there
@@ -108,16 +159,6 @@ fn exposed_part(part: &Path) -> Option<String> {
     })
 }
 
-/// Why this cannot be used as a directory.
-fn directory_problem(directory: &Path, wanted: AccessFlags) -> Option<String> {
-    let why = match fs::metadata(directory) {
-        Err(error) => system_word(&error),
-        Ok(found) if !found.is_dir() => "it is not a directory".to_owned(),
-        Ok(_) => access(directory, wanted).err()?.desc().to_owned(),
-    };
-    Some(format!("failed to use {directory:?}: {why}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,7 +175,7 @@ mod tests {
         }"#;
         let config = Config::parse(json, "test.json", Path::new("/"));
         let config = config.unwrap_or_else(|errors| panic!("{errors}"));
-        let warnings = warnings(&config);
+        let warnings = warnings(&config).all;
         let keys: Vec<&str> = warnings.iter().map(|(key, _)| key.as_str()).collect();
         let expected = [
             "err_dir",
@@ -145,15 +186,8 @@ mod tests {
         assert_eq!(keys, expected, "{warnings:?}");
         assert_eq!(
             warnings[0].1,
-            "failed to use \"/dev/null\": it is not a directory"
+            "nothing would be started: failed to use the log directory \"/dev/null\": \
+             it is not a directory"
         );
-    }
-
-    #[test]
-    fn a_directory_that_is_missing_is_named() {
-        let problem = directory_problem(Path::new("/no/such/place"), AccessFlags::X_OK);
-        let text = "failed to use \"/no/such/place\": No such file or directory";
-        assert_eq!(problem.as_deref(), Some(text));
-        assert_eq!(directory_problem(Path::new("/"), AccessFlags::X_OK), None);
     }
 }

@@ -59,9 +59,9 @@ CONFIG is a file in JSON, procsched.json if left out, - for stdin:
   {
     "err_dir": "logs",
     "programs": {
-      "web": ["python3", "-m", "http.server", "8000"],
+      "clock": ["sh", "-c", "while sleep 1; do date >&2; done"],
       "worker": {
-        "command": ["./worker", "--queue", "mail"],
+        "command": ["sleep", "3600"],
         "restart": "on-failure",
         "stop_timeout": "30s"
       }
@@ -73,7 +73,8 @@ Options of a program, with their defaults:
   cwd       base_dir        working directory
   env       {}              variables on top of those that are inherited
   restart   "always"        or "on-failure", "never"
-  essential false           true: when it ends for good, stop the rest
+  essential false           true: when it ends for good, stop the rest (with
+                            "restart": "always" it never does)
   backoff   {"initial": "1s", "max": "60s", "reset_after": "30s"}
   stop_signal, stop_timeout "TERM", "10s"; SIGKILL follows
   report_bytes 65536        how much of its stderr a report carries

@@ -223,6 +223,8 @@ fn signals() {
                 r#"unknown signal "15": write 15 without the quotes"#,
             ),
             (r#""65""#, &format!(r#"unknown signal "65": {a_name}"#)),
+            // Not STOP, which would be refused.
+            (r#""STP""#, &format!(r#"unknown signal "STP": {a_name}"#)),
             (r#""SIG""#, &format!(r#"unknown signal "SIG": {a_name}"#)),
             (r#""""#, &format!(r#"unknown signal "": {a_name}"#)),
         ],

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::parse;
 use crate::config::Config;
 use crate::config::syntax::FILE_BYTES_MAX;
+use crate::spec::HOME;
 
 /// The lines that are shown for a file, without its name.
 fn lines_of(bytes: &[u8]) -> Vec<String> {
@@ -199,6 +200,12 @@ fn the_keys_of_the_file() {
         (
             r#""err_dir": "a\u0000""#,
             "err_dir: a path cannot have a NUL byte in it",
+        ),
+        (r#""base_dir": "~/app""#, &format!("base_dir: {HOME}")),
+        (r#""err_dir": "~""#, &format!("err_dir: {HOME}")),
+        (
+            r#""error_handler": ["~/x", "~/y"]"#,
+            &format!("error_handler[0]: {HOME}"),
         ),
         (
             r#""err_dir": [ ]"#,

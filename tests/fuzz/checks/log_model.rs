@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::choices::Rng;
 use crate::machine::Moment;
-use crate::os::logs::{Log, LogPlace};
+use crate::os::logs::{Flaws, Log, LogPlace};
 
 pub const NAME: &str = "a.b-c@d_E9";
 
@@ -89,7 +89,7 @@ impl Logs {
 
     /// As at a start; the size that it says.
     pub fn open(&mut self) -> u64 {
-        let size = self.log.open(self.place.as_place());
+        let size = self.log.open(self.place.as_place(), &mut Flaws::default());
         let stays = self
             .open
             .is_some_and(|open| self.there == There::File(open));

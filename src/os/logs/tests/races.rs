@@ -122,7 +122,7 @@ fn start(log: &mut Log, directory: &Path, reasons: &[&str]) -> bool {
         directory,
         name: "p",
     };
-    if let Err(error) = log.open(place) {
+    if let Err(error) = log.open(place, &mut Flaws::default()) {
         let error = error.to_string();
         let is_known = reasons.iter().any(|reason| error.ends_with(reason));
         assert!(is_known, "{error}");
