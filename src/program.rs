@@ -19,9 +19,14 @@ use crate::os::watch::Watch;
 const PROBE_DELAY_MIN: Duration = Duration::from_millis(1);
 const PROBE_DELAY_MAX: Duration = Duration::from_millis(100);
 
-/// How long after an accepted SIGKILL a group that still answers is looked at more closely, and
-/// how often: its members may be dead already, and zombies of somebody else.
-pub(crate) const ZOMBIES_ONLY_AFTER: Duration = Duration::from_secs(1);
+/// From which delay between two probes on a group is suspected to consist of zombies of another
+/// process's children: 7 ms after its leader was reaped. What is killed with its leader takes less
+/// than that to be dead and reaped, as a rule, so that an ordinary restart costs no look at `/proc`.
+const SUSPECT_DELAY_MIN: Duration = Duration::from_millis(16);
+
+/// How long after an accepted SIGKILL a group that still answers counts as one of zombies where
+/// `/proc` does not tell.
+const ZOMBIES_ASSUMED_AFTER: Duration = Duration::from_secs(1);
 
 /// How long after an accepted SIGKILL it is worth a word that something is still there.
 const DELAY_SAID_AFTER: Duration = Duration::from_secs(5);
@@ -386,9 +391,17 @@ impl Live {
         false
     }
 
-    /// Whether its group answers although it should be dead: perhaps there are only zombies.
+    /// Returns whether its group has answered for so long without a leader that there may be only
+    /// zombies in it.
+    pub(crate) fn is_suspect(&self) -> bool {
+        let leaving = self.leaving.as_ref();
+        let has_lingered = |leaving: &Leaving| leaving.probe.delay >= SUSPECT_DELAY_MIN;
+        self.group.is_leader_reaped() && leaving.is_some_and(|leaving| has_lingered(leaving))
+    }
+
+    /// Returns whether its group answers long after its SIGKILL.
     pub(crate) fn is_overdue(&self, now: Moment) -> bool {
-        let overdue = |at: Moment| now.since(at) >= ZOMBIES_ONLY_AFTER;
+        let overdue = |at: Moment| now.since(at) >= ZOMBIES_ASSUMED_AFTER;
         self.group.is_leader_reaped() && self.killed_at().is_some_and(overdue)
     }
 }

@@ -45,12 +45,13 @@ mod embedding {
     pub mod threads;
     pub mod tracers;
     pub mod turns;
+    pub mod zombies;
 }
 
 use embedding::host;
 use embedding::{
     closures, copies, drops, faults, handlers, hints, neighbours, numbers, own, reactors, replaced,
-    spawns, starts, storms, theft, threads, tracers, turns,
+    spawns, starts, storms, theft, threads, tracers, turns, zombies,
 };
 
 fn main() {
@@ -73,6 +74,7 @@ fn main() {
         threads::TESTS,
         tracers::TESTS,
         turns::TESTS,
+        zombies::TESTS,
     ];
     host::main(&tests.concat());
 }

@@ -8,6 +8,9 @@
 //! Somebody may make orphans faster than they can be reaped. No deadline waits for them: they
 //! are reaped in bites, and a look at all children, which takes the longer the more they are,
 //! has a tenth of the time at most.
+//!
+//! A zombie that another process traces cannot be reaped before that process lets go of it. It is
+//! dead, and is not waited for.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,7 +22,7 @@ use crate::os::children;
 use crate::os::clock::Clock;
 use crate::os::group::{Group, Sent};
 use crate::os::reap::{self, Seen};
-use crate::os::stat::living_groups;
+use crate::os::stat::zombies_only;
 use crate::os::subreaper::is_pid_1;
 use crate::report::signal_name;
 
@@ -37,6 +40,10 @@ const DEATH_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How much longer than a look itself it takes until the next one.
 const LOOK_PAUSE: u32 = 10;
+
+/// How soon there is a look although no child has died, as far as is known: of the death of a
+/// traced one its tracer is told.
+const SILENT_LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Who can be signalled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,14 +134,17 @@ impl Rest {
             if let Some(rest) = left.rest() {
                 wait = wait.min(rest);
             }
-            if is_news {
-                wait = wait.min(self.clock.until(next_look));
-            }
+            let look_at = if is_news {
+                next_look
+            } else {
+                next_look.after(SILENT_LOOK_INTERVAL)
+            };
+            wait = wait.min(self.clock.until(look_at));
             if self.reach == Reach::Group {
                 wait = wait.min(LOOK_INTERVAL);
             }
             match accept::next(Some(wait)) {
-                None => {}
+                None => is_news |= self.clock.until(look_at).is_zero(),
                 Some(libc::SIGCHLD) => is_news = true,
                 // Everything is being stopped already.
                 Some(signal) => options.tell(InitEvent::Dropped { signal }),
@@ -160,9 +170,9 @@ impl Rest {
 
     /// Members may have become the zombies of somebody who does not reap.
     fn is_group_over(&self) -> bool {
-        let number = self.group.number();
-        let only_zombies = || living_groups().is_some_and(|living| !living.contains(&number));
-        self.group.is_gone() || only_zombies()
+        let number = BTreeSet::from([self.group.number()]);
+        let is_zombies_only = || zombies_only(&number).is_some_and(|groups| groups == number);
+        self.group.is_gone() || is_zombies_only()
     }
 
     fn bury_leader(&mut self, options: &mut Options) {
@@ -214,7 +224,9 @@ impl Rest {
             self.signal_child(pid, signal, options);
         }
         let is_hopeless = |pid: &i32| signal == libc::SIGKILL && self.refused.contains(pid);
-        living.iter().all(is_hopeless)
+        let is_over = |pid: &i32| is_hopeless(pid) || children::is_withheld_zombie(*pid);
+        // Who was still alive when the list was made may have sent its own children home since.
+        living.iter().all(is_over) && self.living().as_ref() == Some(&living)
     }
 
     fn signal_child(&mut self, pid: i32, signal: i32, options: &mut Options) {
@@ -249,7 +261,9 @@ impl Rest {
 
     /// Names who does not die. Who is dead, or was named before, is not.
     fn abandon(&self, options: &mut Options) {
-        let is_alive = |pid: &i32| reap::look(*pid, None) == Seen::Alive;
+        let is_alive = |pid: &i32| {
+            reap::look(*pid, None) == Seen::Alive && !children::is_withheld_zombie(*pid)
+        };
         let living = self.living().map(|mut pids| {
             pids.retain(|pid| !self.refused.contains(pid) && is_alive(pid));
             pids.sort_unstable();

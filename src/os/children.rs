@@ -3,7 +3,7 @@
 //! A child that we have not reaped keeps its number, dead or alive, so that a number out of
 //! [`of_this_process`] is safe to signal until the next reap.
 
-use std::io::{self, Read};
+use std::io;
 use std::mem::MaybeUninit;
 use std::path::PathBuf;
 
@@ -11,12 +11,11 @@ use nix::errno::Errno;
 
 use super::group::{Sent, outcome};
 use super::numbers::numbers_of;
+use super::reap::{self, Seen};
 use super::retry;
-use super::stat::stat_fields;
+pub(crate) use super::stat::group_of;
+use super::stat::{Life, is_our_proc, life_of, living_tasks, read, stat_fields};
 use super::subreaper::is_pid_1;
-
-/// How much of a process's environment is looked at, or of its state.
-const FILE_BYTES_MAX: u64 = 256 * 1024;
 
 /// How often a process that is about to become another program, or a zombie, is looked at again
 /// at once: as a rule it takes a fraction of a millisecond, but it may have gigabytes to give back.
@@ -43,20 +42,40 @@ pub(crate) fn list() -> io::Result<Option<Vec<i32>>> {
 /// The value of a variable in the environment that this process got when it was executed;
 /// `None` if it has none, is dead, or may not be looked at. An error if it cannot be looked at
 /// now: no descriptor to spare, no memory; or it is dying or being executed ([`is_not_yet`]).
+///
+/// Where its first thread has ended, another one is asked: the first has no memory any more.
 pub(crate) fn variable(pid: i32, key: &str) -> io::Result<Option<Vec<u8>>> {
+    let mut place = format!("/proc/{pid}");
     let mut is_settled = false;
     for _ in 0..LOOKS_MAX {
-        let environ = read_of(pid, "environ")?;
+        let environ = read_of(&place, "environ")?;
         let value = value_in(&environ, key);
         if value.is_some() || is_settled {
             return Ok(value.map(<[u8]>::to_owned));
         }
         // It may have died in the midst of the read, which ends there.
-        is_settled = !is_between(pid)?;
+        is_settled = match stage_of(&place)? {
+            Stage::Settled => true,
+            Stage::Between => false,
+            Stage::Ended => match living_tasks(pid)?.first() {
+                Some(task) => {
+                    place = format!("/proc/{pid}/task/{task}");
+                    false
+                }
+                None => true,
+            },
+        };
         // SAFETY: no arguments, nothing that can fail.
         unsafe { libc::sched_yield() };
     }
     Err(io::ErrorKind::WouldBlock.into())
+}
+
+/// Returns whether this child of ours is dead, and yet not to be reaped: another process traces
+/// it, and gets its end first. SIGCHLD follows when that has taken it, which may be never.
+pub(crate) fn is_withheld_zombie(pid: i32) -> bool {
+    // In this order: who dies between the two is found dead by the second.
+    matches!(life_of(pid), Ok(Life::Zombie)) && reap::look(pid, None) == Seen::Alive
 }
 
 /// Whether this error of [`variable`] says that it will tell soon. The system's own EAGAIN does not.
@@ -64,39 +83,46 @@ pub(crate) fn is_not_yet(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock && error.raw_os_error().is_none()
 }
 
-/// Empty for who has no memory any more, which newer kernels call ESRCH, who is gone, or who may
-/// not be looked at.
-fn read_of(pid: i32, file: &str) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(format!("/proc/{pid}/{file}"));
-    let read = file.and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes));
-    let Err(error) = read else { return Ok(bytes) };
-    match error.raw_os_error() {
-        Some(libc::ESRCH | libc::ENOENT | libc::EACCES | libc::EPERM) => Ok(bytes),
-        _ => Err(error),
+/// Empty for a thread that has no memory any more, which newer kernels call ESRCH, that is gone,
+/// or that may not be looked at.
+fn read_of(place: &str, file: &str) -> io::Result<Vec<u8>> {
+    match read(&format!("{place}/{file}")) {
+        Err(error) if is_refused(&error) => Ok(Vec::new()),
+        read => Ok(read?.unwrap_or_default()),
     }
 }
 
-/// In the midst of an exec the old environment is gone and the new one is not there yet: for
-/// the fraction of a millisecond that the kernel needs to read the new program's head. In the
-/// midst of an exit it is gone before the process's own children are sent home and it is a
-/// zombie. The end of the environment (proc_pid_stat(5), field 51) is 0 meanwhile.
-fn is_between(pid: i32) -> io::Result<bool> {
-    /// Counted from the state, which is field 3.
-    const ENV_END: usize = 51 - 3;
-    let stat = read_of(pid, "stat")?;
-    let fields = stat_fields(&stat);
-    Ok(fields.is_some_and(|mut fields| {
-        let state = fields.next();
-        !matches!(state, Some("Z" | "X") | None) && fields.nth(ENV_END - 1) == Some("0")
-    }))
+fn is_refused(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM))
 }
 
-/// The process group of a child that was not reaped yet, dead or alive.
-pub(crate) fn group_of(pid: i32) -> Option<i32> {
-    // SAFETY: getpgid takes one integer.
-    let group = unsafe { libc::getpgid(pid) };
-    (group > 0).then_some(group)
+/// What a thread can tell of its environment.
+enum Stage {
+    /// It has the one that it is going to keep, or may not be looked at.
+    Settled,
+    /// In the midst of an exec the old environment is gone and the new one is not there yet: for
+    /// the fraction of a millisecond that the kernel needs to read the new program's head. In the
+    /// midst of an exit it is gone before the process's own children are sent home and it is a
+    /// zombie. The end of the environment (proc_pid_stat(5), field 51) is 0 meanwhile.
+    Between,
+    Ended,
+}
+
+fn stage_of(place: &str) -> io::Result<Stage> {
+    /// Counted from the state, which is field 3.
+    const ENV_END: usize = 51 - 3;
+    let stat = match read(&format!("{place}/stat")) {
+        Err(error) if is_refused(&error) => return Ok(Stage::Settled),
+        stat => stat?.unwrap_or_default(),
+    };
+    let Some(mut fields) = stat_fields(&stat) else {
+        return Ok(Stage::Ended);
+    };
+    Ok(match fields.next() {
+        Some("Z" | "X") | None => Stage::Ended,
+        Some(_) if fields.nth(ENV_END - 1) == Some("0") => Stage::Between,
+        Some(_) => Stage::Settled,
+    })
 }
 
 /// How a child was halted or set going again.
@@ -146,16 +172,6 @@ pub(crate) fn signal_everybody(signal: i32) -> Sent {
     outcome(unsafe { libc::kill(-1, signal) })
 }
 
-/// The `/proc` of another PID namespace names strangers by numbers like ours.
-fn is_our_proc() -> io::Result<bool> {
-    let ours = std::process::id().to_string();
-    match std::fs::read_link("/proc/self") {
-        Ok(target) => Ok(target.as_os_str() == ours.as_str()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
 /// By the list that the kernel keeps for each thread; `None` where it was built without
 /// (CONFIG_PROC_CHILDREN). It is complete, as nobody reaps while it is read.
 fn listed_by_kernel() -> io::Result<Option<Vec<i32>>> {
@@ -189,7 +205,7 @@ fn found_by_parent() -> io::Result<Vec<i32>> {
     let mut trouble = None;
     numbers_of(c"/proc", |pid| {
         // Processes end while they are looked at.
-        let stat = match read_of(pid, "stat") {
+        let stat = match read_of(&format!("/proc/{pid}"), "stat") {
             Ok(stat) => stat,
             Err(error) => {
                 trouble = Some(error);

@@ -21,6 +21,7 @@ mod pause;
 mod raw;
 pub(crate) mod reap;
 pub(crate) mod reserve;
+pub(crate) mod secret;
 pub(crate) mod signals;
 pub(crate) mod spawn;
 pub(crate) mod stat;

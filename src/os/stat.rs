@@ -1,34 +1,142 @@
-//! What `/proc` tells of every process in the system: state and group, a line for each.
+//! What `/proc` tells of any process in the system: whether it is alive, and which groups have
+//! zombies for their only members.
+//!
+//! The state of a process in `/proc` is that of its first thread, which may end long before the
+//! others (pthread_exit(3) in `main`): `Z` alone does not mean that the process is dead.
 
 use std::collections::BTreeSet;
+use std::ffi::CString;
+use std::io::{self, Read};
 
 use super::numbers::numbers_of;
 
-/// The numbers of all groups in the system with a member that is more than a zombie, by one
-/// look into `/proc`; `None` where that cannot be read. Zombies of somebody else's children
-/// keep a group's number for as long as their parent likes, but nothing of a program is left
-/// in them.
-pub(crate) fn living_groups() -> Option<BTreeSet<i32>> {
-    let mut groups = BTreeSet::new();
+/// How much of a process's environment is looked at, or of its state.
+const FILE_BYTES_MAX: u64 = 256 * 1024;
+
+/// The number of threads (proc_pid_stat(5), field 20), counted from the state, which is field 3.
+const THREADS: usize = 20 - 3;
+
+/// What is left of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Life {
+    /// A thread of it runs, or could.
+    Alive,
+    /// All its threads have ended, and it was not reaped.
+    Zombie,
+    Gone,
+}
+
+/// Returns those of these groups whose members are all zombies, by a look into `/proc`; `None`
+/// where that tells nothing.
+///
+/// Zombies of another process's children keep a group's number for as long as their parent
+/// likes, but nothing of a program is left in them. A group of which `/proc` shows no member at
+/// all is not among them, and neither is one with a member whose state cannot be read.
+pub(crate) fn zombies_only(groups: &BTreeSet<i32>) -> Option<BTreeSet<i32>> {
+    let first = zombies_only_at_once(groups)?;
+    if first.is_empty() {
+        return Some(first);
+    }
+    // A member may fork and end between two entries of the list, and its child have a number
+    // that was passed already, though as a rule a new number is the highest.
+    zombies_only_at_once(&first)
+}
+
+fn zombies_only_at_once(groups: &BTreeSet<i32>) -> Option<BTreeSet<i32>> {
+    if !matches!(is_our_proc(), Ok(true)) {
+        return None;
+    }
+    let (mut dead, mut living) = (BTreeSet::new(), BTreeSet::new());
     let look = |pid| {
-        let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
-        if let Some((state, group)) = state_and_group(&stat)
-            && !matches!(state, b'Z' | b'X' | b'x')
-        {
-            groups.insert(group);
+        // Asked of the kernel, as that is cheaper than a file, and never refused.
+        let Some(group) = group_of(pid).filter(|group| groups.contains(group)) else {
+            return;
+        };
+        match life_of(pid) {
+            Ok(Life::Gone) => {}
+            Ok(Life::Zombie) => _ = dead.insert(group),
+            Ok(Life::Alive) | Err(_) => _ = living.insert(group),
         }
     };
     numbers_of(c"/proc", look).ok()?;
-    // We are in one ourselves: a /proc without any is the /proc of nobody.
-    (!groups.is_empty()).then_some(groups)
+    Some(&dead - &living)
 }
 
-/// State and process group from a line of `/proc/PID/stat` (proc_pid_stat(5)).
-fn state_and_group(stat: &[u8]) -> Option<(u8, i32)> {
-    let mut fields = stat_fields(stat)?;
-    let state = fields.next()?.bytes().next()?;
-    let group = fields.nth(1)?.parse().ok()?;
-    Some((state, group))
+/// Returns the process group of a process that was not reaped yet, dead or alive.
+pub(crate) fn group_of(pid: i32) -> Option<i32> {
+    // SAFETY: getpgid takes one integer.
+    let group = unsafe { libc::getpgid(pid) };
+    (group > 0).then_some(group)
+}
+
+/// Returns whether `/proc` is that of our own PID namespace: another's names strangers by numbers
+/// like ours.
+pub(super) fn is_our_proc() -> io::Result<bool> {
+    let ours = std::process::id().to_string();
+    match std::fs::read_link("/proc/self") {
+        Ok(target) => Ok(target.as_os_str() == ours.as_str()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns what is left of a process. A process is dead when its last thread is.
+pub(super) fn life_of(pid: i32) -> io::Result<Life> {
+    let Some(stat) = read(&format!("/proc/{pid}/stat"))? else {
+        return Ok(Life::Gone);
+    };
+    if !is_ended(&stat) {
+        return Ok(Life::Alive);
+    }
+    let tasks = stat_fields(&stat).and_then(|mut fields| fields.nth(THREADS)?.parse().ok());
+    if tasks.is_some_and(|tasks: u32| tasks <= 1) {
+        return Ok(Life::Zombie);
+    }
+    let is_one_alive = !living_tasks(pid)?.is_empty();
+    Ok(if is_one_alive {
+        Life::Alive
+    } else {
+        Life::Zombie
+    })
+}
+
+/// Returns the threads of a process that have not ended, by their numbers in `/proc/PID/task`.
+pub(super) fn living_tasks(pid: i32) -> io::Result<Vec<i32>> {
+    let directory = format!("/proc/{pid}/task");
+    let mut tasks = Vec::new();
+    let path = CString::new(&*directory)?;
+    match numbers_of(&path, |task| tasks.push(task)) {
+        Err(errno) if !is_gone(errno as i32) => return Err(errno.into()),
+        // They may all be reaped between two entries of the list.
+        Err(_) | Ok(()) => {}
+    }
+    let mut living = Vec::new();
+    for task in tasks {
+        let stat = read(&format!("{directory}/{task}/stat"))?;
+        living.extend(stat.is_some_and(|stat| !is_ended(&stat)).then_some(task));
+    }
+    Ok(living)
+}
+
+/// Reads the beginning of a file of a process or a thread; `None` if that is gone.
+pub(super) fn read(path: &str) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path);
+    match file.and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)) {
+        Ok(_) => Ok(Some(bytes)),
+        Err(error) if error.raw_os_error().is_some_and(is_gone) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_gone(errno: i32) -> bool {
+    matches!(errno, libc::ESRCH | libc::ENOENT)
+}
+
+/// Whether a line of `/proc/PID/stat` is that of a thread that has ended.
+fn is_ended(stat: &[u8]) -> bool {
+    let state = stat_fields(stat).and_then(|mut fields| fields.next()?.bytes().next());
+    matches!(state, Some(b'Z' | b'X' | b'x'))
 }
 
 /// The fields of `/proc/PID/stat` from the state on. The command before it may have anything in
@@ -40,17 +148,4 @@ pub(super) fn stat_fields(stat: &[u8]) -> Option<impl Iterator<Item = &str>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_state_and_group_whatever_the_command_is_called() {
-        assert_eq!(state_and_group(b"7 (sh) S 1 42 42 0 -1"), Some((b'S', 42)));
-        assert_eq!(
-            state_and_group(b"7 (a) Z 9 (x) R 1 43 42 0"),
-            Some((b'R', 43))
-        );
-        assert_eq!(state_and_group(b""), None);
-        assert_eq!(state_and_group(b"7 (sh)"), None);
-    }
-}
+mod tests;

@@ -1,25 +1,33 @@
 //! Facts: whose group is gone, what the operator wants.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use crate::callbacks::News;
 use crate::event::{EventKind, StopCause};
 use crate::machine::{Command, Event, Moment, ProgramId};
-use crate::os::stat::living_groups;
+use crate::os::stat::zombies_only;
 use crate::os::wake::Asked;
-use crate::program::{Live, ZOMBIES_ONLY_AFTER};
+use crate::program::Live;
 
 use super::{Item, ProcessScheduler, SECOND_SIGNAL_AFTER};
+
+/// The least time between two looks into `/proc` for groups of zombies, and how many times as long
+/// as a look itself it is at least: one takes the longer the more processes there are.
+const ZOMBIE_LOOK_INTERVAL: Duration = Duration::from_millis(100);
+const ZOMBIE_LOOK_PAUSE: u32 = 100;
 
 impl ProcessScheduler {
     /// Looks whether those groups are gone that have no leader any more and whose turn it is.
     pub(super) fn look_for_groups(&mut self, now: Moment) {
         let child_died = self.arrived.contains(&libc::SIGCHLD);
-        let mut is_one_overdue = false;
+        let mut is_one_suspect = false;
         for id in self.lingering.take_due(now, child_died) {
             self.look_for_group(now, id);
-            is_one_overdue |= self.is_overdue(now, id);
+            is_one_suspect |= self.is_suspect(id);
             self.keep_lingering(id);
         }
-        if is_one_overdue && now >= self.next_zombie_look {
+        if is_one_suspect && now >= self.next_zombie_look {
             self.look_for_zombies(now);
         }
     }
@@ -34,27 +42,34 @@ impl ProcessScheduler {
         }
     }
 
-    fn is_overdue(&self, now: Moment, id: ProgramId) -> bool {
+    fn is_suspect(&self, id: ProgramId) -> bool {
         let live = self.program(id).live.as_ref();
-        live.is_some_and(|live| live.is_overdue(now))
+        live.is_some_and(|live| live.is_suspect() && !live.awaits_search())
     }
 
-    /// Groups of nothing but somebody else's zombies count as gone. The look at all processes
-    /// is taken for all groups together, and not often.
+    /// Groups of nothing but zombies of another process's children count as gone. The look at all
+    /// processes is taken for all groups together, and takes a hundredth of the time at most.
     fn look_for_zombies(&mut self, now: Moment) {
         let all = self.lingering.iter();
-        let overdue: Vec<ProgramId> = all.filter(|&id| self.is_overdue(now, id)).collect();
-        self.next_zombie_look = now.after(ZOMBIES_ONLY_AFTER);
-        let living = living_groups();
-        for id in overdue {
+        let suspects: Vec<ProgramId> = all.filter(|&id| self.is_suspect(id)).collect();
+        let leaders = suspects
+            .iter()
+            .filter_map(|&id| self.program(id).live.as_ref());
+        let groups: BTreeSet<i32> = leaders.map(Live::pid).collect();
+        let start = self.clock.now();
+        let zombies = zombies_only(&groups);
+        let end = self.clock.now();
+        let pause = end.since(start).saturating_mul(ZOMBIE_LOOK_PAUSE);
+        self.next_zombie_look = end.after(pause.max(ZOMBIE_LOOK_INTERVAL));
+        for id in suspects {
             let Some(live) = &self.program(id).live else {
                 continue;
             };
-            let is_over = match &living {
-                Some(living) => !living.contains(&live.pid()),
+            let is_over = match &zombies {
+                Some(zombies) => zombies.contains(&live.pid()),
                 // Without /proc a dead member is far more likely than one that cannot die; but
                 // not where orphans come home, as the dead do too, and are reaped.
-                None => self.household.is_none(),
+                None => live.is_overdue(now) && self.household.is_none(),
             };
             if is_over {
                 self.group_gone(now, id);

@@ -18,6 +18,7 @@ mod chatter;
 pub(crate) mod directories;
 mod due;
 mod facts;
+mod household;
 mod launches;
 mod lingering;
 mod orders;
@@ -38,9 +39,9 @@ use std::time::Duration;
 
 pub use builder::Builder;
 use chatter::Chatter;
+use household::Household;
 use launches::Launches;
 use lingering::Lingering;
-use orphans::Household;
 use reaping::Lookout;
 use room::Room;
 

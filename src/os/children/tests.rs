@@ -39,7 +39,7 @@ fn both_ways_find_the_same_children() {
         assert!(found.contains(&pid(&second)), "{found:?}");
         assert!(!found.contains(&1) && !found.contains(&(stranger as i32)));
     }
-    assert!(crate::os::reap::has_children());
+    assert!(reap::has_children());
     // SAFETY: getpgrp takes nothing and cannot fail.
     assert_eq!(group_of(pid(&first)), Some(unsafe { libc::getpgrp() }));
     assert_eq!(group_of(-1), None);

@@ -1,5 +1,6 @@
 //! Who died: looks, reaps, and descriptors that stand for processes.
 
+use std::collections::BTreeSet;
 use std::os::fd::{FromRawFd, OwnedFd};
 
 use super::pipes::Descriptor;
@@ -127,8 +128,14 @@ impl Kernel {
         process.named.map(|index| self.programs[index].name.clone())
     }
 
-    pub fn living_groups(&self) -> std::collections::BTreeSet<i32> {
-        self.living().map(|(_, process)| process.group).collect()
+    /// Those of these groups whose members are all zombies.
+    pub fn zombies_only(&self, groups: &BTreeSet<i32>) -> BTreeSet<i32> {
+        let all = self.processes.values().map(|process| process.group);
+        let mut found: BTreeSet<i32> = all.filter(|group| groups.contains(group)).collect();
+        for (_, process) in self.living() {
+            found.remove(&process.group);
+        }
+        found
     }
 
     fn behind(&self, fd: i32) -> Option<(i32, u64)> {
