@@ -411,6 +411,4 @@ pub(crate) struct FailedStart {
     pub(crate) return_code: i32,
     pub(crate) error: Error,
     pub(crate) log_offset: u64,
-    /// A stop came before the program was executed.
-    pub(crate) stopping: bool,
 }

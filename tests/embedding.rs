@@ -38,6 +38,7 @@ mod embedding {
     pub mod reactors;
     pub mod refusals;
     pub mod replaced;
+    pub mod sandboxes;
     pub mod spawns;
     pub mod starts;
     pub mod storms;
@@ -51,7 +52,7 @@ mod embedding {
 use embedding::host;
 use embedding::{
     closures, copies, drops, faults, handlers, hints, neighbours, numbers, own, reactors, replaced,
-    spawns, starts, storms, theft, threads, tracers, turns, zombies,
+    sandboxes, spawns, starts, storms, theft, threads, tracers, turns, zombies,
 };
 
 fn main() {
@@ -67,6 +68,7 @@ fn main() {
         own::TESTS,
         reactors::TESTS,
         replaced::TESTS,
+        sandboxes::TESTS,
         spawns::TESTS,
         starts::TESTS,
         storms::TESTS,

@@ -4,17 +4,23 @@
 //! member after that. When a stop outlives its leader, a pidfd taken before the reap names
 //! the group without its number (`PIDFD_SIGNAL_PROCESS_GROUP`, Linux 6.9).
 //!
-//! One compromise is left: without such a pidfd (an older kernel, no descriptor to spare, a
-//! leader that somebody else reaped) the number is used, right after a look that found no
+//! One compromise is left: without such a pidfd (an older kernel, a sandbox, no descriptor to
+//! spare, a leader that somebody else reaped) the number is used, right after a look that found no
 //! process of that number: then the group, if there is one, is ours, since a number that a
 //! group has is given to nobody. Between the look and the signal the group may end, and its
 //! number go round all others and come to a stranger's group; no such kernel can exclude it.
+//!
+//! A sandbox may hand out pidfds and refuse signals by them, with any errno. "You may not" is
+//! therefore never final when a pidfd says it: the number is asked as well, and gives the same
+//! answer if it was true. "There is no such process" is believed if the number says the same, or
+//! if a signal to ourselves shows that pidfds work here.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
 /// Linux 6.9; not in every libc yet.
+const PIDFD_SIGNAL_THREAD_GROUP: libc::c_uint = 1 << 1;
 const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
 
 /// What became of a signal.
@@ -76,12 +82,7 @@ impl Group {
         if self.pidfd.is_some() {
             return;
         }
-        // SAFETY: pidfd_open takes two integers and returns a new descriptor or -1.
-        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, self.number, 0) };
-        self.pidfd = i32::try_from(fd).ok().filter(|&fd| fd >= 0).map(|fd| {
-            // SAFETY: the kernel has just made this descriptor, and nobody else has it.
-            unsafe { OwnedFd::from_raw_fd(fd) }
-        });
+        self.pidfd = pidfd_of(self.number);
     }
 
     /// The handle; it is readable when the leader is dead (pidfd_open(2)).
@@ -106,7 +107,7 @@ impl Group {
     /// Whether nobody is left in it, zombies included.
     pub(crate) fn is_gone(&self) -> bool {
         // As a rule there is no group of that number at all, whosever it could be.
-        (self.pidfd.is_none() && self.ask_by_number() == Sent::Gone) || self.signal(0) == Sent::Gone
+        self.ask_by_number() == Sent::Gone || self.signal(0) == Sent::Gone
     }
 
     fn ask_by_number(&self) -> Sent {
@@ -118,8 +119,15 @@ impl Group {
     /// Sends a signal to every member; 0 only asks whether there is one.
     pub(crate) fn signal(&self, signal: i32) -> Sent {
         if self.leader_reaped {
-            if let Some(sent) = self.signal_by_pidfd(signal) {
-                return sent;
+            match self.signal_by_pidfd(signal) {
+                Some(Sent::Delivered) => return Sent::Delivered,
+                Some(Sent::Gone)
+                    if self.ask_by_number() == Sent::Gone || does_reach_ourselves() =>
+                {
+                    return Sent::Gone;
+                }
+                // An older kernel, or a refusal that may be a sandbox's.
+                Some(Sent::Gone | Sent::Refused(_)) | None => {}
             }
             if self.is_number_anothers() {
                 return Sent::Gone;
@@ -142,26 +150,44 @@ impl Group {
         outcome(unsafe { libc::kill(self.number, 0) }) != Sent::Gone
     }
 
-    /// `None` where the kernel does not know how.
+    /// `None` without a pidfd.
     fn signal_by_pidfd(&self, signal: i32) -> Option<Sent> {
         let pidfd = self.pidfd.as_ref()?;
-        let no_info = std::ptr::null::<libc::siginfo_t>();
-        // SAFETY: pidfd_send_signal takes a descriptor, two integers and a pointer that may be
-        // null.
-        let status = unsafe {
-            libc::syscall(
-                libc::SYS_pidfd_send_signal,
-                pidfd.as_raw_fd(),
-                signal,
-                no_info,
-                PIDFD_SIGNAL_PROCESS_GROUP,
-            )
-        };
-        match outcome(i32::try_from(status).unwrap_or(-1)) {
-            Sent::Refused(Errno::EINVAL | Errno::ENOSYS) => None,
-            sent => Some(sent),
-        }
+        Some(send_by_pidfd(pidfd, signal, PIDFD_SIGNAL_PROCESS_GROUP))
     }
+}
+
+/// `None` if the system has no pidfds, no descriptor to spare, or no such process.
+fn pidfd_of(pid: i32) -> Option<OwnedFd> {
+    // SAFETY: pidfd_open takes two integers and returns a new descriptor or -1.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    i32::try_from(fd).ok().filter(|&fd| fd >= 0).map(|fd| {
+        // SAFETY: the kernel has just made this descriptor, and nobody else has it.
+        unsafe { OwnedFd::from_raw_fd(fd) }
+    })
+}
+
+fn send_by_pidfd(pidfd: &OwnedFd, signal: i32, whom: libc::c_uint) -> Sent {
+    let no_info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: pidfd_send_signal takes a descriptor, two integers and a pointer that may be null.
+    let status = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            no_info,
+            whom,
+        )
+    };
+    outcome(i32::try_from(status).unwrap_or(-1))
+}
+
+/// Whether pidfd_send_signal(2) works here: ourselves it must find. False as well if there is no
+/// pidfd to try it with.
+fn does_reach_ourselves() -> bool {
+    let ourselves = i32::try_from(std::process::id()).ok().and_then(pidfd_of);
+    ourselves
+        .is_some_and(|pidfd| send_by_pidfd(&pidfd, 0, PIDFD_SIGNAL_THREAD_GROUP) == Sent::Delivered)
 }
 
 /// What a kill(2), or a call like it, has answered.

@@ -51,9 +51,9 @@ pub(crate) fn look(pid: i32, pidfd: Option<BorrowedFd<'_>>) -> Seen {
     let number = |number: i32| libc::id_t::try_from(number).unwrap_or_default();
     let by_pidfd = pidfd.map(|fd| look_for(libc::P_PIDFD, number(fd.as_raw_fd())));
     let seen = match by_pidfd {
-        // Linux 5.3 has pidfds, and 5.4 waits by them.
-        None | Some(Err(Errno::EINVAL)) => look_for(libc::P_PID, number(pid)),
-        Some(seen) => seen,
+        Some(seen @ (Ok(_) | Err(Errno::ECHILD))) => seen,
+        // Linux 5.3 has pidfds, and 5.4 waits by them, unless a sandbox refuses that.
+        None | Some(Err(_)) => look_for(libc::P_PID, number(pid)),
     };
     match seen {
         Ok(Some(death)) => Seen::Dead(death.exit),

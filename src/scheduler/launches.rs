@@ -171,25 +171,27 @@ impl ProcessScheduler {
                 self.tell(at, Event::Spawned { run, at });
             }
             Ok(()) => {
-                let is_stop = self.machine.is_stopping();
                 let age = at.since(launching.begun_at).as_secs_f64();
-                let reason = if is_stop { "the stop" } else { "its deadline" };
+                let reason = match self.machine.is_stopping() {
+                    true => "the stop",
+                    false => "its deadline",
+                };
                 let error = Error::new(format!(
                     "start cancelled by {reason}: pid {} had not executed its program after \
                      {age:.1} s",
                     live.pid()
                 ));
-                self.launch_failed(run, CODE_UNKNOWN, error, is_stop);
+                self.launch_failed(run, CODE_UNKNOWN, error);
             }
             Err(failure) => {
                 let error = self.explain(id, failure);
-                self.launch_failed(run, failed_start_code(failure), error, false);
+                self.launch_failed(run, failed_start_code(failure), error);
             }
         }
     }
 
     /// Nothing was executed, so that there is no run. The process is dead.
-    fn launch_failed(&mut self, run: Run, return_code: i32, error: Error, stopping: bool) {
+    fn launch_failed(&mut self, run: Run, return_code: i32, error: Error) {
         let program = &mut self.programs[run.program.0 as usize];
         program.unwatch_leader(&mut self.watch);
         let Some(live) = program.live.take() else {
@@ -203,7 +205,6 @@ impl ProcessScheduler {
                 return_code,
                 error,
                 log_offset: live.log_offset,
-                stopping,
             }),
         );
     }

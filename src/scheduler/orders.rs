@@ -114,7 +114,6 @@ impl ProcessScheduler {
                 return_code: CODE_UNKNOWN,
                 error: Error::new("failed to start: the supervisor panicked meanwhile"),
                 log_offset: 0,
-                stopping: false,
             }),
         };
         self.answer(run, spawned);
@@ -202,7 +201,6 @@ impl ProcessScheduler {
             return_code,
             error,
             log_offset,
-            stopping: false,
         };
         let pipe = self.stderr_pipe(run.program);
         let (read, write) = pipe.map_err(|error| failed(CODE_UNKNOWN, error))?;

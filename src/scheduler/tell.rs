@@ -96,7 +96,6 @@ impl ProcessScheduler {
             return_code,
             error,
             log_offset,
-            stopping,
         } = *failed;
         let (log, place) = program.log(&self.err_dir);
         log.remark(place, &format!("failed to start: {error}"));

@@ -105,6 +105,15 @@ impl Fault {
         self.kind == Kind::Signal("TERM".to_owned())
     }
 
+    /// Whether it refuses a call that something older stands in for, whenever that is made.
+    pub fn is_refusal_with_a_fallback(&self) -> bool {
+        let is_refusal = |error: &str| ["EACCES", "ENOSYS", "EPERM"].contains(&error);
+        let is_lasting = self.for_ever || self.side == Side::Child;
+        is_lasting
+            && manual::has_a_fallback(&self.call)
+            && matches!(&self.kind, Kind::Error(error) if is_refusal(error))
+    }
+
     /// Whether strace lies about what has happened: bytes that were not read or written.
     pub fn is_lie(&self) -> bool {
         matches!(self.kind, Kind::Answer(_))

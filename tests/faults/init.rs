@@ -50,7 +50,9 @@ pub fn play(manner: &Manner<'_>) -> Record {
     supervisor.spare_all();
     let mut record = Record::default();
     run(&scene, &mut supervisor, &mut record, manner);
+    let asked = Instant::now();
     stop(&scene, &mut supervisor, &mut record, manner.fault);
+    record.stop = asked.elapsed();
     record.lasted = began.elapsed();
     let is_alive = |name: &&&str| pid(&scene, name).is_some_and(process::alive);
     wait(REMAINS_MAX, || !KIN.iter().any(|name| is_alive(&name)));

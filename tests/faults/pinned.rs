@@ -1,4 +1,5 @@
-//! Faults that once found something: they are played with every sample.
+//! Faults that once found something, or stand for many that did: they are played with every
+//! sample.
 
 /// By name.
 pub const PINNED: &[&str] = &[
@@ -24,4 +25,12 @@ pub const PINNED: &[&str] = &[
     // and each turn that found nothing else was followed by the next, at full speed.
     "host:epoll_ctl:11:ENOMEM:once",
     "host:epoll_ctl:11:ENOENT:ever",
+    // A sandbox that refused signals by pidfd kept every group of a stop alive: 15 s, and given up.
+    "own:pidfd_send_signal:1:EPERM:ever",
+    "own:pidfd_send_signal:1:EACCES:ever",
+    "host:pidfd_send_signal:1:EPERM:ever",
+    // The rest that is refused and has something older to stand in for it.
+    "own:pidfd_open:1:EPERM:ever",
+    "host:pidfd_open:1:ENOSYS:ever",
+    "child:close_range:1:EPERM:once",
 ];

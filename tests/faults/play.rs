@@ -81,6 +81,8 @@ pub struct Record {
     /// Processes that were left when it had ended.
     pub left: Vec<String>,
     pub lasted: Duration,
+    /// How long the end took from the first SIGTERM on.
+    pub stop: Duration,
     /// CPU time of the supervisor until the stop, in ticks of 10 ms.
     pub ticks: u64,
     pub trace: String,
@@ -112,7 +114,10 @@ fn stage(subject: Subject) -> Scene {
         json!({"command": ["./missing"], "restart": "never"}),
     );
     let leaves = "once l1 { fork { ignore TERM ; pid member ; hold } ; wait-file member ; exit 4 }";
-    scene.add("leaver", &told("leaver", leaves));
+    // Its last run leaves one to the stop, too: a group that outlives its leader.
+    let stays = "fork { ignore TERM ; touch deaf ; hold } ; wait-file deaf";
+    let script = told("leaver", &format!("{leaves} ; {stays}"));
+    scene.add_with("leaver", &script, json!({"stop_timeout": "200ms"}));
     let escapes =
         "once e1 { escape { ignore TERM ; pid escapee ; hold } ; wait-file escapee ; exit 5 }";
     if subject != Subject::Host {
@@ -277,10 +282,12 @@ pub fn descriptors(scene: &Scene, supervisor: &Supervisor) -> Vec<String> {
 
 /// Asks it to end, and kills it if it does not.
 fn stop(supervisor: &mut Supervisor, record: &mut Record) {
+    let began = Instant::now();
     if supervisor.is_running() {
         supervisor.signal(libc::SIGTERM);
         wait(END_MAX, || !supervisor.is_running());
     }
+    record.stop = began.elapsed();
     finish(supervisor, record);
 }
 

@@ -1,6 +1,7 @@
 //! The subjects: how each is played, undisturbed and with a fault, and who judges it.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use super::fault::{Fault, Kind, Side};
 use super::judge::{Verdict, judge};
@@ -43,10 +44,14 @@ impl Subject {
     }
 
     fn judge(self, fault: Option<&Fault>, record: &Record, usual: &Record) -> Verdict {
-        match self {
+        let verdict = match self {
             Self::Run | Self::Memory => judge(fault, record, usual),
             Self::Host => host::judge_host(fault, record, usual),
             Self::Init => init::judge(fault, record, usual),
+        };
+        match fault {
+            Some(fault) if fault.is_refusal_with_a_fallback() => unnoticed(verdict, record),
+            _ => verdict,
         }
     }
 
@@ -67,6 +72,25 @@ impl Subject {
             arguments,
             ..Manner::default()
         }
+    }
+}
+
+/// How long a stop may take where an older call serves as well: longer than any stop timeout in
+/// the scenarios, and shorter than the wait for what does not die.
+const UNNOTICED_STOP_MAX: Duration = Duration::from_secs(4);
+
+/// Judges a play in which the fault must change nothing.
+fn unnoticed(verdict: Verdict, record: &Record) -> Verdict {
+    match verdict {
+        Verdict::Fine if record.stop > UNNOTICED_STOP_MAX => {
+            Verdict::Failed(vec![format!("a stop of {:?}", record.stop)])
+        }
+        Verdict::Said(losses) => {
+            let said = record.messages.join("; ");
+            Verdict::Failed(vec![format!("it was noticed: {losses:?}: {said}")])
+        }
+        Verdict::Refused => Verdict::Failed(vec!["it refused to start".to_owned()]),
+        other => other,
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) enum Descriptor {
         pid: i32,
         serial: u64,
     },
+    Ourselves,
 }
 
 /// The pipe of one run. The byte at each place of it is known: see [`byte_of`].

@@ -153,6 +153,9 @@ impl Kernel {
         if let Some(errno) = self.fault(Call::Pidfd) {
             return Err(errno);
         }
+        if pid as u32 == std::process::id() {
+            return self.pidfd_of_ourselves();
+        }
         let Some(process) = self.processes.get_mut(&pid) else {
             return Err(libc::ESRCH);
         };
@@ -176,13 +179,32 @@ impl Kernel {
         Ok(fd)
     }
 
-    /// To the whole group whose leader this is, or was: the number is not used.
-    pub fn pidfd_send_signal(&mut self, fd: i32, signal: i32, flags: u32) -> Result<(), i32> {
-        const PROCESS_GROUP: u32 = 1 << 2;
-        assert_eq!(flags, PROCESS_GROUP, "the only flag in use");
-        if self.weather.no_group_pidfd {
-            return Err(libc::EINVAL);
+    /// Of no process in this world, and so of no simulated number.
+    fn pidfd_of_ourselves(&mut self) -> Result<i32, i32> {
+        // SAFETY: plain numbers; the descriptor is handed to the library.
+        let fd = unsafe { real_libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if fd as u64 >= self.weather.descriptors_max {
+            // SAFETY: just made, and nobody's.
+            unsafe { real_libc::close(fd) };
+            return Err(libc::EMFILE);
         }
+        self.descriptors.insert(fd, Descriptor::Ourselves);
+        Ok(fd)
+    }
+
+    /// To the whole group whose leader this is, or was: the number is not used. Or to ourselves,
+    /// to try whether it works.
+    pub fn pidfd_send_signal(&mut self, fd: i32, signal: i32, flags: u32) -> Result<(), i32> {
+        const THREAD_GROUP: u32 = 1 << 1;
+        const PROCESS_GROUP: u32 = 1 << 2;
+        if let Some(errno) = self.weather.no_group_pidfd {
+            return Err(errno);
+        }
+        if matches!(self.descriptors.get(&fd), Some(Descriptor::Ourselves)) {
+            assert_eq!((signal, flags), (0, THREAD_GROUP), "no more than a try");
+            return Ok(());
+        }
+        assert_eq!(flags, PROCESS_GROUP, "the only flag in use");
         let Some((pid, serial)) = self.behind(fd) else {
             return Err(libc::EBADF);
         };

@@ -68,6 +68,16 @@ const ERRORS: [(Call, &[i32]); 13] = [
     ),
 ];
 
+/// How a signal by a pidfd to a group is refused.
+const GROUP_PIDFD_REFUSALS: [i32; 6] = [
+    libc::EINVAL,
+    libc::EINVAL,
+    libc::ENOSYS,
+    libc::EPERM,
+    libc::EACCES,
+    libc::ESRCH,
+];
+
 #[derive(Debug, Clone, Default)]
 pub struct Weather {
     /// A call of this kind fails one time in so many, with one of these.
@@ -79,8 +89,8 @@ pub struct Weather {
     pub descriptors_max: u64,
     /// Before Linux 5.3.
     pub no_pidfd: bool,
-    /// Before Linux 6.9.
-    pub no_group_pidfd: bool,
+    /// Before Linux 6.9, which answers EINVAL, or where a sandbox refuses it.
+    pub no_group_pidfd: Option<i32>,
     /// Without `/proc`.
     pub no_proc: bool,
 }
@@ -120,7 +130,7 @@ impl Weather {
                 1024
             },
             no_pidfd: rng.one_in(8),
-            no_group_pidfd: rng.one_in(4),
+            no_group_pidfd: rng.one_in(4).then(|| rng.pick(&GROUP_PIDFD_REFUSALS)),
             no_proc: rng.one_in(32),
         }
     }
