@@ -1,4 +1,4 @@
-//! One program's life: wish x state x fact, in one exhaustive match.
+//! One program's life: wish x state x fact, each pair in a match without a default.
 //!
 //! The wish ([`Goal`]) and the fact ([`State`]) are two fields. "Restarting" is no state.
 //!
@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use super::event::{Change, Moment, Order, ProgramId, Run};
 use super::policy::{Backoff, Delay, Exit, Policy, PolicyId};
+use super::state::{Fact, Goal, Input, Leader, State, Wish};
 use super::timers::Timers;
 
 const SIGKILL: i32 = 9;
@@ -39,77 +40,6 @@ pub const ABANDON_AFTER: Duration = Duration::from_secs(5);
 /// How long a new process may take to execute its program before it is killed. A lease on the
 /// file (fcntl(2), F_SETLEASE) delays that by 45 s at most, and a start by systemd may take 90 s.
 pub const LAUNCH_TIMEOUT: Duration = Duration::from_secs(90);
-
-/// What is wanted of a program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Goal {
-    /// It shall run.
-    Up,
-    /// It shall end, in its own time.
-    Down,
-    /// It shall end at once.
-    DownNow,
-}
-
-/// What is the case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum State {
-    /// Nothing runs and nothing is planned.
-    Inactive,
-    /// The delay before a start runs until this moment.
-    Waiting { until: Moment },
-    /// It may start; the scheduler has not come to it yet.
-    Due,
-    /// The scheduler is starting it; an answer comes before anything else.
-    Spawning,
-    /// It has a process that has not executed the program yet, and has this long for that.
-    Launching { until: Moment },
-    /// It runs, since this moment.
-    Running { since: Moment },
-    /// It was asked to stop and has a deadline.
-    Stopping { since: Moment, leader: Leader },
-    /// Its group got SIGKILL and nothing of it shall come back.
-    Killed { since: Moment, leader: Leader },
-    /// It ended by itself and its leftovers got SIGKILL; the next start is planned for then.
-    Clearing { start_at: Moment },
-    /// It did not even die, and was given up.
-    Abandoned { leader: Leader },
-}
-
-/// The first process of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Leader {
-    /// It has not executed the program yet.
-    New,
-    Alive,
-    Dead,
-}
-
-/// What one program can be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Input {
-    Wish(Wish),
-    Fact(Fact),
-}
-
-/// What somebody wants of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Wish {
-    Start,
-    Stop,
-    Kill,
-}
-
-/// What has happened to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Fact {
-    Spawned { at: Moment },
-    SpawnFailed { at: Moment },
-    SpawnDelayed { at: Moment },
-    LeaderExited { exit: Exit },
-    GroupGone,
-    Deadline,
-}
 
 /// What decides about a program, and where its answers go.
 pub struct Effects<'a> {
@@ -207,130 +137,190 @@ impl Child {
         }
     }
 
-    /// Every state x every fact.
+    /// Every fact; each of these matches every state with it. What cannot be is a defect of whoever
+    /// told it.
     fn learn(&mut self, now: Moment, fact: Fact, out: &mut Effects<'_>) {
-        use Fact as F;
+        match fact {
+            Fact::Spawned { at } => self.was_spawned(now, at, out),
+            Fact::SpawnFailed { at } => self.was_not_spawned(at, out),
+            Fact::SpawnDelayed { at } => self.is_late(now, at, out),
+            Fact::LeaderExited { exit } => self.leader_exited(now, exit, out),
+            Fact::GroupGone => self.group_is_gone(now, out),
+            Fact::Deadline => self.is_due(now, out),
+        }
+    }
+
+    fn was_spawned(&mut self, now: Moment, at: Moment, out: &mut Effects<'_>) {
         use Leader::{Alive, Dead, New};
         use State as S;
-        match (self.state, fact) {
-            (S::Spawning, F::Spawned { at }) => self.spawned(now, at, out),
-            (S::Spawning, F::SpawnFailed { at }) => self.start_failed(at, out),
-            (S::Spawning, F::SpawnDelayed { at }) => {
+        match self.state {
+            S::Spawning => self.spawned(now, at, out),
+            S::Launching { .. } => {
+                out.timers.disarm(self.id);
+                self.spawned(now, at, out);
+            }
+            // It was executed before the SIGKILL reached it. If that was for being late alone, its
+            // end is like any other.
+            S::Killed { leader: New, .. } if self.goal == Goal::Up => {
+                out.timers.disarm(self.id);
+                self.spawned(now, at, out);
+            }
+            S::Killed { leader: New, .. } => {
+                let (since, leader) = (at, Alive);
+                self.state = S::Killed { since, leader };
+                self.notify(Change::Started, out);
+            }
+            // Its run was reported as abandoned; one report a run.
+            S::Abandoned { leader: New } => self.state = S::Abandoned { leader: Alive },
+            S::Inactive
+            | S::Waiting { .. }
+            | S::Due
+            | S::Running { .. }
+            | S::Stopping { .. }
+            | S::Clearing { .. }
+            | S::Killed {
+                leader: Alive | Dead,
+                ..
+            }
+            | S::Abandoned {
+                leader: Alive | Dead,
+            } => self.impossible(Fact::Spawned { at }, out),
+        }
+    }
+
+    fn was_not_spawned(&mut self, at: Moment, out: &mut Effects<'_>) {
+        use Leader::{Alive, Dead, New};
+        use State as S;
+        match self.state {
+            S::Spawning => self.start_failed(at, out),
+            S::Launching { .. } | S::Killed { leader: New, .. } => {
+                out.timers.disarm(self.id);
+                self.start_failed(at, out);
+            }
+            S::Abandoned { leader: New } => self.stopped(out),
+            S::Inactive
+            | S::Waiting { .. }
+            | S::Due
+            | S::Running { .. }
+            | S::Stopping { .. }
+            | S::Clearing { .. }
+            | S::Killed {
+                leader: Alive | Dead,
+                ..
+            }
+            | S::Abandoned {
+                leader: Alive | Dead,
+            } => self.impossible(Fact::SpawnFailed { at }, out),
+        }
+    }
+
+    fn is_late(&mut self, now: Moment, at: Moment, out: &mut Effects<'_>) {
+        use State as S;
+        match self.state {
+            S::Spawning if self.goal == Goal::Up => {
                 let until = at.after(LAUNCH_TIMEOUT);
                 self.state = S::Launching { until };
                 out.timers.arm(self.id, until);
             }
-            (S::Launching { .. }, F::Spawned { at }) => {
-                out.timers.disarm(self.id);
-                self.spawned(now, at, out);
+            S::Spawning => self.kill(now, now, Leader::New, out),
+            S::Inactive
+            | S::Waiting { .. }
+            | S::Due
+            | S::Launching { .. }
+            | S::Running { .. }
+            | S::Stopping { .. }
+            | S::Killed { .. }
+            | S::Clearing { .. }
+            | S::Abandoned { .. } => self.impossible(Fact::SpawnDelayed { at }, out),
+        }
+    }
+
+    fn leader_exited(&mut self, now: Moment, exit: Exit, out: &mut Effects<'_>) {
+        use Leader::{Alive, Dead, New};
+        use State as S;
+        match self.state {
+            S::Running { since } => self.ended_by_itself(now, since, exit, out),
+            S::Stopping {
+                since,
+                leader: Alive,
             }
-            (S::Launching { .. } | S::Killed { leader: New, .. }, F::SpawnFailed { at }) => {
-                out.timers.disarm(self.id);
-                self.start_failed(at, out);
-            }
-            (S::Launching { .. }, F::Deadline) => self.kill(now, now, New, out),
-            // It was executed before the SIGKILL reached it.
-            (S::Killed { leader: New, .. }, F::Spawned { at }) => {
-                self.state = S::Killed {
-                    since: at,
-                    leader: Alive,
-                };
-                self.notify(Change::Started, out);
-            }
+            | S::Killed {
+                since,
+                leader: Alive,
+            } => self.ended_as_asked(now, since, exit, out),
             // Its run was reported as abandoned; one report a run.
-            (S::Abandoned { leader: New }, F::Spawned { .. }) => {
-                self.state = S::Abandoned { leader: Alive };
+            S::Abandoned { leader: Alive } => self.state = S::Abandoned { leader: Dead },
+            S::Inactive
+            | S::Waiting { .. }
+            | S::Due
+            | S::Spawning
+            | S::Launching { .. }
+            | S::Clearing { .. }
+            | S::Stopping {
+                leader: New | Dead, ..
             }
-            (S::Abandoned { leader: New }, F::SpawnFailed { .. }) => self.stopped(out),
-            (S::Running { since }, F::LeaderExited { exit }) => {
-                self.ended_by_itself(now, since, exit, out);
+            | S::Killed {
+                leader: New | Dead, ..
             }
-            (
-                S::Stopping {
-                    since,
-                    leader: Alive,
-                }
-                | S::Killed {
-                    since,
-                    leader: Alive,
-                },
-                F::LeaderExited { exit },
-            ) => self.ended_as_asked(now, since, exit, out),
-            // Its run was reported as abandoned; one report a run.
-            (S::Abandoned { leader: Alive }, F::LeaderExited { .. }) => {
-                self.state = S::Abandoned { leader: Dead };
+            | S::Abandoned { leader: New | Dead } => {
+                self.impossible(Fact::LeaderExited { exit }, out);
             }
-            (S::Stopping { leader: Dead, .. }, F::GroupGone)
-            | (S::Killed { leader: Dead, .. } | S::Abandoned { leader: Dead }, F::GroupGone) => {
-                self.stopped(out);
+        }
+    }
+
+    fn group_is_gone(&mut self, now: Moment, out: &mut Effects<'_>) {
+        use Leader::{Alive, Dead, New};
+        use State as S;
+        match self.state {
+            S::Stopping { leader: Dead, .. }
+            | S::Killed { leader: Dead, .. }
+            | S::Abandoned { leader: Dead } => self.stopped(out),
+            S::Clearing { start_at } => self.wait_until(now, start_at, out),
+            S::Inactive
+            | S::Waiting { .. }
+            | S::Due
+            | S::Spawning
+            | S::Launching { .. }
+            | S::Running { .. }
+            | S::Stopping {
+                leader: New | Alive,
+                ..
             }
-            (S::Clearing { start_at }, F::GroupGone) => self.wait_until(now, start_at, out),
-            (S::Waiting { .. }, F::Deadline) => self.become_due(out),
-            (S::Stopping { since, leader }, F::Deadline) => self.kill(now, since, leader, out),
-            (S::Killed { leader, .. }, F::Deadline) => {
-                self.state = S::Abandoned { leader };
-                self.notify(Change::Abandoned, out);
+            | S::Killed {
+                leader: New | Alive,
+                ..
             }
-            // What cannot be: each a defect of whoever told it.
-            (
-                S::Inactive | S::Waiting { .. } | S::Due,
-                F::Spawned { .. } | F::SpawnFailed { .. } | F::LeaderExited { .. } | F::GroupGone,
-            )
-            | (S::Inactive | S::Due | S::Spawning | S::Running { .. }, F::Deadline)
-            | (S::Clearing { .. } | S::Abandoned { .. }, F::Deadline)
-            | (S::Spawning | S::Launching { .. }, F::LeaderExited { .. } | F::GroupGone)
-            | (S::Running { .. }, F::Spawned { .. } | F::SpawnFailed { .. } | F::GroupGone)
-            | (
-                S::Stopping { .. } | S::Clearing { .. },
-                F::Spawned { .. } | F::SpawnFailed { .. },
-            )
-            | (
-                S::Killed {
-                    leader: Alive | Dead,
-                    ..
-                }
-                | S::Abandoned {
-                    leader: Alive | Dead,
-                },
-                F::Spawned { .. } | F::SpawnFailed { .. },
-            )
-            | (
-                S::Stopping {
-                    leader: New | Dead, ..
-                }
-                | S::Killed {
-                    leader: New | Dead, ..
-                }
-                | S::Abandoned { leader: New | Dead },
-                F::LeaderExited { .. },
-            )
-            | (S::Clearing { .. }, F::LeaderExited { .. })
-            | (
-                S::Stopping {
-                    leader: New | Alive,
-                    ..
-                }
-                | S::Killed {
-                    leader: New | Alive,
-                    ..
-                }
-                | S::Abandoned {
-                    leader: New | Alive,
-                },
-                F::GroupGone,
-            )
-            | (
-                S::Inactive
-                | S::Waiting { .. }
-                | S::Due
-                | S::Launching { .. }
-                | S::Running { .. }
-                | S::Stopping { .. }
-                | S::Killed { .. }
-                | S::Clearing { .. }
-                | S::Abandoned { .. },
-                F::SpawnDelayed { .. },
-            ) => self.impossible(fact, out),
+            | S::Abandoned {
+                leader: New | Alive,
+            } => self.impossible(Fact::GroupGone, out),
+        }
+    }
+
+    fn is_due(&mut self, now: Moment, out: &mut Effects<'_>) {
+        use State as S;
+        match self.state {
+            S::Waiting { .. } => self.become_due(out),
+            S::Launching { .. } => self.kill(now, now, Leader::New, out),
+            S::Stopping { since, leader } => self.kill(now, since, leader, out),
+            S::Killed { leader, .. } => self.give_up(leader, out),
+            S::Inactive
+            | S::Due
+            | S::Spawning
+            | S::Running { .. }
+            | S::Clearing { .. }
+            | S::Abandoned { .. } => self.impossible(Fact::Deadline, out),
+        }
+    }
+
+    /// What does not even die. If that was a start that is not to be made again, it is the end of
+    /// the program as well.
+    fn give_up(&mut self, leader: Leader, out: &mut Effects<'_>) {
+        self.state = State::Abandoned { leader };
+        self.notify(Change::Abandoned, out);
+        let is_start = leader == Leader::New && self.goal == Goal::Up;
+        if is_start && !out.policy.restart.wants(Exit::Unknown) {
+            self.goal = Goal::Down;
+            out.ended = Some(Exit::Unknown);
         }
     }
 

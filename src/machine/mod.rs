@@ -12,15 +12,17 @@
 pub mod child;
 pub mod event;
 pub mod policy;
+pub mod state;
 pub mod timers;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use child::{Child, Effects, Fact, Goal, Input, State, Wish};
+use child::{Child, Effects};
 pub use event::{Change, Command, Event, Moment, Order, ProgramId, Run};
 use policy::PolicyId;
 pub use policy::{Backoff, Exit, Policy, Restart};
+use state::{Fact, Goal, Input, State, Wish};
 use timers::Timers;
 
 /// All programs, and what is to be done about them.

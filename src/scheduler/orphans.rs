@@ -7,7 +7,7 @@ use std::io;
 use crate::error::Error;
 use crate::event::EventKind;
 use crate::lineage::CHAIN_VARIABLE;
-use crate::machine::child::State;
+use crate::machine::state::State;
 use crate::machine::{Event, Moment, ProgramId};
 use crate::orphans::{Dispatch, EVERYBODY, Whose};
 use crate::os::group::Sent;

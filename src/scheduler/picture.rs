@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::machine::child::State;
+use crate::machine::state::State;
 use crate::machine::{Moment, ProgramId};
 use crate::status::{ProgramState, ProgramStatus};
 

@@ -76,7 +76,7 @@ fn live_and_stop(policy: Policy, begin: Duration, uptime: Duration) {
     assert_eq!(
         desk.state(0),
         State::Abandoned {
-            leader: child::Leader::Alive
+            leader: state::Leader::Alive
         }
     );
     desk.exit(run, CRASH);

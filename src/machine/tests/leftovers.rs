@@ -1,6 +1,6 @@
 //! What a run leaves behind, and what does not die.
 
-use super::super::child::Leader;
+use super::super::state::Leader;
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -3,10 +3,9 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::super::child::{
-    ABANDON_AFTER, Child, Effects, Fact, Goal, Input, LAUNCH_TIMEOUT, Leader, State, Wish,
-};
+use super::super::child::{ABANDON_AFTER, Child, Effects, LAUNCH_TIMEOUT};
 use super::super::policy::PolicyId;
+use super::super::state::{Fact, Goal, Input, Leader, State, Wish};
 use super::super::timers::Timers;
 use super::*;
 
@@ -208,6 +207,30 @@ const RUN: Run = Run {
     generation: 1,
 };
 
+/// What becomes of a start that is late.
+fn of_launch(word: &str, same: After) -> After {
+    match (word, same.goal) {
+        ("launch", Goal::Up) => {
+            let until = NOW + LAUNCH_TIMEOUT;
+            let state = State::Launching {
+                until: moment(until),
+            };
+            same.then(state, Some(until))
+        }
+        ("launch", _) => same.killed(NOW, Leader::New),
+        ("too late", Goal::Up) => same
+            .note(Change::Started)
+            .then(State::Running { since: moment(NOW) }, None),
+        _ => {
+            let state = State::Killed {
+                since: moment(NOW),
+                leader: Leader::Alive,
+            };
+            same.note(Change::Started).then(state, Some(LATER))
+        }
+    }
+}
+
 /// What a word of the table means. `None`: it cannot be.
 fn expected(word: &str, goal: Goal, state: State, input: Input) -> Option<After> {
     let same = before(wish(goal, input), state);
@@ -235,20 +258,7 @@ fn expected(word: &str, goal: Goal, state: State, input: Input) -> Option<After>
         "stop" | "kill" if matches!(state, State::Running { .. }) => same.stop(SINCE),
         "kill" if matches!(state, State::Launching { .. }) => same.killed(NOW, Leader::New),
         "kill" => same.killed(SINCE, leader),
-        "launch" => {
-            let until = NOW + LAUNCH_TIMEOUT;
-            let state = State::Launching {
-                until: moment(until),
-            };
-            same.then(state, Some(until))
-        }
-        "too late" => {
-            let state = State::Killed {
-                since: moment(NOW),
-                leader: Leader::Alive,
-            };
-            same.note(Change::Started).then(state, Some(LATER))
-        }
+        "launch" | "too late" => of_launch(word, same),
         "run" if goal == Goal::Up => same
             .note(Change::Started)
             .then(State::Running { since: moment(NOW) }, None),

@@ -11,7 +11,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::child::{Said, Word};
 use super::slot::Slot;
-use super::{Failure, Spawner, Step, Way};
+use super::spawner::{Spawner, Way};
+use super::{Failure, Step};
 use crate::os::pause::timespec;
 use crate::os::retry;
 

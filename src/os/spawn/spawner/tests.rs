@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use super::super::{Apart, Place};
 use super::*;
 use crate::os::clock::Clock;
 use crate::os::group::Sent;
