@@ -1,7 +1,6 @@
 //! What one program consists of while it is supervised: its command, its log, the run at
 //! hand, and the pipes of at most two runs.
 
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +9,6 @@ use crate::launch::Launch;
 use crate::machine::{Exit, Moment, ProgramId, Run};
 use crate::os::group::Group;
 use crate::os::logs::{Log, LogPlace};
-use crate::os::spawn::Late;
 use crate::os::stream::{Read, Sink, Stream};
 use crate::os::tail::Tail;
 use crate::os::watch::Watch;
@@ -101,8 +99,8 @@ pub(crate) struct Live {
     pub(crate) is_watched: bool,
     /// Told to the machine already; the zombie may still be there.
     pub(crate) leader_dead: bool,
-    /// Set until its process has executed the program.
-    pub(crate) launching: Option<Box<Launching>>,
+    /// Its process has not executed the program yet.
+    pub(crate) is_launching: bool,
     pub(crate) log_offset: u64,
     pub(crate) started_at: Moment,
     /// The last bytes that it wrote. It outlives the pipe, whose end may be seen before the
@@ -110,18 +108,6 @@ pub(crate) struct Live {
     pub(crate) tail: Tail,
     /// What there is to know once it is on its way out.
     leaving: Option<Box<Leaving>>,
-}
-
-/// A run whose process has not executed the program yet.
-pub(crate) struct Launching {
-    pub(crate) late: Late,
-    /// Our end of its pipe.
-    pub(crate) stderr: OwnedFd,
-    pub(crate) begun_at: Moment,
-    pub(crate) next_look: Moment,
-    pub(crate) pause: Duration,
-    /// A message was written that it is late.
-    pub(crate) is_reported: bool,
 }
 
 /// A run whose first process has ended, or that was signalled.
@@ -320,7 +306,7 @@ impl Live {
             group,
             is_watched: false,
             leader_dead: false,
-            launching: None,
+            is_launching: false,
             log_offset,
             started_at: now,
             leaving: None,

@@ -19,7 +19,7 @@ use crate::launch::failed_start_code;
 use crate::machine::{Event, Moment, ProgramId, Run};
 use crate::os::spawn::{Failure, Late};
 use crate::os::stream::Stream;
-use crate::program::{FailedStart, Key, Launching};
+use crate::program::{FailedStart, Key};
 use crate::report::CODE_UNKNOWN;
 
 use super::ProcessScheduler;
@@ -40,31 +40,24 @@ const REPORTED_AFTER: Duration = Duration::from_secs(1);
 const LAUNCH_WAIT: Duration = Duration::from_millis(50);
 const LAUNCH_WAIT_BESIDE_LATE: Duration = Duration::from_millis(5);
 
-/// The programs that are being launched.
-#[derive(Debug, Default)]
-pub(super) struct Launches {
-    programs: Vec<ProgramId>,
-    next_look: Option<Moment>,
-}
-
-impl Launches {
-    pub(super) fn next_look(&self) -> Option<Moment> {
-        self.next_look
-    }
-
-    /// How long the next start is waited for.
-    pub(super) fn wait(&self) -> Duration {
-        if self.programs.is_empty() {
-            LAUNCH_WAIT
-        } else {
-            LAUNCH_WAIT_BESIDE_LATE
-        }
-    }
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Launching {
+    id: ProgramId,
+    late: Late,
+    /// Our end of its pipe.
+    stderr: OwnedFd,
+    begun_at: Moment,
+    next_look: Moment,
+    pause: Duration,
+    /// A message was written that it is late.
+    is_reported: bool,
 }
 
 impl Launching {
-    pub(super) fn new(late: Late, stderr: OwnedFd, now: Moment) -> Self {
+    pub(super) fn new(id: ProgramId, late: Late, stderr: OwnedFd, now: Moment) -> Self {
         Self {
+            id,
             late,
             stderr,
             begun_at: now,
@@ -75,92 +68,91 @@ impl Launching {
     }
 }
 
-impl ProcessScheduler {
-    /// The process of this program is there, and late.
-    pub(super) fn watch_launch(&mut self, id: ProgramId, launching: Launching) {
-        let launches = &mut self.launches;
-        let next_look = launching.next_look;
-        let next = launches.next_look.get_or_insert(next_look);
-        *next = next_look.min(*next);
-        launches.programs.push(id);
-        if let Some(live) = &mut self.program_mut(id).live {
-            live.launching = Some(Box::new(launching));
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Launches(Vec<Launching>);
+
+impl Launches {
+    pub(super) fn next_look(&self) -> Option<Moment> {
+        self.0.iter().map(|launching| launching.next_look).min()
+    }
+
+    /// How long the next start is waited for.
+    pub(super) fn wait(&self) -> Duration {
+        if self.0.is_empty() {
+            LAUNCH_WAIT
+        } else {
+            LAUNCH_WAIT_BESIDE_LATE
         }
+    }
+}
+
+impl ProcessScheduler {
+    /// The process of a program is there, and late.
+    pub(super) fn watch_launch(&mut self, launching: Launching) {
+        if let Some(live) = &mut self.program_mut(launching.id).live {
+            live.is_launching = true;
+        }
+        self.launches.0.push(launching);
     }
 
     /// Looks what has become of those that are late.
     pub(super) fn look_at_launches(&mut self, now: Moment) {
-        if self.launches.programs.is_empty() {
-            return;
-        }
-        for id in std::mem::take(&mut self.launches.programs) {
-            if !self.look_at_launch(now, id) {
-                self.launches.programs.push(id);
+        for mut launching in std::mem::take(&mut self.launches.0) {
+            match launching.late.poll(&mut self.spawner) {
+                Some(answer) => self.launch_is_over(launching, answer),
+                None => {
+                    self.take_care_of_launch(now, &mut launching);
+                    self.launches.0.push(launching);
+                }
             }
         }
-        let next_look = |id: &ProgramId| {
-            let live = self.program(*id).live.as_ref()?;
-            live.launching.as_ref().map(|launching| launching.next_look)
-        };
-        self.launches.next_look = self.launches.programs.iter().filter_map(next_look).min();
     }
 
-    /// True if it is over.
-    fn look_at_launch(&mut self, now: Moment, id: ProgramId) -> bool {
-        let Some(live) = &mut self.programs[id.0 as usize].live else {
-            return true;
-        };
-        let Some(launching) = &mut live.launching else {
-            return true;
-        };
-        if let Some(answer) = launching.late.poll(&mut self.spawner) {
-            self.launch_is_over(id, answer);
-            return true;
-        }
+    fn take_care_of_launch(&mut self, now: Moment, launching: &mut Launching) {
         if now < launching.next_look {
-            return false;
+            return;
         }
         launching.pause = (launching.pause * 2).min(LOOK_PAUSE_MAX);
         launching.next_look = now.after(launching.pause);
         let age = now.since(launching.begun_at);
-        if age >= CONTINUED_AFTER {
+        if age >= CONTINUED_AFTER
+            && let Some(live) = &self.program(launching.id).live
+        {
             live.group.signal(libc::SIGCONT);
         }
         if age >= REPORTED_AFTER && !std::mem::replace(&mut launching.is_reported, true) {
-            let pid = live.group.number();
             let error = Error::new(format!(
-                "start delayed: pid {pid} has not executed its program after {} s: it may be \
-                 traced, or the file may not answer",
+                "start delayed: pid {} has not executed its program after {} s: it may be traced, \
+                 or the file may not answer",
+                launching.late.pid(),
                 REPORTED_AFTER.as_secs()
             ));
-            self.event(id, EventKind::Warning { error });
+            self.event(launching.id, EventKind::Warning { error });
         }
-        false
     }
 
     /// The process is dead, whatever else is known of it. False if that ended a start that has
     /// failed: then there is no run.
     pub(super) fn end_launch(&mut self, id: ProgramId) -> bool {
-        let live = self.programs[id.0 as usize].live.as_mut();
-        let Some(launching) = live.and_then(|live| live.launching.as_mut()) else {
+        let mut all = self.launches.0.iter();
+        let Some(index) = all.position(|launching| launching.id == id) else {
             return true;
         };
+        let mut launching = self.launches.0.swap_remove(index);
         // An old kernel does not say that a child has left memory if it dumps core.
         let answer = launching.late.poll(&mut self.spawner).unwrap_or(Ok(()));
-        self.launch_is_over(id, answer);
+        self.launch_is_over(launching, answer);
         self.program(id).live.is_some()
     }
 
-    fn launch_is_over(&mut self, id: ProgramId, answer: Result<(), Failure>) {
-        let at = self.clock.now();
-        let program = &mut self.programs[id.0 as usize];
-        let Some(live) = &mut program.live else {
-            return;
-        };
-        let Some(launching) = live.launching.take() else {
+    fn launch_is_over(&mut self, launching: Launching, answer: Result<(), Failure>) {
+        let (id, at) = (launching.id, self.clock.now());
+        let Some(live) = &mut self.programs[id.0 as usize].live else {
             return;
         };
         let run = live.run;
+        live.is_launching = false;
         live.group.was_made();
         // Whoever was killed before anything was executed has left as if it had.
         let was_killed = live.killed_at().is_some();

@@ -14,9 +14,10 @@ use crate::os::descriptors;
 use crate::os::group::{Group, Sent};
 use crate::os::spawn::{Failure, Started, Step};
 use crate::os::tail::Tail;
-use crate::program::{FailedStart, Launching, Live};
+use crate::program::{FailedStart, Live};
 use crate::report::CODE_UNKNOWN;
 
+use super::launches::Launching;
 use super::{Owner, ProcessScheduler, Reap};
 
 /// Starts in one turn, at about half a millisecond each.
@@ -109,7 +110,7 @@ impl ProcessScheduler {
     fn answer_for_a_panic(&mut self) {
         let Some(run) = self.starting else { return };
         let spawned = match self.program_mut(run.program).live_run(run) {
-            Some(live) => Ok(live.launching.is_none()),
+            Some(live) => Ok(!live.is_launching),
             None => Err(FailedStart {
                 return_code: CODE_UNKNOWN,
                 error: Error::new("failed to start: the supervisor panicked meanwhile"),
@@ -237,7 +238,7 @@ impl ProcessScheduler {
         let is_executed = late.is_none();
         match late {
             None => self.attach(run, read),
-            Some(late) => self.watch_launch(run.program, Launching::new(late, read, now)),
+            Some(late) => self.watch_launch(Launching::new(run.program, late, read, now)),
         }
         Ok(is_executed)
     }

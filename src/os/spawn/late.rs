@@ -16,6 +16,7 @@ use super::{Failure, Step};
 use crate::os::pause::timespec;
 use crate::os::retry;
 
+#[derive(Debug)]
 pub(crate) struct Late {
     pid: i32,
     way: Way,

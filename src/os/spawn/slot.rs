@@ -14,6 +14,7 @@ use super::lists::Lists;
 use super::stack::Stack;
 use super::table::Cut;
 
+#[derive(Debug)]
 pub(super) struct Slot {
     stack: Stack,
     lists: Lists,

@@ -12,6 +12,7 @@ const STACK_BYTES: usize = 64 * 1024;
 /// The largest page that Linux has on the machines that we know.
 const GUARD_BYTES: usize = 64 * 1024;
 
+#[derive(Debug)]
 pub(super) struct Stack(Guarded);
 
 impl Stack {
