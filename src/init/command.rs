@@ -7,16 +7,17 @@ use std::os::fd::AsFd;
 use crate::error::Error;
 use crate::launch::{Launch, failed_start_code};
 use crate::machine::{Exit, Moment};
-use crate::os::accept::{self, Stop};
+use crate::os::accept::{self, Taken, Target};
 use crate::os::children::{self, Change};
 use crate::os::clock::Clock;
 use crate::os::descriptors;
 use crate::os::group::{Group, Sent};
 use crate::os::spawn::{Failure, Inside, Late, Place, Spawner, Started};
 use crate::os::subreaper::{self, is_pid_1};
-use crate::os::terminal::{self, Above, Terminal};
+use crate::os::terminal::Terminal;
 use crate::report::signal_name;
 
+use super::job::{Job, wants_terminal};
 use super::reaping::{Left, ask, bite};
 use super::rest::{Reach, Rest, STOP_TIMEOUT, no_list};
 use super::{CODE_FAILED, InitEvent, Options, exit_code};
@@ -29,7 +30,7 @@ pub(super) struct Running {
     pid: i32,
     group: Group,
     options: Options,
-    terminal: Option<Terminal>,
+    job: Job,
     clock: Clock,
     reach: Reach,
     /// Children that were here before, which only PID 1 signals.
@@ -54,12 +55,15 @@ impl Running {
             inherited.extend(children::of_this_process().into_iter().flatten());
         }
         let ignored = accept::ignored().without([libc::SIGPIPE, libc::SIGCHLD]);
-        let terminal = Terminal::of_this_session();
-        let executed = execute(command, terminal.as_ref(), ignored, &mut options)?;
+        let mut job = Job::new(ignored);
+        let offer = job.offer();
+        let has_lent = offer.is_some();
+        let executed = execute(command, offer, ignored, &mut options)?;
         let (pid, late) = match executed.started {
             Started::Executed(pid) => (pid, None),
             Started::Late(late) => (late.pid(), Some(late)),
         };
+        job.started(pid, has_lent);
         // What is the command's alone now, it may close, and the mount it runs on may go.
         descriptors::close_inheritable();
         let _ = std::env::set_current_dir("/");
@@ -67,7 +71,7 @@ impl Running {
             pid,
             group: Group::new(pid),
             options,
-            terminal,
+            job,
             clock: Clock::new(),
             reach,
             inherited,
@@ -81,7 +85,7 @@ impl Running {
 
     /// To its end, and that of what it leaves behind.
     pub(super) fn run(mut self) -> u8 {
-        let mut signal = None;
+        let mut taken = None;
         let exit = loop {
             let gone = |pid| _ = self.inherited.remove(&pid);
             let left = bite(Some(self.pid), &mut self.options, gone);
@@ -92,18 +96,15 @@ impl Running {
             if left == Left::Blind && self.is_overdue() {
                 break Exit::Unknown;
             }
-            self.turn(signal);
-            signal = accept::next(left.rest());
+            self.turn(taken);
+            taken = accept::next(left.rest());
         };
         if exit == Exit::Unknown {
             let what = "the system does not tell how the command ended";
             self.options.warn(Error::new(what));
         }
-        if let Some(terminal) = &self.terminal
-            && terminal.foreground() == Some(self.pid)
-        {
-            terminal.take_back();
-        }
+        let key = self.job.key_that_ended(exit);
+        self.job.take_back();
         let code = self.failure_code().unwrap_or(exit_code(exit));
         let rest = Rest {
             leader: self.pid,
@@ -118,12 +119,15 @@ impl Running {
         };
         rest.end(&mut self.options);
         // Whoever had it below the command is gone by now.
-        if let Some(terminal) = &self.terminal
-            && terminal.is_free()
+        self.job.take_back_abandoned();
+        let mapped = self.options.mapped(code);
+        if let Some((signal, target)) = key
+            && mapped == code
         {
-            terminal.take_back();
+            self.options.tell(InitEvent::EndingBy { signal });
+            accept::end_by(signal, target);
         }
-        self.options.mapped(code)
+        mapped
     }
 
     /// The code of a command that has ended without being executed, late; the reason is told.
@@ -142,7 +146,7 @@ impl Running {
 
     /// First what happened to the command, then the signal, and only then a stop of our own:
     /// a SIGTERM in hand must not wait until somebody continues us.
-    fn turn(&mut self, signal: Option<i32>) {
+    fn turn(&mut self, taken: Option<Taken>) {
         let change = children::change(self.pid);
         match change {
             Some(Change::Stopped(signal)) => {
@@ -151,27 +155,34 @@ impl Running {
             }
             Some(Change::Continued) => {
                 self.stopped = None;
+                self.job.note_continued();
                 self.options.tell(InitEvent::Continued);
             }
             None => {}
         }
-        match signal {
-            None | Some(libc::SIGCHLD) => {}
-            Some(libc::SIGCONT) => self.resume(),
-            Some(signal) => self.forward(signal),
+        match taken {
+            Some(taken) if taken.signal == libc::SIGCONT => self.resume(),
+            Some(taken) if taken.signal != libc::SIGCHLD => self.forward(taken),
+            _ => {}
         }
         if let (Some(Change::Stopped(_)), Some(signal)) = (change, self.stopped) {
             self.follow(signal);
         }
     }
 
-    fn forward(&mut self, signal: i32) {
+    fn forward(&mut self, taken: Taken) {
+        let signal = taken.signal;
         let Some(sent) = self.options.rewritten(signal) else {
-            return self.options.tell(InitEvent::Dropped { signal });
+            self.options.tell(InitEvent::Dropped { signal });
+            if self.job.stops_callers(signal) && self.job.stop(Target::Process, signal) {
+                self.resume();
+            }
+            return;
         };
         if signal == libc::SIGTERM && self.asked_at.is_none() {
             self.asked_at = Some(self.clock.now());
         }
+        self.job.note_sent(taken, sent);
         match self.signal(sent) {
             Sent::Delivered => self.options.tell(InitEvent::Forwarded { signal, sent }),
             Sent::Gone => self.options.tell(InitEvent::Dropped { signal }),
@@ -200,58 +211,47 @@ impl Running {
         }
     }
 
-    /// Somebody has continued us: what a shell gave us is the command's, the terminal too.
+    /// We were continued, or told to be: what a shell gave us is the command's, the terminal too.
     fn resume(&mut self) {
-        self.hand_over_terminal();
+        self.job.hand_over();
+        let signal = libc::SIGCONT;
         if self.stopped.is_some() {
             self.continue_group();
-            let signal = libc::SIGCONT;
             let sent = signal;
             self.options.tell(InitEvent::Forwarded { signal, sent });
         } else {
-            self.forward(libc::SIGCONT);
+            self.forward(Taken::from_process(signal));
         }
     }
 
-    /// The command was stopped: so are we, that whoever looks after us learns of it. Where
-    /// nobody does, nobody would ever continue it.
+    /// The command was stopped: where a shell looks after us, so are we, that it learns of it.
     fn follow(&mut self, signal: i32) {
-        let wants_terminal = signal == libc::SIGTTIN || signal == libc::SIGTTOU;
-        if wants_terminal && self.hand_over_terminal() {
+        if wants_terminal(signal) && self.job.hand_over_on_demand() {
             return self.continue_group();
         }
-        let goes_on = match terminal::above() {
-            Above::Shell => accept::stop_self(Stop::Alone),
-            // As the keys would have done it, had the command no group of its own.
-            Above::Script if signal != libc::SIGSTOP => accept::stop_self(Stop::Group),
-            Above::Script | Above::Nobody => false,
-        };
-        if goes_on {
+        if let Some(target) = self.job.who_stops(signal)
+            && self.job.stop(target, signal)
+        {
             return self.resume();
         }
-        match signal {
-            // By hand: whoever did it will undo it.
-            libc::SIGSTOP => {}
-            libc::SIGTTIN | libc::SIGTTOU => {
-                let what = "the command waits for the terminal";
-                let reason = "another process group has it";
-                self.options.warn(Error::because(what, reason));
-            }
-            _ => self.continue_group(),
+        if !self.job.is_stopped_by_terminal(signal) {
+            // Whoever stopped it will continue it.
+        } else if wants_terminal(signal) {
+            let what = "the command waits for the terminal";
+            let reason = "another process group has it";
+            self.options.warn(Error::because(what, reason));
+        } else {
+            // There is no shell that could.
+            self.continue_group();
         }
     }
 
     fn continue_group(&mut self) {
         self.stopped = None;
+        self.job.note_continued();
         if self.group.signal(libc::SIGCONT) == Sent::Gone {
             children::signal(self.pid, libc::SIGCONT);
         }
-    }
-
-    /// Gives the terminal to the command if it is ours to give, or nobody's.
-    fn hand_over_terminal(&self) -> bool {
-        let terminal = self.terminal.as_ref();
-        terminal.is_some_and(|terminal| terminal.is_free() && terminal.give_to(self.pid))
     }
 }
 
@@ -301,7 +301,7 @@ fn code_of(failure: Failure) -> u8 {
 
 fn execute(
     command: &[OsString],
-    terminal: Option<&Terminal>,
+    offer: Option<&Terminal>,
     ignored: accept::SignalSet,
     options: &mut Options,
 ) -> Result<Executed, u8> {
@@ -320,9 +320,8 @@ fn execute(
             return fail(options, Error::os(what, errno as i32), CODE_FAILED);
         }
     };
-    let handed = terminal.filter(|terminal| terminal.is_ours());
     let place = Place::Inside(Inside {
-        terminal: handed.map(|terminal| terminal.as_fd()),
+        terminal: offer.map(|terminal| terminal.as_fd()),
         ignored,
     });
     let started = launch.spawn_at(&mut spawner, place, None);
@@ -343,7 +342,7 @@ fn execute(
             })
         }
         Err(failure) => {
-            if let Some(terminal) = handed {
+            if let Some(terminal) = offer {
                 terminal.take_back();
             }
             fail(options, launch.explain(failure), code_of(failure))

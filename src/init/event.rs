@@ -65,6 +65,14 @@ pub enum InitEvent {
         /// The process ids that could be found; there may be more.
         pids: Vec<i32>,
     },
+    /// The command has died of a key of the terminal, and everything is over. After this event
+    /// this process ends by the same signal; its group gets it, too, if only the command had the
+    /// terminal.
+    #[non_exhaustive]
+    EndingBy {
+        /// SIGINT or SIGQUIT.
+        signal: i32,
+    },
     /// Something does not work as it should.
     #[non_exhaustive]
     Warning {
@@ -106,6 +114,10 @@ impl std::fmt::Display for InitEvent {
             Self::Continued => f.write_str("continued"),
             Self::Ended { pid, code } => write!(f, "ended pid={pid} code={code}"),
             Self::Reaped { pid, code } => write!(f, "reaped pid={pid} code={code}"),
+            Self::EndingBy { signal } => {
+                let signal = signal_name(*signal);
+                write!(f, "ending by signal={signal}, as the command did")
+            }
             Self::Stopping => f.write_str("stopping what is left"),
             Self::Killed => f.write_str("killed what was left"),
             Self::Abandoned { pids } if pids.is_empty() => {

@@ -6,6 +6,7 @@
 
 mod command;
 mod event;
+mod job;
 mod reaping;
 mod rest;
 #[cfg(test)]
@@ -36,9 +37,11 @@ use command::Running;
 ///   ignores, and SIGCHLD). Its signal mask is empty, and it has a process group of its own.
 /// - Every signal that can be caught is sent to its group, but SIGCHLD, the faults (SIGSEGV,
 ///   SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT), SIGTTIN and SIGTTOU.
-/// - On a terminal the command's group gets the foreground if this process has it, and this
-///   process takes it back. When the command is stopped by job control, this process stops too;
-///   where nobody could continue it, as with PID 1, the command is continued instead.
+/// - On a terminal the command's group gets the foreground if this process has it and the terminal
+///   is its stdin, else when the command asks for it; and this process takes it back. What a script
+///   starts with `&` leaves the terminal alone. Keys that stop the command or end it (Ctrl-Z,
+///   Ctrl-C, Ctrl-\) do the same to this process and its group; where nobody could continue it, as
+///   with PID 1, the command is continued instead.
 /// - When the command has ended, what is left of its group and what came home to this process
 ///   gets SIGTERM, and SIGKILL 2 s later (or 10 s after the first SIGTERM that was passed on, if
 ///   that is earlier). All of it is reaped. Only PID 1 signals children that it had before.
@@ -109,7 +112,8 @@ impl Init {
         self
     }
 
-    /// Sends signals to the command's process alone, instead of its group.
+    /// Sends signals to the command's process alone, instead of its group. What is left when it
+    /// has ended is stopped all the same.
     #[must_use]
     pub fn single(mut self) -> Self {
         self.options.single = true;
@@ -162,6 +166,10 @@ impl Init {
     /// Runs the command, and returns with which code to exit: the command's own, 128 + n if
     /// signal n ended it, 127 if it was not found, 126 if it could not be executed, and 125 if
     /// anything else failed. Why is told to [`Init::on_event`].
+    ///
+    /// Does not return if the command has died of Ctrl-C or Ctrl-\ on the terminal: this process
+    /// dies of the same signal then, unless it is PID 1, so that the caller sees what it would see
+    /// without it. [`InitEvent::EndingBy`] is the last event, and the moment to clean up.
     #[must_use]
     pub fn run(self) -> u8 {
         Self::hold_signals();

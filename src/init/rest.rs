@@ -143,7 +143,7 @@ impl Rest {
             if self.reach == Reach::Group {
                 wait = wait.min(LOOK_INTERVAL);
             }
-            match accept::next(Some(wait)) {
+            match accept::next(Some(wait)).map(|taken| taken.signal) {
                 None => is_news |= self.clock.until(look_at).is_zero(),
                 Some(libc::SIGCHLD) => is_news = true,
                 // Everything is being stopped already.

@@ -85,6 +85,10 @@ fn events_read_as_one_line() {
             "forwarded signal=SIGTERM",
         ),
         (
+            InitEvent::EndingBy { signal: 2 },
+            "ending by signal=SIGINT, as the command did",
+        ),
+        (
             InitEvent::Reaped { pid: 8, code: 137 },
             "reaped pid=8 code=137",
         ),

@@ -92,16 +92,34 @@ pub(crate) fn hold() {
     set_mask(libc::SIG_BLOCK, &takeable());
 }
 
+/// A signal that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) signal: i32,
+    /// The kernel itself sent it: SIGINT, SIGQUIT and SIGTSTP are then a key of the terminal.
+    pub(crate) is_from_kernel: bool,
+}
+
+impl Taken {
+    pub(crate) fn from_process(signal: i32) -> Self {
+        let is_from_kernel = false;
+        Self {
+            signal,
+            is_from_kernel,
+        }
+    }
+}
+
 /// Takes the next signal, or waits for it; `None` if the time is over. It may end early, as
 /// after a stop and a continue. Deaths come last: they may be without end, and the kernel hands
 /// out the lowest number first.
-pub(crate) fn next(timeout: Option<Duration>) -> Option<i32> {
+pub(crate) fn next(timeout: Option<Duration>) -> Option<Taken> {
     let all = takeable();
     let but_deaths = all.without([libc::SIGCHLD]);
     take(but_deaths, Some(Duration::ZERO)).or_else(|| take(all, timeout))
 }
 
-fn take(signals: SignalSet, timeout: Option<Duration>) -> Option<i32> {
+fn take(signals: SignalSet, timeout: Option<Duration>) -> Option<Taken> {
     let time = timeout.map(timespec);
     let time = time.as_ref().map_or(ptr::null(), ptr::from_ref);
     let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
@@ -120,7 +138,12 @@ fn take(signals: SignalSet, timeout: Option<Duration>) -> Option<i32> {
     // same place for all of those that are asked here.
     let is_from_us = || unsafe { info.assume_init().si_pid() == libc::getpid() };
     let is_own_write = matches!(signal, libc::SIGPIPE | libc::SIGXFSZ) && is_from_us();
-    (signal > 0 && !is_own_write).then_some(signal)
+    // SAFETY: as above; the code is there for every signal.
+    let is_from_kernel = unsafe { info.assume_init().si_code } == libc::SI_KERNEL;
+    (signal > 0 && !is_own_write).then_some(Taken {
+        signal,
+        is_from_kernel,
+    })
 }
 
 /// A SIGCONT has come to [`note_continue`].
@@ -130,17 +153,30 @@ extern "C" fn note_continue(_: c_int) {
     IS_CONTINUED.store(true, Ordering::SeqCst);
 }
 
-/// Who stops.
+/// Where a signal of our own goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stop {
+pub(crate) enum Target {
     /// This process.
-    Alone,
-    /// Everybody in its group.
+    Process,
+    /// All of its group.
     Group,
 }
 
-/// Stops this process, by a SIGTSTP with its default action, so that another one like us above
-/// can tell it from a stop by hand. Whether a SIGCONT has come, before or after; it is taken
+impl Target {
+    fn send(self, signal: i32) {
+        // SAFETY: getpid and kill take plain numbers; 0 is our own group.
+        unsafe {
+            let number = match self {
+                Self::Process => libc::getpid(),
+                Self::Group => 0,
+            };
+            libc::kill(number, signal);
+        }
+    }
+}
+
+/// Stops this process, by a signal of job control with its default action, so that another one
+/// like us above can tell it from a stop by hand. Whether a SIGCONT has come, before or after; it is taken
 /// then. Only where the group is orphaned it goes on without one.
 ///
 /// The kernel throws away a waiting SIGCONT when a stop is sent, and a waiting stop when SIGCONT
@@ -148,26 +184,19 @@ pub(crate) enum Stop {
 /// that was looked at. One moment is left: a SIGCONT that comes while we are on our way into
 /// kill(2) is thrown away by it before the handler could run, and we stop. Who waits for our stop
 /// before the SIGCONT, as a shell does, never meets it.
-pub(crate) fn stop_self(who: Stop) -> bool {
-    let (go_on, stop) = ([libc::SIGCONT], [libc::SIGTSTP]);
+pub(crate) fn stop_self(target: Target, signal: i32) -> bool {
+    let (go_on, stop) = ([libc::SIGCONT], [signal]);
     let handler: extern "C" fn(c_int) = note_continue;
     IS_CONTINUED.store(false, Ordering::SeqCst);
     // SAFETY: the handler stores to an atomic and does nothing else; the default action is no
     // code of ours.
     unsafe {
         libc::signal(libc::SIGCONT, handler as libc::sighandler_t);
-        libc::signal(libc::SIGTSTP, libc::SIG_DFL);
+        libc::signal(signal, libc::SIG_DFL);
     }
     set_mask(libc::SIG_BLOCK, &SignalSet::of(stop));
     set_mask(libc::SIG_UNBLOCK, &SignalSet::of(go_on));
-    // SAFETY: getpid and kill take plain numbers; 0 is our own group.
-    unsafe {
-        let target = match who {
-            Stop::Alone => libc::getpid(),
-            Stop::Group => 0,
-        };
-        libc::kill(target, libc::SIGTSTP);
-    }
+    target.send(signal);
     if IS_CONTINUED.load(Ordering::SeqCst) {
         take(SignalSet::of(stop), Some(Duration::ZERO));
     } else {
@@ -176,6 +205,17 @@ pub(crate) fn stop_self(who: Stop) -> bool {
     }
     set_mask(libc::SIG_BLOCK, &SignalSet::of(go_on));
     IS_CONTINUED.load(Ordering::SeqCst)
+}
+
+/// Ends this process by a signal, and sends that to its group if asked for. There is no core
+/// dump: the command's tells more. Returns where the kernel spares this process, as a PID 1.
+pub(crate) fn end_by(signal: i32, target: Target) {
+    let none: c_ulong = 0;
+    // SAFETY: with this option prctl takes five integers, each as wide as a register.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, none, none, none, none) };
+    set_default(signal);
+    target.send(signal);
+    set_mask(libc::SIG_UNBLOCK, &SignalSet::of([signal]));
 }
 
 /// The signals that this process ignores.

@@ -41,14 +41,11 @@ impl Terminal {
         self.foreground() == Some(own_group())
     }
 
-    /// Whether it is ours, or the group that had it is gone.
-    pub(crate) fn is_free(&self) -> bool {
+    /// Whether the group that had it is gone.
+    pub(crate) fn is_abandoned(&self) -> bool {
         // SAFETY: kill takes plain numbers, and signal 0 only asks. The number is above 0.
         let is_gone = |group: i32| group > 1 && unsafe { libc::kill(-group, 0) } == -1;
-        match self.foreground() {
-            Some(group) => group == own_group() || is_gone(group) && errno() == libc::ESRCH,
-            None => false,
-        }
+        self.foreground().is_some_and(is_gone) && errno() == libc::ESRCH
     }
 
     /// Puts a group of this session into the foreground; fails if there is no such group, or
@@ -98,6 +95,11 @@ pub(crate) fn above() -> Above {
     } else {
         Above::Shell
     }
+}
+
+/// Whether our stdin is the terminal of our session.
+pub(crate) fn is_stdin() -> bool {
+    foreground(std::io::stdin().as_fd()).is_some()
 }
 
 fn own_group() -> i32 {

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::common::init::{binary_text, init, init_of, probe_text};
 use crate::common::scene::spawn;
-use crate::common::{Need, Scene, Supervisor, missing, process, second_run, wait_for};
+use crate::common::{Need, Scene, Supervisor, alive, missing, process, second_run, wait_for};
 
 /// Runs it to its end, which must come by itself.
 #[track_caller]
@@ -246,6 +246,17 @@ fn a_signal_goes_to_the_group_or_to_the_process_alone() {
         assert_eq!(recorded(&scene, "child"), expected);
         supervisor.signal(libc::SIGTERM);
         assert_eq!(supervisor.wait_exit(), 128 + libc::SIGTERM);
+    }
+}
+
+/// It is about signals; the end is the same.
+#[test]
+fn single_stops_what_is_left_too() {
+    for options in [&[][..], &["--single"][..]] {
+        let scene = Scene::new();
+        let script = "fork { pid pid ; hold } ; wait-file pid ; exit 3";
+        assert_eq!(code_of(&scene, init(&scene, options, script)), 3);
+        assert!(!alive(scene.wait_pid("pid")), "{options:?}");
     }
 }
 

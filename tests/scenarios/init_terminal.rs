@@ -8,13 +8,13 @@ use crate::common::pty::{Pty, Session};
 use crate::common::{Need, Scene, alive, missing, process, wait_for, wait_until};
 
 /// A shell with job control on a terminal, and how `init` is called there.
-struct Shell {
-    pty: Pty,
+pub struct Shell {
+    pub pty: Pty,
     session: Session,
 }
 
 impl Shell {
-    fn start(scene: &Scene) -> Self {
+    pub fn start(scene: &Scene) -> Self {
         let words = ["bash", "--norc", "--noprofile", "-i"].map(PathBuf::from);
         let mut command = scene.marked(&words);
         command
@@ -29,13 +29,13 @@ impl Shell {
         Self { pty, session }
     }
 
-    fn pid(&self) -> i32 {
+    pub fn pid(&self) -> i32 {
         self.session.pid()
     }
 
     /// Leaves the shell, which must be in the foreground.
     #[track_caller]
-    fn leave(mut self, scene: &Scene) {
+    pub fn leave(mut self, scene: &Scene) {
         self.pty.wait_foreground(self.pid());
         self.pty.keys("exec true\n");
         self.session.wait_exit();
@@ -46,14 +46,14 @@ impl Shell {
 }
 
 #[track_caller]
-fn wait_state(pid: i32, state: char) {
+pub fn wait_state(pid: i32, state: char) {
     let reached = || process::stat(pid).is_some_and(|stat| stat.state == state);
     wait_for(&format!("{pid} in state {state}"), reached);
 }
 
 /// The init above the command.
 #[track_caller]
-fn init_above(pid: i32) -> i32 {
+pub fn init_above(pid: i32) -> i32 {
     process::stat(pid).expect("the command runs").ppid
 }
 

@@ -24,6 +24,7 @@ mod harness;
 mod hostile;
 mod inheritance;
 mod init;
+mod init_callers;
 mod init_outputs;
 mod init_places;
 mod init_rest;

@@ -230,6 +230,9 @@ pub fn init(arguments: Arguments) -> u8 {
             let line = style.line(clock::wall(), SELF, tone, &event.to_string(), "");
             outputs().say(&line);
         }
+        if let (InitEvent::EndingBy { .. }, Some(outputs)) = (event, lines.get()) {
+            outputs.flush();
+        }
     });
     let code = init.run();
     if let Some(outputs) = outputs.get() {

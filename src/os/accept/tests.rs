@@ -28,8 +28,10 @@ fn what_is_held_is_taken_in_full_number() {
             // SAFETY: plain numbers; the target is this very thread, which blocks them.
             unsafe { libc::syscall(libc::SYS_tkill, libc::gettid(), signal) };
         }
-        let taken: Vec<i32> = std::iter::from_fn(|| next(Some(Duration::ZERO))).collect();
-        assert_eq!(taken, [libc::SIGTERM, 33, 40, 40]);
+        let taken: Vec<Taken> = std::iter::from_fn(|| next(Some(Duration::ZERO))).collect();
+        let signals: Vec<i32> = taken.iter().map(|taken| taken.signal).collect();
+        assert_eq!(signals, [libc::SIGTERM, 33, 40, 40]);
+        assert!(taken.iter().all(|taken| !taken.is_from_kernel), "{taken:?}");
         set_mask(libc::SIG_SETMASK, &before);
     });
     thread.join().expect("no panic");
