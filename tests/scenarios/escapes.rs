@@ -279,6 +279,7 @@ fn messages_and_reports_of_a_run_are_told_escaped() {
         "interpreter",
         "not found in PATH",
         "symbolic link",
+        r#"last="\u{1b}[31m\u{202e}""#,
     ] {
         assert!(err.contains(word), "no {word:?} in {err}");
     }
