@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::common::init::{init_of, probe_text};
 use crate::common::pty::Pty;
-use crate::common::{Need, Scene, Supervisor, missing, second_run, tools, wait_for};
+use crate::common::{Need, Scene, Supervisor, missing, wait_for};
 
 /// A number of a user that is nobody's on any machine of these tests.
 const USER: u32 = 64_321;
@@ -33,17 +33,12 @@ struct Output {
     fill: Box<dyn Fn()>,
 }
 
-fn flags(flags: i32) -> std::fs::OpenOptions {
-    let mut options = File::options();
-    options.custom_flags(flags);
-    options
-}
-
 /// A second description, so that nothing is changed in the supervisor's.
 fn nonblocking(end: &OwnedFd) -> File {
     let path = format!("/proc/self/fd/{}", end.as_raw_fd());
-    let mut options = flags(libc::O_NONBLOCK);
-    options.write(true).open(path).expect("the same once more")
+    let mut options = File::options();
+    options.write(true).custom_flags(libc::O_NONBLOCK);
+    options.open(path).expect("the same once more")
 }
 
 fn fill(mut output: impl Write) {
@@ -111,10 +106,7 @@ fn terminal() -> Output {
     let end = terminal.end();
     let (looked_at, pressed) = (end.try_clone().expect("a descriptor"), terminal.clone());
     let is_ready = move || {
-        let mut ready = [PollFd::new(
-            std::os::fd::AsFd::as_fd(&looked_at),
-            PollFlags::POLLOUT,
-        )];
+        let mut ready = [PollFd::new(looked_at.as_fd(), PollFlags::POLLOUT)];
         poll(&mut ready, PollTimeout::ZERO).expect("a look") == 1
     };
     Output {
@@ -153,19 +145,11 @@ fn start(scene: &Scene, mut command: Command, end: OwnedFd) -> Supervisor {
     supervisor
 }
 
-fn cannot_play() -> bool {
-    if second_run::is_pid1() {
-        tools::skip("strace wraps the supervisor from its first instruction on");
-        return true;
-    }
-    missing(&[Need::Root, Need::Strace])
-}
-
 /// Supervision stood still in that write, and SIGTERM was not answered, for as long as nobody
 /// read.
 #[track_caller]
 fn is_held_up_by_nobody(make: impl Fn(&Scene) -> Output, also: &[&str]) {
-    if cannot_play() {
+    if missing(&[Need::Root, Need::Strace]) {
         return;
     }
     let mut scene = Scene::new();
@@ -220,7 +204,7 @@ fn a_terminal_that_is_stopped_holds_up_nobody() {
 /// ever, nor may a SIGALRM that comes meanwhile be taken for that of the timer.
 #[test]
 fn init_forwards_a_signal_that_comes_while_a_message_finds_no_room() {
-    if cannot_play() {
+    if missing(&[Need::Root, Need::Strace]) {
         return;
     }
     let mut scene = Scene::new();
