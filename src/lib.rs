@@ -300,6 +300,7 @@ pub use handle::Handle;
 pub use init::{Init, InitEvent};
 pub use machine::{Backoff, Restart};
 pub use os::reserve::Reserve;
+pub use os::shared_writer::SharedWriter;
 #[cfg(feature = "json")]
 pub use report::utc_millis;
 pub use report::{ErrorReport, signal_name};

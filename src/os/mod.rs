@@ -22,6 +22,7 @@ mod raw;
 pub(crate) mod reap;
 pub(crate) mod reserve;
 pub(crate) mod secret;
+pub(crate) mod shared_writer;
 pub(crate) mod signals;
 pub(crate) mod spawn;
 pub(crate) mod stat;

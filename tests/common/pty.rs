@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{process, scene, wait_for};
 
 /// A terminal whose keyboard and screen are the test's.
+#[derive(Clone)]
 pub struct Pty {
-    master: File,
+    master: Arc<File>,
     screen: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -30,7 +31,15 @@ impl Pty {
             File::from_raw_fd(fd)
         };
         let screen = Arc::default();
-        Self { master, screen }
+        Self {
+            master: Arc::new(master),
+            screen,
+        }
+    }
+
+    /// A program's end of it.
+    pub fn end(&self) -> OwnedFd {
+        open_slave(&self.master)
     }
 
     /// Makes the command the leader of a session whose terminal this is.
@@ -83,7 +92,7 @@ impl Pty {
 
     /// Presses keys; `"\x03"` is Ctrl-C and `"\x1a"` Ctrl-Z.
     pub fn keys(&self, keys: &str) {
-        (&self.master)
+        (&*self.master)
             .write_all(keys.as_bytes())
             .expect("keys can be pressed");
     }

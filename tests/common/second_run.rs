@@ -86,6 +86,10 @@ pub const ON_THE_HOST: &[(&str, &str)] = &[
         "start_injection::m53_without_a_session_of_its_own_nothing_is_executed",
         "the supervisor shares its process group with a bystander, who is no PID 1's",
     ),
+    (
+        "stuck_outputs::*",
+        "strace wraps the supervisor from its first instruction on",
+    ),
 ];
 
 /// How a scenario has run; the later one counts.

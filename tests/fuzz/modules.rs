@@ -44,8 +44,6 @@ mod args;
 mod clock;
 #[path = "../../src/bin/procsched-min/init.rs"]
 mod init;
-#[path = "../../src/bin/procsched-min/inherited.rs"]
-mod inherited;
 #[path = "../../src/bin/procsched-min/line.rs"]
 mod line;
 #[path = "../../src/bin/procsched-min/messages.rs"]
@@ -84,6 +82,7 @@ pub use handle::Handle;
 pub use init_of_library::{Init, InitEvent};
 pub use machine::{Backoff, Restart};
 pub use os::reserve::Reserve;
+pub use os::shared_writer::SharedWriter;
 pub use report::{ErrorReport, signal_name, utc_millis};
 pub use scheduler::{Builder, ProcessScheduler, Reap, Status};
 pub use spec::{

@@ -52,4 +52,5 @@ mod start_failures;
 mod start_injection;
 mod stderr_pipe;
 mod stop;
+mod stuck_outputs;
 mod terminals;

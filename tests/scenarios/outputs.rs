@@ -1,7 +1,9 @@
 //! stdout and stderr of the supervisor: they never hold up supervision.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, PipeReader, Read};
+use std::io::{BufRead, BufReader, PipeReader, Read, Write};
+use std::os::fd::AsRawFd;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -16,7 +18,7 @@ fn quick() -> Value {
 fn start_with_own_stdout(scene: &Scene) -> (Supervisor, PipeReader) {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let mut command = scene.command();
-    command.stdout(writer).stderr(std::process::Stdio::piped());
+    command.stdout(writer).stderr(Stdio::piped());
     (scene.launch_as_is(command), reader)
 }
 
@@ -98,6 +100,23 @@ fn a_reader_that_never_reads_delays_the_end_by_a_second_at_most() {
     drop(reader);
 }
 
+/// As PID 1 it has SIGTERM blocked by then, and nobody would ever have ended it.
+#[test]
+fn a_reader_that_never_reads_does_not_hold_up_a_run_that_cannot_start() {
+    let mut scene = Scene::new();
+    scene.add_raw("p", json!({"command": []}));
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    // SAFETY: F_GETPIPE_SZ takes nothing; the descriptor is open.
+    let room = unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_GETPIPE_SZ) };
+    let room = usize::try_from(room).expect("the size of a pipe");
+    writer.write_all(&vec![b'x'; room]).expect("room in it");
+    let mut command = scene.command();
+    command.stdout(Stdio::null()).stderr(writer);
+    let mut supervisor = scene.launch_as_is(command);
+    assert_eq!(supervisor.wait_exit(), 2);
+    drop(reader);
+}
+
 #[test]
 fn a_closed_stdout_is_said_once_and_supervision_goes_on() {
     let mut scene = Scene::new();
@@ -147,7 +166,7 @@ fn m72_a_full_stdout_is_counted_and_supervision_goes_on() {
             .open("/dev/full")
             .expect("/dev/full"),
     );
-    command.stderr(std::process::Stdio::piped());
+    command.stderr(Stdio::piped());
     let mut supervisor = scene.launch_as_is(command);
     scene.wait_lines("runs", 30);
     assert_eq!(supervisor.stop(), 0);
@@ -167,7 +186,7 @@ fn reports_can_go_into_a_file_and_are_appended_by_whoever_shares_it() {
         let mut command = scene.command();
         command
             .stdout(file.try_clone().expect("a copy"))
-            .stderr(std::process::Stdio::piped());
+            .stderr(Stdio::piped());
         let mut supervisor = scene.launch_as_is(command);
         assert_eq!(supervisor.wait_exit(), 0);
     }

@@ -8,9 +8,9 @@ use std::rc::Rc;
 use procsched::{Init, InitEvent, signal_name};
 
 use crate::args::{Command, Topic, asks_for_help, closest, is_option, unknown};
+use crate::clock;
 use crate::messages::{SELF, Style, Tone, escaped};
 use crate::output::Outputs;
-use crate::{USAGE, clock};
 
 /// The highest number of a signal.
 const SIGNAL_MAX: i32 = 64;
@@ -239,13 +239,4 @@ pub fn init(arguments: Arguments) -> u8 {
         outputs.flush();
     }
     code
-}
-
-/// Says what was not understood of the command line. All signals are held by then, so that a
-/// write must not wait for a reader.
-pub fn refuse(problem: &str) -> u8 {
-    let outputs = Outputs::messages_only(Style::new([]));
-    outputs.say(problem);
-    outputs.flush();
-    USAGE
 }

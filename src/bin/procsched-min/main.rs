@@ -9,7 +9,6 @@ mod check;
 mod clock;
 mod demo;
 mod help;
-mod inherited;
 mod init;
 mod line;
 mod load;
@@ -26,7 +25,7 @@ use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
 use args::Command;
-use procsched::Reserve;
+use procsched::{Reserve, SharedWriter};
 
 /// A supervisor that ends for want of memory leaves its programs to themselves.
 #[global_allocator]
@@ -60,9 +59,10 @@ fn main() -> ExitCode {
         Err(problem) => {
             let line = format!("procsched-min: {problem}; see \"procsched-min help\"");
             if is_init {
-                return ExitCode::from(init::refuse(&line));
+                output::complain_in_time(&line);
+            } else {
+                complain(&line);
             }
-            complain(&line);
             USAGE
         }
     };
@@ -77,11 +77,16 @@ fn is_init() -> bool {
 /// Says that it does not begin, and allocates nothing for that.
 fn without_memory() -> ExitCode {
     let kib = Reserve::BYTES / 1024;
+    let mut line = [0; 256];
+    let mut rest = &mut line[..];
     let _ = writeln!(
-        io::stderr(),
+        rest,
         "procsched-min: failed to lay by {kib} KiB of memory (more is allowed by RLIMIT_AS, \
          RLIMIT_DATA or the system's overcommitment)"
     );
+    let left = rest.len();
+    // Where it is not taken at once, the exit code has to do.
+    let _ = SharedWriter::new(io::stderr()).write(&line[..line.len() - left]);
     // The longest path there is, and more.
     let mut words = [0; 8192];
     let read = File::open("/proc/self/cmdline").and_then(|mut file| file.read(&mut words));

@@ -1,16 +1,10 @@
 //! stdout and stderr that never hold up supervision.
 //!
 //! Each is a queue of whole lines in front of a descriptor. What a turn has to say goes out at
-//! its end, many lines in one write, in pieces that fit what the descriptor promised. A reader that is slow
-//! costs a bounded queue, and then whole lines, which are counted and said; a reader that is
-//! gone costs the output, which is said once on the other one.
-//!
-//! A pipe's promise is `PIPE_BUF` bytes to one writer, and a terminal's may be a single byte.
-//! The inherited descriptor must stay blocking, since `O_NONBLOCK` would hit everybody who
-//! shares it. So pipes and terminals are opened once more through `/proc`: a description of
-//! our own, which may be non-blocking, and is written without asking first. Where that is
-//! refused, `poll` is asked before each piece, and the promise has to do. A regular file is
-//! always ready, and takes everything.
+//! its end, many lines in one write. No write waits for a reader, although others share the
+//! descriptors: that is [`SharedWriter`]'s to see to. A reader that is slow costs a bounded queue,
+//! and then whole lines, which are counted and said; a reader that is gone costs the output, which
+//! is said once on the other one.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
@@ -21,15 +15,15 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::write;
-use procsched::{ErrorReport, Reserve};
+use procsched::{ErrorReport, Reserve, SharedWriter};
 
-use crate::inherited::{is_regular, reopen};
+use crate::clock;
 use crate::line::{Lack, Line, QUEUE_BYTES_MAX};
 use crate::messages::{Style, Tone};
 use crate::pause::{milliseconds, pause};
 
-/// The most that is written at once, in bytes: `PIPE_BUF` on Linux.
+/// The most that is written at once, in bytes, but for a line that is longer: `PIPE_BUF` on
+/// Linux, so that others who write to the same pipe do not come between.
 const PIECE_BYTES_MAX: usize = 4096;
 
 /// How much a turn may queue before it is written, in bytes.
@@ -41,8 +35,8 @@ const WORDS_BYTES_MAX: usize = 2048;
 /// How long what is queued waits for its next try, where no readiness tells when to try.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// How often the last flush tries, [`RETRY`] apart: 1 s in all.
-const FLUSH_TRIES_MAX: u32 = 100;
+/// How long the last flush tries.
+const FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Both outputs, shared by the closures of the scheduler and the loop around it.
 #[derive(Clone)]
@@ -57,18 +51,14 @@ struct Pair {
 impl Outputs {
     /// The standard ones of this process.
     pub fn standard(style: Style) -> Self {
-        Self::new(
-            Output::inherited(io::stdout()),
-            Output::inherited(io::stderr()),
-            style,
-        )
+        Self::new(Output::new(io::stdout()), Output::new(io::stderr()), style)
     }
 
     /// stderr alone, for whoever has no say about stdout.
     pub fn messages_only(style: Style) -> Self {
         let mut stdout = Output::new(io::stdout());
         stdout.state = State::Off;
-        Self::new(stdout, Output::inherited(io::stderr()), style)
+        Self::new(stdout, Output::new(io::stderr()), style)
     }
 
     fn new(stdout: Output, stderr: Output, style: Style) -> Self {
@@ -132,12 +122,11 @@ impl Outputs {
 
     /// The last chance of what is queued: 1 s at most. What is left then is counted and said.
     pub fn flush(&self) {
-        for _ in 0..FLUSH_TRIES_MAX {
-            self.pump();
-            if !self.is_pending() {
-                break;
-            }
+        let deadline = clock::steady() + FLUSH_TIME_MAX;
+        self.pump();
+        while self.is_pending() && !clock::until(deadline).is_zero() {
             pause(RETRY);
+            self.pump();
         }
         let mut pair = self.lock();
         pair.stdout.drop_queue();
@@ -153,6 +142,16 @@ impl Outputs {
     }
 }
 
+/// Says on stderr why it goes no further. Signals are held by then, as PID 1 all that would end
+/// it, so that a reader is not waited for longer than at any other end.
+pub fn complain_in_time(lines: &str) {
+    let outputs = Outputs::messages_only(Style::new([]));
+    for line in lines.lines() {
+        outputs.say(line);
+    }
+    outputs.flush();
+}
+
 impl Pair {
     fn is_pending(&self) -> bool {
         self.stdout.is_pending() || self.stderr.is_pending()
@@ -162,9 +161,8 @@ impl Pair {
         let outputs = [&self.stdout, &self.stderr];
         let mut descriptors = vec![PollFd::new(other.as_fd(), PollFlags::POLLIN)];
         let waiting = outputs.iter().filter(|output| output.waits_for_readiness());
-        descriptors.extend(
-            waiting.map(|output| PollFd::new(output.descriptor.as_fd(), PollFlags::POLLOUT)),
-        );
+        descriptors
+            .extend(waiting.map(|output| PollFd::new(output.writer.as_fd(), PollFlags::POLLOUT)));
         let retry = outputs
             .iter()
             .any(|output| output.is_pending() && !output.waits_for_readiness());
@@ -237,8 +235,7 @@ impl Pair {
 
 /// One queue in front of one descriptor.
 struct Output {
-    descriptor: Box<dyn AsFd + Send>,
-    promise: Promise,
+    writer: SharedWriter<Box<dyn AsFd + Send>>,
     queue: VecDeque<u8>,
     /// Lines that were lost, since this was last said.
     dropped: u64,
@@ -257,17 +254,6 @@ struct Output {
     state: State,
 }
 
-/// What a descriptor promises of a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Promise {
-    /// It may block, unless `poll` says that it is ready, and then for more than a piece.
-    Piece,
-    /// It never blocks, and says so if it is not ready.
-    NonBlocking,
-    /// It is always ready.
-    File,
-}
-
 enum State {
     On,
     /// It cannot be written any more, and nobody was told yet.
@@ -278,8 +264,7 @@ enum State {
 impl Output {
     fn new(descriptor: impl AsFd + Send + 'static) -> Self {
         Self {
-            descriptor: Box::new(descriptor),
-            promise: Promise::Piece,
+            writer: SharedWriter::new(Box::new(descriptor)),
             // What no shortage of memory takes away: a turn's words, piece by piece.
             queue: VecDeque::with_capacity(PIECE_BYTES_MAX),
             dropped: 0,
@@ -290,22 +275,6 @@ impl Output {
             is_torn: false,
             is_fickle: false,
             state: State::On,
-        }
-    }
-
-    fn inherited(descriptor: impl AsFd + Send + 'static) -> Self {
-        if is_regular(&descriptor) {
-            return Self {
-                promise: Promise::File,
-                ..Self::new(descriptor)
-            };
-        }
-        match reopen(&descriptor) {
-            Some(own) => Self {
-                promise: Promise::NonBlocking,
-                ..Self::new(own)
-            },
-            None => Self::new(descriptor),
         }
     }
 
@@ -353,16 +322,26 @@ impl Output {
         Line::queue(&mut self.queue, is_torn, write)
     }
 
-    /// Writes until the queue is empty or the descriptor is not ready.
+    /// Writes until the queue is empty or the descriptor takes no more.
     fn pump(&mut self) {
         self.is_fickle = false;
-        while !self.queue.is_empty() && (self.promise != Promise::Piece || self.is_ready()) {
-            match write(&self.descriptor, self.piece()) {
+        while !self.queue.is_empty() {
+            let (all, _) = self.queue.as_slices();
+            let piece = piece(all, &self.writer);
+            let offered = piece.len();
+            let written = self.writer.write(piece);
+            match written.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0))) {
                 Ok(0) | Err(Errno::EAGAIN | Errno::EINTR) => {
                     self.is_fickle = self.is_ready();
                     break;
                 }
-                Ok(written) => self.forget(written),
+                Ok(written) => {
+                    self.forget(written);
+                    // There is no room for more; only a file says in the next write why.
+                    if written < offered && !self.writer.is_file() {
+                        break;
+                    }
+                }
                 // No room today: these lines are lost, and the next ones may fare better.
                 Err(errno @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG | Errno::ENOMEM)) => {
                     self.drop_queue();
@@ -382,27 +361,8 @@ impl Output {
 
     /// Ready for writing, or for telling us why not: then the write says it.
     fn is_ready(&self) -> bool {
-        let mut descriptors = [PollFd::new(self.descriptor.as_fd(), PollFlags::POLLOUT)];
+        let mut descriptors = [PollFd::new(self.writer.as_fd(), PollFlags::POLLOUT)];
         matches!(poll(&mut descriptors, PollTimeout::ZERO), Ok(1..))
-    }
-
-    /// What to write next: whole lines where possible, so that what others write to the same
-    /// pipe does not end up inside of one. A line that is longer than any promise is cut where
-    /// the descriptor cuts it.
-    fn piece(&self) -> &[u8] {
-        let (all, _) = self.queue.as_slices();
-        if self.promise == Promise::File {
-            return all;
-        }
-        let front = &all[..all.len().min(PIECE_BYTES_MAX)];
-        match front.iter().rposition(|byte| *byte == b'\n') {
-            Some(end) => &front[..=end],
-            None if self.promise == Promise::NonBlocking => {
-                let end = all.iter().position(|byte| *byte == b'\n');
-                end.map_or(all, |end| &all[..=end])
-            }
-            None => front,
-        }
     }
 
     fn forget(&mut self, written: usize) {
@@ -481,6 +441,21 @@ impl Output {
         self.state = State::Off;
         Some(errno)
     }
+}
+
+/// What of all to write next: whole lines where possible, so that what others write to the same
+/// pipe does not end up inside of one. A line that is longer is cut where the descriptor cuts it.
+fn piece<'a>(all: &'a [u8], writer: &SharedWriter<impl AsFd>) -> &'a [u8] {
+    if writer.is_file() {
+        return all;
+    }
+    let front = &all[..all.len().min(PIECE_BYTES_MAX)];
+    let line = || all.iter().position(|byte| *byte == b'\n');
+    let lines = match front.iter().rposition(|byte| *byte == b'\n').or_else(line) {
+        Some(end) => &all[..=end],
+        None => all,
+    };
+    &lines[..lines.len().min(writer.piece_bytes_max())]
 }
 
 #[cfg(test)]

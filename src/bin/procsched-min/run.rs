@@ -12,9 +12,9 @@ use procsched::{Builder, Error, Status, signal_name};
 
 use crate::load::{load, source};
 use crate::messages::{Style, Tone, escaped};
-use crate::output::Outputs;
+use crate::output::{Outputs, complain_in_time};
 use crate::turn::{silence_panics, turn};
-use crate::{FAILED, FINE, USAGE, complain, status_line};
+use crate::{FAILED, FINE, USAGE, status_line};
 
 /// Signals that end it in order.
 pub const STOP_SIGNALS: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT];
@@ -46,7 +46,7 @@ pub fn run(path: &Path) -> u8 {
     let config = match load(path) {
         Ok(config) => config,
         Err(errors) => {
-            complain(errors.trim_end());
+            complain_in_time(&errors);
             return USAGE;
         }
     };
@@ -89,7 +89,7 @@ fn refuse(error: &Error) -> u8 {
         _ => "",
     };
     let why = error.to_string();
-    complain(&format!("procsched-min: {}{help}", escaped(&why)));
+    complain_in_time(&format!("procsched-min: {}{help}", escaped(&why)));
     FAILED
 }
 

@@ -11,11 +11,7 @@ use nix::unistd::pipe2;
 fn outputs_on_pipes() -> (Outputs, File, File) {
     let (out_reader, out) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
     let (err_reader, err) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
-    let outputs = Outputs::new(
-        Output::inherited(out),
-        Output::inherited(err),
-        Style::new([]),
-    );
+    let outputs = Outputs::new(Output::new(out), Output::new(err), Style::new([]));
     (outputs, nonblocking(out_reader), nonblocking(err_reader))
 }
 
@@ -47,6 +43,10 @@ fn take_all(outputs: &Outputs, reader: &mut File) -> String {
         text += &take(reader);
     }
     text
+}
+
+fn next_piece(output: &Output) -> &[u8] {
+    piece(output.queue.as_slices().0, &output.writer)
 }
 
 fn queued(outputs: &Outputs) -> (usize, usize) {
@@ -207,7 +207,7 @@ fn a_full_device_costs_lines_and_not_the_output() {
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
         (nonblocking(reader), writer)
     };
-    outputs.lock().stdout.descriptor = Box::new(writer);
+    outputs.lock().stdout.writer = SharedWriter::new(Box::new(writer));
     outputs.data("{}");
     assert_eq!(take(&mut out), "{}\n");
     assert!(take(&mut err).contains("dropped 2 reports"));
@@ -239,7 +239,7 @@ fn the_last_flush_ends_without_a_reader_and_says_what_is_lost() {
 #[test]
 fn an_inherited_descriptor_stays_blocking() {
     let (_reader, writer) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
-    let mut output = Output::inherited(writer.try_clone().expect("a copy"));
+    let mut output = Output::new(writer.try_clone().expect("a copy"));
     output.push("{}");
     output.pump();
     assert!(output.queue.is_empty());
@@ -261,7 +261,7 @@ fn what_a_turn_says_is_few_writes_of_whole_lines() {
     assert_eq!(queued(&outputs), (300, 5_900));
     let piece = {
         let pair = outputs.lock();
-        String::from_utf8(pair.stderr.piece().to_vec()).expect("text")
+        String::from_utf8(next_piece(&pair.stderr).to_vec()).expect("text")
     };
     assert!(piece.ends_with('\n') && piece.len() > PIECE_BYTES_MAX - 59);
     assert!(
@@ -290,15 +290,15 @@ fn a_line_longer_than_a_promise_goes_out_in_one_write_and_a_file_takes_everythin
     let long = "x".repeat(3 * PIECE_BYTES_MAX);
     let (outputs, mut out, _err) = outputs_on_pipes();
     data_in_turn(&outputs, &long);
-    assert_eq!(outputs.lock().stdout.piece().len(), long.len() + 1);
+    assert_eq!(next_piece(&outputs.lock().stdout).len(), long.len() + 1);
     outputs.pump();
     assert_eq!(take(&mut out), format!("{long}\n"));
     let file = tempfile::tempfile().expect("a file");
-    let mut output = Output::inherited(file.try_clone().expect("a copy"));
+    let mut output = Output::new(file.try_clone().expect("a copy"));
     for _ in 0..3 {
         output.push(&long);
     }
-    assert_eq!(output.piece().len(), 3 * (long.len() + 1));
+    assert_eq!(next_piece(&output).len(), 3 * (long.len() + 1));
     output.pump();
     assert!(output.queue.is_empty());
     assert_eq!(

@@ -1,0 +1,144 @@
+use super::*;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::ptr;
+use std::sync::atomic::AtomicU32;
+
+/// A pipe of one page, to be written in this way; reading from it never waits.
+fn pipe(way: Way) -> (File, SharedWriter<OwnedFd>) {
+    let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC).expect("a pipe");
+    for end in [&reader, &writer] {
+        // SAFETY: F_SETPIPE_SZ takes an integer; the descriptor is open.
+        unsafe { libc::fcntl(end.as_raw_fd(), libc::F_SETPIPE_SZ, 4096) };
+    }
+    let flags = nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK);
+    nix::fcntl::fcntl(&reader, flags).expect("a flag");
+    let descriptor = writer;
+    (reader.into(), SharedWriter { descriptor, way })
+}
+
+fn take(mut reader: &File) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let end = reader.read_to_end(&mut bytes).expect_err("no end of it");
+    assert_eq!(end.kind(), io::ErrorKind::WouldBlock);
+    bytes
+}
+
+#[test]
+fn each_kind_is_written_in_its_way() {
+    let way = |fd: &dyn AsFd| format!("{:?}", way_of(fd.as_fd()));
+    assert_eq!(way(&tempfile::tempfile().expect("a file")), "File");
+    let (_reader, writer) = io::pipe().expect("a pipe");
+    assert!(way(&writer).starts_with("Own"));
+    let (socket, _other) = UnixStream::pair().expect("two sockets");
+    assert_eq!(way(&socket), "Send");
+    let null = File::options().write(true).open("/dev/null");
+    assert_eq!(way(&null.expect("/dev/null")), "NoWait");
+}
+
+/// In every way: as much as there is room for is taken, all of that arrives, and what finds no
+/// room is told as such.
+#[test]
+fn what_is_taken_arrives_and_a_full_pipe_is_told() {
+    for way in [Way::NoWait, Way::Timer] {
+        let name = format!("{way:?}");
+        let (reader, mut writer) = pipe(way);
+        for round in 0..3 {
+            let bytes: Vec<u8> = (0..10_000_u32).map(|at| (at + round) as u8).collect();
+            let count = writer.write(&bytes).expect("room for a page");
+            assert_eq!(count, 4096, "{name}: as much as there is room for");
+            let full = writer.write(&bytes[count..]).expect_err("no room");
+            assert_eq!(full.kind(), io::ErrorKind::WouldBlock, "{name}");
+            assert_eq!(take(&reader), bytes[..count], "{name}");
+        }
+        drop(reader);
+        let gone = writer.write(b"x").expect_err("no reader");
+        assert_eq!(gone.kind(), io::ErrorKind::BrokenPipe, "{name}");
+    }
+}
+
+#[test]
+fn a_socket_that_is_full_is_told_and_one_that_is_gone_is_no_signal() {
+    let (mut reader, socket) = UnixStream::pair().expect("two sockets");
+    let mut writer = SharedWriter::new(socket);
+    let mut written = 0;
+    let full = loop {
+        match writer.write(&[b'x'; 4096]) {
+            Ok(count) => written += count,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+    let mut bytes = vec![0; written];
+    reader.read_exact(&mut bytes).expect("all that was taken");
+    drop(reader);
+    let gone = writer.write(b"x").expect_err("no reader");
+    assert_eq!(gone.kind(), io::ErrorKind::BrokenPipe);
+}
+
+/// A terminal knows no flag for that.
+#[test]
+fn where_the_flag_is_refused_it_is_written_all_the_same() {
+    let name = c"/dev/full";
+    let full = nix::fcntl::open(name, OFlag::O_WRONLY, Mode::empty()).expect("a device");
+    let mut writer = SharedWriter::new(full);
+    assert_eq!(writer.piece_bytes_max(), usize::MAX);
+    let error = writer.write(b"x").expect_err("there is no room on it");
+    assert_eq!(error.raw_os_error(), Some(libc::ENOSPC), "the true answer");
+    assert_eq!(writer.piece_bytes_max(), PIECE_BYTES_MAX);
+}
+
+static ALARMS: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn count_alarm(_: libc::c_int) {
+    ALARMS.fetch_add(1, Ordering::SeqCst);
+}
+
+/// Timer, handler and mask belong to the process or the thread: one test.
+#[test]
+fn the_timer_takes_nothing_away_from_others() {
+    let handler: extern "C" fn(libc::c_int) = count_alarm;
+    let in_the_future = libc::timeval {
+        tv_sec: 1000,
+        tv_usec: 0,
+    };
+    let mut timer = libc::itimerval {
+        it_interval: in_the_future,
+        it_value: in_the_future,
+    };
+    // SAFETY: the handler counts and does nothing else; the pointers are to live structures.
+    unsafe {
+        libc::signal(libc::SIGALRM, handler as libc::sighandler_t);
+        libc::setitimer(ITIMER_REAL, &raw const timer, ptr::null_mut());
+    }
+    let before = set_mask(libc::SIG_BLOCK, &SignalSet::of([libc::SIGALRM]));
+    let alarm = Alarm::set();
+    // SAFETY: a plain number; the signal is for this thread.
+    unsafe { libc::raise(libc::SIGALRM) };
+    assert_eq!(ALARMS.load(Ordering::SeqCst), 0, "the handler is ours");
+    // By now the timer has come, too, and is not sent again.
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    drop(alarm);
+    let mask = set_mask(libc::SIG_SETMASK, &before);
+    assert!(mask.has(libc::SIGALRM), "the mask is as it was");
+    while ALARMS.load(Ordering::SeqCst) == 0 {
+        // Sent once more.
+        std::thread::yield_now();
+    }
+    let off = libc::timeval {
+        tv_sec: 0,
+        tv_usec: 0,
+    };
+    let off = libc::itimerval {
+        it_interval: off,
+        it_value: off,
+    };
+    // SAFETY: the pointers are to live structures.
+    unsafe { libc::setitimer(ITIMER_REAL, &raw const off, &raw mut timer) };
+    assert_eq!(timer.it_interval.tv_sec, 1000, "the alarm goes on");
+    assert!(timer.it_value.tv_sec >= 990, "{}", timer.it_value.tv_sec);
+    // A late one may have gone to another thread of these tests.
+    // SAFETY: to ignore it is no code of ours.
+    unsafe { libc::signal(libc::SIGALRM, libc::SIG_IGN) };
+}
