@@ -8,10 +8,10 @@
 //! A supervisor appends its program to the chain that it was given itself, so that a program
 //! which is a supervisor hides nothing from the one above it. Each name has a code behind it,
 //! which is made of the name and of a secret of that one supervisor, drawn when it is built. So
-//! programs of the same name are told apart on every level, whatever is left of an earlier
-//! supervisor matches nothing, though that had the same pid and the same programs, and a program
-//! can claim to be another one only if it can read that one's environment, which the kernel
-//! allows a user who could kill it anyway.
+//! programs of the same name are told apart on every level. What is left of an earlier supervisor
+//! matches nothing, though that had the same pid and the same programs. And a process can claim to
+//! belong to another program only if it can read that one's environment, which the kernel allows
+//! to those that may trace it, and so kill it.
 //!
 //! What carries no code of ours belongs to no program.
 
@@ -40,11 +40,12 @@ const CODE_BYTES: usize = 16;
 /// own.
 pub(crate) struct Lineage {
     secret: [u64; 2],
-    /// The chain that this process was given.
+    /// The variable that this process was given, or its key and nothing else.
     inherited: Vec<u8>,
+    is_outermost: bool,
 }
 
-/// The secret is for nobody's eyes.
+/// The secret is not shown.
 impl fmt::Debug for Lineage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lineage").finish_non_exhaustive()
@@ -59,25 +60,29 @@ impl Lineage {
     }
 
     fn below(inherited: &OsStr, secret: [u64; 2]) -> Self {
+        let inherited = innermost(inherited.as_bytes());
         Self {
             secret,
-            inherited: innermost(inherited.as_bytes()).to_owned(),
+            inherited: [CHAIN_VARIABLE.as_bytes(), b"=", inherited].concat(),
+            is_outermost: inherited.is_empty(),
         }
     }
 
     /// Returns the variable for a program of this name, or, where that is empty, for a process that
     /// is of no program of ours. `None` if there is nothing to say.
     pub(crate) fn variable_of(&self, name: &str) -> Option<CString> {
-        let mut text = format!("{CHAIN_VARIABLE}=").into_bytes();
+        // Two separators and the NUL, so that this is one allocation, as it is made for each start.
+        let bytes = self.inherited.len() + name.len() + CODE_BYTES + 3;
+        let mut text = Vec::with_capacity(bytes);
         text.extend(&self.inherited);
         if !name.is_empty() {
-            if !self.inherited.is_empty() {
+            if !self.is_outermost {
                 text.push(SEPARATOR);
             }
             text.extend(name.as_bytes());
             text.push(b':');
             text.extend(self.code_of(name.as_bytes()));
-        } else if self.inherited.is_empty() {
+        } else if self.is_outermost {
             return None;
         }
         CString::new(text).ok()

@@ -1,7 +1,7 @@
 //! Processes that came home: they left their program's group and lost their parent, and as a
 //! subreaper (prctl(2)) or as PID 1 we are the next in line.
 //!
-//! Each belongs to the program that its environment proves, or to nobody. Those of a program are
+//! Each belongs to the program that its environment proves, or to none. Those of a program are
 //! killed before that starts again, like any leftover. The others are left alone until the
 //! shutdown, which ends when we have no children: TERM and CONT when it begins or when they
 //! come home, KILL at its deadline. What was our child before there was a supervisor belongs to
@@ -114,7 +114,7 @@ impl Closing {
             .map_or(Moment::default(), |at| at.after(interval))
     }
 
-    /// When to look again although nothing has happened, in case somebody has died in silence.
+    /// When to look again although nothing has happened, in case one has died unnoticed.
     fn next_silent_look(&self) -> Moment {
         let last = self.last_look.unwrap_or_default();
         last.after(self.look_again_after)

@@ -204,8 +204,9 @@ impl Builder {
     /// Makes this process a child subreaper (prctl(2), PR_SET_CHILD_SUBREAPER): a descendant
     /// that left its group and lost its parent comes home to us, as it does to PID 1 anyway. It
     /// belongs to the program that the variable `PROCSCHED_CHAIN` in its environment names, which
-    /// each program gets then, and is killed before that program starts again. At the end everything that came home is
-    /// stopped: SIGTERM and SIGCONT, and SIGKILL after the longest `stop_timeout` of all
+    /// each program gets then, and is killed before that program starts again. What no program of
+    /// this scheduler has left behind carries no code of this scheduler, and is left alone
+    /// meanwhile. At the end everything that came home is stopped: SIGTERM and SIGCONT, and SIGKILL after the longest `stop_timeout` of all
     /// programs; the scheduler has stopped when this process has no children, but for those
     /// that it had before `build`. PID 1 spares not even those.
     ///

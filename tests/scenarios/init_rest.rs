@@ -294,6 +294,6 @@ fn a_zombie_that_a_tracer_withholds_is_not_waited_for() {
     let took = start.elapsed();
     assert_eq!(process::stat(orphan).map(|stat| stat.state), Some('Z'));
     assert!(took < Duration::from_secs(6), "{took:?}");
-    assert_eq!(supervisor.messages_with(&["will not die"]), [""; 0]);
+    assert_eq!(supervisor.messages_with(&["abandoned"]), [""; 0]);
     hold.release();
 }

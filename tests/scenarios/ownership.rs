@@ -1,4 +1,4 @@
-//! Whose a process is that has left its program's group, and when it is dead: claims that are none,
+//! Which program a process belongs to that has left its group, and when it is dead: false claims,
 //! supervisors below supervisors, tracers, and processes whose first thread has ended.
 
 use std::time::{Duration, Instant};
@@ -59,7 +59,7 @@ fn a_claim_to_be_of_another_program_is_none() {
 }
 
 /// What a program had left behind was killed before its restart, but a tracer was told of the
-/// death first, and passed it on to nobody. Its restart waited for the reap, forever.
+/// death first, and passed it on to no one else. Its restart waited for the reap, forever.
 #[test]
 fn a_zombie_that_cannot_be_reaped_holds_up_no_start_and_no_stop() {
     if is_blind() || missing(&[Need::Attach]) {
@@ -129,7 +129,7 @@ fn noted_pid(scene: &Scene, file: &str, run: usize) -> i32 {
 }
 
 /// A supervisor that was killed with SIGKILL left its programs to the one above it, which had
-/// never heard of their names: they were nobody's, and each restart left one more of them.
+/// never heard of their names: they belonged to no program, and each restart left one more of them.
 #[test]
 fn what_a_supervisor_below_leaves_behind_is_killed_before_that_starts_again() {
     if is_blind() {
