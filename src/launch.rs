@@ -13,14 +13,12 @@ use std::sync::Arc;
 use nix::unistd::{AccessFlags, access};
 
 use crate::error::{Error, Result, errno_text};
+use crate::lineage::{CHAIN_VARIABLE, Lineage, PROGRAM_VARIABLE};
 use crate::os::limits::DescriptorLimit;
 use crate::os::spawn::{Apart, Command, Failure, Place, Spawner, Step};
 use crate::report::CODE_UNKNOWN;
 use crate::spec::ChildSpec;
 use crate::words::{Text, Words};
-
-/// Tells a program, and whoever finds what it left behind, what it is called.
-pub(crate) const PROGRAM_VARIABLE: &str = "PROCSCHED_PROGRAM";
 
 /// Where a program without a slash is looked up when the environment has no `PATH`.
 const PATH_DEFAULT: &[u8] = b"/bin:/usr/bin";
@@ -35,16 +33,21 @@ pub(crate) struct Ground {
     directory: CString,
     /// The environment that every command begins with.
     env: Vec<CString>,
+    /// Set if what a program leaves behind is to be known by its environment.
+    lineage: Option<Arc<Lineage>>,
 }
 
 impl Ground {
     /// For programs: our environment, taken once, less what was meant for the supervisor
     /// itself. `base_dir` is absolute.
-    pub(crate) fn of_programs(base_dir: &Path) -> Result<Arc<Self>> {
-        let ours = std::env::vars_os().filter(|(key, _)| !is_meant_for_us(key));
+    pub(crate) fn of_programs(base_dir: &Path, lineage: Option<Arc<Lineage>>) -> Result<Arc<Self>> {
+        let is_set_anew = |key: &OsStr| lineage.is_some() && key == CHAIN_VARIABLE;
+        let ours = std::env::vars_os();
+        let ours = ours.filter(|(key, _)| !is_meant_for_us(key) && !is_set_anew(key));
         Ok(Arc::new(Self {
             directory: c_string(base_dir.as_os_str())?,
             env: variables(ours),
+            lineage,
         }))
     }
 
@@ -53,6 +56,7 @@ impl Ground {
         Arc::new(Self {
             directory: c".".to_owned(),
             env: variables(std::env::vars_os()),
+            lineage: None,
         })
     }
 }
@@ -121,7 +125,8 @@ impl Draft {
     /// Checks a program and writes its words down. `base_dir` is absolute, and the ground's
     /// directory.
     pub(crate) fn of_program(spec: &ChildSpec, base_dir: &Path, text: &mut Text) -> Result<Self> {
-        let own = spec.env.iter().filter(|(key, _)| key != PROGRAM_VARIABLE);
+        let is_reserved = |key: &OsStr| key == PROGRAM_VARIABLE || key == CHAIN_VARIABLE;
+        let own = spec.env.iter().filter(|(key, _)| !is_reserved(key));
         let mut env = own
             .map(|(key, value)| variable(key, value))
             .collect::<Result<Vec<_>>>()?;
@@ -280,10 +285,13 @@ impl Launch {
         more: Option<&CStr>,
     ) -> std::result::Result<i32, Failure> {
         let candidates = self.candidates();
+        // The first of all, since a look at the environment of a process ends at some length.
+        let lineage = self.ground.lineage.as_ref();
+        let chain = lineage.and_then(|lineage| lineage.variable_of(self.name()));
         spawner.spawn(Command {
             candidates: candidates.iter(),
             argv: self.argv().chain(more),
-            env: self.env(),
+            env: chain.as_deref().into_iter().chain(self.env()),
             place,
         })
     }
@@ -478,7 +486,7 @@ impl ChildSpec {
     pub fn locate(&self, base_dir: &Path) -> Result<PathBuf> {
         self.check()?;
         let base_dir = absolute(base_dir)?;
-        let ground = Ground::of_programs(&base_dir)?;
+        let ground = Ground::of_programs(&base_dir, None)?;
         Launch::of_program(self, &base_dir, &ground)?.locate()
     }
 }

@@ -280,6 +280,7 @@ mod event;
 mod handle;
 mod init;
 mod launch;
+mod lineage;
 mod machine;
 mod orphans;
 #[allow(unsafe_code)]

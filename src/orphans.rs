@@ -1,11 +1,14 @@
 //! Processes that came home: they left their program's group and lost their parent, and as a
 //! subreaper (prctl(2)) or as PID 1 we are the next in line.
 //!
-//! Each belongs to the program that its environment names, or to nobody. Those of a program are
+//! Each belongs to the program that its environment proves, or to none. Those of a program are
 //! killed before that starts again, like any leftover. The others are left alone until the
 //! shutdown, which ends when we have no children: TERM and CONT when it begins or when they
 //! come home, KILL at its deadline. What was our child before there was a supervisor belongs to
 //! whoever exec'd us, and is not signalled; PID 1 is spared nothing.
+//!
+//! A zombie that another process traces cannot be reaped before that process takes its end, which
+//! may be never. It is dead all the same: nothing waits for it.
 //!
 //! This decides; who our children are, and what they carry, is told by the scheduler.
 
@@ -20,6 +23,10 @@ use crate::machine::{Moment, ProgramId};
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 const LAST_LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
+/// How long the last look of the shutdown is good for where nothing happens, at most: no signal
+/// tells of a death that another process is told of first.
+const LAST_LOOK_INTERVAL_MAX: Duration = Duration::from_secs(1);
+
 /// How long the killed may take to disappear before they are given up.
 const ABANDON_AFTER: Duration = Duration::from_secs(5);
 
@@ -30,6 +37,8 @@ pub(crate) struct Orphans {
     known: BTreeMap<i32, Orphan>,
     /// Those of `known` that belong to a program.
     owned: BTreeSet<(ProgramId, i32)>,
+    /// Zombies that cannot be reaped before another process lets go of them.
+    withheld: BTreeSet<i32>,
     closing: Option<Closing>,
     /// Something has happened since the last look.
     look_wanted: bool,
@@ -60,11 +69,20 @@ struct Orphan {
     killed_at: Option<Moment>,
 }
 
+impl Orphan {
+    /// Whether it may have died of what it was sent.
+    fn was_signalled(&self) -> bool {
+        self.asked || self.killed_at.is_some()
+    }
+}
+
 /// The shutdown.
 #[derive(Debug)]
 struct Closing {
     kill_at: Moment,
     last_look: Option<Moment>,
+    /// How long that look is good for if nothing happens.
+    look_again_after: Duration,
     /// Its deadline has passed.
     killing: bool,
     /// Since when it waits for nothing else.
@@ -95,6 +113,12 @@ impl Closing {
         self.last_look
             .map_or(Moment::default(), |at| at.after(interval))
     }
+
+    /// When to look again although nothing has happened, in case one has died unnoticed.
+    fn next_silent_look(&self) -> Moment {
+        let last = self.last_look.unwrap_or_default();
+        last.after(self.look_again_after)
+    }
 }
 
 impl Orphans {
@@ -117,6 +141,7 @@ impl Orphans {
             self.owned.remove(&(program, pid));
         }
         self.inherited.remove(&pid);
+        self.withheld.remove(&pid);
     }
 
     /// The shutdown begins, or its deadline comes nearer; never later.
@@ -128,6 +153,7 @@ impl Orphans {
                 self.closing = Some(Closing {
                     kill_at,
                     last_look: None,
+                    look_again_after: LAST_LOOK_INTERVAL,
                     killing: false,
                     settled_at: None,
                     abandoned: false,
@@ -164,7 +190,18 @@ impl Orphans {
         if settled && closing.settled_at.is_none() {
             return true;
         }
-        self.look_wanted && !closing.abandoned && closing.next_look(settled) <= now
+        if closing.abandoned {
+            return false;
+        }
+        if self.look_wanted {
+            return closing.next_look(settled) <= now;
+        }
+        let is_silent_look = settled && !self.known.is_empty() && closing.next_silent_look() <= now;
+        if is_silent_look {
+            let longer = closing.look_again_after * 2;
+            closing.look_again_after = longer.min(LAST_LOOK_INTERVAL_MAX);
+        }
+        is_silent_look
     }
 
     /// The look has failed, and is to be tried again.
@@ -183,15 +220,18 @@ impl Orphans {
         self.known.clear();
         self.owned.clear();
         self.inherited.clear();
+        self.withheld.clear();
     }
 
     /// Takes in what the look has found: all our children at this moment. True if it has met
-    /// somebody who is nobody's, or dead and cannot be asked.
+    /// somebody who is nobody's, or dead and cannot be asked, or a zombie that is withheld: that
+    /// may have sent its own children home since.
     pub(crate) fn found(
         &mut self,
         now: Moment,
         children: &[i32],
         is_ours: impl Fn(i32) -> bool,
+        is_withheld: impl Fn(i32) -> bool,
         mut whose: impl FnMut(i32) -> Whose,
     ) -> bool {
         self.look_wanted = false;
@@ -205,10 +245,21 @@ impl Orphans {
         self.known.retain(|pid, _| is_there(pid));
         self.owned.retain(|(_, pid)| is_there(pid));
         self.inherited.retain(is_there);
-        let mut met_nobodys = false;
+        self.withheld.retain(is_there);
+        let mut is_another_needed = false;
         for pid in still {
-            let is_known = self.inherited.contains(&pid) || self.known.contains_key(&pid);
-            if is_known || is_ours(pid) {
+            if self.inherited.contains(&pid) || self.withheld.contains(&pid) {
+                continue;
+            }
+            if let Some(orphan) = self.known.get(&pid) {
+                if orphan.was_signalled() && is_withheld(pid) {
+                    self.reaped(pid);
+                    self.withheld.insert(pid);
+                    is_another_needed = true;
+                }
+                continue;
+            }
+            if is_ours(pid) {
                 continue;
             }
             let program = match whose(pid) {
@@ -217,7 +268,11 @@ impl Orphans {
                 // The next look may tell.
                 Whose::Unknown => continue,
             };
-            met_nobodys |= program.is_none();
+            is_another_needed |= program.is_none();
+            if program.is_none() && is_withheld(pid) {
+                self.withheld.insert(pid);
+                continue;
+            }
             self.owned.extend(program.map(|program| (program, pid)));
             let orphan = Orphan {
                 program,
@@ -226,7 +281,7 @@ impl Orphans {
             };
             self.known.insert(pid, orphan);
         }
-        met_nobodys
+        is_another_needed
     }
 
     /// Those of a program that is to start again, and have not been killed yet.
@@ -294,7 +349,9 @@ impl Orphans {
         };
         let look = self.look_wanted.then(|| closing.next_look(settled));
         let needed = deadline.filter(|_| !self.known.is_empty() || self.is_blind);
-        needed.into_iter().chain(look).min()
+        let is_silence = settled && !self.look_wanted && !self.known.is_empty();
+        let silent_look = is_silence.then(|| closing.next_silent_look());
+        needed.into_iter().chain(look).chain(silent_look).min()
     }
 
     /// When those that are left are waited for no longer: some time after the first of them got

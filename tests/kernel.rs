@@ -49,6 +49,7 @@ mod house {
     pub mod event;
     pub mod handle;
     pub mod launch;
+    pub mod lineage;
     pub mod machine;
     pub mod orphans;
     pub mod program;
@@ -59,8 +60,8 @@ mod house {
     pub mod words;
 }
 use house::{
-    callbacks, error, error_command, event, handle, launch, machine, orphans, program, report,
-    scheduler, spec, status, words,
+    callbacks, error, error_command, event, handle, launch, lineage, machine, orphans, program,
+    report, scheduler, spec, status, words,
 };
 
 #[path = "../src/os"]
@@ -86,6 +87,8 @@ mod os {
     pub(crate) mod children;
     #[path = "../../tests/kernel/os/clock.rs"]
     pub(crate) mod clock;
+    #[path = "../../tests/kernel/os/secret.rs"]
+    pub(crate) mod secret;
     #[path = "../../tests/kernel/os/signals.rs"]
     pub(crate) mod signals;
     #[path = "../../tests/kernel/os/spawn.rs"]

@@ -18,7 +18,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 500;
 
 /// The modules of the library. Each may import from those above it, and from none below.
-const LAYERS: [&str; 17] = [
+const LAYERS: [&str; 18] = [
     "error",
     "words",
     "machine",
@@ -28,6 +28,7 @@ const LAYERS: [&str; 17] = [
     "status",
     "os",
     "report",
+    "lineage",
     "launch",
     "init",
     "handle",

@@ -41,8 +41,8 @@ const DEATH_TIME_MAX: Duration = Duration::from_secs(5);
 /// How much longer than a look itself it takes until the next one.
 const LOOK_PAUSE: u32 = 10;
 
-/// How soon there is a look although no child has died, as far as is known: of the death of a
-/// traced one its tracer is told.
+/// How soon there is a look although no child has died, as far as is known: the
+/// death of a traced one is reported to its tracer.
 const SILENT_LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Who can be signalled.
@@ -225,7 +225,7 @@ impl Rest {
         }
         let is_hopeless = |pid: &i32| signal == libc::SIGKILL && self.refused.contains(pid);
         let is_over = |pid: &i32| is_hopeless(pid) || children::is_withheld_zombie(*pid);
-        // Who was still alive when the list was made may have sent its own children home since.
+        // One that was alive when the list was made may have left children to us since.
         living.iter().all(is_over) && self.living().as_ref() == Some(&living)
     }
 

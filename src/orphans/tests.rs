@@ -1,5 +1,5 @@
 //! Against a world of children that come home and die in any order: told of or not, mortal or
-//! not, with numbers that are soon another's.
+//! not, reaped or withheld by a tracer, with numbers that are soon another's.
 
 use super::*;
 
@@ -36,6 +36,10 @@ struct Child {
     /// How long it lives on after SIGTERM, and after SIGKILL.
     obeys_after: Option<Duration>,
     dies_after: Option<Duration>,
+    /// Its end is for another process first, which may never let go.
+    is_traced: bool,
+    /// It is a zombie that another process withholds.
+    is_withheld: bool,
     asked: bool,
     killed: bool,
     ends_at: Option<Moment>,
@@ -93,6 +97,8 @@ impl World {
             kind,
             obeys_after: (self.dice.below(2) > 0).then(|| ms(self.dice.below(3000))),
             dies_after: dies_after.filter(|_| kind != Kind::Ours),
+            is_traced: kind != Kind::Ours && self.dice.below(8) == 0,
+            is_withheld: false,
             asked: false,
             killed: false,
             ends_at: None,
@@ -104,7 +110,8 @@ impl World {
     /// ours lives above it, by nobody.
     fn orphan_comes(&mut self) {
         let is_silent = self.dice.below(2) > 0;
-        if is_silent && self.pids(|kind| kind != Kind::Inherited).is_empty() {
+        let may_be_above = |child: &Child| child.kind != Kind::Inherited && !child.is_withheld;
+        if is_silent && !self.children.values().any(may_be_above) {
             return;
         }
         let program = [None, Some(PROGRAM), Some(ProgramId(8))][self.dice.below(3) as usize];
@@ -114,7 +121,13 @@ impl World {
         }
     }
 
+    /// In silence, and without being reaped, if it is traced; then its tracer may let go.
     fn dies(&mut self, pid: i32) {
+        let child = self.children.get_mut(&pid).expect("a child");
+        child.ends_at = None;
+        if child.is_traced && !std::mem::replace(&mut child.is_withheld, true) {
+            return;
+        }
         let child = self.children.remove(&pid).expect("a child");
         if child.kind != Kind::Ours {
             self.orphans.reaped(pid);
@@ -154,11 +167,14 @@ impl World {
             let all: Vec<i32> = self.children.keys().copied().collect();
             let kind = |pid: i32| self.children[&pid].kind;
             let whose = |pid: i32| match kind(pid) {
+                Kind::Orphan(_) if self.children[&pid].is_withheld => Whose::Nobodys,
                 Kind::Orphan(program) => Whose::from(program),
                 other => panic!("{other:?} was asked for its program"),
             };
             let is_ours = |pid: i32| kind(pid) == Kind::Ours;
-            self.orphans.found(self.now, &all, is_ours, whose);
+            let is_withheld = |pid: i32| self.children[&pid].is_withheld;
+            self.orphans
+                .found(self.now, &all, is_ours, is_withheld, whose);
         }
         let closing = self.orphans.due(self.now);
         closing
@@ -202,6 +218,7 @@ impl World {
         } else {
             child.obeys_after
         };
+        let delay = delay.filter(|_| !child.is_withheld);
         let ends_at = delay.map(|delay| self.now.after(delay));
         child.ends_at = [child.ends_at, ends_at].into_iter().flatten().min();
     }
@@ -301,7 +318,8 @@ impl World {
             self.the_due_die();
             self.turns();
         }
-        let left = self.pids(|kind| matches!(kind, Kind::Orphan(_)));
+        let mut left = self.pids(|kind| matches!(kind, Kind::Orphan(_)));
+        left.retain(|pid| !self.children[pid].is_withheld);
         assert_eq!(self.orphans.is_abandoned(), self.abandoned);
         assert!(left.is_empty() || self.abandoned, "{left:?} was forgotten");
         assert_eq!(self.orphans.next_deadline(true), None);
@@ -330,7 +348,7 @@ fn a_look_that_is_put_off_comes_when_it_is_due_or_nothing_else_is_left() {
         closing(50).begin_look(at(50), false, false),
         "it is time to kill"
     );
-    orphans.found(at(100), &[], |_| false, |_| Whose::Nobodys);
+    orphans.found(at(100), &[], |_| false, |_| false, |_| Whose::Nobodys);
     orphans.put_off_look(at(150));
     orphans.want_look();
     assert!(
@@ -368,17 +386,39 @@ fn once_all_else_is_over_there_is_a_look_although_nothing_has_happened() {
     let mut orphans = Orphans::new([]);
     orphans.close(at(1_000));
     assert!(orphans.begin_look(at(1), false, false));
-    orphans.found(at(1), &[9], |_| true, |_| Whose::Unknown);
+    orphans.found(at(1), &[9], |_| true, |_| false, |_| Whose::Unknown);
     orphans.abandon(at(1), false);
     assert!(!orphans.begin_look(at(200), false, false), "nothing new");
     assert!(!orphans.is_gone(), "all else is not over");
     assert_eq!(orphans.next_deadline(true), Some(Moment::default()));
     assert!(orphans.begin_look(at(201), false, true));
-    orphans.found(at(201), &[9], |_| false, |_| Whose::Nobodys);
+    orphans.found(at(201), &[9], |_| false, |_| false, |_| Whose::Nobodys);
     assert_eq!(orphans.due(at(201)).len(), 1, "it is asked to end");
     orphans.abandon(at(201), true);
     assert!(!orphans.is_gone());
-    assert!(!orphans.begin_look(at(300), false, true), "nothing new");
+    assert!(!orphans.begin_look(at(202), false, true), "nothing new");
     orphans.reaped(9);
     assert!(orphans.is_gone());
+}
+
+/// A tracer took the end of a killed process for itself and never passed it on: no signal told of
+/// the death, and the start that waited for it waited for ever.
+#[test]
+fn a_zombie_that_a_tracer_withholds_holds_up_nothing() {
+    let at = |milliseconds| Moment::default().after(ms(milliseconds));
+    let mut orphans = Orphans::new([]);
+    let of_program = |_| Whose::Of(PROGRAM);
+    orphans.found(at(1), &[9], |_| false, |_| false, of_program);
+    assert_eq!(orphans.kill_those_of(at(1), PROGRAM).len(), 1);
+    orphans.found(at(2), &[9], |_| false, |_| false, of_program);
+    assert!(orphans.has_those_of(PROGRAM), "it is dying");
+    orphans.found(at(3), &[9], |_| false, |_| true, of_program);
+    assert!(!orphans.has_those_of(PROGRAM), "it is dead");
+    // Nor does the end wait for it, or give it up.
+    orphans.close(at(4));
+    assert!(orphans.begin_look(at(4), false, true));
+    orphans.found(at(4), &[9], |_| false, |_| true, of_program);
+    assert_eq!(orphans.due(at(4)), []);
+    assert_eq!(orphans.abandon(at(4), true), []);
+    assert!(orphans.is_gone() && !orphans.is_abandoned());
 }

@@ -74,7 +74,7 @@ pub(crate) fn variable(pid: i32, key: &str) -> io::Result<Option<Vec<u8>>> {
 /// Returns whether this child of ours is dead, and yet not to be reaped: another process traces
 /// it, and gets its end first. SIGCHLD follows when that has taken it, which may be never.
 pub(crate) fn is_withheld_zombie(pid: i32) -> bool {
-    // In this order: who dies between the two is found dead by the second.
+    // In this order: one that dies between the two is found dead by the second.
     matches!(life_of(pid), Ok(Life::Zombie)) && reap::look(pid, None) == Seen::Alive
 }
 

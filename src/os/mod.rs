@@ -19,6 +19,7 @@ pub(crate) mod pages;
 mod pause;
 pub(crate) mod reap;
 pub(crate) mod reserve;
+pub(crate) mod secret;
 pub(crate) mod signals;
 pub(crate) mod spawn;
 pub(crate) mod stat;

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use nix::unistd::AccessFlags;
 
 use super::chatter::Chatter;
+use super::household::Household;
 use super::lingering::Lingering;
-use super::orphans::Household;
 use super::reaping::Lookout;
 use super::room::Room;
 use super::{ProcessScheduler, Reap};
@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::error_command::ErrorCommand;
 use crate::event::Event;
 use crate::launch::{Draft, Ground, Launch, absolute};
+use crate::lineage::Lineage;
 use crate::machine::{Machine, Moment};
 use crate::os::clock::Clock;
 use crate::os::descriptors;
@@ -200,9 +201,10 @@ impl Builder {
 
     /// Makes this process a child subreaper (prctl(2), PR_SET_CHILD_SUBREAPER): a descendant
     /// that left its group and lost its parent comes home to us, as it does to PID 1 anyway. It
-    /// belongs to the program that the variable `PROCSCHED_PROGRAM` in its environment names,
-    /// and is killed before that program starts again. At the end everything that came home is
-    /// stopped: SIGTERM and SIGCONT, and SIGKILL after the longest `stop_timeout` of all
+    /// belongs to the program that the variable `PROCSCHED_CHAIN` in its environment names, which
+    /// each program gets then, and is killed before that program starts again. What no program of
+    /// this scheduler has left behind carries no code of this scheduler, and is left alone
+    /// meanwhile. At the end everything that came home is stopped: SIGTERM and SIGCONT, and SIGKILL after the longest `stop_timeout` of all
     /// programs; the scheduler has stopped when this process has no children, but for those
     /// that it had before `build`. PID 1 spares not even those.
     ///
@@ -239,7 +241,8 @@ impl Builder {
         check_directory(&base_dir)?;
         self.check_programs()?;
         self.check_signals()?;
-        let ground = Ground::of_programs(&base_dir)?;
+        let lineage = self.subreaper.then(|| Arc::new(Lineage::new()));
+        let ground = Ground::of_programs(&base_dir, lineage.clone())?;
         let err_dir = base_dir.join(&self.err_dir);
         let command = |command: &Vec<OsString>| Launch::of_command(command, &base_dir, &ground);
         let error_command = self.error_command.as_ref().map(command).transpose()?;
@@ -251,7 +254,7 @@ impl Builder {
             self.raise_descriptor_limit,
         );
         let signals = self.install_signals(&supplies.waker)?;
-        let household = self.found_household()?;
+        let household = self.found_household(lineage)?;
         prepare_err_dir(&err_dir)?;
         let (machine, programs) = make_programs(self.programs, &base_dir, &ground)?;
         let mut scheduler = ProcessScheduler {
@@ -306,10 +309,10 @@ impl Builder {
         Signals::install(stops, others, self.reap == Reap::All, waker.clone())
     }
 
-    fn found_household(&self) -> Result<Option<Household>> {
-        if !self.subreaper {
+    fn found_household(&self, lineage: Option<Arc<Lineage>>) -> Result<Option<Household>> {
+        let Some(lineage) = lineage else {
             return Ok(None);
-        }
+        };
         if self.reap != Reap::All {
             return Err(Error::because(
                 "failed to become a child subreaper",
@@ -318,7 +321,7 @@ impl Builder {
         }
         let timeouts = self.programs.iter().map(|spec| spec.policy().stop_timeout);
         let longest_stop = timeouts.max().unwrap_or(STOP_TIMEOUT_DEFAULT);
-        Household::establish(longest_stop).map(Some)
+        Household::establish(longest_stop, lineage).map(Some)
     }
 
     fn check_programs(&self) -> Result<()> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::error_command::ErrorCommand;
 use crate::machine::Moment;
 
-use super::orphans::Household;
+use super::household::Household;
 use super::{Phase, ProcessScheduler};
 
 /// One descriptor, behind which stand all that a turn waits for: readable when a turn has

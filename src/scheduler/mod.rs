@@ -17,6 +17,7 @@ mod builder;
 mod chatter;
 mod due;
 mod facts;
+mod household;
 mod lingering;
 mod orders;
 mod orphans;
@@ -36,8 +37,8 @@ use std::time::Duration;
 
 pub use builder::Builder;
 use chatter::Chatter;
+use household::Household;
 use lingering::Lingering;
-use orphans::Household;
 use reaping::Lookout;
 use room::Room;
 

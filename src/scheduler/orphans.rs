@@ -3,172 +3,27 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::time::Duration;
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::event::EventKind;
-use crate::launch::PROGRAM_VARIABLE;
+use crate::lineage::CHAIN_VARIABLE;
 use crate::machine::child::State;
 use crate::machine::{Event, Moment, ProgramId};
-use crate::orphans::{Dispatch, EVERYBODY, Orphans, Whose};
+use crate::orphans::{Dispatch, EVERYBODY, Whose};
 use crate::os::group::Sent;
-use crate::os::subreaper::{Subreaper, become_subreaper, is_pid_1};
+use crate::os::subreaper::is_pid_1;
 use crate::os::{children, reap};
 use crate::program::Live;
 
+use super::household::DELAY_SAID_AFTER;
 use super::pace::Pace;
 use super::{Owner, ProcessScheduler};
-
-/// How long after a SIGKILL it is worth a word that an orphan still holds up a start.
-const DELAY_SAID_AFTER: Duration = Duration::from_secs(5);
-
-/// How long a look at all children is put off for each of them, where a start waits for it:
-/// ten times and more what it takes.
-const LOOK_PACE: Duration = Duration::from_micros(10);
 
 /// How many lists of few children one look may take.
 const LISTS_PER_LOOK_MAX: usize = 8;
 
-/// How soon there is another look if this one has not told all, and for how long starts wait for
-/// one that does.
-const LOOK_ON_AFTER: Duration = Duration::from_millis(5);
-const LOOK_ON_MAX: Duration = Duration::from_secs(2);
-
-/// How soon a look that has failed is tried again where a start waits for it, and how often in a
-/// row: what is in its way may pass, as a shortage does, or may stay.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
-const FAILED_LOOKS_MAX: u32 = 20;
-
 /// How many orphans are named at once; the others are counted.
 const NAMED_MAX: usize = 32;
-
-/// A process that gets orphans, and what it knows of them.
-pub(super) struct Household {
-    orphans: Orphans,
-    /// Programs whose group is gone and whose orphans are not known to be.
-    searching: Vec<Search>,
-    /// When to look for them.
-    pace: Pace,
-    /// When it is worth a word of one of them, or may be.
-    next_word: Option<Moment>,
-    /// All programs, by name; made when it is needed first.
-    by_name: Vec<ProgramId>,
-    /// How long a program may take to stop that takes longest.
-    longest_stop: Duration,
-    /// How many looks in a row have failed.
-    failed_looks: u32,
-    /// Since when no look has told all.
-    unsettled_since: Option<Moment>,
-    /// It was said that nothing tells who came home.
-    blindness_said: bool,
-    _subreaper: Subreaper,
-}
-
-struct Search {
-    program: ProgramId,
-    since: Moment,
-    delay_said: bool,
-}
-
-impl Household {
-    /// Makes this process one that gets orphans. What is its child already belongs to whoever
-    /// started it, unless it is PID 1.
-    pub(super) fn establish(longest_stop: Duration) -> Result<Self> {
-        let subreaper = become_subreaper()?;
-        let here = if is_pid_1() {
-            None
-        } else {
-            let what = "failed to look for the children that this process has already";
-            children::list().map_err(|error| Error::io(what, &error))?
-        };
-        Ok(Self {
-            orphans: Orphans::new(here.unwrap_or_default()),
-            searching: Vec::new(),
-            pace: Pace::new(LOOK_PACE),
-            next_word: None,
-            by_name: Vec::new(),
-            longest_stop,
-            failed_looks: 0,
-            unsettled_since: None,
-            blindness_said: false,
-            _subreaper: subreaper,
-        })
-    }
-
-    /// `settled` is whether nothing is left to wait for but what came home.
-    pub(super) fn next_deadline(&self, settled: bool) -> Option<Moment> {
-        let waited_for = self.next_word.into_iter().chain(self.pace.next());
-        let waited_for = waited_for.filter(|_| !self.searching.is_empty());
-        waited_for.chain(self.orphans.next_deadline(settled)).min()
-    }
-
-    pub(super) fn reaped(&mut self, pid: i32) {
-        self.orphans.reaped(pid);
-    }
-
-    /// Something has happened since the last look, with so many children.
-    fn want_look(&mut self, now: Moment, children: usize) {
-        self.orphans.want_look();
-        if !self.searching.is_empty() {
-            self.pace.want(now, children);
-        }
-    }
-
-    /// Has it tried again, and says whether nobody is to wait for that.
-    fn look_failed(&mut self, now: Moment) -> bool {
-        self.orphans.found_nothing_out(now);
-        self.failed_looks = self.failed_looks.saturating_add(1);
-        if self.failed_looks >= FAILED_LOOKS_MAX {
-            return true;
-        }
-        self.pace.put_off(now.after(LOOK_AGAIN_AFTER));
-        false
-    }
-
-    /// Who is dying cannot be asked yet, or there was always somebody new: has it looked again
-    /// soon, and says whether nobody is to wait for that.
-    fn look_on(&mut self, now: Moment, children: usize) -> bool {
-        self.orphans.want_look();
-        let since = *self.unsettled_since.get_or_insert(now);
-        if now.since(since) >= LOOK_ON_MAX {
-            return true;
-        }
-        let children = u32::try_from(children).unwrap_or(u32::MAX);
-        let soon = LOOK_PACE.saturating_mul(children).max(LOOK_ON_AFTER);
-        self.pace.put_off(now.after(soon));
-        false
-    }
-
-    /// This look has told all. The next that fails is news again.
-    fn look_is_over(&mut self) {
-        self.blindness_said &= self.failed_looks == 0;
-        self.failed_looks = 0;
-        self.unsettled_since = None;
-    }
-
-    fn search_for(&mut self, now: Moment, program: ProgramId, children: usize) {
-        self.searching.push(Search {
-            program,
-            since: now,
-            delay_said: false,
-        });
-        self.next_word.get_or_insert(now.after(DELAY_SAID_AFTER));
-        self.want_look(now, children);
-    }
-
-    pub(super) fn is_gone(&self) -> bool {
-        self.orphans.is_gone()
-    }
-
-    pub(super) fn is_abandoned(&self) -> bool {
-        self.orphans.is_abandoned()
-    }
-
-    /// Those that are left have until then.
-    pub(super) fn close(&mut self, kill_at: Moment) {
-        self.orphans.close(kill_at);
-    }
-}
 
 impl ProcessScheduler {
     /// A child has died: who has lost a parent may have come home.
@@ -206,7 +61,7 @@ impl ProcessScheduler {
             return;
         };
         // The zombies of a storm are not worth a look.
-        let searching = household.pace.is_due(now) && !self.deaths_left;
+        let searching = !self.deaths_left && household.is_look_due(now);
         let mut looked = false;
         if settled && household.orphans.is_closing() && !reap::has_children() {
             household.orphans.found_nobody();
@@ -290,34 +145,24 @@ impl ProcessScheduler {
         let Some(household) = &mut self.household else {
             return Ok(false);
         };
-        let programs = &self.programs;
-        let name_of = |id: &ProgramId| programs[id.0 as usize].name().as_bytes();
-        let by_name = &mut household.by_name;
+        let (programs, names) = (&self.programs, &mut household.names);
         // Who cannot be asked at the end is nobody's, and is stopped with the rest.
         let may_wait = !household.orphans.is_closing();
         let mut trouble = None;
-        let mut whose = |pid: i32| {
-            let name = match children::variable(pid, PROGRAM_VARIABLE) {
-                Ok(Some(name)) => name,
-                Ok(None) => return Whose::Nobodys,
-                Err(error) => {
-                    let is_not_yet = children::is_not_yet(&error);
-                    if !is_not_yet || (may_wait && trouble.is_none()) {
-                        trouble = Some(error);
-                    }
-                    return if may_wait {
-                        Whose::Unknown
-                    } else {
-                        Whose::Nobodys
-                    };
+        let mut whose = |pid: i32| match children::variable(pid, CHAIN_VARIABLE) {
+            Ok(Some(chain)) => names.whose(programs, &chain),
+            Ok(None) => Whose::Nobodys,
+            Err(error) => {
+                let is_not_yet = children::is_not_yet(&error);
+                if !is_not_yet || (may_wait && trouble.is_none()) {
+                    trouble = Some(error);
                 }
-            };
-            if by_name.is_empty() {
-                by_name.extend(programs.iter().map(|program| program.id));
-                by_name.sort_unstable_by_key(name_of);
+                if may_wait {
+                    Whose::Unknown
+                } else {
+                    Whose::Nobodys
+                }
             }
-            let found = by_name.binary_search_by(|id| name_of(id).cmp(&name));
-            Whose::from(found.ok().map(|place| by_name[place]))
         };
         // Who is still in the group of a program is asked, and killed, with that. Such a group
         // has a leader that was not reaped yet, or it lingers.
@@ -332,7 +177,13 @@ impl ProcessScheduler {
         };
         let is_member = |pid: i32| children::group_of(pid).is_some_and(is_group);
         let is_ours = |pid: i32| self.owners.contains_key(&pid) || is_member(pid);
-        let again = household.orphans.found(now, &children, is_ours, &mut whose);
+        let again = household.orphans.found(
+            now,
+            &children,
+            is_ours,
+            children::is_withheld_zombie,
+            &mut whose,
+        );
         match trouble {
             Some(error) => Err(error),
             None => Ok(again),
@@ -400,6 +251,12 @@ impl ProcessScheduler {
                 let error = Error::new(text);
                 self.event(id, EventKind::Warning { error });
             }
+        }
+        let children = self.owners.len();
+        if let Some(household) = &mut self.household
+            && (looked || is_stopping)
+        {
+            household.plan_silent_look(now, children);
         }
     }
 

@@ -159,8 +159,19 @@ pub struct Hold {
 impl Hold {
     #[track_caller]
     pub fn on(scene: &Scene, pid: i32) -> Self {
+        Self::by(scene, "seize", pid)
+    }
+
+    /// Lets it become a zombie when it is killed, which cannot be reaped.
+    #[track_caller]
+    pub fn zombie_of(scene: &Scene, pid: i32) -> Self {
+        Self::by(scene, "trace", pid)
+    }
+
+    #[track_caller]
+    fn by(scene: &Scene, step: &str, pid: i32) -> Self {
         let outer = namespace::outer(pid).expect("it runs");
-        let script = format!("seize {outer} ; hold");
+        let script = format!("{step} {outer} ; hold");
         let helper = Helper::probe(scene, &script);
         wait_for("a process to be seized", || {
             assert!(alive(helper.pid()), "{pid} cannot be traced");

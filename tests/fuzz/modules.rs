@@ -17,6 +17,8 @@ mod handle;
 mod init_of_library;
 #[path = "../../src/launch.rs"]
 mod launch;
+#[path = "../../src/lineage.rs"]
+mod lineage;
 #[path = "../../src/machine/mod.rs"]
 mod machine;
 #[path = "../../src/orphans.rs"]

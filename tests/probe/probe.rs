@@ -20,13 +20,15 @@
 //! | `ignore S`, `trap S`, `await S`, `record FILE S…` | signals; a trapped one waits for `await` |
 //! | `fork {…}`, `escape {…}` | a member of the group; a process in a session of its own |
 //! | `anonymous` | its environment does not say any more which program it belongs to |
-//! | `setpgid`, `become UID`, `close FD`, `chdir DIR`, `core on\|off` | what else a process does |
+//! | `claim NAME` | its environment says that it belongs to the program NAME, with the code of its own |
+//! | `setsid`, `setpgid`, `become UID`, `close FD`, `chdir DIR`, `core on\|off` | what else a process does |
 //! | `join FILE` | goes into the group of the process whose number is in FILE |
 //! | `storm` | gives its parent dead children without end |
 //! | `unread-pipe` | writes into a pipe that nobody reads: SIGPIPE, unless that is ignored |
 //! | `pipes N` | opens N pipes and keeps them |
 //! | `serve FILE` | an HTTP server on 127.0.0.1; FILE gets its port |
 //! | `seize PID` | traces PID, which then cannot be waited for until this probe ends |
+//! | `trace PID` | the same, but when PID is killed it becomes a zombie at once |
 //! | `steal BYTES` | reads its own stderr pipe, whose settings it changes, until it has so many |
 //! | `attack-parent FILE` | signals, traces and opens its parent; FILE gets what was not refused |
 //! | `bomb staying\|leaving` | forks without end, in its group or each in a session of its own |

@@ -80,8 +80,38 @@ pub fn join_group(file: &str) {
     must(unsafe { libc::setpgid(0, group) }, "setpgid");
 }
 
-/// Spoils the variable that says whose process this is, where `/proc/PID/environ` shows it.
+/// Spoils the variables that say whose process this is, where `/proc/PID/environ` shows them.
 pub fn anonymous() {
+    change_environ(|text| {
+        if text.starts_with(b"PROCSCHED_") {
+            text[0] = b'X';
+        }
+    });
+}
+
+/// Takes the name of another program, which must not be longer than its own, and everything else
+/// from its own environment.
+pub fn claim(name: &str) {
+    change_environ(|text| {
+        let start = if text.starts_with(b"PROCSCHED_PROGRAM=") {
+            "PROCSCHED_PROGRAM=".len()
+        } else if text.starts_with(b"PROCSCHED_CHAIN=") {
+            let item = text.iter().rposition(|&byte| byte == b'/' || byte == b'=');
+            item.map_or(0, |item| item + 1)
+        } else {
+            return;
+        };
+        let own = &mut text[start..];
+        let end = own.iter().position(|&byte| byte == b':');
+        let (end, length) = (end.unwrap_or(own.len()), own.len());
+        own.copy_within(end.., name.len());
+        own[..name.len()].copy_from_slice(name.as_bytes());
+        own[length - (end - name.len())..].fill(b' ');
+    });
+}
+
+/// Changes each variable of its environment where the kernel has put it.
+fn change_environ(mut change: impl FnMut(&mut [u8])) {
     unsafe extern "C" {
         static mut environ: *mut *mut libc::c_char;
     }
@@ -90,10 +120,8 @@ pub fn anonymous() {
     unsafe {
         let mut next = environ;
         while !(*next).is_null() {
-            let text = std::ffi::CStr::from_ptr(*next);
-            if text.to_bytes().starts_with(b"PROCSCHED_PROGRAM=") {
-                **next = b'X' as libc::c_char;
-            }
+            let length = std::ffi::CStr::from_ptr(*next).count_bytes();
+            change(std::slice::from_raw_parts_mut((*next).cast(), length));
             next = next.add(1);
         }
     }
@@ -174,9 +202,9 @@ pub fn serve(file: &str) -> ! {
     }
 }
 
-/// Traces a process so that it halts on its way out: killed and yet not to be waited for.
-pub fn seize(target: i32) {
-    let options = libc::PTRACE_O_TRACEEXIT;
+/// Traces a process, which is killed and yet not to be waited for: it halts on its way out if the
+/// options say so.
+pub fn seize(target: i32, options: i32) {
     // SAFETY: plain numbers; PTRACE_SEIZE takes no address and its options as a number.
     must(
         unsafe { libc::ptrace(libc::PTRACE_SEIZE, target, 0, options) },

@@ -274,3 +274,26 @@ fn a_zombie_that_cannot_be_reaped_is_no_spin() {
     let calls = tracer.detach().len();
     assert!((2..300).contains(&calls), "{calls} calls");
 }
+
+/// A debugger was told first that what it traced was dead, and never let go. `init` had a zombie
+/// that it could not reap, waited for it until the end of its time, and said that it would not die.
+#[test]
+fn a_zombie_that_a_tracer_withholds_is_not_waited_for() {
+    if missing(&[Need::Attach]) {
+        return;
+    }
+    let scene = Scene::new();
+    let script = "escape { pid orphan ; hold } ; wait-file go ; exit 5";
+    let mut supervisor = scene.launch(init(&scene, &[], script));
+    let orphan = scene.wait_pid("orphan");
+    let hold = Hold::zombie_of(&scene, orphan);
+    supervisor.spare(orphan);
+    scene.write("go", "");
+    let start = Instant::now();
+    assert_eq!(supervisor.wait_exit(), 5);
+    let took = start.elapsed();
+    assert_eq!(process::stat(orphan).map(|stat| stat.state), Some('Z'));
+    assert!(took < Duration::from_secs(6), "{took:?}");
+    assert_eq!(supervisor.messages_with(&["abandoned"]), [""; 0]);
+    hold.release();
+}

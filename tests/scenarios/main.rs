@@ -37,6 +37,7 @@ mod orphan_starts;
 mod orphans;
 mod out_of_memory;
 mod outputs;
+mod ownership;
 mod permissions;
 mod pid_reuse;
 mod policy;

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::group::{Sent, outcome};
+use super::spawn::chain_of;
 use crate::kernel::world;
 
 /// Taken at one moment. What happens to those in it while they are looked at one by one is
@@ -20,7 +21,14 @@ pub(crate) fn is_not_yet(_error: &io::Error) -> bool {
 pub(crate) fn variable(pid: i32, _key: &str) -> io::Result<Option<Vec<u8>>> {
     let name = world::called(|kernel| kernel.ask_environ(pid));
     let name = name.map_err(io::Error::from_raw_os_error)?;
-    Ok(name.map(String::into_bytes))
+    Ok(name
+        .and_then(|name| chain_of(&name))
+        .map(String::into_bytes))
+}
+
+/// Nobody is traced here.
+pub(crate) fn is_withheld_zombie(_pid: i32) -> bool {
+    false
 }
 
 pub(crate) fn group_of(pid: i32) -> Option<i32> {

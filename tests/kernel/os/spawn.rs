@@ -1,5 +1,7 @@
 //! A process of the simulated system out of a command of the library's.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -9,7 +11,17 @@ use nix::errno::Errno;
 use super::limits::DescriptorLimit;
 use crate::error::Error;
 use crate::kernel::world;
-use crate::launch::PROGRAM_VARIABLE;
+use crate::lineage::{CHAIN_VARIABLE, PROGRAM_VARIABLE};
+
+thread_local! {
+    /// What the environments of this life's programs have in them, by the programs' names.
+    static CHAINS: RefCell<BTreeMap<String, String>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// The chain that a process of this program was given.
+pub(super) fn chain_of(name: &str) -> Option<String> {
+    CHAINS.with_borrow(|chains| chains.get(name).cloned())
+}
 
 pub(crate) struct Command<'a, Candidates, Argv, Env> {
     pub(crate) candidates: Candidates,
@@ -65,12 +77,21 @@ impl Spawner {
         >,
     ) -> Result<i32, Failure> {
         let Place::Apart(apart) = command.place;
-        let prefix = format!("{PROGRAM_VARIABLE}=");
-        let name = command.env.filter_map(|variable| {
-            let value = variable.to_bytes().strip_prefix(prefix.as_bytes())?;
-            String::from_utf8(value.to_owned()).ok()
-        });
-        let name = name.last();
+        let env: Vec<String> = command
+            .env
+            .filter_map(|variable| variable.to_str().ok().map(str::to_owned))
+            .collect();
+        let value = |key: &str| {
+            let values = env.iter().filter_map(|variable| {
+                let value = variable.strip_prefix(key)?.strip_prefix('=')?;
+                Some(value.to_owned())
+            });
+            values.last()
+        };
+        let name = value(PROGRAM_VARIABLE);
+        if let (Some(name), Some(chain)) = (&name, value(CHAIN_VARIABLE)) {
+            CHAINS.with_borrow_mut(|chains| _ = chains.insert(name.clone(), chain));
+        }
         world::spawn(name.as_deref(), apart.stdio[2].as_raw_fd())
     }
 
