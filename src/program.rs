@@ -288,6 +288,11 @@ impl Program {
         leaving.is_some_and(|leaving| leaving.retry_in == Some(Duration::ZERO))
     }
 
+    /// Returns whether what is left of its run may be nothing but zombies.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.live.as_ref().is_some_and(Live::is_suspect)
+    }
+
     /// The live run, if it is this one.
     pub(crate) fn live_run(&mut self, run: Run) -> Option<&mut Live> {
         self.live.as_mut().filter(|live| live.run == run)
@@ -363,10 +368,10 @@ impl Live {
 
     /// Returns whether its group has answered for so long without a leader that there may be only
     /// zombies in it.
-    pub(crate) fn is_suspect(&self) -> bool {
-        let leaving = self.leaving.as_ref();
-        let has_lingered = |leaving: &Leaving| leaving.probe.delay >= SUSPECT_DELAY_MIN;
-        self.group.is_leader_reaped() && leaving.is_some_and(|leaving| has_lingered(leaving))
+    fn is_suspect(&self) -> bool {
+        let may_be =
+            |leaving: &Leaving| !leaving.awaits_search && leaving.probe.delay >= SUSPECT_DELAY_MIN;
+        self.group.is_leader_reaped() && self.leaving.as_deref().is_some_and(may_be)
     }
 
     /// Returns whether its group answers long after its SIGKILL.

@@ -12,9 +12,13 @@ use crate::program::Live;
 use super::{Item, ProcessScheduler, SECOND_SIGNAL_AFTER};
 
 /// The least time between two looks into `/proc` for groups of zombies, and how many times as long
-/// as a look itself it is at least: one takes the longer the more processes there are.
+/// as a look itself it is at least after one that has found none: one takes the longer the more
+/// processes there are.
 const ZOMBIE_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 const ZOMBIE_LOOK_PAUSE: u32 = 100;
+
+/// Groups in one such look, at 30 microseconds each.
+const SUSPECTS_PER_LOOK_MAX: usize = 1024;
 
 impl ProcessScheduler {
     /// Looks whether those groups are gone that have no leader any more and whose turn it is.
@@ -23,7 +27,7 @@ impl ProcessScheduler {
         let mut is_one_suspect = false;
         for id in self.lingering.take_due(now, child_died) {
             self.look_for_group(now, id);
-            is_one_suspect |= self.is_suspect(id);
+            is_one_suspect |= self.program(id).is_suspect();
             self.keep_lingering(id);
         }
         if is_one_suspect && now >= self.next_zombie_look {
@@ -41,16 +45,15 @@ impl ProcessScheduler {
         }
     }
 
-    fn is_suspect(&self, id: ProgramId) -> bool {
-        let live = self.program(id).live.as_ref();
-        live.is_some_and(|live| live.is_suspect() && !live.awaits_search())
-    }
-
     /// Groups of nothing but zombies of another process's children count as gone. The look at all
-    /// processes is taken for all groups together, and takes a hundredth of the time at most.
+    /// processes is taken for many groups together, and takes a hundredth of the time at most if
+    /// it finds none.
     fn look_for_zombies(&mut self, now: Moment) {
-        let all = self.lingering.iter();
-        let suspects: Vec<ProgramId> = all.filter(|&id| self.is_suspect(id)).collect();
+        let programs = &self.programs;
+        let is_suspect = |id: ProgramId| programs[id.0 as usize].is_suspect();
+        let suspects = self
+            .lingering
+            .take_suspects(SUSPECTS_PER_LOOK_MAX, is_suspect);
         let leaders = suspects
             .iter()
             .filter_map(|&id| self.program(id).live.as_ref());
@@ -58,8 +61,7 @@ impl ProcessScheduler {
         let start = self.clock.now();
         let zombies = zombies_only(&groups);
         let end = self.clock.now();
-        let pause = end.since(start).saturating_mul(ZOMBIE_LOOK_PAUSE);
-        self.next_zombie_look = end.after(pause.max(ZOMBIE_LOOK_INTERVAL));
+        let mut pause = end.since(start).saturating_mul(ZOMBIE_LOOK_PAUSE);
         for id in suspects {
             let Some(live) = &self.program(id).live else {
                 continue;
@@ -71,10 +73,12 @@ impl ProcessScheduler {
                 None => live.is_overdue(now) && self.household.is_none(),
             };
             if is_over {
+                pause = Duration::ZERO;
                 self.group_gone(now, id);
                 self.keep_lingering(id);
             }
         }
+        self.next_zombie_look = end.after(pause.max(ZOMBIE_LOOK_INTERVAL));
     }
 
     /// Whether the group of this program is gone, and told so.

@@ -18,6 +18,8 @@ pub(super) struct Lingering {
     probes: Timers,
     /// The one that was asked for last because a child had died.
     latest: Option<ProgramId>,
+    /// The last of those that `/proc` was asked about.
+    latest_suspect: Option<ProgramId>,
 }
 
 impl Lingering {
@@ -50,15 +52,30 @@ impl Lingering {
             due.push(id);
         }
         if child_died {
-            let after = self.latest.map_or(Bound::Unbounded, Bound::Excluded);
-            let behind = self.programs.range((after, Bound::Unbounded));
-            let wrapped = self.programs.iter();
-            let most = self.programs.len().min(PROBES_PER_TURN_MAX);
-            let turn: Vec<ProgramId> = behind.chain(wrapped).copied().take(most).collect();
-            self.latest = turn.last().copied();
-            due.extend(turn);
+            due.extend(self.in_turn(self.latest).take(PROBES_PER_TURN_MAX));
+            self.latest = due.last().copied();
         }
         due
+    }
+
+    /// Returns the next of those that are suspected, so that each has its turn.
+    pub(super) fn take_suspects(
+        &mut self,
+        most: usize,
+        is_suspect: impl Fn(ProgramId) -> bool,
+    ) -> Vec<ProgramId> {
+        let suspects = self.in_turn(self.latest_suspect);
+        let suspects: Vec<ProgramId> = suspects.filter(|&id| is_suspect(id)).take(most).collect();
+        self.latest_suspect = suspects.last().copied();
+        suspects
+    }
+
+    /// All of them, each once: those behind `latest` first.
+    fn in_turn(&self, latest: Option<ProgramId>) -> impl Iterator<Item = ProgramId> {
+        let after = latest.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = self.programs.range((after, Bound::Unbounded));
+        let all = behind.chain(self.programs.iter());
+        all.copied().take(self.programs.len())
     }
 }
 
@@ -97,6 +114,20 @@ mod tests {
             Some(at(66)),
             "the rest is due at once"
         );
+    }
+
+    #[test]
+    fn each_that_is_suspected_has_its_turn() {
+        let mut lingering = Lingering::default();
+        for id in 0..10 {
+            lingering.insert(ProgramId(id), at(0));
+        }
+        let is_odd = |id: ProgramId| id.0 % 2 == 1;
+        let mut take = |most| lingering.take_suspects(most, is_odd);
+        assert_eq!(take(2), [1, 3].map(ProgramId));
+        assert_eq!(take(2), [5, 7].map(ProgramId));
+        assert_eq!(take(2), [9, 1].map(ProgramId));
+        assert_eq!(take(9), [3, 5, 7, 9, 1].map(ProgramId), "each once");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::process;
 pub const TESTS: &[Test] = tests![
     a_stop_does_not_wait_for_zombies_that_a_parent_keeps,
     a_stop_does_not_wait_for_zombies_that_a_parent_keeps_without_pidfds,
+    a_restart_does_not_wait_for_zombies_that_a_parent_keeps,
 ];
 
 /// A shell that waits for what it has started, as an entrypoint script does.
@@ -55,7 +56,6 @@ fn stop(reap: Reap) {
         let start = Instant::now();
         while kit::turn(&mut scheduler, 10_000 * MILLISECOND) == Status::Running {}
         let took = start.elapsed();
-        println!("the stop took {took:?}");
         let stat = process::stat(worker).expect("nobody has reaped it");
         assert_eq!((stat.state, stat.pgid), ('Z', leader), "no point");
         assert!(took < Duration::from_secs(5), "the stop took {took:?}");
@@ -75,5 +75,24 @@ fn a_stop_does_not_wait_for_zombies_that_a_parent_keeps_without_pidfds() {
     host(|| {
         refuse_pidfds(libc::ENOSYS);
         stop(Reap::All);
+    });
+}
+
+/// Each restart waited for a second, although what was left of the run before had died at once.
+fn a_restart_does_not_wait_for_zombies_that_a_parent_keeps() {
+    host(|| {
+        under_a_parent_that_does_not_reap(|| {
+            const RESTARTS: u64 = 10;
+            let dir = kit::directory();
+            let crashing = kit::churner("web", MILLISECOND, "sleep 1000 & exit 1");
+            let mut scheduler = kit::built(kit::all(&dir).program(crashing));
+            let start = Instant::now();
+            kit::turn_until(&mut scheduler, "it has crashed ten times", |scheduler| {
+                kit::status(scheduler, "web").restarts() >= RESTARTS
+            });
+            let took = start.elapsed();
+            assert!(took < Duration::from_secs(RESTARTS - 1), "{took:?}");
+            kit::end(&mut scheduler);
+        });
     });
 }

@@ -72,6 +72,7 @@ impl Bystanders {
         if number.is_multiple_of(4) {
             // What makes an orphan a program's makes no program of a stranger.
             command.env("PROCSCHED_PROGRAM", "steady0");
+            command.env("PROCSCHED_CHAIN", "steady0:0123456789abcdef");
         }
         let child = scene::spawn(&mut command).expect("a stranger can be started");
         self.living.push(Stranger { child, records });

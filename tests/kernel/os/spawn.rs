@@ -82,11 +82,11 @@ impl Spawner {
             .filter_map(|variable| variable.to_str().ok().map(str::to_owned))
             .collect();
         let value = |key: &str| {
-            let values = env.iter().filter_map(|variable| {
+            let mut values = env.iter().filter_map(|variable| {
                 let value = variable.strip_prefix(key)?.strip_prefix('=')?;
                 Some(value.to_owned())
             });
-            values.last()
+            values.next_back()
         };
         let name = value(PROGRAM_VARIABLE);
         if let (Some(name), Some(chain)) = (&name, value(CHAIN_VARIABLE)) {
