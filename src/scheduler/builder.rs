@@ -250,12 +250,8 @@ impl Builder {
         let command = |command: &Vec<OsString>| Launch::of_command(command, &base_dir, &ground);
         let error_command = self.error_command.as_ref().map(command).transpose()?;
         let supplies = Supplies::take(self.programs.len())?;
-        let (room, limit) = Room::make(
-            self.programs.len(),
-            self.reap,
-            &supplies.watch,
-            self.raise_descriptor_limit,
-        );
+        let (count, may_raise) = (self.programs.len(), self.raise_descriptor_limit);
+        let (room, limit) = Room::make(count, self.reap, &supplies.watch, may_raise);
         let signals = self.install_signals(&supplies.waker)?;
         let household = self.found_household(lineage)?;
         prepare_err_dir(&err_dir)?;
