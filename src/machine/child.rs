@@ -225,6 +225,9 @@ impl Child {
                 let until = at.after(LAUNCH_TIMEOUT);
                 self.state = S::Launching { until };
                 out.timers.arm(self.id, until);
+                if self.goal != Goal::Up {
+                    self.stop_launch(now, until, out);
+                }
             }
             (S::Launching { until }, F::Spawned { at }) => {
                 out.timers.disarm(self.id);

@@ -235,8 +235,12 @@ fn expected(word: &str, goal: Goal, state: State, input: Input) -> Option<After>
         "stop" | "kill" if matches!(state, State::Running { .. }) => same.stop(SINCE),
         "kill" if matches!(state, State::Launching { .. }) => same.killed(NOW, Leader::New),
         "kill" => same.killed(SINCE, leader),
+        "launch" if goal == Goal::DownNow => same.killed(NOW, Leader::New),
         "launch" => {
-            let until = NOW + LAUNCH_TIMEOUT;
+            let until = match goal {
+                Goal::Up => NOW + LAUNCH_TIMEOUT,
+                Goal::Down | Goal::DownNow => NOW + policy().stop_timeout,
+            };
             let state = State::Launching {
                 until: moment(until),
             };

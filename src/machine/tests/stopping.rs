@@ -393,3 +393,23 @@ fn a_start_that_was_abandoned_and_ends_after_all_is_reported_once() {
     assert_eq!(desk.tell(Event::SpawnFailed { run, at: desk.now }), []);
     assert_eq!(desk.state(0), State::Inactive);
 }
+
+/// A stop came in the moment of the start, whose answer was that it would take longer: the stop
+/// was forgotten, and the process had its 90 s.
+#[test]
+fn a_stop_that_came_before_it_was_known_that_a_start_is_late_is_not_forgotten() {
+    let mut desk = Desk::new(&[policy()]);
+    desk.command(Command::Start(id(0)));
+    let run = desk.machine.next_start().expect("a start is due");
+    desk.command(Command::StopAll);
+    assert_eq!(desk.tell(Event::SpawnDelayed { run, at: desk.now }), []);
+    let deadline = desk.now.after(policy().stop_timeout);
+    assert_eq!(desk.machine.next_deadline(), Some(deadline));
+
+    let mut desk = Desk::new(&[policy()]);
+    desk.command(Command::Start(id(0)));
+    let run = desk.machine.next_start().expect("a start is due");
+    desk.command(Command::KillAll);
+    let told = desk.tell(Event::SpawnDelayed { run, at: desk.now });
+    assert_eq!(told, [signal(run, 9), note(run, Change::Killed)]);
+}
