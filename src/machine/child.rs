@@ -379,7 +379,8 @@ impl Child {
     /// anything yet has nothing to clean up, but a signal of ours may meet it when it has.
     fn stop_launch(&mut self, now: Moment, until: Moment, out: &mut Effects<'_>) {
         let timeout = out.policy.stop_timeout;
-        if self.goal == Goal::DownNow || timeout.is_zero() {
+        let at_once = self.goal == Goal::DownNow || out.policy.stop_signal == SIGKILL;
+        if at_once || timeout.is_zero() {
             return self.kill(now, now, Leader::New, out);
         }
         let until = until.min(now.after(timeout));

@@ -413,3 +413,17 @@ fn a_stop_that_came_before_it_was_known_that_a_start_is_late_is_not_forgotten() 
     let told = desk.tell(Event::SpawnDelayed { run, at: desk.now });
     assert_eq!(told, [signal(run, 9), note(run, Change::Killed)]);
 }
+
+/// One that is to be stopped by SIGKILL was left alone until its time was over.
+#[test]
+fn a_late_start_is_killed_at_once_if_its_program_is_stopped_by_sigkill() {
+    let mut desk = Desk::new(&[Policy {
+        stop_signal: 9,
+        ..policy()
+    }]);
+    desk.command(Command::Start(id(0)));
+    let run = desk.machine.next_start().expect("a start is due");
+    desk.tell(Event::SpawnDelayed { run, at: desk.now });
+    let told = desk.command(Command::StopAll);
+    assert_eq!(told, [signal(run, 9), note(run, Change::Killed)]);
+}
