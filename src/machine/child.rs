@@ -63,8 +63,8 @@ pub enum State {
     /// The scheduler is starting it; an answer comes before anything else.
     Spawning,
     /// It has a process that has not executed the program yet, and is killed then if it still
-    /// has not.
-    Launching { until: Moment },
+    /// has not. A stop may be over earlier, or later: the program keeps that time once it runs.
+    Launching { until: Moment, stop_by: Moment },
     /// It runs, since this moment.
     Running { since: Moment },
     /// It was asked to stop and has a deadline.
@@ -196,7 +196,9 @@ impl Child {
             }
             // The answer to the start comes first, and finds the goal.
             (S::Spawning, W::Stop | W::Kill) => {}
-            (S::Launching { until }, W::Stop | W::Kill) => self.stop_launch(now, until, out),
+            (S::Launching { until, stop_by }, W::Stop | W::Kill) => {
+                self.stop_launch(now, until, stop_by, out);
+            }
             (S::Running { since }, W::Stop | W::Kill) => {
                 let deadline = now.after(out.policy.stop_timeout);
                 self.stop(now, since, deadline, out);
@@ -223,15 +225,16 @@ impl Child {
             (S::Spawning, F::SpawnFailed { at }) => self.start_failed(at, out),
             (S::Spawning, F::SpawnDelayed { at }) => {
                 let until = at.after(LAUNCH_TIMEOUT);
-                self.state = S::Launching { until };
+                let stop_by = now.after(Duration::MAX);
+                self.state = S::Launching { until, stop_by };
                 out.timers.arm(self.id, until);
                 if self.goal != Goal::Up {
-                    self.stop_launch(now, until, out);
+                    self.stop_launch(now, until, stop_by, out);
                 }
             }
-            (S::Launching { until }, F::Spawned { at }) => {
+            (S::Launching { stop_by, .. }, F::Spawned { at }) => {
                 out.timers.disarm(self.id);
-                self.spawned(now, at, until, out);
+                self.spawned(now, at, stop_by, out);
             }
             (S::Launching { .. } | S::Killed { leader: New, .. }, F::SpawnFailed { at }) => {
                 out.timers.disarm(self.id);
@@ -377,15 +380,15 @@ impl Child {
 
     /// The answer to the start comes first, as long as it comes in time: what has not executed
     /// anything yet has nothing to clean up, but a signal of ours may meet it when it has.
-    fn stop_launch(&mut self, now: Moment, until: Moment, out: &mut Effects<'_>) {
+    fn stop_launch(&mut self, now: Moment, until: Moment, stop_by: Moment, out: &mut Effects<'_>) {
         let timeout = out.policy.stop_timeout;
         let at_once = self.goal == Goal::DownNow || out.policy.stop_signal == SIGKILL;
         if at_once || timeout.is_zero() {
             return self.kill(now, now, Leader::New, out);
         }
-        let until = until.min(now.after(timeout));
-        self.state = State::Launching { until };
-        out.timers.arm(self.id, until);
+        let stop_by = stop_by.min(now.after(timeout));
+        self.state = State::Launching { until, stop_by };
+        out.timers.arm(self.id, until.min(stop_by));
     }
 
     /// The failed try is a failed run: the same backoff, unless nobody wants it any more.

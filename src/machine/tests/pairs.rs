@@ -66,6 +66,7 @@ fn state_of(name: &str) -> State {
         "Spawning" => State::Spawning,
         "Launching" => State::Launching {
             until: moment(LAUNCH_END),
+            stop_by: Moment::NEVER,
         },
         "Running" => State::Running { since },
         "Stopping" => State::Stopping {
@@ -122,7 +123,7 @@ fn inputs() -> [Input; 9] {
 /// Where a state has a deadline, it is this one before the input.
 fn deadline_before(state: State) -> Option<Moment> {
     match state {
-        State::Launching { until } => Some(until),
+        State::Launching { until, stop_by } => Some(until.min(stop_by)),
         State::Waiting { .. } | State::Stopping { .. } | State::Killed { .. } => {
             Some(moment(LATER))
         }
@@ -237,22 +238,25 @@ fn expected(word: &str, goal: Goal, state: State, input: Input) -> Option<After>
         "kill" => same.killed(SINCE, leader),
         "launch" if goal == Goal::DownNow => same.killed(NOW, Leader::New),
         "launch" => {
-            let until = match goal {
-                Goal::Up => NOW + LAUNCH_TIMEOUT,
-                Goal::Down | Goal::DownNow => NOW + policy().stop_timeout,
+            let stop_by = NOW + policy().stop_timeout;
+            let (stop_by, deadline) = match goal {
+                Goal::Up => (Moment::NEVER, NOW + LAUNCH_TIMEOUT),
+                Goal::Down | Goal::DownNow => (moment(stop_by), stop_by),
             };
             let state = State::Launching {
-                until: moment(until),
+                until: moment(NOW + LAUNCH_TIMEOUT),
+                stop_by,
             };
-            same.then(state, Some(until))
+            same.then(state, Some(deadline))
         }
         "hurry" if same.goal == Goal::DownNow => same.killed(NOW, Leader::New),
         "hurry" => {
-            let until = NOW + policy().stop_timeout;
+            let stop_by = NOW + policy().stop_timeout;
             let state = State::Launching {
-                until: moment(until),
+                until: moment(LAUNCH_END),
+                stop_by: moment(stop_by),
             };
-            same.then(state, Some(until))
+            same.then(state, Some(stop_by))
         }
         "too late" => {
             let state = State::Killed {

@@ -427,3 +427,25 @@ fn a_late_start_is_killed_at_once_if_its_program_is_stopped_by_sigkill() {
     let told = desk.command(Command::StopAll);
     assert_eq!(told, [signal(run, 9), note(run, Change::Killed)]);
 }
+
+/// What was left of the time for its exec was taken for the time that it had to stop.
+#[test]
+fn a_program_with_a_long_time_to_stop_keeps_it_though_its_start_was_late() {
+    let stop_timeout = secs(300);
+    let patient = Policy {
+        stop_timeout,
+        ..policy()
+    };
+    let mut desk = Desk::new(&[patient]);
+    desk.command(Command::Start(id(0)));
+    let run = desk.machine.next_start().expect("a start is due");
+    desk.tell(Event::SpawnDelayed { run, at: desk.now });
+    let launch_end = desk.now.after(LAUNCH_TIMEOUT);
+    desk.pass(secs(1));
+    desk.command(Command::StopAll);
+    let stop_end = desk.now.after(stop_timeout);
+    assert_eq!(desk.machine.next_deadline(), Some(launch_end));
+    desk.pass(secs(1));
+    desk.tell(Event::Spawned { run, at: desk.now });
+    assert_eq!(desk.machine.next_deadline(), Some(stop_end));
+}
