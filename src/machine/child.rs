@@ -241,7 +241,13 @@ impl Child {
                 self.start_failed(at, out);
             }
             (S::Launching { .. }, F::Deadline) => self.kill(now, now, New, out),
-            // It was executed before the SIGKILL reached it.
+            // It was executed before the SIGKILL reached it. If that was for being late alone, its
+            // end is like any other.
+            (S::Killed { leader: New, .. }, F::Spawned { at }) if self.goal == Goal::Up => {
+                out.timers.disarm(self.id);
+                self.state = S::Running { since: at };
+                self.notify(Change::Started, out);
+            }
             (S::Killed { leader: New, .. }, F::Spawned { at }) => {
                 self.state = S::Killed {
                     since: at,
@@ -282,6 +288,11 @@ impl Child {
             (S::Killed { leader, .. }, F::Deadline) => {
                 self.state = S::Abandoned { leader };
                 self.notify(Change::Abandoned, out);
+                let is_start = leader == New && self.goal == Goal::Up;
+                if is_start && !out.policy.restart.wants(Exit::Unknown) {
+                    self.goal = Goal::Down;
+                    out.ended = Some(Exit::Unknown);
+                }
             }
             // What cannot be: each a defect of whoever told it.
             (

@@ -258,6 +258,9 @@ fn expected(word: &str, goal: Goal, state: State, input: Input) -> Option<After>
             };
             same.then(state, Some(stop_by))
         }
+        "too late" if goal == Goal::Up => same
+            .note(Change::Started)
+            .then(State::Running { since: moment(NOW) }, None),
         "too late" => {
             let state = State::Killed {
                 since: moment(NOW),

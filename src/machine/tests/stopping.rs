@@ -449,3 +449,48 @@ fn a_program_with_a_long_time_to_stop_keeps_it_though_its_start_was_late() {
     desk.tell(Event::Spawned { run, at: desk.now });
     assert_eq!(desk.machine.next_deadline(), Some(stop_end));
 }
+
+/// It was executed just before it was killed for being late, or could not be killed any more.
+/// Nobody had asked it to stop, and yet its end was reported so, and it was started again
+/// whatever its policy.
+#[test]
+fn a_program_that_was_executed_before_the_kill_that_was_to_end_its_launch_runs() {
+    let never = Policy {
+        restart: Restart::Never,
+        ..policy()
+    };
+    let mut desk = Desk::new(&[never]);
+    desk.command(Command::Start(id(0)));
+    let run = desk.machine.next_start().expect("a start is due");
+    desk.tell(Event::SpawnDelayed { run, at: desk.now });
+    desk.timeout_at_deadline();
+    let told = desk.tell(Event::Spawned { run, at: desk.now });
+    assert_eq!(told, [note(run, Change::Started)]);
+    assert_eq!(desk.state(0), State::Running { since: desk.now });
+    assert_eq!(desk.machine.next_deadline(), None);
+    desk.end(run, CRASH);
+    assert_eq!(desk.state(0), State::Inactive);
+    assert_eq!(desk.machine.next_start(), None);
+}
+
+/// A start that could not even be killed was waited for, and made again when it ended after all,
+/// although its policy is to try it once.
+#[test]
+fn a_start_that_was_given_up_is_the_end_of_a_program_that_is_not_started_again() {
+    let once = Policy {
+        restart: Restart::Never,
+        essential: true,
+        ..policy()
+    };
+    let mut desk = Desk::new(&[once]);
+    desk.command(Command::Start(id(0)));
+    let run = desk.machine.next_start().expect("a start is due");
+    desk.tell(Event::SpawnDelayed { run, at: desk.now });
+    desk.timeout_at_deadline();
+    assert_eq!(desk.timeout_at_deadline(), [note(run, Change::Abandoned)]);
+    assert!(desk.machine.is_settled());
+    assert_eq!(desk.machine.essential_ended(), Some(id(0)));
+    assert_eq!(desk.tell(Event::SpawnFailed { run, at: desk.now }), []);
+    assert_eq!(desk.state(0), State::Inactive);
+    assert_eq!(desk.machine.next_start(), None);
+}
