@@ -85,7 +85,10 @@ impl ProcessScheduler {
     /// Whether there was something to read, or the end.
     fn drain_one(&mut self, now: Moment, id: ProgramId, key: Key) -> bool {
         let program = &mut self.programs[id.0 as usize];
-        let tail = program.live.as_mut().map(|live| &mut live.tail);
+        // Until a late start is over, this is the pipe of the run before.
+        let live = program.live.as_mut();
+        let live = live.filter(|live| !live.is_launching);
+        let tail = live.map(|live| &mut live.tail);
         let (stream, tail) = match key {
             Key::OldStream(_) => (&program.old_stream, None),
             Key::Stream(_) | Key::Wake | Key::Leader(_) => (&program.stream, tail),

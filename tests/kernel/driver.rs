@@ -187,6 +187,7 @@ impl Driver {
             world::with(|kernel| _ = kernel.stop_asked.get_or_insert(kernel.now));
         }
         self.hear()?;
+        world::with(|kernel| kernel.check_launches())?;
         self.count_descriptors(false)
     }
 
@@ -204,8 +205,11 @@ impl Driver {
 
     /// If nothing is readable and nothing due, a turn does nothing.
     fn do_nothing_for_nothing(&mut self) -> Check {
-        // What the kernel would not wait for is looked at in each turn.
-        if world::with(|kernel| kernel.weather.may_fail(Call::EpollAdd)) {
+        // What the kernel would not wait for is looked at in each turn, and so is what is late.
+        let is_news = |kernel: &mut Kernel| {
+            kernel.weather.may_fail(Call::EpollAdd) || kernel.is_launch_decided()
+        };
+        if world::with(is_news) {
             return Ok(());
         }
         world::with(|kernel| kernel.frozen = true);
@@ -255,7 +259,8 @@ impl Driver {
         } else {
             2 * programs
         };
-        let most = 4 + 2 + 2 * programs + pipes;
+        let launching = world::with(|kernel| kernel.launching());
+        let most = 4 + 2 + 2 * programs + pipes + launching;
         let open = descriptors() - self.descriptors_before;
         if open > most {
             return Err(format!(
@@ -359,6 +364,9 @@ impl Driver {
 
 fn check_failed_start(kernel: &mut Kernel, report: &ErrorReport) -> Check {
     kernel.counts.failed += 1;
+    if report.stopping() && kernel.stop_asked.is_none() {
+        return Err("it says that it was asked to stop, and nobody was".to_owned());
+    }
     let is_code = (125..=127).contains(&report.return_code());
     if is_code && report.error().is_some() && report.stderr().is_empty() {
         Ok(())
@@ -378,6 +386,12 @@ fn check_end(
     report: &ErrorReport,
     bytes_max: usize,
 ) -> Check {
+    let is_abandoned = report
+        .error()
+        .is_some_and(|error| error.starts_with("abandoned"));
+    if is_abandoned && kernel.launch_is_abandoned(index, pid) {
+        return Ok(());
+    }
     let first = kernel.programs[index]
         .runs
         .iter()
@@ -391,9 +405,6 @@ fn check_end(
     if report.stopping() && kernel.stop_asked.is_none() {
         return Err("it says that it was asked to stop, and nobody was".to_owned());
     }
-    let is_abandoned = report
-        .error()
-        .is_some_and(|error| error.starts_with("abandoned"));
     kernel.counts.abandoned += u64::from(is_abandoned);
     match truth.exit {
         _ if is_abandoned || truth.stolen && report.return_code() == 125 => {}

@@ -137,10 +137,13 @@ impl Driver {
                 Whose::Run(run) if kernel.runs[run].pid == pid && !process.lives() => {
                     process.parent == Parent::Us
                 }
+                // One that has failed is about to die.
+                Whose::New(Some(_)) if process.lives() => kernel.is_launching(process.serial),
+                Whose::New(Some(_)) => process.parent == Parent::Us,
                 // One that has just died is found by whoever waits next.
                 Whose::Host if !process.lives() => false,
                 // One that cannot die is waited for a second, and was named when it was killed.
-                Whose::Command if process.doomed.is_some() => false,
+                Whose::Command | Whose::New(None) if process.doomed.is_some() => false,
                 _ => subreaper && process.parent == Parent::Us,
             };
             let left = kernel.processes.iter();
@@ -163,6 +166,7 @@ impl Driver {
             if let Some(run) = kernel.runs.iter().find(|run| !run.reported) {
                 return Err(format!("{run:?} was never reported"));
             }
+            kernel.check_late_reports()?;
             if !kernel.strays.is_empty() {
                 return Err(format!(
                     "strays were reaped and not told: {:?}",

@@ -10,6 +10,7 @@ use crate::machine::{Exit, Moment, Policy, Restart};
 pub type Time = u64;
 
 const PATIENCE: Time = 5_000_000_000;
+const LAUNCH_MAX: Time = 90_000_000_000;
 pub const FAILED_START_MIN: Duration = Duration::from_millis(100);
 
 /// The table of delays: the first one, doubled so many times, but not over the cap.
@@ -43,16 +44,34 @@ pub fn time(moment: Moment) -> Time {
     nanos(moment.since(Moment::default()))
 }
 
-/// A run whose group is not gone.
+/// A run whose process or group is not gone.
 #[derive(Debug, Clone, Copy)]
 pub struct Life {
+    /// When it executed its program, or else when it became known that it had not yet.
     pub since: Time,
+    pub executed: bool,
     pub leader_dead: bool,
     /// When it was asked to stop.
     pub asked: Option<Time>,
+    /// It has got its stop signal: what has not executed anything gets none.
+    pub signalled: bool,
     /// Since when nothing is left to do but to wait for its death.
     pub awaited: Option<Time>,
     pub given_up: bool,
+}
+
+impl Life {
+    pub fn new(since: Time) -> Self {
+        Self {
+            since,
+            executed: false,
+            leader_dead: false,
+            asked: None,
+            signalled: false,
+            awaited: None,
+            given_up: false,
+        }
+    }
 }
 
 /// What happened to one program.
@@ -94,13 +113,14 @@ impl Account {
         if life.given_up {
             return None;
         }
-        let stop = || {
-            life.asked
-                .map(|asked| asked.saturating_add(nanos(self.policy.stop_timeout)))
-        };
-        life.awaited
-            .map(|awaited| awaited.saturating_add(PATIENCE))
-            .or_else(stop)
+        if let Some(awaited) = life.awaited {
+            return Some(awaited.saturating_add(PATIENCE));
+        }
+        let stop = life
+            .asked
+            .map(|asked| asked.saturating_add(nanos(self.policy.stop_timeout)));
+        let launch = (!life.executed).then(|| life.since.saturating_add(LAUNCH_MAX));
+        stop.into_iter().chain(launch).min()
     }
 
     pub fn is_settled(&self) -> bool {
@@ -108,10 +128,16 @@ impl Account {
         at_rest && !self.ready && !self.starting && self.plan.is_none()
     }
 
+    /// Nothing is left to do but to wait for its death.
+    pub fn was_killed(&self) -> bool {
+        self.life.is_some_and(|life| life.awaited.is_some())
+    }
+
     /// It runs, and nobody asked it not to.
     pub fn is_up(&self) -> bool {
-        self.life
-            .is_some_and(|life| !life.leader_dead && life.asked.is_none())
+        self.life.is_some_and(|life| {
+            life.executed && !life.leader_dead && life.asked.is_none() && !life.given_up
+        })
     }
 
     /// When it has run long enough for its delay to begin anew.

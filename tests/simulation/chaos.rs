@@ -133,7 +133,7 @@ impl Driver {
         if step == mood.stop_at {
             self.stop_somehow()?;
         }
-        match self.rng.below(32) {
+        match self.rng.below(36) {
             0..=5 => self.turn(),
             6..=8 => self.wake_at_deadline(),
             9..=11 => self.time_passes(),
@@ -150,6 +150,7 @@ impl Driver {
             25 => self.tell_stale(),
             26..=28 => self.one_thing_alone(),
             29 => self.carry_out(1),
+            32..=35 => self.somebody_executes(),
             _ if self.ledger.stopping && self.rng.one_in(8) => self.stop_somehow(),
             _ => self.timeout(),
         }?;
@@ -229,6 +230,25 @@ impl Driver {
             self.world.end(number, exit, false);
         }
         self.turn()
+    }
+
+    /// A new process executes its program, or finds that it cannot.
+    fn somebody_executes(&mut self) -> Check {
+        let launching = self.world.launching();
+        if launching.is_empty() {
+            return Ok(());
+        }
+        let number = self.rng.pick(&launching);
+        if self.rng.one_in(3) {
+            self.say(format_args!(
+                "world     {number} cannot execute its program"
+            ));
+            self.world.end(number, Exit::Code(127), false);
+        } else {
+            self.say(format_args!("world     {number} executes its program"));
+            self.world.execute(number);
+        }
+        Ok(())
     }
 
     fn somebody_forks(&mut self) -> Check {
@@ -334,10 +354,11 @@ impl Driver {
             return self.turn();
         }
         let program = self.rng.index(self.programs());
-        match self.rng.below(4) {
+        match self.rng.below(5) {
             0 => self.tell_exit(program).map(|_| ()),
             1 => self.tell_gone(program),
             2 => self.timeout(),
+            3 => self.tell_launch(program),
             _ => self.start_one().map(|_| ()),
         }
     }

@@ -1,7 +1,8 @@
 //! A caller of the machine that keeps its promises, and no more than these.
 //!
 //! After each fact it takes the orders; a start is answered before another is asked for; its
-//! clock never goes back. Everything else may come at any time: orders are carried out late,
+//! clock never goes back. A start may be late: then it has a process, whose exec or end is told
+//! when it is seen. Everything else may come at any time: orders are carried out late,
 //! though in order, before the reap that gives a number back, and before the next start. Half
 //! of the drivers signal groups by handle, so that they may tell facts in any order; the other
 //! half signal by number, and look what is gone before they tell a wish or let time pass.
@@ -9,10 +10,10 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use crate::machine::child::{Leader, State};
-use crate::machine::{Command, Event, Machine, Order, Policy, ProgramId, Run};
+use crate::machine::state::{Leader, State};
+use crate::machine::{Change, Command, Event, Machine, Order, Policy, ProgramId, Run};
 
-use super::account::{Time, moment};
+use super::account::{Time, moment, time};
 use super::ledger::{Check, Ledger};
 use super::rng::Rng;
 use super::tally::Tally;
@@ -24,6 +25,8 @@ use super::world::{Group, PIDS, Temper, World};
 struct Held {
     run: Run,
     group: Group,
+    /// The answer to its start is still to come.
+    launching: bool,
     exit_told: bool,
 }
 
@@ -94,7 +97,7 @@ impl Driver {
             }
             Event::LeaderExited { run, .. } => self.witness.leader_died(run),
             Event::GroupGone { run } => self.witness.gone(run),
-            Event::Spawned { .. } | Event::SpawnFailed { .. } => {}
+            Event::Spawned { .. } | Event::SpawnFailed { .. } | Event::SpawnDelayed { .. } => {}
         }
         self.ledger.take_in(self.now, event);
         self.machine.handle(moment(self.now), event);
@@ -123,6 +126,11 @@ impl Driver {
             self.say(format_args!("  ordered {order:?}"));
             self.witness.ordered(self.now, order)?;
             self.tally.count(order);
+            if let Order::Notify { run, change } = order {
+                let held = self.held[run.program.0 as usize];
+                let launching = held.is_some_and(|held| held.launching);
+                self.tally.late_given_up += u64::from(launching && change == Change::Abandoned);
+            }
             self.orders.push(order);
         }
         self.ledger.settle(&self.orders)?;
@@ -203,6 +211,9 @@ impl Driver {
     /// Everything that there is to be told, deaths first.
     pub fn facts(&mut self) -> Check {
         self.carry_out(usize::MAX)?;
+        for program in 0..self.programs() {
+            self.tell_launch(program)?;
+        }
         let mut told = 0;
         for program in 0..self.programs() {
             told += u64::from(self.tell_exit(program)?);
@@ -214,9 +225,52 @@ impl Driver {
         Ok(())
     }
 
+    /// Tells what a start has come to that was late, if it is known.
+    pub fn tell_launch(&mut self, program: usize) -> Check {
+        let Some(held) = self.held[program].filter(|held| held.launching) else {
+            return Ok(());
+        };
+        let Held { run, group, .. } = held;
+        let is_executed = self.world.has_executed(group);
+        if !is_executed && self.world.zombie(group).is_none() {
+            return Ok(());
+        }
+        // The clock may have been read again for it.
+        let at = moment(self.now + self.rng.below(2) * self.rng.below(3_000_000));
+        let was_killed = self.ledger.accounts[program].was_killed();
+        self.tally.late_killed += u64::from(was_killed);
+        if is_executed {
+            let launching = false;
+            self.held[program] = Some(Held { launching, ..held });
+            self.witness.started(run);
+            self.tally.late_starts += 1;
+            self.tally.late_kills += u64::from(was_killed);
+            return self.tell_later(Event::Spawned { run, at });
+        }
+        // Signals that were ordered reach the dead, if they were not sent yet.
+        self.carry_out(usize::MAX)?;
+        self.world.reap(group);
+        self.held[program] = None;
+        self.witness.failed(run);
+        self.tally.late_failures += 1;
+        self.tell_later(Event::SpawnFailed { run, at })
+    }
+
+    /// Tells the machine, and the clock goes on to the moment that it is told of.
+    fn tell_later(&mut self, event: Event) -> Check {
+        self.tell(event)?;
+        if let Event::Spawned { at, .. } | Event::SpawnFailed { at, .. } = event {
+            self.now = self.now.max(time(at));
+        }
+        Ok(())
+    }
+
     /// Tells the death of a leader, if there is one to tell, and reaps it.
     pub fn tell_exit(&mut self, program: usize) -> Result<bool, String> {
-        let Some(held) = self.held[program].filter(|held| !held.exit_told) else {
+        // Whoever is late has its answer first.
+        self.tell_launch(program)?;
+        let held = self.held[program].filter(|held| !held.exit_told && !held.launching);
+        let Some(held) = held else {
             return Ok(false);
         };
         let Some(exit) = self.world.zombie(held.group) else {
@@ -294,10 +348,11 @@ impl Driver {
             Temper::Slow,
             Temper::Stubborn,
         ]);
+        let late = !self.fair && self.rng.one_in(6);
         let group = if fails {
             None
         } else {
-            self.world.spawn(run.program.0 as usize, temper)
+            self.world.spawn(run.program.0 as usize, temper, late)
         };
         let Some(group) = group else {
             self.tell(Event::SpawnFailed {
@@ -316,13 +371,18 @@ impl Driver {
         self.held[run.program.0 as usize] = Some(Held {
             run,
             group,
+            launching: late,
             exit_told: false,
         });
-        self.witness.started(run);
-        self.tell(Event::Spawned {
-            run,
-            at: moment(at),
-        })?;
+        let at_moment = moment(at);
+        if late {
+            self.witness.delayed(run);
+            self.tally.delayed += 1;
+            self.tell(Event::SpawnDelayed { run, at: at_moment })?;
+        } else {
+            self.witness.started(run);
+            self.tell(Event::Spawned { run, at: at_moment })?;
+        }
         self.now = at;
         Ok(true)
     }
@@ -340,10 +400,11 @@ impl Driver {
             generation,
         };
         let at = moment(self.now);
-        let event = match self.rng.below(4) {
+        let event = match self.rng.below(5) {
             0 => Event::Spawned { run, at },
             1 => Event::SpawnFailed { run, at },
-            2 => Event::LeaderExited {
+            2 => Event::SpawnDelayed { run, at },
+            3 => Event::LeaderExited {
                 run,
                 exit: super::chaos::any_exit(&mut self.rng),
             },
@@ -361,7 +422,8 @@ impl Driver {
         self.held.iter().flatten().any(|held| {
             let died = !held.exit_told && self.world.zombie(held.group).is_some();
             let gone = held.exit_told && !self.world.exists(held.group);
-            died || gone
+            let executed = held.launching && self.world.has_executed(held.group);
+            died || gone || executed
         })
     }
 

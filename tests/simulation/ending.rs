@@ -1,13 +1,13 @@
 //! The fair run at the end, in which every wish must come true.
 //!
-//! From here on starts succeed, orders are carried out at once, nothing dies by itself and the
-//! clock goes from deadline to deadline. What was wanted must come up; then a stop is asked for,
-//! if none was, and everything must be over within the longest grace and the time after which
-//! what does not die is given up.
+//! From here on starts succeed, those that were late too, orders are carried out at once, nothing
+//! dies by itself and the clock goes from deadline to deadline. What was wanted must come up; then
+//! a stop is asked for, if none was, and everything must be over within the longest grace and the
+//! time after which what does not die is given up.
 
 use std::time::Duration;
 
-use crate::machine::child::Leader;
+use crate::machine::state::Leader;
 use crate::machine::{Command, Policy};
 
 use super::account::Time;
@@ -46,6 +46,9 @@ impl Driver {
             let steps = (self.tally.starts, self.now);
             self.world.tidy_up();
             self.world.finish_members();
+            for number in self.world.launching() {
+                self.world.execute(number);
+            }
             self.turn()?;
             self.check()?;
             if holds(self) {
@@ -131,7 +134,7 @@ impl Driver {
             let alive = self.world.leader_of(program).is_some();
             let named = self.is_abandoned(program);
             let right = match named {
-                Some(Leader::Alive) => alive,
+                Some(Leader::New | Leader::Alive) => alive,
                 Some(Leader::Dead) => !alive && self.world.has_process_of(program),
                 None => !self.world.has_process_of(program),
             };

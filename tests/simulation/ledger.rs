@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::machine::child::State;
+use crate::machine::state::State;
 use crate::machine::{Change, Command, Event, Exit, Machine, Order, Policy, ProgramId, Run};
 
 use super::account::{Account, FAILED_START_MIN, Life, Time, comes_back, moment, nanos, time};
@@ -91,6 +91,7 @@ impl Ledger {
         match event {
             Event::Spawned { run, at } => self.spawned(now, run, time(at)),
             Event::SpawnFailed { run, at } => self.start_failed(now, run, time(at)),
+            Event::SpawnDelayed { run, at } => self.start_delayed(now, run, time(at)),
             Event::LeaderExited { run, exit } => self.exited(now, run, exit),
             Event::GroupGone { run } => self.gone(now, run),
             Event::Commanded(Command::Start(program)) => self.wanted(program),
@@ -121,16 +122,32 @@ impl Ledger {
             return;
         }
         let index = run.program.0 as usize;
-        let life = Life {
-            since: at,
-            leader_dead: false,
-            asked: None,
-            awaited: None,
-            given_up: false,
-        };
-        self.accounts[index].starting = false;
-        self.accounts[index].life = Some(life);
+        let account = &mut self.accounts[index];
+        account.starting = false;
+        let life = account.life.get_or_insert(Life::new(at));
+        life.since = at;
+        life.executed = true;
+        if life.given_up {
+            return;
+        }
+        // It was killed for being late, and was executed before that: its end is like any other.
+        if !self.stopping {
+            life.awaited = None;
+        }
         self.owe_note(index, Change::Started);
+        if self.stopping {
+            self.stop(now, index, self.killing);
+        }
+    }
+
+    /// It has a process from now on, and no more than that.
+    fn start_delayed(&mut self, now: Time, run: Run, at: Time) {
+        if self.is_stale(run) {
+            return;
+        }
+        let index = run.program.0 as usize;
+        self.accounts[index].starting = false;
+        self.accounts[index].life = Some(Life::new(at));
         if self.stopping {
             self.stop(now, index, self.killing);
         }
@@ -143,6 +160,9 @@ impl Ledger {
         let index = run.program.0 as usize;
         let account = &mut self.accounts[index];
         account.starting = false;
+        if account.life.take().is_some_and(|life| life.given_up) {
+            return self.gone(now, run);
+        }
         let again = account.wanted && comes_back(account.policy.restart, Exit::Unknown);
         let retry_in = again.then(|| account.delay_and_double().max(FAILED_START_MIN));
         account.plan = retry_in.map(|delay| at.saturating_add(nanos(delay)));
@@ -241,16 +261,19 @@ impl Ledger {
             return;
         };
         if life.awaited.is_some() {
+            // It was killed for being late, and now it is not wanted either.
+            life.asked.get_or_insert(now);
             return;
         }
         if life.leader_dead && life.asked.is_none() {
             life.awaited = Some(now);
             return;
         }
-        let kill = kill || stop_signal == 9;
-        let first = life.asked.is_none();
+        // What has not executed its program has nothing to clean up.
+        let kill = kill || stop_signal == 9 || !life.executed;
         life.asked.get_or_insert(now);
-        if first && !kill {
+        let signalled = std::mem::replace(&mut life.signalled, life.executed);
+        if life.executed && !signalled && !kill {
             self.owe_signal(index, stop_signal);
             self.owe_signal(index, 18);
             self.owe_note(
@@ -261,7 +284,7 @@ impl Ledger {
                 },
             );
         }
-        if kill || (first && stop_timeout.is_zero()) {
+        if kill || stop_timeout.is_zero() {
             self.kill(now, index);
         }
     }
@@ -289,7 +312,12 @@ impl Ledger {
                     }
                     Some(life) if life.awaited.is_some() => {
                         life.given_up = true;
+                        let failed_to_start = account.wanted && !life.executed;
+                        let again = comes_back(account.policy.restart, Exit::Unknown);
                         self.owe_note(index, Change::Abandoned);
+                        if failed_to_start && !again {
+                            self.ended_for_good(now, index);
+                        }
                     }
                     Some(_) => self.kill(now, index),
                 }

@@ -2,19 +2,25 @@
 //!
 //! The witness knows no policy. It says what must never be, whatever anybody intended: two runs
 //! of one program, a signal to a number that was given back, a start after a stop request or
-//! before the moment that the host was told, a run that is reported twice or never.
+//! before the moment that the host was told, a run that is reported twice or never, or as started
+//! although its process has not executed the program.
 
 use crate::machine::{Change, Order, Run};
 
 use super::account::Time;
 use super::ledger::Check;
 
+const SIGKILL: i32 = 9;
+
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Seen {
     /// The latest run.
     pub run: Option<Run>,
-    /// It was started, and its group was not found gone.
+    /// It has a process or a group: it was started, and its group was not found gone.
     pub has_group: bool,
+    /// Its process has executed the program.
+    pub executed: bool,
+    pub told_as_started: bool,
     pub leader_dead: bool,
     /// How often the latest run was reported.
     pub reports: u32,
@@ -76,6 +82,17 @@ impl Witness {
 
     pub fn started(&mut self, run: Run) {
         self.seen(run).has_group = true;
+        self.seen(run).executed = true;
+    }
+
+    /// There is a process, which has not executed the program.
+    pub fn delayed(&mut self, run: Run) {
+        self.seen(run).has_group = true;
+    }
+
+    /// Nothing was executed, and no process is there.
+    pub fn failed(&mut self, run: Run) {
+        self.seen(run).has_group = false;
     }
 
     pub fn leader_died(&mut self, run: Run) {
@@ -97,6 +114,11 @@ impl Witness {
                         "signal {signal} for {run:?}, whose number was given back"
                     ));
                 }
+                if !seen.executed && signal != SIGKILL {
+                    return Err(format!(
+                        "signal {signal} for {run:?}, which has not executed its program"
+                    ));
+                }
                 Ok(())
             }
             Order::Notify { run, change } => self.noted(now, run, change),
@@ -110,6 +132,19 @@ impl Witness {
                 "{change:?} is told of {run:?}, which is not the latest"
             ));
         }
+        let problem = match change {
+            Change::Started if !seen.executed => "has not executed its program",
+            Change::Started if seen.told_as_started => "was told as started before",
+            Change::StartFailed { .. } if seen.executed => "has executed its program",
+            Change::Exited { .. } | Change::Stopping { .. } if !seen.told_as_started => {
+                "was not told as started"
+            }
+            _ => "",
+        };
+        if !problem.is_empty() {
+            return Err(format!("{change:?} is told of {run:?}, which {problem}"));
+        }
+        seen.told_as_started |= change == Change::Started;
         let reported = match change {
             Change::Exited { .. } | Change::StartFailed { .. } => true,
             Change::Abandoned => !seen.leader_dead,

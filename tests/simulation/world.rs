@@ -36,6 +36,8 @@ pub enum Temper {
 struct Process {
     group: Group,
     temper: Temper,
+    /// It has not executed its program yet.
+    new: bool,
     /// How it ended; it is a zombie then.
     ended: Option<Exit>,
     /// By SIGSTOP: requests wait for the SIGCONT.
@@ -71,8 +73,8 @@ fn exit_by(signal: i32) -> Exit {
 }
 
 impl World {
-    /// A new leader; `None` if there is no number for it.
-    pub fn spawn(&mut self, program: usize, temper: Temper) -> Option<Group> {
+    /// A new leader; `None` if there is no number for it. A late one is to execute its program.
+    pub fn spawn(&mut self, program: usize, temper: Temper, late: bool) -> Option<Group> {
         let number = self.free_number()?;
         self.serial += 1;
         let group = Group {
@@ -81,6 +83,9 @@ impl World {
             serial: self.serial,
         };
         self.place(number, group, temper);
+        if let Some(process) = self.table[number].as_mut() {
+            process.new = late;
+        }
         self.inherited += u64::from(self.named[number].is_some_and(|named| named != program));
         self.named[number] = Some(program);
         Some(group)
@@ -88,7 +93,7 @@ impl World {
 
     /// A new member of its group, if this one can fork and there is a number.
     pub fn fork(&mut self, parent: usize, temper: Temper) -> bool {
-        let forks = |process: &&Process| !process.frozen && !process.stopped;
+        let forks = |process: &&Process| !process.new && !process.frozen && !process.stopped;
         let Some(group) = self
             .living(parent)
             .filter(forks)
@@ -107,6 +112,7 @@ impl World {
         self.table[number] = Some(Process {
             group,
             temper,
+            new: false,
             ended: None,
             stopped: false,
             pending: None,
@@ -176,6 +182,25 @@ impl World {
         (0..PIDS)
             .map(|step| (from + step) % PIDS)
             .find(|&number| self.living(number).is_some())
+    }
+
+    /// Whether the leader of this group, dead or alive, has executed its program.
+    pub fn has_executed(&self, group: Group) -> bool {
+        self.table[group.number].is_some_and(|process| process.group == group && !process.new)
+    }
+
+    /// The living leaders that have not executed their program, and could.
+    pub fn launching(&self) -> Vec<usize> {
+        let could = |process: &Process| process.new && !process.frozen && !process.stopped;
+        let could = |&number: &usize| self.living(number).is_some_and(could);
+        (0..PIDS).filter(could).collect()
+    }
+
+    /// A leader executes its program.
+    pub fn execute(&mut self, number: usize) {
+        if let Some(process) = self.table[number].as_mut() {
+            process.new = false;
+        }
     }
 
     /// How the leader of this group ended, while it is a zombie.
@@ -319,13 +344,20 @@ impl World {
                     group,
                     temper,
                     ended,
+                    new,
                     stopped,
                     leaving,
                     frozen,
                     doomed,
                     ..
                 } = process;
-                let flags = [(stopped, "T"), (leaving, "L"), (frozen, "D"), (doomed, "K")];
+                let flags = [
+                    (new, "N"),
+                    (stopped, "T"),
+                    (leaving, "L"),
+                    (frozen, "D"),
+                    (doomed, "K"),
+                ];
                 let flags: String = flags
                     .iter()
                     .filter(|flag| flag.0)

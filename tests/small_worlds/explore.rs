@@ -6,7 +6,7 @@ use std::mem::{Discriminant, discriminant};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::ledger::Check;
-use crate::machine::child::State as Life;
+use crate::machine::state::State as Life;
 
 use super::fair::{Edge, FairSet, Graph};
 use super::key::Key;

@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use crate::account::{Account, Time, nanos, time};
-use crate::machine::child::{Child, Leader, State as Life};
+use crate::machine::child::Child;
+use crate::machine::state::{Leader, State as Life};
 use crate::machine::{Moment, ProgramId};
 use crate::witness::Seen;
 

@@ -315,9 +315,10 @@ fn numbers(place: &Place<'_>) -> [c_int; 3] {
     }
 }
 
-/// True if the system refuses this kind of process, and not any process for now.
+/// True if the system refuses this kind of process, and is not short of something for now. A
+/// sandbox refuses with any errno that it likes.
 fn is_refusal(errno: c_int) -> bool {
-    [libc::EPERM, libc::EINVAL, libc::ENOSYS, libc::EACCES].contains(&errno)
+    errno != libc::EAGAIN && errno != libc::ENOMEM
 }
 
 fn cannot_share_memory(errno: i32) -> Error {

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::errno::Errno;
 
 use super::limits::DescriptorLimit;
+use super::pause::pause;
+use super::reap::{self, Seen};
 use crate::error::Error;
-use crate::kernel::world;
+use crate::kernel::world::{self, Fate};
 use crate::lineage::{CHAIN_VARIABLE, PROGRAM_VARIABLE};
 
 thread_local! {
@@ -22,6 +25,11 @@ thread_local! {
 pub(super) fn chain_of(name: &str) -> Option<String> {
     CHAINS.with_borrow(|chains| chains.get(name).cloned())
 }
+
+/// As in `src/os/spawn.rs`.
+const WAIT: Duration = Duration::from_millis(10);
+const BURIAL_LOOKS_MAX: u32 = 20;
+const BURIAL_PAUSE: Duration = Duration::from_micros(50);
 
 pub(crate) struct Command<'a, Candidates, Argv, Env> {
     pub(crate) candidates: Candidates,
@@ -51,6 +59,11 @@ pub(crate) enum Step {
     Exec,
 }
 
+pub(crate) enum Started {
+    Executed(i32),
+    Late(Late),
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub(crate) step: Step,
@@ -58,13 +71,54 @@ pub(crate) struct Failure {
     pub(crate) candidate: usize,
 }
 
+/// A child that has not executed its program yet.
+#[derive(Debug)]
+pub(crate) struct Late {
+    pid: i32,
+    /// What the simulated system knows it by, until there is an answer.
+    serial: Option<u64>,
+}
+
+impl Late {
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// A child that is killed leaves as one that executes something does.
+    pub(crate) fn poll(&mut self, _spawner: &mut Spawner) -> Option<Result<(), Failure>> {
+        let serial = self.serial?;
+        let fate = world::called(|kernel| kernel.ask_late(serial));
+        let answer = match fate {
+            Fate::Pending => return None,
+            Fate::Executed | Fate::Killed => Ok(()),
+            Fate::Failed(failure) => Err(failure),
+        };
+        self.serial = None;
+        Some(answer)
+    }
+}
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        if let Some(serial) = self.serial {
+            world::with_if_there_is_one(|kernel| kernel.late_is_dropped(serial));
+        }
+    }
+}
+
 pub(crate) struct Spawner {
     _null: Option<Arc<OwnedFd>>,
+    unreaped: Vec<i32>,
+    wait: Duration,
 }
 
 impl Spawner {
     pub(crate) fn new(null: Option<Arc<OwnedFd>>) -> Result<Self, Errno> {
-        Ok(Self { _null: null })
+        Ok(Self {
+            _null: null,
+            unreaped: Vec::new(),
+            wait: WAIT,
+        })
     }
 
     pub(crate) fn spawn<'a>(
@@ -75,7 +129,7 @@ impl Spawner {
             impl Iterator<Item = &'a CStr>,
             impl Iterator<Item = &'a CStr>,
         >,
-    ) -> Result<i32, Failure> {
+    ) -> Result<Started, Failure> {
         let Place::Apart(apart) = command.place;
         let env: Vec<String> = command
             .env
@@ -92,10 +146,54 @@ impl Spawner {
         if let (Some(name), Some(chain)) = (&name, value(CHAIN_VARIABLE)) {
             CHAINS.with_borrow_mut(|chains| _ = chains.insert(name.clone(), chain));
         }
-        world::spawn(name.as_deref(), apart.stdio[2].as_raw_fd())
+        let (pid, serial) = world::spawn(name.as_deref(), apart.stdio[2].as_raw_fd())?;
+        world::wait_for_launch(serial, self.wait.as_nanos() as u64);
+        match world::with(|kernel| kernel.ask(serial)) {
+            Fate::Pending => Ok(Started::Late(Late {
+                pid,
+                serial: Some(serial),
+            })),
+            Fate::Executed | Fate::Killed => Ok(Started::Executed(pid)),
+            Fate::Failed(failure) => {
+                self.bury(pid);
+                Err(failure)
+            }
+        }
+    }
+
+    pub(crate) fn wait_for(&mut self, wait: Duration) {
+        self.wait = wait;
     }
 
     pub(crate) fn take_warning(&mut self) -> Option<Error> {
         None
+    }
+
+    pub(crate) fn reap_failed(&mut self) {
+        self.unreaped.retain(|&pid| is_there(pid));
+    }
+
+    pub(crate) fn forget_failed(&mut self, pid: i32) -> bool {
+        let before = self.unreaped.len();
+        self.unreaped.retain(|&unreaped| unreaped != pid);
+        self.unreaped.len() < before
+    }
+
+    pub(crate) fn bury(&mut self, pid: i32) {
+        for _ in 0..BURIAL_LOOKS_MAX {
+            if !is_there(pid) {
+                return;
+            }
+            pause(BURIAL_PAUSE);
+        }
+        self.unreaped.push(pid);
+    }
+}
+
+fn is_there(pid: i32) -> bool {
+    match reap::look(pid, None) {
+        Seen::Alive => true,
+        Seen::Dead(_) => reap::reap(pid).is_none(),
+        Seen::Stolen => false,
     }
 }

@@ -2,9 +2,8 @@
 
 use std::os::fd::{FromRawFd, OwnedFd};
 
-use super::law::Run;
 use super::process::{Action, Parent, Plan, Process, Stderr, Temper, Time, Whose};
-use super::{Call, Kernel, NUMBERS_FROM, OTHERS_DESCRIPTORS_FROM};
+use super::{Call, Kernel, NUMBERS_FROM, OTHERS_DESCRIPTORS_FROM, OUR_GROUP};
 use crate::machine::Exit;
 use crate::os::spawn::{Failure, Step};
 
@@ -145,58 +144,36 @@ impl Kernel {
     }
 
     /// The library starts something.
-    pub(super) fn spawn(&mut self, name: Option<&str>, stderr: i32) -> Result<i32, Failure> {
+    pub(super) fn spawn(&mut self, name: Option<&str>, stderr: i32) -> Result<(i32, u64), Failure> {
         let index = name.map(|name| self.index_of(name));
         if let Some(index) = index {
             self.judge_start(index);
         }
-        let failed = |step, errno| Failure {
-            step,
-            errno,
-            candidate: 0,
-        };
         let errno = self.fault(Call::Process);
         let Some(pid) = self.free_number().filter(|_| errno.is_none()) else {
             self.start_failed(index);
-            return Err(failed(Step::Process, errno.unwrap_or(libc::EAGAIN)));
+            return Err(Failure {
+                step: Step::Process,
+                errno: errno.unwrap_or(libc::EAGAIN),
+                candidate: 0,
+            });
         };
         let missing = index
             .filter(|&index| self.programs[index].is_missing)
             .map(|_| libc::ENOENT);
-        if let Some(errno) = missing.or_else(|| self.fault(Call::Exec)) {
-            // Its end is told by a signal, and it is reaped by who made it.
-            self.signal_us(libc::SIGCHLD, pid);
-            self.start_failed(index);
-            return Err(failed(Step::Exec, errno));
-        }
+        let errno = missing.or_else(|| self.fault(Call::Exec));
+        let is_late = !self.calm && self.weather.is_late(&mut self.rng);
         self.acts += 1;
-        let mut process = Process::new(self.next_serial(), Parent::Us, pid, Whose::Command);
-        let plan = match index {
-            None => self.moods.plan_of_command(&mut self.rng),
-            Some(index) => {
-                process.stderr = Some(self.hold(stderr));
-                process.named = Some(index);
-                process.whose = Whose::Run(self.runs.len());
-                let pipe = process.stderr.as_ref().map_or(0, |stderr| stderr.pipe);
-                let known = self
-                    .runs
-                    .iter()
-                    .any(|run| run.pid == pid && run.program != index);
-                self.counts.inherited += u64::from(known);
-                self.runs
-                    .push(Run::new(index, pid, process.serial, pipe, self.now));
-                self.programs[index].runs.push(self.runs.len() - 1);
-                self.programs[index].overlooks = false;
-                self.plan_of_program(index)
-            }
-        };
-        process.follow(self.now, plan);
-        self.say(format_args!(
-            "spawned   {pid}: {:?} {:?}",
-            process.whose, process.steps
-        ));
-        self.processes.insert(pid, process);
-        Ok(pid)
+        let serial = self.next_serial();
+        let mut process = Process::new(serial, Parent::Us, pid, Whose::New(index));
+        if let Some(index) = index {
+            process.stderr = Some(self.hold(stderr));
+            let mut known = self.runs.iter();
+            let known = known.any(|run| run.pid == pid && run.program != index);
+            self.counts.inherited += u64::from(known);
+        }
+        self.launch(pid, process, errno, is_late);
+        Ok((pid, serial))
     }
 
     /// A descriptor for a simulated process: numbered high, out of the library's way.
@@ -239,6 +216,8 @@ impl Kernel {
         match action {
             Action::Write(bytes) => self.write(pid, bytes),
             Action::Fork(plan) => self.fork(pid, plan),
+            Action::Lead => self.lead(pid),
+            Action::Execute(errno) => self.try_to_execute(pid, errno),
             Action::Setsid => self.leave(pid, true),
             Action::Setpgid => self.leave(pid, false),
             Action::CloseStderr => self.process_mut(pid).stderr = None,
@@ -329,6 +308,9 @@ impl Kernel {
             self.say(format_args!("signal    {signal} to {targets:?}"));
             for &pid in &targets {
                 self.judge_signal(pid, signal);
+                if signal == libc::SIGKILL {
+                    self.launch_is_killed(self.processes[&pid].serial);
+                }
             }
             for &pid in &targets {
                 self.hit(pid, signal);
@@ -399,6 +381,9 @@ impl Kernel {
             self.runs[run].exit = Some(exit);
             self.runs[run].ended = self.now;
         }
+        if matches!(whose, Whose::New(_)) {
+            self.launch_ends(serial, exit);
+        }
         self.find_parents_for_children_of(pid);
         match parent {
             Parent::Us => self.signal_us(libc::SIGCHLD, pid),
@@ -438,7 +423,8 @@ impl Kernel {
         let Some(process) = self.processes.remove(&pid) else {
             return;
         };
-        for number in [process.session, process.group, pid] {
+        let numbers = [process.session, process.group, pid];
+        for number in numbers.into_iter().filter(|&number| number != OUR_GROUP) {
             self.uses += 1;
             self.used[(number - NUMBERS_FROM) as usize] = self.uses;
         }

@@ -70,6 +70,8 @@ pub struct Run {
     /// By somebody else.
     pub stolen: bool,
     pub reported: bool,
+    /// It was killed when the library could not know of its exec: it is taken for none.
+    pub is_misjudged: bool,
     /// What was in its pipe, or had been, when its leader was reaped.
     pub written_at_reap: u64,
 }
@@ -89,6 +91,7 @@ impl Run {
             reaped: false,
             stolen: false,
             reported: false,
+            is_misjudged: false,
             written_at_reap: 0,
         }
     }
@@ -111,6 +114,13 @@ tally! {
     orphans: "signals to who had left its group",
     dropped: "losses of bytes told",
     failed: "starts that failed",
+    late: "starts that were late",
+    late_executed: "late starts that came true",
+    late_failed: "late starts that failed",
+    late_killed: "late starts that were killed",
+    late_over_time: "late starts that were killed for that alone",
+    late_misjudged: "late starts that came true just before their kill",
+    late_abandoned: "late starts given up",
     reports: "reports",
     asked: "reports of who was asked",
     abandoned: "runs given up",
@@ -164,6 +174,7 @@ impl Kernel {
         let living: Vec<i32> = self.living().map(|(pid, _)| pid).collect();
         for pid in living {
             self.hit(pid, libc::SIGCONT);
+            self.hurry(pid);
         }
     }
 
@@ -176,7 +187,7 @@ impl Kernel {
                 let is_nobodys = process.named.is_none() || self.is_overlooked(process, index);
                 process.left && (!self.subreaper || is_nobodys)
             }
-            Whose::Command | Whose::Inherited => false,
+            Whose::New(_) | Whose::Command | Whose::Inherited => false,
         };
         let others = self
             .processes
@@ -222,7 +233,7 @@ impl Kernel {
     pub fn check_pipes(&self) -> Result<(), String> {
         for (index, run) in self.runs.iter().enumerate() {
             let read = self.read_of(index);
-            if run.reaped && read < run.written_at_reap {
+            if run.reaped && !run.is_misjudged && read < run.written_at_reap {
                 return Err(format!("{run:?}: only {read} bytes of it were ever read"));
             }
         }
@@ -258,6 +269,9 @@ impl Kernel {
         }
         let latest_pipe = latest_pipe(self, index);
         let mut wrong = Vec::new();
+        if self.is_being_launched(index) {
+            wrong.push("an earlier start, which is not over".to_owned());
+        }
         for (pid, process) in self.living() {
             if self.program_of(process) != Some(index) {
                 continue;
@@ -318,7 +332,21 @@ impl Kernel {
             return;
         }
         let stopping = self.stop_asked.is_some();
+        let launch = match process.whose {
+            Whose::New(_) => Some(process.serial),
+            Whose::Run(run) if !process.left => Some(self.runs[run].serial),
+            _ => None,
+        };
+        if let Some(serial) = launch.filter(|&serial| self.is_launching(serial)) {
+            self.counts.signals += 1;
+            if let Some(problem) = self.problem_with_launch(serial, signal) {
+                self.violated(format!("signal {signal} hits {pid}, {problem}"));
+            }
+            return;
+        }
         let problem = match process.whose {
+            Whose::New(_) if self.subreaper && stopping => None,
+            Whose::New(_) => Some("whose start is known to have failed"),
             Whose::Stranger => Some("a stranger"),
             Whose::Inherited => Some("a child that was there before"),
             Whose::Host if !(self.subreaper && (stopping || !self.any_leader_lives())) => {

@@ -5,6 +5,7 @@
 //! is answered, and what signals there are are delivered.
 
 mod fates;
+mod launches;
 mod law;
 mod pipes;
 mod plans;
@@ -23,6 +24,8 @@ use crate::os::spawn::Failure;
 use crate::rng::Rng;
 
 pub use fates::Deed;
+pub use launches::Fate;
+use launches::Launch;
 pub use law::{Counts, LATE_MAX, Program, Run};
 pub use pipes::byte_of;
 use pipes::{Descriptor, Pipe};
@@ -33,6 +36,9 @@ pub use weather::{Call, Weather};
 
 /// Above what any real process has, so that no mistake of a test reaches one.
 const NUMBERS_FROM: i32 = 5_000_001;
+
+/// The group and the session of a child that has made none yet.
+const OUR_GROUP: i32 = NUMBERS_FROM - 1;
 
 /// The descriptors of simulated processes stand from here on: below are the library's.
 pub const OTHERS_DESCRIPTORS_FROM: i32 = 500;
@@ -65,6 +71,8 @@ pub struct Kernel {
     pub handle: Option<Handle>,
     pub programs: Vec<Program>,
     pub runs: Vec<Run>,
+    /// New children of which the library does not know what has become, by their serials.
+    launches: BTreeMap<u64, Launch>,
     pub stop_asked: Option<Time>,
     pub kill_asked: bool,
     /// The start of an essential program may have failed for good.
@@ -113,6 +121,11 @@ pub fn halt() -> Option<Kernel> {
 /// A look at the system, or a change to it, for which no time passes.
 pub fn with<T>(act: impl FnOnce(&mut Kernel) -> T) -> T {
     KERNEL.with_borrow_mut(|kernel| act(kernel.as_mut().expect("a system that was booted")))
+}
+
+/// The same, if there is a system.
+pub fn with_if_there_is_one(act: impl FnOnce(&mut Kernel)) {
+    KERNEL.with_borrow_mut(|kernel| kernel.as_mut().map(act));
 }
 
 /// A system call.
@@ -195,6 +208,16 @@ pub fn wait(fds: &mut [libc::pollfd], time: Option<Time>) -> Result<i32, i32> {
     }
 }
 
+/// A rest of so long at most, which ends when something has become of a new child.
+pub fn wait_for_launch(serial: u64, time: Time) {
+    let end = with(|kernel| kernel.now.saturating_add(time));
+    let is_over =
+        |kernel: &mut Kernel| !kernel.is_pending(serial) || kernel.jump(Some(end)).is_some();
+    while !with(is_over) {
+        pass();
+    }
+}
+
 /// A rest of so long, which nothing ends.
 pub fn rest(time: Time) {
     let end = with(|kernel| kernel.now.saturating_add(time));
@@ -203,8 +226,9 @@ pub fn rest(time: Time) {
     }
 }
 
-/// A command of the library's becomes a process; `name` is what its environment says.
-pub fn spawn(name: Option<&str>, stderr: i32) -> Result<i32, Failure> {
+/// A command of the library's becomes a process; `name` is what its environment says. Returns its
+/// number, and the serial that stands for it whatever its number does.
+pub fn spawn(name: Option<&str>, stderr: i32) -> Result<(i32, u64), Failure> {
     pass();
     let spawned = with(|kernel| {
         kernel.masked = true;
@@ -243,6 +267,7 @@ impl Kernel {
             handle: None,
             programs: names.iter().map(|name| Program::new(name)).collect(),
             runs: Vec::new(),
+            launches: BTreeMap::new(),
             stop_asked: None,
             kill_asked: false,
             may_be_stopping: false,

@@ -13,6 +13,8 @@ pub type Time = u64;
 pub enum Whose {
     /// Of this run, which is an index into the kernel's list of all runs.
     Run(usize),
+    /// It has not executed this program, or a command that handles a report, yet.
+    New(Option<usize>),
     /// A command that handles a report.
     Command,
     /// A child that the host has started itself.
@@ -36,6 +38,10 @@ pub enum Action {
     /// So many bytes to stderr.
     Write(usize),
     Fork(Plan),
+    /// A new child has its session, and its group.
+    Lead,
+    /// It executes its program, or cannot for this errno.
+    Execute(Option<i32>),
     Setsid,
     Setpgid,
     CloseStderr,

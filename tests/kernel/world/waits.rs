@@ -95,7 +95,7 @@ impl Kernel {
         let whose = self.processes[&pid].whose;
         let is_leader = matches!(whose, Whose::Run(run) if self.runs[run].pid == pid
             && self.runs[run].serial == self.processes[&pid].serial);
-        if !is_leader && whose != Whose::Command {
+        if !is_leader && !matches!(whose, Whose::Command | Whose::New(_)) {
             self.strays.push(pid);
         }
         self.gone_for_good(pid);
@@ -213,6 +213,7 @@ impl Kernel {
         let members = self.members(pid).into_iter();
         let is_of_run = |pid: &i32| match (self.processes[pid].whose, run) {
             (Whose::Run(of), Some(run)) => of == run,
+            (Whose::New(_), None) => self.processes[pid].serial == serial,
             _ => false,
         };
         let members: Vec<i32> = members.filter(is_of_run).collect();

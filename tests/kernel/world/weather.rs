@@ -84,6 +84,8 @@ pub struct Weather {
     faults: Vec<(Call, &'static [i32], u64)>,
     /// One call in so many is interrupted by a signal that nobody sees.
     interrupts: Option<u64>,
+    /// One start in so many is late.
+    late: Option<u64>,
     /// The longest time that a call takes.
     pub call_max: Time,
     pub descriptors_max: u64,
@@ -123,6 +125,7 @@ impl Weather {
         Self {
             faults,
             interrupts: rng.one_in(4).then_some(20),
+            late: rng.one_in(3).then(|| rng.pick(&[2, 8, 30])),
             call_max: rng.pick(&[0, 2_000, 2_000, 20_000, 200_000]),
             descriptors_max: if rng.one_in(8) {
                 28 + rng.below(24)
@@ -139,6 +142,7 @@ impl Weather {
     pub fn clear_up(&mut self) {
         self.faults.clear();
         self.interrupts = None;
+        self.late = None;
         self.descriptors_max = 1024;
         self.call_max = self.call_max.min(2_000);
     }
@@ -153,6 +157,10 @@ impl Weather {
         }
         let (_, errnos, often) = self.faults.iter().find(|(known, ..)| *known == call)?;
         rng.one_in(*often).then(|| rng.pick(errnos))
+    }
+
+    pub fn is_late(&self, rng: &mut Rng) -> bool {
+        self.late.is_some_and(|often| rng.one_in(often))
     }
 
     pub fn interrupts(&self, rng: &mut Rng) -> bool {

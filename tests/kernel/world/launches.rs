@@ -1,0 +1,376 @@
+//! Children that have not executed their program yet. Most do at once. Some are late: they are
+//! slow, are stopped, or hang, before they have a session of their own or after that; then they
+//! execute their program, fail, or are killed.
+
+use super::fates::killed_by;
+use super::law::{LATE_MAX, Run};
+use super::plans::SECOND;
+use super::process::{Action, Plan, Process, Time, Whose};
+use super::{Kernel, OUR_GROUP};
+use crate::machine::Exit;
+use crate::os::spawn::{Failure, Step};
+
+/// As in `src/machine/child.rs`, written once more, for who takes less time is to be noticed.
+const LAUNCH_MAX: Time = 90_000_000_000;
+
+/// What has become of a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Pending,
+    Executed,
+    Failed(Failure),
+    /// Before it executed anything.
+    Killed,
+}
+
+/// The start of a command that is not known to have executed anything.
+#[derive(Debug)]
+pub struct Launch {
+    pub pid: i32,
+    pub index: Option<usize>,
+    begun: Time,
+    pipe: usize,
+    fate: Fate,
+    /// The library was late to ask, or else had its answer with the start.
+    is_late: bool,
+    exit: Option<Exit>,
+    /// Its run, if there is one.
+    run: Option<usize>,
+    /// The library has sent it a SIGKILL.
+    is_killed: bool,
+    /// It was reported as given up.
+    is_abandoned: bool,
+}
+
+fn exec_failure(errno: i32) -> Failure {
+    Failure {
+        step: Step::Exec,
+        errno,
+        candidate: 0,
+    }
+}
+
+impl Kernel {
+    /// A new child, with what it has to do before its exec.
+    pub(super) fn launch(
+        &mut self,
+        pid: i32,
+        mut process: Process,
+        errno: Option<i32>,
+        late: bool,
+    ) {
+        let serial = process.serial;
+        let index = match process.whose {
+            Whose::New(index) => index,
+            _ => None,
+        };
+        let fate = match errno.filter(|_| !late) {
+            Some(errno) => Fate::Failed(exec_failure(errno)),
+            None => Fate::Pending,
+        };
+        let launch = Launch {
+            pid,
+            index,
+            begun: self.now,
+            pipe: process.stderr.as_ref().map_or(0, |stderr| stderr.pipe),
+            fate,
+            is_late: false,
+            exit: None,
+            run: None,
+            is_killed: false,
+            is_abandoned: false,
+        };
+        self.launches.insert(serial, launch);
+        if late {
+            (process.group, process.session) = (OUR_GROUP, OUR_GROUP);
+            process.follow(self.now, self.plan_of_launch(errno));
+        }
+        self.say(format_args!(
+            "launched  {pid}: {index:?} {fate:?} {:?}",
+            process.steps
+        ));
+        self.processes.insert(pid, process);
+        match fate {
+            Fate::Pending if !late => self.execute(pid),
+            Fate::Failed(_) => self.end(pid, Exit::Code(127)),
+            _ => {}
+        }
+    }
+
+    fn plan_of_launch(&mut self, errno: Option<i32>) -> Plan {
+        let rng = &mut self.rng;
+        let mut pause = || {
+            let most = rng.pick(&[1, 1_000_000, 5_000_000, 3_000_000_000, 200_000_000_000]);
+            rng.below(most)
+        };
+        let (leads, executes) = (pause(), pause());
+        let mut steps = vec![(leads, Action::Lead), (executes, Action::Execute(errno))];
+        let disturbance = match rng.below(8) {
+            0 | 1 => Some(Action::Stop),
+            2 => Some(Action::Freeze(rng.below(200_000_000_000))),
+            3 => Some(Action::Die(rng.pick(&[libc::SIGSEGV, libc::SIGKILL]))),
+            _ => None,
+        };
+        if let Some(disturbance) = disturbance {
+            let place = rng.index(2);
+            steps.insert(place, (0, disturbance));
+        }
+        let mut plan = Plan::hold(super::Temper::Dies);
+        plan.steps = steps;
+        plan
+    }
+
+    /// From now on nothing keeps a child from its exec for long.
+    pub(super) fn hurry(&mut self, pid: i32) {
+        let end = self.now.saturating_add(SECOND);
+        let process = self.process_mut(pid);
+        if matches!(process.whose, Whose::New(_)) {
+            process.at = process.at.map(|at| at.min(end));
+            process.frozen_until = process.frozen_until.map(|until| until.min(end));
+        }
+    }
+
+    /// The session, and the group, of a new child.
+    pub(super) fn lead(&mut self, pid: i32) {
+        let process = self.process_mut(pid);
+        (process.group, process.session) = (pid, pid);
+    }
+
+    /// It executes its program, and is a run or a command from now on; or it cannot, says so, and
+    /// ends.
+    pub(super) fn try_to_execute(&mut self, pid: i32, errno: Option<i32>) {
+        let Some(errno) = errno else {
+            return self.execute(pid);
+        };
+        let serial = self.processes[&pid].serial;
+        self.launch_of(serial).fate = Fate::Failed(exec_failure(errno));
+        let most = self.rng.pick(&[1, 100_000, 10_000_000]);
+        let pause = self.rng.below(most);
+        let mut plan = Plan::hold(super::Temper::Dies);
+        plan.steps = vec![(pause, Action::Exit(127))];
+        let now = self.now;
+        self.process_mut(pid).follow(now, plan);
+    }
+
+    fn execute(&mut self, pid: i32) {
+        let serial = self.processes[&pid].serial;
+        let mut launch = self.launches.remove(&serial).expect("a new child");
+        launch.fate = Fate::Executed;
+        let index = launch.index;
+        let (whose, plan) = match index {
+            None => (Whose::Command, self.moods.plan_of_command(&mut self.rng)),
+            Some(index) => {
+                self.programs[index].overlooks = false;
+                let run = self.add_run(serial, index, &launch);
+                launch.run = Some(run);
+                (Whose::Run(run), self.plan_of_program(index))
+            }
+        };
+        self.launches.insert(serial, launch);
+        let now = self.now;
+        let process = self.process_mut(pid);
+        (process.whose, process.named) = (whose, index);
+        process.follow(now, plan);
+        let steps = self.processes[&pid].steps.clone();
+        self.say(format_args!("executed  {pid}: {whose:?} {steps:?}"));
+    }
+
+    fn add_run(&mut self, serial: u64, index: usize, launch: &Launch) -> usize {
+        let run = self.runs.len();
+        let new = Run::new(index, launch.pid, serial, launch.pipe, self.now);
+        self.runs.push(new);
+        self.programs[index].runs.push(run);
+        run
+    }
+
+    fn launch_of(&mut self, serial: u64) -> &mut Launch {
+        let launch = self.launches.get_mut(&serial);
+        launch.expect("a child that the library has started")
+    }
+
+    /// A new child ends.
+    pub(super) fn launch_ends(&mut self, serial: u64, exit: Exit) {
+        // One that has failed, and said so, is known no more.
+        let launch = self.launches.get_mut(&serial);
+        if let Some(launch) = launch.filter(|launch| launch.fate == Fate::Pending) {
+            launch.fate = Fate::Killed;
+            launch.exit = Some(exit);
+        }
+    }
+
+    /// What has become of it, asked in the start.
+    pub fn ask(&mut self, serial: u64) -> Fate {
+        let fate = self.launch_of(serial).fate;
+        match fate {
+            Fate::Pending => {
+                self.counts.late += 1;
+                self.launch_of(serial).is_late = true;
+            }
+            Fate::Failed(_) => {
+                let index = self.launch_of(serial).index;
+                self.start_failed(index);
+                self.launches.remove(&serial);
+            }
+            Fate::Executed | Fate::Killed => self.launch_is_run(serial),
+        }
+        fate
+    }
+
+    /// The same, asked again.
+    pub fn ask_late(&mut self, serial: u64) -> Fate {
+        let Launch {
+            fate,
+            index,
+            run,
+            is_killed,
+            ..
+        } = *self.launch_of(serial);
+        match fate {
+            Fate::Pending => return fate,
+            // The library does not know which it was: it is a start that failed.
+            Fate::Executed | Fate::Killed if is_killed => {
+                self.counts.late_killed += 1;
+                self.start_failed(index);
+                if let Some(run) = run {
+                    self.counts.late_misjudged += 1;
+                    self.runs[run].reported = true;
+                    self.runs[run].is_misjudged = true;
+                }
+                self.launches.remove(&serial);
+            }
+            Fate::Executed | Fate::Killed => {
+                self.counts.late_executed += 1;
+                self.launch_is_run(serial);
+            }
+            Fate::Failed(_) => {
+                self.counts.late_failed += 1;
+                self.start_failed(index);
+                self.launches.remove(&serial);
+            }
+        }
+        self.acts += 1;
+        fate
+    }
+
+    /// One that died before its exec is taken for one that died after it, unless we know better.
+    fn launch_is_run(&mut self, serial: u64) {
+        let Some(launch) = self.launches.remove(&serial) else {
+            return;
+        };
+        let (Some(index), None) = (launch.index, launch.run) else {
+            return;
+        };
+        let run = self.add_run(serial, index, &launch);
+        (self.runs[run].exit, self.runs[run].ended) = (launch.exit, self.now);
+        let process = self.processes.get_mut(&launch.pid);
+        match process.filter(|process| process.serial == serial) {
+            Some(process) => process.whose = Whose::Run(run),
+            None => {
+                self.runs[run].stolen = true;
+                self.runs[run].seen = true;
+            }
+        }
+    }
+
+    /// Whether it is not known yet what has become of this one, in the library.
+    pub fn is_launching(&self, serial: u64) -> bool {
+        self.launches
+            .get(&serial)
+            .is_some_and(|launch| launch.is_late)
+    }
+
+    /// Whether something has become of it.
+    pub(super) fn is_pending(&self, serial: u64) -> bool {
+        let launch = self.launches.get(&serial);
+        launch.is_some_and(|launch| launch.fate == Fate::Pending)
+    }
+
+    /// Whether there is an answer that the library could have asked for.
+    pub fn is_launch_decided(&self) -> bool {
+        let mut all = self.launches.values();
+        all.any(|launch| launch.fate != Fate::Pending)
+    }
+
+    pub(super) fn is_being_launched(&self, index: usize) -> bool {
+        let mut all = self.launches.values();
+        all.any(|launch| launch.index == Some(index))
+    }
+
+    /// Late starts of programs, of which the library keeps a pipe each.
+    pub fn launching(&self) -> usize {
+        let all = self.launches.values();
+        all.filter(|launch| launch.index.is_some()).count()
+    }
+
+    /// A late start is reported as given up.
+    pub fn launch_is_abandoned(&mut self, index: usize, pid: i32) -> bool {
+        let is_it = |launch: &&mut Launch| launch.index == Some(index) && launch.pid == pid;
+        let Some(launch) = self.launches.values_mut().find(is_it) else {
+            return false;
+        };
+        let is_first = launch.is_killed && !std::mem::replace(&mut launch.is_abandoned, true);
+        self.counts.late_abandoned += 1;
+        is_first
+    }
+
+    /// The library forgets a late start without its answer, although it goes on.
+    pub fn late_is_dropped(&mut self, serial: u64) {
+        let launch = self.launch_of(serial);
+        let (pid, is_killed) = (launch.pid, launch.is_killed);
+        let lives = self.processes.get(&pid).is_some_and(Process::lives);
+        if self.handle.is_some() && lives && !is_killed {
+            self.violated(format!("the late start {pid} is forgotten"));
+        }
+    }
+
+    /// The library has sent it a SIGKILL, dead or alive.
+    pub(super) fn launch_is_killed(&mut self, serial: u64) {
+        if let Some(launch) = self.launches.get_mut(&serial) {
+            launch.is_killed = true;
+        }
+    }
+
+    /// The library signals one of which it knows no exec.
+    pub(super) fn problem_with_launch(&mut self, serial: u64, signal: i32) -> Option<&'static str> {
+        let now = self.now;
+        let (stop_asked, may_be_stopping) = (self.stop_asked, self.may_be_stopping);
+        match signal {
+            libc::SIGCONT => return None,
+            libc::SIGKILL => {}
+            _ => return Some("which has not executed its program, and gets nothing but SIGKILL"),
+        }
+        let Launch { index, begun, .. } = *self.launch_of(serial);
+        index?;
+        if now >= begun.saturating_add(LAUNCH_MAX) {
+            self.counts.late_over_time += 1;
+            return None;
+        }
+        // A stop ends it at once.
+        let is_stopping = stop_asked.is_some() || may_be_stopping;
+        (!is_stopping).then_some("which has time left to execute its program")
+    }
+
+    /// At the end, whoever is still late was given up, and that was reported.
+    pub fn check_late_reports(&self) -> Result<(), String> {
+        let is_open = |launch: &&Launch| launch.index.is_some() && !launch.is_abandoned;
+        match self.launches.values().find(is_open) {
+            Some(launch) => Err(format!("{launch:?} was never reported")),
+            None => Ok(()),
+        }
+    }
+
+    /// What was to be killed long ago, and was not.
+    pub fn check_launches(&self) -> Result<(), String> {
+        for launch in self.launches.values() {
+            if launch.index.is_none() || !launch.is_late || launch.is_killed {
+                continue;
+            }
+            let stop = self.stop_asked.unwrap_or(Time::MAX);
+            let end = (launch.begun + LAUNCH_MAX).min(stop);
+            if launch.fate == Fate::Pending && self.now > end.saturating_add(LATE_MAX) {
+                return Err(format!("a late start outlives its time: {launch:?}"));
+            }
+        }
+        Ok(())
+    }
+}
