@@ -10,10 +10,10 @@
 //! group has is given to nobody. Between the look and the signal the group may end, and its
 //! number go round all others and come to a stranger's group; no such kernel can exclude it.
 //!
-//! A sandbox may hand out pidfds and refuse signals by them, with any errno. "You may not" is
-//! therefore never final when a pidfd says it: the number is asked as well, and gives the same
-//! answer if it was true. "There is no such process" is believed if the number says the same, or
-//! if a signal to ourselves shows that pidfds work here.
+//! A sandbox may allow pidfd_open and refuse pidfd_send_signal with any errno. An error of the
+//! latter is therefore never final: the group is signalled by its number as well, which gives the
+//! same error if it was real. ESRCH is believed if the number has no group either, or if signal 0
+//! to ourselves shows that the call works.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -121,12 +121,10 @@ impl Group {
         if self.leader_reaped {
             match self.signal_by_pidfd(signal) {
                 Some(Sent::Delivered) => return Sent::Delivered,
-                Some(Sent::Gone)
-                    if self.ask_by_number() == Sent::Gone || does_reach_ourselves() =>
-                {
+                Some(Sent::Gone) if self.ask_by_number() == Sent::Gone || do_pidfds_work() => {
                     return Sent::Gone;
                 }
-                // An older kernel, or a refusal that may be a sandbox's.
+                // An older kernel, or perhaps a sandbox.
                 Some(Sent::Gone | Sent::Refused(_)) | None => {}
             }
             if self.is_number_anothers() {
@@ -157,17 +155,17 @@ impl Group {
     }
 }
 
-/// `None` if the system has no pidfds, no descriptor to spare, or no such process.
+/// Returns `None` without pidfds, without a free descriptor, or if there is no such process.
 fn pidfd_of(pid: i32) -> Option<OwnedFd> {
     // SAFETY: pidfd_open takes two integers and returns a new descriptor or -1.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     i32::try_from(fd).ok().filter(|&fd| fd >= 0).map(|fd| {
-        // SAFETY: the kernel has just made this descriptor, and nobody else has it.
+        // SAFETY: the kernel has just made this descriptor, and nothing else owns it.
         unsafe { OwnedFd::from_raw_fd(fd) }
     })
 }
 
-fn send_by_pidfd(pidfd: &OwnedFd, signal: i32, whom: libc::c_uint) -> Sent {
+fn send_by_pidfd(pidfd: &OwnedFd, signal: i32, scope: libc::c_uint) -> Sent {
     let no_info = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: pidfd_send_signal takes a descriptor, two integers and a pointer that may be null.
     let status = unsafe {
@@ -176,15 +174,15 @@ fn send_by_pidfd(pidfd: &OwnedFd, signal: i32, whom: libc::c_uint) -> Sent {
             pidfd.as_raw_fd(),
             signal,
             no_info,
-            whom,
+            scope,
         )
     };
     outcome(i32::try_from(status).unwrap_or(-1))
 }
 
-/// Whether pidfd_send_signal(2) works here: ourselves it must find. False as well if there is no
-/// pidfd to try it with.
-fn does_reach_ourselves() -> bool {
+/// True if pidfd_send_signal(2) works here, tried with signal 0 on ourselves. False as well if
+/// there is no pidfd to try it with.
+fn do_pidfds_work() -> bool {
     let ourselves = i32::try_from(std::process::id()).ok().and_then(pidfd_of);
     ourselves
         .is_some_and(|pidfd| send_by_pidfd(&pidfd, 0, PIDFD_SIGNAL_THREAD_GROUP) == Sent::Delivered)

@@ -1,20 +1,20 @@
-//! Writes that wait for no reader, to a descriptor that others have, too.
+//! Writes that never wait for a reader, to a descriptor that other processes share.
 //!
 //! `O_NONBLOCK` is a property of the open file description: set on an inherited descriptor, it
-//! hits everybody who shares that. And a poll(2) that says "ready" promises nothing: another
-//! writer may take the room before the write comes. So it is, in this order:
+//! affects every process that shares it. And readiness as poll(2) reports it is no promise:
+//! another writer may fill the pipe before the write. So the ways are, in this order:
 //!
-//! 1. A regular file takes everything at once, and is simply written.
-//! 2. A pipe or a terminal is opened once more through `/proc`, which gives a description of our
-//!    own. That is refused if it belongs to another user.
-//! 3. One call is asked not to wait: `MSG_DONTWAIT` for a socket, `RWF_NOWAIT` for all others. It
-//!    works for pipes since Linux 6.4, and neither for terminals nor for FIFOs with a name.
-//! 4. Where that is refused, by whatever errno, poll(2) is asked first, and a write that waits all
-//!    the same is ended by a timer.
+//! 1. A regular file never blocks for a reader; it is simply written.
+//! 2. A pipe or a terminal is opened again through `/proc`, which gives a description of our own.
+//!    That is refused if it belongs to another user.
+//! 3. A flag makes a single call nonblocking: `MSG_DONTWAIT` for a socket, `RWF_NOWAIT` for all
+//!    others. It works for pipes since Linux 6.4, and neither for terminals nor for named FIFOs.
+//! 4. Where the flag is refused, with any errno, poll(2) is asked first, and a write that blocks
+//!    all the same is interrupted by a timer.
 //!
-//! The timer is ITIMER_REAL. It, the handler of its SIGALRM and the mask are ours for the time of
-//! such a write only: a SIGALRM that somebody else sends meanwhile is sent once more after it, and
-//! an alarm(2) that we were started with goes on.
+//! The timer is ITIMER_REAL. It, the handler of its SIGALRM and the signal mask are changed for
+//! the duration of such a write only: a SIGALRM from elsewhere that arrives meanwhile is raised
+//! again after it, and an alarm(2) that was set before our exec goes on.
 
 use std::io::{self, Write};
 use std::mem::MaybeUninit;
@@ -28,21 +28,21 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 
 use super::accept::{SignalSet, set_mask};
 
-/// How much is handed over at once where a write may wait, in bytes: what a pipe that is ready
-/// takes at once, if nobody else comes first (`PIPE_BUF`).
+/// How much is written at once where a write may block, in bytes: what a pipe that is ready takes
+/// without blocking, unless another writer is faster (`PIPE_BUF`).
 const PIECE_BYTES_MAX: usize = 4096;
 
-/// How long a write may wait, in microseconds.
+/// How long a write may block, in microseconds.
 const WAIT_MICROSECONDS_MAX: libc::suseconds_t = 1000;
 
-/// It is the same everywhere, and libc does not name it here.
+/// The same on every architecture; the libc crate does not define it for Linux.
 const ITIMER_REAL: libc::c_int = 0;
 
-/// A writer to a descriptor that others share, such as an inherited stdout: no write waits for
-/// whoever reads, and the descriptor's own flags are left alone.
+/// A nonblocking writer to a descriptor that other processes share, such as an inherited stdout.
+/// No write waits for a reader, and the flags of the descriptor are left alone.
 ///
-/// For programs of one thread that supervise and do nothing else, as `procsched-min` is: where the
-/// system cannot do it otherwise, a write is ended by a SIGALRM, after a millisecond.
+/// For programs with one thread that supervise and do nothing else, as `procsched-min` does: where
+/// the kernel offers nothing better, a write is interrupted by a SIGALRM after a millisecond.
 ///
 /// ```
 /// use std::io::ErrorKind;
@@ -64,12 +64,12 @@ pub struct SharedWriter<D> {
     way: Way,
 }
 
-/// How a write is kept from waiting.
+/// How a write is kept from blocking.
 #[derive(Debug)]
 enum Way {
-    /// It never waits by itself.
+    /// It does not block for a reader by itself.
     File,
-    /// By a description of our own, which is non-blocking.
+    /// By a description of our own, which is nonblocking.
     Own(OwnedFd),
     /// By a flag of send(2).
     Send,
@@ -80,28 +80,28 @@ enum Way {
 }
 
 impl<D: AsFd> SharedWriter<D> {
-    /// A writer to this descriptor. Allocates nothing.
+    /// Makes a writer to this descriptor. Allocates nothing.
     pub fn new(descriptor: D) -> Self {
         let way = way_of(descriptor.as_fd());
         Self { descriptor, way }
     }
 
-    /// Writes as much as is taken at once, and returns how much that was.
+    /// Writes as much as fits without blocking, and returns how much that was.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::WouldBlock`] or [`io::ErrorKind::Interrupted`] if nothing is taken now;
-    /// else what write(2) says.
+    /// [`io::ErrorKind::WouldBlock`] or [`io::ErrorKind::Interrupted`] if nothing fits now; else
+    /// the error of write(2).
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(self.try_write(bytes)?)
     }
 
-    /// Whether it is a regular file, which is always ready.
+    /// True if it is a regular file, which is always ready.
     pub fn is_file(&self) -> bool {
         matches!(self.way, Way::File)
     }
 
-    /// How much one write takes at most, in bytes.
+    /// Returns the most that one write takes, in bytes.
     pub fn piece_bytes_max(&self) -> usize {
         match self.way {
             Way::File | Way::Own(_) | Way::Send | Way::NoWait => usize::MAX,
@@ -120,7 +120,7 @@ impl<D: AsFd> SharedWriter<D> {
         };
         match asked {
             Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => asked,
-            // The flag is unknown here or refused; or it is a true answer, and comes once more.
+            // The flag is unknown or refused; or the error is real, and write(2) returns it again.
             Err(_) => {
                 self.way = Way::Timer;
                 write_with_timer(self.descriptor.as_fd(), bytes)
@@ -146,7 +146,7 @@ fn way_of(fd: BorrowedFd<'_>) -> Way {
     match kind {
         SFlag::S_IFREG => Way::File,
         SFlag::S_IFSOCK => Way::Send,
-        // All else may be another thing when it is opened once more.
+        // Opening anything else again may have an effect.
         _ if kind != SFlag::S_IFIFO && !is_terminal(fd) => Way::NoWait,
         _ => reopen(fd).map_or(Way::NoWait, Way::Own),
     }
@@ -156,8 +156,8 @@ fn is_terminal(fd: BorrowedFd<'_>) -> bool {
     io::IsTerminal::is_terminal(&fd)
 }
 
-/// The same pipe or terminal once more, with a description of our own that does not block.
-/// Allocates nothing.
+/// Opens the same pipe or terminal again, with a nonblocking description of our own. Allocates
+/// nothing.
 fn reopen(fd: BorrowedFd<'_>) -> Option<OwnedFd> {
     let mut path = [0; 32];
     write!(&mut path[..], "/proc/self/fd/{}", fd.as_raw_fd()).ok()?;
@@ -169,7 +169,7 @@ fn reopen(fd: BorrowedFd<'_>) -> Option<OwnedFd> {
 fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> nix::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     let (base, length) = (bytes.as_ptr().cast(), bytes.len());
-    // SAFETY: the bytes are alive, and so many.
+    // SAFETY: the pointer is to live bytes of this length.
     counted(unsafe { libc::send(fd.as_raw_fd(), base, length, flags) })
 }
 
@@ -178,11 +178,11 @@ fn write_without_wait(fd: BorrowedFd<'_>, bytes: &[u8]) -> nix::Result<usize> {
         iov_base: bytes.as_ptr().cast_mut().cast(),
         iov_len: bytes.len(),
     };
-    // -1, in two halves, is the place where write(2) would write.
+    // The offset -1, in two halves, is the current one, as for write(2).
     let (low, high): (libc::c_long, libc::c_long) = (-1, -1);
     let (fd, flags) = (fd.as_raw_fd(), libc::RWF_NOWAIT);
-    // SAFETY: one live piece of so many bytes, which the call only reads; the rest is numbers. The
-    // call is made directly, as not every C library has it.
+    // SAFETY: the pointer is to one live iovec, whose bytes are only read; the rest are numbers.
+    // The call is made directly, as not every C library has it.
     let written = unsafe {
         libc::syscall(
             libc::SYS_pwritev2,
@@ -197,7 +197,7 @@ fn write_without_wait(fd: BorrowedFd<'_>, bytes: &[u8]) -> nix::Result<usize> {
     counted(written as isize)
 }
 
-/// Waits for a millisecond at most if another writer was faster.
+/// Blocks for a millisecond at most if another writer was faster.
 fn write_with_timer(fd: BorrowedFd<'_>, bytes: &[u8]) -> nix::Result<usize> {
     let mut ready = [PollFd::new(fd, PollFlags::POLLOUT)];
     if !matches!(poll(&mut ready, PollTimeout::ZERO), Ok(1..)) {
@@ -214,21 +214,21 @@ fn counted(written: isize) -> nix::Result<usize> {
     usize::try_from(written).map_err(|_| Errno::last())
 }
 
-/// A SIGALRM has come that is not the timer's.
+/// A SIGALRM arrived that is not the timer's.
 static IS_FOREIGN: AtomicBool = AtomicBool::new(false);
 
-/// What matters of it is that it is called: that ends a call that waits.
+/// That it is called at all interrupts a blocking call.
 extern "C" fn on_alarm(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    // SAFETY: installed with SA_SIGINFO, it is called with details that are alive.
+    // SAFETY: installed with SA_SIGINFO, it gets a pointer to a live siginfo_t.
     let code = unsafe { (*info).si_code };
-    // What an interval timer sends is from the kernel.
+    // An interval timer's signal comes from the kernel.
     if code != libc::SI_KERNEL {
         IS_FOREIGN.store(true, Ordering::SeqCst);
     }
 }
 
-/// While this lives, a SIGALRM comes every millisecond, and ends calls that wait: again and
-/// again, as the first may come before the call.
+/// While this lives, a SIGALRM arrives every millisecond and interrupts a blocking call:
+/// repeatedly, as the first one may arrive before the call.
 struct Alarm {
     action: libc::sigaction,
     timer: libc::itimerval,
@@ -250,8 +250,8 @@ impl Alarm {
         let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = on_alarm;
         // SAFETY: all zero is a valid action without flags, and so without SA_RESTART; the handler
         // is one with three arguments, and stores to an atomic. Each pointer is to a live
-        // structure, zeroed, as musl fills a part of it only. Where the system has no such timer
-        // nothing ends the write: then poll's word has to do.
+        // structure, zeroed, as musl fills a part of it only. On a kernel without interval timers
+        // nothing interrupts the write, and poll's answer has to suffice.
         unsafe {
             let mut ours: libc::sigaction = std::mem::zeroed();
             ours.sa_sigaction = handler as *const () as usize;
@@ -269,8 +269,8 @@ impl Alarm {
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        // SAFETY: what the kernel gave goes back to it. What the timer has sent is delivered at the
-        // latest when setitimer returns, to the handler that is still ours.
+        // SAFETY: all three are what the kernel returned before. A signal that the timer has sent is
+        // delivered when setitimer returns at the latest, while the handler is still ours.
         unsafe {
             libc::setitimer(ITIMER_REAL, &raw const self.timer, std::ptr::null_mut());
             set_mask(libc::SIG_SETMASK, &self.mask);

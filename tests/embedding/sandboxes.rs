@@ -1,5 +1,5 @@
-//! Newer system calls that a sandbox refuses, each with whatever errno its author liked: the
-//! older call that it stands in for serves, and nobody notices.
+//! Newer system calls that a sandbox refuses, with any errno: the older call serves, and nothing
+//! is lost or late.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ pub const TESTS: &[Test] = tests![
     deaths_are_seen_where_waits_by_pidfd_are_refused,
 ];
 
-/// What kernels, container runtimes and hand-written filters answer. ESRCH is a lie.
+/// What kernels, container runtimes and hand-written filters return. ESRCH is a lie.
 const ERRNOS: [i32; 6] = [
     libc::EPERM,
     libc::ENOSYS,
@@ -52,9 +52,9 @@ fn stop(scheduler: &mut ProcessScheduler) -> Duration {
     start.elapsed()
 }
 
-/// Docker's filter of some years answered EPERM to it. Whether a group had come to its end was
-/// asked by a call that was refused, and so it never had: the stop took 15 s and ended with
-/// "abandoned", although the program had died at once.
+/// A seccomp filter answered EPERM. The check whether a group was empty used the refused call, and
+/// so no group ever was: the stop took 15 s and ended with "abandoned", although the program had
+/// died at once.
 fn a_stop_is_no_longer_where_signals_by_pidfd_are_refused() {
     in_every_way(|reap, errno| {
         refuse(&[libc::SYS_pidfd_send_signal], errno);
@@ -84,8 +84,8 @@ fn a_stop_is_no_longer_where_signals_by_pidfd_are_refused() {
     });
 }
 
-/// With a pidfd for each run, the end of its group was asked for by the refused call: a program
-/// that had crashed never came back.
+/// With a pidfd for each run the same check came before a restart: a program that had crashed was
+/// never started again.
 fn a_crash_is_followed_by_a_start_where_signals_by_pidfd_are_refused() {
     in_every_way(|reap, errno| {
         refuse(&[libc::SYS_pidfd_send_signal], errno);
@@ -93,7 +93,7 @@ fn a_crash_is_followed_by_a_start_where_signals_by_pidfd_are_refused() {
         let churner = kit::churner("web", 10 * MILLISECOND, "exit 3");
         let builder = kit::own(&dir).reap(reap).program(churner);
         let mut scheduler = kit::built(builder.safety_sweep(false));
-        kit::turn_until(&mut scheduler, "it came back", |scheduler| {
+        kit::turn_until(&mut scheduler, "it is started again", |scheduler| {
             kit::status(scheduler, "web").restarts() >= 3
         });
         let took = stop(&mut scheduler);
@@ -101,8 +101,8 @@ fn a_crash_is_followed_by_a_start_where_signals_by_pidfd_are_refused() {
     });
 }
 
-/// Where waitid(2) did not take a pidfd, and did not say so by the one errno that was known, all
-/// programs were alive for ever.
+/// Where waitid(2) refused a pidfd with another errno than EINVAL, all programs counted as alive
+/// for ever.
 fn deaths_are_seen_where_waits_by_pidfd_are_refused() {
     in_every_way(|reap, errno| {
         let kind = i32::try_from(libc::P_PIDFD).expect("a small number");
@@ -112,7 +112,7 @@ fn deaths_are_seen_where_waits_by_pidfd_are_refused() {
             .reap(reap)
             .program(kit::churner("web", 10 * MILLISECOND, "exit 3").restart(Restart::OnFailure));
         let mut scheduler = kit::built(builder.safety_sweep(false));
-        kit::turn_until(&mut scheduler, "it came back", |scheduler| {
+        kit::turn_until(&mut scheduler, "it is started again", |scheduler| {
             kit::status(scheduler, "web").restarts() >= 3
         });
         let took = stop(&mut scheduler);

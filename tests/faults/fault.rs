@@ -105,7 +105,7 @@ impl Fault {
         self.kind == Kind::Signal("TERM".to_owned())
     }
 
-    /// Whether it refuses a call that something older stands in for, whenever that is made.
+    /// True if it refuses, each time, a call that has a fallback.
     pub fn is_refusal_with_a_fallback(&self) -> bool {
         let is_refusal = |error: &str| ["EACCES", "ENOSYS", "EPERM"].contains(&error);
         let is_lasting = self.for_ever || self.side == Side::Child;

@@ -99,8 +99,8 @@ pub const PAGES: &[Entry] = &[
             "EACCES", "EINVAL", "EMFILE", "ENFILE", "ENODEV", "ENOMEM", "ENOSYS", "EPERM", "ESRCH",
         ],
     ),
-    // ESRCH once, of a group that is there, is a lie that no kernel tells; for ever it is told, and
-    // seen through, in `tests/embedding/sandboxes.rs`.
+    // A single ESRCH for a group that exists is impossible; a lasting one is played in
+    // `tests/embedding/sandboxes.rs`.
     entry(
         "pidfd_send_signal",
         &["EACCES", "EINVAL", "ENOSYS", "EPERM"],
@@ -136,11 +136,11 @@ pub const PAGES: &[Entry] = &[
     ),
 ];
 
-/// Calls that an older one stands in for where they are refused, from the first on and by
-/// whatever errno: nothing may be lost then, nothing be said, and no stop be longer.
+/// Calls with a fallback. If one is refused from the first call on, nothing may be lost, nothing
+/// be said, and no stop take longer.
 const WITH_A_FALLBACK: [&str; 3] = ["close_range", "pidfd_open", "pidfd_send_signal"];
 
-/// Whether something older stands in for the call.
+/// True if the call has a fallback.
 pub fn has_a_fallback(call: &str) -> bool {
     WITH_A_FALLBACK.contains(&call)
 }

@@ -114,7 +114,7 @@ fn stage(subject: Subject) -> Scene {
         json!({"command": ["./missing"], "restart": "never"}),
     );
     let leaves = "once l1 { fork { ignore TERM ; pid member ; hold } ; wait-file member ; exit 4 }";
-    // Its last run leaves one to the stop, too: a group that outlives its leader.
+    // At the stop a member ignores SIGTERM: the group outlives its leader.
     let stays = "fork { ignore TERM ; touch deaf ; hold } ; wait-file deaf";
     let script = told("leaver", &format!("{leaves} ; {stays}"));
     scene.add_with("leaver", &script, json!({"stop_timeout": "200ms"}));

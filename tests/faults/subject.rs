@@ -75,8 +75,8 @@ impl Subject {
     }
 }
 
-/// How long a stop may take where an older call serves as well: longer than any stop timeout in
-/// the scenarios, and shorter than the wait for what does not die.
+/// How long a stop may take with a fallback: longer than any stop timeout of the scenarios, and
+/// shorter than the wait for what does not die.
 const UNNOTICED_STOP_MAX: Duration = Duration::from_secs(4);
 
 /// Judges a play in which the fault must change nothing.

@@ -100,7 +100,7 @@ fn a_reader_that_never_reads_delays_the_end_by_a_second_at_most() {
     drop(reader);
 }
 
-/// As PID 1 it has SIGTERM blocked by then, and nobody would ever have ended it.
+/// As PID 1 it has SIGTERM blocked by then: only SIGKILL ended it.
 #[test]
 fn a_reader_that_never_reads_does_not_hold_up_a_run_that_cannot_start() {
     let mut scene = Scene::new();

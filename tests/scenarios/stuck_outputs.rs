@@ -1,9 +1,9 @@
-//! Outputs that have room when they are asked, and none when they are written to: others write
-//! to them as well, and whoever reads has stopped. All are shared and stay blocking, and none can
-//! be opened anew, as they belong to root and the supervisor is another user's.
+//! Outputs that have room when poll(2) looks, and none when they are written to: another process
+//! writes to them as well, and the reader has stopped. All are shared and stay blocking, and none
+//! can be opened again, as they belong to root and the supervisor runs as another user.
 //!
-//! strace holds up each write of the supervisor, so that the test can take the room that poll(2)
-//! has promised to it.
+//! strace delays each write of the supervisor, so that the test can fill the output between poll
+//! and write.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -19,13 +19,13 @@ use crate::common::init::{init_of, probe_text};
 use crate::common::pty::Pty;
 use crate::common::{Need, Scene, Supervisor, missing, wait_for};
 
-/// A number of a user that is nobody's on any machine of these tests.
+/// A uid that no machine of these tests uses.
 const USER: u32 = 64_321;
 
-/// The calls by which it writes, and for how many microseconds each is held up.
-const HOLD_UP: &str = "inject=write,pwritev2,sendto:delay_enter=300000";
+/// The calls by which it writes, and by how many microseconds each is delayed.
+const DELAY: &str = "inject=write,pwritev2,sendto:delay_enter=300000";
 
-/// Something that others write to, too.
+/// An output that the test writes to as well.
 struct Output {
     /// As the supervisor gets it.
     end: OwnedFd,
@@ -33,7 +33,7 @@ struct Output {
     fill: Box<dyn Fn()>,
 }
 
-/// A second description, so that nothing is changed in the supervisor's.
+/// Opens a second description, so that the supervisor's is left alone.
 fn nonblocking(end: &OwnedFd) -> File {
     let path = format!("/proc/self/fd/{}", end.as_raw_fd());
     let mut options = File::options();
@@ -65,7 +65,7 @@ fn pipe() -> Output {
     of_pipe(OwnedFd::from(reader).into(), writer.into())
 }
 
-/// It has a name: no kernel has a write for it that does not wait.
+/// It has a name: no kernel has a nonblocking write for it.
 fn fifo(scene: &Scene) -> Output {
     let path = scene.path("fifo");
     let mode = nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR;
@@ -100,7 +100,7 @@ fn socket() -> Output {
     }
 }
 
-/// Ctrl-S stops it, and Ctrl-Q lets it go on.
+/// Ctrl-S stops its output, and Ctrl-Q restarts it.
 fn terminal() -> Output {
     let terminal = Pty::open();
     let end = terminal.end();
@@ -119,9 +119,9 @@ fn terminal() -> Output {
     }
 }
 
-/// What strace does besides.
+/// The wrapper; `also` are further injections.
 fn strace<'a>(scene: &'a Scene, also: &[&'a str]) -> Vec<&'a str> {
-    let mut words = vec!["strace", "-qq", "-o", "/dev/null", "-e", HOLD_UP];
+    let mut words = vec!["strace", "-qq", "-o", "/dev/null", "-e", DELAY];
     for inject in also {
         words.extend(["-e", inject]);
     }
@@ -129,7 +129,7 @@ fn strace<'a>(scene: &'a Scene, also: &[&'a str]) -> Vec<&'a str> {
     words
 }
 
-/// Whether it has decided to write to stderr, whether that waits or is held up by strace.
+/// True if it is in a write to stderr, blocked or delayed by strace.
 fn is_writing(pid: i32) -> bool {
     let call = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
     let mut words = call.split(' ');
@@ -145,10 +145,9 @@ fn start(scene: &Scene, mut command: Command, end: OwnedFd) -> Supervisor {
     supervisor
 }
 
-/// Supervision stood still in that write, and SIGTERM was not answered, for as long as nobody
-/// read.
+/// Supervision stood still in that write, and SIGTERM was not answered, until the reader went on.
 #[track_caller]
-fn is_held_up_by_nobody(make: impl Fn(&Scene) -> Output, also: &[&str]) {
+fn is_not_held_up(make: impl Fn(&Scene) -> Output, also: &[&str]) {
     if missing(&[Need::Root, Need::Strace]) {
         return;
     }
@@ -171,37 +170,37 @@ fn is_held_up_by_nobody(make: impl Fn(&Scene) -> Output, also: &[&str]) {
 }
 
 #[test]
-fn a_pipe_that_another_writer_fills_holds_up_nobody() {
-    is_held_up_by_nobody(|_| pipe(), &[]);
+fn a_pipe_that_another_writer_fills_does_not_hold_up_supervision() {
+    is_not_held_up(|_| pipe(), &[]);
 }
 
-/// Before Linux 6.4, and where a sandbox does not know it.
+/// As before Linux 6.4, and in a sandbox that does not know the call.
 #[test]
-fn a_pipe_that_another_writer_fills_holds_up_nobody_where_no_write_can_be_asked_not_to_wait() {
+fn without_nonblocking_writes_a_pipe_that_another_writer_fills_does_not_hold_up_supervision() {
     for errno in ["EOPNOTSUPP", "ENOSYS", "EINVAL", "EPERM"] {
         let inject = format!("inject=pwritev2:error={errno}");
-        is_held_up_by_nobody(|_| pipe(), &[&inject]);
+        is_not_held_up(|_| pipe(), &[&inject]);
     }
 }
 
 #[test]
-fn a_fifo_that_another_writer_fills_holds_up_nobody() {
-    is_held_up_by_nobody(fifo, &[]);
+fn a_fifo_that_another_writer_fills_does_not_hold_up_supervision() {
+    is_not_held_up(fifo, &[]);
 }
 
 #[test]
-fn a_socket_that_another_writer_fills_holds_up_nobody() {
-    is_held_up_by_nobody(|_| socket(), &[]);
-    is_held_up_by_nobody(|_| socket(), &["inject=sendto:error=EPERM"]);
+fn a_socket_that_another_writer_fills_does_not_hold_up_supervision() {
+    is_not_held_up(|_| socket(), &[]);
+    is_not_held_up(|_| socket(), &["inject=sendto:error=EPERM"]);
 }
 
 #[test]
-fn a_terminal_that_is_stopped_holds_up_nobody() {
-    is_held_up_by_nobody(|_| terminal(), &[]);
+fn a_terminal_that_is_stopped_does_not_hold_up_supervision() {
+    is_not_held_up(|_| terminal(), &[]);
 }
 
-/// Every signal is blocked there, and waits to be forwarded: neither may the write wait for
-/// ever, nor may a SIGALRM that comes meanwhile be taken for that of the timer.
+/// In `init` every signal is blocked until it is forwarded. The write blocked for ever; and a
+/// SIGALRM that arrives during it must not be taken for the timer's.
 #[test]
 fn init_forwards_a_signal_that_comes_while_a_message_finds_no_room() {
     if missing(&[Need::Root, Need::Strace]) {

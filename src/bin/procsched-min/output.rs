@@ -22,8 +22,8 @@ use crate::line::{Lack, Line, QUEUE_BYTES_MAX};
 use crate::messages::{Style, Tone};
 use crate::pause::{milliseconds, pause};
 
-/// The most that is written at once, in bytes, but for a line that is longer: `PIPE_BUF` on
-/// Linux, so that others who write to the same pipe do not come between.
+/// The most that is written at once, in bytes, except for a longer line: `PIPE_BUF` on Linux, so
+/// that lines of other writers to the same pipe stay whole, and ours.
 const PIECE_BYTES_MAX: usize = 4096;
 
 /// How much a turn may queue before it is written, in bytes.
@@ -142,8 +142,8 @@ impl Outputs {
     }
 }
 
-/// Says on stderr why it goes no further. Signals are held by then, as PID 1 all that would end
-/// it, so that a reader is not waited for longer than at any other end.
+/// Says on stderr why it does not start. SIGTERM may be blocked by then, so that a reader is not
+/// waited for longer than at any other end.
 pub fn complain_in_time(lines: &str) {
     let outputs = Outputs::messages_only(Style::new([]));
     for line in lines.lines() {

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::ptr;
 use std::sync::atomic::AtomicU32;
 
-/// A pipe of one page, to be written in this way; reading from it never waits.
+/// A pipe of one page, to be written in this way; reading from it never blocks.
 fn pipe(way: Way) -> (File, SharedWriter<OwnedFd>) {
     let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC).expect("a pipe");
     for end in [&reader, &writer] {
@@ -37,10 +37,9 @@ fn each_kind_is_written_in_its_way() {
     assert_eq!(way(&null.expect("/dev/null")), "NoWait");
 }
 
-/// In every way: as much as there is room for is taken, all of that arrives, and what finds no
-/// room is told as such.
+/// In both ways: as much as fits is taken, all of that arrives, and a full pipe is an error.
 #[test]
-fn what_is_taken_arrives_and_a_full_pipe_is_told() {
+fn what_fits_arrives_and_a_full_pipe_is_an_error() {
     for way in [Way::NoWait, Way::Timer] {
         let name = format!("{way:?}");
         let (reader, mut writer) = pipe(way);
@@ -59,7 +58,7 @@ fn what_is_taken_arrives_and_a_full_pipe_is_told() {
 }
 
 #[test]
-fn a_socket_that_is_full_is_told_and_one_that_is_gone_is_no_signal() {
+fn a_full_socket_is_an_error_and_a_closed_one_is_no_signal() {
     let (mut reader, socket) = UnixStream::pair().expect("two sockets");
     let mut writer = SharedWriter::new(socket);
     let mut written = 0;
@@ -77,7 +76,7 @@ fn a_socket_that_is_full_is_told_and_one_that_is_gone_is_no_signal() {
     assert_eq!(gone.kind(), io::ErrorKind::BrokenPipe);
 }
 
-/// A terminal knows no flag for that.
+/// As on a terminal, which has no nonblocking write.
 #[test]
 fn where_the_flag_is_refused_it_is_written_all_the_same() {
     let name = c"/dev/full";
@@ -95,9 +94,9 @@ extern "C" fn count_alarm(_: libc::c_int) {
     ALARMS.fetch_add(1, Ordering::SeqCst);
 }
 
-/// Timer, handler and mask belong to the process or the thread: one test.
+/// Timer and handler belong to the process: one test.
 #[test]
-fn the_timer_takes_nothing_away_from_others() {
+fn timer_handler_mask_and_foreign_alarms_are_restored() {
     let handler: extern "C" fn(libc::c_int) = count_alarm;
     let in_the_future = libc::timeval {
         tv_sec: 1000,
@@ -117,13 +116,13 @@ fn the_timer_takes_nothing_away_from_others() {
     // SAFETY: a plain number; the signal is for this thread.
     unsafe { libc::raise(libc::SIGALRM) };
     assert_eq!(ALARMS.load(Ordering::SeqCst), 0, "the handler is ours");
-    // By now the timer has come, too, and is not sent again.
+    // By then the timer has expired, too.
     std::thread::sleep(std::time::Duration::from_millis(5));
     drop(alarm);
     let mask = set_mask(libc::SIG_SETMASK, &before);
     assert!(mask.has(libc::SIGALRM), "the mask is as it was");
     while ALARMS.load(Ordering::SeqCst) == 0 {
-        // Sent once more.
+        // It is raised again.
         std::thread::yield_now();
     }
     let off = libc::timeval {
@@ -138,7 +137,7 @@ fn the_timer_takes_nothing_away_from_others() {
     unsafe { libc::setitimer(ITIMER_REAL, &raw const off, &raw mut timer) };
     assert_eq!(timer.it_interval.tv_sec, 1000, "the alarm goes on");
     assert!(timer.it_value.tv_sec >= 990, "{}", timer.it_value.tv_sec);
-    // A late one may have gone to another thread of these tests.
+    // A late one may still be on its way to another thread of these tests.
     // SAFETY: to ignore it is no code of ours.
     unsafe { libc::signal(libc::SIGALRM, libc::SIG_IGN) };
 }

@@ -179,12 +179,12 @@ impl Kernel {
         Ok(fd)
     }
 
-    /// Of no process in this world, and so of no simulated number.
+    /// A pidfd of the test process itself, which has no number in this world.
     fn pidfd_of_ourselves(&mut self) -> Result<i32, i32> {
         // SAFETY: plain numbers; the descriptor is handed to the library.
         let fd = unsafe { real_libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
         if fd as u64 >= self.weather.descriptors_max {
-            // SAFETY: just made, and nobody's.
+            // SAFETY: just made, and not handed out.
             unsafe { real_libc::close(fd) };
             return Err(libc::EMFILE);
         }
@@ -192,8 +192,8 @@ impl Kernel {
         Ok(fd)
     }
 
-    /// To the whole group whose leader this is, or was: the number is not used. Or to ourselves,
-    /// to try whether it works.
+    /// Signals the whole group whose leader this is, or was, without its number; or ourselves, as
+    /// a trial.
     pub fn pidfd_send_signal(&mut self, fd: i32, signal: i32, flags: u32) -> Result<(), i32> {
         const THREAD_GROUP: u32 = 1 << 1;
         const PROCESS_GROUP: u32 = 1 << 2;
@@ -201,7 +201,7 @@ impl Kernel {
             return Err(errno);
         }
         if matches!(self.descriptors.get(&fd), Some(Descriptor::Ourselves)) {
-            assert_eq!((signal, flags), (0, THREAD_GROUP), "no more than a try");
+            assert_eq!((signal, flags), (0, THREAD_GROUP), "a trial only");
             return Ok(());
         }
         assert_eq!(flags, PROCESS_GROUP, "the only flag in use");
