@@ -122,13 +122,22 @@ impl ErrorCommand {
         self.waiting.is_empty() && std::mem::take(&mut self.is_backlog)
     }
 
-    /// Looks at those that had not been executed yet.
-    pub(crate) fn look_at_late(&mut self, spawner: &mut Spawner, mut say: impl FnMut(Said)) {
-        for running in &mut self.running {
-            if let Some(error) = running.look_at_late(spawner, &self.launch) {
-                say(Said::Trouble(running.name.clone(), error));
-            }
-        }
+    /// Looks at those that had not been executed yet, and returns the pids of those that cannot
+    /// be: their numbers are another's from now on.
+    pub(crate) fn look_at_late(
+        &mut self,
+        spawner: &mut Spawner,
+        mut say: impl FnMut(Said),
+    ) -> Vec<i32> {
+        let launch = &self.launch;
+        let failed = self.running.extract_if(.., |running| {
+            let Some(error) = running.look_at_late(spawner, launch) else {
+                return false;
+            };
+            say(Said::Trouble(running.name.clone(), error));
+            true
+        });
+        failed.map(|running| running.group.number()).collect()
     }
 
     /// Takes note of the runs that have ended, and returns their pids.

@@ -176,7 +176,10 @@ impl ProcessScheduler {
             matches!(self.owners.get(&group), Some(Owner::Program(_))) || lingering.contains(&group)
         };
         let is_member = |pid: i32| children::group_of(pid).is_some_and(is_group);
-        let is_ours = |pid: i32| self.owners.contains_key(&pid) || is_member(pid);
+        // One that could not be started is about to end, and is reaped by whoever made it.
+        let has_failed = |pid: i32| self.spawner.has_failed(pid);
+        let is_ours =
+            |pid: i32| self.owners.contains_key(&pid) || has_failed(pid) || is_member(pid);
         let again = household.orphans.found(
             now,
             &children,

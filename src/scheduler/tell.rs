@@ -354,7 +354,9 @@ impl ProcessScheduler {
             return;
         };
         let mut said = Vec::new();
-        command.look_at_late(&mut self.spawner, |word| said.push(word));
+        for pid in command.look_at_late(&mut self.spawner, |word| said.push(word)) {
+            self.owners.remove(&pid);
+        }
         self.note_said(said);
     }
 

@@ -119,6 +119,11 @@ impl Spawner {
         self.unreaped.retain(|&pid| is_there(pid));
     }
 
+    /// True if this is a child that failed before its exec and is not reaped yet.
+    pub(crate) fn has_failed(&self, pid: i32) -> bool {
+        self.unreaped.contains(&pid)
+    }
+
     /// Takes note of the death of a child that failed before its exec. False if it is none.
     pub(crate) fn forget_failed(&mut self, pid: i32) -> bool {
         let before = self.unreaped.len();
