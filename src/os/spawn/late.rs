@@ -92,16 +92,25 @@ impl Late {
         })
     }
 
-    /// Waits until there is an answer, for this long at most. A signal may end it early.
+    /// Waits until there is an answer, for about this long, and for twice as long at most: nothing
+    /// tells how much of the time is over when a signal interrupts the wait, so that half of it is
+    /// taken for the next try.
     pub(super) fn wait(&self, limit: Duration) {
+        let mut limit = limit;
+        while self.wait_once(limit) == Err(Errno::EINTR) && !limit.is_zero() {
+            limit /= 2;
+        }
+    }
+
+    fn wait_once(&self, limit: Duration) -> nix::Result<()> {
         match (&self.wire, &self.slot) {
             (Some(wire), _) => {
                 let mut waited = [PollFd::new(wire.as_fd(), PollFlags::POLLIN)];
                 let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::ZERO);
-                let _ = retry(|| poll(&mut waited, limit));
+                poll(&mut waited, limit).map(drop)
             }
             (None, Some(slot)) => wait_to_leave(slot.said(), limit),
-            (None, None) => {}
+            (None, None) => Ok(()),
         }
     }
 
@@ -150,22 +159,15 @@ fn read(wire: &OwnedFd) -> Option<Option<Failure>> {
     Some(is_whole.then(|| Failure::of_numbers(numbers)))
 }
 
-fn wait_to_leave(said: &Said, limit: Duration) {
+/// Waits as futex(2) does: until the number changes, or the time is over.
+fn wait_to_leave(said: &Said, limit: Duration) -> nix::Result<()> {
     let limit = timespec(limit);
     let (tid, present) = (said.tid.as_ptr(), 1_u32);
-    // The kernel wakes who waits as if in another process.
-    let wait = || {
-        // SAFETY: a live number, and a live time.
-        let status = unsafe {
-            libc::syscall(
-                libc::SYS_futex,
-                tid,
-                libc::FUTEX_WAIT,
-                present,
-                &raw const limit,
-            )
-        };
-        Errno::result(status)
+    // Not FUTEX_PRIVATE_FLAG: the kernel wakes who waits as if in another process.
+    // SAFETY: a live number, and a live time.
+    let status = unsafe {
+        let limit = &raw const limit;
+        libc::syscall(libc::SYS_futex, tid, libc::FUTEX_WAIT, present, limit)
     };
-    let _ = retry(wait);
+    Errno::result(status).map(drop)
 }
