@@ -315,7 +315,7 @@ impl Kernel {
     }
 
     /// An essential program that has ended for good stops the others, when its end is seen.
-    fn note_essential_ends(&mut self) {
+    pub fn note_essential_ends(&mut self) {
         let ends = |run: &&Run| {
             let program = &self.programs[run.program];
             // Of an end that was stolen nobody knows that it was a good one.
