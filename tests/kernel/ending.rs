@@ -143,6 +143,7 @@ impl Driver {
                 Whose::Host if !process.lives() => false,
                 // One that cannot die is waited for a second, and was named when it was killed.
                 Whose::Command | Whose::New(None) if process.doomed.is_some() => false,
+                Whose::New(None) if !kernel.is_launching(process.serial) => false,
                 _ => subreaper && process.parent == Parent::Us,
             };
             let left = kernel.processes.iter();
