@@ -81,9 +81,12 @@ impl ProcessScheduler {
         let is_look_left = !self.unwatched.is_empty() || self.lookout.is_look_left();
         let is_left =
             self.deaths_left || is_look_left || self.machine.has_starts() || !self.news.is_empty();
-        // If nothing runs and nothing will, there is nothing left to wait for.
-        if is_left || self.is_settled() {
+        if is_left {
             return Some(Moment::default());
+        }
+        // If nothing runs and nothing will, there is hardly anything left to wait for.
+        if self.is_settled() {
+            return Some(self.launches.burial_end());
         }
         let command = self.error_command.as_ref();
         let household = self.household.as_ref();

@@ -68,18 +68,30 @@ impl Launching {
     }
 }
 
+/// How long the end waits for the death of what could not be executed; a tracer may keep it.
+const BURIAL_WAIT: Duration = Duration::from_secs(1);
+
 /// All of them.
 #[derive(Debug, Default)]
-pub(super) struct Launches(Vec<Launching>);
+pub(super) struct Launches {
+    all: Vec<Launching>,
+    /// When the end waits no longer for what could not be executed.
+    burial_end: Option<Moment>,
+}
 
 impl Launches {
     pub(super) fn next_look(&self) -> Option<Moment> {
-        self.0.iter().map(|launching| launching.next_look).min()
+        self.all.iter().map(|launching| launching.next_look).min()
+    }
+
+    /// When the end comes at the latest, or at once.
+    pub(super) fn burial_end(&self) -> Moment {
+        self.burial_end.unwrap_or_default()
     }
 
     /// How long the next start is waited for.
     pub(super) fn wait(&self) -> Duration {
-        if self.0.is_empty() {
+        if self.all.is_empty() {
             LAUNCH_WAIT
         } else {
             LAUNCH_WAIT_BESIDE_LATE
@@ -93,17 +105,17 @@ impl ProcessScheduler {
         if let Some(live) = &mut self.program_mut(launching.id).live {
             live.is_launching = true;
         }
-        self.launches.0.push(launching);
+        self.launches.all.push(launching);
     }
 
     /// Looks what has become of those that are late.
     pub(super) fn look_at_launches(&mut self, now: Moment) {
-        for mut launching in std::mem::take(&mut self.launches.0) {
+        for mut launching in std::mem::take(&mut self.launches.all) {
             match launching.late.poll(&mut self.spawner) {
                 Some(answer) => self.launch_is_over(launching, answer),
                 None => {
                     self.take_care_of_launch(now, &mut launching);
-                    self.launches.0.push(launching);
+                    self.launches.all.push(launching);
                 }
             }
         }
@@ -135,15 +147,25 @@ impl ProcessScheduler {
     /// The process is dead, whatever else is known of it. False if that ended a start that has
     /// failed: then there is no run.
     pub(super) fn end_launch(&mut self, id: ProgramId) -> bool {
-        let mut all = self.launches.0.iter();
+        let mut all = self.launches.all.iter();
         let Some(index) = all.position(|launching| launching.id == id) else {
             return true;
         };
-        let mut launching = self.launches.0.swap_remove(index);
+        let mut launching = self.launches.all.swap_remove(index);
         // An old kernel does not say that a child has left memory if it dumps core.
         let answer = launching.late.poll(&mut self.spawner).unwrap_or(Ok(()));
         self.launch_is_over(launching, answer);
         self.program(id).live.is_some()
+    }
+
+    /// True if the end has to wait for the death of a child that could not be executed.
+    pub(super) fn awaits_burial(&mut self, now: Moment) -> bool {
+        self.spawner.reap_failed();
+        if !self.spawner.has_unreaped() {
+            return false;
+        }
+        let launches = &mut self.launches;
+        now < *launches.burial_end.get_or_insert(now.after(BURIAL_WAIT))
     }
 
     fn launch_is_over(&mut self, launching: Launching, answer: Result<(), Failure>) {

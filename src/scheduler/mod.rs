@@ -406,7 +406,7 @@ impl ProcessScheduler {
             command.close(now);
         }
         let may_be_dead = self.deaths_left || self.lookout.next_round().is_some();
-        if !self.is_settled() || may_be_dead {
+        if !self.is_settled() || may_be_dead || self.awaits_burial(now) {
             return Status::Running;
         }
         self.close_pipes(now);

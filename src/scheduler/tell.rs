@@ -174,6 +174,7 @@ impl ProcessScheduler {
     /// A run whose first process would not die is reported now, as it never will be otherwise.
     fn note_abandoned(&mut self, now: Moment, run: Run) {
         let machine_view = self.machine.view(run.program);
+        let stopping = self.machine.is_stopping();
         let program = &mut self.programs[run.program.0 as usize];
         let (process, log) = (program.name().into(), program.log_path(&self.err_dir));
         let Some(live) = &mut program.live else {
@@ -194,7 +195,7 @@ impl ProcessScheduler {
                 end: End::Abandoned {
                     error: Error::new(text),
                 },
-                stopping: true,
+                stopping,
                 log,
                 log_offset: live.log_offset,
                 data_omitted,

@@ -184,7 +184,10 @@ impl Driver {
         let turned = self.scheduler.step(timeout);
         self.status = turned.map_err(|error| format!("a turn fails: {error}"))?;
         if self.scheduler.is_stopping() {
-            world::with(|kernel| _ = kernel.stop_asked.get_or_insert(kernel.now));
+            world::with(|kernel| {
+                kernel.note_essential_ends();
+                _ = kernel.stop_asked.get_or_insert(kernel.now);
+            });
         }
         self.hear()?;
         world::with(|kernel| kernel.check_launches())?;

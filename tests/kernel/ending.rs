@@ -137,13 +137,13 @@ impl Driver {
                 Whose::Run(run) if kernel.runs[run].pid == pid && !process.lives() => {
                     process.parent == Parent::Us
                 }
-                // One that has failed is about to die.
-                Whose::New(Some(_)) if process.lives() => kernel.is_launching(process.serial),
-                Whose::New(Some(_)) => process.parent == Parent::Us,
+                // One that has failed, which may have been the last thing, is about to end.
+                Whose::New(Some(_)) => kernel.is_launching(process.serial),
                 // One that has just died is found by whoever waits next.
                 Whose::Host if !process.lives() => false,
                 // One that cannot die is waited for a second, and was named when it was killed.
                 Whose::Command | Whose::New(None) if process.doomed.is_some() => false,
+                Whose::New(None) if !kernel.is_launching(process.serial) => false,
                 _ => subreaper && process.parent == Parent::Us,
             };
             let left = kernel.processes.iter();

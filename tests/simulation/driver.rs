@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use crate::machine::state::{Leader, State};
-use crate::machine::{Change, Command, Event, Machine, Order, Policy, ProgramId, Run};
+use crate::machine::{Change, Command, Event, Machine, Moment, Order, Policy, ProgramId, Run};
 
 use super::account::{Time, moment, time};
 use super::ledger::{Check, Ledger};
@@ -374,17 +374,19 @@ impl Driver {
             launching: late,
             exit_told: false,
         });
-        let at_moment = moment(at);
+        self.tell_answer(run, moment(at), late)?;
+        self.now = at;
+        Ok(true)
+    }
+
+    fn tell_answer(&mut self, run: Run, at: Moment, late: bool) -> Check {
         if late {
             self.witness.delayed(run);
             self.tally.delayed += 1;
-            self.tell(Event::SpawnDelayed { run, at: at_moment })?;
-        } else {
-            self.witness.started(run);
-            self.tell(Event::Spawned { run, at: at_moment })?;
+            return self.tell(Event::SpawnDelayed { run, at });
         }
-        self.now = at;
-        Ok(true)
+        self.witness.started(run);
+        self.tell(Event::Spawned { run, at })
     }
 
     /// News of a run that has a successor: nothing may come of it.

@@ -17,7 +17,7 @@ use super::world::PIDS;
 
 /// Two runs of one program are enough for one to be late, and one more to be sure.
 const COUNTERS_MAX: u64 = 3;
-const BYTES: usize = 88;
+const BYTES: usize = 100;
 const UNIT: Time = 1_000_000;
 
 /// A state without its history.
@@ -73,18 +73,19 @@ impl Writer {
     fn child(&mut self, child: &Child, account: &Account) {
         let seen = account.life.map(|life| life.since);
         let agrees = |since: Moment| seen == Some(time(since));
-        let leader = |leader: Leader| u8::from(leader == Leader::Dead);
+        let leader = |leader: Leader| leader as u8;
         self.byte(child.goal as u8);
         let (kind, until, detail) = match child.state {
             Life::Inactive => (0, None, 0),
             Life::Waiting { until } => (1, Some(until), 0),
             Life::Due => (2, None, 0),
             Life::Spawning => (3, None, 0),
+            Life::Launching { until } => (9, Some(until), 0),
             Life::Running { since } => (4, None, u8::from(agrees(since))),
             Life::Stopping { since, leader: l } => {
-                (5, None, 2 * u8::from(agrees(since)) + leader(l))
+                (5, None, 3 * u8::from(agrees(since)) + leader(l))
             }
-            Life::Killed { since, leader: l } => (6, None, 2 * u8::from(agrees(since)) + leader(l)),
+            Life::Killed { since, leader: l } => (6, None, 3 * u8::from(agrees(since)) + leader(l)),
             Life::Clearing { start_at } => (7, Some(start_at), 0),
             Life::Abandoned { leader: l } => (8, None, leader(l)),
         };
@@ -106,11 +107,13 @@ impl Writer {
             life.is_some_and(|life| life.asked.is_some()),
             life.is_some_and(|life| life.awaited.is_some()),
             life.is_some_and(|life| life.given_up),
+            life.is_some_and(|life| life.executed),
+            life.is_some_and(|life| life.signalled),
         ];
-        let flags = flags
-            .iter()
-            .fold(0, |byte, flag| 2 * byte + u8::from(*flag));
-        self.byte(flags);
+        for flags in flags.chunks(8) {
+            let add = |byte, flag: &bool| 2 * byte + u8::from(*flag);
+            self.byte(flags.iter().fold(0, add));
+        }
         self.until(account.plan);
         self.until(account.deadline());
         self.duration(account.next_delay());
@@ -124,6 +127,8 @@ impl Writer {
         self.flag(seen.run.is_some());
         self.flag(seen.run == Some(child.run()));
         self.flag(seen.has_group);
+        self.flag(seen.executed);
+        self.flag(seen.told_as_started);
         self.flag(seen.leader_dead);
         self.byte(u8::try_from(seen.reports).unwrap_or(u8::MAX));
         self.until(seen.not_before);
@@ -136,8 +141,8 @@ impl Writer {
         for number in 0..PIDS {
             let process = state.world.table[name(number)];
             self.option(process.map(|process| {
-                let killed = usize::from(process.killed);
-                (name(process.group) * PROGRAMS + process.program) * 2 + killed
+                let flags = 2 * usize::from(process.new) + usize::from(process.killed);
+                (name(process.group) * PROGRAMS + process.program) * 4 + flags
             }));
         }
         for held in state.held {

@@ -17,6 +17,12 @@ use super::world::{Process, World};
 
 pub const PROGRAMS: usize = 2;
 
+/// When the world begins, and how long a start is under way when it is told as late: so nearly
+/// all of its time is over, and moments are few.
+const BEGIN: Time = 100 * SECOND;
+const LATE: Time = 88 * SECOND;
+const SECOND: Time = 1_000_000_000;
+
 /// How a leader may end: well, badly, by a signal, and unseen.
 const EXITS: [Exit; 4] = [
     Exit::Code(0),
@@ -37,6 +43,11 @@ pub enum Step {
     Begin,
     Spawned,
     SpawnFailed,
+    SpawnDelayed,
+    /// What was late executes its program after all, also if it was killed in the same moment.
+    LateSpawned(usize),
+    /// What was late could not execute it, or was killed, and is reaped.
+    LateFailed(usize),
     /// The leader dies, that is told, and it is reaped.
     Exit(usize, Exit),
     Fork(usize),
@@ -61,6 +72,8 @@ pub struct Setting {
     pub policies: [Policy; PROGRAMS],
     /// Signals go to numbers, as on a kernel without handles.
     pub by_number: bool,
+    /// Starts of the first program may be late.
+    pub late: bool,
 }
 
 #[derive(Clone)]
@@ -74,6 +87,7 @@ pub struct State {
     /// A start that was asked for and not answered.
     pub starting: Option<Run>,
     by_number: bool,
+    late: bool,
 }
 
 fn id(program: usize) -> ProgramId {
@@ -93,10 +107,11 @@ impl State {
             ledger,
             witness: Witness::new(PROGRAMS),
             world: World::default(),
-            now: 0,
+            now: BEGIN,
             held: [None; PROGRAMS],
             starting: None,
             by_number: setting.by_number,
+            late: setting.late,
         }
     }
 
@@ -107,9 +122,12 @@ impl State {
             each(Step::StopAll, None);
             each(Step::KillAll, None);
         }
-        if self.starting.is_some() {
+        if let Some(run) = self.starting {
             if self.world.free_number().is_some() {
                 each(Step::Spawned, Some(Fair::Answer));
+                if self.late && run.program == id(0) {
+                    each(Step::SpawnDelayed, Some(Fair::Answer));
+                }
             }
             return each(Step::SpawnFailed, Some(Fair::Answer));
         }
@@ -136,6 +154,10 @@ impl State {
         };
         if let Some(leader) = self.leader(program) {
             let owed = leader.killed.then_some(Fair::Death(program));
+            if leader.new {
+                each(Step::LateSpawned(program), None);
+                return each(Step::LateFailed(program), owed);
+            }
             for exit in EXITS {
                 each(Step::Exit(program, exit), owed);
             }
@@ -223,7 +245,21 @@ impl State {
             Step::StopAll => self.command(Command::StopAll, trace),
             Step::KillAll => self.command(Command::KillAll, trace),
             Step::Begin => self.begin(),
-            Step::Spawned | Step::SpawnFailed => self.answer(step == Step::Spawned, trace),
+            Step::Spawned | Step::SpawnFailed | Step::SpawnDelayed => self.answer(step, trace),
+            Step::LateSpawned(program) => {
+                let Held { run, group, .. } = self.held[program].ok_or("nobody is held")?;
+                self.world.set_new(group, false);
+                self.witness.started(run);
+                let at = moment(self.now);
+                self.tell(Event::Spawned { run, at }, trace)
+            }
+            Step::LateFailed(program) => {
+                let Held { run, group, .. } = self.held[program].take().ok_or("nobody is held")?;
+                self.world.remove(group);
+                self.witness.failed(run);
+                let at = moment(self.now);
+                self.tell(Event::SpawnFailed { run, at }, trace)
+            }
             Step::Exit(program, exit) => self.exit(program, exit, trace),
             Step::Fork(program) => {
                 let group = self.group_of(program)?;
@@ -276,10 +312,10 @@ impl State {
         Ok(())
     }
 
-    fn answer(&mut self, well: bool, trace: &mut dyn FnMut(fmt::Arguments<'_>)) -> Check {
+    fn answer(&mut self, how: Step, trace: &mut dyn FnMut(fmt::Arguments<'_>)) -> Check {
         let run = self.starting.take().ok_or("nothing is being started")?;
         let at = moment(self.now);
-        if !well {
+        if how == Step::SpawnFailed {
             return self.tell(Event::SpawnFailed { run, at }, trace);
         }
         let program = run.program.0 as usize;
@@ -290,6 +326,12 @@ impl State {
             group,
             exit_told: false,
         });
+        if how == Step::SpawnDelayed {
+            self.world.set_new(group, true);
+            self.witness.delayed(run);
+            let at = moment(self.now - LATE);
+            return self.tell(Event::SpawnDelayed { run, at }, trace);
+        }
         self.witness.started(run);
         self.tell(Event::Spawned { run, at }, trace)
     }
@@ -363,6 +405,7 @@ impl State {
             for event in [
                 Event::Spawned { run, at },
                 Event::SpawnFailed { run, at },
+                Event::SpawnDelayed { run, at },
                 Event::LeaderExited { run, exit },
                 Event::GroupGone { run },
             ] {
@@ -385,10 +428,15 @@ impl State {
         self.ledger.is_settled() && self.world.is_empty() && self.held == [None; PROGRAMS]
     }
 
-    /// It is wanted, and neither runs nor is being started.
+    /// It is wanted, and neither runs nor is being started. What was killed for being late is
+    /// not being started any more.
     pub fn is_missed(&self, program: usize) -> bool {
         let account = &self.ledger.accounts[program];
-        account.wanted && !account.is_up() && !account.starting && !self.ledger.stopping
+        let late = account
+            .life
+            .is_some_and(|life| !life.executed && life.awaited.is_none());
+        let tried = account.is_up() || account.starting || late;
+        account.wanted && !tried && !self.ledger.stopping
     }
 }
 

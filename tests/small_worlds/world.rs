@@ -12,6 +12,8 @@ pub struct Process {
     pub program: usize,
     /// The number of its leader.
     pub group: usize,
+    /// It has not executed its program yet.
+    pub new: bool,
     pub killed: bool,
 }
 
@@ -34,8 +36,16 @@ impl World {
         self.table[number] = Some(Process {
             program,
             group,
+            new: false,
             killed: false,
         });
+    }
+
+    /// Whether a leader has executed its program yet.
+    pub fn set_new(&mut self, group: usize, new: bool) {
+        if let Some(leader) = &mut self.table[group] {
+            leader.new = new;
+        }
     }
 
     pub fn leader(&self, group: usize) -> Option<Process> {

@@ -111,7 +111,8 @@ impl Books {
             self.failed_reports += 1;
             if report.error().starts_with(NO_PROCESS) {
                 self.crowded_out += 1;
-            } else if !matches!(cast::mode_of(&name), "missing" | "forbidden") {
+            } else if !matches!(cast::mode_of(&name), "missing" | "forbidden") && !report.stopping()
+            {
                 self.complain(format!("a start failed: {report:?}"));
             }
             return;

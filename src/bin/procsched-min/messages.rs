@@ -138,7 +138,10 @@ fn words(kind: &EventKind) -> Option<Words> {
             stopping,
             retry_in,
             ..
-        } => start_failed(error, (!stopping).then_some(*retry_in)),
+        } if *stopping => Words::new(Tone::Plain, "cancelled", error.to_string()),
+        EventKind::StartFailed {
+            error, retry_in, ..
+        } => start_failed(error, *retry_in),
         EventKind::Exited {
             pid,
             return_code,
@@ -181,11 +184,10 @@ fn started(pid: i32) -> Words {
     Words::new(Tone::Good, "started", format!("pid={pid}"))
 }
 
-/// `retry_in` is `None` for one that was asked to stop: then it is not expected back.
-fn start_failed(error: &impl Display, retry_in: Option<Option<Duration>>) -> Words {
+fn start_failed(error: &impl Display, retry_in: Option<Duration>) -> Words {
     // A policy that tries again after a failure does so after a failed start, too.
-    let next = retry_in.map(|retry_in| next_start(retry_in, Restart::Never) + " ");
-    let details = format!("{}error: {error}", next.unwrap_or_default());
+    let next = next_start(retry_in, Restart::Never);
+    let details = format!("{next} error: {error}");
     Words::new(Tone::Bad, "failed", details)
 }
 

@@ -119,6 +119,11 @@ impl Spawner {
         self.unreaped.retain(|&pid| is_there(pid));
     }
 
+    /// True if a child that failed before its exec is not reaped yet.
+    pub(crate) fn has_unreaped(&self) -> bool {
+        !self.unreaped.is_empty()
+    }
+
     /// True if this is a child that failed before its exec and is not reaped yet.
     pub(crate) fn has_failed(&self, pid: i32) -> bool {
         self.unreaped.contains(&pid)
@@ -203,7 +208,11 @@ impl Spawner {
         let wire = write.as_ref().map(AsRawFd::as_raw_fd);
         let child = slot.prepare(place, stdio, cut, wire);
         let pid = match self.make(way, &slot, child) {
-            Ok(pid) => pid,
+            Ok(pid) => {
+                // Another part of the host has reaped the one that had this number before.
+                self.forget_failed(pid);
+                pid
+            }
             Err(errno) if is_refusal(errno) => return Err((slot, errno)),
             Err(errno) => {
                 self.keep(slot);

@@ -173,6 +173,10 @@ impl Spawner {
         self.unreaped.retain(|&pid| is_there(pid));
     }
 
+    pub(crate) fn has_failed(&self, pid: i32) -> bool {
+        self.unreaped.contains(&pid)
+    }
+
     pub(crate) fn forget_failed(&mut self, pid: i32) -> bool {
         let before = self.unreaped.len();
         self.unreaped.retain(|&unreaped| unreaped != pid);

@@ -368,8 +368,9 @@ impl Kernel {
     /// parent is told.
     pub fn end(&mut self, pid: i32, exit: Exit) {
         self.say(format_args!("ends      {pid}: {exit:?}"));
+        let now = self.now;
         let process = self.process_mut(pid);
-        process.ended = Some(exit);
+        (process.ended, process.ended_at) = (Some(exit), now);
         process.stderr = None;
         for pidfd in std::mem::take(&mut process.pidfds) {
             nudge(&pidfd);

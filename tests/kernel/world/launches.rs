@@ -3,15 +3,17 @@
 //! execute their program, fail, or are killed.
 
 use super::fates::killed_by;
-use super::law::{LATE_MAX, Run};
+use super::law::{LATE_MAX, Program, Run};
 use super::plans::SECOND;
-use super::process::{Action, Plan, Process, Time, Whose};
+use super::process::{Action, Parent, Plan, Process, Time, Whose};
 use super::{Kernel, OUR_GROUP};
 use crate::machine::Exit;
 use crate::os::spawn::{Failure, Step};
 
 /// As in `src/machine/child.rs`, written once more, for who takes less time is to be noticed.
 const LAUNCH_MAX: Time = 90_000_000_000;
+
+const EXEC_ERRORS: [i32; 2] = [libc::ENOENT, libc::ETXTBSY];
 
 /// What has become of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +105,13 @@ impl Kernel {
             let most = rng.pick(&[1, 1_000_000, 5_000_000, 3_000_000_000, 200_000_000_000]);
             rng.below(most)
         };
-        let (leads, executes) = (pause(), pause());
+        let (mut leads, mut executes) = (pause(), pause());
+        let errno = errno.or_else(|| rng.one_in(4).then(|| rng.pick(&EXEC_ERRORS)));
+        if rng.one_in(4) {
+            // In the moment in which it is to be killed.
+            leads = 0;
+            executes = LAUNCH_MAX + rng.below(100_000);
+        }
         let mut steps = vec![(leads, Action::Lead), (executes, Action::Execute(errno))];
         let disturbance = match rng.below(8) {
             0 | 1 => Some(Action::Stop),
@@ -325,9 +333,13 @@ impl Kernel {
 
     /// The library has sent it a SIGKILL, dead or alive.
     pub(super) fn launch_is_killed(&mut self, serial: u64) {
-        if let Some(launch) = self.launches.get_mut(&serial) {
-            launch.is_killed = true;
-        }
+        let Some(launch) = self.launches.get_mut(&serial) else {
+            return;
+        };
+        launch.is_killed = true;
+        // If it is given up as well, that may be the end of everything.
+        let program = launch.index.map(|index| &self.programs[index]);
+        self.may_be_stopping |= program.is_some_and(Program::ends_all_by_a_failed_start);
     }
 
     /// The library signals one of which it knows no exec.
@@ -359,8 +371,16 @@ impl Kernel {
         }
     }
 
-    /// What was to be killed long ago, and was not.
+    /// What was to be killed long ago, and was not; and the zombies of starts that have failed.
     pub fn check_launches(&self) -> Result<(), String> {
+        let is_left = |process: &&Process| {
+            let is_new = matches!(process.whose, Whose::New(_)) && process.parent == Parent::Us;
+            let is_known = self.launches.contains_key(&process.serial);
+            is_new && !is_known && !process.lives() && self.now > process.ended_at + SECOND
+        };
+        if let Some(zombie) = self.processes.values().find(is_left) {
+            return Err(format!("a start that failed stays a zombie: {zombie:?}"));
+        }
         for launch in self.launches.values() {
             if launch.index.is_none() || !launch.is_late || launch.is_killed {
                 continue;

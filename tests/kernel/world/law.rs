@@ -49,6 +49,11 @@ impl Program {
             script: None,
         }
     }
+
+    /// It is tried once, and everything stops with it.
+    pub(super) fn ends_all_by_a_failed_start(&self) -> bool {
+        self.essential && self.restart == Restart::Never
+    }
 }
 
 /// One run of a program.
@@ -296,20 +301,21 @@ impl Kernel {
 
     /// A start of this program has failed; it may be one that ends everything by that.
     pub(super) fn start_failed(&mut self, index: Option<usize>) {
-        let ends = |program: &Program| program.essential && program.restart == Restart::Never;
-        if index.is_some_and(|index| ends(&self.programs[index])) {
+        if index.is_some_and(|index| self.programs[index].ends_all_by_a_failed_start()) {
             self.stop_asked.get_or_insert(self.now);
         }
     }
 
     /// No pipe was made for somebody's start, which may be tried once more.
     pub(super) fn pipe_failed(&mut self) {
-        let ends = |program: &Program| program.essential && program.restart == Restart::Never;
-        self.may_be_stopping |= self.programs.iter().any(ends);
+        self.may_be_stopping |= self
+            .programs
+            .iter()
+            .any(Program::ends_all_by_a_failed_start);
     }
 
     /// An essential program that has ended for good stops the others, when its end is seen.
-    fn note_essential_ends(&mut self) {
+    pub fn note_essential_ends(&mut self) {
         let ends = |run: &&Run| {
             let program = &self.programs[run.program];
             // Of an end that was stolen nobody knows that it was a good one.

@@ -113,6 +113,7 @@ pub struct Process {
     pub reaps: bool,
     /// How it ended; it is a zombie then.
     pub ended: Option<Exit>,
+    pub ended_at: Time,
     pub stopped: bool,
     /// Signals that wait for a SIGCONT.
     pub held: Vec<i32>,
@@ -143,6 +144,7 @@ impl Process {
             temper: Temper::Dies,
             reaps: true,
             ended: None,
+            ended_at: 0,
             stopped: false,
             held: Vec::new(),
             frozen_until: None,
