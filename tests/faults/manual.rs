@@ -63,6 +63,11 @@ pub const PAGES: &[Entry] = &[
     entry("flock", &["EAGAIN", "EINTR", "ENOLCK"]),
     entry("fork", CLONE),
     entry("fstat", STAT),
+    // Where it is refused a start is looked at from time to time.
+    entry(
+        "futex",
+        &["EAGAIN", "EINTR", "ENOSYS", "EPERM", "ETIMEDOUT"],
+    ),
     entry("getcwd", &["EACCES", "ENOENT", "ENOMEM"]),
     entry("getdents64", &["EIO", "ENOENT"]),
     entry("geteuid", &[]),
@@ -138,7 +143,7 @@ pub const PAGES: &[Entry] = &[
 
 /// Calls with a fallback. If one is refused from the first call on, nothing may be lost, nothing
 /// be said, and no stop take longer.
-const WITH_A_FALLBACK: [&str; 3] = ["close_range", "pidfd_open", "pidfd_send_signal"];
+const WITH_A_FALLBACK: [&str; 4] = ["close_range", "futex", "pidfd_open", "pidfd_send_signal"];
 
 /// True if the call has a fallback.
 pub fn has_a_fallback(call: &str) -> bool {

@@ -173,6 +173,10 @@ impl Spawner {
         self.unreaped.retain(|&pid| is_there(pid));
     }
 
+    pub(crate) fn has_unreaped(&self) -> bool {
+        !self.unreaped.is_empty()
+    }
+
     pub(crate) fn has_failed(&self, pid: i32) -> bool {
         self.unreaped.contains(&pid)
     }

@@ -59,22 +59,16 @@ fn every_kind_of_event() {
     let table = [
         (started(7), Tone::Good, "started", "pid=7"),
         (
-            start_failed(&error, Some(Some(seconds(1)))),
+            start_failed(&error, Some(seconds(1))),
             Tone::Bad,
             "failed",
             "restart_in=1s error: failed to execute \"/x\": Permission denied",
         ),
         (
-            start_failed(&error, Some(None)),
-            Tone::Bad,
-            "failed",
-            "restart=never error: failed to execute \"/x\": Permission denied",
-        ),
-        (
             start_failed(&error, None),
             Tone::Bad,
             "failed",
-            "error: failed to execute \"/x\": Permission denied",
+            "restart=never error: failed to execute \"/x\": Permission denied",
         ),
         (
             stopping(7, 2, seconds(90)),
