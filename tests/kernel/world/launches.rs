@@ -240,7 +240,6 @@ impl Kernel {
                 self.counts.late_killed += 1;
                 self.start_failed(index);
                 if let Some(run) = run {
-                    self.counts.late_misjudged += 1;
                     self.runs[run].reported = true;
                     self.runs[run].is_misjudged = true;
                 }

@@ -124,7 +124,6 @@ tally! {
     late_failed: "late starts that failed",
     late_killed: "late starts that were killed",
     late_over_time: "late starts that were killed for that alone",
-    late_misjudged: "late starts that came true just before their kill",
     late_abandoned: "late starts given up",
     reports: "reports",
     asked: "reports of who was asked",
