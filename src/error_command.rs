@@ -69,10 +69,13 @@ impl Running {
     /// Why the command could not be executed, once that is known; its process is reaped then.
     fn look_at_late(&mut self, spawner: &mut Spawner, launch: &Launch) -> Option<Error> {
         let answer = self.late.as_mut()?.poll(spawner)?;
-        self.late = None;
         self.group.was_made();
+        if answer.is_err() {
+            spawner.bury(self.group.number());
+        }
+        // Only now: a child that is still on its stack would keep that for good.
+        self.late = None;
         let failure = answer.err()?;
-        spawner.bury(self.group.number());
         Some(launch.explain(failure))
     }
 }

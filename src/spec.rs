@@ -264,8 +264,8 @@ pub(crate) fn directory_problem(directory: &Path) -> Option<String> {
     if has_nul(directory.as_os_str()) {
         return Some(nul_text("a path"));
     }
-    // Of components, so that `~` alone is one, too.
-    directory.starts_with("~").then(|| HOME.to_owned())
+    let is_home = directory.as_os_str().as_bytes().starts_with(b"~/");
+    is_home.then(|| HOME.to_owned())
 }
 
 /// Why this cannot be an environment variable, or `None` if it can.

@@ -79,11 +79,12 @@ fn takeable() -> SignalSet {
 /// Sets this thread's mask, and returns what it was. Async-signal-safe.
 pub(crate) fn set_mask(how: c_int, set: &SignalSet) -> SignalSet {
     let mut before = SignalSet::EMPTY;
-    let new: *const SignalSet = set;
-    let old: *mut SignalSet = &raw mut before;
+    let new = ptr::from_ref(set).expose_provenance();
+    let old = (&raw mut before).expose_provenance();
+    let arguments = [raw::int(how), new, old, SET_BYTES, 0, 0];
     // SAFETY: both pointers are to live sets of the size that is told. With a valid `how` the
     // call cannot fail.
-    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, new, old, SET_BYTES) };
+    let _ = unsafe { raw::call(libc::SYS_rt_sigprocmask, arguments) };
     before
 }
 

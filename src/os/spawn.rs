@@ -12,11 +12,13 @@
 //!   takes the host's variables for its own. The child sets every disposition to its default
 //!   before it empties its mask.
 //! - The child makes system calls and nothing else, without the C library; see [`child`].
-//! - What it needs is in a [`Slot`], which is nobody else's until it has left.
-//! - A process that shares memory shares what hangs on it: if somebody writes to the
-//!   `oom_score_adj` of one, both have it, and the killer of a system without memory ends both.
-//!   That is over with the exec. So whoever wants a score, or another user, for a child alone
-//!   has to make a copy.
+//! - What it needs is in a [`Slot`](slot::Slot), which is given to no other child before it has
+//!   left.
+//! - A process that shares memory shares what hangs on it until its exec: a write to the
+//!   `oom_score_adj` of one is a write to both, the killer of a system without memory ends both,
+//!   and before Linux 5.16 a signal that dumps core ends both. So a score, or another user, for a
+//!   child alone takes a copy. A debugger that follows forks takes the child for a copy, and takes
+//!   its breakpoints out of our memory.
 //! - When the child has left, the program has been executed, in its own group, or has failed:
 //!   before that a signal to its group may miss it, and after it none can.
 //!

@@ -2,7 +2,7 @@
 //!
 //! A start is over within a fraction of a millisecond, as a rule, and answered at once. One that
 //! takes longer must hold up nothing: its process may have been stopped, be traced, or wait for a
-//! file that somebody else has a lease on; or the machine is busy. It is looked at again and
+//! file that another process has a lease on; or the machine is busy. It is looked at again and
 //! again, each turn and after pauses that grow. It has its run already, so that signals and its
 //! death find it; what it writes waits in its pipe for a moment, until the program has been
 //! executed.
@@ -110,26 +110,28 @@ impl ProcessScheduler {
 
     /// Looks what has become of those that are late.
     pub(super) fn look_at_launches(&mut self, now: Moment) {
-        for mut launching in std::mem::take(&mut self.launches.all) {
-            match launching.late.poll(&mut self.spawner) {
-                Some(answer) => self.launch_is_over(launching, answer),
-                None => {
-                    self.take_care_of_launch(now, &mut launching);
-                    self.launches.all.push(launching);
-                }
+        let mut index = 0;
+        while let Some(launching) = self.launches.all.get_mut(index) {
+            if let Some(answer) = launching.late.poll(&mut self.spawner) {
+                let launching = self.launches.all.swap_remove(index);
+                self.launch_is_over(launching, answer);
+            } else {
+                self.take_care_of_launch(now, index);
+                index += 1;
             }
         }
     }
 
-    fn take_care_of_launch(&mut self, now: Moment, launching: &mut Launching) {
+    fn take_care_of_launch(&mut self, now: Moment, index: usize) {
+        let launching = &mut self.launches.all[index];
         if now < launching.next_look {
             return;
         }
         launching.pause = (launching.pause * 2).min(LOOK_PAUSE_MAX);
         launching.next_look = now.after(launching.pause);
-        let age = now.since(launching.begun_at);
+        let (id, age) = (launching.id, now.since(launching.begun_at));
         if age >= CONTINUED_AFTER
-            && let Some(live) = &self.program(launching.id).live
+            && let Some(live) = &self.programs[id.0 as usize].live
         {
             live.group.signal(libc::SIGCONT);
         }
@@ -140,7 +142,7 @@ impl ProcessScheduler {
                 launching.late.pid(),
                 REPORTED_AFTER.as_secs()
             ));
-            self.event(launching.id, EventKind::Warning { error });
+            self.event(id, EventKind::Warning { error });
         }
     }
 

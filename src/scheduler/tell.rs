@@ -189,7 +189,11 @@ impl ProcessScheduler {
                 timestamp: clock::wall(),
                 stderr,
                 pid: Some(pid),
-                uptime: now.since(live.started_at),
+                uptime: if live.is_launching {
+                    Duration::ZERO
+                } else {
+                    now.since(live.started_at)
+                },
                 restarts: machine_view.starts.saturating_sub(1),
                 retry_in: None,
                 end: End::Abandoned {
@@ -201,7 +205,9 @@ impl ProcessScheduler {
                 data_omitted,
             }
         });
-        self.abandoned.push(run.program);
+        if !self.abandoned.contains(&run.program) {
+            self.abandoned.push(run.program);
+        }
         self.event(run.program, EventKind::Abandoned { pid });
         self.news
             .extend(report.map(|report| Item::News(News::Report(report))));

@@ -227,7 +227,7 @@ fn a_home_directory_that_only_a_shell_knows_is_refused() {
             "error_handler[0]",
         ),
         (
-            format!(r#""defaults": {{"cwd": "~"}}, {fine}"#),
+            format!(r#""defaults": {{"cwd": "~/x"}}, {fine}"#),
             "defaults.cwd",
         ),
         (program(r#"["~/bin/web", "~/data"]"#), "programs.p[0]"),

@@ -101,7 +101,8 @@ fn a_program_that_cannot_be_executed_yet_holds_up_that_program_alone() {
 fn a_stop_cancels_a_start_that_hangs() {
     let mut scene = Scene::new();
     let _lease = lease(&scene, "leased");
-    scene.add_raw("leased", json!(["./leased", "hold"]));
+    let keys = json!({"command": ["./leased", "hold"], "stop_timeout": "1h"});
+    scene.add_raw("leased", keys);
     scene.add("steady", "hold");
     let mut supervisor = scene.start();
     supervisor.wait_started("steady", 1);

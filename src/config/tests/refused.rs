@@ -202,7 +202,7 @@ fn the_keys_of_the_file() {
             "err_dir: a path cannot have a NUL byte in it",
         ),
         (r#""base_dir": "~/app""#, &format!("base_dir: {HOME}")),
-        (r#""err_dir": "~""#, &format!("err_dir: {HOME}")),
+        (r#""err_dir": "~/""#, &format!("err_dir: {HOME}")),
         (
             r#""error_handler": ["~/x", "~/y"]"#,
             &format!("error_handler[0]: {HOME}"),

@@ -12,15 +12,19 @@ fn refusing_once() -> (UdpSocket, UdpSocket) {
     let address = reader.local_addr().expect("its own address");
     writer.connect(address).expect("nobody is asked");
     drop(reader);
-    writer.send(&[0]).expect("it is sent, and met by nobody");
-    let mut error = libc::pollfd {
-        fd: writer.as_raw_fd(),
-        events: 0,
-        revents: 0,
+    let has_failed = || {
+        writer.send(&[0]).expect("it is sent");
+        let mut error = libc::pollfd {
+            fd: writer.as_raw_fd(),
+            events: 0,
+            revents: 0,
+        };
+        // SAFETY: one live structure.
+        let told = unsafe { libc::poll(&raw mut error, 1, 100) };
+        (told, error.revents) == (1, libc::POLLERR)
     };
-    // SAFETY: one live structure.
-    let told = unsafe { libc::poll(&raw mut error, 1, 10_000) };
-    assert_eq!((told, error.revents), (1, libc::POLLERR), "it was to fail");
+    // A child that another test has just made may have the end still, for a moment.
+    assert!((0..100).any(|_| has_failed()), "it was to fail");
     let reader = bind(address.port());
     reader
         .set_read_timeout(Some(Duration::from_secs(10)))

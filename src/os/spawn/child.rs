@@ -77,6 +77,11 @@ impl Said {
         self.tid.store(1, Ordering::Release);
     }
 
+    /// There is no child after all.
+    pub(super) fn nothing_was_made(&self) {
+        self.tid.store(0, Ordering::Relaxed);
+    }
+
     /// True if the child has executed something, or has ended.
     pub(super) fn has_left(&self) -> bool {
         self.tid.load(Ordering::Acquire) == 0
@@ -150,8 +155,10 @@ impl Task {
 }
 
 fn exit() -> ! {
-    // SAFETY: _exit ends this process without running anything of the parent's.
-    unsafe { libc::_exit(127) }
+    loop {
+        // SAFETY: ends this process without running anything of the parent's.
+        let _ = unsafe { raw::call(libc::SYS_exit_group, [127, 0, 0, 0, 0, 0]) };
+    }
 }
 
 fn prepare(child: &Child) -> Result<(), Failure> {

@@ -58,15 +58,19 @@ impl Late {
     pub(crate) fn poll(&mut self, spawner: &mut Spawner) -> Option<Result<(), Failure>> {
         let answer = self.ask(spawner)?;
         spawner.take_back();
-        if let Some(slot) = self.slot.take() {
+        // One that has failed may still be on its stack, and keeps it then until it is dropped.
+        if let Some(slot) = self.take_free_slot() {
             spawner.keep(slot);
         }
         Some(match answer {
             Answer::Executed => Ok(()),
             Answer::Failed(failure) => Err(failure),
-            // Which kernel this is has shown in time before, as a rule, so that it was short of
-            // memory.
-            Answer::TableKept(_) => Err(Failure::new(Step::Process, libc::ENOMEM)),
+            Answer::TableKept(errno) => {
+                spawner.note_table_kept(errno);
+                // A trial of the kernel fails without an errno.
+                let errno = if errno == 0 { libc::EAGAIN } else { errno };
+                Err(Failure::new(Step::Process, errno))
+            }
         })
     }
 
@@ -77,13 +81,21 @@ impl Late {
         let failure = match &self.wire {
             None if said.has_left() => None,
             None => return None,
-            Some(wire) => {
-                let failure = read(wire)?;
-                if self.way != Way::Copying {
-                    spawner.learn(is_shared(said));
+            // A copy of this process that another thread makes in just this moment holds the pipe
+            // open, too, so that the child itself may have told more.
+            Some(wire) => match read(wire) {
+                None if self.way != Way::Copying && is_shared(said) == Some(true) => {
+                    spawner.learn(Some(true));
+                    None
                 }
-                failure
-            }
+                None => return None,
+                Some(failure) => {
+                    if self.way != Way::Copying {
+                        spawner.learn(is_shared(said));
+                    }
+                    failure
+                }
+            },
         };
         Some(match said.heard() {
             Word::Failed(failure) => Answer::Failed(failure),
@@ -115,9 +127,9 @@ impl Late {
     }
 
     /// Its place, for the next child. `None` if this one may still be there.
-    pub(super) fn into_slot(mut self) -> Option<Slot> {
-        let is_free = |slot: &mut Slot| self.way == Way::Copying || slot.said().has_left();
-        self.slot.take_if(is_free)
+    pub(super) fn take_free_slot(&mut self) -> Option<Slot> {
+        let is_copy = self.way == Way::Copying;
+        self.slot.take_if(|slot| is_copy || slot.said().has_left())
     }
 }
 
@@ -133,19 +145,19 @@ impl Drop for Late {
     }
 }
 
-/// Whether a child that has executed something or ended has shown that its memory was ours, and
-/// that the kernel says when it has left. `None`: it was killed before it showed anything.
+/// Whether a child whose pipe has told something has shown that its memory was ours, and that the
+/// kernel says when it has left. `None`: it was killed before it showed anything, or it has failed
+/// and is about to leave.
 fn is_shared(said: &Said) -> Option<bool> {
     match (said.heard(), said.has_left()) {
-        (Word::Nothing, true) => None,
-        (Word::Nothing, false) => Some(false),
-        (_, has_left) => Some(has_left),
+        (Word::Nothing, true) | (Word::Failed(_) | Word::TableKept(_), false) => None,
+        (Word::Nothing | Word::Begun, false) => Some(false),
+        (Word::Begun | Word::Failed(_) | Word::TableKept(_), true) => Some(true),
     }
 }
 
 /// What the child has said before its exec or its end closed the pipe, if it has said something;
-/// `None` if the pipe is still open. A copy of this process that another thread makes in just
-/// this moment, without an exec, holds the pipe, too.
+/// `None` if the pipe is still open.
 fn read(wire: &OwnedFd) -> Option<Option<Failure>> {
     let mut numbers = [0_usize; 3];
     let (room, size) = (numbers.as_mut_ptr(), size_of::<[usize; 3]>());

@@ -171,9 +171,9 @@ impl Spawner {
         };
         self.lent_to = Some(slot.said().clone());
         let tried = self.start_as(Way::SharingTable(cut), slot, place, stdio);
-        if tried.is_err() {
-            self.lent_to = None;
-            self.table.iter_mut().for_each(Table::refuse);
+        self.take_back();
+        if let Err((_, errno)) = tried {
+            self.note_table_kept(errno);
         }
         tried
     }
@@ -213,8 +213,11 @@ impl Spawner {
                 self.forget_failed(pid);
                 pid
             }
-            Err(errno) if is_refusal(errno) => return Err((slot, errno)),
             Err(errno) => {
+                slot.said().nothing_was_made();
+                if is_refusal(errno) {
+                    return Err((slot, errno));
+                }
                 self.keep(slot);
                 return Ok(Err(Failure::new(Step::Process, errno)));
             }
@@ -226,7 +229,7 @@ impl Spawner {
     }
 
     /// What has become of a child by now.
-    fn settle(&mut self, late: Late) -> Tried {
+    fn settle(&mut self, mut late: Late) -> Tried {
         let Some(answer) = late.ask(self) else {
             return Ok(Ok(Started::Late(late)));
         };
@@ -249,7 +252,7 @@ impl Spawner {
             Answer::TableKept(errno) => {
                 self.bury(pid);
                 self.take_back();
-                match late.into_slot() {
+                match late.take_free_slot() {
                     Some(slot) => Err((slot, errno)),
                     None => Ok(Err(Failure::new(Step::Process, errno))),
                 }
@@ -299,6 +302,13 @@ impl Spawner {
         }
     }
 
+    /// A child could not leave our table, or could not be made to share it, for this errno.
+    pub(super) fn note_table_kept(&mut self, errno: c_int) {
+        if errno != libc::ENOMEM {
+            self.table.iter_mut().for_each(Table::refuse);
+        }
+    }
+
     /// Reaps a child that is dying, and does not wait long for that: a tracer may keep it.
     pub(crate) fn bury(&mut self, pid: i32) {
         for _ in 0..BURIAL_LOOKS_MAX {
@@ -314,10 +324,20 @@ impl Spawner {
         self.slot.get_or_insert(slot);
     }
 
-    fn keep_of(&mut self, late: Late) {
+    fn keep_of(&mut self, mut late: Late) {
         self.take_back();
-        if let Some(slot) = late.into_slot() {
+        if let Some(slot) = late.take_free_slot() {
             self.keep(slot);
+        }
+    }
+}
+
+/// The numbers of what a late child was lent must not become those of other files.
+impl Drop for Spawner {
+    fn drop(&mut self) {
+        self.take_back();
+        if self.lent_to.is_some() {
+            std::mem::forget(self.table.take());
         }
     }
 }
