@@ -385,9 +385,22 @@ impl Live {
     /// Returns whether its group has answered for so long without a leader that there may be only
     /// zombies in it.
     fn is_suspect(&self) -> bool {
-        let may_be =
-            |leaving: &Leaving| !leaving.awaits_search && leaving.probe.delay >= SUSPECT_DELAY_MIN;
-        self.group.is_leader_reaped() && self.leaving.as_deref().is_some_and(may_be)
+        self.group.is_leader_reaped() && !self.awaits_search() && self.has_answered_long()
+    }
+
+    /// Returns whether it was asked for several times and is still there.
+    pub(crate) fn has_answered_long(&self) -> bool {
+        let leaving = self.leaving.as_deref();
+        leaving.is_some_and(|leaving| leaving.probe.delay >= SUSPECT_DELAY_MIN)
+    }
+
+    /// Takes note of a SIGKILL that was accepted, and has its group asked for from soon on.
+    pub(crate) fn was_killed(&mut self, now: Moment) {
+        let leaving = self.leaving();
+        if leaving.killed_at.is_none() {
+            leaving.killed_at = Some(now);
+            leaving.probe.at = leaving.probe.at.max(now.after(PROBE_DELAY_MIN));
+        }
     }
 
     /// Returns whether its group answers long after its SIGKILL.

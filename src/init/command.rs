@@ -93,7 +93,8 @@ impl Running {
             if let Left::Kept(exit) = left {
                 break exit;
             }
-            if left == Left::Blind && self.is_overdue() {
+            let is_hidden = (left == Left::Blind && self.is_overdue()) || self.is_withheld();
+            if is_hidden {
                 break Exit::Unknown;
             }
             self.turn(taken);
@@ -136,6 +137,12 @@ impl Running {
         let error = self.launch.explain(failure);
         self.options.tell(InitEvent::Failed { error });
         Some(code_of(failure))
+    }
+
+    /// True if the command was asked to end and is dead, though only a process that traces it has
+    /// its status.
+    fn is_withheld(&self) -> bool {
+        self.asked_at.is_some() && children::is_withheld_zombie(self.pid)
     }
 
     /// Whether the command was asked to end, and has had its time for that.

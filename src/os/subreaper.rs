@@ -24,7 +24,8 @@ pub(crate) struct Subreaper {
 
 /// From now on every descendant that loses its parent becomes our child.
 pub(crate) fn become_subreaper() -> Result<Subreaper> {
-    let was = is_subreaper()?;
+    // PID 1 gets orphans in any case, also where a sandbox refuses the call.
+    let was = is_pid_1() || is_subreaper()?;
     if !was {
         set(true)?;
         if !is_subreaper()? {

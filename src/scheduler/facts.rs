@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::callbacks::News;
 use crate::event::{EventKind, StopCause};
 use crate::machine::{Command, Event, Moment, ProgramId};
+use crate::os::children;
 use crate::os::stat::zombies_only;
 use crate::os::wake::Asked;
 use crate::program::Live;
@@ -39,7 +40,10 @@ impl ProcessScheduler {
     /// Has this group asked for again, when its run has it, for as long as it may have members.
     pub(super) fn keep_lingering(&mut self, id: ProgramId) {
         let live = self.program(id).live.as_ref();
-        let lingers = |live: &&Live| live.group.is_leader_reaped() && !live.awaits_search();
+        let lingers = |live: &&Live| {
+            let is_dying = !live.leader_dead && live.killed_at().is_some();
+            (live.group.is_leader_reaped() || is_dying) && !live.awaits_search()
+        };
         match live.filter(lingers).map(Live::next_probe) {
             Some(probe_at) => self.lingering.insert(id, probe_at),
             None => self.lingering.remove(id),
@@ -88,7 +92,11 @@ impl ProcessScheduler {
         let Some(live) = &mut program.live else {
             return true;
         };
-        if !live.group.is_leader_reaped() || live.awaits_search() {
+        if live.awaits_search() {
+            return false;
+        }
+        if !live.group.is_leader_reaped() {
+            self.look_at_killed_leader(now, id);
             return false;
         }
         if !live.is_gone(now) {
@@ -99,6 +107,20 @@ impl ProcessScheduler {
         }
         self.group_gone(now, id);
         true
+    }
+
+    /// A leader that was killed may be dead, and kept from us by a tracer: then that may have its
+    /// status, and nothing waits for it.
+    fn look_at_killed_leader(&mut self, now: Moment, id: ProgramId) {
+        let Some(live) = self.programs[id.0 as usize].live.as_mut() else {
+            return;
+        };
+        if !live.leader_dead && !live.is_gone(now) && live.has_answered_long() {
+            let pid = live.pid();
+            if children::is_withheld_zombie(pid) {
+                self.leader_died(now, id, None);
+            }
+        }
     }
 
     /// Nothing is left in the group. If something may have left it, the machine is told later.

@@ -47,7 +47,8 @@ impl ProcessScheduler {
         };
         match live.group.signal(signal) {
             Sent::Delivered if signal == libc::SIGKILL => {
-                live.leaving().killed_at.get_or_insert(now);
+                live.was_killed(now);
+                self.keep_lingering(run.program);
             }
             Sent::Delivered | Sent::Gone => {}
             Sent::Refused(errno) => {

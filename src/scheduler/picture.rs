@@ -22,9 +22,8 @@ impl ProcessScheduler {
         let (state, next_start) = match view.state {
             State::Inactive => (ProgramState::Stopped, None),
             State::Waiting { until } => (ProgramState::Waiting, Some(until.since(now))),
-            State::Due | State::Spawning | State::Launching { .. } => {
-                (ProgramState::Starting, Some(Duration::ZERO))
-            }
+            State::Due | State::Spawning => (ProgramState::Starting, Some(Duration::ZERO)),
+            State::Launching { .. } => (ProgramState::Starting, None),
             State::Running { .. } => (ProgramState::Running, None),
             State::Clearing { start_at } => (ProgramState::Waiting, Some(start_at.since(now))),
             State::Stopping { .. } | State::Killed { .. } => (ProgramState::Stopping, None),

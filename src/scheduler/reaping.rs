@@ -387,7 +387,7 @@ impl ProcessScheduler {
 
     /// A leader is dead, with this status, or somebody else has that. What the machine orders
     /// in answer is carried out while the zombie pins its number; only then it is reaped.
-    fn leader_died(&mut self, now: Moment, id: ProgramId, status: Option<Exit>) {
+    pub(super) fn leader_died(&mut self, now: Moment, id: ProgramId, status: Option<Exit>) {
         if !self.end_launch(id) {
             return;
         }

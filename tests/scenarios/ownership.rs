@@ -110,6 +110,31 @@ fn a_zombie_that_cannot_be_reaped_is_not_waited_for_at_the_end() {
     hold.release();
 }
 
+/// And the program's own process: it died of its SIGKILL at once, and was "abandoned" five seconds
+/// later, with exit code 1.
+#[test]
+fn a_program_that_is_a_withheld_zombie_is_not_waited_for_at_the_end() {
+    if is_blind() || missing(&[Need::Attach]) {
+        return;
+    }
+    let mut scene = Scene::new();
+    let script = "ignore TERM ; pid p ; hold";
+    scene.add_with("p", script, json!({"stop_timeout": "300ms"}));
+    let mut supervisor = scene.start();
+    let pid = scene.wait_pid("p");
+    let hold = Hold::zombie_of(&scene, pid);
+    supervisor.spare(pid);
+    let start = Instant::now();
+    assert_eq!(supervisor.stop(), 0, "{}", supervisor.said());
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(4), "the stop took {took:?}");
+    assert_eq!(process::stat(pid).map(|stat| stat.state), Some('Z'));
+    assert_eq!(supervisor.messages_with(&["abandoned"]), [""; 0]);
+    let report = supervisor.wait_report("p", 1);
+    assert!(report.error().contains("exit status unknown"), "{report:?}");
+    hold.release();
+}
+
 /// A supervisor below the supervisor, in a directory of its own, whose programs are these.
 fn inner(scene: &Scene, programs: &Value) -> Value {
     scene.mkdir("inner");

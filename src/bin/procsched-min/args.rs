@@ -32,8 +32,8 @@ const ELSEWHERE: [(&[&str], &str); 7] = [
     ),
     (
         &["restart"],
-        "kill the program's process group (kill -TERM -- -PID): unless its \"restart\" is \
-         \"never\", it is started again after its delay",
+        "kill the program's process group (kill -TERM -PID): unless its \"restart\" is \
+         \"never\", or \"on-failure\" and it ends with 0, it is started again after its delay",
     ),
     (
         &["reload", "reread", "update", "daemon-reload"],

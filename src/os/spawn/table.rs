@@ -115,6 +115,11 @@ impl Table {
     }
 
     #[cfg(test)]
+    pub(super) fn low(&self) -> c_int {
+        self.low.as_raw_fd()
+    }
+
+    #[cfg(test)]
     pub(super) fn is_sound(&self) -> bool {
         self.trust == Trust::Sound
     }

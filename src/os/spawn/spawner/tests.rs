@@ -210,6 +210,11 @@ fn nobody_keeps_what_was_lent() {
     bench.crowd.push(write);
     assert_eq!(bench.run("echo words >&2"), Ok(0));
     bench.crowd.pop();
+    assert_eq!(read_to_end(read), "words\n");
+}
+
+/// What comes out of a pipe until its end.
+fn read_to_end(read: OwnedFd) -> String {
     // The read end does not block: were it open elsewhere for good, there were no end. For a
     // moment it may be in what another test starts.
     let (mut pipe, mut text) = (File::from(read), String::new());
@@ -217,10 +222,10 @@ fn nobody_keeps_what_was_lent() {
     let begin = clock.now();
     while let Err(error) = pipe.read_to_string(&mut text) {
         assert_eq!(error.kind(), ErrorKind::WouldBlock);
-        assert!(clock.now().since(begin) < PATIENCE, "somebody keeps it");
+        assert!(clock.now().since(begin) < PATIENCE, "it is open elsewhere");
         std::thread::yield_now();
     }
-    assert_eq!(text, "words\n");
+    text
 }
 
 #[test]
@@ -256,24 +261,21 @@ fn signal_until(pid: i32, signal: i32, state: char) {
 }
 
 /// A file that cannot be executed before its lease is broken, which takes 45 s, or until it is
-/// given up.
-fn leased_program(dir: &std::path::Path) -> (std::ffi::CString, File) {
-    use std::os::fd::AsRawFd;
-    use std::os::unix::fs::PermissionsExt;
-    let path = dir.join("leased");
-    std::fs::copy("/bin/true", &path).expect("a copy");
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("a program");
-    let file = File::options().write(true).open(&path).expect("a file");
+/// given up. What is open for writing cannot be executed, and any child that another test makes
+/// may have it open for a moment: so a child writes it.
+fn leased_program(bench: &mut Bench, dir: &std::path::Path) -> (std::ffi::CString, File) {
     /// Of asm-generic/fcntl.h.
     const F_SETSIG: i32 = 10;
+    let path = dir.join("leased");
+    let copy = format!("cp /bin/true {}", path.display());
+    assert_eq!(bench.run(&copy), Ok(0));
+    let file = File::open(&path).expect("a file");
     // SAFETY: plain numbers; the descriptor is open. A signal that is ignored tells of the lease.
-    unsafe {
+    let leased = unsafe {
         libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGWINCH);
-        assert_eq!(
-            libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK),
-            0
-        );
-    }
+        libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK)
+    };
+    assert_eq!(leased, 0, "{}", std::io::Error::last_os_error());
     let path = path.to_str().expect("text");
     (std::ffi::CString::new(path).expect("no NUL"), file)
 }
@@ -286,7 +288,7 @@ fn a_child_that_cannot_execute_its_program_holds_up_no_other() {
     let dir = tempfile::tempdir().expect("a directory");
     for case in CASES {
         let mut bench = Bench::new(case);
-        let (path, lease) = leased_program(dir.path());
+        let (path, lease) = leased_program(&mut bench, dir.path());
         let mut late = Vec::new();
         for _ in 0..3 {
             let apart = Apart {
@@ -336,7 +338,7 @@ fn a_child_that_cannot_execute_its_program_holds_up_no_other() {
 fn a_late_child_that_is_forgotten_still_has_its_strings() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut bench = Bench::new(Case::SharedMemory);
-    let (path, lease) = leased_program(dir.path());
+    let (path, lease) = leased_program(&mut bench, dir.path());
     let apart = Apart {
         cwd: c"/",
         stdio: [bench.null.as_fd(), bench.null.as_fd(), bench.null.as_fd()],
@@ -362,4 +364,71 @@ fn a_late_child_that_is_forgotten_still_has_its_strings() {
     // SAFETY: the pointer is to a live integer, and the child is ours.
     assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
     assert_eq!(ExitStatus::from_raw(status).code(), Some(0));
+}
+
+/// Its failure was heard before it had ended, and taken for a sign that memory is not shared: every
+/// later start was a fork.
+#[test]
+fn a_first_start_that_fails_says_nothing_against_shared_memory() {
+    for round in 0..50 {
+        let mut bench = Bench::new(Case::First);
+        let failed = bench.start(&[c"/no"], &[c"no"], c"/");
+        assert_eq!(failed, failure(Step::Exec, libc::ENOENT, 0), "{round}");
+        assert_eq!(bench.run("exit 0"), Ok(0), "{round}");
+        assert_eq!(bench.spawner.memory, Memory::Shared, "{round}");
+    }
+}
+
+/// One that has told of its failure, and has not ended yet: the next child got its stack.
+#[test]
+fn a_child_that_has_failed_keeps_its_place_until_it_has_ended() {
+    let mut bench = Bench::new(Case::First);
+    let slot = Slot::new().expect("a slot");
+    let said = slot.said().clone();
+    said.reset();
+    let (read, write) = descriptors::failure_pipe().expect("a pipe");
+    let told = Failure::new(Step::Exec, libc::EACCES);
+    let bytes: Vec<u8> = told
+        .to_numbers()
+        .iter()
+        .flat_map(|n| n.to_ne_bytes())
+        .collect();
+    nix::unistd::write(&write, &bytes).expect("room in a pipe");
+    let mut late = Late::new(1 << 30, Way::SharingMemory, slot, Some(read));
+    assert_eq!(late.poll(&mut bench.spawner), Some(Err(told)));
+    let next = bench.spawner.slot.as_ref().expect("another place");
+    assert!(!Arc::ptr_eq(next.said(), &said), "its place is taken");
+    drop(late);
+    assert_eq!(Arc::strong_count(&said), 2, "its place is freed");
+}
+
+/// The number that was lent to a child kept its end of a pipe open for good.
+#[test]
+fn what_was_lent_to_a_child_that_could_not_be_made_is_taken_back() {
+    let mut bench = Bench::new(Case::SharedTable);
+    let (read, write) = descriptors::stderr_pipe().expect("a pipe");
+    bench.crowd.push(write);
+    // Refused with EINVAL: a thread needs more to be shared.
+    bench.spawner.flags |= libc::CLONE_THREAD;
+    assert_eq!(bench.run("echo words >&2"), Ok(0));
+    assert!(bench.spawner.lent_to.is_none());
+    bench.crowd.pop();
+    assert_eq!(read_to_end(read), "words\n");
+}
+
+/// The child had the numbers, and the host's files behind them.
+#[test]
+fn a_late_child_keeps_what_it_was_lent_though_the_spawner_is_gone() {
+    let mut bench = Bench::new(Case::SharedTable);
+    let said = Arc::<Said>::default();
+    said.reset();
+    bench.spawner.lent_to = Some(said);
+    let low = bench.spawner.table.as_ref().expect("a table").low();
+    drop(bench);
+    // SAFETY: plain numbers; the call only asks.
+    assert_ne!(
+        unsafe { libc::fcntl(low, libc::F_GETFD) },
+        -1,
+        "it is closed"
+    );
 }
