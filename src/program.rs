@@ -371,15 +371,20 @@ impl Live {
 
     /// Whether nothing of the program is left in the group; if not, when to look again is set.
     pub(crate) fn is_gone(&mut self, now: Moment) -> bool {
-        if self.group.is_gone() {
-            return true;
+        let is_gone = self.group.is_gone();
+        if !is_gone {
+            self.put_off_probe(now);
         }
+        is_gone
+    }
+
+    /// Sets when to look again, if this was the time to look.
+    pub(crate) fn put_off_probe(&mut self, now: Moment) {
         let probe = &mut self.leaving().probe;
         if now >= probe.at {
             probe.at = now.after(probe.delay);
             probe.delay = (probe.delay * 2).min(PROBE_DELAY_MAX);
         }
-        false
     }
 
     /// Returns whether its group has answered for so long without a leader that there may be only

@@ -115,11 +115,11 @@ impl ProcessScheduler {
         let Some(live) = self.programs[id.0 as usize].live.as_mut() else {
             return;
         };
-        if !live.leader_dead && !live.is_gone(now) && live.has_answered_long() {
-            let pid = live.pid();
-            if children::is_withheld_zombie(pid) {
-                self.leader_died(now, id, None);
-            }
+        live.put_off_probe(now);
+        let pid = live.pid();
+        let is_suspect = !live.leader_dead && live.has_answered_long();
+        if is_suspect && children::is_withheld_zombie(pid) {
+            self.leader_died(now, id, None);
         }
     }
 
