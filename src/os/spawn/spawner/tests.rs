@@ -426,9 +426,6 @@ fn a_late_child_keeps_what_it_was_lent_though_the_spawner_is_gone() {
     let low = bench.spawner.table.as_ref().expect("a table").low();
     drop(bench);
     // SAFETY: plain numbers; the call only asks.
-    assert_ne!(
-        unsafe { libc::fcntl(low, libc::F_GETFD) },
-        -1,
-        "it is closed"
-    );
+    let flags = unsafe { libc::fcntl(low, libc::F_GETFD) };
+    assert_ne!(flags, -1, "it is closed");
 }
