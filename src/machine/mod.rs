@@ -5,8 +5,8 @@
 //! [`Machine::next_start`]. Bytes never pass through here.
 //!
 //! The caller keeps three promises: after each fact it takes orders until there are none and
-//! carries them out; it answers a start at once, with `Spawned`, `SpawnFailed` or `SpawnDelayed`; and its
-//! moments never go back. In return no order ever concerns a group that is gone, nothing
+//! carries them out; it answers a start at once, with `Spawned`, `SpawnFailed` or `SpawnDelayed`;
+//! and its moments never go back. In return no order ever concerns a group that is gone, nothing
 //! starts after a stop, and every run is reported once.
 
 pub mod child;

@@ -2,8 +2,8 @@
 //!
 //! A handler marks its signal for every scheduler of this process that wants it, notes who died
 //! or who sent it, writes one byte to that scheduler's pipe, and then calls what had been
-//! installed before it. What was there is put back when the last scheduler that wanted the signal goes, unless somebody has
-//! put a handler of their own over ours meanwhile. Then ours stays where it is, marks nothing
+//! installed before it. What was there is put back when the last scheduler that wanted the signal
+//! goes, unless another handler has been put over ours meanwhile. Then ours stays where it is, marks nothing
 //! and passes signals on; and if a scheduler comes later, it stands over theirs with another
 //! function (a *layer*), since with the same one the chain would become a circle.
 //!

@@ -1,8 +1,8 @@
 //! The numbers in a directory of `/proc`: processes, threads, descriptors.
 //!
-//! By getdents64(2) and a buffer on the stack, since a C library allocates for a directory, which
-//! it cannot between fork and exec, nor where memory is short; without `errno` (see [`raw`]); and since the standard library
-//! takes an error for the end of it.
+//! By getdents64(2), without `errno` (see [`raw`]) and with a buffer on the stack: a C library
+//! allocates for a directory, which it cannot between fork and exec, nor where memory is short, and
+//! the standard library takes an error for the end of it.
 
 use std::ffi::{CStr, c_int};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};

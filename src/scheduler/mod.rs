@@ -4,7 +4,8 @@
 //! a storm of crashes never delays a death, a deadline or a stop:
 //!
 //! 1. wait, and read the clock once
-//! 2. see which launches are over; reap all the dead, kill their leftovers first; see which groups are gone; drain last words
+//! 2. see which launches are over; reap all the dead, kill their leftovers first; see which groups
+//!    are gone; drain last words
 //! 3. the host's and the operator's wishes
 //! 4. deadlines that are due
 //! 5. starts

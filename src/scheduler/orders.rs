@@ -69,9 +69,9 @@ impl ProcessScheduler {
         }
     }
 
-    /// Starts what may start, up to the turn's limit, or to one that is late. The clock is read for each, as each takes
-    /// its time; no start comes before a death that is known of, nor after a stop that has
-    /// arrived meanwhile.
+    /// Starts what may start, up to the turn's limit, or to one that is late. The clock is read
+    /// for each, as each takes its time; no start comes before a death that is known of, nor after
+    /// a stop that has arrived meanwhile.
     pub(super) fn start_what_is_due(&mut self) {
         self.answer_for_a_panic();
         for _ in 0..STARTS_PER_TURN_MAX {
