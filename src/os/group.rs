@@ -106,8 +106,9 @@ impl Group {
 
     /// Whether nobody is left in it, zombies included.
     pub(crate) fn is_gone(&self) -> bool {
-        // As a rule there is no group of that number at all, whosever it could be.
-        self.ask_by_number() == Sent::Gone || self.signal(0) == Sent::Gone
+        // As a rule there is no group of that number at all, whosever it could be. A pidfd knows
+        // better.
+        (self.pidfd.is_none() && self.ask_by_number() == Sent::Gone) || self.signal(0) == Sent::Gone
     }
 
     fn ask_by_number(&self) -> Sent {
