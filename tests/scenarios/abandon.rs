@@ -122,7 +122,7 @@ fn m55_who_may_not_be_signalled_is_alive_until_it_is_abandoned() {
         "{:?}",
         reports[0]
     );
-    let said = supervisor.messages_with(&["p", "warning", "Operation not permitted"]);
+    let said = supervisor.messages_with(&[" p warning", "Operation not permitted"]);
     assert!(
         (1..=2).contains(&said.len()),
         "said for each signal at most once: {said:?}"
