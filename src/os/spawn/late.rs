@@ -104,25 +104,17 @@ impl Late {
         })
     }
 
-    /// Waits until there is an answer, for about this long, and for twice as long at most: nothing
-    /// tells how much of the time is over when a signal interrupts the wait, so that half of it is
-    /// taken for the next try.
+    /// Waits until there is an answer, for this long at most. All signals are blocked, so that
+    /// nothing interrupts it.
     pub(super) fn wait(&self, limit: Duration) {
-        let mut limit = limit;
-        while self.wait_once(limit) == Err(Errno::EINTR) && !limit.is_zero() {
-            limit /= 2;
-        }
-    }
-
-    fn wait_once(&self, limit: Duration) -> nix::Result<()> {
         match (&self.wire, &self.slot) {
             (Some(wire), _) => {
                 let mut waited = [PollFd::new(wire.as_fd(), PollFlags::POLLIN)];
                 let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::ZERO);
-                poll(&mut waited, limit).map(drop)
+                let _ = poll(&mut waited, limit);
             }
             (None, Some(slot)) => wait_to_leave(slot.said(), limit),
-            (None, None) => Ok(()),
+            (None, None) => {}
         }
     }
 
@@ -172,14 +164,13 @@ fn read(wire: &OwnedFd) -> Option<Option<Failure>> {
 }
 
 /// Waits as futex(2) does: until the number changes, or the time is over.
-fn wait_to_leave(said: &Said, limit: Duration) -> nix::Result<()> {
+fn wait_to_leave(said: &Said, limit: Duration) {
     let limit = timespec(limit);
     let (tid, present) = (said.tid.as_ptr(), 1_u32);
     // Not FUTEX_PRIVATE_FLAG: the kernel wakes who waits as if in another process.
     // SAFETY: a live number, and a live time.
-    let status = unsafe {
+    unsafe {
         let limit = &raw const limit;
-        libc::syscall(libc::SYS_futex, tid, libc::FUTEX_WAIT, present, limit)
-    };
-    Errno::result(status).map(drop)
+        libc::syscall(libc::SYS_futex, tid, libc::FUTEX_WAIT, present, limit);
+    }
 }

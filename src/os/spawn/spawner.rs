@@ -207,6 +207,7 @@ impl Spawner {
         };
         let wire = write.as_ref().map(AsRawFd::as_raw_fd);
         let child = slot.prepare(place, stdio, cut, wire);
+        let blocked = AllBlocked::new();
         let pid = match self.make(way, &slot, child) {
             Ok(pid) => {
                 // Another part of the host has reaped the one that had this number before.
@@ -225,6 +226,7 @@ impl Spawner {
         drop(write);
         let late = Late::new(pid, way, slot, read);
         late.wait(self.wait);
+        drop(blocked);
         self.settle(late)
     }
 
@@ -260,16 +262,15 @@ impl Spawner {
         }
     }
 
-    /// Makes the process, and nothing else while signals are blocked. The error is an errno.
+    /// Makes the process. The error is an errno.
     fn make(&self, way: Way, slot: &Slot, child: *mut c_void) -> Result<c_int, c_int> {
         let flags = match way {
             Way::SharingTable(_) => self.flags | libc::CLONE_FILES,
             Way::SharingMemory | Way::Copying => self.flags,
         };
-        let before = set_mask(libc::SIG_SETMASK, &SignalSet::FULL);
         // SAFETY: stack, child and number are parts of a slot, which is kept until the child has
         // left our memory; a copy has its own.
-        let made = unsafe {
+        unsafe {
             if way == Way::Copying {
                 fork().map(|pid| if pid == 0 { child::main(child) } else { pid })
             } else {
@@ -278,9 +279,7 @@ impl Spawner {
                 let tid = slot.said().tid.as_ptr();
                 raw::clone_sharing(flags, slot.stack_top(), tid, child::main, child)
             }
-        };
-        set_mask(libc::SIG_SETMASK, &before);
-        made
+        }
     }
 
     /// A first child has told how it is with our memory: `None` if it has not.
@@ -339,6 +338,25 @@ impl Drop for Spawner {
         if self.lent_to.is_some() {
             std::mem::forget(self.table.take());
         }
+    }
+}
+
+/// Blocks every signal in this thread until it is dropped: no handler runs in the child, and none
+/// interrupts the short wait for it. The deaths of others would, in a storm, at each start.
+struct AllBlocked {
+    before: SignalSet,
+}
+
+impl AllBlocked {
+    fn new() -> Self {
+        let before = set_mask(libc::SIG_SETMASK, &SignalSet::FULL);
+        Self { before }
+    }
+}
+
+impl Drop for AllBlocked {
+    fn drop(&mut self) {
+        set_mask(libc::SIG_SETMASK, &self.before);
     }
 }
 
