@@ -1,8 +1,5 @@
-//! The host's closures, and the one place where they are called.
-//!
-//! News is queued while the turn works and told at its end, when the state that a closure may
-//! ask about is the one it is told of. A closure that panics is caught here; the panic is told
-//! as an event, and supervision goes on.
+//! The host's closures, and the one place where they are called. A panic in one is caught here and
+//! reported as an event; supervision goes on.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,16 +15,16 @@ type OnEvent = Box<dyn FnMut(&Event) + Send>;
 type OnStray = Box<dyn FnMut(i32, ExitStatus) + Send>;
 type OnSignal = Box<dyn FnMut(i32) + Send>;
 
-/// Something to be told.
+/// What a closure is called with.
 #[derive(Debug)]
-pub(crate) enum News {
+pub(crate) enum Notice {
     Event(Event),
     Report(ErrorReport),
     Stray(i32, ExitStatus),
     Signal(i32),
 }
 
-/// What the host wants to be told.
+/// The host's closures.
 pub(crate) struct Callbacks {
     pub(crate) on_report: OnReport,
     pub(crate) on_event: Option<OnEvent>,
@@ -47,41 +44,41 @@ impl Default for Callbacks {
 }
 
 impl Callbacks {
-    /// Tells one thing, and survives whatever the closure does.
-    pub(crate) fn tell(&mut self, news: &News) {
-        let told = catch_unwind(AssertUnwindSafe(|| self.call(news)));
-        let Err(panic) = told else { return };
-        let program: Arc<str> = match news {
-            News::Event(event) => event.program.clone(),
-            News::Report(report) => report.process.clone(),
-            News::Stray(..) | News::Signal(_) => Arc::from(""),
+    /// Calls the closure that this is for, and survives its panic.
+    pub(crate) fn call(&mut self, notice: &Notice) {
+        let called = catch_unwind(AssertUnwindSafe(|| self.call_unprotected(notice)));
+        let Err(panic) = called else { return };
+        let program: Arc<str> = match notice {
+            Notice::Event(event) => event.program.clone(),
+            Notice::Report(report) => report.process.clone(),
+            Notice::Stray(..) | Notice::Signal(_) => Arc::from(""),
         };
         let kind = EventKind::HandlerPanicked {
             message: message_of(panic.as_ref()),
         };
-        let event = News::Event(Event {
+        let event = Notice::Event(Event {
             program,
             at: clock::wall(),
             kind,
         });
-        // If the event handler itself panics, there is nobody left to tell.
-        let _ = catch_unwind(AssertUnwindSafe(|| self.call(&event)));
+        // If the event handler itself panics, no closure is left to be told.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.call_unprotected(&event)));
     }
 
-    fn call(&mut self, news: &News) {
-        match news {
-            News::Event(event) => {
+    fn call_unprotected(&mut self, notice: &Notice) {
+        match notice {
+            Notice::Event(event) => {
                 if let Some(on_event) = &mut self.on_event {
                     on_event(event);
                 }
             }
-            News::Report(report) => (self.on_report)(report.process(), report),
-            News::Stray(pid, status) => {
+            Notice::Report(report) => (self.on_report)(report.process(), report),
+            Notice::Stray(pid, status) => {
                 if let Some(on_stray) = &mut self.on_stray {
                     on_stray(*pid, *status);
                 }
             }
-            News::Signal(signal) => {
+            Notice::Signal(signal) => {
                 if let Some(on_signal) = &mut self.on_signal {
                     on_signal(*signal);
                 }
@@ -90,7 +87,7 @@ impl Callbacks {
     }
 }
 
-/// The default: the report on stdout, a line each. A closed stdout is not worth a panic.
+/// Prints a report on stdout, on one line: the default. A closed stdout is not worth a panic.
 fn print_report(_: &str, report: &ErrorReport) {
     use std::io::Write;
     #[cfg(feature = "json")]

@@ -274,14 +274,14 @@ struct Readme;
 mod callbacks;
 #[cfg(feature = "json")]
 pub mod config;
+mod cstr_list;
 mod error;
 // Without JSON there is nothing to hand to a command, and no way to ask for one.
 #[cfg_attr(not(feature = "json"), allow(dead_code))]
-mod error_command;
 mod event;
+mod exec;
 mod handle;
 mod init;
-mod launch;
 mod lineage;
 mod machine;
 mod orphans;
@@ -292,7 +292,6 @@ mod report;
 mod scheduler;
 mod spec;
 mod status;
-mod words;
 
 pub use error::{Error, Result};
 pub use event::{Event, EventKind, SignalSender, StopCause};

@@ -44,11 +44,11 @@ pub(crate) use seam::nixes::*;
 #[path = "../src"]
 mod house {
     pub mod callbacks;
+    pub mod cstr_list;
     pub mod error;
-    pub mod error_command;
     pub mod event;
+    pub mod exec;
     pub mod handle;
-    pub mod launch;
     pub mod lineage;
     pub mod machine;
     pub mod orphans;
@@ -57,11 +57,10 @@ mod house {
     pub mod scheduler;
     pub mod spec;
     pub mod status;
-    pub mod words;
 }
 use house::{
-    callbacks, error, error_command, event, handle, launch, lineage, machine, orphans, program,
-    report, scheduler, spec, status, words,
+    callbacks, cstr_list, error, event, exec, handle, lineage, machine, orphans, program, report,
+    scheduler, spec, status,
 };
 
 #[path = "../src/os"]

@@ -18,9 +18,9 @@ const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 500;
 
 /// The modules of the library. Each may import from those above it, and from none below.
-const LAYERS: [&str; 18] = [
+const LAYERS: [&str; 17] = [
     "error",
-    "words",
+    "cstr_list",
     "machine",
     "orphans",
     "spec",
@@ -29,18 +29,17 @@ const LAYERS: [&str; 18] = [
     "os",
     "report",
     "lineage",
-    "launch",
+    "exec",
     "init",
     "handle",
     "callbacks",
     "program",
-    "error_command",
     "scheduler",
     "config",
 ];
 
 /// These stand alone: the machine decides about facts, not about anything of ours.
-const LEAVES: [&str; 3] = ["error", "words", "machine"];
+const LEAVES: [&str; 3] = ["error", "cstr_list", "machine"];
 
 const RUNTIME_PACKAGES: [&str; 5] = ["base64", "libc", "nix", "serde_json", "time"];
 

@@ -44,7 +44,7 @@ use self::item::Item;
 use self::root::Root;
 use self::syntax::FILE_BYTES_MAX;
 use crate::error::Error;
-use crate::launch::absolute;
+use crate::exec::absolute;
 use crate::os::descriptors::null_device;
 use crate::scheduler::directories::{check_base_dir, check_err_dir};
 use crate::scheduler::{Builder, ProcessScheduler};

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::Error;
-use crate::launch::{Launch, failed_start_code};
+use crate::exec::{Exec, failed_start_code};
 use crate::machine::{Exit, Moment};
 use crate::os::accept::{self, Taken, Target};
 use crate::os::children::{self, Change};
@@ -21,6 +23,9 @@ use super::job::{Job, wants_terminal};
 use super::reaping::{Left, ask, bite};
 use super::rest::{Reach, Rest, STOP_TIMEOUT, no_list};
 use super::{CODE_FAILED, InitEvent, Options, exit_code};
+
+/// How long the command's exec is waited for before signals are handled again.
+const START_WAIT: Duration = Duration::from_millis(10);
 
 /// By these a person or a program asks another one to end.
 const ENDINGS: [i32; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP];
@@ -41,7 +46,7 @@ pub(super) struct Running {
     stopped: Option<i32>,
     /// Set if it had not been executed yet when it was looked at first.
     late: Option<Late>,
-    launch: Launch,
+    exec: Arc<Exec>,
     spawner: Spawner,
 }
 
@@ -78,7 +83,7 @@ impl Running {
             asked_at: None,
             stopped: None,
             late,
-            launch: executed.launch,
+            exec: executed.exec,
             spawner: executed.spawner,
         })
     }
@@ -134,7 +139,7 @@ impl Running {
     /// The code of a command that has ended without being executed, late; the reason is told.
     fn failure_code(&mut self) -> Option<u8> {
         let failure = self.late.as_mut()?.poll(&mut self.spawner)?.err()?;
-        let error = self.launch.explain(failure);
+        let error = self.exec.explain(failure);
         self.options.tell(InitEvent::Failed { error });
         Some(code_of(failure))
     }
@@ -298,7 +303,7 @@ fn prepare(options: &mut Options) -> Result<Reach, u8> {
 /// A command that has been started, and what belongs to that.
 struct Executed {
     started: Started,
-    launch: Launch,
+    exec: Arc<Exec>,
     spawner: Spawner,
 }
 
@@ -316,8 +321,8 @@ fn execute(
         options.tell(InitEvent::Failed { error });
         Err(code)
     };
-    let launch = match Launch::in_our_place(command) {
-        Ok(launch) => launch,
+    let exec = match Exec::in_our_place(command) {
+        Ok(exec) => Arc::new(exec),
         Err(error) => return fail(options, error, CODE_FAILED),
     };
     let mut spawner = match Spawner::new(None) {
@@ -331,7 +336,7 @@ fn execute(
         terminal: offer.map(|terminal| terminal.as_fd()),
         ignored,
     });
-    let started = launch.spawn_at(&mut spawner, place, None);
+    let started = exec.spawn_at(&mut spawner, place, None, START_WAIT);
     if let Some(error) = spawner.take_warning() {
         options.tell(InitEvent::Warning { error });
     }
@@ -344,7 +349,7 @@ fn execute(
             options.tell(InitEvent::Started { pid });
             Ok(Executed {
                 started,
-                launch,
+                exec,
                 spawner,
             })
         }
@@ -352,7 +357,7 @@ fn execute(
             if let Some(terminal) = offer {
                 terminal.take_back();
             }
-            fail(options, launch.explain(failure), code_of(failure))
+            fail(options, exec.explain(failure), code_of(failure))
         }
     }
 }

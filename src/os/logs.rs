@@ -10,6 +10,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -26,33 +27,15 @@ const OPEN_TRIES_MAX: usize = 8;
 /// The least time between two notices about the same log.
 const NOTICE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Why a log is refused that somebody else has locked.
-const LOCKED: &str = "another supervisor is writing to it";
-
-/// Where a log is. There may be ten thousand, so the path is put together when it is needed.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct LogPlace<'a> {
-    pub(crate) directory: &'a Path,
-    /// The program's.
-    pub(crate) name: &'a str,
-}
-
-impl LogPlace<'_> {
-    pub(crate) fn path(&self) -> PathBuf {
-        self.directory.join(format!("{}.stderr.log", self.name))
-    }
-}
-
-/// The log of one program, over all its runs.
-///
-/// As a rule its file stays open and locked. Where descriptors are short it is *lean*: opened
-/// and locked for each write, and closed after it.
-#[derive(Debug, Default)]
+/// The log of one program, over all its runs. Its file stays open and locked.
+#[derive(Debug)]
 pub(crate) struct Log {
-    /// Locked until it is closed, at the latest.
+    directory: Arc<Path>,
+    /// The program's name.
+    name: Arc<str>,
+    /// Locked until it is closed.
     file: Option<File>,
-    is_lean: bool,
-    /// What was written last ends a line.
+    /// True if what was written last ends a line.
     is_line_over: bool,
     trouble: Option<Box<Trouble>>,
 }
@@ -100,7 +83,7 @@ impl Flaws {
 #[derive(Debug, Default)]
 struct Trouble {
     /// Why the last try to open it failed, so that the same reason is said once.
-    refused: Option<Error>,
+    refused: Option<Refusal>,
     /// Bytes lost that the log has not been told of.
     unnoted: u64,
     /// Bytes lost that the host has not been told of.
@@ -112,29 +95,55 @@ struct Trouble {
     warned_at: Option<Moment>,
 }
 
+/// Why a file is not opened as a log.
+#[derive(Debug, Clone, PartialEq)]
+enum Refusal {
+    LockedByAnother(Error),
+    Unusable(Error),
+}
+
+impl Refusal {
+    fn error(&self) -> &Error {
+        match self {
+            Self::LockedByAnother(error) | Self::Unusable(error) => error,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 enum Cause {
     #[default]
     NoLog,
     NotWritten(Errno),
-    NotOpened(Error),
     /// The pipe cannot be read.
     NotRead(Errno),
 }
 
 impl Log {
-    /// Its path, if it can be written as far as is known.
-    pub(crate) fn path(&self, place: LogPlace<'_>) -> Option<PathBuf> {
-        let is_usable = self.file.is_some() || self.opens_to_write();
-        is_usable.then(|| place.path())
+    /// Returns a log in this directory for a program of this name; it is not opened yet.
+    pub(crate) fn new(directory: Arc<Path>, name: Arc<str>) -> Self {
+        Self {
+            directory,
+            name,
+            file: None,
+            is_line_over: false,
+            trouble: None,
+        }
+    }
+
+    /// Returns its path, if it can be written as far as is known.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        let is_open = self.file.is_some();
+        is_open.then(|| path_of(&self.directory, &self.name))
     }
 
     /// Opens it, or opens it anew if the path leads elsewhere by now (renamed, removed), and
     /// returns its size in bytes; 0 if it cannot be opened.
     ///
-    /// An error is returned once for each reason; a program without a log runs all the same.
-    pub(crate) fn open(&mut self, place: LogPlace<'_>, flaws: &mut Flaws) -> Result<u64> {
-        let path = place.path();
+    /// An error is returned once for each reason, as a program without a log runs all the same; a
+    /// lack of descriptors is returned each time.
+    pub(crate) fn open(&mut self, flaws: &mut Flaws) -> Result<u64> {
+        let path = path_of(&self.directory, &self.name);
         if let Some(size) = self.file.as_ref().and_then(|file| size_of(file, &path)) {
             return Ok(size);
         }
@@ -151,59 +160,40 @@ impl Log {
                 }
                 Ok(size)
             }
-            Err(error) => {
-                let refused = &mut self.trouble().refused;
-                let news = refused.as_ref() != Some(&error);
-                *refused = Some(error.clone());
-                if news { Err(error) } else { Ok(0) }
+            Err(refusal) => {
+                let error = refusal.error().clone();
+                let before = self.trouble().refused.replace(refusal);
+                let is_known = before.is_some_and(|before| *before.error() == error);
+                if is_known && !error.is_descriptor_shortage() {
+                    Ok(0)
+                } else {
+                    Err(error)
+                }
             }
         }
     }
 
-    /// From now on it holds its descriptor, and its lock, for as long as a write takes.
-    pub(crate) fn be_lean(&mut self) {
-        self.is_lean = true;
-        self.close();
-    }
-
-    /// What was to be written is written: a lean one gives its descriptor back.
-    pub(crate) fn rest(&mut self) {
-        if self.is_lean {
-            self.close();
+    /// Gives its lock and its descriptor back; the next start opens it again. Must not be called
+    /// in a copy of the process that was made by fork: that shares the lock.
+    pub(crate) fn close(&mut self) {
+        if let Some(file) = self.file.take() {
+            // A copy of the process may hold the descriptor, and with it the lock, for as long as
+            // it lives.
+            // SAFETY: flock takes two integers, and the descriptor is open.
+            unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) };
         }
     }
 
-    /// Gives its lock and its descriptor back; the next start opens it again. Not to be called in a copy of the process that
-    /// was made by fork: the lock is shared with it.
-    pub(crate) fn close(&mut self) -> bool {
-        let Some(file) = self.file.take() else {
-            return false;
-        };
-        // Such a copy may hold the descriptor, and with it the lock, for as long as it lives.
-        // SAFETY: flock takes two integers, and the descriptor is open.
-        unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) };
-        true
-    }
-
-    /// Whether it was refused because another supervisor has it.
+    /// True if it was refused because another supervisor has it.
     pub(crate) fn is_locked_by_another(&self) -> bool {
-        let refused = self
-            .trouble
-            .as_ref()
-            .and_then(|trouble| trouble.refused.as_ref());
-        refused.is_some_and(|error| error.to_string().ends_with(LOCKED))
-    }
-
-    /// Whether it could not be opened, or not be trusted, at the latest start.
-    pub(crate) fn is_refused(&self) -> bool {
-        let trouble = self.trouble.as_ref();
-        trouble.is_some_and(|trouble| trouble.refused.is_some())
+        let refused = self.trouble.as_ref().map(|trouble| &trouble.refused);
+        matches!(refused, Some(Some(Refusal::LockedByAnother(_))))
     }
 
     /// Appends, or counts as lost what cannot be appended.
-    pub(crate) fn write(&mut self, place: LogPlace<'_>, bytes: &[u8]) {
-        let lost = if self.write_note(place) {
-            self.append(place, bytes)
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        let lost = if self.write_note() {
+            self.append(bytes)
         } else {
             bytes.len()
         };
@@ -228,15 +218,15 @@ impl Log {
     /// A word of the supervisor's own between the program's, on a line of its own; nothing is
     /// lost if it cannot be said here. What is missing is said before it: a note that is torn is
     /// told from a whole one by the next, which says the same.
-    pub(crate) fn remark(&mut self, place: LogPlace<'_>, text: &str) {
-        if self.write_note(place) {
+    pub(crate) fn remark(&mut self, text: &str) {
+        if self.write_note() {
             let begin = if self.is_line_over { "" } else { "\n" };
-            self.append(place, format!("{begin}procsched: {text}\n").as_bytes());
+            self.append(format!("{begin}procsched: {text}\n").as_bytes());
         }
     }
 
     /// Why it cannot be written, if that is news and was not said a moment ago.
-    pub(crate) fn take_warning(&mut self, now: Moment, place: LogPlace<'_>) -> Option<Error> {
+    pub(crate) fn take_warning(&mut self, now: Moment) -> Option<Error> {
         let trouble = self.trouble.as_mut()?;
         let recent = |at: Moment| now.since(at) < NOTICE_INTERVAL;
         if trouble.unnoted == 0 || !trouble.is_news || trouble.warned_at.is_some_and(recent) {
@@ -245,10 +235,9 @@ impl Log {
         let error = match &trouble.cause {
             // Why there is none was said when it was refused.
             Cause::NoLog => return None,
-            Cause::NotOpened(error) => error.clone(),
             Cause::NotWritten(errno) => {
-                let what = format!("failed to write log {:?}", place.path());
-                Error::os(what, *errno as i32)
+                let path = path_of(&self.directory, &self.name);
+                Error::os(format!("failed to write log {path:?}"), *errno as i32)
             }
             Cause::NotRead(errno) => Error::os("failed to read its stderr", *errno as i32),
         };
@@ -268,18 +257,17 @@ impl Log {
     }
 
     /// Says in the log what is missing there. Whether there is nothing left to be said.
-    fn write_note(&mut self, place: LogPlace<'_>) -> bool {
+    fn write_note(&mut self) -> bool {
         let Some(trouble) = self.trouble.as_ref().filter(|trouble| trouble.unnoted > 0) else {
             return true;
         };
         let why = match &trouble.cause {
             Cause::NoLog => "no log".to_owned(),
             Cause::NotWritten(errno) | Cause::NotRead(errno) => errno_text(*errno as i32),
-            Cause::NotOpened(error) => error.to_string(),
         };
         let lost = trouble.unnoted;
         let note = format!("\nprocsched: {lost} bytes of stderr were lost here: {why}\n");
-        if self.append(place, note.as_bytes()) > 0 {
+        if self.append(note.as_bytes()) > 0 {
             return false;
         }
         self.trouble().unnoted = 0;
@@ -287,12 +275,9 @@ impl Log {
     }
 
     /// Returns how many bytes could not be written.
-    fn append(&mut self, place: LogPlace<'_>, mut bytes: &[u8]) -> usize {
-        if let Err(cause) = self.open_to_write(place) {
-            self.trouble().cause = cause;
-            return bytes.len();
-        }
+    fn append(&mut self, mut bytes: &[u8]) -> usize {
         let Some(file) = &mut self.file else {
+            self.trouble().cause = Cause::NoLog;
             return bytes.len();
         };
         while !bytes.is_empty() {
@@ -311,27 +296,13 @@ impl Log {
         bytes.len()
     }
 
-    /// Whether it is closed for want of descriptors only. One that was refused is tried again at
-    /// the next start.
-    fn opens_to_write(&self) -> bool {
-        self.is_lean && !self.is_refused()
-    }
-
-    fn open_to_write(&mut self, place: LogPlace<'_>) -> std::result::Result<(), Cause> {
-        if self.file.is_some() {
-            return Ok(());
-        }
-        if !self.opens_to_write() {
-            return Err(Cause::NoLog);
-        }
-        let opened = open_file(&place.path()).map_err(Cause::NotOpened)?;
-        self.file = Some(opened.file);
-        Ok(())
-    }
-
     fn trouble(&mut self) -> &mut Trouble {
         self.trouble.get_or_insert_default()
     }
+}
+
+fn path_of(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("{name}.stderr.log"))
 }
 
 /// The size of the file, if `path` still leads to it, and not through a symlink.
@@ -358,18 +329,20 @@ struct Opened {
 
 /// Opens the file, and refuses what cannot be trusted to be a log of ours, and nothing else: not
 /// every file system has modes or locks.
-fn open_file(path: &Path) -> Result<Opened> {
+fn open_file(path: &Path) -> std::result::Result<Opened, Refusal> {
     let what = || format!("failed to open log {path:?}");
-    let refuse = |reason: String| Error::because(what(), reason);
+    let because = |reason: &str| Error::because(what(), reason);
+    let refuse = |reason: &str| Refusal::Unusable(because(reason));
     for _ in 0..OPEN_TRIES_MAX {
         let opened = open_or_create(path);
         let (file, mode_refused) = opened.map_err(|errno| match errno {
-            Errno::ELOOP => refuse("it is a symbolic link".to_owned()),
-            Errno::EISDIR => refuse("it is a directory".to_owned()),
-            Errno::ENXIO => refuse("it is no regular file".to_owned()),
-            errno => Error::os(what(), errno as i32),
+            Errno::ELOOP => refuse("it is a symbolic link"),
+            Errno::EISDIR => refuse("it is a directory"),
+            Errno::ENXIO => refuse("it is not a regular file"),
+            errno => Refusal::Unusable(Error::os(what(), errno as i32)),
         })?;
-        let found = file.metadata().map_err(|error| Error::io(what(), &error))?;
+        let found = file.metadata();
+        let found = found.map_err(|error| Refusal::Unusable(Error::io(what(), &error)))?;
         // An unlink counts a link less before it takes away the name, and has its directory for
         // itself until both are done. So has this, which is refused where there is a name; and
         // what it makes where there is none any more is opened next.
@@ -378,10 +351,13 @@ fn open_file(path: &Path) -> Result<Opened> {
             continue;
         }
         if let Some(reason) = mistrust(&found) {
-            return Err(refuse(reason));
+            return Err(refuse(&reason));
         }
         let lock_refused = match lock(&file) {
-            Err(Errno::EWOULDBLOCK) => return Err(refuse(LOCKED.to_owned())),
+            Err(Errno::EWOULDBLOCK) => {
+                let error = because("another supervisor is writing to it");
+                return Err(Refusal::LockedByAnother(error));
+            }
             result => result.err(),
         };
         return Ok(Opened {
@@ -391,7 +367,7 @@ fn open_file(path: &Path) -> Result<Opened> {
             lock_refused,
         });
     }
-    Err(refuse("it is replaced again and again".to_owned()))
+    Err(refuse("it is replaced again and again"))
 }
 
 /// Whether the name by which it was opened was not taken away from it. Asked after its links were
@@ -411,7 +387,7 @@ fn has_kept_its_name(file: &File, path: &Path) -> bool {
 fn mistrust(found: &Metadata) -> Option<String> {
     let uid = nix::unistd::geteuid().as_raw();
     if !found.is_file() {
-        return Some("it is no regular file".to_owned());
+        return Some("it is not a regular file".to_owned());
     }
     if found.uid() != uid {
         let owner = found.uid();

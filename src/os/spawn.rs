@@ -40,20 +40,37 @@ mod table;
 
 use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) use self::late::Late;
 pub(crate) use self::spawner::Spawner;
 use super::accept::SignalSet;
 use super::limits::DescriptorLimit;
 use super::raw;
+use crate::cstr_list::CStrList;
+
+/// The strings of a command that are the same at each start. They stay in memory, unchanged, for
+/// as long as a child may read them.
+pub(crate) trait Strings: Send + Sync {
+    fn each_argument(&self, take: &mut dyn FnMut(&CStr));
+    fn each_variable(&self, take: &mut dyn FnMut(&CStr));
+    /// Returns the working directory.
+    fn directory(&self) -> &CStr;
+}
 
 /// What to execute, and with what.
-pub(crate) struct Command<'a, Candidates, Argv, Env> {
+pub(crate) struct Command<'a> {
+    pub(crate) strings: Arc<dyn Strings>,
     /// The files to try, in order; the first that can be executed is.
-    pub(crate) candidates: Candidates,
-    pub(crate) argv: Argv,
-    pub(crate) env: Env,
+    pub(crate) candidates: CStrList,
+    /// One more argument, after the others.
+    pub(crate) argument: Option<&'a CStr>,
+    /// One more variable, before the others.
+    pub(crate) variable: Option<&'a CStr>,
     pub(crate) place: Place<'a>,
+    /// How long the child is waited for before it is late.
+    pub(crate) wait: Duration,
 }
 
 /// Where a command runs, and what of ours it gets. Nothing in it has a destructor.
@@ -64,7 +81,6 @@ pub(crate) enum Place<'a> {
 
 /// In a session of its own, with every disposition default and with these things only.
 pub(crate) struct Apart<'a> {
-    pub(crate) cwd: &'a CStr,
     /// stdin, stdout, stderr; each numbered 3 or higher.
     pub(crate) stdio: [BorrowedFd<'a>; 3],
     /// The limit on descriptors, if it is not to be ours.

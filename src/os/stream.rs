@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 
-use super::logs::{Log, LogPlace};
+use super::logs::Log;
 use super::retry;
 use super::tail::Tail;
 
@@ -40,7 +40,6 @@ pub(crate) enum Read {
 pub(crate) struct Sink<'a> {
     pub(crate) buffer: &'a mut [u8],
     pub(crate) log: &'a mut Log,
-    pub(crate) place: LogPlace<'a>,
     pub(crate) tail: Option<&'a mut Tail>,
 }
 
@@ -97,7 +96,7 @@ impl Stream {
             Ok(count) => {
                 self.failed.set(0);
                 let bytes = &sink.buffer[..count];
-                sink.log.write(sink.place, bytes);
+                sink.log.write(bytes);
                 if let Some(tail) = &mut sink.tail {
                     tail.push(bytes);
                 }
@@ -157,12 +156,8 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_left_out_of_the_report_and_counted_there() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let mut log = Log::default();
-        let place = LogPlace {
-            directory: directory.path(),
-            name: "web",
-        };
-        log.open(place, &mut Flaws::default()).expect("a log");
+        let mut log = Log::new(directory.path().into(), "web".into());
+        log.open(&mut Flaws::default()).expect("a log");
         let (read, write) = descriptors::wake_pipe().expect("a pipe");
         nix::unistd::write(&write, b"lost").expect("room in a pipe");
         // The wrong end refuses to be read, and knows how much there is.
@@ -172,7 +167,6 @@ mod tests {
         let mut sink = Sink {
             buffer: &mut [0; 64],
             log: &mut log,
-            place,
             tail: Some(&mut tail),
         };
         assert_eq!(stream.read_pending(&mut sink), Read::End);

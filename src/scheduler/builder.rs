@@ -1,7 +1,7 @@
 //! From a description to a scheduler that is ready to start: everything that can be wrong is
 //! found here, before anything runs.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,37 +9,38 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
 
-use super::chatter::Chatter;
+use super::capture::Capture;
+use super::core::Core;
 use super::directories::{check_base_dir, prepare_err_dir};
-use super::household::Household;
-use super::launches::Launches;
-use super::lingering::Lingering;
-use super::reaping::Lookout;
-use super::room::Room;
-use super::{ProcessScheduler, Reap};
+use super::fd_budget::FdBudget;
+use super::groups::GroupProbes;
+use super::inbox::Inbox;
+use super::launcher::Launcher;
+use super::orphan_sweep::OrphanSweep;
+use super::outbox::Outbox;
+use super::reaper::Reaper;
+use super::side_commands::SideCommands;
+use super::{Phase, ProcessScheduler, Reap};
 use crate::callbacks::Callbacks;
 use crate::error::{Error, Result};
-use crate::error_command::ErrorCommand;
 use crate::event::Event;
-use crate::launch::{Draft, Ground, Launch, absolute};
+use crate::exec::{BaseEnv, Exec, absolute};
 use crate::lineage::Lineage;
-use crate::machine::{Machine, Moment};
+use crate::machine::Machine;
 use crate::os::clock::Clock;
 use crate::os::descriptors;
-use crate::os::logs::Flaws;
+use crate::os::logs::Log;
 use crate::os::pages::{Pages, trim_memory};
 use crate::os::reserve;
-use crate::os::signals::Signals;
 use crate::os::spawn::Spawner;
 use crate::os::stream::READ_BYTES_MAX;
 use crate::os::wake::Waker;
 use crate::os::watch::Watch;
-use crate::program::{Key, Program};
+use crate::program::{Key, Program, ProgramTable};
 use crate::report::ErrorReport;
 use crate::spec::{
     ChildSpec, ERR_DIR_DEFAULT, SIGNAL_MAX, STOP_TIMEOUT_DEFAULT, directory_problem,
 };
-use crate::words::Text;
 
 /// Describes a [`ProcessScheduler`]; see [`ProcessScheduler::builder`].
 #[must_use = "a builder does nothing until `build` is called"]
@@ -245,85 +246,64 @@ impl Builder {
         self.check_programs()?;
         self.check_signals()?;
         let lineage = self.subreaper.then(|| Arc::new(Lineage::new()));
-        let ground = Ground::of_programs(&base_dir, lineage.clone())?;
-        let err_dir = base_dir.join(&self.err_dir);
-        let command = |command: &Vec<OsString>| Launch::of_command(command, &base_dir, &ground);
-        let error_command = self.error_command.as_ref().map(command).transpose()?;
+        let base = BaseEnv::of_programs(&base_dir, lineage.clone())?;
+        let err_dir: Arc<Path> = base_dir.join(&self.err_dir).into();
+        let handler = self.error_command.as_ref();
+        let handler = handler.map(|command| Exec::of_command(command, &base_dir, &base));
+        let handler = handler.transpose()?;
+        let clock = Clock::new();
         let supplies = Supplies::take(self.programs.len())?;
-        let (count, may_raise) = (self.programs.len(), self.raise_descriptor_limit);
-        let (room, limit) = Room::make(count, self.reap, &supplies.watch, may_raise);
-        let signals = self.install_signals(&supplies.waker)?;
-        let household = self.found_household(lineage)?;
+        let (budget, limit) = FdBudget::make(
+            self.programs.len(),
+            self.reap,
+            &supplies.poller,
+            self.raise_descriptor_limit,
+        );
+        let inbox = Inbox::install(
+            self.stop_signals.clone(),
+            &self.other_signals,
+            self.reap == Reap::All,
+            supplies.waker,
+        )?;
+        let sweep = self.establish_sweep(lineage)?;
         prepare_err_dir(&err_dir)?;
-        let (machine, programs) = make_programs(self.programs, &base_dir, &ground)?;
+        let (machine, programs) = make_programs(self.programs, &base_dir, &err_dir, &base)?;
         let mut scheduler = ProcessScheduler {
-            machine,
-            programs,
-            owners: BTreeMap::new(),
-            abandoned: Vec::new(),
-            dying: Vec::new(),
-            lingering: Lingering::default(),
-            next_zombie_look: Moment::default(),
-            news: VecDeque::new(),
-            callbacks: self.callbacks,
-            error_command: error_command.map(ErrorCommand::new),
-            household,
-            err_dir,
-            log_flaws: Flaws::default(),
-            watch: supplies.watch,
-            ready: Vec::new(),
-            chatter: Chatter::default(),
-            buffer: supplies.buffer,
-            clock: Clock::new(),
-            stop_signals: self.stop_signals,
-            first_stop_signal: None,
-            shutdown_said: None,
-            phase: super::Phase::Built,
+            core: Core::new(machine, programs, Outbox::new(self.callbacks)),
+            inbox,
+            reaper: Reaper::new(self.reap, self.safety_sweep, sweep.has_orphans()),
+            groups: GroupProbes::default(),
+            sweep,
+            launcher: Launcher::new(clock, supplies.spawner, supplies.null, limit, budget),
+            capture: Capture::new(supplies.poller, supplies.buffer),
+            side_commands: SideCommands::new(handler, self.trim_memory),
+            clock,
+            phase: Phase::Built,
             kill_on_drop: self.kill_on_drop,
-            reap: self.reap,
-            unwatched: Vec::new(),
-            lookout: Lookout::new(self.reap),
-            next_sweep: self.safety_sweep.then(Moment::default),
-            launches: Launches::default(),
-            starting: None,
-            arrived: Vec::new(),
-            deaths_left: false,
-            signals,
-            waker: supplies.waker,
-            null: supplies.null,
-            spawner: supplies.spawner,
-            room,
-            limit,
-            no_idle_logs: false,
-            memory_told: None,
-            trims_memory: self.trim_memory,
         };
-        scheduler.fit_in();
-        scheduler.open_logs()?;
-        if scheduler.trims_memory {
+        if let Some(error) = budget.shortage() {
+            scheduler.core.outbox_mut().warn(error);
+        }
+        scheduler.open_logs(budget.programs_that_fit())?;
+        if self.trim_memory {
             trim_memory();
         }
         Ok(scheduler)
     }
 
-    fn install_signals(&self, waker: &Arc<Waker>) -> Result<Signals> {
-        let (stops, others) = (&self.stop_signals, &self.other_signals);
-        Signals::install(stops, others, self.reap == Reap::All, waker.clone())
-    }
-
-    fn found_household(&self, lineage: Option<Arc<Lineage>>) -> Result<Option<Household>> {
+    fn establish_sweep(&self, lineage: Option<Arc<Lineage>>) -> Result<OrphanSweep> {
         let Some(lineage) = lineage else {
-            return Ok(None);
+            return Ok(OrphanSweep::none());
         };
         if self.reap != Reap::All {
             return Err(Error::because(
                 "failed to become a child subreaper",
-                "who gets orphans has to reap them, which needs Reap::All",
+                "a process that gets orphans has to reap them, which needs Reap::All",
             ));
         }
         let timeouts = self.programs.iter().map(|spec| spec.policy().stop_timeout);
         let longest_stop = timeouts.max().unwrap_or(STOP_TIMEOUT_DEFAULT);
-        Household::establish(longest_stop, lineage).map(Some)
+        OrphanSweep::establish(longest_stop, lineage)
     }
 
     fn check_directories(&self) -> Result<()> {
@@ -368,11 +348,11 @@ impl Builder {
     }
 }
 
-/// What the kernel has to give before anything can run.
+/// What the kernel has to provide before anything can run.
 struct Supplies {
     null: Arc<OwnedFd>,
     waker: Arc<Waker>,
-    watch: Watch,
+    poller: Watch,
     spawner: Spawner,
     buffer: Pages,
 }
@@ -380,18 +360,18 @@ struct Supplies {
 impl Supplies {
     fn take(programs: usize) -> Result<Self> {
         reserve::fill_for(programs)
-            .map_err(|errno| Error::os("failed to lay by memory", errno as i32))?;
+            .map_err(|errno| Error::os("failed to reserve memory", errno as i32))?;
         let null = Arc::new(descriptors::null_device()?);
         // Early, as it takes a low number.
         let spawner = Spawner::new(Some(null.clone()))
             .map_err(|errno| Error::os("failed to prepare for starts", errno as i32))?;
         let waker = Waker::new()?;
-        let mut watch = Watch::new()?;
-        watch.add(waker.as_fd(), Key::Wake.number());
+        let mut poller = Watch::new()?;
+        poller.add(waker.as_fd(), Key::Wake.number());
         Ok(Self {
             null,
             waker: Arc::new(waker),
-            watch,
+            poller,
             spawner,
             buffer: Pages::new(READ_BYTES_MAX)
                 .map_err(|errno| Error::os("failed to allocate a buffer", errno as i32))?,
@@ -399,25 +379,20 @@ impl Supplies {
     }
 }
 
-/// From what was described to what is supervised. The descriptions are gone before anything is
-/// allocated that lasts, so that it stands together and what they took can be given back.
+/// Makes programs of their descriptions. Each description is freed as soon as its program exists.
 fn make_programs(
     specs: Vec<ChildSpec>,
     base_dir: &Path,
-    ground: &Arc<Ground>,
-) -> Result<(Machine, Vec<Program>)> {
-    let mut text = Text::default();
-    let draft = |spec: ChildSpec| {
-        let draft = Draft::of_program(&spec, base_dir, &mut text)?;
-        Ok((draft, spec.policy(), spec.report_bytes))
-    };
-    let drafts: Vec<_> = specs.into_iter().map(draft).collect::<Result<_>>()?;
-    let text = text.finish();
-    let mut machine = Machine::with_capacity(drafts.len());
-    let mut programs = Vec::with_capacity(drafts.len());
-    for (draft, policy, report_bytes) in drafts {
-        let id = machine.add(policy);
-        programs.push(Program::new(id, draft.finish(&text, ground), report_bytes));
+    err_dir: &Arc<Path>,
+    base: &Arc<BaseEnv>,
+) -> Result<(Machine, ProgramTable)> {
+    let mut machine = Machine::with_capacity(specs.len());
+    let mut programs = Vec::with_capacity(specs.len());
+    for spec in specs {
+        let exec = Exec::of_program(&spec, base_dir, base)?;
+        let log = Log::new(err_dir.clone(), exec.name().clone());
+        let id = machine.add(spec.policy());
+        programs.push(Program::new(id, exec, log, spec.report_bytes));
     }
-    Ok((machine, programs))
+    Ok((machine, ProgramTable::new(programs)))
 }

@@ -1,71 +1,65 @@
 //! Joins the machine and the system: facts in, orders out, turn by turn.
 //!
-//! One turn has a fixed order, and each of its stages a limit, so that a flood on one pipe or
-//! a storm of crashes never delays a death, a deadline or a stop:
+//! One turn has a fixed order, and each of its stages a limit, so that a flood on one pipe or a
+//! storm of crashes never delays a death, a deadline or a stop:
 //!
-//! 1. wait, and read the clock once
-//! 2. see which launches are over; reap all the dead, kill their leftovers first; see which groups
-//!    are gone; drain last words
-//! 3. the host's and the operator's wishes
-//! 4. deadlines that are due
-//! 5. starts
-//! 6. what the living wrote
-//! 7. news for the host's closures
+//! 1. *wait* until something is readable or due, and *collect* the signals;
+//! 2. *reap* the dead: each leader's group is killed before its reap;
+//! 3. *probe groups* without a leader: which are gone;
+//! 4. *drain the exited*: their last bytes belong to their reports;
+//! 5. *release* the runs whose group is gone, or *hold* their next start for orphans;
+//! 6. carry out *requests* of the operator and the host;
+//! 7. let *deadlines* pass;
+//! 8. look for *orphans*;
+//! 9. *start* what is due;
+//! 10. *drain the ready*: what the living wrote;
+//! 11. *deliver* events and reports, and run the *side commands*.
 //!
-//! Facts come before wishes, control before data, and every death before the first start.
+//! Facts come before requests, control before data, and every known death before the first start.
+//!
+//! Each stage is a component with state of its own. It gets the [`Core`](core::Core), through which
+//! alone the machine is told anything, and other components only as arguments.
 
 mod builder;
-mod chatter;
+mod capture;
+mod coalescer;
+mod core;
+mod deadline;
 pub(crate) mod directories;
-mod due;
-mod facts;
-mod household;
-mod launches;
-mod lingering;
-mod orders;
-mod orphans;
-mod pace;
-mod picture;
-mod pipes;
-mod reaping;
-mod room;
-mod tell;
+mod fd_budget;
+mod groups;
+mod inbox;
+mod late_starts;
+mod launcher;
+mod orphan_sweep;
+mod outbox;
+mod rate_limit;
+mod reaper;
+mod side_commands;
+mod snapshot;
 
-use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 pub use builder::Builder;
-use chatter::Chatter;
-use household::Household;
-use launches::Launches;
-use lingering::Lingering;
-use reaping::Lookout;
-use room::Room;
 
-use crate::callbacks::{Callbacks, News};
 use crate::error::{Error, Result};
-use crate::error_command::ErrorCommand;
-use crate::event::EventKind;
 use crate::handle::Handle;
-use crate::machine::{Command, Event, Machine, Moment, ProgramId, Run};
+use crate::machine::{Exit, Moment, ProgramId};
 use crate::os::clock::Clock;
-use crate::os::limits::DescriptorLimit;
-use crate::os::logs::Flaws;
-use crate::os::pages::Pages;
-use crate::os::signals::Signals;
-use crate::os::spawn::Spawner;
-use crate::os::wake::{Asked, Waker};
-use crate::os::watch::Watch;
-use crate::program::Program;
+use crate::os::reap;
+use crate::os::wake::Asked;
 use crate::spec::ChildSpec;
 
-/// A second stop signal within this time is taken for the same wish: `timeout`, terminals and
-/// people's fingers repeat themselves.
-const SECOND_SIGNAL_AFTER: Duration = Duration::from_millis(200);
+use self::core::Core;
+use capture::Capture;
+use groups::GroupProbes;
+use inbox::{Inbox, Request};
+use launcher::Launcher;
+use orphan_sweep::{OrphanSweep, Turn};
+use reaper::Reaper;
+use side_commands::SideCommands;
 
 /// Keeps programs running.
 ///
@@ -92,64 +86,17 @@ const SECOND_SIGNAL_AFTER: Duration = Duration::from_millis(200);
 ///   readable, for [`ProcessScheduler::next_deadline`] at most, and then calls
 ///   `step(Some(Duration::ZERO))`.
 pub struct ProcessScheduler {
-    machine: Machine,
-    /// Indexed by [`ProgramId`]; programs are never removed.
-    programs: Vec<Program>,
-    /// Whose a process is. Removed at the reap, when the number may be given to another.
-    owners: BTreeMap<i32, Owner>,
-    /// Programs whose leader was reaped in this turn.
-    dying: Vec<ProgramId>,
-    /// Programs that were given up, even if they have died since.
-    abandoned: Vec<ProgramId>,
-    /// Programs whose leader was reaped and whose group is not gone.
-    lingering: Lingering,
-    /// When all processes may be looked at again.
-    next_zombie_look: Moment,
-    news: VecDeque<Item>,
-    callbacks: Callbacks,
-    error_command: Option<ErrorCommand>,
-    /// Set if orphans come home to this process.
-    household: Option<Household>,
-    /// Where the logs are.
-    err_dir: PathBuf,
-    log_flaws: Flaws,
-    watch: Watch,
-    /// What this turn's wait found ready, as [`Key`](crate::program::Key)s.
-    ready: Vec<u64>,
-    chatter: Chatter,
-    buffer: Pages,
+    core: Core,
+    inbox: Inbox,
+    reaper: Reaper,
+    groups: GroupProbes,
+    sweep: OrphanSweep,
+    launcher: Launcher,
+    capture: Capture,
+    side_commands: SideCommands,
     clock: Clock,
-    stop_signals: Vec<i32>,
-    first_stop_signal: Option<Moment>,
-    /// How much of a shutdown was told as an event, with its cause.
-    shutdown_said: Option<Asked>,
     phase: Phase,
     kill_on_drop: bool,
-    reap: Reap,
-    /// Programs that have just started, and whose leaders no descriptor tells of.
-    unwatched: Vec<ProgramId>,
-    lookout: Lookout,
-    /// When everything is looked at, whether there was a signal or not; `None` for never.
-    next_sweep: Option<Moment>,
-    /// Starts that are not over.
-    launches: Launches,
-    /// The run that is being started: set only if a panic came between.
-    starting: Option<Run>,
-    /// Signals that arrived before this turn's look at the dead.
-    arrived: Vec<i32>,
-    /// This turn's limit left dead children unreaped.
-    deaths_left: bool,
-    signals: Signals,
-    waker: Arc<Waker>,
-    null: Arc<OwnedFd>,
-    spawner: Spawner,
-    room: Room,
-    limit: Option<DescriptorLimit>,
-    /// This turn has looked for logs that give their descriptors back, and found none.
-    no_idle_logs: bool,
-    /// When it was last said that memory is short.
-    memory_told: Option<Moment>,
-    trims_memory: bool,
 }
 
 /// Whether there is more to come.
@@ -184,26 +131,12 @@ pub enum Reap {
     Own,
 }
 
-/// Whose a process is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Owner {
-    Program(ProgramId),
-    ErrorCommand,
-}
-
-/// What waits to be told at the end of the turn.
-enum Item {
-    News(News),
-    /// The end of a run, as soon as its last words are there.
-    Ending(ProgramId),
-}
-
 impl Drop for ProcessScheduler {
     fn drop(&mut self) {
-        if !self.waker.is_ours() {
+        if !self.inbox.is_ours() {
             return;
         }
-        for program in &mut self.programs {
+        for program in self.core.programs_mut().iter_mut() {
             program.log.close();
             if let Some(live) = program.live.as_ref().filter(|_| self.kill_on_drop) {
                 // Without a pin its leftovers have their SIGKILL, and the number may be another's.
@@ -217,7 +150,8 @@ impl Drop for ProcessScheduler {
 
 impl fmt::Debug for ProcessScheduler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.programs.iter().map(Program::name).collect::<Vec<_>>();
+        let programs = self.core.programs().iter();
+        let names: Vec<&str> = programs.map(|program| &**program.name()).collect();
         f.debug_struct("ProcessScheduler")
             .field("programs", &names)
             .finish_non_exhaustive()
@@ -270,7 +204,7 @@ impl ProcessScheduler {
             ));
         }
         while self.step(None)? == Status::Running {}
-        match self.abandoned() {
+        match self.core.abandoned() {
             Some(names) => Err(Error::new(format!("abandoned what would not die: {names}"))),
             None if self.is_abandoned() => Err(Error::new(
                 "abandoned what would not die: processes that left their group",
@@ -291,170 +225,266 @@ impl ProcessScheduler {
         match self.phase {
             Phase::Finished => {
                 // Signals still come, and the host may still wait for the descriptor.
-                self.waker.clear();
+                self.inbox.clear();
                 return Ok(Status::Stopped);
             }
             Phase::Started => {}
-            Phase::Built => self.wish_all_up(),
+            Phase::Built => self.start_all(),
         }
-        self.signals.unblock_here();
-        self.no_idle_logs = false;
-        self.wait(timeout);
-        self.arrived.extend(self.signals.take());
+        self.inbox.listen();
+        let wait = self.wait_time(timeout);
+        self.capture.wait(wait, &self.inbox);
+        self.inbox.collect();
         let now = self.clock.now();
-        self.look_at_launches(now);
-        self.look_at_late_commands();
+        self.look_at_late_starts(now);
         self.reap(now);
-        self.look_for_groups(now);
-        self.drain_the_dead(now);
-        self.obey(now);
-        self.machine.handle_timeout(now);
-        self.carry_out(now);
-        self.say_if_all_ended();
-        self.look_for_orphans(now);
-        self.start_what_is_due();
-        self.warn_of_the_spawner();
-        self.drain_the_living(now);
-        self.waker.publish(self.is_stopping(), false);
-        self.warn_of_memory();
-        self.tell_the_host();
-        self.run_error_command();
-        Ok(self.finish_if_settled())
+        let gone = self.probe_groups(now);
+        self.capture.drain_exited(now, &mut self.core);
+        self.release(now, gone);
+        self.carry_out_requests(now);
+        self.core.handle_timeout(now);
+        self.core.report_if_all_ended();
+        self.sweep_orphans(now);
+        self.start_due();
+        self.capture
+            .drain_ready(now, &mut self.core, &mut self.reaper);
+        self.groups.take_in_killed(&mut self.core);
+        self.inbox.publish(self.is_stopping(), false);
+        self.deliver();
+        let now = self.clock.now();
+        self.side_commands
+            .turn(now, &mut self.core, &mut self.launcher);
+        Ok(self.finish_if_settled(now))
     }
 
     /// Asks every program to stop; the turns that follow carry it out. The same as
     /// [`Handle::stop`].
     pub fn stop(&self) {
-        self.waker.ask(Asked::Stop);
+        self.inbox.ask(Asked::Stop);
     }
 
     /// Kills every program at once. The same as [`Handle::kill`].
     pub fn kill(&self) {
-        self.waker.ask(Asked::Kill);
+        self.inbox.ask(Asked::Kill);
     }
 
     /// A remote control for other threads and signal handlers.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        Handle(self.waker.clone())
+        self.inbox.handle()
     }
 
     /// Whether a stop was asked for, or an essential program has ended for good.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
-        self.machine.is_stopping()
+        self.core.is_stopping()
     }
 
     /// How the first essential program ended that ended for good, and so stopped the rest: see
     /// [`ErrorReport::return_code`](crate::ErrorReport::return_code).
     #[must_use]
     pub fn essential_exit(&self) -> Option<i32> {
-        let program = self.machine.essential_ended()?;
-        self.program(program).last_return_code
+        self.core.essential_exit()
     }
 
-    /// Whether something would not die and was given up.
+    /// True if a process did not die and was given up.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
-        let household = self.household.as_ref();
-        self.abandoned().is_some() || household.is_some_and(Household::is_abandoned)
+        self.core.abandoned().is_some() || self.sweep.is_abandoned()
     }
 
-    fn wish_all_up(&mut self) {
+    fn start_all(&mut self) {
         self.phase = Phase::Started;
         let now = self.clock.now();
-        self.begin_to_reap(now);
-        for id in self.ids() {
-            self.program_mut(id).changed_at = now;
-            self.tell(now, Event::Commanded(Command::Start(id)));
+        self.reaper.want_full_wait(now, 0);
+        self.core.start_all(now);
+    }
+
+    fn look_at_late_starts(&mut self, now: Moment) {
+        self.launcher
+            .look_at_late(now, &mut self.core, &mut self.capture);
+        let spawner = self.launcher.spawner();
+        self.side_commands.look_at_late(&mut self.core, spawner);
+    }
+
+    fn reap(&mut self, now: Moment) {
+        if self.inbox.has_sigchld() {
+            self.launcher.spawner().reap_failed();
+            self.sweep.want_look(now, self.core.children());
         }
+        let (readable, is_deaf) = (self.capture.readable_leaders(), self.capture.is_deaf());
+        let (inbox, core) = (&mut self.inbox, &mut self.core);
+        self.reaper.begin(now, inbox, core, readable, is_deaf);
+        while let Some(found) = self.reaper.next(now, &self.core) {
+            self.bury(now, found);
+        }
+    }
+
+    fn bury(&mut self, now: Moment, found: reaper::Found) {
+        match found {
+            reaper::Found::Leader(id, exit) => self.leader_exited(now, id, exit),
+            reaper::Found::UnreliablePidfd(id) => {
+                let program = self.core.program_mut(id);
+                program.unwatch_leader(self.capture.poller());
+                return;
+            }
+            reaper::Found::SideCommand(pid) => {
+                reap::reap(pid);
+                let spawner = self.launcher.spawner();
+                self.side_commands.on_exit(&mut self.core, spawner, pid);
+            }
+            reaper::Found::Other(pid) => {
+                let is_failed_start = self.launcher.spawner().forget_failed(pid);
+                // Another part of the host may have been waiting for it, and was faster.
+                if let Some(status) = reap::reap(pid)
+                    && !is_failed_start
+                {
+                    self.sweep.reaped(pid);
+                    self.core.outbox_mut().stray(pid, status);
+                }
+            }
+        }
+        self.sweep.want_look(now, self.core.children());
+    }
+
+    fn leader_exited(&mut self, now: Moment, id: ProgramId, exit: Option<Exit>) {
+        let (core, capture) = (&mut self.core, &mut self.capture);
+        if self.launcher.on_death(core, capture, id) {
+            core.leader_exited(now, id, exit, capture.poller());
+        }
+    }
+
+    /// Returns the programs whose group is gone.
+    fn probe_groups(&mut self, now: Moment) -> Vec<ProgramId> {
+        let child_died = self.inbox.has_sigchld();
+        let has_orphans = self.sweep.has_orphans();
+        let (clock, core) = (self.clock, &mut self.core);
+        let found = self.groups.probe(clock, now, core, child_died, has_orphans);
+        let mut gone = Vec::new();
+        for (id, what) in found {
+            match what {
+                groups::Found::Gone => gone.push(id),
+                groups::Found::LeaderWithheld => {
+                    self.leader_exited(now, id, None);
+                    self.groups.update(self.core.programs(), id);
+                }
+            }
+        }
+        gone
+    }
+
+    /// Ends the runs whose group is gone, unless their next start is held for orphans.
+    fn release(&mut self, now: Moment, gone: Vec<ProgramId>) {
+        for id in gone {
+            let (core, capture) = (&mut self.core, &mut self.capture);
+            if !self.sweep.hold(now, core, capture, id) {
+                core.group_gone(now, id);
+            }
+            self.groups.update(core.programs(), id);
+        }
+    }
+
+    fn carry_out_requests(&mut self, now: Moment) {
+        // What has been executed by now is asked to stop, and what has not is killed.
+        if self.inbox.has_requests() {
+            self.launcher
+                .look_at_late(now, &mut self.core, &mut self.capture);
+        }
+        while let Some(request) = self.inbox.next_request(now) {
+            match request {
+                Request::Stop(cause) => self.core.stop_all(now, cause),
+                Request::Kill(cause) => {
+                    self.core.kill_all(now, cause);
+                    self.sweep.close(now);
+                }
+                Request::Signal(signal) => self.core.outbox_mut().signal(signal),
+            }
+        }
+    }
+
+    fn sweep_orphans(&mut self, now: Moment) {
+        let turn = Turn {
+            settled: self.is_settled_but_for_orphans(),
+            deaths_left: self.reaper.has_deaths_left(),
+        };
+        let (core, groups) = (&mut self.core, &self.groups);
+        let spawner = self.launcher.spawner();
+        self.sweep.turn(now, core, groups, spawner, turn);
+    }
+
+    fn start_due(&mut self) {
+        self.launcher.start_due(
+            &mut self.core,
+            &mut self.capture,
+            &mut self.reaper,
+            &self.inbox,
+        );
+    }
+
+    fn deliver(&mut self) {
+        let now = self.clock.now();
+        self.core.outbox_mut().warn_of_memory(now);
+        self.core.deliver(&mut self.side_commands);
     }
 
     /// The programs, pipes and signals are those of the process that built this.
     fn check_owner(&self) -> Result<()> {
-        if self.waker.is_ours() {
+        if self.inbox.is_ours() {
             return Ok(());
         }
         Err(Error::new(format!(
             "the scheduler belongs to process {}, and this is a copy of that, made by fork; build \
              one of your own, after the fork",
-            self.waker.owner()
+            self.inbox.owner()
         )))
     }
 
-    /// Whether nothing is left to be done: no program runs or will, every report was handed to
-    /// the error command, and nothing that came home is left.
+    /// True if nothing is left to be done: no program runs or is going to, every report was handed
+    /// to the error command, and no orphan is left.
     fn is_settled(&self) -> bool {
-        let household = self.household.as_ref();
-        self.is_settled_but_for_orphans() && household.is_none_or(Household::is_gone)
+        self.is_settled_but_for_orphans() && self.sweep.is_gone()
     }
 
-    /// A report on its way is a command to be run, like one that waits.
+    /// A report that is queued is a command to be run.
     fn is_settled_but_for_orphans(&self) -> bool {
-        let is_report = |item: &Item| matches!(item, Item::Ending(_) | Item::News(News::Report(_)));
-        let has_work =
-            |command: &ErrorCommand| !command.is_idle() || self.news.iter().any(is_report);
-        self.machine.is_settled() && !self.error_command.as_ref().is_some_and(has_work)
+        let commands = &self.side_commands;
+        let has_jobs = commands.handle_reports() && self.core.outbox().has_reports();
+        self.core.is_settled() && commands.is_idle() && !has_jobs
     }
 
     /// Stops turning when nothing runs and nothing is going to.
-    fn finish_if_settled(&mut self) -> Status {
-        let now = self.clock.now();
-        self.say_if_all_ended();
-        if self.machine.is_settled()
-            && let Some(command) = &mut self.error_command
-        {
-            command.close(now);
+    fn finish_if_settled(&mut self, now: Moment) -> Status {
+        self.core.report_if_all_ended();
+        if self.core.is_settled() {
+            self.side_commands.close(now);
         }
-        let may_be_dead = self.deaths_left || self.lookout.next_round().is_some();
-        if !self.is_settled() || may_be_dead || self.awaits_burial(now) {
+        let may_have_missed = self.reaper.may_have_missed();
+        if !self.is_settled() || may_have_missed || self.launcher.awaits_burial(now) {
             return Status::Running;
         }
-        self.close_pipes(now);
-        for program in &mut self.programs {
-            program.unwatch_leader(&mut self.watch);
-        }
-        self.warn_of_memory();
-        self.tell_the_host();
+        self.capture.close(now, &mut self.core);
+        self.deliver();
         self.phase = Phase::Finished;
-        self.waker.publish(self.is_stopping(), true);
+        self.inbox.publish(self.is_stopping(), true);
         Status::Stopped
     }
 
-    /// Opens every log, so that what is wrong with one is known before anything starts; a stop
-    /// that arrives meanwhile does not wait for ten thousand of them.
-    fn open_logs(&mut self) -> Result<()> {
-        for id in self.ids() {
-            if self.signals.is_pending(&self.stop_signals) {
+    /// Opens the logs of the first programs, so that what is wrong with them is known before
+    /// anything starts. A stop that arrives meanwhile does not wait for ten thousand of them.
+    fn open_logs(&mut self, count: usize) -> Result<()> {
+        for id in self.core.programs().ids().take(count) {
+            if self.inbox.has_stop_signal() {
                 return Ok(());
             }
-            let opened = self.open_log_of(id);
-            self.program_mut(id).log.rest();
-            let Err(error) = opened else { continue };
-            if self.program(id).log.is_locked_by_another() {
+            let Err(error) = self.capture.open_log(&mut self.core, id) else {
+                continue;
+            };
+            if self.core.programs()[id].log.is_locked_by_another() {
                 return Err(error);
             }
-            self.event(id, EventKind::Warning { error });
+            self.core.warn(id, error);
         }
         Ok(())
-    }
-
-    fn abandoned(&self) -> Option<String> {
-        let ids = self.abandoned.iter();
-        let names: Vec<&str> = ids.map(|id| self.program(*id).name()).collect();
-        (!names.is_empty()).then(|| names.join(", "))
-    }
-
-    fn ids(&self) -> impl Iterator<Item = ProgramId> + use<> {
-        (0..self.programs.len() as u32).map(ProgramId)
-    }
-
-    fn program(&self, id: ProgramId) -> &Program {
-        &self.programs[id.0 as usize]
-    }
-
-    fn program_mut(&mut self, id: ProgramId) -> &mut Program {
-        &mut self.programs[id.0 as usize]
     }
 }
 

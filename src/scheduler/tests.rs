@@ -19,9 +19,9 @@ fn a_start_that_panicked_is_a_failed_start() {
         })
         .build()
         .expect("a scheduler");
-    scheduler.wish_all_up();
-    scheduler.starting = scheduler.machine.next_start();
-    assert!(scheduler.starting.is_some());
+    scheduler.start_all();
+    let run = scheduler.core.next_start().expect("a start that is due");
+    scheduler.launcher.panicked_while_starting(run);
     for _ in 0..100 {
         if scheduler
             .step(Some(Duration::from_millis(10)))

@@ -5,18 +5,18 @@
 mod callbacks;
 #[path = "../../src/config/mod.rs"]
 mod config;
+#[path = "../../src/cstr_list.rs"]
+mod cstr_list;
 #[path = "../../src/error.rs"]
 mod error;
-#[path = "../../src/error_command.rs"]
-mod error_command;
 #[path = "../../src/event.rs"]
 mod event;
+#[path = "../../src/exec.rs"]
+mod exec;
 #[path = "../../src/handle.rs"]
 mod handle;
 #[path = "../../src/init/mod.rs"]
 mod init_of_library;
-#[path = "../../src/launch.rs"]
-mod launch;
 #[path = "../../src/lineage.rs"]
 mod lineage;
 #[path = "../../src/machine/mod.rs"]
@@ -25,7 +25,7 @@ mod machine;
 mod orphans;
 #[path = "../../src/os/mod.rs"]
 mod os;
-#[path = "../../src/program.rs"]
+#[path = "../../src/program/mod.rs"]
 mod program;
 #[path = "../../src/report.rs"]
 mod report;
@@ -35,8 +35,6 @@ mod scheduler;
 mod spec;
 #[path = "../../src/status.rs"]
 mod status;
-#[path = "../../src/words.rs"]
-mod words;
 
 #[path = "../../src/bin/procsched-min/args.rs"]
 mod args;

@@ -9,7 +9,7 @@ use crate::scheduler::Status;
 use crate::status::ProgramState;
 
 const SECOND: Time = 1_000_000_000;
-const TURNS_MAX: usize = 3_000;
+const TURNS_MAX: usize = 5_000;
 
 impl Driver {
     pub fn end_fairly(&mut self) -> Check {

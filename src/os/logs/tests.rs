@@ -19,7 +19,7 @@ proptest! {
         other in "[aA0._@/ é\u{301}e-]{1,4}",
     ) {
         let directory = Path::new("/var/log");
-        let path = |name: &str| LogPlace { directory, name }.path();
+        let path = |name: &str| path_of(directory, name);
         let may_be = |name: &str| name_problem(name).is_none();
         if may_be(&one) {
             let file = format!("{one}.stderr.log");
@@ -35,23 +35,20 @@ proptest! {
 #[test]
 fn what_was_lost_once_is_warned_of_once() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let place = LogPlace {
-        directory: directory.path(),
-        name: "web",
-    };
+    let new = || Log::new(directory.path().into(), "web".into());
     let at = |seconds| Moment::from_origin(Duration::from_secs(seconds));
     let mut log = Log {
         file: Some(File::create("/dev/full").expect("a disk that is full")),
-        ..Log::default()
+        ..new()
     };
-    log.write(place, b"x");
-    assert!(log.take_warning(at(0), place).is_some());
-    assert!(log.take_warning(at(60), place).is_none(), "nothing is new");
-    log.write(place, b"x");
-    assert!(log.take_warning(at(120), place).is_some());
-    log.write(place, b"x");
-    assert!(log.take_warning(at(121), place).is_none(), "a moment ago");
-    assert!(log.take_warning(at(180), place).is_some());
+    log.write(b"x");
+    assert!(log.take_warning(at(0)).is_some());
+    assert!(log.take_warning(at(60)).is_none(), "nothing is new");
+    log.write(b"x");
+    assert!(log.take_warning(at(120)).is_some());
+    log.write(b"x");
+    assert!(log.take_warning(at(121)).is_none(), "a moment ago");
+    assert!(log.take_warning(at(180)).is_some());
 }
 
 /// The largest size that a file may have here.
@@ -84,29 +81,26 @@ fn almost_full(directory: &Path, room: u64) -> (File, u64) {
 fn what_is_said_in_a_log_is_on_a_line_of_its_own() {
     const REMARK: &str = "failed to start: no such file";
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let place = LogPlace {
-        directory: directory.path(),
-        name: "web",
-    };
+    let new = || Log::new(directory.path().into(), "web".into());
     for room in 0..150 {
         let (file, begin) = almost_full(directory.path(), 0);
         let mut log = Log {
             file: Some(file),
-            ..Log::default()
+            ..new()
         };
-        log.write(place, b"lost");
+        log.write(b"lost");
         let (file, from) = almost_full(directory.path(), room);
         log.file = Some(file.try_clone().expect("a descriptor"));
-        log.remark(place, REMARK);
+        log.remark(REMARK);
         let mut text = vec![0; usize::try_from(begin - from).expect("a few")];
         let count = file.read_at(&mut text, from).expect("it can be read");
         text.truncate(count);
         // There is room again.
-        log.file = Some(File::create(place.path()).expect("a file"));
-        log.remark(place, REMARK);
-        log.write(place, b"no line end");
-        log.remark(place, REMARK);
-        text.extend(std::fs::read(place.path()).expect("a log"));
+        log.file = Some(File::create(path_of(directory.path(), "web")).expect("a file"));
+        log.remark(REMARK);
+        log.write(b"no line end");
+        log.remark(REMARK);
+        text.extend(std::fs::read(path_of(directory.path(), "web")).expect("a log"));
 
         let text = String::from_utf8(text).expect("words");
         let is_begin = |at: usize| at == 0 || text.as_bytes()[at - 1] == b'\n';

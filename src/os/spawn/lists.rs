@@ -1,63 +1,61 @@
-//! The strings of a command, in memory of their own and in the form that execve wants: a child
-//! that is late reads them when what they were copied from may have changed or gone.
+//! The strings of a command in the form that execve wants: three lists of pointers, each ended by
+//! a null.
 //!
-//! The memory is kept from start to start, so that a steady restart allocates nothing.
+//! A child that is late reads them until its exec. So the strings that are the same at each start
+//! are kept alive here, and those that were made for one start are copied. The memory is used
+//! again at the next start, so that a steady restart allocates nothing.
 
 use std::ffi::{CStr, c_char};
+use std::fmt;
 use std::ptr;
+use std::sync::Arc;
 
-/// Three lists, each ended by a null: the files to try, the arguments, the environment. The
-/// directory comes last.
-#[derive(Debug, Default)]
+use super::{Command, Strings};
+
+/// The files to try, the arguments, the environment.
+#[derive(Default)]
 pub(super) struct Lists {
-    bytes: Vec<u8>,
+    kept: Option<Arc<dyn Strings>>,
+    copied: Vec<u8>,
     pointers: Vec<*const c_char>,
     argv: usize,
     env: usize,
-    directory: usize,
+}
+
+impl fmt::Debug for Lists {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lists").finish_non_exhaustive()
+    }
 }
 
 impl Lists {
-    pub(super) fn fill<'a>(
-        &mut self,
-        candidates: impl Iterator<Item = &'a CStr>,
-        argv: impl Iterator<Item = &'a CStr>,
-        env: impl Iterator<Item = &'a CStr>,
-        directory: &CStr,
-    ) {
-        self.bytes.clear();
-        self.pointers.clear();
-        self.put(candidates);
-        self.argv = self.pointers.len();
-        self.put(argv);
-        self.env = self.pointers.len();
-        self.put(env);
-        self.directory = self.pointers.len();
-        self.put([directory].into_iter());
-        self.point();
-    }
-
-    /// Until all strings are there they may still move, so that only their lengths are noted.
-    fn put<'a>(&mut self, list: impl Iterator<Item = &'a CStr>) {
-        for string in list {
-            let bytes = string.to_bytes_with_nul();
-            self.bytes.extend_from_slice(bytes);
-            self.pointers.push(ptr::without_provenance(bytes.len()));
+    pub(super) fn fill(&mut self, command: &Command<'_>) {
+        let made = || command.candidates.iter();
+        self.copied.clear();
+        for string in made().chain(command.argument).chain(command.variable) {
+            self.copied.extend_from_slice(string.to_bytes_with_nul());
         }
-        self.pointers.push(ptr::null());
-    }
-
-    /// Makes each length, which is above 0, the place where that string begins.
-    fn point(&mut self) {
-        let base = self.bytes.as_ptr().cast::<c_char>();
-        let mut offset = 0;
-        for pointer in &mut self.pointers {
-            let length = pointer.addr();
-            if length > 0 {
-                *pointer = base.wrapping_add(offset);
-                offset += length;
-            }
-        }
+        // From here on the copies stay where they are.
+        let mut next = self.copied.as_ptr().cast::<c_char>();
+        let mut copy_of = |string: &CStr| {
+            let copy = next;
+            next = next.wrapping_add(string.to_bytes_with_nul().len());
+            copy
+        };
+        let pointers = &mut self.pointers;
+        pointers.clear();
+        pointers.extend(made().map(&mut copy_of));
+        pointers.push(ptr::null());
+        let strings = &*command.strings;
+        self.argv = pointers.len();
+        strings.each_argument(&mut |argument| pointers.push(argument.as_ptr()));
+        pointers.extend(command.argument.map(&mut copy_of));
+        pointers.push(ptr::null());
+        self.env = pointers.len();
+        pointers.extend(command.variable.map(&mut copy_of));
+        strings.each_variable(&mut |variable| pointers.push(variable.as_ptr()));
+        pointers.push(ptr::null());
+        self.kept = Some(command.strings.clone());
     }
 
     pub(super) fn candidates(&self) -> *const *const c_char {
@@ -73,13 +71,41 @@ impl Lists {
     }
 
     pub(super) fn directory(&self) -> *const c_char {
-        self.pointers[self.directory]
+        let kept = self.kept.as_ref();
+        kept.map_or(c".", |strings| strings.directory()).as_ptr()
+    }
+}
+
+/// The strings of a test's command.
+#[cfg(test)]
+pub(super) struct Fixed {
+    pub(super) argv: Vec<std::ffi::CString>,
+    pub(super) env: Vec<std::ffi::CString>,
+    pub(super) directory: std::ffi::CString,
+}
+
+#[cfg(test)]
+impl Strings for Fixed {
+    fn each_argument(&self, take: &mut dyn FnMut(&CStr)) {
+        self.argv.iter().for_each(|argument| take(argument));
+    }
+
+    fn each_variable(&self, take: &mut dyn FnMut(&CStr)) {
+        self.env.iter().for_each(|variable| take(variable));
+    }
+
+    fn directory(&self) -> &CStr {
+        &self.directory
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Apart, Place};
     use super::*;
+    use crate::os::descriptors;
+    use std::os::fd::AsFd;
+    use std::time::Duration;
 
     fn strings(list: *const *const c_char) -> Vec<String> {
         let text = |string: *const c_char| {
@@ -94,19 +120,29 @@ mod tests {
 
     #[test]
     fn each_string_is_in_its_list_whatever_the_memory_held_before() {
+        let (null, _other) = descriptors::wake_pipe().expect("a pipe");
         let mut lists = Lists::default();
         for round in 0..3 {
-            let env = vec![c"A=1"; round * 1000];
-            let files = [c"/bin/a", c""];
-            lists.fill(
-                files.into_iter(),
-                [c"a", c"-b"].into_iter(),
-                env.into_iter(),
-                c"/tmp",
-            );
+            lists.fill(&Command {
+                strings: Arc::new(Fixed {
+                    argv: vec![c"a".to_owned(), c"-b".to_owned()],
+                    env: vec![c"A=1".to_owned(); round * 1000],
+                    directory: c"/tmp".to_owned(),
+                }),
+                candidates: [c"/bin/a", c""].into_iter().collect(),
+                argument: Some(c"last"),
+                variable: Some(c"FIRST=1").filter(|_| round > 0),
+                place: Place::Apart(Apart {
+                    stdio: [null.as_fd(); 3],
+                    limit: None,
+                }),
+                wait: Duration::ZERO,
+            });
             assert_eq!(strings(lists.candidates()), ["/bin/a", ""]);
-            assert_eq!(strings(lists.argv()), ["a", "-b"]);
-            assert_eq!(strings(lists.env()).len(), round * 1000);
+            assert_eq!(strings(lists.argv()), ["a", "-b", "last"]);
+            let env = strings(lists.env());
+            assert_eq!(env.len(), round * 1000 + usize::from(round > 0));
+            assert!(round == 0 || env[0] == "FIRST=1");
             // SAFETY: as above.
             assert_eq!(unsafe { CStr::from_ptr(lists.directory()) }, c"/tmp");
         }

@@ -2,17 +2,17 @@
 //! and the place where parent and child meet. A child that shares our memory reads it at any time
 //! until then, so that it stays where it is, and is leaked rather than freed too early.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{c_int, c_void};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use nix::errno::Errno;
 
-use super::Place;
 use super::child::{Child, Said, Task};
 use super::lists::Lists;
 use super::stack::Stack;
 use super::table::Cut;
+use super::{Command, Place};
 
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -22,7 +22,7 @@ pub(super) struct Slot {
     said: Arc<Said>,
 }
 
-// SAFETY: the pointers in it are to what it owns itself.
+// SAFETY: the pointers in it are to what it owns itself, or shares with others who may be anywhere.
 unsafe impl Send for Slot {}
 
 impl Slot {
@@ -35,19 +35,9 @@ impl Slot {
         })
     }
 
-    /// Copies a command here.
-    pub(super) fn fill<'a>(
-        &mut self,
-        candidates: impl Iterator<Item = &'a CStr>,
-        argv: impl Iterator<Item = &'a CStr>,
-        env: impl Iterator<Item = &'a CStr>,
-        place: &Place<'_>,
-    ) {
-        let directory = match place {
-            Place::Apart(apart) => apart.cwd,
-            Place::Inside(_) => c".",
-        };
-        self.lists.fill(candidates, argv, env, directory);
+    /// Takes the strings of a command.
+    pub(super) fn fill(&mut self, command: &Command<'_>) {
+        self.lists.fill(command);
     }
 
     /// Prepares one try: with these numbers for the three streams, and with what there is to

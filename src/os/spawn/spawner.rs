@@ -1,6 +1,6 @@
 //! Makes processes, in the best way that the system allows, and knows which that is.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{c_int, c_void};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +17,6 @@ use super::slot::Slot;
 use super::table::{Cut, Table};
 use super::{Command, Failure, Place, Started, Step};
 use crate::error::{Error, errno_text};
-
-/// How long a child is waited for unless another time is set.
-const WAIT: Duration = Duration::from_millis(10);
 
 /// How often, and how long after each other, it is looked whether a child that failed is dead.
 const BURIAL_LOOKS_MAX: u32 = 20;
@@ -58,8 +55,6 @@ pub(crate) struct Spawner {
     memory: Memory,
     /// How a child is made that shares our memory. The tests do as an emulator does.
     flags: c_int,
-    /// How long a child may take before it is late.
-    wait: Duration,
     warning: Option<Error>,
     /// Children that failed before their exec and were not dead yet when that was told.
     unreaped: Vec<i32>,
@@ -80,33 +75,18 @@ impl Spawner {
                 Memory::Refused
             },
             flags: libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID,
-            wait: WAIT,
             warning: None,
             unreaped: Vec::new(),
         })
     }
 
     /// Runs the command. Its pid is the number of its group.
-    pub(crate) fn spawn<'a>(
-        &mut self,
-        command: Command<
-            'a,
-            impl Iterator<Item = &'a CStr>,
-            impl Iterator<Item = &'a CStr>,
-            impl Iterator<Item = &'a CStr>,
-        >,
-    ) -> Result<Started, Failure> {
-        let no_room = |errno: Errno| Failure::new(Step::Process, errno as i32);
+    pub(crate) fn spawn(&mut self, command: Command<'_>) -> Result<Started, Failure> {
+        let no_memory = |errno: Errno| Failure::new(Step::Process, errno as i32);
         let slot = self.slot.take().map_or_else(Slot::new, Ok);
-        let mut slot = slot.map_err(no_room)?;
-        let place = command.place;
-        slot.fill(command.candidates, command.argv, command.env, &place);
-        self.start(slot, &place)
-    }
-
-    /// Sets how long the next children may take before they are late.
-    pub(crate) fn wait_for(&mut self, wait: Duration) {
-        self.wait = wait;
+        let mut slot = slot.map_err(no_memory)?;
+        slot.fill(&command);
+        self.start(slot, &command)
     }
 
     /// What the host should know of the way in which programs are started here; told once.
@@ -137,16 +117,16 @@ impl Spawner {
     }
 
     /// In the best way that the system allows.
-    fn start(&mut self, slot: Slot, place: &Place<'_>) -> Result<Started, Failure> {
-        let slot = match self.start_sharing_table(slot, place) {
+    fn start(&mut self, slot: Slot, command: &Command<'_>) -> Result<Started, Failure> {
+        let slot = match self.start_sharing_table(slot, command) {
             Ok(started) => return started,
             Err((slot, _)) => slot,
         };
-        let (slot, refused) = match self.start_sharing_memory(slot, place) {
+        let (slot, refused) = match self.start_sharing_memory(slot, command) {
             Ok(started) => return started,
             Err(refused) => refused,
         };
-        match self.start_as(Way::Copying, slot, place, numbers(place)) {
+        match self.start_as(Way::Copying, slot, command, numbers(&command.place)) {
             Ok(started) => {
                 // Where a copy cannot be made either, it was not for the sharing.
                 if refused != 0 {
@@ -160,17 +140,17 @@ impl Spawner {
     }
 
     /// Refused with no errno if that does not pay, or is known to be impossible.
-    fn start_sharing_table(&mut self, slot: Slot, place: &Place<'_>) -> Tried {
+    fn start_sharing_table(&mut self, slot: Slot, command: &Command<'_>) -> Tried {
         self.take_back();
-        let mut stdio = numbers(place);
+        let mut stdio = numbers(&command.place);
         let is_for_it = self.memory == Memory::Shared && self.lent_to.is_none();
-        let is_for_it = is_for_it && matches!(place, Place::Apart(_));
+        let is_for_it = is_for_it && matches!(command.place, Place::Apart(_));
         let table = self.table.as_mut().filter(|_| is_for_it);
         let Some(cut) = table.and_then(|table| table.lend(&mut stdio)) else {
             return Err((slot, 0));
         };
         self.lent_to = Some(slot.said().clone());
-        let tried = self.start_as(Way::SharingTable(cut), slot, place, stdio);
+        let tried = self.start_as(Way::SharingTable(cut), slot, command, stdio);
         self.take_back();
         if let Err((_, errno)) = tried {
             self.note_table_kept(errno);
@@ -179,18 +159,18 @@ impl Spawner {
     }
 
     /// Refused with no errno if that is known already.
-    fn start_sharing_memory(&mut self, slot: Slot, place: &Place<'_>) -> Tried {
-        if self.memory == Memory::Refused || matches!(place, Place::Inside(_)) {
+    fn start_sharing_memory(&mut self, slot: Slot, command: &Command<'_>) -> Tried {
+        if self.memory == Memory::Refused || matches!(command.place, Place::Inside(_)) {
             return Err((slot, 0));
         }
-        self.start_as(Way::SharingMemory, slot, place, numbers(place))
+        self.start_as(Way::SharingMemory, slot, command, numbers(&command.place))
     }
 
     fn start_as(
         &mut self,
         way: Way,
         mut slot: Slot,
-        place: &Place<'_>,
+        command: &Command<'_>,
         stdio: [c_int; 3],
     ) -> Tried {
         let is_heard = self.memory == Memory::Shared && way != Way::Copying;
@@ -206,7 +186,7 @@ impl Spawner {
             Way::SharingMemory | Way::Copying => None,
         };
         let wire = write.as_ref().map(AsRawFd::as_raw_fd);
-        let child = slot.prepare(place, stdio, cut, wire);
+        let child = slot.prepare(&command.place, stdio, cut, wire);
         let blocked = AllBlocked::new();
         let pid = match self.make(way, &slot, child) {
             Ok(pid) => {
@@ -225,7 +205,7 @@ impl Spawner {
         };
         drop(write);
         let late = Late::new(pid, way, slot, read);
-        late.wait(self.wait);
+        late.wait(command.wait);
         drop(blocked);
         self.settle(late)
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::choices::Rng;
 use crate::machine::Moment;
-use crate::os::logs::{Flaws, Log, LogPlace};
+use crate::os::logs::{Flaws, Log};
 
 pub const NAME: &str = "a.b-c@d_E9";
 
@@ -25,13 +25,6 @@ impl Place {
         let directory = if memory.is_dir() { memory } else { usual }.join(name);
         fs::create_dir(&directory).expect("a temporary directory");
         Self(directory)
-    }
-
-    pub fn as_place(&self) -> LogPlace<'_> {
-        LogPlace {
-            directory: &self.0,
-            name: NAME,
-        }
     }
 
     fn path(&self) -> PathBuf {
@@ -62,8 +55,6 @@ pub struct Logs {
     there: There,
     /// What the log has open.
     open: Option<usize>,
-    is_lean: bool,
-    is_refused: bool,
     cause: String,
     unnoted: u64,
     lost: u64,
@@ -72,14 +63,13 @@ pub struct Logs {
 
 impl Logs {
     pub fn new() -> Self {
+        let place = Place::new();
         Self {
-            place: Place::new(),
-            log: Log::default(),
+            log: Log::new(place.0.as_path().into(), NAME.into()),
+            place,
             files: Vec::new(),
             there: There::Nothing,
             open: None,
-            is_lean: false,
-            is_refused: false,
             cause: String::new(),
             unnoted: 0,
             lost: 0,
@@ -89,24 +79,21 @@ impl Logs {
 
     /// As at a start; the size that it says.
     pub fn open(&mut self) -> u64 {
-        let size = self.log.open(self.place.as_place(), &mut Flaws::default());
+        let size = self.log.open(&mut Flaws::default());
         let stays = self
             .open
             .is_some_and(|open| self.there == There::File(open));
         if !stays {
             self.open = self.file_there();
-            self.is_refused = self.open.is_none();
         }
         let expected = self.open.map(|open| self.files[open].1.len() as u64);
         assert_eq!(size.unwrap_or(0), expected.unwrap_or(0));
-        assert_eq!(self.log.is_refused(), self.is_refused);
         expected.unwrap_or(0)
     }
 
     pub fn path(&self) -> Option<PathBuf> {
-        let path = self.log.path(self.place.as_place());
-        let is_usable = self.open.is_some() || (self.is_lean && !self.is_refused);
-        assert_eq!(path, is_usable.then(|| self.place.path()));
+        let path = self.log.path();
+        assert_eq!(path, self.open.map(|_| self.place.path()));
         path
     }
 
@@ -126,16 +113,8 @@ impl Logs {
     }
 
     fn append(&mut self, bytes: &[u8]) -> bool {
-        if self.open.is_none() {
-            if !self.is_lean || self.is_refused {
-                "no log".clone_into(&mut self.cause);
-                return false;
-            }
-            self.open = self.file_there();
-        }
         let Some(open) = self.open else {
-            let path = self.place.path();
-            self.cause = format!("failed to open log {path:?}: it is a directory");
+            "no log".clone_into(&mut self.cause);
             return false;
         };
         self.files[open].1.extend(bytes);
@@ -157,7 +136,7 @@ impl Logs {
     }
 
     pub fn tell_losses(&mut self, now: Moment, finally: bool) {
-        if let Some(error) = self.log.take_warning(now, self.place.as_place()) {
+        if let Some(error) = self.log.take_warning(now) {
             assert!(!error.to_string().chars().any(char::is_control), "{error}");
         }
         self.told += self.log.take_untold(finally).unwrap_or(0);
@@ -165,21 +144,14 @@ impl Logs {
             assert_eq!(self.told, self.lost, "lost bytes are not told");
         }
         assert!(self.told <= self.lost, "more is told than was lost");
-        self.log.rest();
-        if self.is_lean {
-            self.open = None;
-        }
     }
 
     /// Something happens to the log, or to what is at its place.
     pub fn trouble(&mut self, choices: &mut Rng) {
         match choices.below(5) {
-            0 => {
-                self.log.be_lean();
-                (self.is_lean, self.open) = (true, None);
-            }
-            1 => {
-                assert_eq!(self.log.close(), self.open.take().is_some());
+            0 | 1 => {
+                self.log.close();
+                self.open = None;
             }
             2 => self.move_away(),
             3 => {

@@ -160,7 +160,6 @@ impl Life {
         let mut sink = Sink {
             buffer: &mut self.buffer,
             log: &mut self.logs.log,
-            place: self.logs.place.as_place(),
             tail: Some(&mut self.tail),
         };
         assert_eq!(self.live.stream.read(&mut sink), expected);
@@ -181,7 +180,6 @@ impl Life {
         let mut sink = Sink {
             buffer: &mut self.buffer,
             log: &mut self.logs.log,
-            place: self.logs.place.as_place(),
             tail: None,
         };
         assert_eq!(old.stream.read(&mut sink), expected);
@@ -201,7 +199,6 @@ impl Life {
         let mut sink = Sink {
             buffer: &mut self.buffer,
             log: &mut self.logs.log,
-            place: self.logs.place.as_place(),
             tail: Some(&mut self.tail),
         };
         assert_eq!(self.live.stream.read_pending(&mut sink), expected);
@@ -242,7 +239,6 @@ impl Life {
         let mut sink = Sink {
             buffer: &mut self.buffer,
             log: &mut self.logs.log,
-            place: self.logs.place.as_place(),
             tail: None,
         };
         old.stream.read_pending(&mut sink);

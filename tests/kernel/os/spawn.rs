@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use super::limits::DescriptorLimit;
 use super::pause::pause;
 use super::reap::{self, Seen};
+use crate::cstr_list::CStrList;
 use crate::error::Error;
 use crate::kernel::world::{self, Fate};
 use crate::lineage::{CHAIN_VARIABLE, PROGRAM_VARIABLE};
@@ -27,15 +28,22 @@ pub(super) fn chain_of(name: &str) -> Option<String> {
 }
 
 /// As in `src/os/spawn.rs`.
-const WAIT: Duration = Duration::from_millis(10);
 const BURIAL_LOOKS_MAX: u32 = 20;
 const BURIAL_PAUSE: Duration = Duration::from_micros(50);
 
-pub(crate) struct Command<'a, Candidates, Argv, Env> {
-    pub(crate) candidates: Candidates,
-    pub(crate) argv: Argv,
-    pub(crate) env: Env,
+pub(crate) trait Strings: Send + Sync {
+    fn each_argument(&self, take: &mut dyn FnMut(&CStr));
+    fn each_variable(&self, take: &mut dyn FnMut(&CStr));
+    fn directory(&self) -> &CStr;
+}
+
+pub(crate) struct Command<'a> {
+    pub(crate) strings: Arc<dyn Strings>,
+    pub(crate) candidates: CStrList,
+    pub(crate) argument: Option<&'a CStr>,
+    pub(crate) variable: Option<&'a CStr>,
     pub(crate) place: Place<'a>,
+    pub(crate) wait: Duration,
 }
 
 pub(crate) enum Place<'a> {
@@ -43,7 +51,6 @@ pub(crate) enum Place<'a> {
 }
 
 pub(crate) struct Apart<'a> {
-    pub(crate) cwd: &'a CStr,
     pub(crate) stdio: [BorrowedFd<'a>; 3],
     pub(crate) limit: Option<DescriptorLimit>,
 }
@@ -109,7 +116,6 @@ impl Drop for Late {
 pub(crate) struct Spawner {
     _null: Option<Arc<OwnedFd>>,
     unreaped: Vec<i32>,
-    wait: Duration,
 }
 
 impl Spawner {
@@ -117,24 +123,15 @@ impl Spawner {
         Ok(Self {
             _null: null,
             unreaped: Vec::new(),
-            wait: WAIT,
         })
     }
 
-    pub(crate) fn spawn<'a>(
-        &mut self,
-        command: Command<
-            'a,
-            impl Iterator<Item = &'a CStr>,
-            impl Iterator<Item = &'a CStr>,
-            impl Iterator<Item = &'a CStr>,
-        >,
-    ) -> Result<Started, Failure> {
+    pub(crate) fn spawn(&mut self, command: Command<'_>) -> Result<Started, Failure> {
         let Place::Apart(apart) = command.place;
-        let env: Vec<String> = command
-            .env
-            .filter_map(|variable| variable.to_str().ok().map(str::to_owned))
-            .collect();
+        let mut env = Vec::new();
+        let mut take = |variable: &CStr| env.extend(variable.to_str().ok().map(str::to_owned));
+        command.variable.map(&mut take);
+        command.strings.each_variable(&mut take);
         let value = |key: &str| {
             let mut values = env.iter().filter_map(|variable| {
                 let value = variable.strip_prefix(key)?.strip_prefix('=')?;
@@ -147,7 +144,7 @@ impl Spawner {
             CHAINS.with_borrow_mut(|chains| _ = chains.insert(name.clone(), chain));
         }
         let (pid, serial) = world::spawn(name.as_deref(), apart.stdio[2].as_raw_fd())?;
-        world::wait_for_launch(serial, self.wait.as_nanos() as u64);
+        world::wait_for_launch(serial, command.wait.as_nanos() as u64);
         match world::with(|kernel| kernel.ask(serial)) {
             Fate::Pending => Ok(Started::Late(Late {
                 pid,
@@ -159,10 +156,6 @@ impl Spawner {
                 Err(failure)
             }
         }
-    }
-
-    pub(crate) fn wait_for(&mut self, wait: Duration) {
-        self.wait = wait;
     }
 
     pub(crate) fn take_warning(&mut self) -> Option<Error> {

@@ -1,10 +1,12 @@
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use super::super::lists::Fixed;
 use super::super::{Apart, Place};
 use super::*;
 use crate::os::clock::Clock;
@@ -34,6 +36,27 @@ const CASES: [Case; 5] = [
     Case::Emulated,
     Case::Forked,
 ];
+
+fn command<'a>(
+    files: &[&CStr],
+    argv: &[&CStr],
+    cwd: &CStr,
+    stdio: [BorrowedFd<'a>; 3],
+) -> Command<'a> {
+    let owned = |string: &&CStr| (*string).to_owned();
+    Command {
+        strings: Arc::new(Fixed {
+            argv: argv.iter().map(owned).collect(),
+            env: vec![c"ONE=1".to_owned()],
+            directory: cwd.to_owned(),
+        }),
+        candidates: files.iter().collect(),
+        argument: None,
+        variable: None,
+        place: Place::Apart(Apart { stdio, limit: None }),
+        wait: Duration::from_millis(10),
+    }
+}
 
 struct Bench {
     null: Arc<OwnedFd>,
@@ -106,17 +129,8 @@ impl Bench {
     /// Starts one of these files, and waits for its end.
     fn start(&mut self, files: &[&CStr], argv: &[&CStr], cwd: &CStr) -> Result<i32, Failure> {
         let last = self.crowd.last().unwrap_or(&self.null).as_fd();
-        let apart = Apart {
-            cwd,
-            stdio: [self.null.as_fd(), self.null.as_fd(), last],
-            limit: None,
-        };
-        let started = self.spawner.spawn(Command {
-            candidates: files.iter().copied(),
-            argv: argv.iter().copied(),
-            env: [c"ONE=1"].into_iter(),
-            place: Place::Apart(apart),
-        })?;
+        let stdio = [self.null.as_fd(), self.null.as_fd(), last];
+        let started = self.spawner.spawn(command(files, argv, cwd, stdio))?;
         let pid = match started {
             Started::Executed(pid) => pid,
             Started::Late(late) => self.wait_for(late)?,
@@ -291,17 +305,9 @@ fn a_child_that_cannot_execute_its_program_holds_up_no_other() {
         let (path, lease) = leased_program(&mut bench, dir.path());
         let mut late = Vec::new();
         for _ in 0..3 {
-            let apart = Apart {
-                cwd: c"/",
-                stdio: [bench.null.as_fd(), bench.null.as_fd(), bench.null.as_fd()],
-                limit: None,
-            };
-            let started = bench.spawner.spawn(Command {
-                candidates: [path.as_c_str()].into_iter(),
-                argv: [c"true"].into_iter(),
-                env: [c"ONE=1"].into_iter(),
-                place: Place::Apart(apart),
-            });
+            let stdio = [bench.null.as_fd(); 3];
+            let command = command(&[&path], &[c"true"], c"/", stdio);
+            let started = bench.spawner.spawn(command);
             match started {
                 Ok(Started::Late(one)) => late.push(one),
                 Ok(Started::Executed(_)) => panic!("{case:?}: a lease was no obstacle"),
@@ -339,17 +345,9 @@ fn a_late_child_that_is_forgotten_still_has_its_strings() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut bench = Bench::new(Case::SharedMemory);
     let (path, lease) = leased_program(&mut bench, dir.path());
-    let apart = Apart {
-        cwd: c"/",
-        stdio: [bench.null.as_fd(), bench.null.as_fd(), bench.null.as_fd()],
-        limit: None,
-    };
-    let started = bench.spawner.spawn(Command {
-        candidates: [path.as_c_str()].into_iter(),
-        argv: [c"true"].into_iter(),
-        env: [c"ONE=1"].into_iter(),
-        place: Place::Apart(apart),
-    });
+    let stdio = [bench.null.as_fd(); 3];
+    let command = command(&[&path], &[c"true"], c"/", stdio);
+    let started = bench.spawner.spawn(command);
     let Ok(Started::Late(late)) = started else {
         panic!("a lease was no obstacle");
     };

@@ -1,34 +1,34 @@
-//! Which pipes rest, and for how long.
+//! Read coalescing: which pipes rest, and for how long.
 //!
-//! A program that writes small pieces in quick succession would cost a wake-up, a read and a
-//! write for each of them, and pay for the wake-ups itself. So its pipe rests: it is not waited
-//! for, but looked at after a pause that is too short to be noticed and too short to fill the
-//! pipe. A look that finds something is followed by another pause; one that finds nothing ends
-//! the rest, and the pipe is waited for as before. Whoever writes large pieces, or is slow, never
-//! rests: the one would wait for room, and the other has nothing to gain.
+//! A program that writes small pieces in quick succession would cost a wake-up, a read and a write
+//! for each of them, and pay for the wake-ups itself. So its pipe rests: it is not polled, but read
+//! after a pause that is too short to be noticed and too short to fill the pipe. A read that finds
+//! something is followed by another pause; one that finds nothing ends the rest, and the pipe is
+//! polled as before. A program that writes large pieces, or is slow, never rests: the first would
+//! wait for room, and the second has nothing to gain.
 //!
-//! Where a pipe would be full before a pause is worth the sleep it is made wider for as long as
-//! that goes on: a writer that finds it full has to sleep, which costs it more than wake-ups.
+//! Where a pipe would be full before a pause is worth the sleep, it is widened for as long as that
+//! goes on: a writer that finds it full has to sleep, which costs it more than wake-ups.
 //!
-//! Nothing but a pipe rests: what else there is to do is waited for meanwhile, and the bytes of
-//! the dead are read at once.
+//! Only pipes rest: everything else is polled meanwhile, and the last bytes of a program that has
+//! exited are read at once.
 
 use std::time::Duration;
 
 use crate::machine::Moment;
 use crate::os::stream::READ_BYTES_MAX;
 
-/// How many pipes are kept an eye on. There may be more that would be worth it; but who has so
-/// many finds several of them ready in each turn, and that is as good as a rest.
-const TALKERS_MAX: usize = 64;
+/// How many pipes are tracked. More might be worth it; but with so many, each turn finds several of
+/// them ready, and that is as good as a rest.
+const PIPES_MAX: usize = 64;
 
-/// What counts as a small piece, in bytes: a few lines.
-const THIN_BYTES_MAX: usize = 512;
+/// The largest small piece, in bytes: a few lines.
+const SMALL_BYTES_MAX: usize = 512;
 
-/// What counts as quick succession. Two or more pieces come in a pause, or it saves nothing.
+/// The longest gap in a quick succession. Two or more pieces come in a pause, or it saves nothing.
 const GAP_MAX: Duration = Duration::from_micros(250);
 
-/// How long a pause is, at first and at most. It is part of the time until a byte is in the log.
+/// The first pause, and the longest. It is part of the time until a byte is in the log.
 const PAUSE_MAX: Duration = Duration::from_micros(500);
 
 /// A shorter pause is not worth the sleep.
@@ -37,23 +37,23 @@ const PAUSE_MIN: Duration = Duration::from_micros(50);
 /// Below this a wider pipe saves wake-ups.
 const PAUSE_USUAL_MIN: Duration = Duration::from_micros(200);
 
-/// So many small pieces in quick succession are the begin of more, as a rule.
+/// After this many small pieces in quick succession more follow, as a rule.
 const STREAK_MIN: u16 = 4;
 
-/// What is asked for instead where rests were too long again and again.
+/// The number that is needed instead where rests were too long again and again.
 const STREAK_MAX: u16 = 1024;
 
-/// What a pipe is widened to that fills too fast, in bytes.
+/// The size, in bytes, of a pipe that was widened because it fills too fast.
 const WIDE_BYTES: usize = 256 * 1024;
 
 /// How many pipes are wide at a time: 4 MiB in all, of the 64 MiB that the system grants to all
 /// pipes of a user.
 const WIDE_MAX: usize = 16;
 
-/// The pipes that were found talking lately.
+/// The pipes that were written to in small pieces lately.
 #[derive(Debug, Default)]
-pub(super) struct Chatter {
-    talkers: Vec<Talker>,
+pub(super) struct ReadCoalescer {
+    rates: Vec<PipeRate>,
 }
 
 /// What follows from a read.
@@ -63,100 +63,98 @@ pub(super) enum Verdict {
     Same,
     /// From now on the pipe rests.
     Rest,
-    /// From now on it is waited for again.
-    Watch,
-    /// The same, and it gets the size back that it had.
-    WatchAndShrink(usize),
-    /// It rests on, and is to be made so wide. [`Chatter::widened`] says what came of it.
+    /// From now on it is polled again.
+    Poll,
+    /// The same, and its size is restored.
+    PollAndShrink(usize),
+    /// It goes on resting, and is to be widened to this size. [`ReadCoalescer::widened`] records
+    /// the result.
     Widen(usize),
 }
 
 #[derive(Debug)]
-struct Talker {
-    /// Whose pipe it is.
+struct PipeRate {
+    /// Identifies the pipe.
     key: u64,
     read_at: Moment,
     /// Small pieces in quick succession up to now.
     streak: u16,
-    /// How many of them begin a rest.
+    /// The number of them that begins a rest.
     streak_wanted: u16,
     pause: Duration,
-    /// How much the pipe holds; known while it rests.
+    /// The size of the pipe; known while it rests.
     capacity: usize,
-    /// What it held before it was widened.
+    /// Its size before it was widened.
     usual: Option<usize>,
-    /// What the reads of this look have brought up to now.
+    /// The bytes read up to now in this series of reads.
     seen: usize,
-    /// When it is looked at again, while it rests.
-    look_at: Option<Moment>,
+    /// When it is read again, while it rests.
+    read_due: Option<Moment>,
 }
 
-impl Chatter {
-    /// Learns from a read that brought `bytes`. `capacity` is asked for how much the pipe holds.
-    pub(super) fn heard(
+impl ReadCoalescer {
+    /// Takes in a read of `bytes`. `capacity` returns the size of the pipe.
+    pub(super) fn on_read(
         &mut self,
         now: Moment,
         key: u64,
         bytes: usize,
         capacity: impl FnOnce() -> usize,
     ) -> Verdict {
-        let known = self.talkers.iter().position(|talker| talker.key == key);
+        let known = self.rates.iter().position(|rate| rate.key == key);
         match known {
-            Some(index) if self.talkers[index].look_at.is_some() => {
+            Some(index) if self.rates[index].read_due.is_some() => {
                 let may_widen = self.wide() < WIDE_MAX;
-                self.talkers[index].looked(now, bytes, may_widen)
+                self.rates[index].on_rest_read(now, bytes, may_widen)
             }
-            Some(index) => self.talkers[index].spoke(now, bytes, capacity),
+            Some(index) => self.rates[index].on_polled_read(now, bytes, capacity),
             None => {
-                if bytes <= THIN_BYTES_MAX {
-                    self.meet(now, key);
+                if bytes <= SMALL_BYTES_MAX {
+                    self.track(now, key);
                 }
                 Verdict::Same
             }
         }
     }
 
-    /// A pipe was widened, or not.
+    /// Records the size of a pipe that was to be widened.
     pub(super) fn widened(&mut self, key: u64, capacity: usize) {
-        let talker = self.talkers.iter_mut().find(|talker| talker.key == key);
-        if let Some(talker) = talker {
-            talker.capacity = capacity;
+        let rate = self.rates.iter_mut().find(|rate| rate.key == key);
+        if let Some(rate) = rate {
+            rate.capacity = capacity;
         }
     }
 
-    /// The pipe is gone, is another's now, or cannot rest. Returns what it held before it was
-    /// widened.
+    /// Forgets a pipe that is gone, or another program's now, or cannot rest. Returns its size before
+    /// it was widened.
     pub(super) fn forget(&mut self, key: u64) -> Option<usize> {
-        let known = self.talkers.iter().position(|talker| talker.key == key)?;
-        self.talkers.swap_remove(known).usual
+        let known = self.rates.iter().position(|rate| rate.key == key)?;
+        self.rates.swap_remove(known).usual
     }
 
-    /// When the next look is due.
-    pub(super) fn next_look(&self) -> Option<Moment> {
-        self.talkers
-            .iter()
-            .filter_map(|talker| talker.look_at)
-            .min()
+    /// Returns when the next pipe is to be read.
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
+        self.rates.iter().filter_map(|rate| rate.read_due).min()
     }
 
-    /// Adds those that are to be looked at, and are not in the list already.
+    /// Adds the pipes that are to be read, and are not in the list already.
     pub(super) fn add_due(&self, now: Moment, keys: &mut Vec<u64>) {
-        let is_due = |talker: &&Talker| talker.look_at.is_some_and(|at| at <= now);
-        for talker in self.talkers.iter().filter(is_due) {
-            if !keys.contains(&talker.key) {
-                keys.push(talker.key);
+        let is_due = |rate: &&PipeRate| rate.read_due.is_some_and(|at| at <= now);
+        for rate in self.rates.iter().filter(is_due) {
+            if !keys.contains(&rate.key) {
+                keys.push(rate.key);
             }
         }
     }
 
     fn wide(&self) -> usize {
-        let is_wide = |talker: &&Talker| talker.usual.is_some();
-        self.talkers.iter().filter(is_wide).count()
+        let is_wide = |rate: &&PipeRate| rate.usual.is_some();
+        self.rates.iter().filter(is_wide).count()
     }
 
-    /// Keeps an eye on one more, in the place of one that has fallen silent.
-    fn meet(&mut self, now: Moment, key: u64) {
-        let talker = Talker {
+    /// Tracks one more, in the place of one that has fallen silent.
+    fn track(&mut self, now: Moment, key: u64) {
+        let rate = PipeRate {
             key,
             read_at: now,
             streak: 1,
@@ -165,24 +163,29 @@ impl Chatter {
             capacity: 0,
             usual: None,
             seen: 0,
-            look_at: None,
+            read_due: None,
         };
         let is_silent =
-            |old: &&mut Talker| old.look_at.is_none() && now.since(old.read_at) > GAP_MAX;
-        if let Some(silent) = self.talkers.iter_mut().find(is_silent) {
-            *silent = talker;
-        } else if self.talkers.len() < TALKERS_MAX {
-            self.talkers.push(talker);
+            |old: &&mut PipeRate| old.read_due.is_none() && now.since(old.read_at) > GAP_MAX;
+        if let Some(silent) = self.rates.iter_mut().find(is_silent) {
+            *silent = rate;
+        } else if self.rates.len() < PIPES_MAX {
+            self.rates.push(rate);
         }
     }
 }
 
-impl Talker {
+impl PipeRate {
     /// A read of a pipe that does not rest.
-    fn spoke(&mut self, now: Moment, bytes: usize, capacity: impl FnOnce() -> usize) -> Verdict {
+    fn on_polled_read(
+        &mut self,
+        now: Moment,
+        bytes: usize,
+        capacity: impl FnOnce() -> usize,
+    ) -> Verdict {
         let is_quick = now.since(self.read_at) <= GAP_MAX;
         self.read_at = now;
-        if bytes > THIN_BYTES_MAX {
+        if bytes > SMALL_BYTES_MAX {
             self.streak = 0;
             return Verdict::Same;
         }
@@ -195,28 +198,28 @@ impl Talker {
             return Verdict::Same;
         }
         self.capacity = capacity();
-        self.look_at = Some(now.after(self.pause));
+        self.read_due = Some(now.after(self.pause));
         Verdict::Rest
     }
 
-    /// A look at a pipe that rests. The next pause is as long as it takes to fill a third of the
+    /// A read of a pipe that rests. The next pause is as long as it takes to fill a third of the
     /// pipe at this rate, so that its writer never waits.
-    fn looked(&mut self, now: Moment, bytes: usize, may_widen: bool) -> Verdict {
+    fn on_rest_read(&mut self, now: Moment, bytes: usize, may_widen: bool) -> Verdict {
         if bytes == 0 && self.seen == 0 {
             self.pause = PAUSE_MAX;
-            return self.watch();
+            return self.poll();
         }
         if bytes >= READ_BYTES_MAX && self.capacity > READ_BYTES_MAX {
             // There is more.
             self.seen = self.seen.saturating_add(bytes);
-            self.look_at = Some(now);
+            self.read_due = Some(now);
             return Verdict::Same;
         }
         let bytes = bytes + std::mem::take(&mut self.seen);
         let time = now.since(self.read_at).as_nanos();
         let fitting = time * (self.capacity as u128 / 3) / bytes as u128;
         let fitting = Duration::from_nanos(u64::try_from(fitting).unwrap_or(u64::MAX));
-        // A pipe that is nearly full tells no rate: whoever should have looked came late.
+        // A pipe that is nearly full tells no rate: the read came late.
         let is_full = bytes >= self.capacity / 4 * 3;
         let longest = if is_full {
             self.pause / 2
@@ -228,30 +231,30 @@ impl Talker {
         if pause < PAUSE_USUAL_MIN && may_widen && self.usual.is_none() {
             self.usual = Some(self.capacity);
             self.pause = pause.max(PAUSE_MIN);
-            self.look_at = Some(now.after(self.pause));
+            self.read_due = Some(now.after(self.pause));
             return Verdict::Widen(WIDE_BYTES);
         }
         if pause < PAUSE_MIN {
-            // It is fast, or we are slow: not again until it has proved to be a talker.
+            // It is fast, or we are slow: it does not rest again before a longer streak.
             self.pause = PAUSE_MIN * 2;
             self.streak_wanted = (self.streak_wanted * 4).min(STREAK_MAX);
-            return self.watch();
+            return self.poll();
         }
         if !is_full {
             self.streak_wanted = (self.streak_wanted / 2).max(STREAK_MIN);
         }
         self.pause = pause;
-        self.look_at = Some(now.after(pause));
+        self.read_due = Some(now.after(pause));
         Verdict::Same
     }
 
-    fn watch(&mut self) -> Verdict {
-        self.look_at = None;
+    fn poll(&mut self) -> Verdict {
+        self.read_due = None;
         self.streak = 0;
         self.seen = 0;
         match self.usual.take() {
-            Some(usual) => Verdict::WatchAndShrink(usual),
-            None => Verdict::Watch,
+            Some(usual) => Verdict::PollAndShrink(usual),
+            None => Verdict::Poll,
         }
     }
 }
@@ -264,36 +267,36 @@ mod tests {
 
     /// Time passes by hand.
     struct World {
-        chatter: Chatter,
+        coalescer: ReadCoalescer,
         now: Moment,
     }
 
     impl World {
         fn new() -> Self {
             Self {
-                chatter: Chatter::default(),
+                coalescer: ReadCoalescer::default(),
                 now: Moment::default(),
             }
         }
 
         fn after(&mut self, micros: u64, key: u64, bytes: usize) -> Verdict {
             self.now = self.now.after(Duration::from_micros(micros));
-            self.chatter.heard(self.now, key, bytes, || PIPE)
+            self.coalescer.on_read(self.now, key, bytes, || PIPE)
         }
 
         fn due(&self) -> Vec<u64> {
             let mut keys = Vec::new();
-            self.chatter.add_due(self.now, &mut keys);
+            self.coalescer.add_due(self.now, &mut keys);
             keys
         }
 
         /// Until the next look, in microseconds.
         fn pause(&self) -> Option<u128> {
-            let look = self.chatter.next_look();
+            let look = self.coalescer.next_deadline();
             look.map(|at| at.since(self.now).as_micros())
         }
 
-        fn lay_to_rest(&mut self, key: u64) {
+        fn begin_rest(&mut self, key: u64) {
             for _ in 1..STREAK_MIN {
                 assert_eq!(self.after(10, key, 64), Verdict::Same);
             }
@@ -304,7 +307,7 @@ mod tests {
     #[test]
     fn small_pieces_in_quick_succession_bring_a_rest_and_silence_ends_it() {
         let mut world = World::new();
-        world.lay_to_rest(1);
+        world.begin_rest(1);
         assert_eq!(world.pause(), Some(500));
         assert!(world.due().is_empty());
         assert_eq!(world.after(500, 2, 100_000), Verdict::Same, "another pipe");
@@ -312,7 +315,7 @@ mod tests {
         assert_eq!(world.after(0, 1, 5_000), Verdict::Same);
         assert!(world.due().is_empty());
         assert_eq!(world.pause(), Some(500));
-        assert_eq!(world.after(500, 1, 0), Verdict::Watch);
+        assert_eq!(world.after(500, 1, 0), Verdict::Poll);
         assert_eq!(world.pause(), None);
         assert_eq!(world.after(1, 1, 64), Verdict::Same, "it begins anew");
     }
@@ -336,7 +339,7 @@ mod tests {
     fn a_pause_never_fills_more_than_a_third_of_the_pipe() {
         for rate in [1, 10, 40, 80, 100] {
             let mut world = World::new();
-            world.lay_to_rest(1);
+            world.begin_rest(1);
             let mut micros = 500;
             for _ in 0..50 {
                 assert_eq!(
@@ -356,14 +359,14 @@ mod tests {
     #[test]
     fn a_pipe_that_fills_too_fast_is_wide_until_it_falls_silent() {
         let mut world = World::new();
-        world.lay_to_rest(1);
+        world.begin_rest(1);
         assert_eq!(world.after(500, 1, PIPE), Verdict::Widen(WIDE_BYTES));
-        world.chatter.widened(1, WIDE_BYTES);
+        world.coalescer.widened(1, WIDE_BYTES);
         assert_eq!(world.after(100, 1, PIPE), Verdict::Same);
         assert_eq!(world.pause(), Some(0), "there may be more in it");
         assert_eq!(world.after(0, 1, 1000), Verdict::Same);
         assert!(world.pause() >= Some(50), "{:?}", world.pause());
-        assert_eq!(world.after(500, 1, 0), Verdict::WatchAndShrink(PIPE));
+        assert_eq!(world.after(500, 1, 0), Verdict::PollAndShrink(PIPE));
     }
 
     #[test]
@@ -375,8 +378,8 @@ mod tests {
                 heard += 1;
             }
             // It cannot be widened, and is full each time.
-            world.chatter.widened(1, PIPE);
-            let is_over = |verdict| matches!(verdict, Verdict::Watch | Verdict::WatchAndShrink(_));
+            world.coalescer.widened(1, PIPE);
+            let is_over = |verdict| matches!(verdict, Verdict::Poll | Verdict::PollAndShrink(_));
             let looks = (0..10).take_while(|_| !is_over(world.after(1000, 1, PIPE)));
             assert!(looks.count() < 10, "it rests although its writer waits");
         }
@@ -391,18 +394,18 @@ mod tests {
                 world.after(0, key, 64);
             }
         }
-        assert_eq!(world.chatter.talkers.len(), TALKERS_MAX);
+        assert_eq!(world.coalescer.rates.len(), PIPES_MAX);
         world.now = world.now.after(PAUSE_MAX);
         let due = world.due();
-        assert_eq!(due.len(), TALKERS_MAX);
+        assert_eq!(due.len(), PIPES_MAX);
         let widened = due
             .iter()
             .filter(|&&key| matches!(world.after(0, key, PIPE), Verdict::Widen(_)));
         assert_eq!(widened.count(), WIDE_MAX);
         for key in due {
-            world.chatter.forget(key);
+            world.coalescer.forget(key);
         }
         assert_eq!(world.pause(), None);
-        world.lay_to_rest(2000);
+        world.begin_rest(2000);
     }
 }

@@ -1,4 +1,4 @@
-//! A picture of every program, for whoever asks.
+//! A snapshot of every program, for the host.
 
 use std::time::Duration;
 
@@ -9,16 +9,17 @@ use crate::status::{ProgramState, ProgramStatus};
 use super::ProcessScheduler;
 
 impl ProcessScheduler {
-    /// A picture of every program, in the order in which they were added.
+    /// Returns a snapshot of every program, in the order in which they were added.
     #[must_use]
     pub fn programs(&self) -> Vec<ProgramStatus> {
         let now = self.clock.now();
-        self.ids().map(|id| self.status_of(id, now)).collect()
+        let ids = self.core.programs().ids();
+        ids.map(|id| self.status_of(id, now)).collect()
     }
 
     fn status_of(&self, id: ProgramId, now: Moment) -> ProgramStatus {
-        let program = self.program(id);
-        let view = self.machine.view(id);
+        let program = &self.core.programs()[id];
+        let view = self.core.view(id);
         let (state, next_start) = match view.state {
             State::Inactive => (ProgramState::Stopped, None),
             State::Waiting { until } => (ProgramState::Waiting, Some(until.since(now))),
@@ -31,8 +32,8 @@ impl ProcessScheduler {
         };
         let living = program.live.as_ref().filter(|live| !live.leader_dead);
         ProgramStatus {
-            name: program.name().into(),
-            command: program.launch.command(),
+            name: program.name().clone(),
+            command: program.exec.command(),
             state,
             state_for: now.since(program.changed_at),
             pid: living.map(|live| live.pid()),

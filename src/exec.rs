@@ -1,24 +1,24 @@
-//! A program made ready to be executed: everything that can be found out or can fail before
-//! the fork is done here, once, when the scheduler is built.
+//! A program made ready to be executed: everything that can be found out or can fail before the
+//! fork is done here, once, when the scheduler is built.
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io::Read;
-use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::unistd::{AccessFlags, access};
 
+use crate::cstr_list::{CStrList, CStrListBuilder};
 use crate::error::{Error, Result, errno_text};
 use crate::lineage::{CHAIN_VARIABLE, Lineage, PROGRAM_VARIABLE};
 use crate::os::limits::DescriptorLimit;
-use crate::os::spawn::{Apart, Command, Failure, Place, Spawner, Started, Step};
+use crate::os::spawn::{Apart, Command, Failure, Place, Spawner, Started, Step, Strings};
 use crate::report::CODE_UNKNOWN;
 use crate::spec::ChildSpec;
-use crate::words::{Text, Words};
 
 /// Where a program without a slash is looked up when the environment has no `PATH`.
 const PATH_DEFAULT: &[u8] = b"/bin:/usr/bin";
@@ -26,24 +26,24 @@ const PATH_DEFAULT: &[u8] = b"/bin:/usr/bin";
 /// How much of a file is read to find its `#!` line.
 const INTERPRETER_BYTES_MAX: u64 = 256;
 
-/// What the commands of one supervisor have in common.
+/// What all commands of one supervisor have in common.
 #[derive(Debug)]
-pub(crate) struct Ground {
-    /// Where a command runs unless it is told otherwise; absolute, or `.`.
+pub(crate) struct BaseEnv {
+    /// The working directory of a command that names none; absolute, or `.`.
     directory: CString,
     /// The environment that every command begins with.
     env: Vec<CString>,
-    /// Set if what a program leaves behind is to be known by its environment.
+    /// Set if a process left behind by a program is to be known by its environment.
     lineage: Option<Arc<Lineage>>,
 }
 
-impl Ground {
-    /// For programs: our environment, taken once, less what was meant for the supervisor
-    /// itself. `base_dir` is absolute.
+impl BaseEnv {
+    /// Returns what programs get: our environment, taken once, without what was meant for the
+    /// supervisor itself. `base_dir` is absolute.
     pub(crate) fn of_programs(base_dir: &Path, lineage: Option<Arc<Lineage>>) -> Result<Arc<Self>> {
-        let is_set_anew = |key: &OsStr| lineage.is_some() && key == CHAIN_VARIABLE;
+        let is_replaced = |key: &OsStr| lineage.is_some() && key == CHAIN_VARIABLE;
         let ours = std::env::vars_os();
-        let ours = ours.filter(|(key, _)| !is_meant_for_us(key) && !is_set_anew(key));
+        let ours = ours.filter(|(key, _)| !is_meant_for_us(key) && !is_replaced(key));
         Ok(Arc::new(Self {
             directory: c_string(base_dir.as_os_str())?,
             env: variables(ours),
@@ -51,7 +51,7 @@ impl Ground {
         }))
     }
 
-    /// For a command that stands in our place.
+    /// Returns what a command gets that stands in our place: everything.
     fn our_own() -> Arc<Self> {
         Arc::new(Self {
             directory: c".".to_owned(),
@@ -61,8 +61,8 @@ impl Ground {
     }
 }
 
-/// What systemd, or another supervisor of this kind, tells a service, and must not be believed
-/// by the service's children.
+/// True if systemd, or another supervisor of this kind, sets this for a service. The service's
+/// children must not believe it.
 fn is_meant_for_us(key: &OsStr) -> bool {
     let key = key.as_bytes();
     key == b"NOTIFY_SOCKET"
@@ -81,9 +81,9 @@ fn variable(key: &OsStr, value: &OsStr) -> Result<CString> {
     c_string(OsStr::from_bytes(&text))
 }
 
-/// A number of bytes, which may not be 4 GiB or more.
-fn place(bytes: usize) -> Result<u32> {
-    u32::try_from(bytes).map_err(|_| Error::new("the commands are longer than 4 GiB"))
+/// Returns an offset in bytes, which must be below 4 GiB.
+fn offset(bytes: usize) -> Result<u32> {
+    u32::try_from(bytes).map_err(|_| Error::new("the command is longer than 4 GiB"))
 }
 
 fn c_string(text: &OsStr) -> Result<CString> {
@@ -91,51 +91,65 @@ fn c_string(text: &OsStr) -> Result<CString> {
     CString::new(text.as_bytes()).map_err(nul)
 }
 
-/// One command, ready. There may be ten thousand.
-#[derive(Debug, Clone)]
-pub(crate) struct Launch {
-    ground: Arc<Ground>,
-    /// The arguments; what is set over the ground's environment, as `key=value`; and the
-    /// directory, if it is not the ground's.
-    words: Words,
-    shape: Shape,
+/// One command, ready. There may be ten thousand, and a child that is late keeps its own alive.
+#[derive(Debug)]
+pub(crate) struct Exec {
+    base: Arc<BaseEnv>,
+    /// The program's name; empty for a command that is not a program.
+    name: Arc<str>,
+    /// The arguments; the variables added to the base environment, as `key=value`; and the
+    /// working directory, if it is not the base directory.
+    strings: CStrList,
+    layout: Layout,
 }
 
-/// Where in its words the parts of a command begin, in bytes.
+/// Where the parts of a command begin in its strings, in bytes.
 #[derive(Debug, Clone, Copy)]
-struct Shape {
-    variables: u32,
+struct Layout {
+    env: u32,
     directory: u32,
-    /// The name, which is the value of the last variable.
-    name: u32,
-    /// How much stands in the first argument before what was given: the directory that a
-    /// relative path was resolved against.
+    /// The length of the directory that a relative program path was resolved against. It stands
+    /// before the path as it was given.
     resolved: u32,
-    /// Whether it sets a variable that the ground may have, too.
+    /// True if a variable may replace one of the base environment.
     replaces: bool,
 }
 
-/// A command whose words stand in a text that others are still added to.
-pub(crate) struct Draft {
-    range: Range<usize>,
-    shape: Shape,
-}
-
-impl Draft {
-    /// Checks a program and writes its words down. `base_dir` is absolute, and the ground's
-    /// directory.
-    pub(crate) fn of_program(spec: &ChildSpec, base_dir: &Path, text: &mut Text) -> Result<Self> {
+impl Exec {
+    /// Checks a program and makes it ready. `base_dir` is absolute, and that of `base`.
+    pub(crate) fn of_program(
+        spec: &ChildSpec,
+        base_dir: &Path,
+        base: &Arc<BaseEnv>,
+    ) -> Result<Self> {
         let is_reserved = |key: &OsStr| key == PROGRAM_VARIABLE || key == CHAIN_VARIABLE;
         let own = spec.env.iter().filter(|(key, _)| !is_reserved(key));
         let mut env = own
             .map(|(key, value)| variable(key, value))
             .collect::<Result<Vec<_>>>()?;
-        // The last of all, which is where its name is found again.
         env.push(variable(PROGRAM_VARIABLE.as_ref(), spec.name.as_ref())?);
         let directory = spec.cwd.as_ref().map(|cwd| base_dir.join(cwd));
-        let mut draft = Self::new(&spec.command, &env, base_dir, directory, text)?;
-        draft.shape.name = draft.shape.directory - place(spec.name.len() + 1)?;
-        Ok(draft)
+        let mut exec = Self::new(&spec.command, &env, base_dir, directory, base)?;
+        exec.name = spec.name.as_str().into();
+        Ok(exec)
+    }
+
+    /// Makes a command ready that gets the base environment and runs in `base_dir`.
+    pub(crate) fn of_command(
+        command: &[OsString],
+        base_dir: &Path,
+        base: &Arc<BaseEnv>,
+    ) -> Result<Self> {
+        if command.is_empty() {
+            return Err(Error::new("the command is empty"));
+        }
+        Self::new(command, &[], base_dir, None, base)
+    }
+
+    /// Makes a command ready that stands in our place: it gets our whole environment, runs where
+    /// we run, and its name is not resolved.
+    pub(crate) fn in_our_place(command: &[OsString]) -> Result<Self> {
+        Self::of_command(command, Path::new(""), &BaseEnv::our_own())
     }
 
     fn new(
@@ -143,117 +157,88 @@ impl Draft {
         env: &[CString],
         base_dir: &Path,
         directory: Option<PathBuf>,
-        text: &mut Text,
+        base: &Arc<BaseEnv>,
     ) -> Result<Self> {
-        let start = text.end();
+        let mut strings = CStrListBuilder::default();
         let mut resolved = 0;
-        for (index, word) in command.iter().enumerate() {
-            if index == 0 && word.as_bytes().contains(&b'/') {
-                let path = base_dir.join(word);
-                resolved = path.as_os_str().len() - word.len();
-                text.push(&c_string(path.as_os_str())?);
+        for (index, argument) in command.iter().enumerate() {
+            if index == 0 && argument.as_bytes().contains(&b'/') {
+                let path = base_dir.join(argument);
+                resolved = path.as_os_str().len() - argument.len();
+                strings.push(&c_string(path.as_os_str())?);
             } else {
-                text.push(&c_string(word)?);
+                strings.push(&c_string(argument)?);
             }
         }
-        let variables = text.end() - start;
-        env.iter().for_each(|variable| text.push(variable));
-        let end_of_variables = place(text.end() - start)?;
+        let end_of_arguments = offset(strings.end())?;
+        env.iter().for_each(|variable| strings.push(variable));
+        let end_of_env = offset(strings.end())?;
         if let Some(directory) = &directory {
-            text.push(&c_string(directory.as_os_str())?);
+            strings.push(&c_string(directory.as_os_str())?);
         }
-        // All of the text, and so this part of it, has places of 32 bits.
-        place(text.end())?;
+        offset(strings.end())?;
         Ok(Self {
-            range: start..text.end(),
-            shape: Shape {
-                variables: place(variables)?,
-                directory: end_of_variables,
-                name: end_of_variables,
-                resolved: place(resolved)?,
+            base: base.clone(),
+            name: "".into(),
+            strings: strings.finish(),
+            layout: Layout {
+                env: end_of_arguments,
+                directory: end_of_env,
+                resolved: offset(resolved)?,
                 replaces: env.len() > 1,
             },
         })
     }
 
-    /// The command, now that the text is complete.
-    pub(crate) fn finish(&self, text: &Arc<[u8]>, ground: &Arc<Ground>) -> Launch {
-        Launch {
-            ground: ground.clone(),
-            words: Words::of(text, &self.range),
-            shape: self.shape,
-        }
-    }
-}
-
-impl Launch {
-    /// Makes a program ready. `base_dir` is absolute, and the ground's directory.
-    fn of_program(spec: &ChildSpec, base_dir: &Path, ground: &Arc<Ground>) -> Result<Self> {
-        let mut text = Text::default();
-        let draft = Draft::of_program(spec, base_dir, &mut text)?;
-        Ok(draft.finish(&text.finish(), ground))
-    }
-
-    /// Makes a command ready that gets our environment and `base_dir`.
-    pub(crate) fn of_command(
-        command: &[OsString],
-        base_dir: &Path,
-        ground: &Arc<Ground>,
-    ) -> Result<Self> {
-        if command.is_empty() {
-            return Err(Error::new("the command is empty"));
-        }
-        let mut text = Text::default();
-        let draft = Draft::new(command, &[], base_dir, None, &mut text)?;
-        Ok(draft.finish(&text.finish(), ground))
-    }
-
-    /// Makes a command ready that stands in our place: it gets our whole environment, runs
-    /// where we run, and its name is not touched.
-    pub(crate) fn in_our_place(command: &[OsString]) -> Result<Self> {
-        Self::of_command(command, Path::new(""), &Ground::our_own())
+    /// Returns the name of the program; empty for a command that is not one.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
     }
 
     fn argv(&self) -> impl Iterator<Item = &CStr> {
-        self.words.part(0..self.shape.variables)
+        self.strings.part(0..self.layout.env)
     }
 
-    /// The program and its arguments as they were given.
+    /// Returns the program and its arguments as they were given.
     pub(crate) fn command(&self) -> Vec<OsString> {
         let mut command: Vec<OsString> = self.argv().map(os_string).collect();
         if let Some(program) = command.first_mut() {
-            *program = os_string_of(&program.as_bytes()[self.shape.resolved as usize..]);
+            *program = os_string_of(&program.as_bytes()[self.layout.resolved as usize..]);
         }
         command
     }
 
-    /// What is set over the ground's environment.
-    fn own_env(&self) -> impl Iterator<Item = &CStr> {
-        self.words.part(self.shape.variables..self.shape.directory)
+    /// Returns the base environment without what the command's own replaces, and then its own.
+    fn env(&self) -> impl Iterator<Item = &CStr> {
+        let own = || self.strings.part(self.layout.env..self.layout.directory);
+        let is_replaced = move |base: &&CStr| {
+            self.layout.replaces && own().any(|own| key_of(own) == key_of(base))
+        };
+        let base = self.base.env.iter().map(CString::as_c_str);
+        base.filter(move |base| !is_replaced(base)).chain(own())
     }
 
-    /// The name of the program; empty for a command that is none.
-    pub(crate) fn name(&self) -> &str {
-        let name = self
-            .words
-            .part(self.shape.name..self.shape.directory)
-            .next();
-        name.and_then(|name| name.to_str().ok()).unwrap_or_default()
-    }
-
-    /// Where it runs.
+    /// Returns the working directory.
     fn directory(&self) -> &CStr {
-        let own = self.words.part(self.shape.directory..u32::MAX).next();
-        own.unwrap_or(&self.ground.directory)
+        let own = self.strings.part(self.layout.directory..u32::MAX).next();
+        own.unwrap_or(&self.base.directory)
     }
 
-    /// The files to try, in order: one, or one for each directory of `PATH`. Put together for
-    /// each start, as to remember them would cost more than that.
-    fn candidates(&self) -> Words {
+    /// Returns the `PATH` that the program gets.
+    fn path(&self) -> &[u8] {
+        let mut values = self
+            .env()
+            .filter_map(|variable| variable.to_bytes().strip_prefix(b"PATH="));
+        values.next().unwrap_or(PATH_DEFAULT)
+    }
+
+    /// Returns the files to try, in order: one, or one for each directory of `PATH`. Made for
+    /// each start: to keep them would take more memory than it saves time.
+    fn candidates(&self) -> CStrList {
         let program = self.argv().next().unwrap_or_default();
         if program.is_empty() {
-            // As execvp(3) has it: no file is called that.
-            return Words::from_iter([c""; 0]);
+            // No file has an empty name: execvp(3).
+            return CStrList::from_iter([c""; 0]);
         }
         if program.to_bytes().contains(&b'/') {
             return [program].into_iter().collect();
@@ -261,42 +246,41 @@ impl Launch {
         in_path(self.path(), program)
     }
 
-    /// The same command with one more argument, for one run of it.
-    pub(crate) fn spawn_with(
-        &self,
+    /// Starts it in a session of its own. `more` is one more argument, for this start alone.
+    pub(crate) fn spawn_apart(
+        self: &Arc<Self>,
         spawner: &mut Spawner,
         stdio: [BorrowedFd<'_>; 3],
         limit: Option<DescriptorLimit>,
         more: Option<&CStr>,
+        wait: Duration,
     ) -> std::result::Result<Started, Failure> {
-        let apart = Apart {
-            cwd: self.directory(),
-            stdio,
-            limit,
-        };
-        self.spawn_at(spawner, Place::Apart(apart), more)
+        let place = Place::Apart(Apart { stdio, limit });
+        self.spawn_at(spawner, place, more, wait)
     }
 
-    /// Starts it in this place.
+    /// Starts it in this place, and waits for its exec for at most `wait`.
     pub(crate) fn spawn_at(
-        &self,
+        self: &Arc<Self>,
         spawner: &mut Spawner,
         place: Place<'_>,
         more: Option<&CStr>,
+        wait: Duration,
     ) -> std::result::Result<Started, Failure> {
-        let candidates = self.candidates();
-        // The first of all, since a look at the environment of a process ends at some length.
-        let lineage = self.ground.lineage.as_ref();
-        let chain = lineage.and_then(|lineage| lineage.variable_of(self.name()));
+        let lineage = self.base.lineage.as_ref();
+        let chain = lineage.and_then(|lineage| lineage.variable_of(&self.name));
         spawner.spawn(Command {
-            candidates: candidates.iter(),
-            argv: self.argv().chain(more),
-            env: chain.as_deref().into_iter().chain(self.env()),
+            strings: self.clone(),
+            candidates: self.candidates(),
+            // The first of all: a look at the environment of a process ends at some length.
+            variable: chain.as_deref(),
+            argument: more,
             place,
+            wait,
         })
     }
 
-    /// Says why a start failed: what could not be done, on what, and the system's word.
+    /// Says why a start failed: the step, its object, and the system's word.
     pub(crate) fn explain(&self, failure: Failure) -> Error {
         let what = match failure.step {
             Step::Process => "failed to create a process".to_owned(),
@@ -304,10 +288,8 @@ impl Launch {
             Step::Group => "failed to create a process group".to_owned(),
             Step::Limit => "failed to set the limit on descriptors".to_owned(),
             Step::Directory => {
-                format!(
-                    "failed to change the directory to {:?}",
-                    path_of(self.directory())
-                )
+                let directory = path_of(self.directory());
+                format!("failed to change the directory to {directory:?}")
             }
             Step::Descriptors => "failed to set up stdin, stdout and stderr".to_owned(),
             Step::Exec => return self.explain_exec(failure),
@@ -315,7 +297,7 @@ impl Launch {
         Error::os(what, failure.errno)
     }
 
-    /// Where the program would be found, or why it could not be started.
+    /// Returns the file that would be executed, or why none could be.
     pub(crate) fn locate(&self) -> Result<PathBuf> {
         let failed = |step, errno, candidate| {
             self.explain(Failure {
@@ -344,8 +326,8 @@ impl Launch {
         }
     }
 
-    /// One errno stands for a missing program, a missing interpreter and a `PATH` without it;
-    /// a look at the file tells them apart.
+    /// Tells apart what one errno stands for: a missing program, a missing interpreter, and a
+    /// `PATH` without the program.
     fn explain_exec(&self, failure: Failure) -> Error {
         let missing = failure.errno == libc::ENOENT || failure.errno == libc::ENOTDIR;
         let program = self.argv().next().unwrap_or_default();
@@ -354,10 +336,8 @@ impl Launch {
         let path = path_of(candidates.get(failure.candidate).unwrap_or_default());
         let cwd = path_of(self.directory());
         if missing && let Some(interpreter) = missing_interpreter(&cwd, &path) {
-            let reason = format!(
-                "its interpreter {interpreter:?}: {}",
-                errno_text(failure.errno)
-            );
+            let errno = errno_text(failure.errno);
+            let reason = format!("its interpreter {interpreter:?}: {errno}");
             return Error::because(format!("failed to execute {path:?}"), reason);
         }
         if missing && looked_up {
@@ -366,27 +346,23 @@ impl Launch {
         }
         Error::os(format!("failed to execute {path:?}"), failure.errno)
     }
+}
 
-    /// The ground's, less what the command's own replaces, and then the command's own.
-    fn env(&self) -> impl Iterator<Item = &CStr> {
-        let is_replaced = |base: &&CStr| {
-            self.shape.replaces && self.own_env().any(|own| key_of(own) == key_of(base))
-        };
-        let base = self.ground.env.iter().map(CString::as_c_str);
-        base.filter(move |base| !is_replaced(base))
-            .chain(self.own_env())
+impl Strings for Exec {
+    fn each_argument(&self, take: &mut dyn FnMut(&CStr)) {
+        self.argv().for_each(take);
     }
 
-    /// The `PATH` that the program will get.
-    fn path(&self) -> &[u8] {
-        let mut values = self
-            .env()
-            .filter_map(|variable| variable.to_bytes().strip_prefix(b"PATH="));
-        values.next().unwrap_or(PATH_DEFAULT)
+    fn each_variable(&self, take: &mut dyn FnMut(&CStr)) {
+        self.env().for_each(take);
+    }
+
+    fn directory(&self) -> &CStr {
+        self.directory()
     }
 }
 
-/// The code that stands for a failed start in a report, as a shell would give it.
+/// Returns the code that stands for a failed start in a report, as a shell would give it.
 pub(crate) fn failed_start_code(failure: Failure) -> i32 {
     match (failure.step, failure.errno) {
         (Step::Exec, libc::ENOENT | libc::ENOTDIR) => 127,
@@ -403,7 +379,7 @@ pub(crate) fn failed_start_code(failure: Failure) -> i32 {
     }
 }
 
-/// With which errno chdir(2) would refuse this, if it would.
+/// Returns the errno with which chdir(2) would refuse this, if it would.
 fn directory_problem(directory: &Path) -> Option<i32> {
     match std::fs::metadata(directory) {
         Ok(found) if found.is_dir() => access(directory, AccessFlags::X_OK).err().map(|e| e as i32),
@@ -412,7 +388,7 @@ fn directory_problem(directory: &Path) -> Option<i32> {
     }
 }
 
-/// With which errno execve(2) would refuse this file, if it would.
+/// Returns the errno with which execve(2) would refuse this file, if it would.
 fn file_problem(path: &Path) -> Option<i32> {
     match std::fs::metadata(path) {
         Ok(found) if found.is_file() => access(path, AccessFlags::X_OK).err().map(|e| e as i32),
@@ -421,7 +397,7 @@ fn file_problem(path: &Path) -> Option<i32> {
     }
 }
 
-/// Everything before the `=`.
+/// Returns everything before the `=`.
 fn key_of(variable: &CStr) -> &[u8] {
     variable
         .to_bytes()
@@ -430,8 +406,8 @@ fn key_of(variable: &CStr) -> &[u8] {
         .unwrap_or_default()
 }
 
-/// The files that execvp(3) would try; an empty directory is the current one.
-fn in_path(path: &[u8], program: &CStr) -> Words {
+/// Returns the files that execvp(3) would try; an empty directory is the current one.
+fn in_path(path: &[u8], program: &CStr) -> CStrList {
     let join = |directory: &[u8]| {
         let separator: &[u8] = if directory.is_empty() { b"" } else { b"/" };
         CString::new([directory, separator, program.to_bytes()].concat()).ok()
@@ -451,8 +427,8 @@ fn os_string_of(text: &[u8]) -> OsString {
     OsStr::from_bytes(text).to_owned()
 }
 
-/// The interpreter that this script names, if it names one that does not exist. Both may be
-/// relative to where the program would run. Nothing that stands there can block.
+/// Returns the interpreter that this script names, if that does not exist. Both may be relative to
+/// the working directory of the program. Nothing that is opened here can block.
 fn missing_interpreter(cwd: &Path, script: &Path) -> Option<PathBuf> {
     let mut head = Vec::new();
     std::fs::OpenOptions::new()
@@ -485,12 +461,12 @@ impl ChildSpec {
     pub fn locate(&self, base_dir: &Path) -> Result<PathBuf> {
         self.check()?;
         let base_dir = absolute(base_dir)?;
-        let ground = Ground::of_programs(&base_dir, None)?;
-        Launch::of_program(self, &base_dir, &ground)?.locate()
+        let base = BaseEnv::of_programs(&base_dir, None)?;
+        Exec::of_program(self, &base_dir, &base)?.locate()
     }
 }
 
-/// `directory` as an absolute path, without touching the file system.
+/// Returns `directory` as an absolute path, without touching the file system.
 pub(crate) fn absolute(directory: &Path) -> Result<PathBuf> {
     std::path::absolute(directory)
         .map_err(|error| Error::io(format!("failed to make {directory:?} absolute"), &error))

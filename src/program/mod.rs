@@ -1,0 +1,185 @@
+//! A program while it is supervised: its command, its log, the current run, and the pipes of at
+//! most two runs.
+
+mod run;
+mod table;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+pub(crate) use run::{ExitRecord, FailedStart, LiveRun};
+pub(crate) use table::ProgramTable;
+
+use crate::error::{Error, Result};
+use crate::exec::Exec;
+use crate::machine::{Moment, ProgramId, Run};
+use crate::os::logs::Log;
+use crate::os::stream::{Read, Sink, Stream};
+use crate::os::watch::Watch;
+
+/// What a descriptor is that a turn waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Key {
+    Wake,
+    /// The latest run's pipe.
+    Stream(ProgramId),
+    /// The pipe of the run before that.
+    OldStream(ProgramId),
+    /// The pidfd of a leader.
+    Leader(ProgramId),
+}
+
+impl Key {
+    /// Returns the number that stands for it in the kernel's list.
+    pub(crate) fn number(self) -> u64 {
+        let (kind, id) = match self {
+            Self::Wake => (0, 0),
+            Self::Stream(id) => (1, id.0),
+            Self::OldStream(id) => (2, id.0),
+            Self::Leader(id) => (3, id.0),
+        };
+        kind << 32 | u64::from(id)
+    }
+
+    pub(crate) fn of(number: u64) -> Self {
+        let id = ProgramId(number as u32);
+        match number >> 32 {
+            1 => Self::Stream(id),
+            2 => Self::OldStream(id),
+            3 => Self::Leader(id),
+            _ => Self::Wake,
+        }
+    }
+}
+
+/// One program, with everything that the kernel has given us for it.
+///
+/// There may be ten thousand, most of them silent: what is needed seldom is allocated when it is
+/// needed.
+pub(crate) struct Program {
+    pub(crate) id: ProgramId,
+    pub(crate) exec: Arc<Exec>,
+    pub(crate) report_bytes: u32,
+    pub(crate) log: Log,
+    /// The run whose group is not known to be gone.
+    pub(crate) live: Option<LiveRun>,
+    /// The end of the latest run, until it is reported.
+    pub(crate) exit_record: Option<Box<ExitRecord>>,
+    /// Why the latest start failed, until it is reported.
+    pub(crate) failed_start: Option<Box<FailedStart>>,
+    /// The latest run's pipe, until its end.
+    pub(crate) stream: Option<Stream>,
+    /// The pipe of the run before that, held open by a process that left its group.
+    pub(crate) old_stream: Option<Stream>,
+    /// How many pipes of earlier runs were closed although a process still held them.
+    pub(crate) pipes_closed: u32,
+    /// When the state that the host sees changed last.
+    pub(crate) changed_at: Moment,
+    pub(crate) last_start: Option<SystemTime>,
+    pub(crate) last_return_code: Option<i32>,
+}
+
+impl Program {
+    /// Returns a program that has never run.
+    pub(crate) fn new(id: ProgramId, exec: Exec, log: Log, report_bytes: usize) -> Self {
+        Self {
+            id,
+            exec: Arc::new(exec),
+            report_bytes: u32::try_from(report_bytes).unwrap_or(u32::MAX),
+            log,
+            live: None,
+            exit_record: None,
+            failed_start: None,
+            stream: None,
+            old_stream: None,
+            pipes_closed: 0,
+            changed_at: Moment::default(),
+            last_start: None,
+            last_return_code: None,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        self.exec.name()
+    }
+
+    /// Returns the current run, if it is this one.
+    pub(crate) fn live_run(&mut self, run: Run) -> Option<&mut LiveRun> {
+        self.live.as_mut().filter(|live| live.run == run)
+    }
+
+    /// Gives a pipe to the latest run. The pipe of the run before becomes the old one; an old one
+    /// is read once more and closed. That is an error if a process still held it.
+    pub(crate) fn attach(
+        &mut self,
+        stream: Stream,
+        poller: &mut Watch,
+        buffer: &mut [u8],
+    ) -> Result<()> {
+        let (latest_key, oldest_key) = (Key::Stream(self.id), Key::OldStream(self.id));
+        let latest = self.stream.take();
+        let oldest = if latest.is_some() {
+            self.detach(oldest_key, poller)
+        } else {
+            None
+        };
+        if let Some(latest) = latest {
+            poller.renumber(latest.as_fd(), latest_key.number(), oldest_key.number());
+            self.old_stream = Some(latest);
+        }
+        poller.add(stream.as_fd(), latest_key.number());
+        self.stream = Some(stream);
+        let Some(oldest) = oldest else { return Ok(()) };
+        let mut sink = Sink {
+            buffer,
+            log: &mut self.log,
+            tail: None,
+        };
+        if oldest.read_pending(&mut sink) == Read::End {
+            return Ok(());
+        }
+        self.pipes_closed += 1;
+        Err(Error::new(format!(
+            "closed the stderr pipe of an earlier run, which a process outside its group still \
+             holds ({} so far)",
+            self.pipes_closed
+        )))
+    }
+
+    /// Takes a pipe away, and out of the poller.
+    pub(crate) fn detach(&mut self, key: Key, poller: &mut Watch) -> Option<Stream> {
+        let stream = match key {
+            Key::Stream(_) => self.stream.take(),
+            Key::OldStream(_) => self.old_stream.take(),
+            Key::Wake | Key::Leader(_) => None,
+        };
+        if let Some(stream) = &stream {
+            poller.remove(stream.as_fd(), key.number());
+        }
+        stream
+    }
+
+    /// Polls a descriptor for the leader's death. False if the system has none for us.
+    pub(crate) fn watch_leader(&mut self, poller: &mut Watch) -> bool {
+        let Some(live) = &mut self.live else {
+            return false;
+        };
+        live.group.pin();
+        if let Some(pidfd) = live.group.pidfd() {
+            poller.add(pidfd, Key::Leader(self.id).number());
+            live.is_watched = true;
+        }
+        live.is_watched
+    }
+
+    /// Takes the leader's descriptor out of the poller: once it is dead, it is readable for ever.
+    pub(crate) fn unwatch_leader(&mut self, poller: &mut Watch) {
+        let live = self.live.as_mut().filter(|live| live.is_watched);
+        if let Some(live) = live
+            && let Some(pidfd) = live.group.pidfd()
+        {
+            poller.remove(pidfd, Key::Leader(self.id).number());
+            live.is_watched = false;
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Program output: the wait for it, and its way from pipes to logs and to the last bytes that a
+//! report carries.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::event::EventKind;
+use crate::machine::{Moment, ProgramId};
+use crate::os::logs::Flaws;
+use crate::os::pages::Pages;
+use crate::os::stream::{Read, Sink, Stream};
+use crate::os::watch::Watch;
+use crate::program::Key;
+
+use super::coalescer::{ReadCoalescer, Verdict};
+use super::core::Core;
+use super::inbox::Inbox;
+use super::reaper::Reaper;
+
+pub(super) struct Capture {
+    poller: Watch,
+    /// What this turn's wait found ready, as [`Key`]s.
+    ready: Vec<u64>,
+    coalescer: ReadCoalescer,
+    buffer: Pages,
+    /// What the file system of the logs refuses.
+    log_flaws: Flaws,
+}
+
+impl Capture {
+    pub(super) fn new(poller: Watch, buffer: Pages) -> Self {
+        Self {
+            poller,
+            ready: Vec::new(),
+            coalescer: ReadCoalescer::default(),
+            buffer,
+            log_flaws: Flaws::default(),
+        }
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poller.as_fd()
+    }
+
+    pub(super) fn poller(&mut self) -> &mut Watch {
+        &mut self.poller
+    }
+
+    /// True if something is ready.
+    pub(super) fn is_ready(&self) -> bool {
+        self.poller.is_ready()
+    }
+
+    /// True if the latest wait did not learn what is ready.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.poller.is_deaf()
+    }
+
+    /// Returns when a pipe that rests is to be read.
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
+        self.coalescer.next_deadline()
+    }
+
+    /// Returns how long a wait may be at most, where some descriptors cannot be polled.
+    pub(super) fn wait_max(&self) -> Option<Duration> {
+        self.poller.wait_max()
+    }
+
+    /// Waits until something is readable, for at most `limit`.
+    pub(super) fn wait(&mut self, limit: Option<Duration>, inbox: &Inbox) {
+        self.ready.clear();
+        self.poller.wait(limit, &mut self.ready);
+        if self.ready.contains(&Key::Wake.number()) && inbox.clear() {
+            self.poller.was_worth_it();
+        }
+    }
+
+    /// Returns the programs whose leader's descriptor is readable.
+    pub(super) fn readable_leaders(&self) -> impl Iterator<Item = ProgramId> {
+        let leader = |&number: &u64| match Key::of(number) {
+            Key::Leader(id) => Some(id),
+            Key::Wake | Key::Stream(_) | Key::OldStream(_) => None,
+        };
+        self.ready.iter().filter_map(leader)
+    }
+
+    /// Reads from now on what the latest run writes.
+    pub(super) fn attach(&mut self, core: &mut Core, id: ProgramId, stderr: OwnedFd) {
+        // What is known of the pipes' rates was about the runs before.
+        self.coalescer.forget(Key::OldStream(id).number());
+        let usual = self.coalescer.forget(Key::Stream(id).number());
+        let program = core.program_mut(id);
+        if let (Some(pipe), Some(bytes)) = (&program.stream, usual) {
+            pipe.resize(bytes);
+        }
+        let stream = Stream::new(stderr);
+        if let Err(error) = program.attach(stream, &mut self.poller, &mut self.buffer) {
+            core.warn(id, error);
+        }
+    }
+
+    /// Opens a program's log, and returns its size.
+    pub(super) fn open_log(&mut self, core: &mut Core, id: ProgramId) -> Result<u64> {
+        let opened = core.program_mut(id).log.open(&mut self.log_flaws);
+        while let Some(error) = self.log_flaws.take() {
+            core.outbox_mut().warn(error);
+        }
+        opened
+    }
+
+    /// Reads what was in the pipe when the leader was reaped: it is the run's, and is logged before
+    /// the report goes out. The end of file is not waited for, as another process may hold the
+    /// pipe.
+    pub(super) fn drain_exited(&mut self, now: Moment, core: &mut Core) {
+        while let Some(id) = core.pop_exited() {
+            self.drain_run(now, core, id);
+        }
+    }
+
+    /// Reads what is in the pipe of the latest run. True if it has come to its end.
+    pub(super) fn drain_run(&mut self, now: Moment, core: &mut Core, id: ProgramId) -> bool {
+        let program = core.program_mut(id);
+        let record = program.exit_record.as_mut();
+        let mut sink = Sink {
+            buffer: &mut self.buffer,
+            log: &mut program.log,
+            tail: record.map(|record| &mut record.tail),
+        };
+        let pipe = program.stream.as_ref();
+        if pipe.is_some_and(|pipe| pipe.read_pending(&mut sink) == Read::End) {
+            program.detach(Key::Stream(id), &mut self.poller);
+            self.coalescer.forget(Key::Stream(id).number());
+        }
+        let is_over = program.stream.is_none();
+        report_losses(now, core, id, true);
+        is_over
+    }
+
+    /// Reads once from each pipe that was ready or has rested long enough, and no more: a flood
+    /// waits its turn.
+    pub(super) fn drain_ready(&mut self, now: Moment, core: &mut Core, reaper: &mut Reaper) {
+        let mut ready = std::mem::take(&mut self.ready);
+        if !ready.is_empty() {
+            // Unless something is found.
+            self.poller.was_in_vain();
+        }
+        self.coalescer.add_due(now, &mut ready);
+        for key in ready.iter().map(|&number| Key::of(number)) {
+            let is_found = match key {
+                Key::Stream(id) | Key::OldStream(id) => self.drain_one(now, core, reaper, id, key),
+                // A new death comes with a signal, or with the end of its pipe. Otherwise it is a
+                // descriptor that the kernel has kept in its list.
+                Key::Leader(_) | Key::Wake => false,
+            };
+            if is_found {
+                self.poller.was_worth_it();
+            }
+        }
+        self.ready = ready;
+    }
+
+    /// True if there was something to read, or the end.
+    fn drain_one(
+        &mut self,
+        now: Moment,
+        core: &mut Core,
+        reaper: &mut Reaper,
+        id: ProgramId,
+        key: Key,
+    ) -> bool {
+        let program = core.program_mut(id);
+        // Until a late start is over, this is the pipe of the run before.
+        let live = program.live.as_mut().filter(|live| !live.is_launching);
+        let tail = live.map(|live| &mut live.tail);
+        let (stream, tail) = match key {
+            Key::OldStream(_) => (&program.old_stream, None),
+            Key::Stream(_) | Key::Wake | Key::Leader(_) => (&program.stream, tail),
+        };
+        let number = key.number();
+        let Some(pipe) = stream else {
+            self.coalescer.forget(number);
+            return true;
+        };
+        let mut sink = Sink {
+            buffer: &mut self.buffer,
+            log: &mut program.log,
+            tail,
+        };
+        let read = pipe.read(&mut sink);
+        match read {
+            Read::Bytes(bytes) => self.coalesce(now, number, bytes, pipe),
+            Read::Nothing => self.coalesce(now, number, 0, pipe),
+            Read::End => {
+                program.detach(key, &mut self.poller);
+                self.coalescer.forget(number);
+                if key == Key::Stream(id) {
+                    reaper.on_eof(core.programs(), id);
+                }
+            }
+        }
+        report_losses(now, core, id, false);
+        read != Read::Nothing
+    }
+
+    fn coalesce(&mut self, now: Moment, number: u64, bytes: usize, pipe: &Stream) {
+        let verdict = self
+            .coalescer
+            .on_read(now, number, bytes, || pipe.capacity());
+        match verdict {
+            Verdict::Same => {}
+            Verdict::Poll => self.poller.resume(pipe.as_fd(), number),
+            Verdict::PollAndShrink(size) => {
+                pipe.resize(size);
+                self.poller.resume(pipe.as_fd(), number);
+            }
+            Verdict::Widen(size) => {
+                pipe.resize(size);
+                self.coalescer.widened(number, pipe.capacity());
+            }
+            Verdict::Rest if self.poller.rest(pipe.as_fd(), number) => {}
+            Verdict::Rest => _ = self.coalescer.forget(number),
+        }
+    }
+
+    /// Logs what is in the pipes, and closes them.
+    pub(super) fn close(&mut self, now: Moment, core: &mut Core) {
+        for id in core.programs().ids() {
+            let program = core.program_mut(id);
+            for key in [Key::OldStream(id), Key::Stream(id)] {
+                if let Some(pipe) = program.detach(key, &mut self.poller) {
+                    pipe.read_pending(&mut Sink {
+                        buffer: &mut self.buffer,
+                        log: &mut program.log,
+                        tail: None,
+                    });
+                }
+            }
+            program.unwatch_leader(&mut self.poller);
+            report_losses(now, core, id, true);
+        }
+    }
+}
+
+/// Reports what could not be written to the log.
+pub(super) fn report_losses(now: Moment, core: &mut Core, id: ProgramId, finally: bool) {
+    let log = &mut core.program_mut(id).log;
+    let (warning, lost) = (log.take_warning(now), log.take_untold(finally));
+    if let Some(error) = warning {
+        core.warn(id, error);
+    }
+    if let Some(bytes) = lost {
+        core.event(id, EventKind::BytesDropped { bytes });
+    }
+}

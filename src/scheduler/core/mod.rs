@@ -1,0 +1,300 @@
+//! The one door to the machine: facts go in, and what it orders is carried out until nothing is
+//! left, before anything else is read. What its decisions are about is here, too: the programs,
+//! and the owner of each child.
+
+mod changes;
+
+use std::collections::BTreeMap;
+
+use crate::error::Error;
+use crate::event::{EventKind, StopCause};
+use crate::machine::{Command, Event, Exit, Machine, Moment, Order, ProgramId, Run, View};
+use crate::os::group::Sent;
+use crate::os::reap;
+use crate::os::wake::Asked;
+use crate::os::watch::Watch;
+use crate::program::{FailedStart, Program, ProgramTable};
+use crate::report::signal_name;
+
+use super::outbox::Outbox;
+use super::side_commands::SideCommands;
+
+/// The owner of a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    Program(ProgramId),
+    SideCommand,
+}
+
+/// What came of a start.
+pub(super) enum Start {
+    Executed,
+    /// There is a process, which has not executed the program yet.
+    Late,
+    Failed(FailedStart),
+}
+
+pub(super) struct Core {
+    machine: Machine,
+    programs: ProgramTable,
+    /// The owner of each child. Removed at the reap, when the number may be given to another.
+    owners: BTreeMap<i32, Owner>,
+    outbox: Outbox,
+    /// Programs whose leader was reaped and whose pipe was not drained since.
+    exited: Vec<ProgramId>,
+    /// Programs whose group was sent SIGKILL, and is to be probed.
+    killed: Vec<ProgramId>,
+    /// Programs that were abandoned, even if they have died since.
+    abandoned: Vec<ProgramId>,
+    /// How much of a shutdown was reported as an event, with its cause.
+    shutdown_reported: Option<Asked>,
+}
+
+impl Core {
+    pub(super) fn new(machine: Machine, programs: ProgramTable, outbox: Outbox) -> Self {
+        Self {
+            machine,
+            programs,
+            owners: BTreeMap::new(),
+            outbox,
+            exited: Vec::new(),
+            killed: Vec::new(),
+            abandoned: Vec::new(),
+            shutdown_reported: None,
+        }
+    }
+
+    /// Tells the machine a fact or a command, and carries out what it orders.
+    pub(super) fn apply(&mut self, now: Moment, event: Event) {
+        self.machine.handle(now, event);
+        self.carry_out(now);
+    }
+
+    /// Lets every deadline pass that is due.
+    pub(super) fn handle_timeout(&mut self, now: Moment) {
+        self.machine.handle_timeout(now);
+        self.carry_out(now);
+    }
+
+    fn carry_out(&mut self, now: Moment) {
+        while let Some(order) = self.machine.next_order() {
+            match order {
+                Order::Signal { run, signal } => self.signal(now, run, signal),
+                Order::Notify { run, change } => self.on_change(now, run, change),
+            }
+        }
+    }
+
+    /// A refused signal is reported once a run, and a refused SIGKILL once more; the program counts
+    /// as alive, and the machine's deadlines go on.
+    fn signal(&mut self, now: Moment, run: Run, signal: i32) {
+        let Some(live) = self.programs[run.program].live_run(run) else {
+            return;
+        };
+        match live.group.signal(signal) {
+            Sent::Delivered if signal == libc::SIGKILL => {
+                live.was_killed(now);
+                self.killed.push(run.program);
+            }
+            Sent::Delivered | Sent::Gone => {}
+            Sent::Refused(errno) => {
+                let exit = live.exit();
+                let is_reported = if signal == libc::SIGKILL {
+                    &mut exit.kill_refusal_reported
+                } else {
+                    &mut exit.refusal_reported
+                };
+                if std::mem::replace(is_reported, true) {
+                    return;
+                }
+                let (name, pid) = (signal_name(signal), live.pid());
+                let what = format!("failed to send {name} to process group {pid}");
+                let error = Error::os(what, errno as i32);
+                self.event(run.program, EventKind::Warning { error });
+            }
+        }
+    }
+
+    /// Takes in the death of a leader. Without an exit, another process has its status. The machine's
+    /// orders are carried out while the zombie still pins the group's number; only then is it
+    /// reaped.
+    pub(super) fn leader_exited(
+        &mut self,
+        now: Moment,
+        id: ProgramId,
+        exit: Option<Exit>,
+        poller: &mut Watch,
+    ) {
+        let Some(live) = &mut self.programs[id].live else {
+            return;
+        };
+        live.leader_dead = true;
+        let (run, pid) = (live.run, live.pid());
+        if exit.is_none() {
+            live.group.leader_was_reaped();
+        }
+        self.owners.remove(&pid);
+        let exit = exit.unwrap_or(Exit::Unknown);
+        self.apply(now, Event::LeaderExited { run, exit });
+        let program = &mut self.programs[id];
+        let record = program.exit_record.as_ref();
+        let asked = record.is_some_and(|record| record.asked);
+        program.unwatch_leader(poller);
+        if let Some(live) = &mut program.live
+            && !live.group.is_leader_reaped()
+        {
+            if asked {
+                live.group.pin();
+            }
+            reap::reap(pid);
+            live.group.leader_was_reaped();
+        }
+        self.exited.push(id);
+    }
+
+    /// Tells the machine that nothing is left of a program's run.
+    pub(super) fn group_gone(&mut self, now: Moment, id: ProgramId) {
+        if let Some(live) = self.programs[id].live.take() {
+            self.apply(now, Event::GroupGone { run: live.run });
+        }
+    }
+
+    /// Answers a start.
+    pub(super) fn started(&mut self, at: Moment, run: Run, start: Start) {
+        match start {
+            Start::Executed => self.apply(at, Event::Spawned { run, at }),
+            Start::Late => self.apply(at, Event::SpawnDelayed { run, at }),
+            Start::Failed(failed) => {
+                self.programs[run.program].failed_start = Some(Box::new(failed));
+                self.apply(at, Event::SpawnFailed { run, at });
+            }
+        }
+    }
+
+    pub(super) fn start_all(&mut self, now: Moment) {
+        for id in self.programs.ids() {
+            self.programs[id].changed_at = now;
+            self.apply(now, Event::Commanded(Command::Start(id)));
+        }
+    }
+
+    pub(super) fn stop_all(&mut self, now: Moment, cause: StopCause) {
+        self.report_shutdown(Asked::Stop, cause);
+        self.apply(now, Event::Commanded(Command::StopAll));
+    }
+
+    pub(super) fn kill_all(&mut self, now: Moment, cause: StopCause) {
+        self.report_shutdown(Asked::Kill, cause);
+        self.apply(now, Event::Commanded(Command::KillAll));
+    }
+
+    pub(super) fn next_start(&mut self) -> Option<Run> {
+        self.machine.next_start()
+    }
+
+    pub(super) fn has_starts(&self) -> bool {
+        self.machine.has_starts()
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
+        self.machine.next_deadline()
+    }
+
+    /// True if no program runs or is going to.
+    pub(super) fn is_settled(&self) -> bool {
+        self.machine.is_settled()
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.machine.is_stopping()
+    }
+
+    pub(super) fn view(&self, id: ProgramId) -> View {
+        self.machine.view(id)
+    }
+
+    /// Returns how the first essential program ended that ended for good.
+    pub(super) fn essential_exit(&self) -> Option<i32> {
+        let id = self.machine.essential_ended()?;
+        self.programs[id].last_return_code
+    }
+
+    /// Returns the names of the programs that were abandoned, if there are any.
+    pub(super) fn abandoned(&self) -> Option<String> {
+        let ids = self.abandoned.iter();
+        let names: Vec<&str> = ids.map(|&id| &**self.programs[id].name()).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    }
+
+    pub(super) fn programs(&self) -> &ProgramTable {
+        &self.programs
+    }
+
+    pub(super) fn programs_mut(&mut self) -> &mut ProgramTable {
+        &mut self.programs
+    }
+
+    pub(super) fn program_mut(&mut self, id: ProgramId) -> &mut Program {
+        &mut self.programs[id]
+    }
+
+    pub(super) fn owner(&self, pid: i32) -> Option<Owner> {
+        self.owners.get(&pid).copied()
+    }
+
+    pub(super) fn own(&mut self, pid: i32, owner: Owner) {
+        self.owners.insert(pid, owner);
+    }
+
+    pub(super) fn disown(&mut self, pid: i32) {
+        self.owners.remove(&pid);
+    }
+
+    /// Returns the number of children.
+    pub(super) fn children(&self) -> usize {
+        self.owners.len()
+    }
+
+    pub(super) fn side_commands(&self) -> impl Iterator<Item = i32> {
+        let is_command = |(_, owner): &(&i32, &Owner)| **owner == Owner::SideCommand;
+        self.owners.iter().filter(is_command).map(|(&pid, _)| pid)
+    }
+
+    /// Returns the programs whose leader was reaped and whose pipe was not drained since.
+    pub(super) fn exited(&self) -> &[ProgramId] {
+        &self.exited
+    }
+
+    pub(super) fn pop_exited(&mut self) -> Option<ProgramId> {
+        self.exited.pop()
+    }
+
+    /// Takes the programs whose group was sent SIGKILL and is to be probed.
+    pub(super) fn take_killed(&mut self) -> Vec<ProgramId> {
+        std::mem::take(&mut self.killed)
+    }
+
+    pub(super) fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    pub(super) fn outbox_mut(&mut self) -> &mut Outbox {
+        &mut self.outbox
+    }
+
+    /// Queues an event of this moment about a program.
+    pub(super) fn event(&mut self, id: ProgramId, kind: EventKind) {
+        let name = self.programs[id].name().clone();
+        self.outbox.event(name, kind);
+    }
+
+    /// Queues a warning about a program.
+    pub(super) fn warn(&mut self, id: ProgramId, error: Error) {
+        self.event(id, EventKind::Warning { error });
+    }
+
+    /// Calls the host's closures with everything that is queued.
+    pub(super) fn deliver(&mut self, side_commands: &mut SideCommands) {
+        self.outbox.deliver(&mut self.programs, side_commands);
+    }
+}

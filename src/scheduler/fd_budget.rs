@@ -1,0 +1,102 @@
+//! The descriptor budget: whether RLIMIT_NOFILE leaves enough for all programs.
+//!
+//! A program holds one descriptor for its stderr and one for its log, and one more with
+//! [`Reap::Own`]. Programs that fit run. What does not fit is reported before the start as a whole,
+//! and program by program when its start fails; it is tried again like any failed start.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use crate::error::Error;
+use crate::os::limits::{self, DescriptorLimit, Needs};
+use crate::os::watch::Watch;
+
+use super::Reap;
+
+/// Descriptors for what comes and goes: a start, side commands, a look into `/proc`, the host's
+/// own.
+const SPARE: u64 = 32;
+
+/// Descriptors that no pipe takes: a look into `/proc`, and a log that is opened again.
+const LEFT_MIN: u64 = 4;
+
+/// Descriptors that no program has to itself: those, and the other end of a pipe.
+const SHARED_MIN: u64 = LEFT_MIN + 2;
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FdBudget {
+    needs: Needs,
+    per_program: u64,
+    programs: u64,
+    limit: u64,
+}
+
+impl FdBudget {
+    /// Makes the budget, and raises the limit first if it may. Also returns the limit from before
+    /// that.
+    pub(super) fn make(
+        programs: usize,
+        reap: Reap,
+        poller: &Watch,
+        may_raise: bool,
+    ) -> (Self, Option<DescriptorLimit>) {
+        let programs = programs as u64;
+        let per_program = match reap {
+            Reap::All => 2,
+            Reap::Own => 3,
+        };
+        // A new descriptor gets the lowest free number, so that the number of a late one tells how
+        // many there are.
+        let in_use = u64::try_from(poller.as_fd().as_raw_fd()).unwrap_or_default() + 1;
+        let before = if may_raise {
+            limits::raise_descriptors(in_use + SPARE + programs * per_program)
+        } else {
+            None
+        };
+        let budget = Self {
+            needs: Needs {
+                descriptors: in_use + SHARED_MIN + programs * per_program,
+                processes: programs + 1,
+            },
+            per_program,
+            programs,
+            limit: limits::descriptors(),
+        };
+        (budget, before)
+    }
+
+    /// True if hardly a descriptor is left after this one, the latest. The limit may have been
+    /// raised since the start.
+    pub(super) fn is_almost_used_up(&self, latest: &impl AsRawFd) -> bool {
+        let least = u64::try_from(latest.as_raw_fd()).unwrap_or_default() + LEFT_MIN;
+        least >= self.limit && least >= limits::descriptors()
+    }
+
+    /// Returns how many programs fit; at least one, so that its lock shows a second supervisor with
+    /// the same config that there is a first.
+    pub(super) fn programs_that_fit(&self) -> usize {
+        let fit = self.programs.saturating_sub(self.left_out()).max(1);
+        usize::try_from(fit).unwrap_or(usize::MAX)
+    }
+
+    fn left_out(&self) -> u64 {
+        let missing = self.needs.descriptors.saturating_sub(self.limit);
+        missing.div_ceil(self.per_program).min(self.programs)
+    }
+
+    /// Returns a warning if not all programs fit.
+    pub(super) fn shortage(&self) -> Option<Error> {
+        let left_out = self.left_out();
+        (left_out > 0).then(|| {
+            Error::new(format!(
+                "RLIMIT_NOFILE={} is too low: about {left_out} of {} programs cannot start; need \
+                 {} (ulimit -n, LimitNOFILE=)",
+                self.limit, self.programs, self.needs.descriptors
+            ))
+        })
+    }
+
+    /// Explains why the system refused something that a start needs.
+    pub(super) fn explain(&self, what: &str, errno: i32) -> Error {
+        Error::because(what, limits::explain(errno, self.needs))
+    }
+}

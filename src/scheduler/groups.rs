@@ -1,0 +1,262 @@
+//! Process groups that have lost their leader and may have members: which of them are gone.
+//!
+//! Each is probed at a time of its own, which its run keeps, and a few of them, in turn, whenever a
+//! child has died, as that may have been the last member of one.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::time::Duration;
+
+use crate::machine::timers::Timers;
+use crate::machine::{Moment, ProgramId};
+use crate::os::children;
+use crate::os::clock::Clock;
+use crate::os::stat::zombies_only;
+use crate::program::{LiveRun, ProgramTable};
+
+use super::core::Core;
+
+/// Groups that are probed in one turn, at half a microsecond each: because their time has come,
+/// and again because a child has died.
+const PROBES_PER_TURN_MAX: usize = 64;
+
+/// The least time between two looks into `/proc` for groups of zombies, and the factor of the time
+/// that a look has taken: one takes longer the more processes there are.
+const ZOMBIE_LOOK_INTERVAL: Duration = Duration::from_millis(100);
+const ZOMBIE_LOOK_PAUSE: u32 = 100;
+
+/// Groups in one such look, at 30 microseconds each.
+const SUSPECTS_PER_LOOK_MAX: usize = 1024;
+
+/// What a probe has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// No process is left in the group, or only zombies that another process has to reap.
+    Gone,
+    /// The leader was killed and is dead; a tracer keeps it from us.
+    LeaderWithheld,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct GroupProbes {
+    programs: BTreeSet<ProgramId>,
+    timers: Timers,
+    /// The last one that was probed because a child had died.
+    latest: Option<ProgramId>,
+    /// The last one that was looked for in `/proc`.
+    latest_suspect: Option<ProgramId>,
+    next_zombie_look: Moment,
+}
+
+impl GroupProbes {
+    /// Sets when this program's group is probed next, if it is to be.
+    pub(super) fn update(&mut self, programs: &ProgramTable, id: ProgramId) {
+        let live = programs[id].live.as_ref();
+        match live.and_then(LiveRun::next_probe) {
+            Some(at) => {
+                self.programs.insert(id);
+                self.timers.arm(id, at);
+            }
+            None => {
+                self.programs.remove(&id);
+                self.timers.disarm(id);
+            }
+        }
+    }
+
+    /// Sees to it that the groups that were sent SIGKILL are probed.
+    pub(super) fn take_in_killed(&mut self, core: &mut Core) {
+        for id in core.take_killed() {
+            self.update(core.programs(), id);
+        }
+    }
+
+    /// Returns the programs with groups that may have members and no leader.
+    pub(super) fn iter(&self) -> impl Iterator<Item = ProgramId> {
+        self.programs.iter().copied()
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
+        self.timers.next()
+    }
+
+    /// Probes the groups that have just lost their leader, and those that are due. `has_orphans`
+    /// is true if orphans are reparented to this process.
+    pub(super) fn probe(
+        &mut self,
+        clock: Clock,
+        now: Moment,
+        core: &mut Core,
+        child_died: bool,
+        has_orphans: bool,
+    ) -> Vec<(ProgramId, Found)> {
+        let mut due = core.exited().to_vec();
+        self.take_due(now, child_died, &mut due);
+        let mut found = Vec::new();
+        let mut has_suspects = false;
+        for id in due {
+            found.extend(probe_one(now, core, id).map(|what| (id, what)));
+            let live = core.programs()[id].live.as_ref();
+            has_suspects |= live.is_some_and(LiveRun::may_be_zombies);
+            self.update(core.programs(), id);
+        }
+        if has_suspects && now >= self.next_zombie_look {
+            self.look_for_zombies(clock, now, core, has_orphans, &mut found);
+        }
+        found
+    }
+
+    /// Groups of nothing but zombies of another process's children count as gone. One look at all
+    /// processes is for many groups, and takes at most a hundredth of the time if it finds none.
+    fn look_for_zombies(
+        &mut self,
+        clock: Clock,
+        now: Moment,
+        core: &Core,
+        has_orphans: bool,
+        found: &mut Vec<(ProgramId, Found)>,
+    ) {
+        let programs = core.programs();
+        let live = |id: ProgramId| programs[id].live.as_ref();
+        let may_be_zombies = |id: ProgramId| live(id).is_some_and(LiveRun::may_be_zombies);
+        let suspects = self.take_suspects(SUSPECTS_PER_LOOK_MAX, may_be_zombies);
+        let groups = suspects.iter().filter_map(|&id| live(id));
+        let groups: BTreeSet<i32> = groups.map(LiveRun::pid).collect();
+        let start = clock.now();
+        let zombies = zombies_only(&groups);
+        let end = clock.now();
+        let mut pause = end.since(start).saturating_mul(ZOMBIE_LOOK_PAUSE);
+        for id in suspects {
+            let Some(live) = live(id) else { continue };
+            let is_gone = match &zombies {
+                Some(zombies) => zombies.contains(&live.pid()),
+                // Without /proc a dead member is far more likely than one that cannot die; but not
+                // where orphans are reparented to us, as we reap those.
+                None => live.is_overdue(now) && !has_orphans,
+            };
+            if is_gone && !found.contains(&(id, Found::Gone)) {
+                pause = Duration::ZERO;
+                found.push((id, Found::Gone));
+            }
+        }
+        self.next_zombie_look = end.after(pause.max(ZOMBIE_LOOK_INTERVAL));
+    }
+
+    /// Adds the programs whose groups are due, and after a death some more, without repetition.
+    fn take_due(&mut self, now: Moment, child_died: bool, due: &mut Vec<ProgramId>) {
+        let before = due.len();
+        while due.len() < before + PROBES_PER_TURN_MAX
+            && let Some(id) = self.timers.pop_due(now)
+        {
+            due.push(id);
+        }
+        if child_died {
+            let more: Vec<ProgramId> = self
+                .in_turn(self.latest)
+                .take(PROBES_PER_TURN_MAX)
+                .collect();
+            self.latest = more.last().copied().or(self.latest);
+            due.extend(more);
+        }
+        due.sort_unstable();
+        due.dedup();
+    }
+
+    /// Returns the next of those that are suspected, so that each has its turn.
+    fn take_suspects(
+        &mut self,
+        most: usize,
+        is_suspect: impl Fn(ProgramId) -> bool,
+    ) -> Vec<ProgramId> {
+        let suspects = self.in_turn(self.latest_suspect);
+        let suspects: Vec<ProgramId> = suspects.filter(|&id| is_suspect(id)).take(most).collect();
+        self.latest_suspect = suspects.last().copied();
+        suspects
+    }
+
+    /// Returns all of them, each once: those after `latest` first.
+    fn in_turn(&self, latest: Option<ProgramId>) -> impl Iterator<Item = ProgramId> {
+        let after = latest.map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = self.programs.range((after, Bound::Unbounded));
+        let all = rest.chain(self.programs.iter());
+        all.copied().take(self.programs.len())
+    }
+}
+
+/// Probes one group. Its run keeps when it is probed again.
+fn probe_one(now: Moment, core: &mut Core, id: ProgramId) -> Option<Found> {
+    let live = core.program_mut(id).live.as_mut()?;
+    if live.awaits_search() {
+        return None;
+    }
+    if !live.group.is_leader_reaped() {
+        live.put_off_probe(now);
+        let is_suspect = !live.leader_dead && live.has_answered_long();
+        let is_withheld = is_suspect && children::is_withheld_zombie(live.pid());
+        return is_withheld.then_some(Found::LeaderWithheld);
+    }
+    if live.probe(now) {
+        return Some(Found::Gone);
+    }
+    if let Some(error) = live.take_delay_warning(now) {
+        core.warn(id, error);
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Moment {
+        Moment::from_origin(Duration::from_millis(ms))
+    }
+
+    impl GroupProbes {
+        fn insert(&mut self, id: ProgramId, probe_at: Moment) {
+            self.programs.insert(id);
+            self.timers.arm(id, probe_at);
+        }
+
+        fn due(&mut self, now: Moment, child_died: bool) -> Vec<ProgramId> {
+            let mut due = Vec::new();
+            self.take_due(now, child_died, &mut due);
+            due
+        }
+    }
+
+    #[test]
+    fn each_is_probed_in_its_time_and_a_few_when_a_child_has_died() {
+        let mut groups = GroupProbes::default();
+        let count = 3 * PROBES_PER_TURN_MAX as u32;
+        for id in 0..count {
+            groups.insert(ProgramId(id), at(u64::from(id)));
+        }
+        assert_eq!(groups.due(at(1), false), [ProgramId(0), ProgramId(1)]);
+        let mut probed = BTreeSet::new();
+        for _ in 0..3 {
+            let due = groups.due(at(1), true);
+            assert_eq!(due.len(), PROBES_PER_TURN_MAX, "a few at a time");
+            probed.extend(due);
+        }
+        assert_eq!(probed.len(), count as usize, "and each has its turn");
+        let late = groups.due(at(10_000), false);
+        assert_eq!(late.len(), PROBES_PER_TURN_MAX);
+        let next = groups.next_deadline();
+        assert_eq!(next, Some(at(66)), "the rest is due at once");
+    }
+
+    #[test]
+    fn each_that_is_suspected_has_its_turn() {
+        let mut groups = GroupProbes::default();
+        for id in 0..10 {
+            groups.insert(ProgramId(id), at(0));
+        }
+        let is_odd = |id: ProgramId| id.0 % 2 == 1;
+        let mut take = |most| groups.take_suspects(most, is_odd);
+        assert_eq!(take(2), [1, 3].map(ProgramId));
+        assert_eq!(take(2), [5, 7].map(ProgramId));
+        assert_eq!(take(2), [9, 1].map(ProgramId));
+        assert_eq!(take(9), [3, 5, 7, 9, 1].map(ProgramId), "each once");
+    }
+}

@@ -1,0 +1,139 @@
+//! What came from outside since the last turn: signals, and what handles asked for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::event::StopCause;
+use crate::handle::Handle;
+use crate::machine::Moment;
+use crate::os::signals::Signals;
+use crate::os::wake::{Asked, Waker};
+
+/// A second stop signal within this time counts as the same request: `timeout`, terminals and
+/// people's fingers repeat themselves.
+const SECOND_SIGNAL_AFTER: Duration = Duration::from_millis(200);
+
+pub(super) enum Request {
+    Stop(StopCause),
+    Kill(StopCause),
+    /// A signal arrived that the host has asked for.
+    Signal(i32),
+}
+
+pub(super) struct Inbox {
+    signals: Signals,
+    waker: Arc<Waker>,
+    stop_signals: Vec<i32>,
+    first_stop: Option<Moment>,
+    /// Signals that arrived and were not handled yet.
+    arrived: Vec<i32>,
+}
+
+impl Inbox {
+    /// Handles SIGCHLD, the stop signals and `others` from now on. If `exclusive`, no other
+    /// scheduler may live in this process.
+    pub(super) fn install(
+        stop_signals: Vec<i32>,
+        others: &[i32],
+        exclusive: bool,
+        waker: Arc<Waker>,
+    ) -> Result<Self> {
+        Ok(Self {
+            signals: Signals::install(&stop_signals, others, exclusive, waker.clone())?,
+            waker,
+            stop_signals,
+            first_stop: None,
+            arrived: Vec::new(),
+        })
+    }
+
+    /// Unblocks our signals in the thread that takes this turn.
+    pub(super) fn listen(&mut self) {
+        self.signals.unblock_here();
+    }
+
+    /// Empties the wake pipe. True if something was in it.
+    pub(super) fn clear(&self) -> bool {
+        self.waker.clear()
+    }
+
+    /// Takes the signals that have arrived.
+    pub(super) fn collect(&mut self) {
+        self.arrived.extend(self.signals.take());
+    }
+
+    /// True if SIGCHLD has arrived.
+    pub(super) fn has_sigchld(&self) -> bool {
+        self.arrived.contains(&libc::SIGCHLD)
+    }
+
+    /// Adds the pids that the SIGCHLDs were about, as far as they say.
+    pub(super) fn take_sigchld_pids(&self, pids: &mut Vec<i32>) {
+        self.signals.take_hints(pids);
+    }
+
+    /// Returns the signals whose handler another part of the process has replaced, each once.
+    pub(super) fn take_replaced(&mut self) -> Vec<i32> {
+        self.signals.take_replaced()
+    }
+
+    /// True if there may be a request to take.
+    pub(super) fn has_requests(&self) -> bool {
+        !self.arrived.is_empty() || self.waker.is_asked()
+    }
+
+    /// True if a stop has arrived, taken or not.
+    pub(super) fn has_stop(&self) -> bool {
+        self.waker.is_asked() || self.has_stop_signal()
+    }
+
+    /// True if a stop signal has arrived and was not taken.
+    pub(super) fn has_stop_signal(&self) -> bool {
+        self.signals.is_pending(&self.stop_signals)
+    }
+
+    /// Takes the next request.
+    pub(super) fn next_request(&mut self, now: Moment) -> Option<Request> {
+        while let Some(signal) = self.arrived.pop() {
+            if self.stop_signals.contains(&signal) {
+                let sender = self.signals.take_sender(signal);
+                let cause = StopCause::Signal { signal, sender };
+                if now.since(*self.first_stop.get_or_insert(now)) >= SECOND_SIGNAL_AFTER {
+                    return Some(Request::Kill(cause));
+                }
+                return Some(Request::Stop(cause));
+            } else if signal != libc::SIGCHLD {
+                return Some(Request::Signal(signal));
+            }
+        }
+        Some(match self.waker.take()? {
+            Asked::Kill => Request::Kill(StopCause::Host),
+            Asked::Stop => Request::Stop(StopCause::Host),
+        })
+    }
+
+    /// Asks for something as a handle does.
+    pub(super) fn ask(&self, wanted: Asked) {
+        self.waker.ask(wanted);
+    }
+
+    pub(super) fn handle(&self) -> Handle {
+        Handle(self.waker.clone())
+    }
+
+    /// Shows the state to all handles.
+    pub(super) fn publish(&self, stopping: bool, stopped: bool) {
+        self.waker.publish(stopping, stopped);
+    }
+
+    /// False in a copy of the process that was made by fork.
+    pub(super) fn is_ours(&self) -> bool {
+        self.waker.is_ours()
+    }
+
+    /// Returns the pid of the process that this belongs to.
+    pub(super) fn owner(&self) -> u32 {
+        self.waker.owner()
+    }
+}

@@ -1,0 +1,355 @@
+//! Starts: from a program that is due to a process, or to the reason why there is none.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use crate::error::{Error, Result};
+use crate::exec::failed_start_code;
+use crate::machine::{Moment, ProgramId, Run};
+use crate::os::clock::{self, Clock};
+use crate::os::descriptors;
+use crate::os::group::Group;
+use crate::os::limits::DescriptorLimit;
+use crate::os::spawn::{Failure, Spawner, Started, Step};
+use crate::os::tail::Tail;
+use crate::program::{FailedStart, LiveRun};
+use crate::report::CODE_UNKNOWN;
+
+use super::capture::{Capture, report_losses};
+use super::core::{Core, Owner, Start};
+use super::fd_budget::FdBudget;
+use super::inbox::Inbox;
+use super::late_starts::{LateStart, LateStarts, Over};
+use super::reaper::Reaper;
+
+/// Starts in one turn, at about half a millisecond each.
+const STARTS_PER_TURN_MAX: usize = 32;
+
+/// How long the end waits for the death of children that could not be executed; a tracer may keep
+/// it from us.
+const BURIAL_WAIT: Duration = Duration::from_secs(1);
+
+pub(super) struct Launcher {
+    clock: Clock,
+    spawner: Spawner,
+    null: Arc<OwnedFd>,
+    /// The limit on descriptors that children get, if it is not ours.
+    limit: Option<DescriptorLimit>,
+    budget: FdBudget,
+    late: LateStarts,
+    /// The run that is being started: set only if a panic came between.
+    starting: Option<Run>,
+    /// True if this turn has looked for logs of idle programs to close, and found none.
+    no_idle_logs: bool,
+    /// When the end waits no longer for children that could not be executed.
+    burial_end: Option<Moment>,
+}
+
+impl Launcher {
+    pub(super) fn new(
+        clock: Clock,
+        spawner: Spawner,
+        null: Arc<OwnedFd>,
+        limit: Option<DescriptorLimit>,
+        budget: FdBudget,
+    ) -> Self {
+        Self {
+            clock,
+            spawner,
+            null,
+            limit,
+            budget,
+            late: LateStarts::default(),
+            starting: None,
+            no_idle_logs: false,
+            burial_end: None,
+        }
+    }
+
+    pub(super) fn spawner(&mut self) -> &mut Spawner {
+        &mut self.spawner
+    }
+
+    /// Returns what a side command needs to be started.
+    pub(super) fn for_command(&mut self) -> (&mut Spawner, &OwnedFd, Option<DescriptorLimit>) {
+        (&mut self.spawner, &self.null, self.limit)
+    }
+
+    /// Returns when a late start is to be looked at.
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
+        self.late.next_deadline()
+    }
+
+    /// Returns until when the end waits at most for children that could not be executed.
+    pub(super) fn burial_end(&self) -> Moment {
+        self.burial_end.unwrap_or_default()
+    }
+
+    /// True if the end has to wait for the death of a child that could not be executed.
+    pub(super) fn awaits_burial(&mut self, now: Moment) -> bool {
+        self.spawner.reap_failed();
+        self.spawner.has_unreaped() && now < *self.burial_end.get_or_insert(now.after(BURIAL_WAIT))
+    }
+
+    /// Starts what is due, up to the turn's limit, or to a start that is late. The clock is read
+    /// for each, as each takes its time. No start comes before a death that is known, or after a
+    /// stop that has arrived.
+    pub(super) fn start_due(
+        &mut self,
+        core: &mut Core,
+        capture: &mut Capture,
+        reaper: &mut Reaper,
+        inbox: &Inbox,
+    ) {
+        self.no_idle_logs = false;
+        self.answer_for_a_panic(core);
+        for _ in 0..STARTS_PER_TURN_MAX {
+            if inbox.has_stop() || reaper.has_deaths_left() {
+                break;
+            }
+            let Some(run) = core.next_start() else {
+                break;
+            };
+            self.starting = Some(run);
+            let start = self.start(core, capture, reaper, run);
+            let start = start.unwrap_or_else(Start::Failed);
+            let is_late = matches!(start, Start::Late);
+            self.starting = None;
+            core.started(self.clock.now(), run, start);
+            if is_late {
+                break;
+            }
+        }
+        if let Some(error) = self.spawner.take_warning() {
+            core.outbox_mut().warn(error);
+        }
+    }
+
+    /// The machine waits for the answer to a start whatever comes between, a panic of ours too.
+    fn answer_for_a_panic(&mut self, core: &mut Core) {
+        let Some(run) = self.starting.take() else {
+            return;
+        };
+        let start = match core.program_mut(run.program).live_run(run) {
+            Some(live) if live.is_launching => Start::Late,
+            Some(_) => Start::Executed,
+            None => Start::Failed(FailedStart {
+                return_code: CODE_UNKNOWN,
+                error: Error::new("failed to start: the supervisor panicked meanwhile"),
+                log_offset: 0,
+            }),
+        };
+        core.started(self.clock.now(), run, start);
+    }
+
+    #[cfg(test)]
+    pub(super) fn panicked_while_starting(&mut self, run: Run) {
+        self.starting = Some(run);
+    }
+
+    fn start(
+        &mut self,
+        core: &mut Core,
+        capture: &mut Capture,
+        reaper: &mut Reaper,
+        run: Run,
+    ) -> std::result::Result<Start, FailedStart> {
+        let id = run.program;
+        let failed = |return_code, error, log_offset| FailedStart {
+            return_code,
+            error,
+            log_offset,
+        };
+        let opened = self.open_log(core, capture, id);
+        let log_offset = opened.map_err(|error| failed(CODE_UNKNOWN, error, 0))?;
+        let pipe = self.stderr_pipe(core, id);
+        let (read, write) = pipe.map_err(|error| failed(CODE_UNKNOWN, error, log_offset))?;
+        let stdio = [self.null.as_fd(), self.null.as_fd(), write.as_fd()];
+        let exec = core.programs()[id].exec.clone();
+        let wait = self.late.wait();
+        let started = exec.spawn_apart(&mut self.spawner, stdio, self.limit, None, wait);
+        let started = started.map_err(|failure| {
+            let error = self.explain(core, id, failure);
+            failed(failed_start_code(failure), error, log_offset)
+        })?;
+        drop(write);
+        let now = self.clock.now();
+        let (group, late) = match started {
+            Started::Executed(pid) => (Group::new(pid), None),
+            Started::Late(late) => (Group::of_new(late.pid()), Some(late)),
+        };
+        let pid = group.number();
+        let program = core.program_mut(id);
+        program.last_start = Some(clock::wall());
+        let tail = Tail::new(program.report_bytes);
+        let live = program
+            .live
+            .insert(LiveRun::new(run, group, log_offset, now, tail));
+        live.is_launching = late.is_some();
+        reaper.watch(core.programs_mut(), id, capture.poller());
+        core.own(pid, Owner::Program(id));
+        Ok(match late {
+            None => {
+                capture.attach(core, id, read);
+                Start::Executed
+            }
+            Some(late) => {
+                self.late.push(LateStart::new(id, late, read, now));
+                Start::Late
+            }
+        })
+    }
+
+    /// Opens a program's log, and returns its size. A program whose log is refused runs without it;
+    /// one that lacks descriptors for it is not started.
+    fn open_log(&mut self, core: &mut Core, capture: &mut Capture, id: ProgramId) -> Result<u64> {
+        let mut opened = capture.open_log(core, id);
+        let is_shortage =
+            |opened: &Result<u64>| opened.as_ref().is_err_and(Error::is_descriptor_shortage);
+        if is_shortage(&opened) && self.close_idle_logs(core, id) {
+            opened = capture.open_log(core, id);
+        }
+        if is_shortage(&opened) {
+            return opened;
+        }
+        let size = opened.unwrap_or_else(|error| {
+            core.warn(id, error);
+            0
+        });
+        report_losses(self.clock.now(), core, id, false);
+        Ok(size)
+    }
+
+    fn stderr_pipe(&mut self, core: &mut Core, id: ProgramId) -> Result<(OwnedFd, OwnedFd)> {
+        let budget = self.budget;
+        let make = || {
+            let (read, write) = descriptors::stderr_pipe()?;
+            if budget.is_almost_used_up(&write) {
+                return Err(Errno::EMFILE);
+            }
+            Ok((read, write))
+        };
+        let made = match make() {
+            Err(Errno::EMFILE | Errno::ENFILE) if self.close_idle_logs(core, id) => make(),
+            made => made,
+        };
+        made.map_err(|errno| budget.explain("failed to make a pipe for stderr", errno as i32))
+    }
+
+    /// When descriptors run out, the logs of programs that do not run give theirs back. Those of
+    /// programs that run keep them: the next bytes would be lost. True if there were any besides
+    /// that of `id`.
+    fn close_idle_logs(&mut self, core: &mut Core, id: ProgramId) -> bool {
+        if self.no_idle_logs {
+            return false;
+        }
+        let mut closed = false;
+        let programs = core.programs_mut().iter_mut();
+        for program in programs.filter(|program| program.id != id) {
+            let has_streams = program.stream.is_some() || program.old_stream.is_some();
+            if program.live.is_none() && !has_streams && program.log.path().is_some() {
+                program.log.close();
+                closed = true;
+            }
+        }
+        self.no_idle_logs = !closed;
+        closed
+    }
+
+    fn explain(&self, core: &Core, id: ProgramId, failure: Failure) -> Error {
+        match failure.step {
+            Step::Process => self
+                .budget
+                .explain("failed to create a process", failure.errno),
+            _ => core.programs()[id].exec.explain(failure),
+        }
+    }
+
+    /// Looks at the late starts.
+    pub(super) fn look_at_late(&mut self, now: Moment, core: &mut Core, capture: &mut Capture) {
+        while let Some(over) = self.late.next_over(now, core, &mut self.spawner) {
+            self.late_start_is_over(core, capture, over);
+        }
+    }
+
+    /// Takes in that the process of a program is dead. False if that ends a start that has failed:
+    /// then there is no run.
+    pub(super) fn on_death(
+        &mut self,
+        core: &mut Core,
+        capture: &mut Capture,
+        id: ProgramId,
+    ) -> bool {
+        match self.late.take_dead(id, &mut self.spawner) {
+            None => true,
+            Some(over) => {
+                self.late_start_is_over(core, capture, over);
+                core.programs()[id].live.is_some()
+            }
+        }
+    }
+
+    fn late_start_is_over(&mut self, core: &mut Core, capture: &mut Capture, over: Over) {
+        let (start, answer) = over;
+        let (id, at) = (start.id, self.clock.now());
+        let is_stopping = core.is_stopping();
+        let Some(live) = &mut core.program_mut(id).live else {
+            return;
+        };
+        let (run, pid) = (live.run, live.pid());
+        live.is_launching = false;
+        live.group.was_made();
+        // A process that was killed before its exec has left as if it had executed something.
+        let was_killed = live.killed_at().is_some();
+        match answer {
+            Ok(()) if !was_killed => {
+                live.started_at = at;
+                capture.attach(core, id, start.stderr);
+                core.started(at, run, Start::Executed);
+            }
+            Ok(()) => {
+                let age = at.since(start.begun_at).as_secs_f64();
+                let cause = match is_stopping {
+                    true => "the stop",
+                    false => "its deadline",
+                };
+                let error = Error::new(format!(
+                    "start cancelled by {cause}: pid {pid} had not executed its program after \
+                     {age:.1} s"
+                ));
+                self.late_start_failed(core, capture, run, CODE_UNKNOWN, error);
+            }
+            Err(failure) => {
+                let error = self.explain(core, id, failure);
+                self.late_start_failed(core, capture, run, failed_start_code(failure), error);
+            }
+        }
+    }
+
+    /// Nothing was executed, so that there is no run. The process is dead.
+    fn late_start_failed(
+        &mut self,
+        core: &mut Core,
+        capture: &mut Capture,
+        run: Run,
+        return_code: i32,
+        error: Error,
+    ) {
+        let program = core.program_mut(run.program);
+        program.unwatch_leader(capture.poller());
+        let Some(live) = program.live.take() else {
+            return;
+        };
+        core.disown(live.pid());
+        self.spawner.bury(live.pid());
+        let failed = FailedStart {
+            return_code,
+            error,
+            log_offset: live.log_offset,
+        };
+        core.started(self.clock.now(), run, Start::Failed(failed));
+    }
+}

@@ -1,0 +1,453 @@
+//! Orphans: processes that left their group and were reparented to this process, as a subreaper or
+//! PID 1. They are looked for where a start or the shutdown waits for that, at most once a turn.
+//!
+//! What becomes of each is decided in [`crate::orphans`].
+
+mod timing;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::event::EventKind;
+use crate::lineage::{CHAIN_VARIABLE, Lineage};
+use crate::machine::state::State;
+use crate::machine::{Moment, ProgramId};
+use crate::orphans::{Dispatch, EVERYBODY, Orphans, Whose};
+use crate::os::group::Sent;
+use crate::os::spawn::Spawner;
+use crate::os::subreaper::{Subreaper, become_subreaper, is_pid_1};
+use crate::os::{children, reap};
+use crate::program::LiveRun;
+
+use super::capture::Capture;
+use super::core::{Core, Owner};
+use super::groups::GroupProbes;
+use super::rate_limit::RateLimit;
+use timing::LookTiming;
+
+/// Lists of few children that one look may take.
+const LISTS_PER_LOOK_MAX: usize = 8;
+
+/// Orphans that are named at once; the others are counted.
+const NAMED_MAX: usize = 32;
+
+/// How long after a SIGKILL a warning says that an orphan still delays a start.
+const DELAY_REPORTED_AFTER: Duration = Duration::from_secs(5);
+
+/// The orphans of a process that gets them; nothing in one that gets none.
+pub(super) struct OrphanSweep(Option<Sweep>);
+
+struct Sweep {
+    orphans: Orphans,
+    lineage: Arc<Lineage>,
+    /// Programs whose group is gone and whose orphans are not known to be.
+    held: Vec<Held>,
+    timing: LookTiming,
+    /// When a warning about a held start may be due.
+    next_warning: Option<Moment>,
+    /// The longest `stop_timeout` of all programs.
+    longest_stop: Duration,
+    /// True if a warning says that orphans cannot be found.
+    blindness_reported: bool,
+    _subreaper: Subreaper,
+}
+
+/// A start that is held until the program's orphans are gone.
+struct Held {
+    program: ProgramId,
+    since: Moment,
+    delay_reported: bool,
+}
+
+impl OrphanSweep {
+    /// Makes this process one that gets orphans. Children that it has already belong to another part
+    /// of it, unless it is PID 1.
+    pub(super) fn establish(longest_stop: Duration, lineage: Arc<Lineage>) -> Result<Self> {
+        let subreaper = become_subreaper()?;
+        let inherited = if is_pid_1() {
+            None
+        } else {
+            let what = "failed to look for the children that this process has already";
+            children::list().map_err(|error| Error::io(what, &error))?
+        };
+        Ok(Self(Some(Sweep {
+            orphans: Orphans::new(inherited.unwrap_or_default()),
+            lineage,
+            held: Vec::new(),
+            timing: LookTiming::new(),
+            next_warning: None,
+            longest_stop,
+            blindness_reported: false,
+            _subreaper: subreaper,
+        })))
+    }
+
+    /// Returns the sweep of a process that gets no orphans.
+    pub(super) fn none() -> Self {
+        Self(None)
+    }
+
+    pub(super) fn has_orphans(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// True if no orphan is left.
+    pub(super) fn is_gone(&self) -> bool {
+        self.0.as_ref().is_none_or(|sweep| sweep.orphans.is_gone())
+    }
+
+    /// True if an orphan did not die and was given up.
+    pub(super) fn is_abandoned(&self) -> bool {
+        let sweep = self.0.as_ref();
+        sweep.is_some_and(|sweep| sweep.orphans.is_abandoned())
+    }
+
+    /// Returns when there is something to do. `settled` is true if only orphans are waited for.
+    pub(super) fn next_deadline(&self, settled: bool) -> Option<Moment> {
+        let sweep = self.0.as_ref()?;
+        let waited_for = sweep.timing.next().into_iter().chain(sweep.next_warning);
+        let waited_for = waited_for.filter(|_| !sweep.held.is_empty());
+        waited_for.chain(sweep.orphans.next_deadline(settled)).min()
+    }
+
+    /// A child has died: its own children may have been reparented to us.
+    pub(super) fn want_look(&mut self, now: Moment, children: usize) {
+        if let Some(sweep) = &mut self.0 {
+            sweep.want_look(now, children);
+        }
+    }
+
+    /// Records that a child was reaped that is not a program's leader.
+    pub(super) fn reaped(&mut self, pid: i32) {
+        if let Some(sweep) = &mut self.0 {
+            sweep.orphans.reaped(pid);
+        }
+    }
+
+    /// Sets until when the orphans have time to end.
+    pub(super) fn close(&mut self, kill_at: Moment) {
+        if let Some(sweep) = &mut self.0 {
+            sweep.orphans.close(kill_at);
+        }
+    }
+
+    /// The group of a program is gone. True if its next start is held until its orphans are: with a
+    /// delay of 0, that costs a look only if a process still holds the pipe.
+    pub(super) fn hold(
+        &mut self,
+        now: Moment,
+        core: &mut Core,
+        capture: &mut Capture,
+        id: ProgramId,
+    ) -> bool {
+        let Some(sweep) = &mut self.0 else {
+            return false;
+        };
+        if core.is_stopping() || !matches!(core.view(id).state, State::Clearing { .. }) {
+            return false;
+        }
+        let live = core.programs()[id].live.as_ref();
+        let is_at_once = live.is_some_and(LiveRun::is_restarted_at_once);
+        if is_at_once && capture.drain_run(now, core, id) {
+            return false;
+        }
+        let Some(live) = &mut core.program_mut(id).live else {
+            return false;
+        };
+        live.exit().awaits_search = true;
+        sweep.held.push(Held {
+            program: id,
+            since: now,
+            delay_reported: false,
+        });
+        let warning_at = now.after(DELAY_REPORTED_AFTER);
+        sweep.next_warning.get_or_insert(warning_at);
+        sweep.want_look(now, core.children());
+        true
+    }
+
+    /// Looks for orphans if it is time to, and does about them what is due.
+    pub(super) fn turn(
+        &mut self,
+        now: Moment,
+        core: &mut Core,
+        groups: &GroupProbes,
+        spawner: &Spawner,
+        turn: Turn,
+    ) {
+        if let Some(sweep) = &mut self.0 {
+            sweep.turn(now, core, groups, spawner, turn);
+        }
+    }
+}
+
+/// What a turn knows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Turn {
+    /// True if nothing is left to be done, apart from orphans.
+    pub(super) settled: bool,
+    /// True if dead children were left unreaped.
+    pub(super) deaths_left: bool,
+}
+
+impl Sweep {
+    fn want_look(&mut self, now: Moment, children: usize) {
+        self.orphans.want_look();
+        if !self.held.is_empty() {
+            self.timing.want(now, children);
+        }
+    }
+
+    fn turn(
+        &mut self,
+        now: Moment,
+        core: &mut Core,
+        groups: &GroupProbes,
+        spawner: &Spawner,
+        turn: Turn,
+    ) {
+        if core.is_stopping() || turn.settled {
+            self.begin_closing(now, core.children());
+        }
+        let settled = turn.settled && !turn.deaths_left;
+        if self.timing.is_silent_due(now) && !turn.deaths_left {
+            self.orphans.want_look();
+        }
+        // The zombies of a storm are not worth a look.
+        let searching = !turn.deaths_left && self.timing.is_due(now);
+        if searching {
+            self.timing.take_silent();
+        }
+        let mut is_complete = false;
+        if settled && self.orphans.is_closing() && !reap::has_children() {
+            self.orphans.found_nobody();
+        } else if self.orphans.begin_look(now, searching, settled) {
+            self.timing.begin();
+            is_complete = self.look(now, core, groups, spawner, settled);
+        }
+        let sends = self.orphans.due(now);
+        let abandoned = self.orphans.abandon(now, settled);
+        send_all(core, sends);
+        report_abandoned(core, abandoned);
+        self.release(now, core, is_complete);
+    }
+
+    /// The shutdown of the orphans begins with that of the programs, or when all of those have ended
+    /// for good.
+    fn begin_closing(&mut self, now: Moment, children: usize) {
+        if self.orphans.is_closing() {
+            return;
+        }
+        self.orphans.close(now.after(self.longest_stop));
+        if !RateLimit::is_few(children) {
+            self.orphans.put_off_look(now);
+        }
+    }
+
+    /// Looks at all children. True if starts need not wait for another look: this one has found out
+    /// everything, or looks have failed so often that none ever may.
+    ///
+    /// A process that dies before it is asked for its owner may send its own children to us, too
+    /// late for the list in which it was found: then there is another list, at once for few. Each
+    /// is asked once.
+    fn look(
+        &mut self,
+        now: Moment,
+        core: &mut Core,
+        groups: &GroupProbes,
+        spawner: &Spawner,
+        settled: bool,
+    ) -> bool {
+        let children = core.children();
+        let is_few = RateLimit::is_few(children);
+        for _ in 0..if is_few { LISTS_PER_LOOK_MAX } else { 1 } {
+            match self.look_through_list(now, core, groups, spawner, settled) {
+                Ok(true) => {}
+                Ok(false) => {
+                    // The next that fails is reported again.
+                    self.blindness_reported &= !self.timing.was_complete();
+                    return true;
+                }
+                Err(error) if children::is_not_yet(&error) => break,
+                Err(error) => {
+                    let what = "failed to look for processes that left their group";
+                    self.report_blindness(core, Error::io(what, &error));
+                    self.orphans.found_nothing_out(now);
+                    return self.timing.has_failed(now);
+                }
+            }
+        }
+        self.orphans.want_look();
+        self.timing.was_incomplete(now, children)
+    }
+
+    /// True if another list is needed. An error also if a process in it cannot be asked yet.
+    fn look_through_list(
+        &mut self,
+        now: Moment,
+        core: &mut Core,
+        groups: &GroupProbes,
+        spawner: &Spawner,
+        settled: bool,
+    ) -> io::Result<bool> {
+        let children = match children::list()? {
+            Some(children) => children,
+            None if is_pid_1() => {
+                let is_any_left = settled && reap::has_children();
+                is_any_left.then_some(EVERYBODY).into_iter().collect()
+            }
+            None => {
+                let text = "without /proc nothing tells which processes left their group: they \
+                            are left alone";
+                self.report_blindness(core, Error::new(text));
+                Vec::new()
+            }
+        };
+        let programs = core.programs();
+        // At the end a process that cannot be asked has no owner, and is stopped with the rest.
+        let may_wait = !self.orphans.is_closing();
+        let lineage = &self.lineage;
+        let mut trouble = None;
+        let mut whose = |pid: i32| match children::variable(pid, CHAIN_VARIABLE) {
+            Ok(Some(chain)) => match lineage.program_in(&chain) {
+                Some(name) => Whose::from(programs.find(name)),
+                None => Whose::Nobodys,
+            },
+            Ok(None) => Whose::Nobodys,
+            Err(error) => {
+                let is_not_yet = children::is_not_yet(&error);
+                if !is_not_yet || (may_wait && trouble.is_none()) {
+                    trouble = Some(error);
+                }
+                if may_wait {
+                    Whose::Unknown
+                } else {
+                    Whose::Nobodys
+                }
+            }
+        };
+        // A process that is still in the group of a program is asked, and killed, with that. Such a
+        // group has a leader that was not reaped yet, or it is probed.
+        let live = groups.iter().filter_map(|id| programs[id].live.as_ref());
+        let without_leader: BTreeSet<i32> = live
+            .filter(|live| !live.awaits_search())
+            .map(LiveRun::pid)
+            .collect();
+        let is_group = |group: i32| {
+            matches!(core.owner(group), Some(Owner::Program(_))) || without_leader.contains(&group)
+        };
+        let is_member = |pid: i32| children::group_of(pid).is_some_and(is_group);
+        // A child that could not be started is about to end, and is reaped by the spawner.
+        let is_ours =
+            |pid: i32| core.owner(pid).is_some() || spawner.has_failed(pid) || is_member(pid);
+        let again = self.orphans.found(
+            now,
+            &children,
+            is_ours,
+            children::is_withheld_zombie,
+            &mut whose,
+        );
+        match trouble {
+            Some(error) => Err(error),
+            None => Ok(again),
+        }
+    }
+
+    /// Reports once, for as long as it lasts, that orphans cannot be found.
+    fn report_blindness(&mut self, core: &mut Core, error: Error) {
+        if !std::mem::replace(&mut self.blindness_reported, true) {
+            core.outbox_mut().warn(error);
+        }
+    }
+
+    /// Kills the orphans that hold a start, and releases the starts that none holds any more. Only a
+    /// complete look tells that: the death of a known orphan may have sent another to us.
+    fn release(&mut self, now: Moment, core: &mut Core, is_complete: bool) {
+        let is_stopping = core.is_stopping();
+        let is_warning_due = self.next_warning.is_some_and(|at| at <= now);
+        if !(is_complete || is_warning_due || is_stopping) {
+            return;
+        }
+        self.next_warning = None;
+        let mut index = 0;
+        while let Some(held) = self.held.get_mut(index) {
+            let id = held.program;
+            let warning_at = held.since.after(DELAY_REPORTED_AFTER);
+            let is_due = warning_at <= now && !std::mem::replace(&mut held.delay_reported, true);
+            // The shutdown has a deadline for orphans, and kills those that were not killed.
+            if is_stopping || (is_complete && !self.orphans.has_those_of(id)) {
+                self.held.swap_remove(index);
+                core.group_gone(now, id);
+                continue;
+            }
+            if !held.delay_reported {
+                let next = self.next_warning.get_or_insert(warning_at);
+                *next = warning_at.min(*next);
+            }
+            index += 1;
+            send_all(core, self.orphans.kill_those_of(now, id));
+            if is_due {
+                let text = "waits for a process that left its group and is there after SIGKILL";
+                core.warn(id, Error::new(text));
+            }
+        }
+        if self.held.is_empty() {
+            self.timing.stop_silent();
+        } else if is_complete {
+            self.timing.plan_silent(now, core.children());
+        }
+    }
+}
+
+fn report_abandoned(core: &mut Core, abandoned: Vec<(i32, Option<ProgramId>)>) {
+    let more = abandoned.len().saturating_sub(NAMED_MAX);
+    for (pid, program) in abandoned.into_iter().take(NAMED_MAX) {
+        event(core, program, EventKind::Abandoned { pid });
+    }
+    if more > 0 {
+        let error = Error::new(format!("abandoned {more} more processes"));
+        core.outbox_mut().warn(error);
+    }
+}
+
+fn send_all(core: &mut Core, sends: Vec<Dispatch>) {
+    let mut named = 0_usize;
+    for Dispatch { pid, program, kill } in sends {
+        let send = |signal| match pid {
+            EVERYBODY => children::signal_everybody(signal),
+            pid => children::signal(pid, signal),
+        };
+        let signal = if kill { libc::SIGKILL } else { libc::SIGTERM };
+        let sent = send(signal);
+        if !kill {
+            send(libc::SIGCONT);
+        }
+        let kind = match sent {
+            Sent::Gone => continue,
+            Sent::Delivered => EventKind::OrphanSignalled { pid, signal },
+            Sent::Refused(errno) => {
+                let what = format!("failed to signal process {pid}, which left its group");
+                let error = Error::os(what, errno as i32);
+                EventKind::Warning { error }
+            }
+        };
+        named += 1;
+        if named <= NAMED_MAX {
+            event(core, program, kind);
+        }
+    }
+    if let Some(more @ 1..) = named.checked_sub(NAMED_MAX) {
+        let text = format!("signalled {more} more processes that had left their groups");
+        core.outbox_mut().warn(Error::new(text));
+    }
+}
+
+fn event(core: &mut Core, program: Option<ProgramId>, kind: EventKind) {
+    match program {
+        Some(id) => core.event(id, kind),
+        None => core.outbox_mut().own_event(kind),
+    }
+}

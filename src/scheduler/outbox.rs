@@ -1,0 +1,192 @@
+//! Events and reports on their way to the host's closures.
+//!
+//! They are queued while the turn works and delivered at its end, when the state that a closure may
+//! ask about is the one that it was told about.
+
+use std::collections::VecDeque;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::callbacks::{Callbacks, Notice};
+use crate::error::Error;
+use crate::event::{Event, EventKind};
+use crate::machine::{Exit, Moment, ProgramId};
+use crate::os::{clock, reserve};
+use crate::program::{ExitRecord, Program, ProgramTable};
+use crate::report::{End, ErrorReport, return_code};
+
+use super::side_commands::SideCommands;
+
+/// The least time between two warnings about memory.
+const MEMORY_WARNING_INTERVAL: Duration = Duration::from_secs(60);
+
+enum Queued {
+    Notice(Notice),
+    /// The end of a run. Its last bytes may not be there yet.
+    Exit(ProgramId),
+}
+
+pub(super) struct Outbox {
+    queue: VecDeque<Queued>,
+    callbacks: Callbacks,
+    /// When the last warning about memory was queued.
+    memory_warned_at: Option<Moment>,
+}
+
+impl Outbox {
+    pub(super) fn new(callbacks: Callbacks) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            callbacks,
+            memory_warned_at: None,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// True if a report waits.
+    pub(super) fn has_reports(&self) -> bool {
+        let is_report =
+            |queued: &Queued| matches!(queued, Queued::Exit(_) | Queued::Notice(Notice::Report(_)));
+        self.queue.iter().any(is_report)
+    }
+
+    /// Queues an event of this moment about a program.
+    pub(super) fn event(&mut self, program: Arc<str>, kind: EventKind) {
+        self.notice(Notice::Event(Event {
+            program,
+            at: clock::wall(),
+            kind,
+        }));
+    }
+
+    /// Queues an event of this moment that is about no program.
+    pub(super) fn own_event(&mut self, kind: EventKind) {
+        self.event(Arc::from(""), kind);
+    }
+
+    /// Queues a warning that is about no program.
+    pub(super) fn warn(&mut self, error: Error) {
+        self.own_event(EventKind::Warning { error });
+    }
+
+    /// Queues the end of a run.
+    pub(super) fn exit(&mut self, id: ProgramId) {
+        self.queue.push_back(Queued::Exit(id));
+    }
+
+    pub(super) fn report(&mut self, report: ErrorReport) {
+        self.notice(Notice::Report(report));
+    }
+
+    pub(super) fn stray(&mut self, pid: i32, status: ExitStatus) {
+        self.notice(Notice::Stray(pid, status));
+    }
+
+    pub(super) fn signal(&mut self, signal: i32) {
+        self.notice(Notice::Signal(signal));
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        self.queue.push_back(Queued::Notice(notice));
+    }
+
+    /// Warns if memory was short, at most once a minute.
+    pub(super) fn warn_of_memory(&mut self, now: Moment) {
+        if !reserve::is_shortage_noted() {
+            return;
+        }
+        let is_early = |at: Moment| now < at.after(MEMORY_WARNING_INTERVAL);
+        if self.memory_warned_at.is_some_and(is_early) {
+            return;
+        }
+        reserve::forget_shortage();
+        self.memory_warned_at = Some(now);
+        self.warn(Error::new(
+            "memory is short: where reports lack last words, they count them; more is allowed by \
+             RLIMIT_AS, RLIMIT_DATA or the system's overcommitment",
+        ));
+    }
+
+    /// Calls the host's closures with everything that is queued, also with what they cause.
+    pub(super) fn deliver(
+        &mut self,
+        programs: &mut ProgramTable,
+        side_commands: &mut SideCommands,
+    ) {
+        while let Some(queued) = self.queue.pop_front() {
+            match queued {
+                Queued::Notice(Notice::Report(report)) => {
+                    self.deliver_report(report, side_commands);
+                }
+                Queued::Notice(notice) => self.callbacks.call(&notice),
+                Queued::Exit(id) => {
+                    let program = &mut programs[id];
+                    if let Some(record) = program.exit_record.take() {
+                        self.deliver_exit(program, *record, side_commands);
+                    }
+                }
+            }
+        }
+    }
+
+    fn deliver_exit(
+        &mut self,
+        program: &Program,
+        record: ExitRecord,
+        side_commands: &mut SideCommands,
+    ) {
+        let event = |kind| {
+            Notice::Event(Event {
+                program: program.name().clone(),
+                at: record.at,
+                kind,
+            })
+        };
+        let (stderr, data_omitted) = record.tail.into_words();
+        let last_line = record.has_failed.then(|| stderr.last_line()).flatten();
+        let exit = record.exit;
+        let exited = event(EventKind::Exited {
+            pid: record.pid,
+            return_code: return_code(exit),
+            core_dumped: matches!(exit, Exit::Signal { core_dumped, .. } if core_dumped),
+            uptime: record.uptime,
+            stopping: record.asked,
+            retry_in: record.retry_in,
+            restart: record.restart,
+            last_line,
+        });
+        let waiting = record.retry_in;
+        let waiting = waiting.map(|delay| event(EventKind::Waiting { delay }));
+        let report = ErrorReport {
+            process: program.name().clone(),
+            timestamp: record.at,
+            stderr,
+            pid: Some(record.pid),
+            uptime: record.uptime,
+            restarts: record.restarts,
+            retry_in: record.retry_in,
+            end: End::Exited(exit),
+            stopping: record.asked,
+            log: record.log,
+            log_offset: record.log_offset,
+            data_omitted,
+        };
+        self.callbacks.call(&exited);
+        self.deliver_report(report, side_commands);
+        if let Some(waiting) = waiting {
+            self.callbacks.call(&waiting);
+        }
+    }
+
+    fn deliver_report(&mut self, report: ErrorReport, side_commands: &mut SideCommands) {
+        #[cfg(feature = "json")]
+        side_commands.push(&report);
+        #[cfg(not(feature = "json"))]
+        let _ = side_commands;
+        self.callbacks.call(&Notice::Report(report));
+    }
+}

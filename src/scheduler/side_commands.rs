@@ -1,0 +1,316 @@
+//! Bounded commands beside the programs: today the error handler, which is run for each report with
+//! the program's name as its last argument and the report as its stdin.
+//!
+//! A command must never hold up supervision. So everything about it is bounded: how many run at a
+//! time, for how long, how many reports wait. What is over a bound is dropped or killed, counted,
+//! and reported.
+
+use std::collections::VecDeque;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::event::EventKind;
+use crate::exec::Exec;
+use crate::machine::Moment;
+use crate::os::descriptors;
+use crate::os::group::Group;
+use crate::os::pages::trim_memory;
+#[cfg(feature = "json")]
+use crate::os::reserve::Reserve;
+use crate::os::spawn::{Late, Spawner, Started};
+#[cfg(feature = "json")]
+use crate::report::ErrorReport;
+
+use super::core::{Core, Owner};
+use super::launcher::Launcher;
+
+const RUNNING_MAX: usize = 4;
+const RUN_TIME_MAX: Duration = Duration::from_secs(30);
+const WAITING_MAX: usize = 1024;
+const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// From this many waiting reports on, memory is given back once they are handled.
+const BACKLOG: usize = 16;
+
+/// How long commands may run after the last program has ended.
+const CLOSING_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How long the end waits after that for the commands that were killed.
+const DYING_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// How long the exec of a command is waited for.
+const START_WAIT: Duration = Duration::from_millis(10);
+
+pub(super) struct SideCommands {
+    handler: Option<Handler>,
+    /// True if memory that many waiting reports have taken is given back to the system.
+    trims_memory: bool,
+}
+
+/// The error handler: reports that wait for it, and its running commands.
+struct Handler {
+    exec: Arc<Exec>,
+    /// Our stderr, for the command's.
+    stderr: Option<OwnedFd>,
+    waiting: VecDeque<Job>,
+    waiting_bytes: usize,
+    /// True if many reports have waited at once, and not all of these are handled yet.
+    is_backlog: bool,
+    running: Vec<Running>,
+    /// Reports that were dropped since the last warning.
+    dropped: u64,
+    /// The latest deadline of all runs, once no program runs any more.
+    closing_at: Option<Moment>,
+}
+
+struct Job {
+    name: Arc<str>,
+    json: String,
+}
+
+struct Running {
+    name: Arc<str>,
+    group: Group,
+    /// Set until the command has been executed.
+    late: Option<Late>,
+    deadline: Moment,
+    killed: bool,
+}
+
+impl Running {
+    /// Returns why the command could not be executed, once that is known; its process is reaped
+    /// then.
+    fn look_at_late(&mut self, spawner: &mut Spawner, exec: &Exec) -> Option<Error> {
+        let answer = self.late.as_mut()?.poll(spawner)?;
+        self.group.was_made();
+        if answer.is_err() {
+            spawner.bury(self.group.number());
+        }
+        // Only now: a child that is still on its stack would keep it for good.
+        self.late = None;
+        let failure = answer.err()?;
+        Some(exec.explain(failure))
+    }
+}
+
+impl SideCommands {
+    pub(super) fn new(handler: Option<Exec>, trims_memory: bool) -> Self {
+        Self {
+            handler: handler.map(Handler::new),
+            trims_memory,
+        }
+    }
+
+    /// True if nothing runs or waits.
+    pub(super) fn is_idle(&self) -> bool {
+        let handler = self.handler.as_ref();
+        handler.is_none_or(|handler| handler.waiting.is_empty() && handler.running.is_empty())
+    }
+
+    /// True if a report leads to a command.
+    pub(super) fn handle_reports(&self) -> bool {
+        self.handler.is_some()
+    }
+
+    /// Returns when a turn has something to do, unless a command ends before.
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
+        self.handler.as_ref().and_then(Handler::next_deadline)
+    }
+
+    /// Queues a report for the error handler, if it has room, and there is memory.
+    #[cfg(feature = "json")]
+    pub(super) fn push(&mut self, report: &ErrorReport) {
+        if let Some(handler) = &mut self.handler {
+            handler.push(report);
+        }
+    }
+
+    /// No program runs any more: the commands have five seconds.
+    pub(super) fn close(&mut self, now: Moment) {
+        if let Some(handler) = &mut self.handler {
+            handler
+                .closing_at
+                .get_or_insert(now.after(CLOSING_TIME_MAX));
+        }
+    }
+
+    /// Looks at the commands that have not been executed yet.
+    pub(super) fn look_at_late(&mut self, core: &mut Core, spawner: &mut Spawner) {
+        let Some(handler) = &mut self.handler else {
+            return;
+        };
+        let exec = &handler.exec;
+        handler.running.retain_mut(|running| {
+            let Some(error) = running.look_at_late(spawner, exec) else {
+                return true;
+            };
+            core.disown(running.group.number());
+            warn(core, &running.name, error);
+            false
+        });
+    }
+
+    /// Records that a command is dead and reaped.
+    pub(super) fn on_exit(&mut self, core: &mut Core, spawner: &mut Spawner, pid: i32) {
+        core.disown(pid);
+        let Some(handler) = &mut self.handler else {
+            return;
+        };
+        let exec = &handler.exec;
+        let mut ended = handler
+            .running
+            .extract_if(.., |running| running.group.number() == pid);
+        if let Some(mut running) = ended.next()
+            && let Some(error) = running.look_at_late(spawner, exec)
+        {
+            warn(core, &running.name, error);
+        }
+    }
+
+    /// Kills the commands whose time is over, and starts those that there is room for.
+    pub(super) fn turn(&mut self, now: Moment, core: &mut Core, launcher: &mut Launcher) {
+        let Some(handler) = &mut self.handler else {
+            return;
+        };
+        let is_closed = handler.closing_at.is_some_and(|at| now >= at);
+        if is_closed {
+            handler.dropped += handler.waiting.len() as u64;
+            handler.waiting.clear();
+            handler.waiting_bytes = 0;
+        }
+        handler.kill_overdue(now, is_closed, core);
+        if handler
+            .closing_at
+            .is_some_and(|at| now >= at.after(DYING_TIME_MAX))
+        {
+            handler.running.clear();
+        }
+        while handler.running.len() < RUNNING_MAX
+            && let Some(job) = handler.waiting.pop_front()
+        {
+            handler.waiting_bytes -= job.json.len();
+            if let Err(error) = handler.start(&job, now, core, launcher) {
+                warn(core, &job.name, error);
+            }
+        }
+        let dropped = std::mem::take(&mut handler.dropped);
+        if dropped > 0 {
+            let text = format!("dropped {dropped} reports that waited for error_handler");
+            core.outbox_mut().warn(Error::new(text));
+        }
+        if handler.waiting.is_empty()
+            && std::mem::take(&mut handler.is_backlog)
+            && self.trims_memory
+        {
+            trim_memory();
+        }
+    }
+}
+
+impl Handler {
+    fn new(exec: Exec) -> Self {
+        let stderr = descriptors::duplicate(std::io::stderr().as_fd()).ok();
+        Self {
+            exec: Arc::new(exec),
+            stderr,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            is_backlog: false,
+            running: Vec::new(),
+            dropped: 0,
+            closing_at: None,
+        }
+    }
+
+    #[cfg(feature = "json")]
+    fn push(&mut self, report: &ErrorReport) {
+        let json = match self.waiting.len() < WAITING_MAX {
+            true => report.try_to_json(),
+            false => None,
+        };
+        let room = WAITING_BYTES_MAX - self.waiting_bytes;
+        let has_place = Reserve::spare(|| self.waiting.try_reserve(1)).is_ok();
+        let Some(json) = json.filter(|json| has_place && json.len() <= room) else {
+            self.dropped = self.dropped.saturating_add(1);
+            return;
+        };
+        self.waiting_bytes += json.len();
+        let name = report.process.clone();
+        self.waiting.push_back(Job { name, json });
+        self.is_backlog |= self.waiting.len() >= BACKLOG;
+    }
+
+    fn next_deadline(&self) -> Option<Moment> {
+        let is_idle = self.waiting.is_empty() && self.running.is_empty();
+        let closing = self.closing_at.filter(|_| !is_idle).map(|at| {
+            let all_killed = self.running.iter().all(|running| running.killed);
+            let is_dying = self.waiting.is_empty() && all_killed;
+            at.after(if is_dying {
+                DYING_TIME_MAX
+            } else {
+                Duration::ZERO
+            })
+        });
+        let living = self.running.iter().filter(|running| !running.killed);
+        living.map(|running| running.deadline).chain(closing).min()
+    }
+
+    fn kill_overdue(&mut self, now: Moment, is_closed: bool, core: &mut Core) {
+        for running in &mut self.running {
+            let is_overdue = now >= running.deadline;
+            if running.killed || !(is_overdue || is_closed) {
+                continue;
+            }
+            running.killed = true;
+            running.group.signal(libc::SIGKILL);
+            let pid = running.group.number();
+            let why = if is_overdue {
+                "ran for too long"
+            } else {
+                "had not ended 5 s after the last program"
+            };
+            let text = format!("error_handler {why} and was killed, pid={pid}");
+            warn(core, &running.name, Error::new(text));
+        }
+    }
+
+    fn start(
+        &mut self,
+        job: &Job,
+        now: Moment,
+        core: &mut Core,
+        launcher: &mut Launcher,
+    ) -> Result<(), Error> {
+        let stdin = descriptors::memory_file(job.json.as_bytes())
+            .map_err(|error| Error::io("failed to hand a report to error_handler", &error))?;
+        let name =
+            CString::new(&*job.name).map_err(|_| Error::new("a name has a NUL byte in it"))?;
+        let (spawner, null, limit) = launcher.for_command();
+        let stderr = self.stderr.as_ref().unwrap_or(null);
+        let stdio = [stdin.as_fd(), null.as_fd(), stderr.as_fd()];
+        let started = self
+            .exec
+            .spawn_apart(spawner, stdio, limit, Some(&name), START_WAIT);
+        let (group, late) = match started.map_err(|failure| self.exec.explain(failure))? {
+            Started::Executed(pid) => (Group::new(pid), None),
+            Started::Late(late) => (Group::of_new(late.pid()), Some(late)),
+        };
+        core.own(group.number(), Owner::SideCommand);
+        self.running.push(Running {
+            name: job.name.clone(),
+            group,
+            late,
+            deadline: now.after(RUN_TIME_MAX),
+            killed: false,
+        });
+        Ok(())
+    }
+}
+
+fn warn(core: &mut Core, program: &Arc<str>, error: Error) {
+    let kind = EventKind::Warning { error };
+    core.outbox_mut().event(program.clone(), kind);
+}
