@@ -208,11 +208,12 @@ impl Kernel {
         let Some((pid, serial)) = self.behind(fd) else {
             return Err(libc::EBADF);
         };
-        // The group of a leader that is gone may be another's by now, and then is none of these.
+        // The group of a leader that is gone may be another's by now, even of a process of the same
+        // run that has left, and then is none of these.
         let run = self.runs.iter().position(|run| run.serial == serial);
         let members = self.members(pid).into_iter();
         let is_of_run = |pid: &i32| match (self.processes[pid].whose, run) {
-            (Whose::Run(of), Some(run)) => of == run,
+            (Whose::Run(of), Some(run)) => of == run && !self.processes[pid].left,
             (Whose::New(_), None) => self.processes[pid].serial == serial,
             _ => false,
         };
