@@ -17,7 +17,7 @@ use procsched::{Backoff, ChildSpec, ProcessScheduler, ProgramState, Status};
 
 /// What a program may cost beside the words of its command: its part of the scheduler and of
 /// the machine, and its place among the pids.
-const PROGRAM_BYTES_MAX: usize = 320;
+const PROGRAM_BYTES_MAX: usize = 400;
 
 /// How long something may take that happens at once on a machine that is not broken.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -20,7 +20,7 @@ const SPARE: u64 = 32;
 const LEFT_MIN: u64 = 4;
 
 /// Descriptors that no program has to itself: those, and the other end of a pipe.
-const SHARED_MIN: u64 = LEFT_MIN + 2;
+const SHARED_MIN: u64 = LEFT_MIN + 1;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FdBudget {
