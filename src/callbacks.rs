@@ -61,7 +61,7 @@ impl Callbacks {
             at: clock::wall(),
             kind,
         });
-        // If the event handler itself panics, no closure is left to be told.
+        // If the event handler itself panics, no closure is left to report it to.
         let _ = catch_unwind(AssertUnwindSafe(|| self.call_unprotected(&event)));
     }
 

@@ -276,8 +276,6 @@ mod callbacks;
 pub mod config;
 mod cstr_list;
 mod error;
-// Without JSON there is nothing to hand to a command, and no way to ask for one.
-#[cfg_attr(not(feature = "json"), allow(dead_code))]
 mod event;
 mod exec;
 mod handle;

@@ -1,5 +1,5 @@
-//! From a description to a scheduler that is ready to start: everything that can be wrong is
-//! found here, before anything runs.
+//! From a description to a scheduler that is ready to start: everything that can be wrong is found
+//! here, before anything runs.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -99,21 +99,20 @@ impl Builder {
         self
     }
 
-    /// The directory of the logs, relative to the base directory; `/tmp` by default. It is
-    /// created (mode 0755, less the umask) if it is missing. Each program's stderr is appended to
-    /// `{name}.stderr.log` in it. A `~` at its beginning is an error, as nothing replaces it.
+    /// Sets the directory of the logs, relative to the base directory; `/tmp` by default. It is
+    /// created if it is missing (mode 0755, modified by the umask). Each program's stderr is appended
+    /// to `{name}.stderr.log` in it. A leading `~/` is an error: it is not expanded.
     pub fn err_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.err_dir = directory.into();
         self
     }
 
-    /// Called with each report: one for every exit and for every failed start. By default the
-    /// report is printed on stdout, a line each.
+    /// Sets a closure that is called with each report: one for every exit and every failed start.
+    /// By default each report is printed on stdout, on one line.
     ///
-    /// Like all closures here it is called by the turn itself, at its end. While it runs,
-    /// nothing is supervised; what falls due meanwhile is made up for. If it panics, the panic
-    /// is told as [`EventKind::HandlerPanicked`](crate::EventKind::HandlerPanicked), and
-    /// supervision goes on.
+    /// Like all closures here it is called by the turn itself, at its end. While it runs, nothing is
+    /// supervised; work that falls due meanwhile is done afterwards. A panic is reported as
+    /// [`EventKind::HandlerPanicked`](crate::EventKind::HandlerPanicked), and supervision goes on.
     pub fn error_handler(
         mut self,
         handler: impl FnMut(&str, &ErrorReport) + Send + 'static,
@@ -122,35 +121,36 @@ impl Builder {
         self
     }
 
-    /// Called with each event, in the order in which they happen. None by default.
+    /// Sets a closure that is called with each event, in the order in which they happen. None by
+    /// default.
     pub fn on_event(mut self, handler: impl FnMut(&Event) + Send + 'static) -> Self {
         self.callbacks.on_event = Some(Box::new(handler));
         self
     }
 
-    /// Which children are waited for: all of this process, or our own. [`Reap::All`] by default.
+    /// Sets which children are waited for: all of this process, or our own. [`Reap::All`] by default.
     pub fn reap(mut self, reap: Reap) -> Self {
         self.reap = reap;
         self
     }
 
-    /// Called with the pid and the status of each child that was reaped and is no program of
-    /// this scheduler: orphans, and the host's own children. Never called with [`Reap::Own`].
-    /// None by default.
+    /// Sets a closure that is called with the pid and the status of each reaped child that is not a
+    /// program of this scheduler: orphans, and the host's own children. Never called with
+    /// [`Reap::Own`]. None by default.
     pub fn on_stray(mut self, handler: impl FnMut(i32, ExitStatus) + Send + 'static) -> Self {
         self.callbacks.on_stray = Some(Box::new(handler));
         self
     }
 
-    /// Stops the scheduler at the first of these signals, and kills everything at a second one
-    /// that comes 200 ms later or more. None by default: the library touches SIGCHLD alone.
+    /// Sets the signals that stop the scheduler. A second one, at least 200 ms later, kills
+    /// everything. None by default: the library handles SIGCHLD alone.
     pub fn stop_on_signals(mut self, signals: impl IntoIterator<Item = i32>) -> Self {
         self.stop_signals.extend(signals);
         self
     }
 
-    /// Called by the turn when one of these signals arrived. None by default. Several
-    /// arrivals may be told as one. Those that the system lets nobody handle are left out.
+    /// Sets a closure that the turn calls when one of these signals has arrived. None by default.
+    /// Several arrivals may lead to one call. Signals that cannot be handled are left out.
     pub fn on_signals(
         mut self,
         signals: impl IntoIterator<Item = i32>,
@@ -161,12 +161,12 @@ impl Builder {
         self
     }
 
-    /// A command that is run for each report, besides the error handler: the program's name is
+    /// Sets a command that is run for each report, besides the error handler. The program's name is
     /// its last argument, the report as JSON its stdin, `/dev/null` its stdout, our stderr its
-    /// stderr, the base directory its working directory; it has its own session. At most 4 run
-    /// at a time, 30 s each; at most 1,024 reports or 4 MiB wait. What is over that is dropped
-    /// or killed, counted, and told as a warning. What it leaves in the background is nobody's
-    /// concern. None by default.
+    /// stderr, and the base directory its working directory; it has its own session. At most 4 run
+    /// at a time, for at most 30 s each; at most 1,024 reports or 4 MiB wait. Reports over that are
+    /// dropped, and commands over their time killed, which is reported as a warning. Its background
+    /// processes are not tracked. None by default.
     #[cfg(feature = "json")]
     pub fn error_command<A: Into<OsString>>(
         mut self,
@@ -176,60 +176,58 @@ impl Builder {
         self
     }
 
-    /// Raises this process's limit on open descriptors (`RLIMIT_NOFILE`): the soft limit to the
-    /// hard one, and that as far as is needed, where it is allowed; the programs get back what
-    /// both were. For a process that is
-    /// a supervisor and nothing else: in others it would break `select(2)`.
+    /// Raises this process's limit on open descriptors (`RLIMIT_NOFILE`): the soft limit to the hard
+    /// one, and the hard one as far as needed, where that is allowed. Programs get the former limits.
+    /// For a process that is a supervisor and nothing else: in others it would break `select(2)`.
     pub fn raise_descriptor_limit(mut self) -> Self {
         self.raise_descriptor_limit = true;
         self
     }
 
-    /// Gives back to the system what reading and building took and is not needed any more, and
-    /// later what many reports have taken that waited for the error command, where libc keeps it
-    /// until it is told (glibc's malloc_trim(3) and, for pieces from 32 KiB on, mallopt(3)). For
-    /// a process that is a supervisor and nothing else: a large heap takes its time.
+    /// Returns freed memory to the system where libc would keep it (glibc: malloc_trim(3), and
+    /// mallopt(3) for allocations of 32 KiB and more): after building, and after many reports have
+    /// waited for the error command. For a process that is a supervisor and nothing else: with a
+    /// large heap it takes time.
     pub fn trim_memory(mut self) -> Self {
         self.trim_memory = true;
         self
     }
 
-    /// Sends SIGKILL to every group of its programs when the scheduler is dropped before it has
-    /// stopped. It waits for nobody even so; the next reaper of this process gets the zombies.
-    /// By default nobody is signalled.
+    /// Sends SIGKILL to the process group of each program when the scheduler is dropped before it
+    /// has stopped. It does not wait for them: the next reaper of this process gets the zombies. By
+    /// default no process is signalled.
     pub fn kill_on_drop(mut self) -> Self {
         self.kill_on_drop = true;
         self
     }
 
-    /// Makes this process a child subreaper (prctl(2), PR_SET_CHILD_SUBREAPER): a descendant
-    /// that left its group and lost its parent comes home to us, as it does to PID 1 anyway. It
-    /// belongs to the program that the variable `PROCSCHED_CHAIN` in its environment names, which
-    /// each program gets then, and is killed before that program starts again. What no program of
-    /// this scheduler has left behind carries no code of this scheduler, and is left alone
-    /// meanwhile. At the end everything that came home is stopped: SIGTERM and SIGCONT, and SIGKILL after the longest `stop_timeout` of all
-    /// programs; the scheduler has stopped when this process has no children, but for those
-    /// that it had before `build`. PID 1 spares not even those.
+    /// Makes this process a child subreaper (prctl(2), PR_SET_CHILD_SUBREAPER): a descendant that
+    /// left its group and lost its parent is reparented to us, as it is to PID 1 anyway. Each program
+    /// gets the variable `PROCSCHED_CHAIN`, which names it and proves that it is ours. An orphan that
+    /// carries it belongs to that program, and is killed before the program starts again. Other
+    /// orphans are left alone meanwhile. At the end all orphans are stopped: SIGTERM and SIGCONT,
+    /// and SIGKILL after the longest `stop_timeout` of all programs. The scheduler has stopped when
+    /// this process has no children except those that it had before `build`; as PID 1, none at all.
     ///
     /// For a process that is a supervisor and nothing else: a child that the host has started
-    /// itself meanwhile would be stopped, too. It needs [`Reap::All`], and `/proc`. Off by
-    /// default; what was is put back when the scheduler is dropped.
+    /// meanwhile would be stopped as well. It needs [`Reap::All`], and `/proc`. Off by default; the
+    /// former state is restored when the scheduler is dropped.
     pub fn subreaper(mut self) -> Self {
         self.subreaper = true;
         self
     }
 
-    /// Whether to look every 15 s, while programs run, for what we should have been told of: a
-    /// death whose SIGCHLD another part of the process kept to itself, and a handler that was
-    /// installed over ours, which is told once, as a [`Warning`](crate::EventKind::Warning)
-    /// about no program. On by default. A process that is a supervisor and nothing else can do
-    /// without, and then never wakes for nothing.
+    /// Sets whether to check every 15 s, while programs run, for deaths whose SIGCHLD another part
+    /// of the process has kept from us, and for handlers that were installed over ours. Such a
+    /// handler is reported once, as a [`Warning`](crate::EventKind::Warning) about no program. On by
+    /// default. A process that is a supervisor and nothing else can do without it, and then never
+    /// wakes for nothing.
     pub fn safety_sweep(mut self, on: bool) -> Self {
         self.safety_sweep = on;
         self
     }
 
-    /// Checks everything and takes what is needed: the log directory and the logs, the
+    /// Checks everything and acquires what is needed: the log directory and the logs, the
     /// descriptors, the signals. Nothing is started yet.
     ///
     /// # Errors

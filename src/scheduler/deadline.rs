@@ -1,5 +1,5 @@
-//! When the next turn has to be: what our own wait goes by, and what a host with a loop of its own
-//! is told. It is the minimum over what each component says.
+//! When the next turn has to be, for our own wait and for a host with a loop of its own: the minimum
+//! over what each component says.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::{Duration, Instant};

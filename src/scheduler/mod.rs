@@ -18,7 +18,7 @@
 //! Facts come before requests, control before data, and every known death before the first start.
 //!
 //! Each stage is a component with state of its own. It gets the [`Core`](core::Core), through which
-//! alone the machine is told anything, and other components only as arguments.
+//! alone facts and commands reach the machine, and other components only as arguments.
 
 mod builder;
 mod capture;
@@ -35,6 +35,8 @@ mod orphan_sweep;
 mod outbox;
 mod rate_limit;
 mod reaper;
+// Without JSON there is nothing to hand to a command, and no way to ask for one.
+#[cfg_attr(not(feature = "json"), allow(dead_code))]
 mod side_commands;
 mod snapshot;
 
@@ -63,19 +65,19 @@ use side_commands::SideCommands;
 
 /// Keeps programs running.
 ///
-/// It signals nobody when it is dropped and waits for nobody: what still runs then runs on,
-/// and gets SIGPIPE when it writes to stderr. [`ProcessScheduler::stop`], and turns until
+/// When it is dropped it signals no process and waits for none: what still runs goes on, and gets
+/// SIGPIPE when it writes to stderr. [`ProcessScheduler::stop`], and turns until
 /// [`Status::Stopped`], is the clean way; [`Builder::kill_on_drop`] is the rough one.
 ///
-/// By default it reaps every child of this process, so that there can be one of it at a time;
-/// see [`Reap`].
+/// By default it reaps every child of this process, so that a process can have one at a time; see
+/// [`Reap`].
 ///
-/// The signals that it handles are unblocked in the thread that builds it and in each that
-/// takes a turn, as nobody gets a signal that all threads block; the thread that drops it gets
-/// its mask back.
+/// The signals that it handles are unblocked in the thread that builds it and in each thread that
+/// takes a turn, because a signal that all threads block is never delivered. The thread that drops
+/// it gets its mask back.
 ///
 /// It belongs to the process that built it. In a copy of that process, made by fork without an
-/// exec, it is dead: a turn is an error, and to drop it, or to use a handle of it, does nothing.
+/// exec, it is dead: a turn is an error, and dropping it, or using one of its handles, does nothing.
 ///
 /// # Three ways to drive it
 ///
@@ -118,16 +120,15 @@ enum Phase {
 /// Which children are waited for, and so reaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reap {
-    /// All children of this process, whoever started them: right where this process is a
-    /// supervisor and nothing else, and needed where orphans come home to it. The statuses that
-    /// are not of our programs go to [`Builder::on_stray`]. No other scheduler may live in the
-    /// process meanwhile. A [`std::process::Child`] of the host may find its status gone.
+    /// All children of this process, whichever part of it started them: right where this process is
+    /// a supervisor and nothing else, and needed where orphans are reparented to it. Statuses of
+    /// other children than our programs go to [`Builder::on_stray`]. No other scheduler may live in
+    /// the process meanwhile. A [`std::process::Child`] of the host may find its status gone.
     #[default]
     All,
-    /// Our programs and nobody else: right in a host that has children of its own, in whatever
-    /// thread. Each program costs a descriptor more (a pidfd, pidfd_open(2)); where the system
-    /// has none for us (before Linux 5.3, or none left), each program is asked about after each
-    /// SIGCHLD.
+    /// Our programs alone: right in a host that has children of its own, in any thread. Each program
+    /// costs one descriptor more (a pidfd, pidfd_open(2)). Where the system has none for us (before
+    /// Linux 5.3, or none left), each program is asked about after each SIGCHLD.
     Own,
 }
 
@@ -159,7 +160,7 @@ impl fmt::Debug for ProcessScheduler {
 }
 
 impl ProcessScheduler {
-    /// Describes a scheduler whose programs run in `base_dir`, relative to the current
+    /// Returns a builder of a scheduler whose programs run in `base_dir`, relative to the current
     /// directory.
     ///
     /// ```no_run
@@ -177,7 +178,7 @@ impl ProcessScheduler {
         Builder::new(base_dir.into())
     }
 
-    /// The short form: logs in `/tmp`, and the default handler, which prints each report on
+    /// Builds a scheduler with logs in `/tmp` and the default handler, which prints each report on
     /// stdout.
     ///
     /// # Errors
@@ -213,13 +214,13 @@ impl ProcessScheduler {
         }
     }
 
-    /// One turn: waits until there is something to do, at most for `timeout` (for ever if it
+    /// Takes one turn: waits until there is something to do, at most for `timeout` (for ever if it
     /// is `None`), and does it. The first turn starts the programs.
     ///
     /// # Errors
     ///
-    /// In a copy of the process that was made by fork. Otherwise none: what goes wrong in a
-    /// turn is told as an event, and the turns go on.
+    /// In a copy of the process that was made by fork. Otherwise none: what goes wrong in a turn is
+    /// reported as an event, and the turns go on.
     pub fn step(&mut self, timeout: Option<Duration>) -> Result<Status> {
         self.check_owner()?;
         match self.phase {
@@ -268,20 +269,20 @@ impl ProcessScheduler {
         self.inbox.ask(Asked::Kill);
     }
 
-    /// A remote control for other threads and signal handlers.
+    /// Returns a remote control for other threads and signal handlers.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.inbox.handle()
     }
 
-    /// Whether a stop was asked for, or an essential program has ended for good.
+    /// True if a stop was asked for, or an essential program has ended for good.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.core.is_stopping()
     }
 
-    /// How the first essential program ended that ended for good, and so stopped the rest: see
-    /// [`ErrorReport::return_code`](crate::ErrorReport::return_code).
+    /// Returns the code of the first essential program that ended for good, and so stopped the rest:
+    /// see [`ErrorReport::return_code`](crate::ErrorReport::return_code).
     #[must_use]
     pub fn essential_exit(&self) -> Option<i32> {
         self.core.essential_exit()

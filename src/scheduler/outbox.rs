@@ -1,7 +1,7 @@
 //! Events and reports on their way to the host's closures.
 //!
 //! They are queued while the turn works and delivered at its end, when the state that a closure may
-//! ask about is the one that it was told about.
+//! ask for is the one that follows from them.
 
 use std::collections::VecDeque;
 use std::process::ExitStatus;

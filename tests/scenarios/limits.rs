@@ -81,7 +81,7 @@ fn a_second_supervisor_is_refused_where_logs_do_not_fit_too() {
     };
     scene.setting.limit(Resource::RLIMIT_NOFILE, 60, 60);
     add_many(&mut scene, 40, "hold");
-    let mut first = scene.start();
+    let first = scene.start();
     first.wait_message(&["RLIMIT_NOFILE=60 is too low", "of 40 programs cannot start"]);
     wait_for("the first programs", || running(&first, 40) > 10);
     let mut second = scene.start();

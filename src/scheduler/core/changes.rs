@@ -1,4 +1,4 @@
-//! From the machine's changes to what the host is told: events and reports.
+//! From the machine's changes to events and reports.
 
 use std::time::Duration;
 
