@@ -25,7 +25,7 @@ impl ProcessScheduler {
     pub(super) fn note(&mut self, now: Moment, run: Run, change: Change) {
         let id = run.program;
         let pid = self.program(id).live.as_ref().map_or(0, |live| live.pid());
-        if change != Change::Impossible {
+        if !matches!(change, Change::Impossible { .. }) {
             self.program_mut(id).changed_at = now;
         }
         match change {
@@ -73,14 +73,11 @@ impl ProcessScheduler {
             Change::Killed if !self.is_kill_sent(id) => {}
             Change::Killed => self.event(id, EventKind::Killed { pid }),
             Change::Abandoned => self.note_abandoned(now, run),
-            Change::Impossible => {
-                let text = "met a fact that cannot be, and went on: please report this defect";
-                self.event(
-                    id,
-                    EventKind::Warning {
-                        error: Error::new(text),
-                    },
-                );
+            Change::Impossible { state, fact } => {
+                let error = Error::new(format!(
+                    "internal error: unexpected {fact:?} in {state:?}; please report this bug"
+                ));
+                self.event(id, EventKind::Warning { error });
             }
         }
     }

@@ -1,11 +1,10 @@
-//! Every state, with every wish, told every input: what comes of it is a table.
+//! Every trigger in every state, under every goal: the outcome is a table.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::super::child::{ABANDON_AFTER, Child, Effects, LAUNCH_TIMEOUT};
-use super::super::policy::PolicyId;
-use super::super::state::{Fact, Goal, Input, Leader, State, Wish};
+use super::super::state::{Fact, Goal, Leader, State, Trigger};
 use super::super::timers::Timers;
 use super::*;
 
@@ -17,28 +16,28 @@ const LATER: Duration = Duration::from_secs(108);
 /// When a new process that has not executed its program is killed, unless a stop comes first.
 const LAUNCH_END: Duration = Duration::from_secs(150);
 
-/// One row a state, one column an input. The words are those of [`expected`]; "-" cannot be.
+/// One row a state, one column an trigger. The words are those of [`expected`]; "-" cannot be.
 #[rustfmt::skip]
 const TABLE: [(&str, [&str; 9]); 15] = [
     // told             Start   Stop     Kill     Spawned   Failed    Delayed  Exited    Gone       Deadline
-    ("Inactive",       ["due",  "wish",  "wish",  "-",      "-",      "-",     "-",      "-",       "-"]),
+    ("Inactive",       ["due",  "goal",  "goal",  "-",      "-",      "-",     "-",      "-",       "-"]),
     ("Waiting",        ["due",  "rest",  "rest",  "-",      "-",      "-",     "-",      "-",       "due"]),
-    ("Due",            ["wish", "rest",  "rest",  "-",      "-",      "-",     "-",      "-",       "-"]),
-    ("Spawning",       ["wish", "wish",  "wish",  "run",    "failed", "launch","-",      "-",       "-"]),
-    ("Launching",      ["wish", "kill",  "kill",  "run",    "failed", "-",     "-",      "-",       "kill"]),
-    ("Running",        ["wish", "stop",  "kill",  "-",      "-",      "-",     "ended",  "-",       "-"]),
-    ("Stopping",       ["wish", "wish",  "kill",  "-",      "-",      "-",     "asked",  "-",       "kill"]),
-    ("Stopping, dead", ["wish", "wish",  "kill",  "-",      "-",      "-",     "-",      "stopped", "kill"]),
-    ("Killed",         ["wish", "wish",  "wish",  "-",      "-",      "-",     "asked",  "-",       "give up"]),
-    ("Killed, new",    ["wish", "wish",  "wish",  "too late", "failed", "-",   "-",      "-",       "give up"]),
-    ("Killed, dead",   ["wish", "wish",  "wish",  "-",      "-",      "-",     "-",      "stopped", "give up"]),
-    ("Clearing",       ["wish", "await", "await", "-",      "-",      "-",     "-",      "wait",    "-"]),
-    ("Abandoned",      ["wish", "wish",  "wish",  "-",      "-",      "-",     "silent", "-",       "-"]),
-    ("Abandoned, new", ["wish", "wish",  "wish",  "silent", "stopped", "-",    "-",      "-",       "-"]),
-    ("Abandoned, dead",["wish", "wish",  "wish",  "-",      "-",      "-",     "-",      "stopped", "-"]),
+    ("Due",            ["goal", "rest",  "rest",  "-",      "-",      "-",     "-",      "-",       "-"]),
+    ("Spawning",       ["goal", "goal",  "goal",  "run",    "failed", "launch","-",      "-",       "-"]),
+    ("Launching",      ["goal", "kill",  "kill",  "run",    "failed", "-",     "-",      "-",       "kill"]),
+    ("Running",        ["goal", "stop",  "kill",  "-",      "-",      "-",     "ended",  "-",       "-"]),
+    ("Stopping",       ["goal", "goal",  "kill",  "-",      "-",      "-",     "asked",  "-",       "kill"]),
+    ("Stopping, dead", ["goal", "goal",  "kill",  "-",      "-",      "-",     "-",      "stopped", "kill"]),
+    ("Killed",         ["goal", "goal",  "goal",  "-",      "-",      "-",     "asked",  "-",       "give up"]),
+    ("Killed, new",    ["goal", "goal",  "goal",  "too late", "failed", "-",   "-",      "-",       "give up"]),
+    ("Killed, dead",   ["goal", "goal",  "goal",  "-",      "-",      "-",     "-",      "stopped", "give up"]),
+    ("Clearing",       ["goal", "await", "await", "-",      "-",      "-",     "-",      "wait",    "-"]),
+    ("Abandoned",      ["goal", "goal",  "goal",  "-",      "-",      "-",     "silent", "-",       "-"]),
+    ("Abandoned, new", ["goal", "goal",  "goal",  "silent", "stopped", "-",    "-",      "-",       "-"]),
+    ("Abandoned, dead",["goal", "goal",  "goal",  "-",      "-",      "-",     "-",      "stopped", "-"]),
 ];
 
-/// All that a child and its surroundings are after an input.
+/// All that a child and its surroundings are after an trigger.
 #[derive(Debug, Clone, PartialEq)]
 struct After {
     goal: Goal,
@@ -103,22 +102,22 @@ fn state_of(name: &str) -> State {
     }
 }
 
-fn inputs() -> [Input; 9] {
+fn triggers() -> [Trigger; 9] {
     let at = moment(NOW);
     [
-        Input::Wish(Wish::Start),
-        Input::Wish(Wish::Stop),
-        Input::Wish(Wish::Kill),
-        Input::Fact(Fact::Spawned { at }),
-        Input::Fact(Fact::SpawnFailed { at }),
-        Input::Fact(Fact::SpawnDelayed { at }),
-        Input::Fact(Fact::LeaderExited { exit: CRASH }),
-        Input::Fact(Fact::GroupGone),
-        Input::Fact(Fact::Deadline),
+        Trigger::Command(Goal::Up),
+        Trigger::Command(Goal::Down),
+        Trigger::Command(Goal::DownNow),
+        Trigger::Fact(Fact::Spawned { at }),
+        Trigger::Fact(Fact::SpawnFailed { at }),
+        Trigger::Fact(Fact::SpawnDelayed { at }),
+        Trigger::Fact(Fact::LeaderExited { exit: CRASH }),
+        Trigger::Fact(Fact::GroupGone),
+        Trigger::Fact(Fact::Deadline),
     ]
 }
 
-/// Where a state has a deadline, it is this one before the input.
+/// Where a state has a deadline, it is this one before the trigger.
 fn deadline_before(state: State) -> Option<Moment> {
     match state {
         State::Launching { until } => Some(until),
@@ -140,12 +139,14 @@ fn before(goal: Goal, state: State) -> After {
     }
 }
 
-/// The goal after a wish; facts and deadlines leave it as it is.
-fn wish(goal: Goal, input: Input) -> Goal {
-    match (input, goal) {
-        (Input::Wish(Wish::Start), _) => Goal::Up,
-        (Input::Wish(Wish::Kill), _) | (Input::Wish(Wish::Stop), Goal::DownNow) => Goal::DownNow,
-        (Input::Wish(Wish::Stop), _) => Goal::Down,
+/// The goal after a trigger; facts leave it as it is.
+fn goal_after(goal: Goal, trigger: Trigger) -> Goal {
+    match (trigger, goal) {
+        (Trigger::Command(Goal::Up), _) => Goal::Up,
+        (Trigger::Command(Goal::DownNow), _) | (Trigger::Command(Goal::Down), Goal::DownNow) => {
+            Goal::DownNow
+        }
+        (Trigger::Command(Goal::Down), _) => Goal::Down,
         _ => goal,
     }
 }
@@ -182,7 +183,7 @@ impl After {
             .then(state, Some(NOW + ABANDON_AFTER))
     }
 
-    /// Asked to stop while it runs: at once where the wish is urgent.
+    /// Asked to stop while it runs: at once if the goal is to be down now.
     fn stop(self, since: Duration) -> Self {
         if self.goal == Goal::DownNow {
             return self.killed(since, Leader::Alive);
@@ -232,8 +233,8 @@ fn of_launch(word: &str, same: After) -> After {
 }
 
 /// What a word of the table means. `None`: it cannot be.
-fn expected(word: &str, goal: Goal, state: State, input: Input) -> Option<After> {
-    let same = before(wish(goal, input), state);
+fn expected(word: &str, goal: Goal, state: State, trigger: Trigger) -> Option<After> {
+    let same = before(goal_after(goal, trigger), state);
     let leader = match state {
         State::Stopping { leader, .. }
         | State::Killed { leader, .. }
@@ -248,8 +249,8 @@ fn expected(word: &str, goal: Goal, state: State, input: Input) -> Option<After>
     };
     Some(match word {
         "-" => return None,
-        // The wish is taken down, and nothing else happens.
-        "wish" => same,
+        // The goal is set, and nothing else happens.
+        "goal" => same,
         "due" => same.due(),
         "rest" => After {
             queued: false,
@@ -303,24 +304,26 @@ fn expected(word: &str, goal: Goal, state: State, input: Input) -> Option<After>
 }
 
 /// In production what cannot be is said, and nothing else happens.
-fn impossible(goal: Goal, state: State, input: Input) -> After {
-    let same = before(goal, state).note(Change::Impossible);
-    match input {
-        Input::Fact(Fact::Deadline) => same.then(state, None),
+fn impossible(goal: Goal, state: State, trigger: Trigger) -> After {
+    let Trigger::Fact(fact) = trigger else {
+        panic!("{trigger:?} is possible in every state");
+    };
+    let same = before(goal, state).note(Change::Impossible { state, fact });
+    match fact {
+        Fact::Deadline => same.then(state, None),
         _ => same,
     }
 }
 
 /// Tells it, in the way the machine does: a deadline is taken out of the timers first.
-fn tell(goal: Goal, state: State, input: Input) -> After {
-    let policy = policy();
-    let mut child = Child::new(RUN.program, PolicyId(0), &policy.backoff);
+fn tell(goal: Goal, state: State, trigger: Trigger) -> After {
+    let mut child = Child::new(RUN.program, policy().into());
     (child.goal, child.state, child.starts) = (goal, state, RUN.generation);
     let (mut orders, mut timers, mut starts) =
         (VecDeque::new(), Timers::default(), VecDeque::new());
     if let Some(at) = deadline_before(state) {
         timers.arm(RUN.program, at);
-        if input == Input::Fact(Fact::Deadline) {
+        if trigger == Trigger::Fact(Fact::Deadline) {
             timers.disarm(RUN.program);
         }
     }
@@ -328,13 +331,12 @@ fn tell(goal: Goal, state: State, input: Input) -> After {
         starts.push_back(RUN.program);
     }
     let mut out = Effects {
-        policy: &policy,
         orders: &mut orders,
         timers: &mut timers,
         starts: &mut starts,
         ended: None,
     };
-    child.handle(moment(NOW), input, &mut out);
+    child.handle(moment(NOW), trigger, &mut out);
     let ended = out.ended;
     After {
         goal: child.goal,
@@ -348,19 +350,19 @@ fn tell(goal: Goal, state: State, input: Input) -> After {
 }
 
 #[test]
-fn every_state_told_every_input_does_what_the_table_says() {
+fn every_trigger_in_every_state_does_what_the_table_says() {
     let mut tried = 0;
     for (name, row) in TABLE {
         for goal in [Goal::Up, Goal::Down, Goal::DownNow] {
-            for (word, input) in row.into_iter().zip(inputs()) {
+            for (word, trigger) in row.into_iter().zip(triggers()) {
                 let state = state_of(name);
-                let got = catch_unwind(AssertUnwindSafe(|| tell(goal, state, input)));
+                let got = catch_unwind(AssertUnwindSafe(|| tell(goal, state, trigger)));
                 tried += 1;
-                let case = format!("{goal:?}, {name}, told {input:?}: {word}");
-                let Some(expected) = expected(word, goal, state, input) else {
+                let case = format!("{goal:?}, {name}, told {trigger:?}: {word}");
+                let Some(expected) = expected(word, goal, state, trigger) else {
                     assert_eq!(got.is_err(), cfg!(debug_assertions), "{case}: panics");
                     if let Ok(got) = got {
-                        assert_eq!(got, impossible(goal, state, input), "{case}");
+                        assert_eq!(got, impossible(goal, state, trigger), "{case}");
                     }
                     continue;
                 };
