@@ -134,14 +134,6 @@ pub(crate) fn errno_text(errno: i32) -> String {
     }
 }
 
-/// Whether a terminal shows it and does nothing else: no control, and nothing that turns the
-/// direction of the text, breaks the line or cannot be seen.
-#[cfg(feature = "json")]
-pub(crate) fn is_harmless(character: char) -> bool {
-    let is_plain = |character: char| character.escape_debug().len() == 1;
-    matches!(character, ' '..='~') || (!character.is_ascii() && is_plain(character))
-}
-
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.what)?;

@@ -290,8 +290,10 @@ mod os;
 mod program;
 mod report;
 mod scheduler;
+mod signal;
 mod spec;
 mod status;
+pub mod text;
 mod words;
 
 pub use error::{Error, Result};
@@ -301,10 +303,11 @@ pub use init::{Init, InitEvent};
 pub use machine::{Backoff, Restart};
 pub use os::reserve::Reserve;
 pub use os::shared_writer::SharedWriter;
+pub use report::ErrorReport;
 #[cfg(feature = "json")]
 pub use report::utc_millis;
-pub use report::{ErrorReport, signal_name};
 pub use scheduler::{Builder, ProcessScheduler, Reap, Status};
+pub use signal::{Signal, signal_name};
 pub use spec::{
     ChildSpec, NAME_BYTES_MAX, REPORT_BYTES_DEFAULT, REPORT_BYTES_MAX, STOP_TIMEOUT_DEFAULT,
 };

@@ -11,13 +11,10 @@ use std::time::{Duration, SystemTime};
 use crate::error::Error;
 use crate::machine::Exit;
 use crate::os::tail::LastWords;
+pub use crate::signal::signal_name;
 
 /// `return_code` where there is no status: unknown, abandoned, or failed before exec.
 pub(crate) const CODE_UNKNOWN: i32 = 125;
-
-/// The first real-time signal, counted in the kernel's numbers as every C library's own
-/// reserve differs.
-const REALTIME_FIRST: i32 = 34;
 
 /// How one run ended, and what it wrote to stderr last.
 #[derive(Debug, Clone, PartialEq)]
@@ -170,28 +167,6 @@ pub(crate) fn return_code(exit: Exit) -> i32 {
     }
 }
 
-/// The name of a signal, as `kill -l` has it with `SIG` before it; real-time signals are
-/// counted from 34, the kernel's number for the first that both glibc and musl leave free or
-/// reserve differently.
-///
-/// ```
-/// assert_eq!(procsched::signal_name(15), "SIGTERM");
-/// assert_eq!(procsched::signal_name(37), "SIGRTMIN+3");
-/// ```
-#[must_use]
-pub fn signal_name(signal: i32) -> String {
-    if (REALTIME_FIRST..=crate::spec::SIGNAL_MAX).contains(&signal) {
-        return match signal - REALTIME_FIRST {
-            0 => "SIGRTMIN".to_owned(),
-            above => format!("SIGRTMIN+{above}"),
-        };
-    }
-    match nix::sys::signal::Signal::try_from(signal) {
-        Ok(known) => known.as_str().to_owned(),
-        Err(_) => format!("signal {signal}"),
-    }
-}
-
 #[cfg(feature = "json")]
 mod json {
     //! The line of JSON. Written field by field, because the order of the first five is
@@ -205,8 +180,8 @@ mod json {
     use time::OffsetDateTime;
 
     use super::{ErrorReport, signal_name};
-    use crate::error::is_harmless;
     use crate::os::reserve::Reserve;
+    use crate::text::is_printable;
 
     impl ErrorReport {
         /// The report as one line of JSON, without a line feed at its end. Where there is no
@@ -335,7 +310,7 @@ mod json {
         /// in a terminal shall not have it obey a path. Escaped, it says the same.
         fn string(&mut self, text: &str) -> fmt::Result {
             for character in Value::from(text).to_string().chars() {
-                if is_harmless(character) {
+                if is_printable(character) {
                     self.0.write_char(character)?;
                     continue;
                 }

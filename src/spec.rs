@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::machine::{Backoff, Policy, Restart};
+pub(crate) use crate::signal::SIGNAL_MAX;
+use crate::signal::signal_problem;
 
 /// The longest name, in bytes: with `.stderr.log` it stays a file name on every file system.
 pub const NAME_BYTES_MAX: usize = 64;
@@ -25,9 +27,6 @@ pub(crate) const ERR_DIR_DEFAULT: &str = "/tmp";
 
 /// How long a program may take to stop before SIGKILL, unless told otherwise.
 pub const STOP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
-
-/// The highest signal number on Linux (`SIGRTMAX`).
-pub(crate) const SIGNAL_MAX: i32 = 64;
 
 /// Why a path that begins with `~/` is refused: there would be a directory called `~`.
 pub(crate) const HOME: &str = "\"~\" at the beginning of a path is the home directory to a shell only, and \
@@ -287,12 +286,6 @@ pub(crate) fn backoff_problem(backoff: &Backoff) -> Option<String> {
             backoff.max, backoff.initial
         )
     })
-}
-
-/// Why this cannot be a signal, or `None` if it can.
-pub(crate) fn signal_problem(signal: i32) -> Option<String> {
-    (!(1..=SIGNAL_MAX).contains(&signal))
-        .then(|| format!("{signal} is no signal number: use 1 to {SIGNAL_MAX}"))
 }
 
 /// Why this cannot ask a program to stop, or `None` if it can.

@@ -55,13 +55,15 @@ mod house {
     pub mod program;
     pub mod report;
     pub mod scheduler;
+    pub mod signal;
     pub mod spec;
     pub mod status;
+    pub mod text;
     pub mod words;
 }
 use house::{
     callbacks, error, error_command, event, handle, launch, lineage, machine, orphans, program,
-    report, scheduler, spec, status, words,
+    report, scheduler, signal, spec, status, text, words,
 };
 
 #[path = "../src/os"]

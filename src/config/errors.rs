@@ -6,10 +6,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use crate::error::is_harmless;
-
-/// The most characters of the file that a message repeats in one piece.
-const QUOTED_CHARS_MAX: usize = 64;
+use crate::text::escaped;
 
 /// A position in the file, counted from 1; columns count characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,7 +122,7 @@ impl ConfigErrors {
     }
 
     fn new(source: &str, errors: Vec<ConfigError>) -> Self {
-        let source = one_line(source);
+        let source = escaped(source).into_owned();
         Self { source, errors }
     }
 
@@ -201,32 +198,4 @@ fn in_order(one: &ConfigError, other: &ConfigError) -> Ordering {
     let by_place = one.place.cmp(&other.place);
     let by_path = by_place.then_with(|| one.path.cmp(&other.path));
     by_path.then_with(|| one.message.cmp(&other.message))
-}
-
-/// `text` in quotes, escaped; cut if it is long.
-pub(super) fn quoted(text: &str) -> String {
-    format!("{:?}", shortened(text))
-}
-
-/// `text`, cut if it is long.
-pub(super) fn shortened(text: &str) -> String {
-    let mut rest = text.chars();
-    let mut short: String = rest.by_ref().take(QUOTED_CHARS_MAX).collect();
-    if rest.next().is_some() {
-        short.push('…');
-    }
-    short
-}
-
-/// `text` with everything escaped that a terminal would obey, or a reader not see.
-fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for character in text.chars() {
-        if is_harmless(character) {
-            line.push(character);
-        } else {
-            line.extend(character.escape_debug());
-        }
-    }
-    line
 }

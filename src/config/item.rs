@@ -10,10 +10,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::duration;
-use super::errors::{Place, Problems, quoted, shortened};
+use super::errors::{Place, Problems};
 use super::scan::{Entry, Kind, Node};
-use super::suggest::did_you_mean;
 use crate::spec::{argument_problem, command_problem, directory_problem};
+use crate::text::{did_you_mean, quoted, shortened};
 
 /// A value, and the dotted path to it.
 pub(super) struct Item<'n> {
@@ -39,7 +39,7 @@ impl<'n> Item<'n> {
 
     fn member(&self, entry: &'n Entry<'n>) -> Self {
         let key = if is_plain(&entry.key) {
-            shortened(&entry.key)
+            shortened(&entry.key).into_owned()
         } else {
             quoted(&entry.key)
         };
@@ -105,7 +105,7 @@ impl<'n> Item<'n> {
         let got = match &self.node.kind {
             Kind::Null => "null".to_owned(),
             Kind::Bool(value) => value.to_string(),
-            Kind::Number(number) => shortened(number),
+            Kind::Number(number) => shortened(number).into_owned(),
             Kind::String(text) => quoted(text),
             Kind::Array(_) => "an array".to_owned(),
             Kind::Object(_) => "an object".to_owned(),
@@ -216,7 +216,7 @@ impl<'n> Item<'n> {
             let first = *first_places.entry(&*entry.key).or_insert(entry.place);
             if first != entry.place {
                 let Place { line, column } = first;
-                let message = format!("duplicate key: it stands at {line}:{column} already");
+                let message = format!("duplicate key: already defined at {line}:{column}");
                 problems.add(entry.place, &value.path, message);
             }
             members.push(Member {
@@ -241,9 +241,8 @@ impl<'n> Item<'n> {
                 Some((_, read)) => read(target, &member.value, problems),
                 None => {
                     let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
-                    let instead = did_you_mean(member.key, names.iter().copied(), || {
-                        format!(": use {}", names.join(", "))
-                    });
+                    let instead = did_you_mean(member.key, names.iter().copied())
+                        .unwrap_or_else(|| format!(": use {}", names.join(", ")));
                     let message = format!("unknown key{instead}");
                     problems.add(member.key_place, &member.value.path, message);
                 }

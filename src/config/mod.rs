@@ -9,7 +9,7 @@
 //!    begins, in the order of the file, with duplicate keys. No map of `serde_json` is read.
 //! 3. `item`: a value of the tree, with the keys that lead to it, is read as a certain type
 //!    (`duration`, `signal`). What does not fit is added to the list of errors, with what would
-//!    be right (`suggest`), and the reading goes on.
+//!    be right, and the reading goes on.
 //! 4. `root`, `program`: which keys there are, what each sets, and how `defaults` are merged.
 //!    The rules for values are those of `ChildSpec`, and are written there.
 //!
@@ -28,7 +28,6 @@ mod program;
 mod root;
 mod scan;
 mod signal;
-mod suggest;
 mod syntax;
 
 use std::ffi::OsString;

@@ -6,15 +6,15 @@
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 
-use super::errors::{Place, Problems, quoted};
+use super::errors::{Place, Problems};
 use super::item::{Field, Item, Member};
 use super::signal;
-use super::suggest::did_you_mean;
 use crate::machine::Restart;
 use crate::spec::{
     ChildSpec, REPORT_BYTES_MAX, backoff_problem, env_problem, name_problem, report_bytes_problem,
     stop_signal_problem,
 };
+use crate::text::{did_you_mean, quoted};
 
 /// What a program can say of itself. `command` comes first: it is what `defaults` lacks.
 const FIELDS: [Field<Draft>; 9] = [
@@ -149,7 +149,6 @@ impl Draft {
     }
 
     fn restart(&mut self, item: &Item<'_>, problems: &mut Problems) {
-        let names = || RESTARTS.iter().map(|(name, _)| *name);
         let expected = r#""always", "on-failure" or "never""#;
         let Some(text) = item.string_of(expected, problems) else {
             return;
@@ -157,7 +156,9 @@ impl Draft {
         match RESTARTS.iter().find(|(name, _)| *name == text) {
             Some((_, restart)) => self.spec.restart = *restart,
             None => {
-                let instead = did_you_mean(text, names(), || format!(": use {expected}"));
+                let names = RESTARTS.iter().map(|(name, _)| *name);
+                let instead = did_you_mean(text, names);
+                let instead = instead.unwrap_or_else(|| format!(": use {expected}"));
                 item.complain(problems, format!("unknown value {}{instead}", quoted(text)));
             }
         }

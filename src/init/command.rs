@@ -15,7 +15,7 @@ use crate::os::group::{Group, Sent};
 use crate::os::spawn::{Failure, Inside, Late, Place, Spawner, Started};
 use crate::os::subreaper::{self, is_pid_1};
 use crate::os::terminal::Terminal;
-use crate::report::signal_name;
+use crate::signal::signal_name;
 
 use super::job::{Job, wants_terminal};
 use super::reaping::{Left, ask, bite};

@@ -1,7 +1,7 @@
 //! What [`Init`](super::Init) tells while it runs.
 
 use crate::error::Error;
-use crate::report::signal_name;
+use crate::signal::signal_name;
 
 /// How many numbers one line has.
 const PIDS_TOLD_MAX: usize = 32;

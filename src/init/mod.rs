@@ -20,8 +20,8 @@ pub use event::InitEvent;
 use crate::error::{Error, Result};
 use crate::machine::Exit;
 use crate::os::accept;
-use crate::report::{CODE_UNKNOWN, signal_name};
-use crate::spec::SIGNAL_MAX;
+use crate::report::CODE_UNKNOWN;
+use crate::signal::{SIGNAL_MAX, signal_name, signal_problem};
 use command::Running;
 
 /// Runs one command as the first process of a container does, or of whatever else has none:
@@ -149,7 +149,7 @@ impl Init {
         let sent = rewrites.iter().map(|&(_, to)| to).filter(|&to| to != 0);
         let taken = rewrites.iter().map(|&(from, _)| from);
         for signal in sent.chain(taken).chain(self.options.parent_death_signal) {
-            if let Some(problem) = crate::spec::signal_problem(signal) {
+            if let Some(problem) = signal_problem(signal) {
                 return Err(Error::new(problem));
             }
         }

@@ -24,7 +24,7 @@ use crate::os::group::{Group, Sent};
 use crate::os::reap::{self, Seen};
 use crate::os::stat::zombies_only;
 use crate::os::subreaper::is_pid_1;
-use crate::report::signal_name;
+use crate::signal::signal_name;
 
 use super::reaping::{LOOK_INTERVAL, Left, bite};
 use super::{InitEvent, Options};

@@ -150,20 +150,20 @@ fn plain_values() {
 
 #[test]
 fn numbers() {
-    let seconds = r#"a number of seconds, or "500ms", "8s", "2m", "1h""#;
-    let most = "use at most 18446744073709551615 seconds";
+    let seconds = r#"a number of seconds, or "500ms", "8s", "1m30s", "1h""#;
+    let most = "expected at most 18446744073709551615 seconds";
     let durations = [
         ("null", &*format!("expected {seconds}, got null")),
         ("[5]", &format!("expected {seconds}, got an array")),
         (
             r#""8 s""#,
-            &format!(r#""8 s" is no duration: use {seconds}"#),
+            &format!(r#"invalid duration "8 s": expected {seconds}"#),
         ),
-        ("-0.5", "-0.5 is negative: use 0 or more"),
-        ("1e300", &format!("1e300 is too long: {most}")),
+        ("-0.5", "invalid duration -0.5: expected 0 or more"),
+        ("1e300", &format!("invalid duration 1e300: {most}")),
         (
             r#""1e3s""#,
-            &format!(r#""1e3s" is no duration: use {seconds}"#),
+            &format!(r#"invalid duration "1e3s": expected {seconds}"#),
         ),
     ];
     check_values("stop_timeout", &durations);
@@ -207,9 +207,9 @@ fn signals() {
             ("null", &format!("{expected} null")),
             ("1.5", &format!("{expected} 1.5")),
             ("9999999999", &format!("{expected} 9999999999")),
-            ("0", "0 is no signal number: use 1 to 64"),
-            ("-9", "-9 is no signal number: use 1 to 64"),
-            ("65", "65 is no signal number: use 1 to 64"),
+            ("0", "invalid signal 0: expected 1 to 64"),
+            ("-9", "invalid signal -9: expected 1 to 64"),
+            ("65", "invalid signal 65: expected 1 to 64"),
             (
                 r#""SIGTREM""#,
                 r#"unknown signal "SIGTREM" (did you mean "TERM"?)"#,
@@ -222,7 +222,7 @@ fn signals() {
                 r#""15""#,
                 r#"unknown signal "15": write 15 without the quotes"#,
             ),
-            (r#""65""#, &format!(r#"unknown signal "65": {a_name}"#)),
+            (r#""65""#, "invalid signal 65: expected 1 to 64"),
             // Not STOP, which would be refused.
             (r#""STP""#, &format!(r#"unknown signal "STP": {a_name}"#)),
             (r#""SIG""#, &format!(r#"unknown signal "SIG": {a_name}"#)),
@@ -298,7 +298,7 @@ fn the_order_of_delays() {
         (
             r#"{"initial": 90, "max": "5min"}"#,
             format!(
-                r#"2:35: {at}.max: "5min" is no duration: use a number of seconds, or "500ms", "8s", "2m", "1h""#
+                r#"2:35: {at}.max: invalid duration "5min": expected a number of seconds, or "500ms", "8s", "1m30s", "1h""#
             ),
         ),
     ] {
@@ -354,7 +354,7 @@ fn a_delay_of_the_defaults_that_cannot_be_read() {
     check(
         text,
         &[
-            r#"1:34: defaults.backoff.max: "5min" is no duration: use a number of seconds, or "500ms", "8s", "2m", "1h""#,
+            r#"1:34: defaults.backoff.max: invalid duration "5min": expected a number of seconds, or "500ms", "8s", "1m30s", "1h""#,
         ],
     );
 }

@@ -282,23 +282,23 @@ fn duplicate_keys() {
     for (text, expected) in [
         (
             "{\"programs\": {\"w\": [\"a\"]},\n \"base_dir\": \"a\", \"base_dir\": \"a\"}",
-            "2:19: base_dir: duplicate key: it stands at 2:2 already",
+            "2:19: base_dir: duplicate key: already defined at 2:2",
         ),
         (
             "{\"programs\": {\"w\": [\"a\"],\n\"\\u0077\": [\"b\"]}}",
-            "2:1: programs.w: duplicate key: it stands at 1:15 already",
+            "2:1: programs.w: duplicate key: already defined at 1:15",
         ),
         (
             r#"{"programs": {"w": ["a"]}, "programs": {"w": ["a"]}}"#,
-            "1:28: programs: duplicate key: it stands at 1:2 already",
+            "1:28: programs: duplicate key: already defined at 1:2",
         ),
         (
             r#"{"programs": {"w": {"command": ["a"], "env": {"A": "1", "A": "1"}}}}"#,
-            "1:57: programs.w.env.A: duplicate key: it stands at 1:47 already",
+            "1:57: programs.w.env.A: duplicate key: already defined at 1:47",
         ),
         (
             r#"{"programs": {"w": {"command": ["a"], "backoff": {"max": 1, "max": 1}}}}"#,
-            "1:61: programs.w.backoff.max: duplicate key: it stands at 1:51 already",
+            "1:61: programs.w.backoff.max: duplicate key: already defined at 1:51",
         ),
     ] {
         check(text, &[expected]);
@@ -308,9 +308,9 @@ fn duplicate_keys() {
         r#"{"programs": {"w": [], "w": [5], "w": ["a"]}}"#,
         &[
             "1:20: programs.w: the command is empty: give at least the program",
-            "1:24: programs.w: duplicate key: it stands at 1:15 already",
+            "1:24: programs.w: duplicate key: already defined at 1:15",
             "1:30: programs.w[0]: expected a string in quotes, got 5",
-            "1:34: programs.w: duplicate key: it stands at 1:15 already",
+            "1:34: programs.w: duplicate key: already defined at 1:15",
         ],
     );
 }
@@ -328,23 +328,23 @@ fn all_errors_are_told_in_the_order_of_the_file() {
 }"#;
     let known =
         "command, cwd, env, restart, essential, backoff, stop_signal, stop_timeout, report_bytes";
-    let use_duration = r#"use a number of seconds, or "500ms", "8s", "2m", "1h""#;
+    let duration = r#"expected a number of seconds, or "500ms", "8s", "1m30s", "1h""#;
     check(
         text,
         &[
             r#"3:12: programs.web: the key "command" is missing: give an array such as ["program", "argument"]"#,
             r#"3:25: programs.web.restart: unknown value "sometimes": use "always", "on-failure" or "never""#,
             "3:45: programs.web.cwd: expected a string in quotes, got 1",
-            "3:48: programs.web.cwd: duplicate key: it stands at 3:38 already",
+            "3:48: programs.web.cwd: duplicate key: already defined at 3:38",
             "3:55: programs.web.cwd: the directory is an empty string",
             &format!("3:59: programs.web.nice: unknown key: use {known}"),
             r#"4:5: programs."b/d": a name cannot have '/' in it: use 1 to 64 of A-Z a-z 0-9 . _ @ - and begin with a letter or digit"#,
             r#"4:12: programs."b/d": the command is empty: give at least the program"#,
             "5:30: programs.ok.command[1]: an argument cannot have a NUL byte in it",
             "5:40: programs.ok.command[2]: expected a string, got null",
-            &format!(r#"5:71: programs.ok.backoff.initial: "-1s" is no duration: {use_duration}"#),
+            &format!(r#"5:71: programs.ok.backoff.initial: invalid duration "-1s": {duration}"#),
             "7:14: err_dir: expected a string, got an object",
-            &format!(r#"7:48: defaults.stop_timeout: "never" is no duration: {use_duration}"#),
+            &format!(r#"7:48: defaults.stop_timeout: invalid duration "never": {duration}"#),
             r#"8:3: base: unknown key (did you mean "base_dir"?)"#,
         ],
     );
