@@ -34,7 +34,9 @@ use std::time::Duration;
 
 use super::event::{Change, Moment, Order, ProgramId, Run};
 use super::policy::{Delay, Exit, Policy};
-use super::state::{Fact, Goal, Leader, State, Trigger};
+use super::state::Goal::{self, Down, DownNow, Up};
+use super::state::Leader::{self, Alive, Dead, New};
+use super::state::{Fact, State, State as S, Trigger};
 use super::timers::Timers;
 
 const SIGKILL: i32 = 9;
@@ -73,8 +75,8 @@ impl Child {
     pub fn new(id: ProgramId, policy: Arc<Policy>) -> Self {
         Self {
             id,
-            goal: Goal::Down,
-            state: State::Inactive,
+            goal: Down,
+            state: S::Inactive,
             delay: Delay::new(&policy.backoff),
             policy,
             starts: 0,
@@ -91,9 +93,9 @@ impl Child {
 
     /// Begins a new run, which the scheduler starts now.
     pub fn begin(&mut self) -> Run {
-        debug_assert_eq!(self.state, State::Due);
+        debug_assert_eq!(self.state, S::Due);
         self.starts = self.starts.saturating_add(1);
-        self.state = State::Spawning;
+        self.state = S::Spawning;
         self.run()
     }
 
@@ -108,8 +110,6 @@ impl Child {
     /// Handles a command in every state. A start is [`Goal::Up`], a stop [`Goal::Down`] and a kill
     /// [`Goal::DownNow`].
     fn on_command(&mut self, now: Moment, wanted: Goal, out: &mut Effects<'_>) {
-        use Goal::{Down, DownNow, Up};
-        use State as S;
         self.set_goal(wanted);
         match (self.state, wanted) {
             (S::Inactive | S::Waiting { .. }, Up) => {
@@ -130,13 +130,13 @@ impl Child {
             // The answer to the start comes first; it finds the new goal.
             (S::Spawning, Down | DownNow) => {}
             // The program has not been executed, so it cannot handle a stop signal.
-            (S::Launching { .. }, Down | DownNow) => self.kill(now, now, Leader::New, out),
+            (S::Launching { .. }, Down | DownNow) => self.kill(now, now, New, out),
             (S::Running { since }, Down | DownNow) => self.stop(now, since, out),
             (S::Stopping { .. }, Down) => {}
             (S::Stopping { since, leader }, DownNow) => self.kill(now, since, leader, out),
             // The rest of its group has had SIGKILL since the exit; from now on it is waited for.
             (S::Clearing { .. }, Down | DownNow) => {
-                self.await_death(now, now, Leader::Dead, out);
+                self.await_death(now, now, Dead, out);
             }
         }
     }
@@ -145,8 +145,7 @@ impl Child {
     /// state is a bug of the caller.
     fn on_fact(&mut self, now: Moment, fact: Fact, out: &mut Effects<'_>) {
         match fact {
-            Fact::Spawned { at } => self.on_spawned(now, at, out),
-            Fact::SpawnFailed { at } => self.on_spawn_failed(at, out),
+            Fact::Spawned { at } | Fact::SpawnFailed { at } => self.on_answer(now, at, fact, out),
             Fact::SpawnDelayed { at } => self.on_spawn_delayed(now, at, out),
             Fact::LeaderExited { exit } => self.on_leader_exited(now, exit, out),
             Fact::GroupGone => self.on_group_gone(now, out),
@@ -154,20 +153,15 @@ impl Child {
         }
     }
 
-    fn on_spawned(&mut self, now: Moment, at: Moment, out: &mut Effects<'_>) {
-        use Leader::{Alive, Dead, New};
-        use State as S;
+    /// Handles the answer to a start: it was executed, or it failed.
+    fn on_answer(&mut self, now: Moment, at: Moment, fact: Fact, out: &mut Effects<'_>) {
+        let executed = matches!(fact, Fact::Spawned { .. });
         match self.state {
-            S::Spawning => self.spawned(now, at, out),
-            S::Launching { .. } => {
-                out.timers.disarm(self.id);
-                self.spawned(now, at, out);
-            }
-            // It was executed before the SIGKILL for its late start reached it: its end is like
+            S::Spawning | S::Launching { .. } => self.answered(now, at, executed, out),
+            // If it was executed before the SIGKILL for its late start reached it, its end is like
             // any other.
-            S::Killed { leader: New, .. } if self.goal == Goal::Up => {
-                out.timers.disarm(self.id);
-                self.spawned(now, at, out);
+            S::Killed { leader: New, .. } if !executed || self.goal == Up => {
+                self.answered(now, at, executed, out);
             }
             S::Killed { leader: New, .. } => {
                 let (since, leader) = (at, Alive);
@@ -175,168 +169,115 @@ impl Child {
                 self.notify(Change::Started, out);
             }
             // Its run was reported when it was abandoned; each run has one report.
-            S::Abandoned { leader: New } => self.state = S::Abandoned { leader: Alive },
-            S::Inactive
-            | S::Waiting { .. }
-            | S::Due
-            | S::Running { .. }
-            | S::Stopping { .. }
-            | S::Clearing { .. }
-            | S::Killed {
-                leader: Alive | Dead,
-                ..
-            }
-            | S::Abandoned {
-                leader: Alive | Dead,
-            } => self.impossible(Fact::Spawned { at }, out),
-        }
-    }
-
-    fn on_spawn_failed(&mut self, at: Moment, out: &mut Effects<'_>) {
-        use Leader::{Alive, Dead, New};
-        use State as S;
-        match self.state {
-            S::Spawning => self.start_failed(at, out),
-            S::Launching { .. } | S::Killed { leader: New, .. } => {
-                out.timers.disarm(self.id);
-                self.start_failed(at, out);
+            S::Abandoned { leader: New } if executed => {
+                self.state = S::Abandoned { leader: Alive };
             }
             S::Abandoned { leader: New } => self.stopped(out),
-            S::Inactive
-            | S::Waiting { .. }
-            | S::Due
-            | S::Running { .. }
-            | S::Stopping { .. }
-            | S::Clearing { .. }
-            | S::Killed {
-                leader: Alive | Dead,
-                ..
+            S::Inactive | S::Waiting { .. } | S::Due | S::Running { .. } | S::Clearing { .. } => {
+                self.impossible(fact, out);
             }
-            | S::Abandoned {
-                leader: Alive | Dead,
-            } => self.impossible(Fact::SpawnFailed { at }, out),
+            S::Stopping { .. } | S::Killed { .. } | S::Abandoned { .. } => {
+                self.impossible(fact, out);
+            }
         }
     }
 
     fn on_spawn_delayed(&mut self, now: Moment, at: Moment, out: &mut Effects<'_>) {
-        use State as S;
         match self.state {
-            S::Spawning if self.goal == Goal::Up => {
+            S::Spawning if self.goal == Up => {
                 let until = at.after(LAUNCH_TIMEOUT);
                 self.state = S::Launching { until };
                 out.timers.arm(self.id, until);
             }
-            S::Spawning => self.kill(now, now, Leader::New, out),
-            S::Inactive
-            | S::Waiting { .. }
-            | S::Due
-            | S::Launching { .. }
-            | S::Running { .. }
-            | S::Stopping { .. }
-            | S::Killed { .. }
-            | S::Clearing { .. }
-            | S::Abandoned { .. } => self.impossible(Fact::SpawnDelayed { at }, out),
+            S::Spawning => self.kill(now, now, New, out),
+            S::Inactive | S::Waiting { .. } | S::Due | S::Launching { .. } | S::Running { .. } => {
+                self.impossible(Fact::SpawnDelayed { at }, out);
+            }
+            S::Stopping { .. } | S::Killed { .. } | S::Clearing { .. } | S::Abandoned { .. } => {
+                self.impossible(Fact::SpawnDelayed { at }, out);
+            }
         }
     }
 
     fn on_leader_exited(&mut self, now: Moment, exit: Exit, out: &mut Effects<'_>) {
-        use Leader::{Alive, Dead, New};
-        use State as S;
         match self.state {
             S::Running { since } => self.ended_by_itself(now, since, exit, out),
-            S::Stopping {
-                since,
-                leader: Alive,
+            S::Stopping { since, leader } if leader == Alive => {
+                self.state = S::Stopping {
+                    since,
+                    leader: Dead,
+                };
+                self.ended_as_asked(now, since, exit, out);
             }
-            | S::Killed {
-                since,
-                leader: Alive,
-            } => self.ended_as_asked(now, since, exit, out),
+            S::Killed { since, leader } if leader == Alive => {
+                self.state = S::Killed {
+                    since,
+                    leader: Dead,
+                };
+                self.ended_as_asked(now, since, exit, out);
+            }
             // Its run was reported when it was abandoned; each run has one report.
             S::Abandoned { leader: Alive } => self.state = S::Abandoned { leader: Dead },
-            S::Inactive
-            | S::Waiting { .. }
-            | S::Due
-            | S::Spawning
-            | S::Launching { .. }
-            | S::Clearing { .. }
-            | S::Stopping {
-                leader: New | Dead, ..
+            S::Inactive | S::Waiting { .. } | S::Due | S::Spawning | S::Launching { .. } => {
+                self.impossible(Fact::LeaderExited { exit }, out);
             }
-            | S::Killed {
-                leader: New | Dead, ..
-            }
-            | S::Abandoned { leader: New | Dead } => {
+            S::Clearing { .. } | S::Stopping { .. } | S::Killed { .. } | S::Abandoned { .. } => {
                 self.impossible(Fact::LeaderExited { exit }, out);
             }
         }
     }
 
     fn on_group_gone(&mut self, now: Moment, out: &mut Effects<'_>) {
-        use Leader::{Alive, Dead, New};
-        use State as S;
         match self.state {
-            S::Stopping { leader: Dead, .. }
-            | S::Killed { leader: Dead, .. }
-            | S::Abandoned { leader: Dead } => self.stopped(out),
+            S::Stopping { leader, .. } | S::Killed { leader, .. } | S::Abandoned { leader }
+                if leader == Dead =>
+            {
+                self.stopped(out);
+            }
             S::Clearing { start_at } => self.wait_until(now, start_at, out),
-            S::Inactive
-            | S::Waiting { .. }
-            | S::Due
-            | S::Spawning
-            | S::Launching { .. }
-            | S::Running { .. }
-            | S::Stopping {
-                leader: New | Alive,
-                ..
+            S::Inactive | S::Waiting { .. } | S::Due | S::Spawning | S::Launching { .. } => {
+                self.impossible(Fact::GroupGone, out);
             }
-            | S::Killed {
-                leader: New | Alive,
-                ..
+            S::Running { .. } | S::Stopping { .. } | S::Killed { .. } | S::Abandoned { .. } => {
+                self.impossible(Fact::GroupGone, out);
             }
-            | S::Abandoned {
-                leader: New | Alive,
-            } => self.impossible(Fact::GroupGone, out),
         }
     }
 
     fn on_deadline(&mut self, now: Moment, out: &mut Effects<'_>) {
-        use State as S;
         match self.state {
             S::Waiting { .. } => self.become_due(out),
-            S::Launching { .. } => self.kill(now, now, Leader::New, out),
+            S::Launching { .. } => self.kill(now, now, New, out),
             S::Stopping { since, leader } => self.kill(now, since, leader, out),
             S::Killed { leader, .. } => self.abandon(leader, out),
-            S::Inactive
-            | S::Due
-            | S::Spawning
-            | S::Running { .. }
-            | S::Clearing { .. }
-            | S::Abandoned { .. } => self.impossible(Fact::Deadline, out),
+            S::Inactive | S::Due | S::Spawning | S::Running { .. } | S::Clearing { .. } => {
+                self.impossible(Fact::Deadline, out);
+            }
+            S::Abandoned { .. } => self.impossible(Fact::Deadline, out),
         }
     }
 
     /// Abandons a group that survived SIGKILL. If that was a start which is not retried, the
     /// program has ended as well.
     fn abandon(&mut self, leader: Leader, out: &mut Effects<'_>) {
-        self.state = State::Abandoned { leader };
+        self.state = S::Abandoned { leader };
         self.notify(Change::Abandoned, out);
-        let is_start = leader == Leader::New && self.goal == Goal::Up;
+        let is_start = leader == New && self.goal == Up;
         if is_start && !self.policy.restart.wants(Exit::Unknown) {
-            self.goal = Goal::Down;
+            self.goal = Down;
             out.ended = Some(Exit::Unknown);
         }
     }
 
     /// Sets the goal; a stop does not turn a kill back into a stop.
     fn set_goal(&mut self, wanted: Goal) {
-        if (self.goal, wanted) != (Goal::DownNow, Goal::Down) {
+        if (self.goal, wanted) != (DownNow, Down) {
             self.goal = wanted;
         }
     }
 
     fn become_due(&mut self, out: &mut Effects<'_>) {
-        self.state = State::Due;
+        self.state = S::Due;
         out.starts.push_back(self.id);
     }
 
@@ -344,30 +285,34 @@ impl Child {
         if until <= now {
             return self.become_due(out);
         }
-        self.state = State::Waiting { until };
+        self.state = S::Waiting { until };
         out.timers.arm(self.id, until);
     }
 
-    fn spawned(&mut self, now: Moment, at: Moment, out: &mut Effects<'_>) {
-        self.state = State::Running { since: at };
+    fn answered(&mut self, now: Moment, at: Moment, executed: bool, out: &mut Effects<'_>) {
+        out.timers.disarm(self.id);
+        if !executed {
+            return self.start_failed(at, out);
+        }
+        self.state = S::Running { since: at };
         self.notify(Change::Started, out);
-        if self.goal != Goal::Up {
+        if self.goal != Up {
             self.stop(now, at, out);
         }
     }
 
     /// Treats a failed start like a failed run, with the same backoff.
     fn start_failed(&mut self, at: Moment, out: &mut Effects<'_>) {
-        if self.goal == Goal::Up && self.policy.restart.wants(Exit::Unknown) {
+        if self.goal == Up && self.policy.restart.wants(Exit::Unknown) {
             let delay = self.delay.after_failed_start(&self.policy.backoff);
             let retry_in = Some(delay);
             self.notify(Change::StartFailed { retry_in }, out);
             return self.wait_until(at, at.after(delay), out);
         }
-        self.state = State::Inactive;
+        self.state = S::Inactive;
         self.notify(Change::StartFailed { retry_in: None }, out);
-        if self.goal == Goal::Up {
-            self.goal = Goal::Down;
+        if self.goal == Up {
+            self.goal = Down;
             out.ended = Some(Exit::Unknown);
         }
     }
@@ -388,19 +333,16 @@ impl Child {
         self.notify(change, out);
         if let Some(delay) = retry_in {
             let start_at = now.after(delay);
-            self.state = State::Clearing { start_at };
+            self.state = S::Clearing { start_at };
             return;
         }
-        self.goal = Goal::Down;
-        self.await_death(now, since, Leader::Dead, out);
+        self.goal = Down;
+        self.await_death(now, since, Dead, out);
         out.ended = Some(exit);
     }
 
     /// Handles an exit after a stop. The rest of the group keeps its stop timeout.
-    fn ended_as_asked(&mut self, now: Moment, since: Moment, exit: Exit, out: &mut Effects<'_>) {
-        if let State::Stopping { leader, .. } | State::Killed { leader, .. } = &mut self.state {
-            *leader = Leader::Dead;
-        }
+    fn ended_as_asked(&self, now: Moment, since: Moment, exit: Exit, out: &mut Effects<'_>) {
         let change = Change::Exited {
             exit,
             uptime: now.since(since),
@@ -413,8 +355,8 @@ impl Child {
     /// Handles the end of a group after a stop: starts again if a start was asked for meanwhile.
     fn stopped(&mut self, out: &mut Effects<'_>) {
         out.timers.disarm(self.id);
-        self.state = State::Inactive;
-        if self.goal == Goal::Up {
+        self.state = S::Inactive;
+        if self.goal == Up {
             self.become_due(out);
         }
     }
@@ -422,8 +364,8 @@ impl Child {
     /// Sends the stop signal, then SIGCONT, so that a suspended process handles it.
     fn stop(&mut self, now: Moment, since: Moment, out: &mut Effects<'_>) {
         let (signal, timeout) = (self.policy.stop_signal, self.policy.stop_timeout);
-        let leader = Leader::Alive;
-        if self.goal == Goal::DownNow || signal == SIGKILL {
+        let leader = Alive;
+        if self.goal == DownNow || signal == SIGKILL {
             return self.kill(now, since, leader, out);
         }
         self.signal(signal, out);
@@ -432,7 +374,7 @@ impl Child {
         if timeout.is_zero() {
             return self.kill(now, since, leader, out);
         }
-        self.state = State::Stopping { since, leader };
+        self.state = S::Stopping { since, leader };
         out.timers.arm(self.id, now.after(timeout));
     }
 
@@ -443,7 +385,7 @@ impl Child {
     }
 
     fn await_death(&mut self, now: Moment, since: Moment, leader: Leader, out: &mut Effects<'_>) {
-        self.state = State::Killed { since, leader };
+        self.state = S::Killed { since, leader };
         out.timers.arm(self.id, now.after(ABANDON_AFTER));
     }
 

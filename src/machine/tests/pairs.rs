@@ -54,50 +54,28 @@ fn moment(since: Duration) -> Moment {
 }
 
 fn state_of(name: &str) -> State {
-    let since = moment(SINCE);
+    use Leader::{Alive, Dead, New};
+    let [since, until, start_at] = [SINCE, LATER, LATER].map(moment);
+    let stopping = |leader| State::Stopping { since, leader };
+    let killed = |leader| State::Killed { since, leader };
     match name {
         "Inactive" => State::Inactive,
-        "Waiting" => State::Waiting {
-            until: moment(LATER),
-        },
+        "Waiting" => State::Waiting { until },
         "Due" => State::Due,
         "Spawning" => State::Spawning,
         "Launching" => State::Launching {
             until: moment(LAUNCH_END),
         },
         "Running" => State::Running { since },
-        "Stopping" => State::Stopping {
-            since,
-            leader: Leader::Alive,
-        },
-        "Stopping, dead" => State::Stopping {
-            since,
-            leader: Leader::Dead,
-        },
-        "Killed" => State::Killed {
-            since,
-            leader: Leader::Alive,
-        },
-        "Killed, new" => State::Killed {
-            since,
-            leader: Leader::New,
-        },
-        "Killed, dead" => State::Killed {
-            since,
-            leader: Leader::Dead,
-        },
-        "Clearing" => State::Clearing {
-            start_at: moment(LATER),
-        },
-        "Abandoned" => State::Abandoned {
-            leader: Leader::Alive,
-        },
-        "Abandoned, new" => State::Abandoned {
-            leader: Leader::New,
-        },
-        "Abandoned, dead" => State::Abandoned {
-            leader: Leader::Dead,
-        },
+        "Stopping" => stopping(Alive),
+        "Stopping, dead" => stopping(Dead),
+        "Killed" => killed(Alive),
+        "Killed, new" => killed(New),
+        "Killed, dead" => killed(Dead),
+        "Clearing" => State::Clearing { start_at },
+        "Abandoned" => State::Abandoned { leader: Alive },
+        "Abandoned, new" => State::Abandoned { leader: New },
+        "Abandoned, dead" => State::Abandoned { leader: Dead },
         _ => panic!("no state is called {name}"),
     }
 }
@@ -174,10 +152,8 @@ impl After {
     }
 
     fn killed(self, since: Duration, leader: Leader) -> Self {
-        let state = State::Killed {
-            since: moment(since),
-            leader,
-        };
+        let since = moment(since);
+        let state = State::Killed { since, leader };
         self.signal(9)
             .note(Change::Killed)
             .then(state, Some(NOW + ABANDON_AFTER))
@@ -188,17 +164,12 @@ impl After {
         if self.goal == Goal::DownNow {
             return self.killed(since, Leader::Alive);
         }
-        let state = State::Stopping {
-            since: moment(since),
-            leader: Leader::Alive,
-        };
-        let timeout = policy().stop_timeout;
-        self.signal(15)
+        let (since, leader) = (moment(since), Leader::Alive);
+        let state = State::Stopping { since, leader };
+        let (signal, timeout) = (15, policy().stop_timeout);
+        self.signal(signal)
             .signal(18)
-            .note(Change::Stopping {
-                signal: 15,
-                timeout,
-            })
+            .note(Change::Stopping { signal, timeout })
             .then(state, Some(NOW + timeout))
     }
 }
@@ -212,21 +183,17 @@ const RUN: Run = Run {
 fn of_launch(word: &str, same: After) -> After {
     match (word, same.goal) {
         ("launch", Goal::Up) => {
-            let until = NOW + LAUNCH_TIMEOUT;
-            let state = State::Launching {
-                until: moment(until),
-            };
-            same.then(state, Some(until))
+            let end = NOW + LAUNCH_TIMEOUT;
+            let until = moment(end);
+            same.then(State::Launching { until }, Some(end))
         }
         ("launch", _) => same.killed(NOW, Leader::New),
         ("too late", Goal::Up) => same
             .note(Change::Started)
             .then(State::Running { since: moment(NOW) }, None),
         _ => {
-            let state = State::Killed {
-                since: moment(NOW),
-                leader: Leader::Alive,
-            };
+            let (since, leader) = (moment(NOW), Leader::Alive);
+            let state = State::Killed { since, leader };
             same.note(Change::Started).then(state, Some(LATER))
         }
     }
@@ -289,10 +256,8 @@ fn expected(word: &str, goal: Goal, state: State, trigger: Trigger) -> Option<Af
         "stopped" => same.then(State::Inactive, None),
         // Its leftovers got their SIGKILL at the exit; only the patience begins now.
         "await" => {
-            let state = State::Killed {
-                since: moment(NOW),
-                leader: Leader::Dead,
-            };
+            let (since, leader) = (moment(NOW), Leader::Dead);
+            let state = State::Killed { since, leader };
             same.then(state, Some(NOW + ABANDON_AFTER))
         }
         "wait" => same.then(state_of("Waiting"), Some(LATER)),
