@@ -157,7 +157,7 @@ impl std::error::Error for Error {}
 mod tests {
     use super::{Error, PATH_BYTES_MAX};
 
-    /// A failed start is told on stderr, in a report and in a log, each time with the `PATH`.
+    /// A failed start is on stderr, in a report and in a log, each time with the `PATH`.
     #[test]
     fn a_path_is_told_and_a_monstrous_one_in_part() {
         let text = |path: &[u8]| Error::not_in_path("failed to execute \"x\"", path).to_string();

@@ -1,7 +1,7 @@
 //! The machine under virtual time: tables, boundaries and old bugs of other supervisors.
 //!
-//! Nothing here waits: the clock is an argument, and moves when a test says so. What comes in
-//! every order of facts is the matter of `tests/simulation.rs`, which compiles this module too.
+//! The clock is an argument, and moves when a test says so. Every order of facts is the matter of
+//! `tests/simulation.rs`, which compiles this module too.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn millis(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// What a program gets whose specification says nothing.
+/// The default policy.
 fn policy() -> Policy {
     Policy {
         restart: Restart::Always,
@@ -131,7 +131,7 @@ impl Desk {
         self.tell(Event::GroupGone { run })
     }
 
-    /// It ends by itself and leaves nobody behind; the answer is when it comes back.
+    /// Ends a run without leftovers; returns the delay before its restart.
     fn end(&mut self, run: Run, exit: Exit) -> Option<Duration> {
         let told = self.exit(run, exit);
         assert_eq!(told[0], signal(run, 9), "leftovers are killed at once");

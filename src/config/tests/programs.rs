@@ -3,7 +3,7 @@
 use super::parse;
 use super::refused::check;
 
-/// What is said of a file whose only program has `keys` in line 2, next to its command.
+/// Checks the error of a file whose only program has `keys` in line 2, next to its command.
 fn check_keys(keys: &str, expected: &str) {
     let text = format!("{{\"programs\": {{\"web\": {{\"command\": [\"a\"],\n{keys}}}}}}}");
     check(&text, &[expected]);
@@ -311,7 +311,7 @@ fn the_order_of_delays_with_defaults() {
     let hint = "raise max or lower initial";
     let wrong = "is below initial";
     for (defaults, program, expected) in [
-        // Told once, where it stands, however many programs inherit it.
+        // Reported once, at its place, however many programs inherit it.
         (
             r#"{"initial": 9, "max": 5}"#,
             "{}",

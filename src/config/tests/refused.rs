@@ -303,7 +303,7 @@ fn duplicate_keys() {
     ] {
         check(text, &[expected]);
     }
-    // Each is looked at by itself, too.
+    // Each is checked by itself, too.
     check(
         r#"{"programs": {"w": [], "w": [5], "w": ["a"]}}"#,
         &[

@@ -1,4 +1,4 @@
-//! How long until it comes back: the table, as a whole machine lives it.
+//! The delays before restarts, as a whole machine keeps them.
 
 use super::*;
 

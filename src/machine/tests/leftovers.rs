@@ -87,8 +87,8 @@ fn what_was_given_up_and_dies_after_all_is_not_reported_again() {
     assert_eq!(desk.state(0), State::Inactive);
 }
 
-/// It ended for good, its leftovers did not die, and meanwhile somebody wanted it again: the
-/// wish was forgotten when they were given up, and a wish after that was called a defect.
+/// A program had ended, its leftovers survived SIGKILL, and it was started again meanwhile: that
+/// start was forgotten when they were abandoned, and a start after that was called impossible.
 #[test]
 fn a_start_that_is_asked_for_while_leftovers_do_not_die_is_held() {
     let never = Policy {

@@ -1,4 +1,4 @@
-//! Every trigger in every state, under every goal: the outcome is a table.
+//! Every trigger in every state, under every goal: the outcome is in a table.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -280,7 +280,7 @@ fn impossible(goal: Goal, state: State, trigger: Trigger) -> After {
     }
 }
 
-/// Tells it, in the way the machine does: a deadline is taken out of the timers first.
+/// Applies a trigger as the machine does: a deadline is removed from the timers first.
 fn tell(goal: Goal, state: State, trigger: Trigger) -> After {
     let mut child = Child::new(RUN.program, policy().into());
     (child.goal, child.state, child.starts) = (goal, state, RUN.generation);

@@ -256,7 +256,7 @@ fn the_end_of_an_essential_program_stops_the_rest() {
     assert_eq!(
         desk.end(runs[1], CRASH),
         Some(secs(1)),
-        "it comes back: nothing ended for good"
+        "it is restarted: nothing ended for good"
     );
     assert!(!desk.machine.is_stopping());
     let told = desk.exit(runs[2], CLEAN);
@@ -323,7 +323,7 @@ fn an_essential_program_that_was_asked_to_stop_did_not_end_by_itself() {
     assert_eq!(desk.machine.essential_ended(), None);
 }
 
-/// A process that was stopped before its exec kept its supervisor from answering for good. Now a
+/// A process that was stopped before its exec kept its supervisor from answering for ever. Now a
 /// start may take its time; a stop ends it at once, as nothing of the program has run yet.
 #[test]
 fn a_start_that_hangs_is_killed_by_a_stop() {
@@ -417,7 +417,7 @@ fn a_stop_that_came_before_it_was_known_that_a_start_is_late_is_not_forgotten() 
 }
 
 /// It was executed just before it was killed for being late, or could not be killed any more.
-/// Nobody had asked it to stop, and yet its end was reported so, and it was started again
+/// It had not been asked to stop, and yet its end was reported so, and it was started again
 /// whatever its policy.
 #[test]
 fn a_program_that_was_executed_before_the_kill_that_was_to_end_its_launch_runs() {
