@@ -59,17 +59,13 @@ impl Running {
         let offer = job.offer();
         let has_lent = offer.is_some();
         let executed = execute(command, offer, ignored, &mut options)?;
-        let (pid, late) = match executed.started {
-            Started::Executed(pid) => (pid, None),
-            Started::Late(late) => (late.pid(), Some(late)),
-        };
-        job.started(pid, has_lent);
+        job.started(executed.pid, has_lent);
         // So that the command can close its descriptors, and its file system can be unmounted.
         descriptors::close_inheritable();
         let _ = std::env::set_current_dir("/");
         Ok(Self {
-            pid,
-            group: Group::new(pid),
+            pid: executed.pid,
+            group: Group::new(executed.pid),
             options,
             job,
             clock: Clock::new(),
@@ -77,7 +73,7 @@ impl Running {
             inherited,
             asked_at: None,
             stopped: None,
-            late,
+            late: executed.late,
             launch: executed.launch,
             spawner: executed.spawner,
         })
@@ -135,8 +131,7 @@ impl Running {
     fn failure_code(&mut self) -> Option<u8> {
         let failure = self.late.as_mut()?.poll(&mut self.spawner)?.err()?;
         let error = self.launch.explain(failure);
-        self.options.emit(InitEvent::Failed { error });
-        Some(code_of(failure))
+        Some(self.options.fail(error, code_of(failure)))
     }
 
     /// True if the command was asked to end and is a zombie that only its tracer can wait for.
@@ -267,9 +262,7 @@ fn prepare(options: &mut Options) -> Result<Reach, u8> {
         && let Err(errno) = accept::on_parent_death(signal)
     {
         let what = "failed to ask for a signal when the parent dies";
-        let error = Error::os(what, errno as i32);
-        options.emit(InitEvent::Failed { error });
-        return Err(CODE_FAILED);
+        return Err(options.fail(Error::os(what, errno as i32), CODE_FAILED));
     }
     if is_pid_1() {
         return Ok(match children::of_this_process() {
@@ -296,7 +289,8 @@ fn prepare(options: &mut Options) -> Result<Reach, u8> {
 
 /// A started command.
 struct Executed {
-    started: Started,
+    pid: i32,
+    late: Option<Late>,
     launch: Launch,
     spawner: Spawner,
 }
@@ -311,47 +305,34 @@ fn execute(
     ignored: accept::SignalSet,
     options: &mut Options,
 ) -> Result<Executed, u8> {
-    let fail = |options: &mut Options, error, code| {
-        options.emit(InitEvent::Failed { error });
-        Err(code)
-    };
-    let launch = match Launch::in_our_place(command) {
-        Ok(launch) => launch,
-        Err(error) => return fail(options, error, CODE_FAILED),
-    };
-    let mut spawner = match Spawner::new(None) {
-        Ok(spawner) => spawner,
-        Err(errno) => {
-            let what = "failed to make a stack for the command's first steps";
-            return fail(options, Error::os(what, errno as i32), CODE_FAILED);
-        }
-    };
+    let launch = Launch::in_our_place(command).map_err(|error| options.fail(error, CODE_FAILED))?;
+    let mut spawner = Spawner::new(None).map_err(|errno| {
+        let what = "failed to make a stack for the command's first steps";
+        options.fail(Error::os(what, errno as i32), CODE_FAILED)
+    })?;
     let place = Place::Inside(Inside {
         terminal: offer.map(|terminal| terminal.as_fd()),
         ignored,
     });
     let started = launch.spawn_at(&mut spawner, place, None);
     if let Some(error) = spawner.take_warning() {
-        options.emit(InitEvent::Warning { error });
+        options.warn(error);
     }
-    match started {
-        Ok(started) => {
-            let pid = match &started {
-                Started::Executed(pid) => *pid,
-                Started::Late(late) => late.pid(),
-            };
-            options.emit(InitEvent::Started { pid });
-            Ok(Executed {
-                started,
-                launch,
-                spawner,
-            })
-        }
+    let (pid, late) = match started {
+        Ok(Started::Executed(pid)) => (pid, None),
+        Ok(Started::Late(late)) => (late.pid(), Some(late)),
         Err(failure) => {
             if let Some(terminal) = offer {
                 terminal.take_back();
             }
-            fail(options, launch.explain(failure), code_of(failure))
+            return Err(options.fail(launch.explain(failure), code_of(failure)));
         }
-    }
+    };
+    options.emit(InitEvent::Started { pid });
+    Ok(Executed {
+        pid,
+        late,
+        launch,
+        spawner,
+    })
 }

@@ -174,8 +174,7 @@ impl Init {
         let checked = self.check();
         let mut options = self.options;
         if let Err(error) = checked {
-            options.emit(InitEvent::Failed { error });
-            return CODE_FAILED;
+            return options.fail(error, CODE_FAILED);
         }
         match Running::start(&self.command, options) {
             Ok(running) => running.run(),
@@ -199,6 +198,12 @@ impl Options {
     /// Calls the host's closure. Its panic must not end this process, which may be PID 1.
     fn emit(&mut self, event: InitEvent) {
         let _ = catch_unwind(AssertUnwindSafe(|| (self.on_event)(&event)));
+    }
+
+    /// Emits why the command could not be started, and returns the exit code for that.
+    fn fail(&mut self, error: Error, code: u8) -> u8 {
+        self.emit(InitEvent::Failed { error });
+        code
     }
 
     fn warn(&mut self, error: Error) {
