@@ -202,18 +202,7 @@ impl Child {
     fn on_leader_exited(&mut self, now: Moment, exit: Exit, out: &mut Effects<'_>) {
         match self.state {
             S::Running { since } => self.ended_by_itself(now, since, exit, out),
-            S::Stopping { since, leader } if leader == Alive => {
-                self.state = S::Stopping {
-                    since,
-                    leader: Dead,
-                };
-                self.ended_as_asked(now, since, exit, out);
-            }
-            S::Killed { since, leader } if leader == Alive => {
-                self.state = S::Killed {
-                    since,
-                    leader: Dead,
-                };
+            S::Stopping { since, leader } | S::Killed { since, leader } if leader == Alive => {
                 self.ended_as_asked(now, since, exit, out);
             }
             // Its run was reported when it was abandoned; each run has one report.
@@ -342,7 +331,10 @@ impl Child {
     }
 
     /// Handles an exit after a stop. The rest of the group keeps its stop timeout.
-    fn ended_as_asked(&self, now: Moment, since: Moment, exit: Exit, out: &mut Effects<'_>) {
+    fn ended_as_asked(&mut self, now: Moment, since: Moment, exit: Exit, out: &mut Effects<'_>) {
+        if let S::Stopping { leader, .. } | S::Killed { leader, .. } = &mut self.state {
+            *leader = Dead;
+        }
         let change = Change::Exited {
             exit,
             uptime: now.since(since),
