@@ -71,7 +71,8 @@ fn a_fraction_is_as_exact_as_a_whole_number() {
 
 #[test]
 fn strings_have_a_unit() {
-    for (text, expected) in [
+    #[rustfmt::skip]
+    let table = [
         ("500ms", Duration::from_millis(500)),
         ("8s", Duration::from_secs(8)),
         ("2m", Duration::from_secs(120)),
@@ -87,15 +88,10 @@ fn strings_have_a_unit() {
         ("1h0.5s", Duration::from_millis(3_600_500)),
         ("0m0s", Duration::ZERO),
         ("18446744073709551615s", Duration::from_secs(u64::MAX)),
-        (
-            "18446744073709551615ms",
-            Duration::new(18_446_744_073_709_551, 615_000_000),
-        ),
-        (
-            "5124095576030431h",
-            Duration::from_secs(18_446_744_073_709_551_600),
-        ),
-    ] {
+        ("18446744073709551615ms", Duration::new(18_446_744_073_709_551, 615_000_000)),
+        ("5124095576030431h", Duration::from_secs(18_446_744_073_709_551_600)),
+    ];
+    for (text, expected) in table {
         assert_eq!(from_text(text), Ok(expected), "{text}");
     }
 }

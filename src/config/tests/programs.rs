@@ -25,24 +25,18 @@ fn check_values(key: &str, cases: &[(&str, &str)]) {
 fn names_of_programs() {
     let rule = "use 1 to 64 of A-Z a-z 0-9 . _ @ - and begin with a letter or digit";
     let long = "n".repeat(65);
-    for (name, path, problem) in [
+    #[rustfmt::skip]
+    let table = [
         ("", r#""""#, "the name is empty".to_owned()),
         ("../a", r#""../a""#, "a name cannot have '/' in it".into()),
         ("a b", r#""a b""#, "a name cannot have ' ' in it".into()),
         ("ä", r#""ä""#, "a name cannot have 'ä' in it".into()),
-        (
-            "a\\u0000",
-            r#""a\0""#,
-            "a name cannot have '\\0' in it".into(),
-        ),
+        ("a\\u0000", r#""a\0""#, "a name cannot have '\\0' in it".into()),
         (".a", r#"".a""#, "a name cannot begin with '.'".into()),
         ("-a", "-a", "a name cannot begin with '-'".into()),
-        (
-            &long,
-            &format!("{}…", &long[..64]),
-            "the name has 65 bytes".into(),
-        ),
-    ] {
+        (&long, &format!("{}…", &long[..64]), "the name has 65 bytes".into()),
+    ];
+    for (name, path, problem) in table {
         let expected = format!("1:15: programs.{path}: {problem}: {rule}");
         check(
             &format!(r#"{{"programs": {{"{name}": ["a"]}}}}"#),
@@ -62,48 +56,29 @@ fn commands() {
     let either = r#"expected an array such as ["program", "argument"], or an object, got"#;
     let array = r#"expected an array such as ["program", "argument"], got"#;
     let missing = r#"the key "command" is missing: give an array such as ["program", "argument"]"#;
-    for (program, expected) in [
+    #[rustfmt::skip]
+    let table = [
         ("null", format!("1:20: programs.w: {either} null")),
         ("false", format!("1:20: programs.w: {either} false")),
         (r#""a b""#, format!(r#"1:20: programs.w: {either} "a b""#)),
         ("{}", format!("1:20: programs.w: {missing}")),
-        (
-            r#"{"x-command": ["a"]}"#,
-            format!("1:20: programs.w: {missing}"),
-        ),
-        (
-            "[]",
-            "1:20: programs.w: the command is empty: give at least the program".into(),
-        ),
-        (
-            r#"["", "a"]"#,
-            "1:21: programs.w[0]: the program to run is an empty string".into(),
-        ),
+        (r#"{"x-command": ["a"]}"#, format!("1:20: programs.w: {missing}")),
+        ("[]", "1:20: programs.w: the command is empty: give at least the program".into()),
+        (r#"["", "a"]"#, "1:21: programs.w[0]: the program to run is an empty string".into()),
         (
             r#"["a", "b\u0000"]"#,
             "1:26: programs.w[1]: an argument cannot have a NUL byte in it".into(),
         ),
-        (
-            r#"["a", 80]"#,
-            "1:26: programs.w[1]: expected a string in quotes, got 80".into(),
-        ),
-        (
-            r#"["a", ["b"]]"#,
-            "1:26: programs.w[1]: expected a string, got an array".into(),
-        ),
-        (
-            r#"{"command": "a b"}"#,
-            format!(r#"1:32: programs.w.command: {array} "a b""#),
-        ),
-        (
-            r#"{"command": {"a": 1}}"#,
-            format!("1:32: programs.w.command: {array} an object"),
-        ),
+        (r#"["a", 80]"#, "1:26: programs.w[1]: expected a string in quotes, got 80".into()),
+        (r#"["a", ["b"]]"#, "1:26: programs.w[1]: expected a string, got an array".into()),
+        (r#"{"command": "a b"}"#, format!(r#"1:32: programs.w.command: {array} "a b""#)),
+        (r#"{"command": {"a": 1}}"#, format!("1:32: programs.w.command: {array} an object")),
         (
             r#"{"command": []}"#,
             "1:32: programs.w.command: the command is empty: give at least the program".into(),
         ),
-    ] {
+    ];
+    for (program, expected) in table {
         check(
             &format!(r#"{{"programs": {{"w": {program}}}}}"#),
             &[&expected],
@@ -237,32 +212,19 @@ fn variables() {
         "env",
         &[(r#"["A=1"]"#, "expected an object of strings, got an array")],
     );
-    for (env, expected) in [
-        (
-            r#""A": 1"#,
-            "2:14: programs.web.env.A: expected a string in quotes, got 1",
-        ),
-        (
-            r#""A": null"#,
-            "2:14: programs.web.env.A: expected a string, got null",
-        ),
-        (
-            r#""": "1""#,
-            r#"2:9: programs.web.env."": a variable needs a name"#,
-        ),
-        (
-            r#""A=B": "1""#,
-            r#"2:9: programs.web.env."A=B": the name "A=B" cannot have "=" in it"#,
-        ),
+    #[rustfmt::skip]
+    let table = [
+        (r#""A": 1"#, "2:14: programs.web.env.A: expected a string in quotes, got 1"),
+        (r#""A": null"#, "2:14: programs.web.env.A: expected a string, got null"),
+        (r#""": "1""#, r#"2:9: programs.web.env."": a variable needs a name"#),
+        (r#""A=B": "1""#, r#"2:9: programs.web.env."A=B": the name "A=B" cannot have "=" in it"#),
         (
             r#""A\u0000": "1""#,
             r#"2:9: programs.web.env."A\0": a variable cannot have a NUL byte in it"#,
         ),
-        (
-            r#""A": "\u0000""#,
-            "2:14: programs.web.env.A: a variable cannot have a NUL byte in it",
-        ),
-    ] {
+        (r#""A": "\u0000""#, "2:14: programs.web.env.A: a variable cannot have a NUL byte in it"),
+    ];
+    for (env, expected) in table {
         check_keys(&format!("\"env\": {{{env}}}"), expected);
     }
 }

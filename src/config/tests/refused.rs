@@ -93,20 +93,16 @@ fn what_is_no_json() {
 
 #[test]
 fn what_is_no_text() {
-    for (bytes, expected) in [
-        (
-            &b"\xff\xfe{\0}\0"[..],
-            "1:1: not UTF-8: there is a byte 0xff here; save it as UTF-8",
-        ),
+    #[rustfmt::skip]
+    let table = [
+        (&b"\xff\xfe{\0}\0"[..], "1:1: not UTF-8: there is a byte 0xff here; save it as UTF-8"),
         (
             b"\xef\xbb\xbf{\n\"\xc3\xa9\xc3\"}",
             "2:3: not UTF-8: there is a byte 0xc3 here; save it as UTF-8",
         ),
-        (
-            b"{\"a\": \xc3",
-            "1:7: not UTF-8: there is a byte 0xc3 here; save it as UTF-8",
-        ),
-    ] {
+        (b"{\"a\": \xc3", "1:7: not UTF-8: there is a byte 0xc3 here; save it as UTF-8"),
+    ];
+    for (bytes, expected) in table {
         assert_eq!(lines_of(bytes), [expected]);
     }
 }
@@ -138,11 +134,9 @@ fn what_is_too_much() {
 fn the_file_as_a_whole() {
     let missing = r#"the key "programs" is missing: give {"name": ["program", "argument"]}"#;
     let nothing = r#"there is no program: give at least {"name": ["program", "argument"]}"#;
-    for (text, expected) in [
-        (
-            "null",
-            vec![r#"1:1: expected an object with "programs", got null"#.to_owned()],
-        ),
+    #[rustfmt::skip]
+    let table = [
+        ("null", vec![r#"1:1: expected an object with "programs", got null"#.to_owned()]),
         ("{}", vec![format!("1:1: {missing}")]),
         (r#"{"$schema": ""}"#, vec![format!("1:1: {missing}")]),
         (
@@ -152,14 +146,8 @@ fn the_file_as_a_whole() {
                 r#"1:3: program: unknown key (did you mean "programs"?)"#.into(),
             ],
         ),
-        (
-            r#"{"programs": {}}"#,
-            vec![format!("1:14: programs: {nothing}")],
-        ),
-        (
-            r#"{"programs": {"x-web": ["a"]}}"#,
-            vec![format!("1:14: programs: {nothing}")],
-        ),
+        (r#"{"programs": {}}"#, vec![format!("1:14: programs: {nothing}")]),
+        (r#"{"programs": {"x-web": ["a"]}}"#, vec![format!("1:14: programs: {nothing}")]),
         (
             r#"{"programs": ["a"]}"#,
             vec![
@@ -171,7 +159,8 @@ fn the_file_as_a_whole() {
             r#"{"programs": null}"#,
             vec!["1:14: programs: expected an object with a key for each program, got null".into()],
         ),
-    ] {
+    ];
+    for (text, expected) in table {
         let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
         check(text, &expected);
     }
@@ -180,54 +169,26 @@ fn the_file_as_a_whole() {
 #[test]
 fn the_keys_of_the_file() {
     let array = r#"expected an array such as ["program", "argument"], got"#;
-    for (keys, expected) in [
-        (
-            r#""base_dir": 5"#,
-            "base_dir: expected a string in quotes, got 5",
-        ),
-        (
-            r#""base_dir": null"#,
-            "base_dir: expected a string, got null",
-        ),
-        (
-            r#""base_dir": """#,
-            "base_dir: the directory is an empty string",
-        ),
-        (
-            r#""err_dir": """#,
-            "err_dir: the directory is an empty string",
-        ),
-        (
-            r#""err_dir": "a\u0000""#,
-            "err_dir: a path cannot have a NUL byte in it",
-        ),
+    #[rustfmt::skip]
+    let table = [
+        (r#""base_dir": 5"#, "base_dir: expected a string in quotes, got 5"),
+        (r#""base_dir": null"#, "base_dir: expected a string, got null"),
+        (r#""base_dir": """#, "base_dir: the directory is an empty string"),
+        (r#""err_dir": """#, "err_dir: the directory is an empty string"),
+        (r#""err_dir": "a\u0000""#, "err_dir: a path cannot have a NUL byte in it"),
         (r#""base_dir": "~/app""#, &format!("base_dir: {HOME}")),
         (r#""err_dir": "~/""#, &format!("err_dir: {HOME}")),
-        (
-            r#""error_handler": ["~/x", "~/y"]"#,
-            &format!("error_handler[0]: {HOME}"),
-        ),
-        (
-            r#""err_dir": [ ]"#,
-            "err_dir: expected a string, got an array",
-        ),
-        (
-            r#""defaults": [ ]"#,
-            "defaults: expected an object, got an array",
-        ),
-        (
-            r#""error_handler": "a b""#,
-            &format!(r#"error_handler: {array} "a b""#),
-        ),
+        (r#""error_handler": ["~/x", "~/y"]"#, &format!("error_handler[0]: {HOME}")),
+        (r#""err_dir": [ ]"#, "err_dir: expected a string, got an array"),
+        (r#""defaults": [ ]"#, "defaults: expected an object, got an array"),
+        (r#""error_handler": "a b""#, &format!(r#"error_handler: {array} "a b""#)),
         (
             r#""error_handler": []"#,
             "error_handler: the command is empty: give at least the program",
         ),
-        (
-            r#""error_handler": [""]"#,
-            "error_handler[0]: the program to run is an empty string",
-        ),
-    ] {
+        (r#""error_handler": [""]"#, "error_handler[0]: the program to run is an empty string"),
+    ];
+    for (keys, expected) in table {
         let text = format!("{{\"programs\": {{\"w\": [\"a\"]}},\n{keys}}}");
         let shown = lines_of(text.as_bytes());
         let column = keys.find(": ").expect("a value") + 3 + usize::from(expected.contains("[0]"));
