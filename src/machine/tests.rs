@@ -38,6 +38,20 @@ fn policy() -> Policy {
     }
 }
 
+fn restarted(restart: Restart) -> Policy {
+    Policy {
+        restart,
+        ..policy()
+    }
+}
+
+fn essential(restart: Restart) -> Policy {
+    Policy {
+        essential: true,
+        ..restarted(restart)
+    }
+}
+
 /// A machine, its clock, and a caller that keeps its promises.
 struct Desk {
     machine: Machine,
@@ -56,10 +70,23 @@ impl Desk {
         }
     }
 
-    /// One program, started, running since now.
-    fn running(policy: Policy) -> (Self, Run) {
+    /// One program, to be started now.
+    fn starting(policy: Policy) -> Self {
         let mut desk = Self::new(&[policy]);
         desk.command(Command::Start(ProgramId(0)));
+        desk
+    }
+
+    /// One program whose start is not answered yet.
+    fn spawning(policy: Policy) -> (Self, Run) {
+        let mut desk = Self::starting(policy);
+        let run = desk.machine.next_start().expect("a start is due");
+        (desk, run)
+    }
+
+    /// One program, started, running since now.
+    fn running(policy: Policy) -> (Self, Run) {
+        let mut desk = Self::starting(policy);
         let run = desk.spawn();
         (desk, run)
     }
