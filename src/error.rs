@@ -1,8 +1,8 @@
-//! The one error of this crate: what could not be done, on what, and why.
+//! The error of this crate: what failed, on what, and why.
 //!
-//! It is opaque on purpose: a caller shows it or looks at [`Error::io_kind`]; every other
-//! detail may change without a new major version. The text reads
-//! `failed to <verb> <object>: <cause>` where there is a cause, and stands on one line.
+//! It is opaque: a caller displays it or matches [`Error::io_kind`], and every other detail may
+//! change in a minor version. The text is one line, `failed to <verb> <object>: <cause>` if there
+//! is a cause.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -12,10 +12,10 @@ use std::os::unix::ffi::OsStrExt;
 /// A result whose error is [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why something could not be done: `failed to open log "/x/web.stderr.log": Permission denied`.
+/// What failed, and why: `failed to open log "/x/web.stderr.log": Permission denied`.
 ///
-/// Its `Display` is the whole story on one line (names and paths are escaped), so that there
-/// is no chain of sources to walk.
+/// Its `Display` is one line, in which names and paths are escaped. It includes the cause, so that
+/// there is no [`source`](std::error::Error::source).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Error(Box<Inner>);
 
@@ -27,37 +27,35 @@ struct Inner {
 
 #[derive(Clone, PartialEq, Eq)]
 enum Cause {
-    /// `what` says it all.
     None,
-    /// The system's word, an errno.
+    /// The errno of a system call.
     Os(i32),
-    /// A reason of our own.
     Text(String),
-    /// No directory of this `PATH` has the program in it.
+    /// The program is in no directory of this `PATH`.
     NotInPath(OsString),
 }
 
-/// How much of a `PATH` an error repeats, in bytes. A `PATH` may have 128 KiB, and there may be
-/// ten thousand programs that are not found in it, each tried again and again.
+/// The longest part of a `PATH` that an error repeats, in bytes. A `PATH` may have 128 KiB, and
+/// ten thousand programs that are not found in it may be retried again and again.
 const PATH_BYTES_MAX: usize = 1024;
 
 impl Error {
-    /// The whole story in one sentence, without a cause below it.
+    /// Returns an error without a cause.
     pub(crate) fn new(what: impl Into<String>) -> Self {
         Self::with(what.into(), Cause::None)
     }
 
-    /// A step that a system call refused with `errno`.
+    /// Returns the error of a system call that failed with `errno`.
     pub(crate) fn os(what: impl Into<String>, errno: i32) -> Self {
         Self::with(what.into(), Cause::Os(errno))
     }
 
-    /// A step that failed for a reason of our own.
+    /// Returns an error with a cause that is not an errno.
     pub(crate) fn because(what: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::with(what.into(), Cause::Text(reason.into()))
     }
 
-    /// A program that was looked up in this `PATH`, and not found.
+    /// Returns the error of a program that was not found in this `PATH`.
     pub(crate) fn not_in_path(what: impl Into<String>, path: &[u8]) -> Self {
         let mut shown = OsStr::from_bytes(&path[..path.len().min(PATH_BYTES_MAX)]).to_owned();
         if path.len() > PATH_BYTES_MAX {
@@ -66,7 +64,7 @@ impl Error {
         Self::with(what.into(), Cause::NotInPath(shown))
     }
 
-    /// A step that the standard library refused.
+    /// Returns the error of a function of the standard library.
     pub(crate) fn io(what: impl Into<String>, error: &io::Error) -> Self {
         match error.raw_os_error() {
             Some(errno) => Self::os(what, errno),
@@ -78,17 +76,17 @@ impl Error {
         Self(Box::new(Inner { what, cause }))
     }
 
-    /// Whether there were too many open descriptors, here or in the system.
+    /// True if there are too many open descriptors, in this process or in the system.
     pub(crate) fn is_descriptor_shortage(&self) -> bool {
         matches!(self.0.cause, Cause::Os(libc::EMFILE | libc::ENFILE))
     }
 
-    /// Whether the system has found an argument invalid.
+    /// True for EINVAL.
     pub(crate) fn is_invalid(&self) -> bool {
         matches!(self.0.cause, Cause::Os(libc::EINVAL))
     }
 
-    /// The kind of the system's error below this one, if a system call refused.
+    /// Returns the kind of the system call's error, if one failed.
     ///
     /// ```
     /// # use procsched::{ChildSpec, ProcessScheduler};
@@ -106,8 +104,8 @@ impl Error {
         }
     }
 
-    /// The `PATH` in which a program was not found, as far as the error repeats it: where many are
-    /// not found in the same one, it needs to be told once.
+    /// Returns the `PATH` in which a program was not found, shortened as in the text. If many
+    /// programs are not found in the same `PATH`, a caller can show it once.
     ///
     /// ```
     /// # use procsched::ChildSpec;
@@ -125,21 +123,13 @@ impl Error {
     }
 }
 
-/// What the system calls an errno (strerror(3)), without the number that `io::Error` appends.
+/// Returns the description of an errno (strerror(3)), without the number that `io::Error` appends.
 pub(crate) fn errno_text(errno: i32) -> String {
     let text = io::Error::from_raw_os_error(errno).to_string();
     match text.rsplit_once(" (os error ") {
         Some((word, _)) => word.to_owned(),
         None => text,
     }
-}
-
-/// Whether a terminal shows it and does nothing else: no control, and nothing that turns the
-/// direction of the text, breaks the line or cannot be seen.
-#[cfg(feature = "json")]
-pub(crate) fn is_harmless(character: char) -> bool {
-    let is_plain = |character: char| character.escape_debug().len() == 1;
-    matches!(character, ' '..='~') || (!character.is_ascii() && is_plain(character))
 }
 
 impl fmt::Display for Error {
@@ -154,7 +144,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// The same as `Display`, so that `main() -> Result<(), Error>` prints the sentence.
+/// The same as `Display`, so that `main() -> Result<(), Error>` prints the text.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -167,7 +157,7 @@ impl std::error::Error for Error {}
 mod tests {
     use super::{Error, PATH_BYTES_MAX};
 
-    /// A failed start is told on stderr, in a report and in a log, each time with the `PATH`.
+    /// A failed start is on stderr, in a report and in a log, each time with the `PATH`.
     #[test]
     fn a_path_is_told_and_a_monstrous_one_in_part() {
         let text = |path: &[u8]| Error::not_in_path("failed to execute \"x\"", path).to_string();

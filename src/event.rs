@@ -1,5 +1,5 @@
-//! What the host is told while it happens: one [`Event`] for each thing that an operator
-//! would want to see. The binary's messages are made of these and of nothing else.
+//! Events: one [`Event`] for each thing that an operator would want to see. The binary's messages
+//! are made from these alone.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use crate::error::Error;
 use crate::machine::Restart;
 
-/// Something happened to a program.
+/// Something that happened to a program, or to the scheduler.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
     pub(crate) program: Arc<str>,
@@ -16,19 +16,19 @@ pub struct Event {
 }
 
 impl Event {
-    /// The name of the program.
+    /// Returns the name of the program; empty if it concerns none.
     #[must_use]
     pub fn program(&self) -> &str {
         &self.program
     }
 
-    /// When it happened, by the wall clock.
+    /// Returns when it happened, by the wall clock.
     #[must_use]
     pub fn at(&self) -> SystemTime {
         self.at
     }
 
-    /// What happened.
+    /// Returns what happened.
     #[must_use]
     pub fn kind(&self) -> &EventKind {
         &self.kind
@@ -39,119 +39,118 @@ impl Event {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum EventKind {
-    /// It was executed.
+    /// The program was executed.
     #[non_exhaustive]
     Started {
-        /// Its process id, which is its group's and its session's too.
+        /// Its process ID, which is also its process group ID and session ID.
         pid: i32,
     },
-    /// It could not be started. `Waiting` follows if it is tried again.
+    /// It could not be started. `Waiting` follows if it is retried.
     #[non_exhaustive]
     StartFailed {
-        /// What failed, on what, and the system's word.
+        /// What failed, and why.
         error: Error,
-        /// Whether it had been asked to stop meanwhile.
+        /// True if it was asked to stop meanwhile.
         stopping: bool,
-        /// When it is tried again, counted from the failure; `None` for never.
+        /// The time from the failure to the next start; `None` for never.
         retry_in: Option<Duration>,
     },
-    /// Its first process ended, and was reaped.
+    /// Its first process exited and was reaped.
     #[non_exhaustive]
     Exited {
-        /// Its process id.
+        /// Its process ID.
         pid: i32,
-        /// The exit code, or minus the number of the signal that ended it; 125 if unknown.
+        /// The exit code, or minus the number of the signal that terminated it; 125 if unknown.
         return_code: i32,
-        /// Whether the kernel says that it left a core dump.
+        /// True if it dumped core.
         core_dumped: bool,
-        /// From exec to reap.
+        /// The time from exec to reap.
         uptime: Duration,
-        /// Whether it had been asked to stop.
+        /// True if it had been asked to stop.
         stopping: bool,
-        /// When it is started again, counted from the exit; `None` for never.
+        /// The time from the exit to the next start; `None` for never.
         retry_in: Option<Duration>,
-        /// When an end like this one is followed by another start.
+        /// The program's restart policy.
         restart: Restart,
-        /// The last line of its stderr that is not empty, if it failed: at most 200 bytes, as it
-        /// wrote them. An end failed if it had a code other than 0, or was by a signal; after a
-        /// stop that was asked for, the stop signal and SIGKILL are no failure. None where
-        /// [`ChildSpec::report_bytes`](crate::ChildSpec::report_bytes) is 0.
+        /// The last non-empty line of its stderr, at most 200 bytes, if it failed: with a code
+        /// other than 0 or by a signal. After a stop, its stop signal and SIGKILL are no failure.
+        /// `None` if [`ChildSpec::report_bytes`](crate::ChildSpec::report_bytes) is 0.
         last_line: Option<String>,
     },
-    /// It is down, and waits for its next start.
+    /// It is down until its next start.
     #[non_exhaustive]
     Waiting {
-        /// The nominal delay, counted from the exit.
+        /// The delay, counted from the exit.
         delay: Duration,
     },
-    /// It was asked to stop.
+    /// Its process group was sent the stop signal.
     #[non_exhaustive]
     Stopping {
-        /// Its process id.
+        /// Its process ID.
         pid: i32,
-        /// The signal that its group was sent; SIGCONT followed.
+        /// The stop signal. SIGCONT followed it.
         signal: i32,
-        /// How long it may take before SIGKILL.
+        /// The time until SIGKILL.
         timeout: Duration,
     },
-    /// It did not stop in time, or had no time to: its group got SIGKILL. If that is refused,
-    /// a `Warning` says so instead.
+    /// Its process group was sent SIGKILL, after its stop timeout or at once. If the kernel refuses
+    /// the signal, there is a `Warning` instead.
     #[non_exhaustive]
     Killed {
-        /// Its process id.
+        /// Its process ID.
         pid: i32,
     },
-    /// It did not even die, and was given up.
+    /// It survived SIGKILL, and is not waited for any more.
     #[non_exhaustive]
     Abandoned {
-        /// Its process id.
+        /// Its process ID.
         pid: i32,
     },
-    /// Everything stops from now on, and nothing starts any more. Told once, before all that it
-    /// causes; the event is about no program.
+    /// All programs are stopped, and none is started any more. Sent once, before the events that
+    /// follow from it; without a program.
     #[non_exhaustive]
     StoppingAll {
         /// Why.
         cause: StopCause,
     },
-    /// Everything is killed from now on. Told once, and instead of `StoppingAll` if there was
-    /// no stop before; the event is about no program.
+    /// All programs are killed. Sent once, and instead of `StoppingAll` if there was no stop
+    /// before; without a program.
     #[non_exhaustive]
     KillingAll {
         /// Why.
         cause: StopCause,
     },
-    /// A process that had left its group and come home to us was told to end: because the
-    /// program starts again, or because everything ends. The event's program is the one that it
-    /// belongs to, or empty.
+    /// An orphan, a process that left its program's group and was reparented to this process, was
+    /// signalled, because the program is restarted or everything stops. The event's program is the
+    /// one that it belongs to, if that is known.
     #[non_exhaustive]
     OrphanSignalled {
-        /// Its process id; -1 for every process that is left.
+        /// Its process ID; -1 for every process that is left.
         pid: i32,
-        /// SIGTERM (SIGCONT followed) or SIGKILL.
+        /// SIGTERM, which SIGCONT followed, or SIGKILL.
         signal: i32,
     },
     /// Bytes of its stderr could not be written to its log and are lost.
     #[non_exhaustive]
     BytesDropped {
-        /// How many, since the last such event of this program.
+        /// The number of bytes since the last such event of this program.
         bytes: u64,
     },
-    /// A closure of the host panicked while it handled this program's news.
+    /// A closure of the host panicked on an event or report of this program.
     #[non_exhaustive]
     HandlerPanicked {
         /// The panic's message.
         message: String,
     },
-    /// Something went wrong that supervision survives: no log, a signal refused, a pipe closed.
+    /// Something failed, and supervision goes on: for example, a log could not be opened.
     #[non_exhaustive]
     Warning {
-        /// What, and why.
+        /// What failed, and why.
         error: Error,
     },
 }
 
-/// Why everything stops.
+/// Why everything is stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StopCause {
@@ -160,13 +159,13 @@ pub enum StopCause {
     Signal {
         /// Its number.
         signal: i32,
-        /// Who sent it.
+        /// The process that sent it.
         sender: SignalSender,
     },
     /// The host asked for it: [`Handle::stop`](crate::Handle::stop),
     /// [`ProcessScheduler::stop`](crate::ProcessScheduler::stop), or `kill`.
     Host,
-    /// An essential program has ended for good.
+    /// An essential program has ended and is not restarted.
     #[non_exhaustive]
     EssentialEnded {
         /// Its name.
@@ -174,30 +173,30 @@ pub enum StopCause {
         /// See [`ErrorReport::return_code`](crate::ErrorReport::return_code).
         return_code: i32,
     },
-    /// An essential program could not be started, and is not tried again.
+    /// An essential program could not be started, and is not retried.
     #[non_exhaustive]
     EssentialNotStarted {
         /// Its name.
         program: String,
     },
-    /// Every program has ended for good by itself.
+    /// Every program has ended, and none is restarted.
     AllEnded,
 }
 
-/// Who sent a signal, as far as the kernel says (`si_code` in sigaction(2)).
+/// The sender of a signal, as far as the kernel says (`si_code` in sigaction(2)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SignalSender {
     /// A process.
     #[non_exhaustive]
     Process {
-        /// Its process id; 0 if it is outside of our PID namespace.
+        /// Its process ID; 0 if it is outside of this PID namespace.
         pid: i32,
-        /// The real user id that it had.
+        /// Its real user ID.
         uid: u32,
     },
-    /// The kernel itself, as it does for Ctrl-C on a terminal.
+    /// The kernel, for example for Ctrl-C on a terminal.
     Kernel,
-    /// Nothing tells, as when a handler of the host's stands before ours.
+    /// Unknown, for example because a handler of the host was called first.
     Unknown,
 }

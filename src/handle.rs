@@ -1,37 +1,36 @@
-//! A remote control for a scheduler, for other threads and for signal handlers.
+//! Controls a scheduler from other threads and from signal handlers.
 
 use std::sync::Arc;
 
 use crate::os::wake::{Asked, Waker};
 
-/// Stops a scheduler from anywhere: it is `Clone`, `Send` and `Sync`, and outlives the
-/// scheduler without harm.
+/// Stops a scheduler from anywhere. It is `Clone`, `Send` and `Sync`, and may outlive the
+/// scheduler.
 ///
-/// What is asked for is carried out by the scheduler's next turn, which it wakes. Asking for the
-/// same again changes nothing and wakes nothing, so that a host may ask in each of its turns. In
-/// a copy of the process that was made by fork it does nothing.
+/// A call wakes the scheduler, which acts in its next turn. A repeated call does nothing, so that
+/// a host may call it in each of its turns. It does nothing in a forked copy of the process.
 #[derive(Debug, Clone)]
 pub struct Handle(pub(crate) Arc<Waker>);
 
 impl Handle {
-    /// Asks every program to stop, as a SIGTERM to the supervisor would. Async-signal-safe
+    /// Stops every program, as a SIGTERM to the supervisor does. Async-signal-safe
     /// (signal-safety(7)).
     pub fn stop(&self) {
         self.0.ask(Asked::Stop);
     }
 
-    /// Kills every program at once, after a stop too. Async-signal-safe as well.
+    /// Kills every program at once, after a stop too. Async-signal-safe.
     pub fn kill(&self) {
         self.0.ask(Asked::Kill);
     }
 
-    /// Whether a stop was asked for, or has begun because an essential program ended.
+    /// True after a stop, which may have begun because an essential program ended.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.0.is_stopping()
     }
 
-    /// Whether the scheduler has come to its end: [`Status::Stopped`](crate::Status::Stopped).
+    /// True once the scheduler has returned [`Status::Stopped`](crate::Status::Stopped).
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.0.is_stopped()

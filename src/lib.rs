@@ -1,16 +1,15 @@
-//! procsched keeps programs running: it starts them, restarts them with a growing delay, keeps
-//! what each wrote to stderr, reports every death with that stderr in it, reaps every zombie,
-//! and stops everything cleanly.
+//! procsched supervises programs: it starts them, restarts them with a growing delay, logs the
+//! stderr of each, reports every exit with the end of that stderr, reaps every zombie, and stops
+//! everything cleanly.
 //!
-//! It is synchronous and single-threaded: a loop over poll(2) that you block in
-//! ([`ProcessScheduler::start`]), turn yourself ([`ProcessScheduler::step`]), or drive from a
-//! loop of your own (a descriptor and [`ProcessScheduler::next_deadline`]). There is no runtime
-//! and no thread behind it.
+//! It is synchronous and has no thread and no runtime. Block in [`ProcessScheduler::start`], call
+//! [`ProcessScheduler::step`] in a loop, or wait in your own event loop for a descriptor and
+//! [`ProcessScheduler::next_deadline`].
 //!
 //! # Plain use
 //!
-//! With the default handler each report is printed on stdout as one line of JSON. `start`
-//! returns when everything was stopped, or, as here, when every program has ended for good.
+//! The default handler prints each report on stdout as one line of JSON. `start` returns when
+//! everything is stopped, or, as here, when every program has ended and none is restarted.
 //!
 //! ```
 //! use procsched::{ChildSpec, ProcessScheduler, Restart};
@@ -31,26 +30,26 @@
 //!
 //! # A handler of your own
 //!
-//! It gets a report for every exit, code 0 too, and for every start that failed.
+//! It gets a report for every exit, code 0 too, and for every failed start.
 //!
 //! ```
 //! use procsched::{ChildSpec, ProcessScheduler, Restart};
 //! use std::sync::mpsc;
 //!
 //! # let err_dir = std::env::temp_dir().join(format!("procsched-doc-handler-{}", std::process::id()));
-//! let (tell, told) = mpsc::channel();
+//! let (sender, reports) = mpsc::channel();
 //! let command = ["sh", "-c", "echo 'no database' >&2; exit 3"];
 //! let mut scheduler = ProcessScheduler::builder("/")
 //!     .program(ChildSpec::new("web", command).restart(Restart::Never))
 //!     .err_dir(&err_dir)
 //!     .error_handler(move |name, report| {
-//!         let words = String::from_utf8_lossy(report.stderr()).into_owned();
-//!         tell.send((name.to_owned(), report.return_code(), words)).ok();
+//!         let stderr = String::from_utf8_lossy(report.stderr()).into_owned();
+//!         sender.send((name.to_owned(), report.return_code(), stderr)).ok();
 //!     })
 //!     .build()?;
 //! scheduler.start()?;
 //!
-//! assert_eq!(told.recv(), Ok(("web".to_owned(), 3, "no database\n".to_owned())));
+//! assert_eq!(reports.recv(), Ok(("web".to_owned(), 3, "no database\n".to_owned())));
 //! # std::fs::remove_dir_all(&err_dir).expect("clean up");
 //! # Ok::<(), procsched::Error>(())
 //! ```
@@ -89,14 +88,14 @@
 //!
 //! # Stop from Ctrl-C
 //!
-//! The library touches SIGCHLD alone, unless it is asked for more. A second signal that comes
-//! 200 ms later or more kills.
+//! The library handles SIGCHLD only, unless you name other signals. A second stop signal, 200 ms
+//! or more after the first, kills.
 //!
 //! ```
 //! use procsched::{ChildSpec, ProcessScheduler};
 //!
 //! # let err_dir = std::env::temp_dir().join(format!("procsched-doc-ctrl-c-{}", std::process::id()));
-//! // This one presses Ctrl-C for us.
+//! // Instead of a Ctrl-C.
 //! let impatient = ["sh", "-c", "kill -INT $PPID; exec sleep 1000"];
 //! let mut scheduler = ProcessScheduler::builder("/")
 //!     .program(ChildSpec::new("impatient", impatient))
@@ -111,7 +110,7 @@
 //!
 //! # Turn by turn
 //!
-//! A host that waits here and nowhere else turns the loop itself.
+//! A host that waits for nothing else can call `step` in a loop.
 //!
 //! ```
 //! use procsched::{ChildSpec, ProcessScheduler, Restart, Status};
@@ -133,9 +132,9 @@
 //!
 //! # A loop of your own
 //!
-//! A host that waits for other things too asks for a descriptor and a deadline, and takes a
-//! turn, which then never waits, after each wake-up. With [`Reap::Own`] it may have children
-//! of its own. Here a socket brings the host its orders.
+//! A host that waits for other things too waits for a descriptor and a deadline, and after each
+//! wake-up takes a turn that does not wait. With [`Reap::Own`] it may have children of its own.
+//! Here it gets orders from a socket.
 //!
 //! ```
 //! use nix::errno::Errno;
@@ -183,16 +182,16 @@
 //!         scheduler.stop();
 //!     }
 //! }
-//! assert!(own_child.wait()?.success()); // nobody has taken this status
+//! assert!(own_child.wait()?.success()); // not reaped by the scheduler
 //! # std::fs::remove_dir_all(&err_dir).expect("clean up");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # A reactor
 //!
-//! The descriptor goes into a reactor like any other (mio, calloop, tokio's `AsyncFd`), level-
-//! or edge-triggered, and stays the same; the deadline is asked for after each turn. This
-//! reactor is an edge-triggered epoll(7). It drives two schedulers.
+//! The descriptor can be registered with any reactor (mio, calloop, tokio's `AsyncFd`), level- or
+//! edge-triggered, and stays the same; the deadline changes with each turn. Here an edge-triggered
+//! epoll(7) drives two schedulers.
 //!
 //! ```
 //! use nix::errno::Errno;
@@ -202,7 +201,7 @@
 //!
 //! # let err_dir = std::env::temp_dir().join(format!("procsched-doc-epoll-{}", std::process::id()));
 //! let describe = |name| {
-//!     // Fails twice, 10 and 20 ms before it is started again; the third run is fine.
+//!     // The first two runs fail, and are followed by delays of 10 and 20 ms.
 //!     let script = format!("echo x >> {name}; test $(wc -l < {name}) = 3");
 //!     let backoff = Backoff { initial: Duration::from_millis(10), ..Backoff::default() };
 //!     ChildSpec::new(name, ["sh", "-c", &script]).restart(Restart::OnFailure).backoff(backoff)
@@ -248,25 +247,25 @@
 //!
 //! # One command
 //!
-//! [`Init`] is for the first process of a container that runs one command and no config: it
-//! forwards signals, reaps orphans and passes the exit code on.
+//! [`Init`] is for the first process of a container that runs one command and has no config: it
+//! forwards signals, reaps orphans and returns the exit code.
 //!
 //! # How it is built
 //!
-//! The machine (`src/machine/`) decides and does no I/O; `src/os/` acts and decides nothing;
-//! the scheduler joins them; `src/init/` is a life of its own beside it. Imports point one way:
-//! binary, `config`, `scheduler`, then `report` and `os`, `spec`, `machine`. Unsafe code stands
-//! in `src/os/` alone.
+//! The machine (`src/machine/`) decides and does no I/O; `src/os/` acts and decides nothing; the
+//! scheduler connects them. `src/init/` is independent of the scheduler. Imports point one way:
+//! binary, `config`, `scheduler`, then `report` and `os`, `spec`, `machine`. Only `src/os/` has
+//! unsafe code.
 
 #![deny(unsafe_code)]
-// What is public can be named, so that it can be called.
+// Every public type can be named by a caller.
 #![deny(unnameable_types)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 #[cfg(not(target_os = "linux"))]
-compile_error!("procsched supervises with Linux's own system calls and builds for Linux only");
+compile_error!("procsched uses Linux system calls and builds for Linux only");
 
-/// The programs of the README are compiled, and run where they come to an end.
+/// Compiles the programs of the README, and runs those that end.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
@@ -288,8 +287,10 @@ mod os;
 mod program;
 mod report;
 mod scheduler;
+mod signal;
 mod spec;
 mod status;
+pub mod text;
 
 pub use error::{Error, Result};
 pub use event::{Event, EventKind, SignalSender, StopCause};
@@ -298,10 +299,11 @@ pub use init::{Init, InitEvent};
 pub use machine::{Backoff, Restart};
 pub use os::reserve::Reserve;
 pub use os::shared_writer::SharedWriter;
+pub use report::ErrorReport;
 #[cfg(feature = "json")]
 pub use report::utc_millis;
-pub use report::{ErrorReport, signal_name};
 pub use scheduler::{Builder, ProcessScheduler, Reap, Status};
+pub use signal::{Signal, signal_name};
 pub use spec::{
     ChildSpec, NAME_BYTES_MAX, REPORT_BYTES_DEFAULT, REPORT_BYTES_MAX, STOP_TIMEOUT_DEFAULT,
 };

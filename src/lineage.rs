@@ -1,19 +1,17 @@
-//! Which program a process belongs to: a variable in its environment names the programs that it
-//! descends from, those of the outermost supervisor first.
+//! Finds the program that a process belongs to. A variable in its environment names the programs
+//! that it descends from, that of the outermost supervisor first:
 //!
 //! ```text
 //! PROCSCHED_CHAIN=site:3c0f1d2ab4e59687/db:97d20c65be41f803
 //! ```
 //!
-//! A supervisor appends its program to the chain that it was given itself, so that a program
-//! which is a supervisor hides nothing from the one above it. Each name has a code behind it,
-//! which is made of the name and of a secret of that one supervisor, drawn when it is built. So
-//! programs of the same name are told apart on every level. What is left of an earlier supervisor
-//! matches nothing, though that had the same pid and the same programs. And a process can claim to
-//! belong to another program only if it can read that one's environment, which the kernel allows
-//! to those that may trace it, and so kill it.
+//! A supervisor appends its program to the chain that it inherited, so that nested supervisors all
+//! find theirs. Each name is followed by a code: a hash of the name with a random secret of that
+//! supervisor. So programs of the same name are distinct on every level, and processes of an
+//! earlier supervisor match nothing. To claim another program, a process would have to read its
+//! environment, which the kernel allows only to those that may trace it, and so kill it.
 //!
-//! What carries no code of ours belongs to no program.
+//! A process without a code of this supervisor belongs to no program.
 
 use std::ffi::{CString, OsStr};
 use std::fmt;
@@ -22,30 +20,29 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::os::secret;
 
-/// Tells a program what it is called, and nothing else.
+/// The variable with the program's own name.
 pub(crate) const PROGRAM_VARIABLE: &str = "PROCSCHED_PROGRAM";
 
 pub(crate) const CHAIN_VARIABLE: &str = "PROCSCHED_CHAIN";
 
-/// How much is passed on of what was inherited: 50 levels and more. A supervisor that starts
-/// itself would otherwise come to environments that no exec accepts.
+/// The longest inherited chain that is passed on, in bytes: 50 levels and more. A supervisor that
+/// starts itself would otherwise exceed the limit of exec.
 const INHERITED_BYTES_MAX: usize = 4096;
 
 const SEPARATOR: u8 = b'/';
 
-/// A code in hexadecimal digits.
+/// The length of a code, in hexadecimal digits.
 const CODE_BYTES: usize = 16;
 
-/// The place of one supervisor among its ancestors, and the secret by which it knows what is its
-/// own.
+/// The inherited chain of one supervisor, and its secret.
 pub(crate) struct Lineage {
     secret: [u64; 2],
-    /// The variable that this process was given, or its key and nothing else.
+    /// The inherited variable, or its key without a value.
     inherited: Vec<u8>,
     is_outermost: bool,
 }
 
-/// The secret is not shown.
+/// Hides the secret.
 impl fmt::Debug for Lineage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lineage").finish_non_exhaustive()
@@ -53,7 +50,7 @@ impl fmt::Debug for Lineage {
 }
 
 impl Lineage {
-    /// The lineage of a supervisor that is built now, below those that this process descends from.
+    /// Returns a lineage with a new secret, below the chain that this process inherited.
     pub(crate) fn new() -> Self {
         let inherited = std::env::var_os(CHAIN_VARIABLE).unwrap_or_default();
         Self::below(&inherited, secret::random_bits())
@@ -68,10 +65,10 @@ impl Lineage {
         }
     }
 
-    /// Returns the variable for a program of this name, or, where that is empty, for a process that
-    /// is of no program of ours. `None` if there is nothing to say.
+    /// Returns the variable for a program, or, with an empty name, for a process that belongs to no
+    /// program of this supervisor: then it is the inherited chain, if there is one.
     pub(crate) fn variable_of(&self, name: &str) -> Option<CString> {
-        // Two separators and the NUL, so that this is one allocation, as it is made for each start.
+        // With two separators and the NUL: one allocation for each start.
         let bytes = self.inherited.len() + name.len() + CODE_BYTES + 3;
         let mut text = Vec::with_capacity(bytes);
         text.extend(&self.inherited);
@@ -88,8 +85,7 @@ impl Lineage {
         CString::new(text).ok()
     }
 
-    /// Returns the name of the program of this supervisor that a process belongs to which carries
-    /// this chain.
+    /// Returns the name of this supervisor's program in a process's chain.
     pub(crate) fn program_in<'a>(&self, chain: &'a [u8]) -> Option<&'a [u8]> {
         let mut items = chain.split(|&byte| byte == SEPARATOR);
         items.find_map(|item| {
@@ -100,7 +96,7 @@ impl Lineage {
     }
 
     fn code_of(&self, name: &[u8]) -> [u8; CODE_BYTES] {
-        // The one hash of the standard library that takes a key.
+        // The only keyed hash of the standard library.
         #[allow(deprecated)]
         let mut hasher = std::hash::SipHasher::new_with_keys(self.secret[0], self.secret[1]);
         hasher.write(name);
@@ -112,12 +108,12 @@ impl Lineage {
     }
 }
 
-/// As many whole items from the end of a chain as may be passed on.
+/// Returns as many whole items from the end of a chain as may be passed on.
 fn innermost(chain: &[u8]) -> &[u8] {
     if chain.len() <= INHERITED_BYTES_MAX {
         return chain;
     }
-    // With the byte before it, since what is passed on may begin just there.
+    // With the byte before it, which may be the separator.
     let tail = &chain[chain.len() - INHERITED_BYTES_MAX - 1..];
     let end = tail.iter().position(|&byte| byte == SEPARATOR);
     end.map_or(b"", |end| &tail[end + 1..])

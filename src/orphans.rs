@@ -1,16 +1,17 @@
-//! Processes that came home: they left their program's group and lost their parent, and as a
-//! subreaper (prctl(2)) or as PID 1 we are the next in line.
+//! Orphans: processes that left their program's group, lost their parent, and were reparented to
+//! this process, which is a subreaper (prctl(2)) or PID 1.
 //!
 //! Each belongs to the program that its environment proves, or to none. Those of a program are
-//! killed before that starts again, like any leftover. The others are left alone until the
-//! shutdown, which ends when we have no children: TERM and CONT when it begins or when they
-//! come home, KILL at its deadline. What was our child before there was a supervisor belongs to
-//! whoever exec'd us, and is not signalled; PID 1 is spared nothing.
+//! killed before it starts again. The others are left alone until the shutdown, which ends when
+//! there are no children: they get SIGTERM and SIGCONT when it begins, or when they are found, and
+//! SIGKILL at its deadline. Children from before this supervisor are not signalled, unless it is
+//! PID 1.
 //!
-//! A zombie that another process traces cannot be reaped before that process takes its end, which
-//! may be never. It is dead all the same: nothing waits for it.
+//! A zombie that another process traces cannot be reaped before its tracer waits for it, which may
+//! be never. Nothing waits for it here.
 //!
-//! This decides; who our children are, and what they carry, is told by the scheduler.
+//! This module decides. The scheduler scans the children and their environments, and sends the
+//! signals.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -18,40 +19,40 @@ use std::time::Duration;
 
 use crate::machine::{Moment, ProgramId};
 
-/// The least time between two looks at all children during a shutdown: while it waits for
-/// programs, or for nothing else. There may be tens of thousands of children.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-const LAST_LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// The least time between two scans of all children during a shutdown, while programs are still
+/// stopping and after that. There may be tens of thousands of children.
+const SCAN_INTERVAL: Duration = Duration::from_millis(100);
+const LAST_SCAN_INTERVAL: Duration = Duration::from_millis(10);
 
-/// How long the last look of the shutdown is good for where nothing happens, at most: no signal
-/// tells of a death that another process is told of first.
-const LAST_LOOK_INTERVAL_MAX: Duration = Duration::from_secs(1);
+/// The longest time between two scans at the end of the shutdown without a SIGCHLD: the death of a
+/// traced child is reported to its tracer first.
+const SILENT_SCAN_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
-/// How long the killed may take to disappear before they are given up.
+/// How long an orphan may exist after SIGKILL before it is abandoned.
 const ABANDON_AFTER: Duration = Duration::from_secs(5);
 
-/// What is known of the orphans.
+/// The known orphans, and the state of the shutdown.
 #[derive(Debug, Default)]
 pub(crate) struct Orphans {
     inherited: BTreeSet<i32>,
     known: BTreeMap<i32, Orphan>,
-    /// Those of `known` that belong to a program.
+    /// The known orphans that belong to a program.
     owned: BTreeSet<(ProgramId, i32)>,
-    /// Zombies that cannot be reaped before another process lets go of them.
+    /// Zombies that only their tracer can wait for.
     withheld: BTreeSet<i32>,
     closing: Option<Closing>,
-    /// Something has happened since the last look.
-    look_wanted: bool,
-    /// The last look has failed.
-    is_blind: bool,
+    /// Something has happened since the last scan.
+    scan_wanted: bool,
+    /// The last scan has failed.
+    has_failed: bool,
 }
 
-/// Whose a process is.
+/// The owner of an orphan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Whose {
     Of(ProgramId),
     Nobodys,
-    /// It could not be asked.
+    /// Its environment could not be read.
     Unknown,
 }
 
@@ -65,12 +66,20 @@ impl From<Option<ProgramId>> for Whose {
 struct Orphan {
     program: Option<ProgramId>,
     asked: bool,
-    /// Since when it has its SIGKILL.
+    /// When it was sent SIGKILL.
     killed_at: Option<Moment>,
 }
 
 impl Orphan {
-    /// Whether it may have died of what it was sent.
+    fn of(program: Option<ProgramId>) -> Self {
+        Self {
+            program,
+            asked: false,
+            killed_at: None,
+        }
+    }
+
+    /// True if a signal may have terminated it.
     fn was_signalled(&self) -> bool {
         self.asked || self.killed_at.is_some()
     }
@@ -80,61 +89,61 @@ impl Orphan {
 #[derive(Debug)]
 struct Closing {
     kill_at: Moment,
-    last_look: Option<Moment>,
-    /// How long that look is good for if nothing happens.
-    look_again_after: Duration,
+    last_scan: Option<Moment>,
+    /// The time to the next scan if nothing happens.
+    silent_interval: Duration,
     /// Its deadline has passed.
     killing: bool,
-    /// Since when it waits for nothing else.
+    /// Since when it waits for orphans alone.
     settled_at: Option<Moment>,
-    /// What did not die was given up.
+    /// The orphans that survived SIGKILL were abandoned.
     abandoned: bool,
 }
 
-/// Stands for every process that is left, where nothing tells which there are.
+/// The pid that means every remaining process, if PID 1 cannot list them.
 pub(crate) const EVERYBODY: i32 = -1;
 
-/// A signal that an orphan shall get.
+/// A signal to be sent to an orphan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Dispatch {
     pub(crate) pid: i32,
     pub(crate) program: Option<ProgramId>,
-    /// SIGKILL at once, or SIGTERM and SIGCONT.
+    /// True for SIGKILL, false for SIGTERM and SIGCONT.
     pub(crate) kill: bool,
 }
 
 impl Closing {
-    fn next_look(&self, settled: bool) -> Moment {
-        let interval = if settled {
-            LAST_LOOK_INTERVAL
-        } else {
-            LOOK_INTERVAL
+    fn next_scan(&self, settled: bool) -> Moment {
+        let interval = match settled {
+            true => LAST_SCAN_INTERVAL,
+            false => SCAN_INTERVAL,
         };
-        self.last_look
+        self.last_scan
             .map_or(Moment::default(), |at| at.after(interval))
     }
 
-    /// When to look again although nothing has happened, in case one has died unnoticed.
-    fn next_silent_look(&self) -> Moment {
-        let last = self.last_look.unwrap_or_default();
-        last.after(self.look_again_after)
+    /// Returns when to scan although nothing has happened, for deaths without a SIGCHLD.
+    fn next_silent_scan(&self) -> Moment {
+        let last = self.last_scan.unwrap_or_default();
+        last.after(self.silent_interval)
     }
 }
 
 impl Orphans {
-    /// `inherited` is what was there before us and is to be spared.
+    /// Spares the children in `inherited`, which this process had before.
     pub(crate) fn new(inherited: impl IntoIterator<Item = i32>) -> Self {
-        let mut orphans = Self::default();
-        orphans.inherited.extend(inherited);
-        orphans
+        Self {
+            inherited: inherited.into_iter().collect(),
+            ..Self::default()
+        }
     }
 
-    /// A child has died, or a program waits for the look.
+    /// Requests a scan: a child has died, or a start waits for one.
     pub(crate) fn want_look(&mut self) {
-        self.look_wanted = true;
+        self.scan_wanted = true;
     }
 
-    /// This child has been reaped; its number may be another's by now.
+    /// Forgets a reaped child, whose pid may be reused.
     pub(crate) fn reaped(&mut self, pid: i32) {
         let program = self.known.remove(&pid).and_then(|orphan| orphan.program);
         if let Some(program) = program {
@@ -144,16 +153,16 @@ impl Orphans {
         self.withheld.remove(&pid);
     }
 
-    /// The shutdown begins, or its deadline comes nearer; never later.
+    /// Begins the shutdown, or moves its deadline to an earlier moment.
     pub(crate) fn close(&mut self, kill_at: Moment) {
         match &mut self.closing {
             Some(closing) => closing.kill_at = closing.kill_at.min(kill_at),
             None => {
-                self.look_wanted = true;
+                self.scan_wanted = true;
                 self.closing = Some(Closing {
                     kill_at,
-                    last_look: None,
-                    look_again_after: LAST_LOOK_INTERVAL,
+                    last_scan: None,
+                    silent_interval: LAST_SCAN_INTERVAL,
                     killing: false,
                     settled_at: None,
                     abandoned: false,
@@ -162,11 +171,11 @@ impl Orphans {
         }
     }
 
-    /// The first look of the shutdown can wait like any later one: there are many programs, most
-    /// of which are about to end, and as a rule nobody is left then who had to be looked for.
+    /// Lets the first scan of the shutdown wait like any later one. For many programs, most of
+    /// which are about to end, it is expensive, and rarely finds an orphan.
     pub(crate) fn put_off_look(&mut self, now: Moment) {
         if let Some(closing) = &mut self.closing {
-            closing.last_look.get_or_insert(now);
+            closing.last_scan.get_or_insert(now);
         }
     }
 
@@ -174,58 +183,55 @@ impl Orphans {
         self.closing.is_some()
     }
 
-    /// Whether to look at all children now, which is then to be done: where a start waits for
-    /// it (`searching`), and during the shutdown, seldom for as long as that waits for anything
-    /// else (not `settled`).
+    /// True if the caller has to scan all children now: for a start that waits for it
+    /// (`searching`), and during the shutdown, less often while programs are left (not `settled`).
     pub(crate) fn begin_look(&mut self, now: Moment, searching: bool, settled: bool) -> bool {
         let Some(closing) = &mut self.closing else {
-            return self.look_wanted && searching;
+            return self.scan_wanted && searching;
         };
-        // Who comes home while its parent lives is announced by nobody.
+        // There is no SIGCHLD for an orphan whose parent was not a child of this process.
         if now >= closing.kill_at && !closing.killing {
             closing.killing = true;
             return true;
         }
-        // Nor who leaves the group of a program.
+        // No signal announces a process that leaves its program's group.
         if settled && closing.settled_at.is_none() {
             return true;
         }
         if closing.abandoned {
             return false;
         }
-        if self.look_wanted {
-            return closing.next_look(settled) <= now;
+        if self.scan_wanted {
+            return closing.next_scan(settled) <= now;
         }
-        let is_silent_look = settled && !self.known.is_empty() && closing.next_silent_look() <= now;
-        if is_silent_look {
-            let longer = closing.look_again_after * 2;
-            closing.look_again_after = longer.min(LAST_LOOK_INTERVAL_MAX);
+        let is_due = settled && !self.known.is_empty() && closing.next_silent_scan() <= now;
+        if is_due {
+            let longer = closing.silent_interval * 2;
+            closing.silent_interval = longer.min(SILENT_SCAN_INTERVAL_MAX);
         }
-        is_silent_look
+        is_due
     }
 
-    /// The look has failed, and is to be tried again.
+    /// Notes that the scan has failed, and requests another.
     pub(crate) fn found_nothing_out(&mut self, now: Moment) {
-        self.look_wanted = true;
-        self.is_blind = true;
+        self.scan_wanted = true;
+        self.has_failed = true;
         if let Some(closing) = &mut self.closing {
-            closing.last_look = Some(now);
+            closing.last_scan = Some(now);
         }
     }
 
-    /// There are no children at all.
+    /// Notes that there are no children at all.
     pub(crate) fn found_nobody(&mut self) {
-        self.look_wanted = false;
-        self.is_blind = false;
-        self.known.clear();
-        self.owned.clear();
-        self.inherited.clear();
-        self.withheld.clear();
+        *self = Self {
+            closing: self.closing.take(),
+            ..Self::default()
+        };
     }
 
-    /// Takes in what the look has found: all our children at this moment. True if it has met
-    /// somebody who is nobody's, or dead and cannot be asked, or a zombie that is withheld: that
-    /// may have sent its own children home since.
+    /// Applies the result of a scan: all children at one moment. True if it has to be repeated,
+    /// because it found a process without an owner or a withheld zombie: either may be dead, and
+    /// its own children reparented since.
     pub(crate) fn found(
         &mut self,
         now: Moment,
@@ -234,10 +240,10 @@ impl Orphans {
         is_withheld: impl Fn(i32) -> bool,
         mut whose: impl FnMut(i32) -> Whose,
     ) -> bool {
-        self.look_wanted = false;
-        self.is_blind = false;
+        self.scan_wanted = false;
+        self.has_failed = false;
         if let Some(closing) = &mut self.closing {
-            closing.last_look = Some(now);
+            closing.last_scan = Some(now);
         }
         let mut still = children.to_vec();
         still.sort_unstable();
@@ -246,7 +252,7 @@ impl Orphans {
         self.owned.retain(|(_, pid)| is_there(pid));
         self.inherited.retain(is_there);
         self.withheld.retain(is_there);
-        let mut is_another_needed = false;
+        let mut is_incomplete = false;
         for pid in still {
             if self.inherited.contains(&pid) || self.withheld.contains(&pid) {
                 continue;
@@ -255,7 +261,7 @@ impl Orphans {
                 if orphan.was_signalled() && is_withheld(pid) {
                     self.reaped(pid);
                     self.withheld.insert(pid);
-                    is_another_needed = true;
+                    is_incomplete = true;
                 }
                 continue;
             }
@@ -265,29 +271,24 @@ impl Orphans {
             let program = match whose(pid) {
                 Whose::Of(program) => Some(program),
                 Whose::Nobodys => None,
-                // The next look may tell.
+                // The next scan may find out.
                 Whose::Unknown => continue,
             };
-            is_another_needed |= program.is_none();
+            is_incomplete |= program.is_none();
             if program.is_none() && is_withheld(pid) {
                 self.withheld.insert(pid);
                 continue;
             }
             self.owned.extend(program.map(|program| (program, pid)));
-            let orphan = Orphan {
-                program,
-                asked: false,
-                killed_at: None,
-            };
-            self.known.insert(pid, orphan);
+            self.known.insert(pid, Orphan::of(program));
         }
-        is_another_needed
+        is_incomplete
     }
 
-    /// Those of a program that is to start again, and have not been killed yet.
+    /// Returns the SIGKILLs for the orphans of a program that starts again, once for each.
     pub(crate) fn kill_those_of(&mut self, now: Moment, program: ProgramId) -> Vec<Dispatch> {
         let mut sends = Vec::new();
-        for &(_, pid) in self.owned.range(those_of(program)) {
+        for &(_, pid) in self.owned.range(range_of(program)) {
             let orphan = self.known.get_mut(&pid);
             let Some(orphan) = orphan.filter(|orphan| orphan.killed_at.is_none()) else {
                 continue;
@@ -302,12 +303,12 @@ impl Orphans {
         sends
     }
 
-    /// Whether there is one of this program, as far as is known.
+    /// True if an orphan of this program is known.
     pub(crate) fn has_those_of(&self, program: ProgramId) -> bool {
-        self.owned.range(those_of(program)).next().is_some()
+        self.owned.range(range_of(program)).next().is_some()
     }
 
-    /// What the shutdown has to send.
+    /// Returns the signals that the shutdown has to send now.
     pub(crate) fn due(&mut self, now: Moment) -> Vec<Dispatch> {
         let Some(closing) = &self.closing else {
             return Vec::new();
@@ -329,8 +330,8 @@ impl Orphans {
         sends
     }
 
-    /// When something has to be done even if nothing happens. `settled` is whether nothing else
-    /// is left to wait for; the shutdown has to be told so, whatever brought it about.
+    /// Returns when to act even if nothing happens. `settled` is true if orphans alone are waited
+    /// for; once it is, the caller has to call [`Orphans::abandon`].
     pub(crate) fn next_deadline(&self, settled: bool) -> Option<Moment> {
         let at_once = Some(Moment::default());
         let Some(closing) = &self.closing else {
@@ -343,21 +344,20 @@ impl Orphans {
             return at_once;
         }
         let deadline = if closing.killing {
-            self.give_up_at()
+            self.abandon_at()
         } else {
             Some(closing.kill_at)
         };
-        let look = self.look_wanted.then(|| closing.next_look(settled));
-        let needed = deadline.filter(|_| !self.known.is_empty() || self.is_blind);
-        let is_silence = settled && !self.look_wanted && !self.known.is_empty();
-        let silent_look = is_silence.then(|| closing.next_silent_look());
-        needed.into_iter().chain(look).chain(silent_look).min()
+        let scan = self.scan_wanted.then(|| closing.next_scan(settled));
+        let deadline = deadline.filter(|_| !self.known.is_empty() || self.has_failed);
+        let is_silent = settled && !self.scan_wanted && !self.known.is_empty();
+        let silent_scan = is_silent.then(|| closing.next_silent_scan());
+        deadline.into_iter().chain(scan).chain(silent_scan).min()
     }
 
-    /// When those that are left are waited for no longer: some time after the first of them got
-    /// its SIGKILL, or after all else was over, so that who comes home again and again cannot
-    /// put off the end for ever.
-    fn give_up_at(&self) -> Option<Moment> {
+    /// Returns when to abandon the rest: some time after the first SIGKILL, and after all programs
+    /// have ended. New orphans do not move that moment, or the shutdown might never end.
+    fn abandon_at(&self) -> Option<Moment> {
         let closing = self.closing.as_ref()?;
         let settled_at = closing.settled_at?;
         let killed = self.known.values().filter_map(|orphan| orphan.killed_at);
@@ -365,49 +365,43 @@ impl Orphans {
         Some(first.max(closing.kill_at).after(ABANDON_AFTER))
     }
 
-    /// Whether the shutdown waits for none of them: none is left since all else was over, or they
-    /// were given up.
+    /// True if the shutdown waits for no orphan: none is left, or the rest was abandoned.
     pub(crate) fn is_gone(&self) -> bool {
-        let is_nobody_left = self.known.is_empty() && !self.look_wanted;
-        let is_over = |closing: &Closing| {
-            closing.abandoned || (closing.settled_at.is_some() && is_nobody_left)
-        };
+        let is_none_left = self.known.is_empty() && !self.scan_wanted;
+        let is_over =
+            |closing: &Closing| closing.abandoned || (closing.settled_at.is_some() && is_none_left);
         self.closing.as_ref().is_some_and(is_over)
     }
 
-    /// Gives up what has not died long after its SIGKILL, and names it. Not before all else is
-    /// over (`settled`): until then more may come home, and is owed its SIGKILL.
+    /// Abandons the orphans that survived SIGKILL, and returns them. Only after all programs have
+    /// ended (`settled`): until then there may be new orphans, which need their SIGKILL.
     pub(crate) fn abandon(&mut self, now: Moment, settled: bool) -> Vec<(i32, Option<ProgramId>)> {
         let Some(closing) = self.closing.as_mut().filter(|_| settled) else {
             return Vec::new();
         };
         closing.settled_at.get_or_insert(now);
-        let is_nothing_left = self.known.is_empty() && !self.is_blind;
+        let is_nothing_left = self.known.is_empty() && !self.has_failed;
         let is_over = closing.abandoned || !closing.killing || is_nothing_left;
-        if is_over || self.give_up_at().is_none_or(|at| now < at) {
+        if is_over || self.abandon_at().is_none_or(|at| now < at) {
             return Vec::new();
         }
         let Some(closing) = &mut self.closing else {
             return Vec::new();
         };
         closing.abandoned = true;
-        let named = self
-            .known
-            .iter()
-            .map(|(&pid, orphan)| (pid, orphan.program));
-        named.collect()
+        let known = self.known.iter();
+        known.map(|(&pid, orphan)| (pid, orphan.program)).collect()
     }
 
-    /// Whether something was given up.
+    /// True if orphans were abandoned.
     pub(crate) fn is_abandoned(&self) -> bool {
-        self.closing
-            .as_ref()
-            .is_some_and(|closing| closing.abandoned)
+        let closing = self.closing.as_ref();
+        closing.is_some_and(|closing| closing.abandoned)
     }
 }
 
-/// Where those of a program are among all that belong to one.
-fn those_of(program: ProgramId) -> RangeInclusive<(ProgramId, i32)> {
+/// Returns the range of a program in `owned`.
+fn range_of(program: ProgramId) -> RangeInclusive<(ProgramId, i32)> {
     (program, i32::MIN)..=(program, i32::MAX)
 }
 

@@ -1,8 +1,8 @@
-//! What is said of one run after its end: how it ended, when, and its last words.
+//! The report of one run: how and when it ended, and the end of its stderr.
 //!
-//! There is one report for every exit, clean ones and asked-for ones too, and one for every
-//! start that failed. [`ErrorReport::to_json`] gives the line that scripts rely on: its first
-//! five fields are fixed in order, meaning and type.
+//! There is one for every exit, clean ones and those after a stop too, and for every failed start.
+//! Scripts rely on the line of [`ErrorReport::to_json`]: its first five fields are fixed in order,
+//! meaning and type.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,15 +11,12 @@ use std::time::{Duration, SystemTime};
 use crate::error::Error;
 use crate::machine::Exit;
 use crate::os::tail::LastWords;
+pub use crate::signal::signal_name;
 
-/// `return_code` where there is no status: unknown, abandoned, or failed before exec.
+/// The return code if there is no exit status: unknown, abandoned, or failed before exec.
 pub(crate) const CODE_UNKNOWN: i32 = 125;
 
-/// The first real-time signal, counted in the kernel's numbers as every C library's own
-/// reserve differs.
-const REALTIME_FIRST: i32 = 34;
-
-/// How one run ended, and what it wrote to stderr last.
+/// How one run ended, and the end of its stderr.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ErrorReport {
     pub(crate) process: Arc<str>,
@@ -36,40 +33,41 @@ pub struct ErrorReport {
     pub(crate) data_omitted: u64,
 }
 
-/// Why the run is over.
+/// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum End {
     /// Its first process ended.
     Exited(Exit),
-    /// It could not be started: the code that a shell would give, and why.
+    /// It could not be started. The code is that of a shell.
     NotStarted { return_code: i32, error: Error },
-    /// It would not die.
+    /// It survived SIGKILL.
     Abandoned { error: Error },
 }
 
 impl ErrorReport {
-    /// The program's name.
+    /// Returns the program's name.
     #[must_use]
     pub fn process(&self) -> &str {
         &self.process
     }
 
-    /// When it was reaped, or failed to start, by the wall clock.
+    /// Returns when it was reaped, or failed to start, by the wall clock.
     #[must_use]
     pub fn timestamp(&self) -> SystemTime {
         self.timestamp
     }
 
-    /// The last bytes of this run's stderr, at most what
-    /// [`ChildSpec::report_bytes`](crate::ChildSpec::report_bytes) allows.
+    /// Returns the last bytes of this run's stderr, at most
+    /// [`ChildSpec::report_bytes`](crate::ChildSpec::report_bytes).
     #[must_use]
     pub fn stderr(&self) -> &[u8] {
         &self.stderr
     }
 
-    /// The exit code, or minus the number of the signal that ended it. For a failed start 127
-    /// (exec says that there is no such file), 126 (exec says anything else) or 125 (anything
-    /// before exec); 125 where the status is unknown.
+    /// Returns the exit code, or minus the number of the signal that terminated it.
+    ///
+    /// For a failed start it is 127 if exec found no file, 126 if exec failed otherwise, and 125 if
+    /// anything before exec failed. It is 125 if the exit status is unknown.
     #[must_use]
     pub fn return_code(&self) -> i32 {
         match &self.end {
@@ -79,31 +77,31 @@ impl ErrorReport {
         }
     }
 
-    /// Its process id, unless it failed to start.
+    /// Returns its process ID, unless it failed to start.
     #[must_use]
     pub fn pid(&self) -> Option<i32> {
         self.pid
     }
 
-    /// From exec to reap; zero for a failed start.
+    /// Returns the time from exec to reap; zero for a failed start.
     #[must_use]
     pub fn uptime(&self) -> Duration {
         self.uptime
     }
 
-    /// How many starts there were before this one, failed ones too.
+    /// Returns the number of starts before this one, failed ones too.
     #[must_use]
     pub fn restarts(&self) -> u64 {
         self.restarts
     }
 
-    /// The nominal delay until the next start, or `None` if there is none planned.
+    /// Returns the delay before the next start, or `None` if none is planned.
     #[must_use]
     pub fn retry_in(&self) -> Option<Duration> {
         self.retry_in
     }
 
-    /// The number of the signal that ended it, if one did.
+    /// Returns the number of the signal that terminated it, if one did.
     #[must_use]
     pub fn signal(&self) -> Option<i32> {
         match self.end {
@@ -112,43 +110,40 @@ impl ErrorReport {
         }
     }
 
-    /// Whether the kernel says that it left a core dump.
+    /// True if it dumped core.
     #[must_use]
     pub fn core_dumped(&self) -> bool {
-        matches!(
-            self.end,
-            End::Exited(Exit::Signal {
-                core_dumped: true,
-                ..
-            })
-        )
+        match self.end {
+            End::Exited(Exit::Signal { core_dumped, .. }) => core_dumped,
+            End::Exited(_) | End::NotStarted { .. } | End::Abandoned { .. } => false,
+        }
     }
 
-    /// Whether it had been asked to stop.
+    /// True if it had been asked to stop.
     #[must_use]
     pub fn stopping(&self) -> bool {
         self.stopping
     }
 
-    /// The log that has all of its stderr, unless there was none.
+    /// Returns the path of the log with all of its stderr, unless there was none.
     #[must_use]
     pub fn log(&self) -> Option<&Path> {
         self.log.as_deref()
     }
 
-    /// The log's size in bytes when this run began: where its words start.
+    /// Returns the offset in the log, in bytes, at which the stderr of this run begins.
     #[must_use]
     pub fn log_offset(&self) -> u64 {
         self.log_offset
     }
 
-    /// How many bytes of this run's stderr are not in [`ErrorReport::stderr`].
+    /// Returns how many bytes of this run's stderr are not in [`ErrorReport::stderr`].
     #[must_use]
     pub fn data_omitted(&self) -> u64 {
         self.data_omitted
     }
 
-    /// Why there is no exit status, if there is none.
+    /// Returns why there is no exit status, if there is none.
     #[must_use]
     pub fn error(&self) -> Option<String> {
         match &self.end {
@@ -161,7 +156,7 @@ impl ErrorReport {
     }
 }
 
-/// The number that stands for an exit in reports and events.
+/// Returns the number of an exit in reports and events.
 pub(crate) fn return_code(exit: Exit) -> i32 {
     match exit {
         Exit::Code(code) => code,
@@ -170,32 +165,10 @@ pub(crate) fn return_code(exit: Exit) -> i32 {
     }
 }
 
-/// The name of a signal, as `kill -l` has it with `SIG` before it; real-time signals are
-/// counted from 34, the kernel's number for the first that both glibc and musl leave free or
-/// reserve differently.
-///
-/// ```
-/// assert_eq!(procsched::signal_name(15), "SIGTERM");
-/// assert_eq!(procsched::signal_name(37), "SIGRTMIN+3");
-/// ```
-#[must_use]
-pub fn signal_name(signal: i32) -> String {
-    if (REALTIME_FIRST..=crate::spec::SIGNAL_MAX).contains(&signal) {
-        return match signal - REALTIME_FIRST {
-            0 => "SIGRTMIN".to_owned(),
-            above => format!("SIGRTMIN+{above}"),
-        };
-    }
-    match nix::sys::signal::Signal::try_from(signal) {
-        Ok(known) => known.as_str().to_owned(),
-        Err(_) => format!("signal {signal}"),
-    }
-}
-
 #[cfg(feature = "json")]
 mod json {
-    //! The line of JSON. Written field by field, because the order of the first five is
-    //! promised and a map's order is not ours to rely on.
+    //! The line of JSON. It is written field by field, because the order of the first five is
+    //! fixed, and that of a map is not.
 
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
@@ -205,23 +178,23 @@ mod json {
     use time::OffsetDateTime;
 
     use super::{ErrorReport, signal_name};
-    use crate::error::is_harmless;
     use crate::os::reserve::Reserve;
+    use crate::text::is_printable;
 
     impl ErrorReport {
-        /// The report as one line of JSON, without a line feed at its end. Where there is no
-        /// memory for the last words, they are left out and counted.
+        /// Returns the report as one line of JSON, without a line feed. If there is no memory for
+        /// the stderr, it is left out and counted in `data_omitted`.
         #[must_use]
         pub fn to_json(&self) -> String {
             self.try_to_json().unwrap_or_else(|| {
                 let mut line = String::new();
-                // A string takes whatever is written to it.
+                // Writing to a String cannot fail.
                 let _ = self.write_json_without_stderr(&mut line);
                 line
             })
         }
 
-        /// The same, unless there is no memory for that either.
+        /// The same, or `None` if there is no memory even without the stderr.
         pub(crate) fn try_to_json(&self) -> Option<String> {
             let mut line = Sparing(String::new());
             let base64 = self.stderr.len().div_ceil(3) * 4;
@@ -234,21 +207,20 @@ mod json {
             Some(line.0)
         }
 
-        /// The same, piece by piece, to where it goes.
+        /// Writes the same line to `out`, in pieces.
         ///
         /// # Errors
         ///
-        /// Only those of `out`. What was written before is no whole line.
+        /// Those of `out`, which may have part of the line.
         pub fn write_json(&self, out: &mut dyn Write) -> fmt::Result {
             self.write(out, &self.stderr)
         }
 
-        /// The same where there is no room for the last words: they are counted in
-        /// `data_omitted`.
+        /// Writes the line without the stderr, which is counted in `data_omitted`.
         ///
         /// # Errors
         ///
-        /// Only those of `out`. What was written before is no whole line.
+        /// Those of `out`, which may have part of the line.
         pub fn write_json_without_stderr(&self, out: &mut dyn Write) -> fmt::Result {
             self.write(out, &[])
         }
@@ -283,7 +255,7 @@ mod json {
         json.map_or(&"null", |json| json as &dyn Display)
     }
 
-    /// A string that can run out of memory.
+    /// A string that returns an error when it is out of memory.
     struct Sparing(String);
 
     impl Write for Sparing {
@@ -295,7 +267,7 @@ mod json {
         }
     }
 
-    /// An object under construction, after its first field.
+    /// An object after its first field.
     struct Line<'a>(&'a mut dyn Write);
 
     impl Line<'_> {
@@ -303,7 +275,7 @@ mod json {
             write!(self.0, ",\"{key}\":")
         }
 
-        /// `json` is a JSON value as it stands.
+        /// Writes a field whose value is JSON already.
         fn raw(&mut self, key: &str, json: &dyn Display) -> fmt::Result {
             self.key(key)?;
             write!(self.0, "{json}")
@@ -321,7 +293,7 @@ mod json {
             self.key(key)?;
             self.0.write_char('"')?;
             let mut text = [0; 1024];
-            // Three bytes are four letters, so that only the last piece may have padding.
+            // A multiple of three bytes has no padding; only the last piece may.
             for piece in bytes.chunks(text.len() / 4 * 3) {
                 let length = STANDARD.encode_slice(piece, &mut text);
                 let letters = length.ok().and_then(|length| text.get(..length));
@@ -331,11 +303,11 @@ mod json {
             self.0.write_char('"')
         }
 
-        /// JSON may have every character in it but a few controls; but whoever looks at the line
-        /// in a terminal shall not have it obey a path. Escaped, it says the same.
+        /// Writes a string. JSON allows most control characters, but a terminal must not interpret
+        /// those of a path, so they are escaped.
         fn string(&mut self, text: &str) -> fmt::Result {
             for character in Value::from(text).to_string().chars() {
-                if is_harmless(character) {
+                if is_printable(character) {
                     self.0.write_char(character)?;
                     continue;
                 }
@@ -347,15 +319,15 @@ mod json {
         }
     }
 
-    /// Seconds as a JSON number with microseconds; exact where an `f64` would not be.
+    /// Returns seconds as a JSON number with microseconds, more exact than an `f64`.
     fn seconds(duration: Duration) -> String {
         format!("{}.{:06}", duration.as_secs(), duration.subsec_micros())
     }
 
-    /// One instant, twice: seconds since the epoch, and as RFC 3339 in UTC.
+    /// Returns an instant as seconds since the epoch, and as RFC 3339 in UTC.
     fn instants(at: SystemTime) -> (String, String) {
         let utc = OffsetDateTime::from(at);
-        // Both count upwards, before the epoch too.
+        // Microseconds count upwards before the epoch too.
         let micros = utc.unix_timestamp() * 1_000_000 + i64::from(utc.microsecond());
         let sign = if micros < 0 { "-" } else { "" };
         let (whole, rest) = (micros.abs() / 1_000_000, micros.abs() % 1_000_000);
@@ -372,7 +344,7 @@ mod json {
         (format!("{sign}{whole}.{rest:06}"), iso)
     }
 
-    /// An instant in UTC as messages show it: `2024-01-01T12:00:00.000Z`.
+    /// Returns an instant in UTC with milliseconds: `2024-01-01T12:00:00.000Z`.
     #[must_use]
     pub fn utc_millis(at: SystemTime) -> String {
         let (_, iso) = instants(at);

@@ -1,7 +1,7 @@
-//! What to run, where, and under which policy.
+//! What to run, where, and with which policy.
 //!
-//! A [`ChildSpec`] is plain data with defaults; it is checked as a whole when the scheduler is
-//! built, so that nothing which can be known before is found out at the fork.
+//! A [`ChildSpec`] is plain data with defaults. It is checked when the scheduler is built, so that
+//! no start fails for a reason that was known before.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -10,30 +10,30 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::machine::{Backoff, Policy, Restart};
+pub(crate) use crate::signal::SIGNAL_MAX;
+use crate::signal::signal_problem;
 
-/// The longest name, in bytes: with `.stderr.log` it stays a file name on every file system.
+/// The longest name of a program, in bytes: with `.stderr.log` it is a valid file name on every
+/// file system.
 pub const NAME_BYTES_MAX: usize = 64;
 
-/// The most stderr that a report may carry, in bytes. The log has all of it.
+/// The highest value of [`ChildSpec::report_bytes`], in bytes.
 pub const REPORT_BYTES_MAX: usize = 512 * 1024;
 
-/// How much stderr a report carries unless told otherwise, in bytes.
+/// The default of [`ChildSpec::report_bytes`], in bytes.
 pub const REPORT_BYTES_DEFAULT: usize = 64 * 1024;
 
-/// Where logs go unless told otherwise.
+/// The default directory of logs.
 pub(crate) const ERR_DIR_DEFAULT: &str = "/tmp";
 
-/// How long a program may take to stop before SIGKILL, unless told otherwise.
+/// The default of [`ChildSpec::stop_timeout`].
 pub const STOP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
-/// The highest signal number on Linux (`SIGRTMAX`).
-pub(crate) const SIGNAL_MAX: i32 = 64;
-
-/// Why a path that begins with `~/` is refused: there would be a directory called `~`.
+/// Why a path that begins with `~/` is refused: it would be in a directory called `~`.
 pub(crate) const HOME: &str = "\"~\" at the beginning of a path is the home directory to a shell only, and \
                     there is none here: write out the home directory, such as \"/home/me\"";
 
-/// One program to keep running.
+/// One program to supervise.
 ///
 /// ```
 /// use procsched::{Backoff, ChildSpec, Restart};
@@ -61,12 +61,13 @@ pub struct ChildSpec {
 }
 
 impl ChildSpec {
-    /// A program called `name` that runs `command`: the program first, then its arguments.
+    /// Returns the spec of a program called `name` that runs `command`: the program, then its
+    /// arguments.
     ///
-    /// The name is `[A-Za-z0-9][A-Za-z0-9._@-]{0,63}`. The program is taken as `execvp(3)`
-    /// takes it: with a slash it is a path (relative to the scheduler's base directory),
-    /// without one it is looked up in the `PATH` that the program will get. There is never a
-    /// shell in between. Both are checked by [`Builder::build`](crate::Builder::build).
+    /// The name is `[A-Za-z0-9][A-Za-z0-9._@-]{0,63}`. As in execvp(3), a program with a slash is
+    /// a path, relative to the scheduler's base directory; one without is looked up in the `PATH`
+    /// of its own environment. There is no shell. Both are checked by
+    /// [`Builder::build`](crate::Builder::build).
     pub fn new<C, A>(name: impl Into<String>, command: C) -> Self
     where
         C: IntoIterator<Item = A>,
@@ -86,14 +87,14 @@ impl ChildSpec {
         }
     }
 
-    /// The working directory, relative to the base directory, which is also the default.
+    /// Sets the working directory. It is relative to the base directory, which is the default.
     #[must_use]
     pub fn cwd(mut self, directory: impl Into<PathBuf>) -> Self {
         self.cwd = Some(directory.into());
         self
     }
 
-    /// Sets one environment variable, over what is inherited; the last value of a key counts.
+    /// Sets an environment variable; it replaces an inherited one, and an earlier value.
     #[must_use]
     pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         let key = key.into();
@@ -102,77 +103,77 @@ impl ChildSpec {
         self
     }
 
-    /// When to start it again; [`Restart::Always`] by default.
+    /// Sets when it is restarted; [`Restart::Always`] by default.
     #[must_use]
     pub fn restart(mut self, restart: Restart) -> Self {
         self.restart = restart;
         self
     }
 
-    /// Whether everything is stopped when this program ends for good; no by default. With
-    /// [`Restart::Always`] it never does.
+    /// Sets whether everything is stopped once this program has ended and is not restarted; `false`
+    /// by default. Has no effect with [`Restart::Always`].
     #[must_use]
     pub fn essential(mut self, essential: bool) -> Self {
         self.essential = essential;
         self
     }
 
-    /// How long to wait before a restart; 1 s, doubled up to 60 s, by default.
+    /// Sets the delay before a restart; 1 s, doubled up to 60 s, by default.
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.backoff = backoff;
         self
     }
 
-    /// The signal number that asks it to stop; `SIGTERM` by default. SIGCONT follows it, which
-    /// cancels SIGSTOP, SIGTSTP, SIGTTIN and SIGTTOU: these are an error.
+    /// Sets the signal that its process group is sent to stop it, 1 to 64; `SIGTERM` by default.
+    /// SIGCONT follows it, which cancels SIGSTOP, SIGTSTP, SIGTTIN and SIGTTOU: these are an error.
+    /// See [`Signal`](crate::Signal) for names.
     #[must_use]
     pub fn stop_signal(mut self, signal: i32) -> Self {
         self.stop_signal = signal;
         self
     }
 
-    /// How long it may take to stop before SIGKILL; 10 s by default, 0 sends both at once.
+    /// Sets the time from the stop signal to SIGKILL; 10 s by default. 0 sends both at once.
     #[must_use]
     pub fn stop_timeout(mut self, timeout: Duration) -> Self {
         self.stop_timeout = timeout;
         self
     }
 
-    /// How many of the last bytes of a run's stderr its report carries; 64 KiB by default, at
-    /// most [`REPORT_BYTES_MAX`].
+    /// Sets how many bytes of the end of a run's stderr its report contains; 64 KiB by default, at
+    /// most [`REPORT_BYTES_MAX`]. The log has all of it.
     #[must_use]
     pub fn report_bytes(mut self, bytes: usize) -> Self {
         self.report_bytes = bytes;
         self
     }
 
-    /// Its name.
+    /// Returns its name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The program and its arguments, as given.
+    /// Returns the program and its arguments, as given.
     #[must_use]
     pub fn command(&self) -> &[OsString] {
         &self.command
     }
 
-    /// When it is started again.
+    /// Returns when it is restarted.
     #[must_use]
     pub fn restart_policy(&self) -> Restart {
         self.restart
     }
 
-    /// Whether everything is stopped when it ends for good, which it never does under
-    /// [`Restart::Always`].
+    /// True if everything is stopped once it has ended and is not restarted.
     #[must_use]
     pub fn is_essential(&self) -> bool {
         self.essential
     }
 
-    /// What the machine has to know of it.
+    /// Returns what the machine needs to know.
     pub(crate) fn policy(&self) -> Policy {
         Policy {
             restart: self.restart,
@@ -183,8 +184,8 @@ impl ChildSpec {
         }
     }
 
-    /// Every reason why this cannot be run, known without touching the system: which key of
-    /// the configuration it concerns, and what is wrong with it.
+    /// Returns everything that is wrong with it, each with the key of the config, without looking
+    /// at the system.
     pub(crate) fn problems(&self) -> Vec<(&'static str, String)> {
         let mut found = Vec::new();
         let mut add = |key, problem: Option<String>| found.extend(problem.map(|text| (key, text)));
@@ -200,19 +201,19 @@ impl ChildSpec {
         found
     }
 
-    /// The first of [`ChildSpec::problems`] as an error that names the program.
+    /// Returns the first of [`ChildSpec::problems`] as an error that names the program.
     pub(crate) fn check(&self) -> Result<()> {
         match self.problems().into_iter().next() {
             None => Ok(()),
-            Some((key, problem)) => Err(Error::new(format!(
-                "program {:?}: {key}: {problem}",
-                self.name
-            ))),
+            Some((key, problem)) => {
+                let name = &self.name;
+                Err(Error::new(format!("program {name:?}: {key}: {problem}")))
+            }
         }
     }
 }
 
-/// Why `name` cannot name a program, or `None` if it can.
+/// Returns why this is no name of a program, or `None` if it is one.
 pub(crate) fn name_problem(name: &str) -> Option<String> {
     let bytes = name.as_bytes();
     let rule = "use 1 to 64 of A-Z a-z 0-9 . _ @ - and begin with a letter or digit";
@@ -236,7 +237,7 @@ pub(crate) fn name_problem(name: &str) -> Option<String> {
     }
 }
 
-/// Why this cannot be executed, or `None` if it can.
+/// Returns why this cannot be executed, or `None` if it can.
 pub(crate) fn command_problem(command: &[OsString]) -> Option<String> {
     if command.is_empty() {
         return Some("the command is empty: give at least the program".to_owned());
@@ -245,7 +246,7 @@ pub(crate) fn command_problem(command: &[OsString]) -> Option<String> {
     command.iter().enumerate().find_map(problem)
 }
 
-/// Why this cannot be the part of a command with that index, or `None` if it can.
+/// Returns why this cannot be the argument at that index, or `None` if it can.
 pub(crate) fn argument_problem(index: usize, argument: &OsStr) -> Option<String> {
     if index == 0 && argument.is_empty() {
         return Some("the program to run is an empty string".to_owned());
@@ -256,7 +257,7 @@ pub(crate) fn argument_problem(index: usize, argument: &OsStr) -> Option<String>
     has_nul(argument).then(|| nul_text("an argument"))
 }
 
-/// Why this cannot be the path of a directory, or `None` if it can.
+/// Returns why this cannot be a directory, or `None` if it can.
 pub(crate) fn directory_problem(directory: &Path) -> Option<String> {
     if directory.as_os_str().is_empty() {
         return Some("the directory is an empty string".to_owned());
@@ -268,7 +269,7 @@ pub(crate) fn directory_problem(directory: &Path) -> Option<String> {
     is_home.then(|| HOME.to_owned())
 }
 
-/// Why this cannot be an environment variable, or `None` if it can.
+/// Returns why this cannot be an environment variable, or `None` if it can.
 pub(crate) fn env_problem(key: &OsStr, value: &OsStr) -> Option<String> {
     if key.is_empty() {
         return Some("a variable needs a name".to_owned());
@@ -279,7 +280,7 @@ pub(crate) fn env_problem(key: &OsStr, value: &OsStr) -> Option<String> {
     (has_nul(key) || has_nul(value)).then(|| nul_text("a variable"))
 }
 
-/// Why these delays cannot be used, or `None` if they can.
+/// Returns why these delays cannot be used, or `None` if they can.
 pub(crate) fn backoff_problem(backoff: &Backoff) -> Option<String> {
     (backoff.max < backoff.initial).then(|| {
         format!(
@@ -289,17 +290,11 @@ pub(crate) fn backoff_problem(backoff: &Backoff) -> Option<String> {
     })
 }
 
-/// Why this cannot be a signal, or `None` if it can.
-pub(crate) fn signal_problem(signal: i32) -> Option<String> {
-    (!(1..=SIGNAL_MAX).contains(&signal))
-        .then(|| format!("{signal} is no signal number: use 1 to {SIGNAL_MAX}"))
-}
-
-/// Why this cannot ask a program to stop, or `None` if it can.
+/// Returns why this cannot be a stop signal, or `None` if it can.
 ///
-/// Generating SIGCONT discards every pending stop signal (signal(7)), and each request to stop
-/// ends with a SIGCONT: a program would see one of these by chance at best. Signals that are
-/// ignored by default are valid, as a program may catch them: httpd stops on SIGWINCH.
+/// SIGCONT follows each stop signal and discards a pending SIGSTOP, SIGTSTP, SIGTTIN or SIGTTOU
+/// (signal(7)). Signals that are ignored by default are valid, because a program may handle them:
+/// httpd stops on SIGWINCH.
 pub(crate) fn stop_signal_problem(signal: i32) -> Option<String> {
     let name = match signal {
         libc::SIGSTOP => "SIGSTOP",
@@ -314,7 +309,7 @@ pub(crate) fn stop_signal_problem(signal: i32) -> Option<String> {
     ))
 }
 
-/// Why a report cannot carry this many bytes, or `None` if it can.
+/// Returns why a report cannot contain this many bytes, or `None` if it can.
 pub(crate) fn report_bytes_problem(bytes: usize) -> Option<String> {
     (bytes > REPORT_BYTES_MAX).then(|| {
         format!("{bytes} bytes are more than a report can carry: use at most {REPORT_BYTES_MAX}")

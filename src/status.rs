@@ -1,12 +1,12 @@
-//! What [`ProcessScheduler::programs`](crate::ProcessScheduler::programs) tells of a program:
-//! a picture of one moment.
+//! What [`ProcessScheduler::programs`](crate::ProcessScheduler::programs) returns for a program:
+//! a snapshot.
 
 use std::ffi::OsString;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// One program at one moment.
+/// A snapshot of one program.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProgramStatus {
     pub(crate) name: Arc<str>,
@@ -21,21 +21,21 @@ pub struct ProgramStatus {
     pub(crate) next_start: Option<Duration>,
 }
 
-/// What a program is doing.
+/// The state of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProgramState {
-    /// Its turn to be started comes at once.
+    /// It is being started.
     Starting,
     /// It runs.
     Running,
-    /// It ended and waits for its next start.
+    /// It is down until its next start.
     Waiting,
-    /// It was asked to stop, or killed, and something of it is left.
+    /// It was asked to stop, or killed, and some of its processes are left.
     Stopping,
-    /// Nothing of it runs and nothing is planned.
+    /// It does not run, and no start is planned.
     Stopped,
-    /// It would not die and was given up.
+    /// It survived SIGKILL, and is not waited for any more.
     Abandoned,
 }
 
@@ -53,61 +53,62 @@ impl fmt::Display for ProgramState {
 }
 
 impl ProgramStatus {
-    /// Its name.
+    /// Returns its name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The program and its arguments, as given.
+    /// Returns the program and its arguments, as given.
     #[must_use]
     pub fn command(&self) -> &[OsString] {
         &self.command
     }
 
-    /// What it is doing.
+    /// Returns its state.
     #[must_use]
     pub fn state(&self) -> ProgramState {
         self.state
     }
 
-    /// For how long it has been doing that.
+    /// Returns how long it has been in that state.
     #[must_use]
     pub fn state_for(&self) -> Duration {
         self.state_for
     }
 
-    /// Its process id while its first process lives.
+    /// Returns its process ID while its first process lives.
     #[must_use]
     pub fn pid(&self) -> Option<i32> {
         self.pid
     }
 
-    /// The delay that its next restart will have, unless it runs long enough to reset it.
+    /// Returns the delay that its next restart will have, unless it runs long enough to reset it.
     #[must_use]
     pub fn backoff(&self) -> Duration {
         self.backoff
     }
 
-    /// How often it was started again: all starts but the first, failed ones too.
+    /// Returns the number of restarts: all starts except the first, failed ones too.
     #[must_use]
     pub fn restarts(&self) -> u64 {
         self.restarts
     }
 
-    /// When its latest start was, by the wall clock.
+    /// Returns the time of its latest start, by the wall clock.
     #[must_use]
     pub fn last_start(&self) -> Option<SystemTime> {
         self.last_start
     }
 
-    /// How its latest run ended: see [`ErrorReport::return_code`](crate::ErrorReport::return_code).
+    /// Returns how its latest run ended, as
+    /// [`ErrorReport::return_code`](crate::ErrorReport::return_code) does.
     #[must_use]
     pub fn last_return_code(&self) -> Option<i32> {
         self.last_return_code
     }
 
-    /// How long until its next start, if one is planned.
+    /// Returns the time until its next start, if one is planned.
     #[must_use]
     pub fn next_start(&self) -> Option<Duration> {
         self.next_start

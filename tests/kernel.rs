@@ -55,12 +55,14 @@ mod house {
     pub mod program;
     pub mod report;
     pub mod scheduler;
+    pub mod signal;
     pub mod spec;
     pub mod status;
+    pub mod text;
 }
 use house::{
     callbacks, cstr_list, error, event, exec, handle, lineage, machine, orphans, program, report,
-    scheduler, spec, status,
+    scheduler, signal, spec, status, text,
 };
 
 #[path = "../src/os"]

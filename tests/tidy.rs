@@ -18,8 +18,10 @@ const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 500;
 
 /// The modules of the library. Each may import from those above it, and from none below.
-const LAYERS: [&str; 17] = [
+const LAYERS: [&str; 19] = [
     "error",
+    "text",
+    "signal",
     "cstr_list",
     "machine",
     "orphans",

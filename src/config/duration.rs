@@ -1,104 +1,83 @@
-//! Durations: a number of seconds, or a string with a unit.
+//! Durations: a number of seconds, or a string of numbers with units.
 //!
-//! What is written is taken to the nanosecond, up to `u64::MAX` seconds; the rest of a fraction
-//! is rounded. What is longer than that is an error, not the longest duration: nobody means it.
+//! A value is exact to the nanosecond. Of a fraction the first nine digits count; a number with an
+//! exponent is as exact as an `f64`. A duration beyond `u64::MAX` seconds is an error.
 
 use std::time::Duration;
 
-use super::errors::{quoted, shortened};
+use crate::text::{quoted, shortened};
 
-const UNITS: [(&str, Duration); 4] = [
-    ("ms", Duration::from_millis(1)),
-    ("s", SECOND),
-    ("m", Duration::from_secs(60)),
-    ("h", Duration::from_secs(3600)),
-];
-
-const SECOND: Duration = Duration::from_secs(1);
+/// The units in their order, each with its milliseconds.
+const UNITS: [(&str, u128); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
 
-/// Digits behind the point that are looked at: so many of an hour are far below a nanosecond, and
-/// their product with it is below 2^128.
-const FRACTION_DIGITS_MAX: i64 = 25;
+/// What a duration looks like.
+pub(super) const EXPECTED: &str = r#"a number of seconds, or "500ms", "8s", "1m30s", "1h""#;
 
-/// What would be right.
-pub(super) const EXPECTED: &str = r#"a number of seconds, or "500ms", "8s", "2m", "1h""#;
-
-/// A JSON number, as written, in seconds; or what is wrong with it.
+/// Reads a JSON number, as written: a number of seconds.
 pub(super) fn from_number(number: &str) -> Result<Duration, String> {
-    multiple(number, SECOND).map_err(|problem| format!("{} {problem}", shortened(number)))
-}
-
-/// A string with a unit; or what is wrong with it.
-pub(super) fn from_text(text: &str) -> Result<Duration, String> {
-    let unknown = || format!("{} is no duration: use {EXPECTED}", quoted(text));
-    let number_ends = |character: char| !character.is_ascii_digit() && character != '.';
-    let (number, unit) = text.split_at(text.find(number_ends).unwrap_or(text.len()));
-    let (_, unit) = UNITS
-        .iter()
-        .find(|(name, _)| *name == unit)
-        .ok_or_else(unknown)?;
-    if !is_decimal(number) {
-        return Err(unknown());
+    let invalid = |expected| format!("invalid duration {}: {expected}", shortened(number));
+    let digits = number.strip_prefix('-').unwrap_or(number);
+    let mantissa = digits.split(['e', 'E']).next().unwrap_or(digits);
+    if digits != number && mantissa.contains(|digit| ('1'..='9').contains(&digit)) {
+        return Err(invalid("expected 0 or more".to_owned()));
     }
-    multiple(number, *unit).map_err(|problem| format!("{} {problem}", quoted(text)))
+    let length = if mantissa == digits {
+        nanos(digits, 1_000).and_then(duration)
+    } else {
+        let seconds = digits.parse().ok();
+        seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+    };
+    length.ok_or_else(|| invalid(expected_at_most()))
 }
 
-/// Digits, and more digits behind a point: fewer spellings than `f64` knows.
+/// Reads a string such as `"1m30s"`: each unit at most once, larger ones first.
+pub(super) fn from_text(text: &str) -> Result<Duration, String> {
+    let invalid = |expected| format!("invalid duration {}: {expected}", quoted(text));
+    let (mut rest, mut units, mut sum) = (text, UNITS.iter(), Some(0_u128));
+    loop {
+        let is_number = |character: char| character.is_ascii_digit() || character == '.';
+        let (number, behind) = rest.split_at(rest.find(|c| !is_number(c)).unwrap_or(rest.len()));
+        let (name, behind) = behind.split_at(behind.find(is_number).unwrap_or(behind.len()));
+        let unit = units.find(|(unit, _)| *unit == name);
+        let Some((_, millis)) = unit.filter(|_| is_decimal(number)) else {
+            return Err(invalid(format!("expected {EXPECTED}")));
+        };
+        let part = nanos(number, *millis);
+        sum = sum.and_then(|sum| sum.checked_add(part?));
+        rest = behind;
+        if rest.is_empty() {
+            break;
+        }
+    }
+    let length = sum.and_then(duration);
+    length.ok_or_else(|| invalid(expected_at_most()))
+}
+
+fn expected_at_most() -> String {
+    format!("expected at most {} seconds", u64::MAX)
+}
+
+/// True for digits, and digits with a fraction.
 fn is_decimal(number: &str) -> bool {
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
     digits(whole) && digits(fraction)
 }
 
-fn multiple(number: &str, unit: Duration) -> Result<Duration, String> {
-    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
-    if !mantissa.contains(|digit| ('1'..='9').contains(&digit)) {
-        return Ok(Duration::ZERO);
-    }
-    if mantissa.starts_with('-') {
-        return Err("is negative: use 0 or more".to_owned());
-    }
-    nanos(mantissa, exponent, unit.as_nanos())
-        .and_then(duration)
-        .ok_or_else(|| format!("is too long: use at most {} seconds", u64::MAX))
+/// Converts a decimal number of units into nanoseconds, unless they overflow.
+fn nanos(number: &str, millis_per_unit: u128) -> Option<u128> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let whole: u128 = whole.parse().ok()?;
+    let billionths: u128 = format!("{fraction:0<9.9}").parse().ok()?;
+    let billionths = whole
+        .checked_mul(NANOS_PER_SECOND)?
+        .checked_add(billionths)?;
+    Some(billionths.checked_mul(millis_per_unit)? / 1_000)
 }
 
 fn duration(nanos: u128) -> Option<Duration> {
     let seconds = u64::try_from(nanos / NANOS_PER_SECOND).ok()?;
-    let below = u32::try_from(nanos % NANOS_PER_SECOND).ok()?;
-    Some(Duration::new(seconds, below))
-}
-
-/// How many nanoseconds these are, if they can be counted: digits that are not all 0, with a
-/// point or without, of a unit that has so many. By hand, because no `f64` is exact enough.
-fn nanos(mantissa: &str, exponent: &str, unit: u128) -> Option<u128> {
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let digits = whole.bytes().chain(fraction.bytes());
-    let mut digits = digits.map(|digit| u128::from(digit & 15));
-    let far = if exponent.starts_with('-') {
-        i32::MIN
-    } else {
-        i32::MAX
-    };
-    let exponent = i64::from(exponent.parse().unwrap_or(far));
-    // Where the point is moved to, counted from the first digit.
-    let point = i64::try_from(whole.len()).ok()?.checked_add(exponent)?;
-    let mut count: u128 = 0;
-    // As one of them is not 0, this ends, at the latest by an overflow.
-    for _ in 0..point {
-        let digit = digits.next().unwrap_or(0);
-        count = count.checked_mul(10)?.checked_add(digit * unit)?;
-    }
-    let (mut part, mut parts) = (0, 1);
-    for place in point.min(0)..point.min(0).saturating_add(FRACTION_DIGITS_MAX) {
-        let digit = if place < 0 {
-            0
-        } else {
-            digits.next().unwrap_or(0)
-        };
-        (part, parts) = (part * 10 + digit, parts * 10);
-    }
-    count.checked_add((part * unit + parts / 2) / parts)
+    Some(Duration::new(seconds, (nanos % NANOS_PER_SECOND) as u32))
 }

@@ -1,17 +1,13 @@
-//! What is wrong with a file: all of it at once, each error with its place.
+//! All errors of a file, each with its place.
 //!
-//! Every message stands on one line: what comes from the file is quoted, escaped and, where it
-//! is long, cut.
+//! Every message is one line: text from the file is quoted, escaped and shortened.
 
 use std::cmp::Ordering;
 use std::fmt;
 
-use crate::error::is_harmless;
+use crate::text::escaped;
 
-/// The most characters of the file that a message repeats in one piece.
-const QUOTED_CHARS_MAX: usize = 64;
-
-/// A position in the file, counted from 1; columns count characters.
+/// A position in the file: line and column, counted from 1; columns count characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub line: usize,
@@ -21,7 +17,7 @@ pub(super) struct Place {
 impl Place {
     pub(super) const START: Self = Self { line: 1, column: 1 };
 
-    /// The position of what follows `character`.
+    /// Returns the position after `character`.
     pub(super) fn after(self, character: char) -> Self {
         match character {
             '\n' => Self {
@@ -35,16 +31,16 @@ impl Place {
         }
     }
 
-    /// The position of what follows `text`, which begins at the start of the file.
+    /// Returns the position after `text`, which is the start of the file.
     pub(super) fn behind(text: &str) -> Self {
         text.chars().fold(Self::START, Self::after)
     }
 }
 
-/// One error of a configuration: where it is, what is wrong, and what would be right.
+/// One error of a config: its place, and what is wrong.
 ///
-/// Its `Display` has no place in it: `programs.web.restart: unknown value "on-fail" (did you
-/// mean "on-failure"?)`. That of [`ConfigErrors`] has.
+/// Its `Display` is the path and the message, without the place: `programs.web.restart: unknown
+/// value "on-fail" (did you mean "on-failure"?)`. [`ConfigErrors`] displays the place too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     place: Option<Place>,
@@ -53,28 +49,28 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// The line of the offending key or value, counted from 1; 0 if the file could not be read
-    /// at all, so that there is none.
+    /// Returns the line of the key or value, counted from 1; 0 if the file could not be read.
     #[must_use]
     pub fn line(&self) -> usize {
         self.place.map_or(0, |place| place.line)
     }
 
-    /// The column where the offending key or value begins, counted from 1 in characters; 0 if
-    /// the file could not be read at all.
+    /// Returns the column where the key or value begins, counted from 1 in characters; 0 if the
+    /// file could not be read.
     #[must_use]
     pub fn column(&self) -> usize {
         self.place.map_or(0, |place| place.column)
     }
 
-    /// The keys that lead to it, as in `programs.web.command[0]`; empty if it concerns the
-    /// whole file. A key that is not made of letters, digits, `_`, `-`, `@` and `$` is quoted.
+    /// Returns the path to the key or value, such as `programs.web.command[0]`; empty for the
+    /// whole file. A key with other characters than letters, digits, `_`, `-`, `@` and `$` is
+    /// quoted.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// What is wrong, and what would be right; one line.
+    /// Returns what is wrong, and what is expected, on one line.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
@@ -92,9 +88,9 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Every error of a configuration, at least one, in the order of the file.
+/// All errors of a config, at least one, in the order of the file.
 ///
-/// Its `Display` has a line for each, without a line feed after the last:
+/// Its `Display` is one line for each error, without a line feed after the last:
 /// `procsched.json:7:18: error: programs.web.restart: unknown value "on-fail" (did you mean
 /// "on-failure"?)`.
 #[derive(Clone, PartialEq, Eq)]
@@ -104,20 +100,11 @@ pub struct ConfigErrors {
 }
 
 impl ConfigErrors {
-    /// The one error of a file that could not be read.
-    pub(super) fn unreadable(source: &str, message: String) -> Self {
+    /// Returns the one error that ended the reading; without a place if the file could not be
+    /// read at all.
+    pub(super) fn fatal(source: &str, place: Option<Place>, message: String) -> Self {
         let error = ConfigError {
-            place: None,
-            path: String::new(),
-            message,
-        };
-        Self::new(source, vec![error])
-    }
-
-    /// The one error that stopped the reading.
-    pub(super) fn fatal(source: &str, place: Place, message: String) -> Self {
-        let error = ConfigError {
-            place: Some(place),
+            place,
             path: String::new(),
             message,
         };
@@ -125,11 +112,11 @@ impl ConfigErrors {
     }
 
     fn new(source: &str, errors: Vec<ConfigError>) -> Self {
-        let source = one_line(source);
+        let source = escaped(source).into_owned();
         Self { source, errors }
     }
 
-    /// The errors, in the order of the file.
+    /// Returns the errors in the order of the file.
     pub fn iter(&self) -> std::slice::Iter<'_, ConfigError> {
         self.errors.iter()
     }
@@ -182,8 +169,8 @@ impl Problems {
         });
     }
 
-    /// `value` if nothing is wrong, else everything that is. An error of the defaults is found
-    /// anew for each program that inherits it, and told once.
+    /// Returns `value`, or all errors if there are any. An error of the defaults, which is found
+    /// in each program that inherits it, is reported once.
     pub(super) fn or<T>(mut self, source: &str, value: T) -> Result<T, ConfigErrors> {
         if self.0.is_empty() {
             return Ok(value);
@@ -194,39 +181,11 @@ impl Problems {
     }
 }
 
-/// By place; at the same place those that are equal side by side. Called, not copied, at each of
-/// the many places where a sort compares.
+/// Orders errors by place, and puts equal ones next to each other. Not inlined, because a sort has
+/// many comparisons.
 #[inline(never)]
 fn in_order(one: &ConfigError, other: &ConfigError) -> Ordering {
     let by_place = one.place.cmp(&other.place);
     let by_path = by_place.then_with(|| one.path.cmp(&other.path));
     by_path.then_with(|| one.message.cmp(&other.message))
-}
-
-/// `text` in quotes, escaped; cut if it is long.
-pub(super) fn quoted(text: &str) -> String {
-    format!("{:?}", shortened(text))
-}
-
-/// `text`, cut if it is long.
-pub(super) fn shortened(text: &str) -> String {
-    let mut rest = text.chars();
-    let mut short: String = rest.by_ref().take(QUOTED_CHARS_MAX).collect();
-    if rest.next().is_some() {
-        short.push('…');
-    }
-    short
-}
-
-/// `text` with everything escaped that a terminal would obey, or a reader not see.
-fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for character in text.chars() {
-        if is_harmless(character) {
-            line.push(character);
-        } else {
-            line.extend(character.escape_debug());
-        }
-    }
-    line
 }

@@ -1,7 +1,7 @@
-//! One value of the file with the keys that lead to it, and how to read it as a certain type.
+//! One value of the file with the path to it, and how to read it as a certain type.
 //!
-//! A reader gives `None` when it has told a problem, and goes on wherever it can: so all
-//! errors are found in one pass.
+//! A method that returns `None` has added its error to the [`Problems`]. The caller goes on, so
+//! that one pass finds all errors.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -10,10 +10,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::duration;
-use super::errors::{Place, Problems, quoted, shortened};
+use super::errors::{Place, Problems};
 use super::scan::{Entry, Kind, Node};
-use super::suggest::did_you_mean;
 use crate::spec::{argument_problem, command_problem, directory_problem};
+use crate::text::{did_you_mean, quoted, shortened};
 
 /// A value, and the dotted path to it.
 pub(super) struct Item<'n> {
@@ -28,7 +28,7 @@ pub(super) struct Member<'n> {
     pub value: Item<'n>,
 }
 
-/// A key that is known, and what its value does to the thing that is described.
+/// A known key, and how to apply its value to a `T`.
 pub(super) type Field<T> = (&'static str, fn(&mut T, &Item<'_>, &mut Problems));
 
 impl<'n> Item<'n> {
@@ -39,7 +39,7 @@ impl<'n> Item<'n> {
 
     fn member(&self, entry: &'n Entry<'n>) -> Self {
         let key = if is_plain(&entry.key) {
-            shortened(&entry.key)
+            shortened(&entry.key).into_owned()
         } else {
             quoted(&entry.key)
         };
@@ -67,7 +67,7 @@ impl<'n> Item<'n> {
         matches!(self.node.kind, Kind::Object(_))
     }
 
-    /// Every value that an object has under `key`.
+    /// Returns every value that an object has under `key`.
     pub(super) fn named(&self, key: &str) -> Vec<Item<'n>> {
         match &self.node.kind {
             Kind::Object(entries) => entries
@@ -79,23 +79,17 @@ impl<'n> Item<'n> {
         }
     }
 
-    /// Tells what is wrong with this value.
+    /// Adds an error at this value.
     pub(super) fn complain(&self, problems: &mut Problems, message: String) {
         problems.add(self.node.place, &self.path, message);
     }
 
-    /// Tells the problem, if there is one; whether there is none.
+    /// Adds the problem, if there is one. True if there is none.
     pub(super) fn passes(&self, problem: Option<String>, problems: &mut Problems) -> bool {
-        match problem {
-            None => true,
-            Some(message) => {
-                self.complain(problems, message);
-                false
-            }
-        }
+        self.accept(problem.map_or(Ok(()), Err), problems).is_some()
     }
 
-    fn told<T>(&self, result: Result<T, String>, problems: &mut Problems) -> Option<T> {
+    fn accept<T>(&self, result: Result<T, String>, problems: &mut Problems) -> Option<T> {
         result
             .map_err(|message| self.complain(problems, message))
             .ok()
@@ -105,7 +99,7 @@ impl<'n> Item<'n> {
         let got = match &self.node.kind {
             Kind::Null => "null".to_owned(),
             Kind::Bool(value) => value.to_string(),
-            Kind::Number(number) => shortened(number),
+            Kind::Number(number) => shortened(number).into_owned(),
             Kind::String(text) => quoted(text),
             Kind::Array(_) => "an array".to_owned(),
             Kind::Object(_) => "an object".to_owned(),
@@ -129,7 +123,7 @@ impl<'n> Item<'n> {
         self.string_of(expected, problems)
     }
 
-    /// A string of which more is expected than that.
+    /// Reads a string that an error describes as `expected`.
     pub(super) fn string_of(&self, expected: &str, problems: &mut Problems) -> Option<&'n str> {
         if let Kind::String(text) = &self.node.kind {
             return Some(text);
@@ -138,7 +132,7 @@ impl<'n> Item<'n> {
         None
     }
 
-    /// A string with a reader of its own, or a whole number.
+    /// Reads a string with `from_text`, or a whole number.
     pub(super) fn whole_or<T: FromStr>(
         &self,
         from_text: impl FnOnce(&str) -> Result<T, String>,
@@ -146,12 +140,12 @@ impl<'n> Item<'n> {
         problems: &mut Problems,
     ) -> Option<T> {
         match &self.node.kind {
-            Kind::String(text) => self.told(from_text(text), problems),
+            Kind::String(text) => self.accept(from_text(text), problems),
             _ => self.whole(expected, problems),
         }
     }
 
-    /// A whole number, as large as `T` holds.
+    /// Reads a whole number that fits into `T`.
     pub(super) fn whole<T: FromStr>(&self, expected: &str, problems: &mut Problems) -> Option<T> {
         if let Kind::Number(number) = self.node.kind
             && let Ok(value) = number.parse()
@@ -164,8 +158,8 @@ impl<'n> Item<'n> {
 
     pub(super) fn duration(&self, problems: &mut Problems) -> Option<Duration> {
         match &self.node.kind {
-            Kind::Number(number) => self.told(duration::from_number(number), problems),
-            Kind::String(text) => self.told(duration::from_text(text), problems),
+            Kind::Number(number) => self.accept(duration::from_number(number), problems),
+            Kind::String(text) => self.accept(duration::from_text(text), problems),
             Kind::Null | Kind::Bool(_) | Kind::Array(_) | Kind::Object(_) => {
                 self.wrong_type(duration::EXPECTED, problems);
                 None
@@ -179,7 +173,7 @@ impl<'n> Item<'n> {
             .then_some(directory)
     }
 
-    /// A program and its arguments.
+    /// Reads a program and its arguments.
     pub(super) fn command(&self, problems: &mut Problems) -> Option<Vec<OsString>> {
         let Kind::Array(nodes) = &self.node.kind else {
             self.wrong_type(r#"an array such as ["program", "argument"]"#, problems);
@@ -191,7 +185,7 @@ impl<'n> Item<'n> {
             let argument = Item { node, path };
             command.extend(argument.argument(index, problems));
         }
-        // Without those that were refused it says nothing about the rest.
+        // A command without its refused arguments is not checked as a whole.
         let complete = command.len() == nodes.len();
         (complete && self.passes(command_problem(&command), problems)).then_some(command)
     }
@@ -202,8 +196,8 @@ impl<'n> Item<'n> {
             .then(|| argument.into())
     }
 
-    /// What an object has in it, in the order of the file, less what is to be ignored. A
-    /// duplicate is told, and given too: what is wrong in it is to be told as well.
+    /// Returns the members of an object in the order of the file, without ignored keys. A
+    /// duplicate is an error, and is returned too, so that the errors in it are found.
     pub(super) fn members(&self, expected: &str, problems: &mut Problems) -> Vec<Member<'n>> {
         let Kind::Object(entries) = &self.node.kind else {
             self.wrong_type(expected, problems);
@@ -216,7 +210,7 @@ impl<'n> Item<'n> {
             let first = *first_places.entry(&*entry.key).or_insert(entry.place);
             if first != entry.place {
                 let Place { line, column } = first;
-                let message = format!("duplicate key: it stands at {line}:{column} already");
+                let message = format!("duplicate key: already defined at {line}:{column}");
                 problems.add(entry.place, &value.path, message);
             }
             members.push(Member {
@@ -228,7 +222,7 @@ impl<'n> Item<'n> {
         members
     }
 
-    /// Reads an object whose keys are known, each into its part of `target`.
+    /// Reads an object with known keys into `target`.
     pub(super) fn read<T>(
         &self,
         target: &mut T,
@@ -241,9 +235,8 @@ impl<'n> Item<'n> {
                 Some((_, read)) => read(target, &member.value, problems),
                 None => {
                     let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
-                    let instead = did_you_mean(member.key, names.iter().copied(), || {
-                        format!(": use {}", names.join(", "))
-                    });
+                    let instead = did_you_mean(member.key, names.iter().copied())
+                        .unwrap_or_else(|| format!(": use {}", names.join(", ")));
                     let message = format!("unknown key{instead}");
                     problems.add(member.key_place, &member.value.path, message);
                 }
@@ -252,7 +245,7 @@ impl<'n> Item<'n> {
     }
 }
 
-/// Notes for people and editors; also a way to switch something off.
+/// True for notes of people and editors, and for what `x-` switches off.
 fn is_ignored(key: &str) -> bool {
     key == "$schema" || key.starts_with("x-")
 }

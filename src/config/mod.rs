@@ -1,25 +1,21 @@
-//! The JSON file of the binary: what to supervise, read with a place for every error.
+//! The JSON config of the binary: what to supervise, with a place for every error.
 //!
-//! A file is read in four steps, and each has its module.
+//! A file is read in four steps, each in its module:
 //!
-//! 1. `syntax`: bytes become text (UTF-8, a byte order mark is skipped), and `serde_json` says
-//!    whether that is JSON. If it is not, this is the one error, with its place: nothing can
-//!    be said about the rest.
-//! 2. `scan`: the same text becomes a tree that remembers where each key and each value
-//!    begins, in the order of the file, with duplicate keys. No map of `serde_json` is read.
-//! 3. `item`: a value of the tree, with the keys that lead to it, is read as a certain type
-//!    (`duration`, `signal`). What does not fit is added to the list of errors, with what would
-//!    be right (`suggest`), and the reading goes on.
-//! 4. `root`, `program`: which keys there are, what each sets, and how `defaults` are merged.
-//!    The rules for values are those of `ChildSpec`, and are written there.
+//! 1. `syntax`: decodes UTF-8 and checks with `serde_json` that the text is JSON. If it is not,
+//!    that is the only error.
+//! 2. `scan`: builds a tree that has the place of each key and value, the order of the file, and
+//!    duplicate keys.
+//! 3. `item`: reads a value of the tree as a certain type (`duration`, `signal`), or adds an error
+//!    and goes on.
+//! 4. `root`, `program`: the keys, what each sets, and how `defaults` are merged. The rules for
+//!    values are those of `ChildSpec`.
 //!
-//! The result is a [`Config`] if there is not one error; else all of them, in the order of
-//! the file ([`ConfigErrors`]). Nothing but the file itself is touched: whether a command or a
-//! directory exists is found out later.
+//! The result is a [`Config`], or all errors in the order of the file ([`ConfigErrors`]). Only the
+//! file itself is read: whether a command or directory exists is not checked here.
 //!
-//! Keys that begin with `x-`, and `$schema`, are ignored wherever there are keys, with what is
-//! in them, and may be repeated: they are room for notes. A program or a variable cannot have
-//! such a name; but to put `x-` before one switches it off.
+//! `$schema` and keys that begin with `x-` are ignored in every object and may be repeated: they
+//! are for notes, and a prefixed `x-` switches a program or variable off.
 
 mod duration;
 mod errors;
@@ -28,7 +24,6 @@ mod program;
 mod root;
 mod scan;
 mod signal;
-mod suggest;
 mod syntax;
 
 use std::ffi::OsString;
@@ -78,24 +73,24 @@ use crate::spec::{ChildSpec, ERR_DIR_DEFAULT};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where programs run; absolute.
+    /// The directory that programs run in; absolute.
     pub base_dir: PathBuf,
-    /// Where their logs are; absolute.
+    /// The directory of their logs; absolute.
     pub err_dir: PathBuf,
-    /// The command that is run for each report, if there is one.
+    /// The command that is run for each report, with its arguments.
     pub error_handler: Option<Vec<OsString>>,
     /// The programs, at least one, in the order of the file.
     pub programs: Vec<ChildSpec>,
 }
 
 impl Config {
-    /// Reads and checks a file. Its `base_dir` is relative to the directory that `path` leads
-    /// to, which is also the default; a symbolic link is not resolved. What is no regular file,
-    /// such as a FIFO or `/dev/stdin`, has no directory of its own: the current one counts.
+    /// Reads and checks a file. Its `base_dir` defaults to the directory of `path`, and is relative
+    /// to it; symbolic links are not resolved. For a FIFO, `/dev/stdin` and the like that is the
+    /// current directory.
     ///
     /// # Errors
     ///
-    /// That the file cannot be read, or everything that is wrong with it.
+    /// If the file cannot be read, or has errors: then all of them.
     ///
     /// ```
     /// let errors = procsched::config::Config::load("/nowhere/procsched.json").unwrap_err();
@@ -109,35 +104,33 @@ impl Config {
         let source = path.to_string_lossy();
         let (bytes, is_file) = read(path).map_err(|error| {
             let error = Error::io("failed to read the file", &error);
-            ConfigErrors::unreadable(&source, error.to_string())
+            ConfigErrors::fatal(&source, None, error.to_string())
         })?;
-        // Of a bare file name it is "", which means the current directory.
+        // The parent of a bare file name is "", the current directory.
         let directory = path.parent().filter(|_| is_file);
         Self::parse(&bytes, &source, directory.unwrap_or(Path::new("")))
     }
 
-    /// Checks the contents of a file. `source` is what the errors call it; `directory` is what
-    /// its `base_dir` is relative to (if it is not absolute, in turn relative to the current
-    /// directory), and the default of that.
+    /// Checks the contents of a file. `source` is its name in errors. `directory` is the default of
+    /// its `base_dir`, which is relative to it; if it is not absolute, it is relative to the current
+    /// directory.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with it.
+    /// All errors of the file.
     pub fn parse(bytes: &[u8], source: &str, directory: &Path) -> Result<Self, ConfigErrors> {
-        let stop = |(place, message)| ConfigErrors::fatal(source, place, message);
+        let stop = |(place, message)| ConfigErrors::fatal(source, Some(place), message);
         let text = syntax::text(bytes).map_err(stop)?;
         let tree = syntax::tree(text).map_err(stop)?;
         let mut problems = Problems::default();
         let root = Root::read(&Item::root(&tree), &mut problems);
         let root = problems.or(source, root)?;
-        // Only this can fail here: that the current directory is gone.
         let base_dir = directory.join(root.base_dir.as_deref().unwrap_or(Path::new(".")));
-        let base_dir = absolute(&base_dir)
-            .map_err(|error| ConfigErrors::fatal(source, Place::START, error.to_string()))?;
-        let err_dir = root
-            .err_dir
-            .as_deref()
-            .unwrap_or(Path::new(ERR_DIR_DEFAULT));
+        // Fails if the current directory was removed.
+        let base_dir =
+            absolute(&base_dir).map_err(|error| stop((Place::START, error.to_string())))?;
+        let err_dir = root.err_dir.as_deref();
+        let err_dir = err_dir.unwrap_or(Path::new(ERR_DIR_DEFAULT));
         Ok(Self {
             err_dir: base_dir.join(err_dir),
             base_dir,
@@ -146,11 +139,11 @@ impl Config {
         })
     }
 
-    /// Returns what keeps a scheduler from being built from this here and now, as far as that can
-    /// be known without creating anything: each with the key that it concerns.
+    /// Returns what prevents a scheduler from being built from this config now, as far as that is
+    /// known without creating anything: each error with its key.
     ///
-    /// A supervisor that runs with the same logs is not looked for: a config is checked while the
-    /// one before it is in use.
+    /// Does not check whether another supervisor uses the same logs: a new config is checked while
+    /// the old one is in use.
     ///
     /// ```
     /// use procsched::config::Config;
@@ -169,18 +162,18 @@ impl Config {
     /// ```
     #[must_use]
     pub fn obstacles(&self) -> Vec<(&'static str, Error)> {
-        let looks = [
+        let checks = [
             ("base_dir", check_base_dir(&self.base_dir)),
             ("err_dir", check_err_dir(&self.err_dir)),
             ("programs", null_device().map(drop)),
         ];
-        let found = looks
+        let failed = checks
             .into_iter()
-            .map(|(key, found)| Some((key, found.err()?)));
-        found.flatten().collect()
+            .map(|(key, result)| Some((key, result.err()?)));
+        failed.flatten().collect()
     }
 
-    /// A builder with all of this in it; handlers and signals are still to be chosen.
+    /// Returns a builder with this config. Handlers and signals are not set.
     ///
     /// ```
     /// use procsched::config::Config;
@@ -216,9 +209,9 @@ impl Config {
     }
 }
 
-/// The contents of a file, or a little more than is allowed: enough to see that it is too long;
-/// and whether it is a file that stands in a directory. A terminal is read as well, and does not
-/// become ours by that.
+/// Returns the contents of a file, and true if it is a regular file opened by a path of its own.
+/// Reads one byte more than is allowed, to detect a file that is too long. A terminal does not
+/// become the controlling terminal.
 fn read(path: &Path) -> io::Result<(Vec<u8>, bool)> {
     let mut bytes = Vec::new();
     let mut options = OpenOptions::new();
@@ -230,8 +223,7 @@ fn read(path: &Path) -> io::Result<(Vec<u8>, bool)> {
     Ok((bytes, is_file))
 }
 
-/// Whether this names an open file and not a place of it: `/dev/stdin`, `/dev/fd/3`,
-/// `/proc/self/fd/3`. All lead to the last of them.
+/// True for the path of an open descriptor: `/dev/stdin`, `/dev/fd/3`, `/proc/self/fd/3`.
 fn is_descriptor(path: &Path) -> bool {
     let real_directory = |path: &Path| path.parent()?.canonicalize().ok();
     let target = std::fs::read_link(path).unwrap_or_default();

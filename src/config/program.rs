@@ -1,38 +1,73 @@
-//! A program of the file, and the `defaults`, which have the same keys but `command`.
+//! A program of the file, and `defaults`, which has the same keys except `command`.
 //!
-//! Merging needs no rule of its own: a program begins as a copy of the defaults, and each key
-//! that it gives overwrites that one thing. So `env` and `backoff` merge key by key.
+//! A program begins as a copy of the defaults, and each of its keys overwrites one setting. So
+//! `env` and `backoff` merge key by key.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 
-use super::errors::{Place, Problems, quoted};
+use super::errors::{Place, Problems};
 use super::item::{Field, Item, Member};
 use super::signal;
-use super::suggest::did_you_mean;
 use crate::machine::Restart;
 use crate::spec::{
     ChildSpec, REPORT_BYTES_MAX, backoff_problem, env_problem, name_problem, report_bytes_problem,
     stop_signal_problem,
 };
+use crate::text::{did_you_mean, quoted};
 
-/// What a program can say of itself. `command` comes first: it is what `defaults` lacks.
+/// The keys of a program. `command` comes first, because `defaults` does not have it.
 const FIELDS: [Field<Draft>; 9] = [
-    ("command", Draft::command),
-    ("cwd", Draft::cwd),
+    ("command", |draft, item, problems| {
+        draft.has_command = true;
+        set(&mut draft.spec.command, item.command(problems));
+    }),
+    ("cwd", |draft, item, problems| {
+        set(&mut draft.spec.cwd, item.directory(problems).map(Some));
+    }),
     ("env", Draft::env),
-    ("restart", Draft::restart),
-    ("essential", Draft::essential),
-    ("backoff", Draft::backoff),
-    ("stop_signal", Draft::stop_signal),
-    ("stop_timeout", Draft::stop_timeout),
-    ("report_bytes", Draft::report_bytes),
+    ("restart", |draft, item, problems| {
+        set(&mut draft.spec.restart, restart(item, problems));
+    }),
+    ("essential", |draft, item, problems| {
+        set(&mut draft.spec.essential, item.boolean(problems));
+    }),
+    ("backoff", |draft, item, problems| {
+        let expected = r#"an object such as {"initial": "1s", "max": "60s"}"#;
+        item.read(draft, &BACKOFF_FIELDS, expected, problems);
+    }),
+    ("stop_signal", |draft, item, problems| {
+        let signal = item.whole_or(signal::from_text, signal::EXPECTED, problems);
+        let signal = signal.filter(|&signal| item.passes(stop_signal_problem(signal), problems));
+        set(&mut draft.spec.stop_signal, signal);
+    }),
+    ("stop_timeout", |draft, item, problems| {
+        set(&mut draft.spec.stop_timeout, item.duration(problems));
+    }),
+    ("report_bytes", |draft, item, problems| {
+        let expected = format!("a whole number from 0 to {REPORT_BYTES_MAX}");
+        let bytes = item.whole(&expected, problems);
+        let bytes = bytes.filter(|&bytes| item.passes(report_bytes_problem(bytes), problems));
+        set(&mut draft.spec.report_bytes, bytes);
+    }),
 ];
 
 const BACKOFF_FIELDS: [Field<Draft>; 3] = [
-    ("initial", Draft::initial),
-    ("max", Draft::max),
-    ("reset_after", Draft::reset_after),
+    ("initial", |draft, item, problems| {
+        let initial = item.duration(problems);
+        draft.delays_unknown |= initial.is_none();
+        draft.initial = initial.map(|_| Given::by(item));
+        set(&mut draft.spec.backoff.initial, initial);
+    }),
+    ("max", |draft, item, problems| {
+        let max = item.duration(problems);
+        draft.delays_unknown |= max.is_none();
+        draft.max = max.map(|_| Given::by(item));
+        set(&mut draft.spec.backoff.max, max);
+    }),
+    ("reset_after", |draft, item, problems| {
+        set(&mut draft.spec.backoff.reset_after, item.duration(problems));
+    }),
 ];
 
 const RESTARTS: [(&str, Restart); 3] = [
@@ -45,14 +80,14 @@ const RESTARTS: [(&str, Restart); 3] = [
 pub(super) struct Draft {
     spec: ChildSpec,
     has_command: bool,
-    /// Where the delays stand that it gives itself, and does not inherit.
+    /// Where its own delays are in the file; `None` for an inherited one.
     initial: Option<Given>,
     max: Option<Given>,
-    /// A delay could not be read, so that nothing can be said about their order.
+    /// True if a delay could not be read, so that their order cannot be checked.
     delays_unknown: bool,
 }
 
-/// Where a value stands.
+/// Where a value is in the file.
 struct Given {
     place: Place,
     path: String,
@@ -67,8 +102,26 @@ impl Given {
     }
 }
 
+/// Sets `target`, if there is a value: one that was refused leaves it as it was.
+fn set<T>(target: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *target = value;
+    }
+}
+
+fn restart(item: &Item<'_>, problems: &mut Problems) -> Option<Restart> {
+    let expected = r#""always", "on-failure" or "never""#;
+    let text = item.string_of(expected, problems)?;
+    if let Some((_, restart)) = RESTARTS.iter().find(|(name, _)| *name == text) {
+        return Some(*restart);
+    }
+    let instead = did_you_mean(text, RESTARTS.iter().map(|(name, _)| *name));
+    let instead = instead.unwrap_or_else(|| format!(": use {expected}"));
+    item.complain(problems, format!("unknown value {}{instead}", quoted(text)));
+    None
+}
+
 impl Draft {
-    /// Before any key is read.
     fn new(spec: ChildSpec) -> Self {
         Self {
             spec,
@@ -79,19 +132,19 @@ impl Draft {
         }
     }
 
-    /// What holds where the file says nothing.
+    /// Returns the built-in defaults.
     pub(super) fn built_in() -> Self {
         let no_command: [OsString; 0] = [];
         Self::new(ChildSpec::new("", no_command))
     }
 
-    /// Reads `defaults`. The order of its delays is looked at in each program that they are
-    /// for: one that gives the other delay itself may be right.
+    /// Reads `defaults`. The order of its delays is checked in each program, which may override
+    /// one of them.
     pub(super) fn read_defaults(&mut self, item: &Item<'_>, problems: &mut Problems) {
         item.read(self, &FIELDS[1..], "an object", problems);
     }
 
-    /// The program that `member` describes, on top of these defaults.
+    /// Reads a program on top of these defaults.
     pub(super) fn program(&self, member: &Member<'_>, problems: &mut Problems) -> ChildSpec {
         let item = &member.value;
         if let Some(problem) = name_problem(member.key) {
@@ -101,7 +154,7 @@ impl Draft {
         draft.spec.name = member.key.to_owned();
         draft.delays_unknown = self.delays_unknown;
         if item.is_array() {
-            draft.command(item, problems);
+            (FIELDS[0].1)(&mut draft, item, problems);
         } else {
             let expected = r#"an array such as ["program", "argument"], or an object"#;
             item.read(&mut draft, &FIELDS, expected, problems);
@@ -113,19 +166,6 @@ impl Draft {
         }
         draft.check_backoff(self, problems);
         draft.spec
-    }
-
-    fn command(&mut self, item: &Item<'_>, problems: &mut Problems) {
-        self.has_command = true;
-        if let Some(command) = item.command(problems) {
-            self.spec.command = command;
-        }
-    }
-
-    fn cwd(&mut self, item: &Item<'_>, problems: &mut Problems) {
-        if let Some(directory) = item.directory(problems) {
-            self.spec.cwd = Some(directory);
-        }
     }
 
     fn env(&mut self, item: &Item<'_>, problems: &mut Problems) {
@@ -148,93 +188,16 @@ impl Draft {
         self.spec.env.extend(own);
     }
 
-    fn restart(&mut self, item: &Item<'_>, problems: &mut Problems) {
-        let names = || RESTARTS.iter().map(|(name, _)| *name);
-        let expected = r#""always", "on-failure" or "never""#;
-        let Some(text) = item.string_of(expected, problems) else {
-            return;
-        };
-        match RESTARTS.iter().find(|(name, _)| *name == text) {
-            Some((_, restart)) => self.spec.restart = *restart,
-            None => {
-                let instead = did_you_mean(text, names(), || format!(": use {expected}"));
-                item.complain(problems, format!("unknown value {}{instead}", quoted(text)));
-            }
-        }
-    }
-
-    fn essential(&mut self, item: &Item<'_>, problems: &mut Problems) {
-        if let Some(essential) = item.boolean(problems) {
-            self.spec.essential = essential;
-        }
-    }
-
-    fn backoff(&mut self, item: &Item<'_>, problems: &mut Problems) {
-        let expected = r#"an object such as {"initial": "1s", "max": "60s"}"#;
-        item.read(self, &BACKOFF_FIELDS, expected, problems);
-    }
-
-    fn initial(&mut self, item: &Item<'_>, problems: &mut Problems) {
-        match item.duration(problems) {
-            None => self.delays_unknown = true,
-            Some(initial) => {
-                self.spec.backoff.initial = initial;
-                self.initial = Some(Given::by(item));
-            }
-        }
-    }
-
-    fn max(&mut self, item: &Item<'_>, problems: &mut Problems) {
-        match item.duration(problems) {
-            None => self.delays_unknown = true,
-            Some(max) => {
-                self.spec.backoff.max = max;
-                self.max = Some(Given::by(item));
-            }
-        }
-    }
-
-    fn reset_after(&mut self, item: &Item<'_>, problems: &mut Problems) {
-        if let Some(reset_after) = item.duration(problems) {
-            self.spec.backoff.reset_after = reset_after;
-        }
-    }
-
-    fn stop_signal(&mut self, item: &Item<'_>, problems: &mut Problems) {
-        if let Some(signal) = item.whole_or(signal::from_text, signal::EXPECTED, problems)
-            && item.passes(stop_signal_problem(signal), problems)
-        {
-            self.spec.stop_signal = signal;
-        }
-    }
-
-    fn stop_timeout(&mut self, item: &Item<'_>, problems: &mut Problems) {
-        if let Some(timeout) = item.duration(problems) {
-            self.spec.stop_timeout = timeout;
-        }
-    }
-
-    fn report_bytes(&mut self, item: &Item<'_>, problems: &mut Problems) {
-        let expected = format!("a whole number from 0 to {REPORT_BYTES_MAX}");
-        if let Some(bytes) = item.whole(&expected, problems)
-            && item.passes(report_bytes_problem(bytes), problems)
-        {
-            self.spec.report_bytes = bytes;
-        }
-    }
-
-    /// Looks at the delays as they are after merging. The complaint goes to where the file
-    /// gives one of them: to the program if it can, else to the defaults; to `max` if it can.
+    /// Checks the order of the merged delays. The error is at a delay in the file: of the program
+    /// if it has one, else of the defaults; at `max` if there is one.
     fn check_backoff(&self, defaults: &Self, problems: &mut Problems) {
         if self.delays_unknown {
             return;
         }
-        let gives_one = self.max.is_some() || self.initial.is_some();
-        let layer = if gives_one { self } else { defaults };
-        let (Some(problem), Some(given)) = (
-            backoff_problem(&self.spec.backoff),
-            layer.max.as_ref().or(layer.initial.as_ref()),
-        ) else {
+        let has_own = self.max.is_some() || self.initial.is_some();
+        let layer = if has_own { self } else { defaults };
+        let given = layer.max.as_ref().or(layer.initial.as_ref());
+        let (Some(problem), Some(given)) = (backoff_problem(&self.spec.backoff), given) else {
             return;
         };
         let other = match (&layer.max, &layer.initial) {

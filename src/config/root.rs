@@ -9,17 +9,25 @@ use super::program::Draft;
 use crate::spec::ChildSpec;
 
 const FIELDS: [Field<Root>; 5] = [
-    ("base_dir", Root::base_dir),
-    ("err_dir", Root::err_dir),
-    ("error_handler", Root::error_handler),
-    ("defaults", Root::defaults),
-    // They need the defaults, which may stand behind them.
+    ("base_dir", |root, item, problems| {
+        root.base_dir = item.directory(problems);
+    }),
+    ("err_dir", |root, item, problems| {
+        root.err_dir = item.directory(problems);
+    }),
+    ("error_handler", |root, item, problems| {
+        root.error_handler = item.command(problems);
+    }),
+    ("defaults", |root, item, problems| {
+        root.defaults.read_defaults(item, problems);
+    }),
+    // Read last, because `defaults` may come after it in the file.
     (PROGRAMS, |_, _, _| ()),
 ];
 
 const PROGRAMS: &str = "programs";
 
-/// What a file says, as it says it: paths are not resolved yet.
+/// The contents of a file; relative paths are not resolved.
 pub(super) struct Root {
     pub base_dir: Option<PathBuf>,
     pub err_dir: Option<PathBuf>,
@@ -29,7 +37,7 @@ pub(super) struct Root {
 }
 
 impl Root {
-    /// Reads all of it, and tells everything that is wrong with it.
+    /// Reads a file, and adds every error to `problems`.
     pub(super) fn read(item: &Item<'_>, problems: &mut Problems) -> Self {
         let mut root = Self {
             base_dir: None,
@@ -45,7 +53,7 @@ impl Root {
                 r#"the key "programs" is missing: give {"name": ["program", "argument"]}"#;
             item.complain(problems, message.to_owned());
         }
-        // More than one is an error already; what is wrong in each is to be told as well.
+        // A duplicate is an error by itself; the errors in each are reported too.
         for programs in all {
             root.read_programs(&programs, problems);
         }
@@ -60,21 +68,5 @@ impl Root {
         }
         let read = |member| self.defaults.program(&member, problems);
         self.programs.extend(members.into_iter().map(read));
-    }
-
-    fn base_dir(&mut self, item: &Item<'_>, problems: &mut Problems) {
-        self.base_dir = item.directory(problems);
-    }
-
-    fn err_dir(&mut self, item: &Item<'_>, problems: &mut Problems) {
-        self.err_dir = item.directory(problems);
-    }
-
-    fn error_handler(&mut self, item: &Item<'_>, problems: &mut Problems) {
-        self.error_handler = item.command(problems);
-    }
-
-    fn defaults(&mut self, item: &Item<'_>, problems: &mut Problems) {
-        self.defaults.read_defaults(item, problems);
     }
 }

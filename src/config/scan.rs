@@ -1,9 +1,8 @@
-//! From text that is JSON to a tree in which every key and every value has its place.
+//! Scans JSON into a tree in which every key and value has its place.
 //!
-//! `serde_json` says whether a text is JSON at all, and reads its strings; but its maps forget
-//! the places, the duplicate keys, and (as another crate wishes) the order. So this walks over
-//! the same text once more. It needs not judge the syntax, and leans on it where that makes it
-//! shorter, but it is total: whatever the text, it ends, and it stops where it cannot go on.
+//! `serde_json` validates the text and reads its strings, but its maps lose places, duplicate keys
+//! and, depending on features that another crate enables, the order. The scanner relies on valid
+//! syntax to be short, but it ends on every text, and stops where it cannot go on.
 
 use std::str::Chars;
 
@@ -23,12 +22,12 @@ pub(super) struct Node<'t> {
 pub(super) enum Kind<'t> {
     Null,
     Bool(bool),
-    /// As it is written: an `f64` would not be exact.
+    /// As written, because an `f64` would not be exact.
     Number(&'t str),
-    /// Without its escapes.
+    /// With its escapes replaced.
     String(String),
     Array(Vec<Node<'t>>),
-    /// In the order of the file, duplicates too.
+    /// In the order of the file, with duplicates.
     Object(Vec<Entry<'t>>),
 }
 
@@ -40,7 +39,7 @@ pub(super) struct Entry<'t> {
     pub value: Node<'t>,
 }
 
-/// The first value of `text`; where it breaks off if that is no JSON.
+/// Scans the first value of `text`; returns where it stopped if that is not JSON.
 pub(super) fn scan(text: &str) -> Result<Node<'_>, Place> {
     let mut scanner = Scanner {
         rest: text.chars(),
@@ -117,7 +116,7 @@ impl<'t> Scanner<'t> {
         self.take()?;
         loop {
             match self.take()? {
-                // Whatever follows it, it does not end the string.
+                // The character after it does not end the string.
                 '\\' => self.take()?,
                 '"' => break,
                 _ => continue,
@@ -152,7 +151,7 @@ impl<'t> Scanner<'t> {
         Some(next)
     }
 
-    /// What comes next that is not white space.
+    /// Skips white space, and returns the next character without taking it.
     fn after_space(&mut self) -> Option<char> {
         while self.peek().is_some_and(is_space) {
             self.take()?;
@@ -160,7 +159,7 @@ impl<'t> Scanner<'t> {
         self.peek()
     }
 
-    /// The part of `start` that is behind us; `start` is what was left at an earlier moment.
+    /// Returns what was taken since `start`, an earlier value of `rest`.
     fn taken_of(&self, start: &'t str) -> &'t str {
         let taken = start.len() - self.rest.as_str().len();
         &start[..taken]

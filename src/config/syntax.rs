@@ -1,17 +1,17 @@
-//! From bytes to the tree of a JSON text, or to the one error that stops the reading.
+//! Turns bytes into the tree of a JSON text, or returns the error that ends the reading.
 
 use serde_json::Value;
 
 use super::errors::Place;
 use super::scan::{Node, scan};
 
-/// The longest file that is read, in bytes: tens of thousands of programs.
+/// The largest file, in bytes: room for tens of thousands of programs.
 pub(super) const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// What stops the reading, and where.
+/// An error that ends the reading, and its place.
 pub(super) type Stop = (Place, String);
 
-/// The text of a file, without the byte order mark that some editors put before it.
+/// Returns the text of a file, without the byte order mark that some editors add.
 pub(super) fn text(bytes: &[u8]) -> Result<&str, Stop> {
     if bytes.len() > FILE_BYTES_MAX {
         let limit = FILE_BYTES_MAX / 1024 / 1024;
@@ -28,17 +28,17 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, Stop> {
     })
 }
 
-/// The tree of a JSON text.
+/// Returns the tree of a JSON text.
 pub(super) fn tree(text: &str) -> Result<Node<'_>, Stop> {
     if text.trim_ascii().is_empty() {
         let message = r#"the file is empty: begin with {"programs": {"name": ["command"]}}"#;
         return Err((Place::START, message.to_owned()));
     }
-    // The values are read from the scanner's tree; this one is here for its error.
+    // Only for its error: the values are read from the scanner's tree.
     if let Err(error) = serde_json::from_str::<Value>(text) {
         return Err(explain(text, &error));
     }
-    // Both agree on what JSON is. If they ever do not, that is an error and no panic.
+    // If the two ever disagree on what JSON is, that is an error instead of a panic.
     scan(text).map_err(|place| (place, "not valid JSON".to_owned()))
 }
 
@@ -56,9 +56,9 @@ fn explain(text: &str, error: &serde_json::Error) -> Stop {
     (Place::behind(before), message)
 }
 
-/// Where the offending character begins, counted in bytes; at the end of a text that is too
-/// short, the last one. `serde_json` counts columns in bytes, from 1, and is at column 0 of
-/// the next line when it has seen a line feed.
+/// Returns the byte offset of the offending character, or of the last one if the text ends too
+/// early. `serde_json` counts columns in bytes, from 1, and is at column 0 of the next line after a
+/// line feed.
 fn offset_of(text: &str, error: &serde_json::Error) -> usize {
     let lines_before = text
         .split_inclusive('\n')

@@ -111,18 +111,15 @@ fn programs_keep_the_order_of_the_file() {
 
 #[test]
 fn paths_are_made_absolute() {
-    for (base_dir, err_dir, expected_base, expected_err) in [
+    #[rustfmt::skip]
+    let table = [
         (".", "log", "/srv/shop", "/srv/shop/log"),
         ("..", ".", "/srv/shop/..", "/srv/shop/../."),
-        (
-            "apps/./a",
-            "../log",
-            "/srv/shop/apps/a",
-            "/srv/shop/apps/a/../log",
-        ),
+        ("apps/./a", "../log", "/srv/shop/apps/a", "/srv/shop/apps/a/../log"),
         ("/opt", "log", "/opt", "/opt/log"),
         ("/opt", "/var/log", "/opt", "/var/log"),
-    ] {
+    ];
+    for (base_dir, err_dir, expected_base, expected_err) in table {
         // `err_dir` stands first here: it is relative to a `base_dir` that comes later.
         let text = format!(
             r#"{{"err_dir": "{err_dir}", "base_dir": "{base_dir}", "programs": {{"w": ["a"]}}}}"#

@@ -1,4 +1,4 @@
-//! While the command runs: signals to it, deaths of others, job control.
+//! While the command runs: forwards signals, reaps orphans, follows job control.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -17,20 +17,20 @@ use crate::os::group::{Group, Sent};
 use crate::os::spawn::{Failure, Inside, Late, Place, Spawner, Started};
 use crate::os::subreaper::{self, is_pid_1};
 use crate::os::terminal::Terminal;
-use crate::report::signal_name;
+use crate::signal::signal_name;
 
 use super::job::{Job, wants_terminal};
-use super::reaping::{Left, ask, bite};
+use super::reaping::{Reaped, check, reap_batch};
 use super::rest::{Reach, Rest, STOP_TIMEOUT, no_list};
 use super::{CODE_FAILED, InitEvent, Options, exit_code};
 
 /// How long the command's exec is waited for before signals are handled again.
 const START_WAIT: Duration = Duration::from_millis(10);
 
-/// By these a person or a program asks another one to end.
+/// The signals by which a user or program asks another to end.
 const ENDINGS: [i32; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP];
 
-/// The command at work, and what is known of it.
+/// The running command.
 pub(super) struct Running {
     pid: i32,
     group: Group,
@@ -38,20 +38,20 @@ pub(super) struct Running {
     job: Job,
     clock: Clock,
     reach: Reach,
-    /// Children that were here before, which only PID 1 signals.
+    /// The children from before, which only PID 1 signals.
     inherited: BTreeSet<i32>,
-    /// The first SIGTERM that was passed on.
+    /// When the first SIGTERM was forwarded.
     asked_at: Option<Moment>,
-    /// By which signal it was stopped, until it is continued.
+    /// The signal that stopped it, until it is continued.
     stopped: Option<i32>,
-    /// Set if it had not been executed yet when it was looked at first.
+    /// Set if its exec took too long to wait for.
     late: Option<Late>,
     exec: Arc<Exec>,
     spawner: Spawner,
 }
 
 impl Running {
-    /// Starts it; or says why not, and returns the code for that.
+    /// Starts the command. On failure emits why, and returns the exit code.
     pub(super) fn start(command: &[OsString], mut options: Options) -> Result<Self, u8> {
         accept::stop_ignoring_deaths();
         let reach = prepare(&mut options)?;
@@ -64,17 +64,13 @@ impl Running {
         let offer = job.offer();
         let has_lent = offer.is_some();
         let executed = execute(command, offer, ignored, &mut options)?;
-        let (pid, late) = match executed.started {
-            Started::Executed(pid) => (pid, None),
-            Started::Late(late) => (late.pid(), Some(late)),
-        };
-        job.started(pid, has_lent);
-        // What is the command's alone now, it may close, and the mount it runs on may go.
+        job.started(executed.pid, has_lent);
+        // So that the command can close its descriptors, and its file system can be unmounted.
         descriptors::close_inheritable();
         let _ = std::env::set_current_dir("/");
         Ok(Self {
-            pid,
-            group: Group::new(pid),
+            pid: executed.pid,
+            group: Group::new(executed.pid),
             options,
             job,
             clock: Clock::new(),
@@ -82,31 +78,31 @@ impl Running {
             inherited,
             asked_at: None,
             stopped: None,
-            late,
+            late: executed.late,
             exec: executed.exec,
             spawner: executed.spawner,
         })
     }
 
-    /// To its end, and that of what it leaves behind.
+    /// Runs until the command and what it leaves have ended, and returns the exit code.
     pub(super) fn run(mut self) -> u8 {
         let mut taken = None;
         let exit = loop {
             let gone = |pid| _ = self.inherited.remove(&pid);
-            let left = bite(Some(self.pid), &mut self.options, gone);
-            let left = ask(self.pid, left);
-            if let Left::Kept(exit) = left {
+            let left = reap_batch(Some(self.pid), &mut self.options, gone);
+            let left = check(self.pid, left);
+            if let Reaped::Kept(exit) = left {
                 break exit;
             }
-            let is_hidden = (left == Left::Blind && self.is_overdue()) || self.is_withheld();
+            let is_hidden = (left == Reaped::Failed && self.is_overdue()) || self.is_withheld();
             if is_hidden {
                 break Exit::Unknown;
             }
             self.turn(taken);
-            taken = accept::next(left.rest());
+            taken = accept::next(left.pause());
         };
         if exit == Exit::Unknown {
-            let what = "the system does not tell how the command ended";
+            let what = "the command's exit status is unknown";
             self.options.warn(Error::new(what));
         }
         let key = self.job.key_that_ended(exit);
@@ -120,55 +116,53 @@ impl Running {
             inherited: self.inherited,
             clock: self.clock,
             asked_at: self.asked_at,
-            told: BTreeSet::new(),
+            signalled: BTreeSet::new(),
             refused: BTreeSet::new(),
         };
         rest.end(&mut self.options);
-        // Whoever had it below the command is gone by now.
+        // The group that had the terminal from the command is gone by now.
         self.job.take_back_abandoned();
         let mapped = self.options.mapped(code);
         if let Some((signal, target)) = key
             && mapped == code
         {
-            self.options.tell(InitEvent::EndingBy { signal });
+            self.options.emit(InitEvent::EndingBy { signal });
             accept::end_by(signal, target);
         }
         mapped
     }
 
-    /// The code of a command that has ended without being executed, late; the reason is told.
+    /// Returns the code of a command whose late exec failed, and emits why.
     fn failure_code(&mut self) -> Option<u8> {
         let failure = self.late.as_mut()?.poll(&mut self.spawner)?.err()?;
         let error = self.exec.explain(failure);
-        self.options.tell(InitEvent::Failed { error });
-        Some(code_of(failure))
+        Some(self.options.fail(error, code_of(failure)))
     }
 
-    /// True if the command was asked to end and is dead, though only a process that traces it has
-    /// its status.
+    /// True if the command was asked to end and is a zombie that only its tracer can wait for.
     fn is_withheld(&self) -> bool {
         self.asked_at.is_some() && children::is_withheld_zombie(self.pid)
     }
 
-    /// Whether the command was asked to end, and has had its time for that.
+    /// True if the command was asked to end, and its time is over.
     fn is_overdue(&self) -> bool {
         let asked = self.asked_at.map(|asked| asked.after(STOP_TIMEOUT));
         asked.is_some_and(|end| self.clock.until(end).is_zero())
     }
 
-    /// First what happened to the command, then the signal, and only then a stop of our own:
-    /// a SIGTERM in hand must not wait until somebody continues us.
+    /// Handles a stop or continue of the command, then the signal, and then stops this process
+    /// too: a SIGTERM that was taken must not wait until this process is continued.
     fn turn(&mut self, taken: Option<Taken>) {
         let change = children::change(self.pid);
         match change {
             Some(Change::Stopped(signal)) => {
                 self.stopped = Some(signal);
-                self.options.tell(InitEvent::Stopped { signal });
+                self.options.emit(InitEvent::Stopped { signal });
             }
             Some(Change::Continued) => {
                 self.stopped = None;
                 self.job.note_continued();
-                self.options.tell(InitEvent::Continued);
+                self.options.emit(InitEvent::Continued);
             }
             None => {}
         }
@@ -185,7 +179,7 @@ impl Running {
     fn forward(&mut self, taken: Taken) {
         let signal = taken.signal;
         let Some(sent) = self.options.rewritten(signal) else {
-            self.options.tell(InitEvent::Dropped { signal });
+            self.options.emit(InitEvent::Dropped { signal });
             if self.job.stops_callers(signal) && self.job.stop(Target::Process, signal) {
                 self.resume();
             }
@@ -196,22 +190,22 @@ impl Running {
         }
         self.job.note_sent(taken, sent);
         match self.signal(sent) {
-            Sent::Delivered => self.options.tell(InitEvent::Forwarded { signal, sent }),
-            Sent::Gone => self.options.tell(InitEvent::Dropped { signal }),
+            Sent::Delivered => self.options.emit(InitEvent::Forwarded { signal, sent }),
+            Sent::Gone => self.options.emit(InitEvent::Dropped { signal }),
             Sent::Refused(errno) => {
                 let what = format!("failed to forward {}", signal_name(sent));
                 self.options.warn(Error::os(what, errno as i32));
             }
         }
-        // Who is stopped dies of nothing but SIGKILL.
+        // A stopped process handles no signal but SIGKILL until it is continued.
         let asks_to_end = |signal| ENDINGS.contains(&signal);
         if self.stopped.is_some() && (asks_to_end(signal) || asks_to_end(sent)) {
             self.continue_group();
         }
     }
 
-    /// To the group; or to the process alone, if that is asked for, or it has left its group and
-    /// that is gone. It was not reaped yet.
+    /// Sends a signal to the group; to the process alone, which is not reaped yet, if that is an
+    /// option, or if it has left its group and that is gone.
     fn signal(&self, signal: i32) -> Sent {
         let sent = match self.options.single {
             true => Sent::Gone,
@@ -223,37 +217,37 @@ impl Running {
         }
     }
 
-    /// We were continued, or told to be: what a shell gave us is the command's, the terminal too.
+    /// Handles SIGCONT: gives the command the terminal that a shell gave this process.
     fn resume(&mut self) {
         self.job.hand_over();
         let signal = libc::SIGCONT;
         if self.stopped.is_some() {
             self.continue_group();
             let sent = signal;
-            self.options.tell(InitEvent::Forwarded { signal, sent });
+            self.options.emit(InitEvent::Forwarded { signal, sent });
         } else {
             self.forward(Taken::from_process(signal));
         }
     }
 
-    /// The command was stopped: where a shell looks after us, so are we, that it learns of it.
+    /// Handles a stop of the command: stops this process too, if a shell controls this job.
     fn follow(&mut self, signal: i32) {
         if wants_terminal(signal) && self.job.hand_over_on_demand() {
             return self.continue_group();
         }
-        if let Some(target) = self.job.who_stops(signal)
+        if let Some(target) = self.job.target_of_stop(signal)
             && self.job.stop(target, signal)
         {
             return self.resume();
         }
         if !self.job.is_stopped_by_terminal(signal) {
-            // Whoever stopped it will continue it.
+            // The process that stopped it will continue it.
         } else if wants_terminal(signal) {
             let what = "the command waits for the terminal";
             let reason = "another process group has it";
             self.options.warn(Error::because(what, reason));
         } else {
-            // There is no shell that could.
+            // There is no shell that could continue it.
             self.continue_group();
         }
     }
@@ -267,20 +261,18 @@ impl Running {
     }
 }
 
-/// What makes us the one to whom orphans come, and how far our signals reach.
+/// Becomes a subreaper, and finds out which processes can be signalled.
 fn prepare(options: &mut Options) -> Result<Reach, u8> {
     if let Some(signal) = options.parent_death_signal
         && let Err(errno) = accept::on_parent_death(signal)
     {
         let what = "failed to ask for a signal when the parent dies";
-        let error = Error::os(what, errno as i32);
-        options.tell(InitEvent::Failed { error });
-        return Err(CODE_FAILED);
+        return Err(options.fail(Error::os(what, errno as i32), CODE_FAILED));
     }
     if is_pid_1() {
         return Ok(match children::of_this_process() {
             Some(_) => Reach::Children,
-            None => Reach::Everybody,
+            None => Reach::All,
         });
     }
     match subreaper::become_subreaper() {
@@ -300,9 +292,10 @@ fn prepare(options: &mut Options) -> Result<Reach, u8> {
     Ok(Reach::Children)
 }
 
-/// A command that has been started, and what belongs to that.
+/// A started command.
 struct Executed {
-    started: Started,
+    pid: i32,
+    late: Option<Late>,
     exec: Arc<Exec>,
     spawner: Spawner,
 }
@@ -317,47 +310,35 @@ fn execute(
     ignored: accept::SignalSet,
     options: &mut Options,
 ) -> Result<Executed, u8> {
-    let fail = |options: &mut Options, error, code| {
-        options.tell(InitEvent::Failed { error });
-        Err(code)
-    };
-    let exec = match Exec::in_our_place(command) {
-        Ok(exec) => Arc::new(exec),
-        Err(error) => return fail(options, error, CODE_FAILED),
-    };
-    let mut spawner = match Spawner::new(None) {
-        Ok(spawner) => spawner,
-        Err(errno) => {
-            let what = "failed to make a stack for the command's first steps";
-            return fail(options, Error::os(what, errno as i32), CODE_FAILED);
-        }
-    };
+    let exec = Exec::in_our_place(command).map_err(|error| options.fail(error, CODE_FAILED))?;
+    let exec = Arc::new(exec);
+    let mut spawner = Spawner::new(None).map_err(|errno| {
+        let what = "failed to make a stack for the command's first steps";
+        options.fail(Error::os(what, errno as i32), CODE_FAILED)
+    })?;
     let place = Place::Inside(Inside {
         terminal: offer.map(|terminal| terminal.as_fd()),
         ignored,
     });
     let started = exec.spawn_at(&mut spawner, place, None, START_WAIT);
     if let Some(error) = spawner.take_warning() {
-        options.tell(InitEvent::Warning { error });
+        options.warn(error);
     }
-    match started {
-        Ok(started) => {
-            let pid = match &started {
-                Started::Executed(pid) => *pid,
-                Started::Late(late) => late.pid(),
-            };
-            options.tell(InitEvent::Started { pid });
-            Ok(Executed {
-                started,
-                exec,
-                spawner,
-            })
-        }
+    let (pid, late) = match started {
+        Ok(Started::Executed(pid)) => (pid, None),
+        Ok(Started::Late(late)) => (late.pid(), Some(late)),
         Err(failure) => {
             if let Some(terminal) = offer {
                 terminal.take_back();
             }
-            fail(options, exec.explain(failure), code_of(failure))
+            return Err(options.fail(exec.explain(failure), code_of(failure)));
         }
-    }
+    };
+    options.emit(InitEvent::Started { pid });
+    Ok(Executed {
+        pid,
+        late,
+        exec,
+        spawner,
+    })
 }

@@ -1,10 +1,10 @@
-//! What [`Init`](super::Init) tells while it runs.
+//! The events of an [`Init`](super::Init).
 
 use crate::error::Error;
-use crate::report::signal_name;
+use crate::signal::signal_name;
 
-/// How many numbers one line has.
-const PIDS_TOLD_MAX: usize = 32;
+/// The number of pids on one line.
+const PIDS_SHOWN_MAX: usize = 32;
 
 /// Something happened under an [`Init`](super::Init). Its `Display` is one line for a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,67 +13,67 @@ pub enum InitEvent {
     /// The command was executed.
     #[non_exhaustive]
     Started {
-        /// Its process id, which is its group's too.
+        /// Its process ID, which is also its process group ID.
         pid: i32,
     },
-    /// A signal was passed on.
+    /// A signal was forwarded.
     #[non_exhaustive]
     Forwarded {
-        /// What came.
+        /// The signal that was received.
         signal: i32,
-        /// What was sent: the same, or what it is rewritten to.
+        /// The signal that was sent: the same, or its rewrite.
         sent: i32,
     },
-    /// A signal was not passed on: it is rewritten to nothing, it is no signal to pass on, or
-    /// the command has ended.
+    /// A signal was not forwarded: it is rewritten to none, is never forwarded, or the command has
+    /// ended.
     #[non_exhaustive]
     Dropped {
-        /// What came.
+        /// The signal that was received.
         signal: i32,
     },
-    /// The command was stopped by job control, or by hand.
+    /// The command was stopped, by job control or a kill(2).
     #[non_exhaustive]
     Stopped {
-        /// By this signal.
+        /// The signal that stopped it.
         signal: i32,
     },
     /// The command was continued.
     Continued,
-    /// The command has ended, and was reaped.
+    /// The command ended and was reaped.
     #[non_exhaustive]
     Ended {
-        /// Its process id.
+        /// Its process ID.
         pid: i32,
-        /// 128 + n if signal n ended it.
+        /// Its exit code, 128 + n for signal n.
         code: u8,
     },
-    /// A process that came home to us has ended, and was reaped.
+    /// An orphan ended and was reaped.
     #[non_exhaustive]
     Reaped {
-        /// Its process id.
+        /// Its process ID.
         pid: i32,
-        /// 128 + n if signal n ended it.
+        /// Its exit code, 128 + n for signal n.
         code: u8,
     },
-    /// After the command: what is left of its group, and what came home, is asked to end.
+    /// The command has ended; the rest of its group and the orphans are sent SIGTERM.
     Stopping,
-    /// What did not end in time is killed.
+    /// The processes that did not end in time are sent SIGKILL.
     Killed,
-    /// What did not even die is left behind.
+    /// The processes that survived SIGKILL are left behind.
     #[non_exhaustive]
     Abandoned {
-        /// The process ids that could be found; there may be more.
+        /// The process IDs that were found; there may be more.
         pids: Vec<i32>,
     },
-    /// The command has died of a key of the terminal, and everything is over. After this event
-    /// this process ends by the same signal; its group gets it, too, if only the command had the
-    /// terminal.
+    /// A key of the terminal has terminated the command, and everything is stopped. After this
+    /// event this process ends by the same signal. Its group gets it too, if the command alone had
+    /// the terminal.
     #[non_exhaustive]
     EndingBy {
         /// SIGINT or SIGQUIT.
         signal: i32,
     },
-    /// Something does not work as it should.
+    /// Something failed, and the command goes on.
     #[non_exhaustive]
     Warning {
         /// What failed, and why.
@@ -82,13 +82,13 @@ pub enum InitEvent {
     /// The command could not be started.
     #[non_exhaustive]
     Failed {
-        /// What failed, on what, and the system's word.
+        /// What failed, and why.
         error: Error,
     },
 }
 
 impl InitEvent {
-    /// Whether a person should see it without having asked for every detail.
+    /// True if a user should see it even without a verbose option.
     #[must_use]
     pub fn is_problem(&self) -> bool {
         matches!(
@@ -124,14 +124,14 @@ impl std::fmt::Display for InitEvent {
                 f.write_str("abandoned processes that are not gone 5 s after SIGKILL")
             }
             Self::Abandoned { pids } => {
-                let (told, more) = pids.split_at(pids.len().min(PIDS_TOLD_MAX));
-                let told: Vec<String> = told.iter().map(ToString::to_string).collect();
-                let told = told.join(",");
+                let (shown, more) = pids.split_at(pids.len().min(PIDS_SHOWN_MAX));
+                let shown: Vec<String> = shown.iter().map(ToString::to_string).collect();
+                let shown = shown.join(",");
                 let more = match more.len() {
                     0 => String::new(),
                     count => format!(" and {count} more"),
                 };
-                write!(f, "abandoned pid={told}{more} not gone 5 s after SIGKILL")
+                write!(f, "abandoned pid={shown}{more} not gone 5 s after SIGKILL")
             }
             Self::Warning { error } => write!(f, "warning: {error}"),
             Self::Failed { error } => error.fmt(f),

@@ -1,14 +1,14 @@
-//! Job control: when the command gets the terminal, and what a key there means for the callers.
+//! Job control: when the command gets the terminal, and what a key there does to the callers.
 //!
-//! The callers are the process group of init: a script that waits for it, the other members of a
-//! pipeline. The command has a group of its own. While that group has the terminal, the callers
-//! can neither read from it nor do they get its keys. So the command gets it at once only where
-//! it is sure to be meant for it, and else when it asks (SIGTTIN, SIGTTOU); and a key that stops
-//! or ends it does the same to the callers, by init.
+//! The callers are the process group of init: a script that waits for it, or the rest of a
+//! pipeline. The command has its own group. While that is in the foreground, the callers can
+//! neither read from the terminal nor get its keys. So the command gets the terminal at once only
+//! if that is surely meant for it, else when it needs it (SIGTTIN, SIGTTOU). Init applies a key
+//! that stops or ends the command to the callers too.
 //!
-//! A key must be told from a kill(2), which is the command's alone. Only who is sent a signal
-//! learns where it came from: what came to init is known, and what has come to the command by
-//! other ways, while it had the terminal from init, is taken for a key.
+//! A kill(2) concerns the command alone and must be distinguished from a key. Init knows the origin
+//! of the signals that it received itself. Any other signal that reached the command while it had
+//! the terminal from init is taken for a key.
 
 use crate::machine::Exit;
 use crate::os::accept::{self, SignalSet, Taken, Target};
@@ -17,32 +17,32 @@ use crate::os::terminal::{self, Above, Terminal};
 
 const STOPS: [i32; 4] = [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
 
-/// True for the signals to a group that wants the terminal and is not in the foreground.
+/// True for the signals to a background group that accesses the terminal.
 pub(super) fn wants_terminal(signal: i32) -> bool {
     signal == libc::SIGTTIN || signal == libc::SIGTTOU
 }
 
 /// The command as a job of the terminal.
 pub(super) struct Job {
-    /// The number of the command's process and of its group.
+    /// The pid of the command, which is also its process group ID.
     command: i32,
     terminal: Option<Terminal>,
     /// The terminal is init's stdin, and the command's.
     is_stdin: bool,
-    /// A shell without job control has started init with `&`. By POSIX it ignores SIGINT and
-    /// SIGQUIT there; the script goes on in the foreground, in the same group.
+    /// A shell without job control has started init with `&`: by POSIX, SIGINT and SIGQUIT are
+    /// ignored then. The script goes on in the foreground, in the same group.
     is_asynchronous: bool,
     /// The command has got the terminal from init.
     has_lent: bool,
-    /// The signals that init has passed on from other processes. One that stops is in it until
-    /// the command is continued.
+    /// The signals that init has forwarded from other processes. A stop signal is in it until the
+    /// command is continued.
     sent: SignalSet,
-    /// The same for those that are keys: init's own group had the terminal.
+    /// The same for keys, which init got because its own group had the terminal.
     typed: SignalSet,
 }
 
 impl Job {
-    /// The job of a command that ignores these signals.
+    /// Returns the job of a command that ignores these signals.
     pub(super) fn new(ignored: SignalSet) -> Self {
         Self {
             command: 0,
@@ -55,7 +55,7 @@ impl Job {
         }
     }
 
-    /// Returns the terminal if the command is to have it from its start.
+    /// Returns the terminal if the command gets it at its start.
     pub(super) fn offer(&self) -> Option<&Terminal> {
         let is_offered = |terminal: &&Terminal| self.is_for_command() && terminal.is_ours();
         self.terminal.as_ref().filter(is_offered)
@@ -66,13 +66,13 @@ impl Job {
         self.has_lent = has_lent;
     }
 
-    /// True if the terminal is surely meant for the command: it is its stdin, and no script goes
-    /// on beside it.
+    /// True if the terminal is surely meant for the command: it is its stdin, and no script runs
+    /// beside it.
     fn is_for_command(&self) -> bool {
         self.is_stdin && !self.is_asynchronous
     }
 
-    /// Notes what is sent to the command for a signal that was taken.
+    /// Notes that `sent` is forwarded for the signal that was taken.
     pub(super) fn note_sent(&mut self, taken: Taken, sent: i32) {
         if sent == libc::SIGCONT {
             self.note_continued();
@@ -89,20 +89,21 @@ impl Job {
         self.typed = self.typed.without(STOPS);
     }
 
-    /// Gives the terminal to the command after a SIGCONT, as at its start.
+    /// Gives the terminal to the command after a SIGCONT, under the same rule as at its start.
     pub(super) fn hand_over(&mut self) {
         if self.is_for_command() {
             self.lend();
         }
     }
 
-    /// Gives the terminal to the command, which was stopped because it wants it. Not to one that
-    /// was started with `&`, unless the terminal was made its stdin. Returns whether it has it.
+    /// Gives the terminal to the command, which was stopped because it accessed it; not to one that
+    /// was started with `&`, unless the terminal is its stdin. True if it has the terminal now.
     pub(super) fn hand_over_on_demand(&mut self) -> bool {
         (self.is_stdin || !self.is_asynchronous) && self.lend()
     }
 
-    /// Gives it away if it is ours, or was, and the group that had it then is gone.
+    /// Gives the terminal to the command if this process has it, or had it and the group that has
+    /// it now is gone.
     fn lend(&mut self) -> bool {
         let Some(terminal) = &self.terminal else {
             return false;
@@ -117,7 +118,7 @@ impl Job {
         self.terminal.as_ref().and_then(Terminal::foreground)
     }
 
-    /// True if the command is in the foreground because of init.
+    /// True if init has put the command into the foreground.
     fn is_in_front(&self) -> bool {
         self.has_lent && self.foreground() == Some(self.command)
     }
@@ -131,7 +132,7 @@ impl Job {
         }
     }
 
-    /// Takes it back from a group that had it from the command, and is gone.
+    /// Takes the terminal back from a group that had it from the command and is gone.
     pub(super) fn take_back_abandoned(&self) {
         if let Some(terminal) = &self.terminal
             && self.has_lent
@@ -141,7 +142,7 @@ impl Job {
         }
     }
 
-    /// True if this signal has stopped the command because of the terminal.
+    /// True if the terminal has stopped the command by this signal.
     pub(super) fn is_stopped_by_terminal(&self, signal: i32) -> bool {
         match signal {
             _ if self.sent.has(signal) => false,
@@ -154,12 +155,12 @@ impl Job {
         }
     }
 
-    /// Returns who is to stop after the command was stopped by this signal.
+    /// Returns what to stop after this signal has stopped the command.
     ///
-    /// The terminal stops a whole group, and so does init, unless Ctrl-Z has come to its own
-    /// group, or the callers are in the foreground. After a kill(2) a shell with job control is
-    /// told by init's own stop; a script waits for the command, as it would without init.
-    pub(super) fn who_stops(&self, signal: i32) -> Option<Target> {
+    /// The terminal stops a whole group, and so does init, unless Ctrl-Z came to its own group
+    /// already, or the callers are in the foreground. After a kill(2), init stops itself to notify
+    /// a shell with job control; a script keeps waiting, as it would without init.
+    pub(super) fn target_of_stop(&self, signal: i32) -> Option<Target> {
         match terminal::above() {
             Above::Nobody => None,
             _ if self.typed.has(signal) => Some(Target::Process),
@@ -172,8 +173,8 @@ impl Job {
         }
     }
 
-    /// True if this signal to init stops the callers because the terminal is not theirs, so that
-    /// init has to stop with them: a shell looks after a job as a whole.
+    /// True if this signal to init stops the callers because they are in the background. Init has
+    /// to stop with them, because a shell controls a job as a whole.
     pub(super) fn stops_callers(&self, signal: i32) -> bool {
         let is_elsewhere = |terminal: &Terminal| !terminal.is_ours();
         wants_terminal(signal)
@@ -181,18 +182,17 @@ impl Job {
             && terminal::above() != Above::Nobody
     }
 
-    /// Stops init, as this signal has stopped the command, and returns whether it was continued;
-    /// where no shell could do that it does not stop. The callers stop with the terminal in their
-    /// group, as they would without init: by that another init above knows the key.
+    /// Stops init as this signal has stopped the command. True once it was continued; it does not
+    /// stop without a shell that could continue it. The callers get the terminal first, as they
+    /// have it without init: by that an outer init recognizes the key.
     pub(super) fn stop(&mut self, target: Target, signal: i32) -> bool {
         let gives_back = target == Target::Group && self.is_in_front();
         if gives_back {
             self.take_back();
         }
-        let stop = if wants_terminal(signal) {
-            signal
-        } else {
-            libc::SIGTSTP
+        let stop = match wants_terminal(signal) {
+            true => signal,
+            false => libc::SIGTSTP,
         };
         let is_continued = accept::stop_self(target, stop);
         if gives_back && !is_continued {
@@ -202,8 +202,8 @@ impl Job {
         is_continued
     }
 
-    /// Returns the key that has ended the command, and who is to end by it now: a group to which
-    /// it came has it already. Nothing for a PID 1, which cannot end by a signal.
+    /// Returns the signal of the key that has ended the command, and what to end by it now: the
+    /// group that the key was sent to has it already. `None` for PID 1, which no signal can end.
     pub(super) fn key_that_ended(&self, exit: Exit) -> Option<(i32, Target)> {
         let Exit::Signal { signal, .. } = exit else {
             return None;

@@ -1,8 +1,8 @@
-//! One command instead of a whole config: what a container's first process has to do.
+//! Runs one command as the first process of a container.
 //!
-//! The whole process is its instrument: every signal waits, blocked, until the loop takes it
-//! (`os::accept`), so that there is no handler and no moment in which one is lost. Two lives
-//! follow each other: while the command runs (`command`), and what is left after it (`rest`).
+//! Every signal is blocked until the loop takes it (`os::accept`), so that none is lost and there
+//! is no handler. There are two phases: while the command runs (`command`), and stopping what is
+//! left after it (`rest`).
 
 mod command;
 mod event;
@@ -20,33 +20,32 @@ pub use event::InitEvent;
 use crate::error::{Error, Result};
 use crate::machine::Exit;
 use crate::os::accept;
-use crate::report::{CODE_UNKNOWN, signal_name};
-use crate::spec::SIGNAL_MAX;
+use crate::report::CODE_UNKNOWN;
+use crate::signal::{SIGNAL_MAX, Signal, signal_name};
 use command::Running;
 
-/// Runs one command as the first process of a container does, or of whatever else has none:
-/// signals are passed on, orphans are reaped, and the command's exit code is the answer.
+/// Runs one command as the first process of a container: forwards signals to it, reaps orphans and
+/// returns its exit code.
 ///
-/// It is the whole life of a process with one thread, not a part of a larger one: it takes over
-/// every signal and every child, leaves the working directory for `/` once the command runs,
-/// closes what only the command inherits (descriptors above 2 without close-on-exec), and leaves
-/// the signals blocked when it returns.
+/// It takes over the whole process, which has one thread: every signal and every child. Once the
+/// command runs, it changes the working directory to `/` and closes the descriptors above 2 that
+/// the command inherits. Signals are still blocked when it returns.
 ///
-/// - The command gets what this process was given: standard streams, descriptors,
-///   environment, working directory, limits, ignored signals (but SIGPIPE, which Rust's runtime
-///   ignores, and SIGCHLD). Its signal mask is empty, and it has a process group of its own.
-/// - Every signal that can be caught is sent to its group, but SIGCHLD, the faults (SIGSEGV,
+/// - The command inherits standard streams, descriptors without close-on-exec, environment,
+///   working directory, limits and ignored signals, except SIGPIPE, which Rust's runtime ignores,
+///   and SIGCHLD. Its signal mask is empty, and it has a process group of its own.
+/// - Every signal that can be caught is forwarded to its group, except SIGCHLD, faults (SIGSEGV,
 ///   SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT), SIGTTIN and SIGTTOU.
-/// - On a terminal the command's group gets the foreground if this process has it and the terminal
-///   is its stdin, else when the command asks for it; and this process takes it back. What a script
-///   starts with `&` leaves the terminal alone. Keys that stop the command or end it (Ctrl-Z,
-///   Ctrl-C, Ctrl-\) do the same to this process and its group; where nobody could continue it, as
-///   with PID 1, the command is continued instead.
-/// - When the command has ended, what is left of its group and what came home to this process
-///   gets SIGTERM, and SIGKILL 2 s later (or 10 s after the first SIGTERM that was passed on, if
-///   that is earlier). All of it is reaped. Only PID 1 signals children that it had before.
+/// - On a terminal, the command's group gets the foreground at once if this process has it and the
+///   terminal is its stdin, else when the command needs it. This process takes it back. A script's
+///   `&` leaves the terminal alone. Keys that stop or end the command (Ctrl-Z, Ctrl-C, Ctrl-\) do
+///   the same to this process and its group. If there is no shell that could continue it, as for
+///   PID 1, the command is continued instead.
+/// - After the command, the rest of its group and the orphans get SIGTERM, and SIGKILL 2 s later,
+///   or 10 s after the first forwarded SIGTERM if that is earlier. All of them are reaped. Children
+///   from before are signalled by PID 1 only.
 ///
-/// See prctl(2) for PR_SET_CHILD_SUBREAPER, which this process becomes unless it is PID 1, and
+/// Unless it is PID 1, this process becomes a subreaper (PR_SET_CHILD_SUBREAPER, prctl(2)). See
 /// credentials(7) for groups, sessions and terminals.
 ///
 /// ```no_run
@@ -65,9 +64,8 @@ pub struct Init {
     options: Options,
 }
 
-/// What does not change once it runs.
 struct Options {
-    /// What comes, and what is sent instead; 0 for nothing.
+    /// Received signals, each with the one that is sent instead; 0 for none.
     rewrites: Vec<(i32, i32)>,
     success_codes: Vec<u8>,
     single: bool,
@@ -76,14 +74,14 @@ struct Options {
 }
 
 impl Init {
-    /// Blocks every signal that [`Init::run`] passes on, in this thread and from now on. To be
-    /// called before anything else, so that none is lost, or ends this process, until then.
+    /// Blocks every signal that [`Init::run`] forwards, in this thread. Call it first in `main`, so
+    /// that no signal is lost or ends this process before [`Init::run`].
     pub fn hold_signals() {
         accept::hold();
     }
 
-    /// This command and its arguments. Without a slash it is looked up in `PATH`; there is no
-    /// shell.
+    /// Returns an init for this command and its arguments. A command without a slash is looked up
+    /// in `PATH`; there is no shell.
     pub fn new(command: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
         Self {
             command: command.into_iter().map(Into::into).collect(),
@@ -97,50 +95,52 @@ impl Init {
         }
     }
 
-    /// Sends `to` where `from` comes; with 0 nothing. The last rule for a signal counts.
+    /// Sends the signal `to` instead of `from`, or none if it is 0. The last rewrite of a signal
+    /// counts.
     #[must_use]
     pub fn rewrite(mut self, from: i32, to: i32) -> Self {
         self.options.rewrites.push((from, to));
         self
     }
 
-    /// Turns this exit code of the command, 128 + n for signal n, into 0. May be said of
-    /// several.
+    /// Returns 0 for this exit code of the command, which is 128 + n for signal n. Can be called
+    /// for several codes.
     #[must_use]
     pub fn success_code(mut self, code: u8) -> Self {
         self.options.success_codes.push(code);
         self
     }
 
-    /// Sends signals to the command's process alone, instead of its group. What is left when it
-    /// has ended is stopped all the same.
+    /// Forwards signals to the command's process instead of its group. After the command its group
+    /// is stopped all the same.
     #[must_use]
     pub fn single(mut self) -> Self {
         self.options.single = true;
         self
     }
 
-    /// Asks the kernel for this signal when the parent dies, or the thread of it that started
-    /// this process (PR_SET_PDEATHSIG, prctl(2)). It is passed on like any other; SIGKILL ends
-    /// this process and nothing else.
+    /// Sets the signal, 1 to 64, that this process gets when the parent's thread that created it
+    /// ends (PR_SET_PDEATHSIG, prctl(2)). It is forwarded like any other; SIGKILL ends this process
+    /// alone. None by default.
     #[must_use]
     pub fn parent_death_signal(mut self, signal: i32) -> Self {
         self.options.parent_death_signal = Some(signal);
         self
     }
 
-    /// Is told what happens. It must not block; a panic of it is not told to anybody.
+    /// Sets a closure that is called with each event. It must not block. Its panics are ignored.
     #[must_use]
     pub fn on_event(mut self, on_event: impl FnMut(&InitEvent) + 'static) -> Self {
         self.options.on_event = Box::new(on_event);
         self
     }
 
-    /// Whether these options make sense, without running anything.
+    /// Checks these options without running anything.
     ///
     /// # Errors
     ///
-    /// An empty command, a number that is no signal, or a rewrite of a signal that never comes.
+    /// For an empty command, a number that is not a signal, or the rewrite of a signal that is
+    /// never forwarded.
     pub fn check(&self) -> Result<()> {
         if self.command.is_empty() {
             return Err(Error::new("the command is empty"));
@@ -149,9 +149,7 @@ impl Init {
         let sent = rewrites.iter().map(|&(_, to)| to).filter(|&to| to != 0);
         let taken = rewrites.iter().map(|&(from, _)| from);
         for signal in sent.chain(taken).chain(self.options.parent_death_signal) {
-            if let Some(problem) = crate::spec::signal_problem(signal) {
-                return Err(Error::new(problem));
-            }
+            Signal::new(signal)?;
         }
         let never = |from: &i32| *from == libc::SIGCHLD || !accept::is_takeable(*from);
         match rewrites.iter().map(|&(from, _)| from).find(never) {
@@ -163,21 +161,20 @@ impl Init {
         }
     }
 
-    /// Runs the command, and returns with which code to exit: the command's own, 128 + n if
-    /// signal n ended it, 127 if it was not found, 126 if it could not be executed, and 125 if
-    /// anything else failed. Why is told to [`Init::on_event`].
+    /// Runs the command and returns the code to exit with: the command's exit code, 128 + n if
+    /// signal n terminated it, 127 if it was not found, 126 if it could not be executed, and 125 if
+    /// anything else failed. The reason is an [`InitEvent::Failed`].
     ///
-    /// Does not return if the command has died of Ctrl-C or Ctrl-\ on the terminal: this process
-    /// dies of the same signal then, unless it is PID 1, so that the caller sees what it would see
-    /// without it. [`InitEvent::EndingBy`] is the last event, and the moment to clean up.
+    /// Does not return if Ctrl-C or Ctrl-\ on the terminal terminated the command: unless this
+    /// process is PID 1, it then ends by the same signal, as the command would have for its caller.
+    /// [`InitEvent::EndingBy`] is the last event before that.
     #[must_use]
     pub fn run(self) -> u8 {
         Self::hold_signals();
         let checked = self.check();
         let mut options = self.options;
         if let Err(error) = checked {
-            options.tell(InitEvent::Failed { error });
-            return CODE_FAILED;
+            return options.fail(error, CODE_FAILED);
         }
         match Running::start(&self.command, options) {
             Ok(running) => running.run(),
@@ -194,20 +191,26 @@ impl std::fmt::Debug for Init {
     }
 }
 
-/// What is not the command's fault, and not its code either.
+/// The exit code for failures before exec.
 const CODE_FAILED: u8 = CODE_UNKNOWN as u8;
 
 impl Options {
-    /// A host that panics here must not take down whatever depends on this process.
-    fn tell(&mut self, event: InitEvent) {
+    /// Calls the host's closure. Its panic must not end this process, which may be PID 1.
+    fn emit(&mut self, event: InitEvent) {
         let _ = catch_unwind(AssertUnwindSafe(|| (self.on_event)(&event)));
     }
 
-    fn warn(&mut self, error: Error) {
-        self.tell(InitEvent::Warning { error });
+    /// Emits why the command could not be started, and returns the exit code for that.
+    fn fail(&mut self, error: Error, code: u8) -> u8 {
+        self.emit(InitEvent::Failed { error });
+        code
     }
 
-    /// What is sent where this comes; `None` for nothing.
+    fn warn(&mut self, error: Error) {
+        self.emit(InitEvent::Warning { error });
+    }
+
+    /// Returns what is sent for a received signal; `None` for nothing.
     fn rewritten(&self, signal: i32) -> Option<i32> {
         let rule = |&&(from, _): &&(i32, i32)| from == signal;
         match self.rewrites.iter().rev().find(rule) {
@@ -217,17 +220,16 @@ impl Options {
         }
     }
 
-    /// The code with which this process ends for such an end of the command.
+    /// Returns the exit code of this process for one of the command.
     fn mapped(&self, code: u8) -> u8 {
-        if self.success_codes.contains(&code) {
-            0
-        } else {
-            code
+        match self.success_codes.contains(&code) {
+            true => 0,
+            false => code,
         }
     }
 }
 
-/// As a shell tells it: 128 + n for signal n.
+/// Returns the exit code of a shell: 128 + n for signal n.
 fn exit_code(exit: Exit) -> u8 {
     let code = match exit {
         Exit::Code(code) => code,

@@ -1,4 +1,4 @@
-//! Reaping in bites: deaths may be without end, and nothing else shall wait for the last one.
+//! Reaps in batches: there may be new deaths for ever, and other work must not wait for the last.
 
 use std::time::Duration;
 
@@ -7,69 +7,72 @@ use crate::os::reap::{self, Seen};
 
 use super::{InitEvent, Options, exit_code};
 
-/// How many are reaped before something else has its turn.
-const BITE_MAX: u32 = 64;
+/// The number of processes that are reaped before other work.
+const BATCH_MAX: u32 = 64;
 
-/// How often is looked for deaths of which nobody is told.
-pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// The time between two checks for deaths that no signal announces.
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What a bite has left.
+/// What a batch leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Left {
-    /// Nobody is dead.
-    Nobody,
+pub(super) enum Reaped {
+    /// No other child is dead.
+    All,
     /// There may be more.
     More,
-    /// Somebody is dead and cannot be reaped, and hides the others.
+    /// A zombie that cannot be reaped hides the others.
     Stuck,
-    /// The system does not say who is dead.
-    Blind,
-    /// This is how the one ended that is to be kept; it is not reaped.
+    /// waitid(2) failed.
+    Failed,
+    /// The exit of the child that is to be kept; it is not reaped.
     Kept(Exit),
 }
 
-impl Left {
-    /// How long nothing has to be looked for, unless there is a signal.
-    pub(super) fn rest(self) -> Option<Duration> {
+impl Reaped {
+    /// Returns the time to the next batch if there is no signal.
+    pub(super) fn pause(self) -> Option<Duration> {
         match self {
-            Self::Nobody | Self::Kept(_) => None,
+            Self::All | Self::Kept(_) => None,
             Self::More => Some(Duration::ZERO),
-            Self::Stuck | Self::Blind => Some(LOOK_INTERVAL),
+            Self::Stuck | Self::Failed => Some(CHECK_INTERVAL),
         }
     }
 }
 
-/// Reaps who is dead, and says which numbers were given back. Where it comes to `kept`, it
-/// stops.
-pub(super) fn bite(kept: Option<i32>, options: &mut Options, mut gone: impl FnMut(i32)) -> Left {
-    for _ in 0..BITE_MAX {
+/// Reaps dead children up to `kept`, and calls `gone` with each pid that may be reused.
+pub(super) fn reap_batch(
+    kept: Option<i32>,
+    options: &mut Options,
+    mut gone: impl FnMut(i32),
+) -> Reaped {
+    for _ in 0..BATCH_MAX {
         let death = match reap::peek() {
             Ok(Some(death)) => death,
-            Ok(None) => return Left::Nobody,
-            Err(_) => return Left::Blind,
+            Ok(None) => return Reaped::All,
+            Err(_) => return Reaped::Failed,
         };
         if Some(death.pid) == kept {
-            return Left::Kept(death.exit);
+            return Reaped::Kept(death.exit);
         }
         if reap::reap(death.pid).is_none() {
-            return Left::Stuck;
+            return Reaped::Stuck;
         }
         gone(death.pid);
         let (pid, code) = (death.pid, exit_code(death.exit));
-        options.tell(InitEvent::Reaped { pid, code });
+        options.emit(InitEvent::Reaped { pid, code });
     }
-    Left::More
+    Reaped::More
 }
 
-/// Whoever else is not found: the one that is to be kept is asked for by its number, too. If it is
-/// no child of ours any more, nobody will ever be told of its end.
-pub(super) fn ask(kept: i32, left: Left) -> Left {
-    if matches!(left, Left::More | Left::Kept(_)) {
+/// Checks `kept` by its pid, because a zombie that cannot be reaped may hide it. If it is no child
+/// any more, its exit status is unknown.
+pub(super) fn check(kept: i32, left: Reaped) -> Reaped {
+    if matches!(left, Reaped::More | Reaped::Kept(_)) {
         return left;
     }
     match reap::look(kept, None) {
-        Seen::Dead(exit) => Left::Kept(exit),
-        Seen::Stolen => Left::Kept(Exit::Unknown),
+        Seen::Dead(exit) => Reaped::Kept(exit),
+        Seen::Stolen => Reaped::Kept(Exit::Unknown),
         Seen::Alive => left,
     }
 }

@@ -1,16 +1,15 @@
-//! After the command: what is left of its group, and what came home to us, gets SIGTERM, then
-//! SIGKILL, and is reaped.
+//! After the command: sends SIGTERM, then SIGKILL, to the rest of its group and to the orphans, and
+//! reaps them.
 //!
-//! A number is signalled only while it is pinned: a child's by our not having reaped it, the
-//! group's by a child of ours in it. Who is neither comes home when its parent dies, and that
-//! parent is, or descends from, a child of ours.
+//! A pid is signalled only while it cannot be reused: that of a child until its reap, that of the
+//! group while a child is in it. Other descendants are reparented to this process when their
+//! parent dies.
 //!
-//! Somebody may make orphans faster than they can be reaped. No deadline waits for them: they
-//! are reaped in bites, and a look at all children, which takes the longer the more they are,
-//! has a tenth of the time at most.
+//! There may be new orphans faster than they can be reaped. No deadline waits for them: they are
+//! reaped in batches, and scans of all children take a tenth of the time at most.
 //!
-//! A zombie that another process traces cannot be reaped before that process lets go of it. It is
-//! dead, and is not waited for.
+//! A zombie that another process traces cannot be reaped before its tracer waits for it. Nothing
+//! waits for it here.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -24,41 +23,41 @@ use crate::os::group::{Group, Sent};
 use crate::os::reap::{self, Seen};
 use crate::os::stat::zombies_only;
 use crate::os::subreaper::is_pid_1;
-use crate::report::signal_name;
+use crate::signal::signal_name;
 
-use super::reaping::{LOOK_INTERVAL, Left, bite};
+use super::reaping::{CHECK_INTERVAL, Reaped, reap_batch};
 use super::{InitEvent, Options};
 
-/// How long what is left may take after the command's exit.
+/// The time from the command's exit to SIGKILL for the rest.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long everything may take after the first SIGTERM.
+/// The time from the first forwarded SIGTERM to SIGKILL for everything.
 pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long what was killed may take to be dead.
+/// How long processes may exist after SIGKILL before they are abandoned.
 const DEATH_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// How much longer than a look itself it takes until the next one.
-const LOOK_PAUSE: u32 = 10;
+/// The pause between two scans, in multiples of the first one's time.
+const SCAN_PAUSE: u32 = 10;
 
-/// How soon there is a look although no child has died, as far as is known: the
-/// death of a traced one is reported to its tracer.
-const SILENT_LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// The time to the next scan without a SIGCHLD: the death of a traced child is reported to its
+/// tracer.
+const SILENT_SCAN_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Who can be signalled.
+/// Which processes can be signalled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// All that came home.
+    /// All children.
     Children,
-    /// PID 1 without `/proc`: everybody at once.
-    Everybody,
-    /// The command's group alone.
+    /// Every process at once: PID 1 without `/proc`.
+    All,
+    /// The command's group.
     Group,
 }
 
-/// What is left.
+/// What is left after the command.
 pub(super) struct Rest {
-    /// The command's pid, which is the number of its group. It is dead and not reaped.
+    /// The command's pid, which is also its process group ID. It is a zombie.
     pub(super) leader: i32,
     pub(super) leader_code: u8,
     pub(super) group: Group,
@@ -66,166 +65,167 @@ pub(super) struct Rest {
     pub(super) inherited: BTreeSet<i32>,
     pub(super) clock: Clock,
     pub(super) asked_at: Option<Moment>,
-    /// Who got the present signal.
-    pub(super) told: BTreeSet<i32>,
-    /// Who may not be signalled by us.
+    /// The children that were sent the current signal.
+    pub(super) signalled: BTreeSet<i32>,
+    /// The children that this process may not signal.
     pub(super) refused: BTreeSet<i32>,
 }
 
-/// Why the command's group is all that can be stopped.
+/// Returns why only the command's group can be stopped.
 pub(super) fn no_list() -> Error {
-    let what = "failed to find out about our children in \"/proc\"";
+    let what = "failed to list child processes in \"/proc\"";
     let reason = "what leaves the command's group is reaped, but not stopped at the end";
     Error::because(what, reason)
 }
 
 impl Rest {
-    /// Ends it. Returns when nothing is left, or what is left will not die.
+    /// Stops it. Returns when nothing is left, or the rest survives SIGKILL.
     pub(super) fn end(mut self, options: &mut Options) {
         let exit_at = self.clock.now();
-        if self.reach != Reach::Everybody {
-            // While the leader still pins the number.
+        if self.reach != Reach::All {
+            // While the unreaped leader keeps the group ID from being reused.
             self.group.signal(libc::SIGTERM);
             self.group.signal(libc::SIGCONT);
         }
-        self.bury_leader(options);
+        self.reap_leader(options);
         let asked = self.asked_at.map(|asked| asked.after(STOP_TIMEOUT));
         let limit = exit_at.after(GRACE);
         let kill_at = asked.map_or(limit, |asked| asked.min(limit));
         let give_up_at = kill_at.max(exit_at).after(DEATH_TIME_MAX);
 
-        if self.reap(options) == Left::Nobody && self.is_over() {
+        if self.reap(options) == Reaped::All && self.is_over() {
             return;
         }
-        options.tell(InitEvent::Stopping);
+        options.emit(InitEvent::Stopping);
         if self.until(kill_at, libc::SIGTERM, options) {
             return;
         }
-        options.tell(InitEvent::Killed);
+        options.emit(InitEvent::Killed);
         if !self.until(give_up_at, libc::SIGKILL, options) {
             self.abandon(options);
         }
     }
 
-    /// Sends this signal to all that is left, and to whoever comes home later, until nothing is
-    /// left or the time is over. Whether nothing is left.
+    /// Sends this signal to everything that is left, and to new orphans, until the deadline. True if
+    /// nothing is left.
     fn until(&mut self, deadline: Moment, signal: i32, options: &mut Options) -> bool {
-        self.told.clear();
+        self.signalled.clear();
         self.signal_all(signal);
-        let (mut is_news, mut next_look) = (true, self.clock.now());
+        let (mut scan_wanted, mut next_scan) = (true, self.clock.now());
         loop {
             let left = self.reap(options);
-            if left == Left::Nobody && self.is_over() {
+            if left == Reaped::All && self.is_over() {
                 return true;
             }
-            if is_news && self.clock.until(next_look).is_zero() {
+            if scan_wanted && self.clock.until(next_scan).is_zero() {
                 let start = self.clock.now();
-                if self.look(signal, options) {
+                if self.scan(signal, options) {
                     return true;
                 }
                 let end = self.clock.now();
-                next_look = end.after(end.since(start) * LOOK_PAUSE);
-                is_news = false;
+                next_scan = end.after(end.since(start) * SCAN_PAUSE);
+                scan_wanted = false;
             }
             let mut wait = self.clock.until(deadline);
             if wait.is_zero() {
                 return false;
             }
-            if let Some(rest) = left.rest() {
-                wait = wait.min(rest);
+            if let Some(pause) = left.pause() {
+                wait = wait.min(pause);
             }
-            let look_at = if is_news {
-                next_look
-            } else {
-                next_look.after(SILENT_LOOK_INTERVAL)
+            let scan_at = match scan_wanted {
+                true => next_scan,
+                false => next_scan.after(SILENT_SCAN_INTERVAL),
             };
-            wait = wait.min(self.clock.until(look_at));
+            wait = wait.min(self.clock.until(scan_at));
             if self.reach == Reach::Group {
-                wait = wait.min(LOOK_INTERVAL);
+                wait = wait.min(CHECK_INTERVAL);
             }
             match accept::next(Some(wait)).map(|taken| taken.signal) {
-                None => is_news |= self.clock.until(look_at).is_zero(),
-                Some(libc::SIGCHLD) => is_news = true,
+                None => scan_wanted |= self.clock.until(scan_at).is_zero(),
+                Some(libc::SIGCHLD) => scan_wanted = true,
                 // Everything is being stopped already.
-                Some(signal) => options.tell(InitEvent::Dropped { signal }),
+                Some(signal) => options.emit(InitEvent::Dropped { signal }),
             }
         }
     }
 
-    fn reap(&mut self, options: &mut Options) -> Left {
-        bite(None, options, |pid| {
-            for numbers in [&mut self.inherited, &mut self.told, &mut self.refused] {
-                numbers.remove(&pid);
+    fn reap(&mut self, options: &mut Options) -> Reaped {
+        reap_batch(None, options, |pid| {
+            for pids in [&mut self.inherited, &mut self.signalled, &mut self.refused] {
+                pids.remove(&pid);
             }
         })
     }
 
-    /// Whether there is nobody else, as far as can be seen without a look at all children.
+    /// True if nothing is left, as far as is known without a scan.
     fn is_over(&self) -> bool {
         match self.reach {
             Reach::Group => self.is_group_over(),
-            Reach::Everybody | Reach::Children => !reap::has_children(),
+            Reach::All | Reach::Children => !reap::has_children(),
         }
     }
 
-    /// Members may have become the zombies of somebody who does not reap.
+    /// True if the group is gone, or has only zombies that their parent does not reap.
     fn is_group_over(&self) -> bool {
         let number = BTreeSet::from([self.group.number()]);
         let is_zombies_only = || zombies_only(&number).is_some_and(|groups| groups == number);
         self.group.is_gone() || is_zombies_only()
     }
 
-    fn bury_leader(&mut self, options: &mut Options) {
+    fn reap_leader(&mut self, options: &mut Options) {
         self.group.pin();
         reap::reap(self.leader);
         self.group.leader_was_reaped();
         let (pid, code) = (self.leader, self.leader_code);
-        options.tell(InitEvent::Ended { pid, code });
+        options.emit(InitEvent::Ended { pid, code });
     }
 
-    /// Everybody who can be told without a look.
+    /// Sends this signal to the processes for which no scan is needed.
     fn signal_all(&self, signal: i32) {
         match self.reach {
-            // It had its SIGTERM when the leader had died.
+            // The group was sent SIGTERM before the leader's reap.
             Reach::Group if signal == libc::SIGTERM => {}
             Reach::Group => _ = self.group.signal(signal),
-            Reach::Everybody => signal_everybody(signal),
-            // Nobody escapes this by a fork.
-            Reach::Children if signal == libc::SIGKILL && is_pid_1() => signal_everybody(signal),
+            Reach::All => signal_all_processes(signal),
+            // No process can escape this by a fork.
+            Reach::Children if signal == libc::SIGKILL && is_pid_1() => {
+                signal_all_processes(signal)
+            }
             Reach::Children => {}
         }
     }
 
-    /// Tells the children who were not told yet. Whether there is nobody left, or nobody who
-    /// would have to die of this.
-    fn look(&mut self, signal: i32, options: &mut Options) -> bool {
+    /// Signals the children that were not signalled yet. True if none is left that this signal
+    /// could end.
+    fn scan(&mut self, signal: i32, options: &mut Options) -> bool {
         if self.reach != Reach::Children {
             return false;
         }
         let Some(living) = self.living() else {
-            self.lose_sight(signal, options);
+            self.scan_failed(signal, options);
             return false;
         };
-        let mut is_group_told = false;
+        let mut is_group_signalled = false;
         for &pid in &living {
-            if !self.told.insert(pid) {
+            if !self.signalled.insert(pid) {
                 continue;
             }
             let is_member = children::group_of(pid) == Some(self.group.number());
             if is_member && signal == libc::SIGTERM {
-                // It had that with the group, when the leader had died.
+                // It was sent that with the group, before the leader's reap.
                 continue;
             }
-            if is_member && !is_group_told {
-                // This child pins the number.
+            if is_member && !is_group_signalled {
+                // This child keeps the group ID from being reused.
                 self.group.signal(signal);
-                is_group_told = true;
+                is_group_signalled = true;
             }
             self.signal_child(pid, signal, options);
         }
         let is_hopeless = |pid: &i32| signal == libc::SIGKILL && self.refused.contains(pid);
         let is_over = |pid: &i32| is_hopeless(pid) || children::is_withheld_zombie(*pid);
-        // One that was alive when the list was made may have left children to us since.
+        // A child that died since the list was made may have left new orphans.
         living.iter().all(is_over) && self.living().as_ref() == Some(&living)
     }
 
@@ -241,10 +241,10 @@ impl Rest {
         }
     }
 
-    /// Somebody has taken `/proc` away, or there is no descriptor to read it by.
-    fn lose_sight(&mut self, signal: i32, options: &mut Options) {
+    /// Handles a `/proc` that was unmounted, or that cannot be read for lack of a descriptor.
+    fn scan_failed(&mut self, signal: i32, options: &mut Options) {
         if is_pid_1() {
-            self.reach = Reach::Everybody;
+            self.reach = Reach::All;
         } else {
             self.reach = Reach::Group;
             options.warn(no_list());
@@ -252,14 +252,14 @@ impl Rest {
         self.signal_all(signal);
     }
 
-    /// The children that are ours to signal; `None` if they cannot be found.
+    /// Returns the children that may be signalled; `None` if they cannot be listed.
     fn living(&self) -> Option<Vec<i32>> {
         let mut children = children::of_this_process()?;
         children.retain(|pid| !self.inherited.contains(pid));
         Some(children)
     }
 
-    /// Names who does not die. Who is dead, or was named before, is not.
+    /// Emits which processes survived SIGKILL, without zombies and those named in a warning.
     fn abandon(&self, options: &mut Options) {
         let is_alive = |pid: &i32| {
             reap::look(*pid, None) == Seen::Alive && !children::is_withheld_zombie(*pid)
@@ -272,12 +272,12 @@ impl Rest {
         let can_be_seen = living.is_some() && self.reach == Reach::Children;
         let pids = living.unwrap_or_default();
         if !(can_be_seen && pids.is_empty()) {
-            options.tell(InitEvent::Abandoned { pids });
+            options.emit(InitEvent::Abandoned { pids });
         }
     }
 }
 
-fn signal_everybody(signal: i32) {
+fn signal_all_processes(signal: i32) {
     children::signal_everybody(signal);
     if signal == libc::SIGTERM {
         children::signal_everybody(libc::SIGCONT);

@@ -63,12 +63,12 @@ fn what_makes_no_sense_is_refused_with_its_reason() {
         refused(new().rewrite(signal, 15), &never(signal_name(signal)));
     }
     for number in [i32::MIN, -1, 65] {
-        let reason = format!("{number} is no signal number: use 1 to 64");
+        let reason = format!("invalid signal {number}: expected 1 to 64");
         refused(new().rewrite(15, number), &reason);
         refused(new().rewrite(number, 15), &reason);
         refused(new().parent_death_signal(number), &reason);
     }
-    refused(new().rewrite(0, 15), "0 is no signal number: use 1 to 64");
+    refused(new().rewrite(0, 15), "invalid signal 0: expected 1 to 64");
 }
 
 #[test]

@@ -1,14 +1,13 @@
-//! The vocabulary of the border: facts come in, in the past tense; orders go out.
-//!
-//! Everything here is plain, comparable data, so that a recorded sequence of facts is a replay
-//! and a test compares orders with `==`.
+//! What goes into the machine, and what comes out: plain, comparable data, so that a recorded
+//! sequence can be replayed and a test compares orders with `==`.
 
 use std::time::Duration;
 
 use super::policy::Exit;
+use super::state::{Fact, State};
 
-/// A point in time: nanoseconds since some origin that the caller chose. Sums saturate, so
-/// that "in `u64::MAX` seconds" is a deadline that never comes and not an overflow.
+/// A point in time: nanoseconds since an origin that the caller chose. Sums saturate, so that a
+/// deadline in `u64::MAX` seconds never comes instead of overflowing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Moment(u64);
 
@@ -17,74 +16,74 @@ impl Moment {
     #[cfg(test)]
     pub const NEVER: Self = Self(u64::MAX);
 
-    /// The moment that comes this long after the origin.
+    /// Returns the moment at this distance from the origin.
     #[must_use]
     pub fn from_origin(since: Duration) -> Self {
         Self(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
     }
 
-    /// This much later.
+    /// Returns the moment that is `delay` later.
     #[must_use]
     pub fn after(self, delay: Duration) -> Self {
         Self(self.0.saturating_add(Self::from_origin(delay).0))
     }
 
-    /// How long it is since `earlier`; zero if that is still to come.
+    /// Returns the time since `earlier`, or zero if that is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// A program: stable for as long as the machine lives, never given to another.
+/// A program's number. It is never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProgramId(pub u32);
 
-/// One incarnation of a program. Generations count the starts, from 1, failed ones too;
-/// whatever arrives late for an older one never touches its successor.
+/// One run of a program. Generations count the starts from 1, failed ones too, so that a late
+/// fact about an old run never affects its successor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Run {
     pub program: ProgramId,
     pub generation: u64,
 }
 
-/// What the machine is told.
+/// What the machine is told: facts, and commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// The answer to a start: it runs, since `at`.
+    /// The answer to a start: it has run since `at`.
     Spawned { run: Run, at: Moment },
-    /// The answer to a start: it could not be run.
+    /// The answer to a start: it failed.
     SpawnFailed { run: Run, at: Moment },
-    /// The answer to a start: there is a process, which has not executed the program yet. One of
-    /// the two above follows, unless it never does either.
+    /// The answer to a start: its process exists, but has not executed the program yet. One of
+    /// the two above follows, unless the process is stuck.
     SpawnDelayed { run: Run, at: Moment },
-    /// The first process of the run is dead. Its number is still pinned by the zombie: what is
-    /// ordered in answer to this may be sent to its group before the reap.
+    /// The first process of the run is dead and not reaped yet, so its group can be signalled
+    /// safely: the caller carries out the orders that follow from this before the reap.
     LeaderExited { run: Run, exit: Exit },
-    /// No process is left in the run's group.
+    /// The process group of the run is gone.
     GroupGone { run: Run },
-    /// The host or the operator wants something.
+    /// A command from the host or the operator.
     Commanded(Command),
 }
 
-/// What the host or the operator may want.
+/// A command from the host or the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
-    /// This program shall run.
+    /// Starts a program.
     Start(ProgramId),
-    /// Everything shall stop, and nothing start any more.
+    /// Stops every program; nothing starts any more.
     StopAll,
-    /// As `StopAll`, without any grace left.
+    /// Kills every program; nothing starts any more.
     KillAll,
 }
 
-/// What the machine orders. `Spawn` is not among these: starts are asked for one by one with
+/// What the caller has to do. Starts are not among these: they are taken one by one with
 /// [`Machine::next_start`](super::Machine::next_start), so that a turn can limit them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// Send this signal to the run's group, now.
+    /// Send this signal to the run's process group.
     Signal { run: Run, signal: i32 },
-    /// Tell the host.
+    /// Report this change to the host.
     Notify { run: Run, change: Change },
 }
 
@@ -93,21 +92,21 @@ pub enum Order {
 pub enum Change {
     /// It runs.
     Started,
-    /// It could not be started; the next try is this long from now, if there is one.
+    /// It could not be started; retried after `retry_in`, if at all.
     StartFailed { retry_in: Option<Duration> },
-    /// Its first process ended.
+    /// Its first process ended; `asked` if that was after a stop.
     Exited {
         exit: Exit,
         uptime: Duration,
         asked: bool,
         retry_in: Option<Duration>,
     },
-    /// It was asked to stop.
+    /// Its group was sent the stop signal.
     Stopping { signal: i32, timeout: Duration },
-    /// SIGKILL was sent to what did not stop in time.
+    /// Its group was sent SIGKILL.
     Killed,
-    /// What does not even die was given up.
+    /// Its group survived SIGKILL, and is not waited for any more.
     Abandoned,
-    /// The machine met a fact that cannot be: a defect of this crate, survived.
-    Impossible,
+    /// A fact that is impossible in this state: a bug of this crate. The fact is ignored.
+    Impossible { state: State, fact: Fact },
 }

@@ -1,13 +1,18 @@
-//! Decides. No clock, no descriptor, no system call; it cannot fail.
+//! Decides when programs are started, stopped and killed. It has no clock, makes no system call
+//! and cannot fail.
 //!
-//! Facts go in through [`Machine::handle`] and [`Machine::handle_timeout`], time is an
-//! argument, and what shall be done comes out of [`Machine::next_order`] and
-//! [`Machine::next_start`]. Bytes never pass through here.
+//! Facts and commands go in through [`Machine::handle`] and [`Machine::handle_timeout`], with the
+//! time as an argument. What is to be done comes out of [`Machine::next_order`] and
+//! [`Machine::next_start`].
 //!
-//! The caller keeps three promises: after each fact it takes orders until there are none and
-//! carries them out; it answers a start at once, with `Spawned`, `SpawnFailed` or `SpawnDelayed`;
-//! and its moments never go back. In return no order ever concerns a group that is gone, nothing
-//! starts after a stop, and every run is reported once.
+//! The caller keeps three promises:
+//!
+//! 1. After each call it takes and carries out orders until there are none.
+//! 2. It answers each start with `Spawned`, `SpawnFailed` or `SpawnDelayed` before anything else.
+//! 3. Its moments never go back.
+//!
+//! In return no order concerns a group that is gone, nothing starts after a stop, and every run is
+//! reported once.
 
 pub mod child;
 pub mod event;
@@ -16,44 +21,42 @@ pub mod state;
 pub mod timers;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use child::{Child, Effects};
 pub use event::{Change, Command, Event, Moment, Order, ProgramId, Run};
-use policy::PolicyId;
 pub use policy::{Backoff, Exit, Policy, Restart};
-use state::{Fact, Goal, Input, State, Wish};
+use state::{Fact, Goal, State, Trigger};
 use timers::Timers;
 
-/// All programs, and what is to be done about them.
+/// All programs, and what is to be done next.
 #[derive(Debug, Clone, Default)]
 pub struct Machine {
     children: Vec<Child>,
-    /// Most programs of a config are under the policy of the one before them, and share it.
-    policies: Vec<Policy>,
     timers: Timers,
     orders: VecDeque<Order>,
     starts: VecDeque<ProgramId>,
-    /// How many are not settled: counted as they change, because every turn asks.
+    /// The number of children that are not settled, kept up to date because every turn asks.
     unsettled: usize,
-    /// Set by the first stop, and never taken back.
+    /// Set by the first stop, and never reset.
     stopping: bool,
-    /// The first essential program that ended for good.
+    /// The first essential program that ended and is not restarted.
     essential_ended: Option<ProgramId>,
 }
 
-/// What a program looks like from outside.
+/// A program as the caller sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct View {
     pub state: State,
-    /// The delay that its next restart would have.
+    /// The delay that its next restart will have, unless a long run resets it.
     pub delay: Duration,
-    /// Starts so far, failed ones too.
+    /// The number of starts so far, failed ones too.
     pub starts: u64,
 }
 
 impl Machine {
-    /// A machine with room for so many programs, and no more than that.
+    /// Returns a machine with memory for this many programs.
     #[must_use]
     pub fn with_capacity(programs: usize) -> Self {
         Self {
@@ -62,84 +65,80 @@ impl Machine {
         }
     }
 
-    /// Makes a program known; it is down until it is started.
+    /// Adds a program, which is down until it is started.
     pub fn add(&mut self, policy: Policy) -> ProgramId {
         let id = ProgramId(u32::try_from(self.children.len()).expect("fewer programs than 2^32"));
-        if self.policies.last() != Some(&policy) {
-            self.policies.push(policy);
-        }
-        let policy_id = PolicyId(u32::try_from(self.policies.len() - 1).unwrap_or(u32::MAX));
-        let child = Child::new(id, policy_id, &policy.backoff);
-        self.children.push(child);
+        // Most programs of a config have the policy of the one before them, and share it.
+        let shared = self.children.last().map(|child| &child.policy);
+        let shared = shared.filter(|shared| ***shared == policy).cloned();
+        let policy = shared.unwrap_or_else(|| Arc::new(policy));
+        self.children.push(Child::new(id, policy));
         id
     }
 
-    /// Takes in one fact.
+    /// Handles one fact or command. A fact about an old run of a program is dropped.
     pub fn handle(&mut self, now: Moment, event: Event) {
-        match event {
-            Event::Spawned { run, at } => {
-                self.tell_run(now, run, Input::Fact(Fact::Spawned { at }))
-            }
-            Event::SpawnFailed { run, at } => {
-                self.tell_run(now, run, Input::Fact(Fact::SpawnFailed { at }))
-            }
-            Event::SpawnDelayed { run, at } => {
-                self.tell_run(now, run, Input::Fact(Fact::SpawnDelayed { at }))
-            }
-            Event::LeaderExited { run, exit } => {
-                self.tell_run(now, run, Input::Fact(Fact::LeaderExited { exit }))
-            }
-            Event::GroupGone { run } => self.tell_run(now, run, Input::Fact(Fact::GroupGone)),
-            Event::Commanded(Command::Start(program)) => {
-                if !self.stopping {
-                    self.tell(now, program, Input::Wish(Wish::Start));
-                }
-            }
-            Event::Commanded(Command::StopAll) => self.stop_all(now, Input::Wish(Wish::Stop)),
-            Event::Commanded(Command::KillAll) => self.stop_all(now, Input::Wish(Wish::Kill)),
+        let (run, fact) = match event {
+            Event::Spawned { run, at } => (run, Fact::Spawned { at }),
+            Event::SpawnFailed { run, at } => (run, Fact::SpawnFailed { at }),
+            Event::SpawnDelayed { run, at } => (run, Fact::SpawnDelayed { at }),
+            Event::LeaderExited { run, exit } => (run, Fact::LeaderExited { exit }),
+            Event::GroupGone { run } => (run, Fact::GroupGone),
+            Event::Commanded(command) => return self.on_command(now, command),
+        };
+        if self.child_mut(run.program).run() == run {
+            self.apply(now, run.program, Trigger::Fact(fact));
         }
     }
 
-    /// Lets every deadline pass that is due at `now`.
+    fn on_command(&mut self, now: Moment, command: Command) {
+        match command {
+            Command::Start(_) if self.stopping => {}
+            Command::Start(program) => self.apply(now, program, Trigger::Command(Goal::Up)),
+            Command::StopAll => self.stop_all(now, Goal::Down),
+            Command::KillAll => self.stop_all(now, Goal::DownNow),
+        }
+    }
+
+    /// Handles every deadline that is due at `now`.
     pub fn handle_timeout(&mut self, now: Moment) {
         while let Some(program) = self.timers.pop_due(now) {
-            self.tell(now, program, Input::Fact(Fact::Deadline));
+            self.apply(now, program, Trigger::Fact(Fact::Deadline));
         }
     }
 
-    /// The next thing to do. Changes after each call that takes `&mut self`.
+    /// Takes the next order.
     pub fn next_order(&mut self) -> Option<Order> {
         self.orders.pop_front()
     }
 
-    /// The next run to start; answer with `Spawned`, `SpawnFailed` or `SpawnDelayed` before
-    /// anything else.
+    /// Takes the next run to start, to be answered with `Spawned`, `SpawnFailed` or
+    /// `SpawnDelayed` before anything else.
     pub fn next_start(&mut self) -> Option<Run> {
         loop {
             let program = self.starts.pop_front()?;
             let child = self.child_mut(program);
             if child.state == State::Due {
-                // One that is about to run is as little settled as before.
                 return Some(child.begin());
             }
         }
     }
 
-    /// Whether a start is waiting to be asked for.
+    /// True if [`Machine::next_start`] may return a run.
     #[must_use]
     pub fn has_starts(&self) -> bool {
         !self.starts.is_empty()
     }
 
-    /// When [`Machine::handle_timeout`] is to be called next. The answer may change with every
-    /// fact, and stays the same between them.
+    /// Returns when to call [`Machine::handle_timeout`] next. Only a call that takes `&mut self`
+    /// changes the answer.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
         self.timers.next()
     }
 
-    /// Whether nothing runs and nothing is going to, without another command. What was given up
-    /// and is wanted again is going to run when its group is gone.
+    /// True if nothing runs, and nothing will without another command. An abandoned program that
+    /// was started again is not settled: it runs once its group is gone.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         debug_assert_eq!(
@@ -152,19 +151,19 @@ impl Machine {
         self.unsettled == 0
     }
 
-    /// Whether a stop was asked for, by a command or by the end of an essential program.
+    /// True after a stop, by a command or by the end of an essential program.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stopping
     }
 
-    /// The first essential program that ended for good.
+    /// Returns the first essential program that ended and is not restarted.
     #[must_use]
     pub fn essential_ended(&self) -> Option<ProgramId> {
         self.essential_ended
     }
 
-    /// What this program looks like from outside.
+    /// Returns the state of a program.
     #[must_use]
     pub fn view(&self, program: ProgramId) -> View {
         let child = &self.children[program.0 as usize];
@@ -175,14 +174,14 @@ impl Machine {
         }
     }
 
-    /// What decides about this program.
+    /// Returns the policy of a program.
     #[cfg_attr(test, allow(dead_code))]
     #[must_use]
     pub fn policy(&self, program: ProgramId) -> &Policy {
-        &self.policies[self.children[program.0 as usize].policy.0 as usize]
+        &self.children[program.0 as usize].policy
     }
 
-    /// How many deadlines are kept, those that were called off too. The simulation asks.
+    /// Returns the number of timer entries, dead ones too, for the simulation.
     #[cfg_attr(not(test), allow(dead_code))]
     #[must_use]
     pub fn deadlines(&self) -> usize {
@@ -193,35 +192,26 @@ impl Machine {
         &mut self.children[program.0 as usize]
     }
 
-    /// A stop is a latch: it empties the queue of starts before it tells anybody.
-    fn stop_all(&mut self, now: Moment, input: Input) {
+    /// Stops or kills everything, for good.
+    fn stop_all(&mut self, now: Moment, goal: Goal) {
         self.stopping = true;
         self.starts.clear();
         for index in 0..self.children.len() {
             let id = self.children[index].id;
-            self.tell(now, id, input);
+            self.apply(now, id, Trigger::Command(goal));
         }
     }
 
-    /// What is late for a run that has a successor is dropped here.
-    fn tell_run(&mut self, now: Moment, run: Run, input: Input) {
-        if self.child_mut(run.program).run() == run {
-            self.tell(now, run.program, input);
-        }
-    }
-
-    fn tell(&mut self, now: Moment, program: ProgramId, input: Input) {
+    fn apply(&mut self, now: Moment, program: ProgramId, trigger: Trigger) {
         let child = &mut self.children[program.0 as usize];
-        let policy = &self.policies[child.policy.0 as usize];
         let mut effects = Effects {
-            policy,
             orders: &mut self.orders,
             timers: &mut self.timers,
             starts: &mut self.starts,
             ended: None,
         };
         let was_settled = is_settled(child);
-        child.handle(now, input, &mut effects);
+        child.handle(now, trigger, &mut effects);
         match (was_settled, is_settled(child)) {
             (true, false) => self.unsettled += 1,
             (false, true) => self.unsettled -= 1,
@@ -229,9 +219,9 @@ impl Machine {
         }
         let ended = effects.ended.is_some();
         debug_assert!(!self.stopping || child.goal != Goal::Up || child.state == State::Inactive);
-        if ended && policy.essential {
+        if ended && child.policy.essential {
             self.essential_ended = Some(program);
-            self.stop_all(now, Input::Wish(Wish::Stop));
+            self.stop_all(now, Goal::Down);
         }
     }
 }

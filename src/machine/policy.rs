@@ -1,30 +1,30 @@
 //! Restart or not, and after how long.
 //!
-//! Pure arithmetic on what a program's specification says. The delay before a restart is
-//! `initial`, and doubles after every run that is followed by a restart, up to `max`; a run
-//! that lasted `reset_after` or longer sets it back to `initial` first. Only time spent
-//! running counts, and time spent waiting never does.
+//! The delay before a restart begins at `initial` and doubles with each restart, up to `max`. A
+//! run that lasted `reset_after` or longer sets it back to `initial`; time spent waiting does not
+//! count.
 
 use std::time::Duration;
 
-/// A start that failed is never tried again sooner than this, whatever the backoff says: a
-/// program that cannot even be started would otherwise spin.
+/// The least delay after a failed start, whatever the backoff says: a program that cannot be
+/// started would otherwise spin.
 pub const FAILED_START_DELAY_MIN: Duration = Duration::from_millis(100);
 
-/// When a program that ended by itself is started again.
+/// When a program that ended without a stop is started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Restart {
-    /// After every end, exit code 0 too.
+    /// After every exit, code 0 too, and after a failed start. The default.
     #[default]
     Always,
-    /// After an exit code other than 0, a death by a signal, a status that is unknown, and a
-    /// start that failed.
+    /// After an exit code other than 0, a death by a signal, an unknown exit status, and a failed
+    /// start.
     OnFailure,
-    /// Never; a failed start is not tried again either.
+    /// Never; a failed start is not retried either.
     Never,
 }
 
-/// How long to wait before a restart.
+/// The delay before a restart: `initial`, doubled with each restart up to `max`, and reset after
+/// a long run. The delay after a failed start is at least 100 ms.
 ///
 /// ```
 /// use procsched::Backoff;
@@ -39,8 +39,7 @@ pub struct Backoff {
     pub initial: Duration,
     /// The longest delay; 60 s by default. Must not be below `initial`.
     pub max: Duration,
-    /// A run that lasted this long or longer is followed by the first delay again; 30 s by
-    /// default.
+    /// The least uptime that resets the delay to `initial`; 30 s by default.
     pub reset_after: Duration,
 }
 
@@ -54,36 +53,31 @@ impl Default for Backoff {
     }
 }
 
-/// All that decides about one program.
+/// When a program is restarted, and how it is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     pub restart: Restart,
-    /// When this one ends for good, everything is stopped.
+    /// True if everything is stopped when this program ends and is not restarted.
     pub essential: bool,
     pub backoff: Backoff,
-    /// The signal that asks the program to stop.
     pub stop_signal: i32,
-    /// How long it may take to stop before SIGKILL.
+    /// The time from the stop signal to SIGKILL.
     pub stop_timeout: Duration,
 }
-
-/// A policy among those that the machine has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PolicyId(pub u32);
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Exit {
-    /// It called `exit` with this code, 0 to 255.
+    /// It called exit(3) with this code, 0 to 255.
     Code(i32),
-    /// A signal ended it.
+    /// It was terminated by a signal.
     Signal { signal: i32, core_dumped: bool },
-    /// Somebody else took its status.
+    /// Another part of this process reaped it.
     Unknown,
 }
 
 impl Exit {
-    /// Whether `restart: on-failure` is satisfied with this end.
+    /// True if this is no failure.
     #[must_use]
     pub fn success(self) -> bool {
         self == Self::Code(0)
@@ -91,7 +85,7 @@ impl Exit {
 }
 
 impl Restart {
-    /// Whether an end like this one is followed by another start.
+    /// True if this exit is followed by a restart.
     #[must_use]
     pub(crate) fn wants(self, exit: Exit) -> bool {
         match self {
@@ -102,24 +96,24 @@ impl Restart {
     }
 }
 
-/// Where a program stands in its sequence of delays.
+/// The delay that a program's next restart will have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Delay(Duration);
 
 impl Delay {
-    /// The state of a program that has not failed yet.
+    /// Returns the delay of a program that has not run yet.
     #[must_use]
     pub fn new(backoff: &Backoff) -> Self {
         Self(backoff.initial)
     }
 
-    /// The delay that the next restart would have, were the run that precedes it a short one.
+    /// Returns the delay after a run that is too short to reset it.
     #[must_use]
     pub fn peek(self) -> Duration {
         self.0
     }
 
-    /// The delay after a run of `uptime`, and one step on in the sequence.
+    /// Returns the delay after a run of `uptime`, and doubles the next one.
     pub fn after_run(&mut self, backoff: &Backoff, uptime: Duration) -> Duration {
         if uptime >= backoff.reset_after {
             self.0 = backoff.initial;
@@ -127,12 +121,11 @@ impl Delay {
         self.advance(backoff)
     }
 
-    /// The delay after a start that failed: it never counts as running.
+    /// Returns the delay after a failed start, and doubles the next one.
     pub fn after_failed_start(&mut self, backoff: &Backoff) -> Duration {
         self.advance(backoff).max(FAILED_START_DELAY_MIN)
     }
 
-    /// Doubling stops at the cap before it can overflow: `saturating_mul`, then `min`.
     fn advance(&mut self, backoff: &Backoff) -> Duration {
         let delay = self.0;
         self.0 = delay.saturating_mul(2).min(backoff.max);

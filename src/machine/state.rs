@@ -1,4 +1,4 @@
-//! What is wanted of a program, what is the case, and what it can be told.
+//! What is wanted of a program, what is the case, and what changes that.
 
 use super::event::Moment;
 use super::policy::Exit;
@@ -6,36 +6,37 @@ use super::policy::Exit;
 /// What is wanted of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Goal {
-    /// It shall run.
+    /// It runs.
     Up,
-    /// It shall end, in its own time.
+    /// It ends after its stop signal, and is killed after its stop timeout.
     Down,
-    /// It shall end at once.
+    /// It is killed at once.
     DownNow,
 }
 
 /// What is the case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
-    /// Nothing runs and nothing is planned.
+    /// It does not run, and no start is planned.
     Inactive,
-    /// The delay before a start runs until this moment.
+    /// It is in the delay before a start.
     Waiting { until: Moment },
-    /// It may start; the scheduler has not come to it yet.
+    /// Its delay is over, and the scheduler has not started it yet.
     Due,
-    /// The scheduler is starting it; an answer comes before anything else.
+    /// The scheduler is starting it; the answer comes before any other fact.
     Spawning,
-    /// It has a process that has not executed the program yet, and has this long for that.
+    /// Its process exists, but has not executed the program yet; killed at `until`.
     Launching { until: Moment },
-    /// It runs, since this moment.
+    /// It runs.
     Running { since: Moment },
-    /// It was asked to stop and has a deadline.
+    /// Its group was sent the stop signal, and has a deadline.
     Stopping { since: Moment, leader: Leader },
-    /// Its group got SIGKILL and nothing of it shall come back.
+    /// Its group was sent SIGKILL; no restart is planned.
     Killed { since: Moment, leader: Leader },
-    /// It ended by itself and its leftovers got SIGKILL; the next start is planned for then.
+    /// It ended without a stop, and the rest of its group was sent SIGKILL; it is restarted at
+    /// `start_at` if the group is gone by then, else once it is.
     Clearing { start_at: Moment },
-    /// It did not even die, and was given up.
+    /// Its group survived SIGKILL, and is not waited for any more.
     Abandoned { leader: Leader },
 }
 
@@ -48,22 +49,15 @@ pub enum Leader {
     Dead,
 }
 
-/// What one program can be told.
+/// What makes a program's state change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Input {
-    Wish(Wish),
+pub enum Trigger {
+    /// A start, stop or kill: the goal that is wanted.
+    Command(Goal),
     Fact(Fact),
 }
 
-/// What somebody wants of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Wish {
-    Start,
-    Stop,
-    Kill,
-}
-
-/// What has happened to it.
+/// What has happened to a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fact {
     Spawned { at: Moment },

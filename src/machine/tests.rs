@@ -1,7 +1,7 @@
 //! The machine under virtual time: tables, boundaries and old bugs of other supervisors.
 //!
-//! Nothing here waits: the clock is an argument, and moves when a test says so. What comes in
-//! every order of facts is the matter of `tests/simulation.rs`, which compiles this module too.
+//! The clock is an argument, and moves when a test says so. Every order of facts is the matter of
+//! `tests/simulation.rs`, which compiles this module too.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn millis(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// What a program gets whose specification says nothing.
+/// The default policy.
 fn policy() -> Policy {
     Policy {
         restart: Restart::Always,
@@ -35,6 +35,20 @@ fn policy() -> Policy {
         backoff: Backoff::default(),
         stop_signal: 15,
         stop_timeout: secs(10),
+    }
+}
+
+fn restarted(restart: Restart) -> Policy {
+    Policy {
+        restart,
+        ..policy()
+    }
+}
+
+fn essential(restart: Restart) -> Policy {
+    Policy {
+        essential: true,
+        ..restarted(restart)
     }
 }
 
@@ -56,10 +70,23 @@ impl Desk {
         }
     }
 
-    /// One program, started, running since now.
-    fn running(policy: Policy) -> (Self, Run) {
+    /// One program, to be started now.
+    fn starting(policy: Policy) -> Self {
         let mut desk = Self::new(&[policy]);
         desk.command(Command::Start(ProgramId(0)));
+        desk
+    }
+
+    /// One program whose start is not answered yet.
+    fn spawning(policy: Policy) -> (Self, Run) {
+        let mut desk = Self::starting(policy);
+        let run = desk.machine.next_start().expect("a start is due");
+        (desk, run)
+    }
+
+    /// One program, started, running since now.
+    fn running(policy: Policy) -> (Self, Run) {
+        let mut desk = Self::starting(policy);
         let run = desk.spawn();
         (desk, run)
     }
@@ -131,7 +158,7 @@ impl Desk {
         self.tell(Event::GroupGone { run })
     }
 
-    /// It ends by itself and leaves nobody behind; the answer is when it comes back.
+    /// Ends a run without leftovers; returns the delay before its restart.
     fn end(&mut self, run: Run, exit: Exit) -> Option<Duration> {
         let told = self.exit(run, exit);
         assert_eq!(told[0], signal(run, 9), "leftovers are killed at once");

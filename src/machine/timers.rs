@@ -1,49 +1,49 @@
 //! Deadlines, in a binary heap: the earliest first, and of equal ones the one armed first.
 //!
-//! Each program has at most one deadline at a time. Disarming one leaves its entry in the
-//! heap; a ticket tells a live entry from a dead one, and the heap is rebuilt when the dead
-//! outnumber the live, so that it stays within twice the number of programs and a few.
+//! Each program has at most one deadline. Disarming one leaves a dead entry in the heap, which its
+//! ticket tells from a live one. The heap is rebuilt when dead entries outnumber live ones, so
+//! that it stays within about twice the number of programs.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use super::event::{Moment, ProgramId};
 
-/// Dead entries that are not worth a rebuild.
+/// The number of dead entries that never cause a rebuild.
 const DEAD_MAX: usize = 16;
 
 /// All deadlines of all programs.
 #[derive(Debug, Clone, Default)]
 pub struct Timers {
     heap: BinaryHeap<Reverse<(Moment, u64, ProgramId)>>,
-    /// The live deadline of each program that has one: its ticket.
+    /// The ticket of each live deadline.
     armed: BTreeMap<ProgramId, u64>,
     next_ticket: u64,
 }
 
 impl Timers {
-    /// Sets the deadline of `program`, in place of any that it had.
+    /// Sets or replaces the deadline of `program`.
     pub fn arm(&mut self, program: ProgramId, at: Moment) {
         self.next_ticket += 1;
         self.heap.push(Reverse((at, self.next_ticket, program)));
         self.armed.insert(program, self.next_ticket);
-        self.forget_the_dead();
+        self.drop_dead();
     }
 
-    /// Takes back the deadline of `program`, if it has one.
+    /// Removes the deadline of `program`, if it has one.
     pub fn disarm(&mut self, program: ProgramId) {
         if self.armed.remove(&program).is_some() {
-            self.forget_the_dead();
+            self.drop_dead();
         }
     }
 
-    /// The earliest deadline.
+    /// Returns the earliest deadline.
     #[must_use]
     pub fn next(&self) -> Option<Moment> {
         self.heap.peek().map(|Reverse((at, _, _))| *at)
     }
 
-    /// Takes the earliest deadline that is due at `now`.
+    /// Removes the earliest deadline that is due at `now`, and returns its program.
     pub fn pop_due(&mut self, now: Moment) -> Option<ProgramId> {
         let &Reverse((at, _, program)) = self.heap.peek()?;
         if at > now {
@@ -51,32 +51,30 @@ impl Timers {
         }
         self.heap.pop();
         self.armed.remove(&program);
-        self.forget_the_dead();
+        self.drop_dead();
         Some(program)
     }
 
-    /// How many entries the heap holds, dead ones too.
+    /// Returns the number of entries in the heap, dead ones too.
     #[cfg_attr(not(test), allow(dead_code))]
     #[must_use]
     pub fn entries(&self) -> usize {
         self.heap.len()
     }
 
-    /// The live deadlines, in the order in which they come.
+    /// Returns the live deadlines in their order.
     #[cfg(test)]
     #[must_use]
     pub fn in_order(&self) -> Vec<(Moment, ProgramId)> {
         let mut entries: Vec<_> = self.heap.iter().map(|Reverse(entry)| *entry).collect();
         entries.retain(|(_, ticket, program)| self.armed.get(program) == Some(ticket));
         entries.sort_unstable();
-        entries
-            .iter()
-            .map(|&(at, _, program)| (at, program))
-            .collect()
+        let entries = entries.iter();
+        entries.map(|&(at, _, program)| (at, program)).collect()
     }
 
-    /// Keeps two promises: the top of the heap is alive, and the heap is not mostly dead.
-    fn forget_the_dead(&mut self) {
+    /// Keeps the top of the heap alive, and the heap not mostly dead.
+    fn drop_dead(&mut self) {
         let armed = &self.armed;
         let alive = |ticket: u64, program: ProgramId| armed.get(&program) == Some(&ticket);
         if self.heap.len() > 2 * armed.len() + DEAD_MAX {

@@ -1,5 +1,5 @@
-//! Against a world of children that come home and die in any order: told of or not, mortal or
-//! not, reaped or withheld by a tracer, with numbers that are soon another's.
+//! Simulates children that are reparented and die in any order: with and without a SIGCHLD, some
+//! immortal, some withheld by a tracer, with pids that are soon reused.
 
 use super::*;
 
@@ -45,7 +45,7 @@ struct Child {
     ends_at: Option<Moment>,
 }
 
-/// All children there are, and whoever turns the wheel, as the scheduler does.
+/// All children, and a caller that acts as the scheduler does.
 struct World {
     dice: Dice,
     now: Moment,
@@ -89,7 +89,7 @@ impl World {
         self.pids(|kind| kind == Kind::Ours).is_empty()
     }
 
-    /// Numbers are few, and so soon another's.
+    /// There are few pids, so they are soon reused.
     fn comes(&mut self, kind: Kind) {
         let pid = 2 + self.dice.below(12) as i32;
         let dies_after = (self.dice.below(20) > 0).then(|| ms(self.dice.below(900)));
@@ -106,8 +106,8 @@ impl World {
         self.children.entry(pid).or_insert(child);
     }
 
-    /// An orphan comes home: told by the death of its parent, or, while somebody else of
-    /// ours lives above it, by nobody.
+    /// An orphan is reparented: with the SIGCHLD of its parent or, if another ancestor of it is a
+    /// living child, without one.
     fn orphan_comes(&mut self) {
         let is_silent = self.dice.below(2) > 0;
         let may_be_above = |child: &Child| child.kind != Kind::Inherited && !child.is_withheld;
@@ -201,10 +201,7 @@ impl World {
 
     /// `deadline` is that of the shutdown, if the signal is the shutdown's.
     fn gets(&mut self, Dispatch { pid, program, kill }: Dispatch, deadline: Option<Moment>) {
-        let child = self
-            .children
-            .get_mut(&pid)
-            .expect("who is signalled is a child");
+        let child = self.children.get_mut(&pid).expect("signals a child");
         assert_eq!(child.kind, Kind::Orphan(program), "a signal to a stranger");
         assert!(!child.killed, "a signal after SIGKILL");
         assert!(kill || !child.asked, "asked twice");
@@ -213,10 +210,9 @@ impl World {
         }
         child.asked |= !kill;
         child.killed |= kill;
-        let delay = if kill {
-            child.dies_after
-        } else {
-            child.obeys_after
+        let delay = match kill {
+            true => child.dies_after,
+            false => child.obeys_after,
         };
         let delay = delay.filter(|_| !child.is_withheld);
         let ends_at = delay.map(|delay| self.now.after(delay));
@@ -238,16 +234,16 @@ impl World {
             let child = &self.children[pid];
             child.killed && child.dies_after.is_none()
         };
-        // Who comes home again and again has no more time than that either.
+        // New orphans get no more time than that either.
         let settled_at = self.settled_at.expect("when all else is over");
         let is_cut_short = self.now >= settled_at.max(kill_at).after(ABANDON_AFTER);
         assert!(
             is_cut_short || named.iter().any(immortal),
-            "given up, and nobody was immortal"
+            "abandoned, and none was immortal"
         );
     }
 
-    /// Time passes, and wakes whoever is to do something meanwhile.
+    /// Time passes; what is due meanwhile is done.
     fn passes(&mut self, time: Duration) {
         let until = self.now.after(time);
         loop {
@@ -298,7 +294,7 @@ impl World {
         self.the_due_die();
     }
 
-    /// Nobody comes any more, and everybody of ours ends: so does the shutdown, in time.
+    /// There is no new orphan, and every program ends: so does the shutdown, in time.
     fn ends(&mut self) {
         let ours = self.pids(|kind| kind == Kind::Ours);
         ours.into_iter().for_each(|pid| self.dies(pid));
@@ -307,12 +303,8 @@ impl World {
         let limit = self.now.max(kill_at).after(ABANDON_AFTER);
         while !self.orphans.is_gone() {
             let deaths = self.children.values().filter_map(|child| child.ends_at);
-            let due = self
-                .orphans
-                .next_deadline(true)
-                .into_iter()
-                .chain(deaths)
-                .min();
+            let due = self.orphans.next_deadline(true).into_iter();
+            let due = due.chain(deaths).min();
             self.now = due.expect("something ends the wait").max(self.now);
             assert!(self.now <= limit, "it lasts too long");
             self.the_due_die();
@@ -326,9 +318,9 @@ impl World {
     }
 }
 
-/// Ten thousand programs were asked to end, and waited for a look at ten thousand children.
+/// Ten thousand programs were asked to end, and waited for a scan of ten thousand children.
 #[test]
-fn a_look_that_is_put_off_comes_when_it_is_due_or_nothing_else_is_left() {
+fn a_delayed_scan_is_made_when_it_is_due_or_nothing_else_is_left() {
     let at = |milliseconds| Moment::default().after(ms(milliseconds));
     let closing = |kill_at| {
         let mut orphans = Orphans::default();
@@ -358,7 +350,7 @@ fn a_look_that_is_put_off_comes_when_it_is_due_or_nothing_else_is_left() {
 }
 
 #[test]
-fn whatever_comes_home_whenever_it_is_asked_and_killed_once_and_the_end_comes() {
+fn every_orphan_is_asked_and_killed_once_and_the_shutdown_ends() {
     let mut abandoned = 0;
     for seed in 1..=4000 {
         let mut world = World::new(seed);
@@ -378,10 +370,10 @@ fn whatever_comes_home_whenever_it_is_asked_and_killed_once_and_the_end_comes() 
     );
 }
 
-/// Whoever leaves the group of a program tells nobody: one that did so during a stop, after the last
-/// look, was left behind when all else was over.
+/// No signal announces that a process leaves its program's group. One that did so during a stop,
+/// after the last scan, was left behind.
 #[test]
-fn once_all_else_is_over_there_is_a_look_although_nothing_has_happened() {
+fn once_all_else_is_over_there_is_a_scan_although_nothing_has_happened() {
     let at = |milliseconds| Moment::default().after(ms(milliseconds));
     let mut orphans = Orphans::new([]);
     orphans.close(at(1_000));
@@ -401,8 +393,8 @@ fn once_all_else_is_over_there_is_a_look_although_nothing_has_happened() {
     assert!(orphans.is_gone());
 }
 
-/// A tracer took the end of a killed process for itself and never passed it on: no signal told of
-/// the death, and the start that waited for it waited for ever.
+/// A tracer never waited for a killed process: no SIGCHLD announced its death, and the start that
+/// was delayed by it waited for ever.
 #[test]
 fn a_zombie_that_a_tracer_withholds_holds_up_nothing() {
     let at = |milliseconds| Moment::default().after(ms(milliseconds));

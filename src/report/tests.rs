@@ -134,17 +134,13 @@ mod json {
         use std::os::unix::ffi::OsStringExt;
         let bytes: Vec<u8> = (1..=255).collect();
         let path = std::ffi::OsString::from_vec(bytes.clone());
-        for (timestamp, iso) in [
+        #[rustfmt::skip]
+        let table = [
             (UNIX_EPOCH, "1970-01-01T00:00:00.000000+00:00"),
-            (
-                UNIX_EPOCH - Duration::from_micros(1),
-                "1969-12-31T23:59:59.999999+00:00",
-            ),
-            (
-                UNIX_EPOCH + Duration::from_secs(2_208_988_800),
-                "2040-01-01T00:00:00.000000+00:00",
-            ),
-        ] {
+            (UNIX_EPOCH - Duration::from_micros(1), "1969-12-31T23:59:59.999999+00:00"),
+            (UNIX_EPOCH + Duration::from_secs(2_208_988_800), "2040-01-01T00:00:00.000000+00:00"),
+        ];
+        for (timestamp, iso) in table {
             let report = ErrorReport {
                 process: Arc::from("\u{1b}[31m\"\\\u{0}\n"),
                 timestamp,

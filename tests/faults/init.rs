@@ -246,7 +246,7 @@ fn tidies(fault: Option<&Fault>, record: &Record, usual: &Record, defects: &mut 
     let is_powerless =
         is_denied || fault.is_some_and(|fault| is_unsaid(fault) && (fault.for_ever || has_named));
     let is_blind = fault.is_some_and(is_lie)
-        || has_said("failed to find out about our children")
+        || has_said("failed to list child processes")
         || has_said("what leaves the command's group is neither reaped nor stopped");
     let is_excused = |name: &&String| is_powerless || (is_blind && **name == "orphan");
     let left: Vec<&String> = record

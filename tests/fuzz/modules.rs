@@ -31,10 +31,14 @@ mod program;
 mod report;
 #[path = "../../src/scheduler/mod.rs"]
 mod scheduler;
+#[path = "../../src/signal.rs"]
+mod signal;
 #[path = "../../src/spec.rs"]
 mod spec;
 #[path = "../../src/status.rs"]
 mod status;
+#[path = "../../src/text.rs"]
+pub mod text;
 
 #[path = "../../src/bin/procsched-min/args.rs"]
 mod args;
@@ -81,8 +85,9 @@ pub use init_of_library::{Init, InitEvent};
 pub use machine::{Backoff, Restart};
 pub use os::reserve::Reserve;
 pub use os::shared_writer::SharedWriter;
-pub use report::{ErrorReport, signal_name, utc_millis};
+pub use report::{ErrorReport, utc_millis};
 pub use scheduler::{Builder, ProcessScheduler, Reap, Status};
+pub use signal::{Signal, signal_name};
 pub use spec::{
     ChildSpec, NAME_BYTES_MAX, REPORT_BYTES_DEFAULT, REPORT_BYTES_MAX, STOP_TIMEOUT_DEFAULT,
 };

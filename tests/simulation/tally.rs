@@ -43,7 +43,7 @@ impl Tally {
             Change::Stopping { .. } => self.stops += 1,
             Change::Killed => self.kills += 1,
             Change::Abandoned => self.abandoned += 1,
-            Change::Started | Change::Impossible => {}
+            Change::Started | Change::Impossible { .. } => {}
         }
     }
 }

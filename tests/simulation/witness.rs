@@ -148,7 +148,7 @@ impl Witness {
         let reported = match change {
             Change::Exited { .. } | Change::StartFailed { .. } => true,
             Change::Abandoned => !seen.leader_dead,
-            Change::Impossible => return Err(format!("{run:?} met what cannot be")),
+            Change::Impossible { .. } => return Err(format!("{run:?} met what cannot be")),
             Change::Started | Change::Stopping { .. } | Change::Killed => false,
         };
         if let Change::Exited { retry_in, .. } | Change::StartFailed { retry_in } = change {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::config::duration::{from_number, from_text};
 use crate::config::errors::Place;
 use crate::config::scan::{Kind, scan};
-use crate::config::suggest::nearest;
+use crate::text::nearest;
 
 const NANO: Duration = Duration::from_nanos(1);
 
@@ -37,42 +37,28 @@ fn numbers_are_seconds() {
 }
 
 /// Found by the fuzzer: "9223372036854775807ms" was taken as it is, and the same time in seconds
-/// went through an `f64`, which made it 193 ms longer. Now what is written is what is meant,
-/// to the nanosecond, however long.
+/// went through an `f64`, which made it 193 ms longer.
 #[test]
 fn a_fraction_is_as_exact_as_a_whole_number() {
     let exact = from_text("9223372036854775807ms");
     assert_eq!(exact, Ok(Duration::from_millis(i64::MAX as u64)));
-    for number in [
-        "9223372036854775.807",
-        "9223372036854775807e-3",
-        "0.9223372036854775807E+16",
-    ] {
-        assert_eq!(from_number(number), exact, "{number}");
-    }
-    let longest = Duration::new(u64::MAX, 999_999_999);
-    for number in [
-        "18446744073709551615.9999999994",
-        "18446744073709551615.99999999949999999999999999999999999999",
-        "0.00184467440737095516159999999990e22",
-    ] {
-        assert_eq!(from_number(number), Ok(longest), "{number}");
-    }
-    let too_long = "18446744073709551615.9999999995";
-    assert!(from_number(too_long).is_err(), "{too_long}");
+    assert_eq!(from_number("9223372036854775.807"), exact);
     let zeros = "0".repeat(1000);
+    let longest = Duration::new(u64::MAX, 999_999_999);
     for (number, expected) in [
-        (format!("0.{zeros}1e1001"), Duration::from_secs(1)),
-        (format!("1{zeros}e-1000"), Duration::from_secs(1)),
-        (format!("1{zeros}e-1009"), NANO),
-        (format!("1{zeros}e-1011"), Duration::ZERO),
-        ("0e999999999999999999999".to_owned(), Duration::ZERO),
-        ("1e-99999999999999999999".to_owned(), Duration::ZERO),
+        ("18446744073709551615.999999999".to_owned(), longest),
+        // Of a fraction nine digits count.
+        (format!("18446744073709551615.{}", "9".repeat(100)), longest),
+        ("4.9999999995".to_owned(), Duration::new(4, 999_999_999)),
         (
             "0.33333333333333333333".to_owned(),
             Duration::from_nanos(333_333_333),
         ),
-        ("4.9999999995".to_owned(), Duration::from_secs(5)),
+        (format!("{zeros}1.{zeros}"), Duration::from_secs(1)),
+        // With an exponent it is as exact as an f64.
+        (format!("0.{zeros}1e1001"), Duration::from_secs(1)),
+        ("0e999999999999999999999".to_owned(), Duration::ZERO),
+        ("1e-99999999999999999999".to_owned(), Duration::ZERO),
     ] {
         assert_eq!(from_number(&number), Ok(expected), "{number}");
     }
@@ -85,7 +71,8 @@ fn a_fraction_is_as_exact_as_a_whole_number() {
 
 #[test]
 fn strings_have_a_unit() {
-    for (text, expected) in [
+    #[rustfmt::skip]
+    let table = [
         ("500ms", Duration::from_millis(500)),
         ("8s", Duration::from_secs(8)),
         ("2m", Duration::from_secs(120)),
@@ -96,70 +83,63 @@ fn strings_have_a_unit() {
         ("0.5ms", Duration::from_micros(500)),
         ("0.25h", Duration::from_secs(900)),
         ("007m", Duration::from_secs(420)),
+        ("1m30s", Duration::from_secs(90)),
+        ("1h2m3s4ms", Duration::from_millis(3_723_004)),
+        ("1h0.5s", Duration::from_millis(3_600_500)),
+        ("0m0s", Duration::ZERO),
         ("18446744073709551615s", Duration::from_secs(u64::MAX)),
-        (
-            "18446744073709551615ms",
-            Duration::new(18_446_744_073_709_551, 615_000_000),
-        ),
-        (
-            "5124095576030431h",
-            Duration::from_secs(18_446_744_073_709_551_600),
-        ),
-    ] {
+        ("18446744073709551615ms", Duration::new(18_446_744_073_709_551, 615_000_000)),
+        ("5124095576030431h", Duration::from_secs(18_446_744_073_709_551_600)),
+    ];
+    for (text, expected) in table {
         assert_eq!(from_text(text), Ok(expected), "{text}");
     }
 }
 
 #[test]
 fn no_number_of_seconds() {
+    let most = "expected at most 18446744073709551615 seconds";
     for (number, expected) in [
-        ("-1", "-1 is negative: use 0 or more"),
-        ("-1e-300", "-1e-300 is negative: use 0 or more"),
-        ("-1e999", "-1e999 is negative: use 0 or more"),
-        (
-            "18446744073709551616",
-            "18446744073709551616 is too long: use at most 18446744073709551615 seconds",
-        ),
-        (
-            "1e20",
-            "1e20 is too long: use at most 18446744073709551615 seconds",
-        ),
-        (
-            "1e999",
-            "1e999 is too long: use at most 18446744073709551615 seconds",
-        ),
+        ("-1", "expected 0 or more"),
+        ("-1e-300", "expected 0 or more"),
+        ("-1e999", "expected 0 or more"),
+        ("18446744073709551616", most),
+        ("1e20", most),
+        ("1e999", most),
     ] {
-        assert_eq!(from_number(number), Err(expected.to_owned()), "{number}");
+        let expected = format!("invalid duration {number}: {expected}");
+        assert_eq!(from_number(number), Err(expected));
     }
 }
 
 #[test]
 fn no_duration() {
     let spellings = [
-        "", " ", "s", ".", "5", "8 s", " 8s", "8s ", "8S", "8sec", "1d", "1m30s", "-5s", "+5s",
-        ".5s", "5.s", "1.2.3s", "1e3s", "infs", "nans", "0x5s", "5\u{b5}s", "\u{665}s", "5\0s",
+        "", " ", "s", ".", "5", "8 s", " 8s", "8s ", "8S", "8sec", "1d", "-5s", "+5s", ".5s",
+        "5.s", "1.2.3s", "1e3s", "infs", "nans", "0x5s", "5\u{b5}s", "\u{665}s", "5\0s", "1m30",
+        "30s1m", "1s1s", "1m 30s", "1m-30s", "1ms1s",
     ];
     for text in spellings {
         let expected = format!(
-            r#"{text:?} is no duration: use a number of seconds, or "500ms", "8s", "2m", "1h""#
+            r#"invalid duration {text:?}: expected a number of seconds, or "500ms", "8s", "1m30s", "1h""#
         );
         assert_eq!(from_text(text), Err(expected), "{text:?}");
     }
     let nines = "9".repeat(400);
-    for (text, shown) in [
-        (
-            "5124095576030432h".to_owned(),
-            "5124095576030432h".to_owned(),
-        ),
-        (
-            "18446744073709551615m".to_owned(),
-            "18446744073709551615m".to_owned(),
-        ),
-        (format!("{nines}s"), format!("{}…", &nines[..64])),
-        (format!("{nines}.5ms"), format!("{}…", &nines[..64])),
+    for text in [
+        "5124095576030432h",
+        "5124095576030431h15s1000ms",
+        "18446744073709551615m",
+        &format!("{nines}s"),
+        &format!("{nines}.5ms"),
     ] {
-        let expected = format!("{shown:?} is too long: use at most 18446744073709551615 seconds");
-        assert_eq!(from_text(&text), Err(expected));
+        let shown = match text.get(..64) {
+            None => text.to_owned(),
+            Some(start) => format!("{start}…"),
+        };
+        let expected =
+            format!("invalid duration {shown:?}: expected at most 18446744073709551615 seconds");
+        assert_eq!(from_text(text), Err(expected));
     }
 }
 

@@ -3,7 +3,7 @@
 use super::parse;
 use super::refused::check;
 
-/// What is said of a file whose only program has `keys` in line 2, next to its command.
+/// Checks the error of a file whose only program has `keys` in line 2, next to its command.
 fn check_keys(keys: &str, expected: &str) {
     let text = format!("{{\"programs\": {{\"web\": {{\"command\": [\"a\"],\n{keys}}}}}}}");
     check(&text, &[expected]);
@@ -25,24 +25,18 @@ fn check_values(key: &str, cases: &[(&str, &str)]) {
 fn names_of_programs() {
     let rule = "use 1 to 64 of A-Z a-z 0-9 . _ @ - and begin with a letter or digit";
     let long = "n".repeat(65);
-    for (name, path, problem) in [
+    #[rustfmt::skip]
+    let table = [
         ("", r#""""#, "the name is empty".to_owned()),
         ("../a", r#""../a""#, "a name cannot have '/' in it".into()),
         ("a b", r#""a b""#, "a name cannot have ' ' in it".into()),
         ("ä", r#""ä""#, "a name cannot have 'ä' in it".into()),
-        (
-            "a\\u0000",
-            r#""a\0""#,
-            "a name cannot have '\\0' in it".into(),
-        ),
+        ("a\\u0000", r#""a\0""#, "a name cannot have '\\0' in it".into()),
         (".a", r#"".a""#, "a name cannot begin with '.'".into()),
         ("-a", "-a", "a name cannot begin with '-'".into()),
-        (
-            &long,
-            &format!("{}…", &long[..64]),
-            "the name has 65 bytes".into(),
-        ),
-    ] {
+        (&long, &format!("{}…", &long[..64]), "the name has 65 bytes".into()),
+    ];
+    for (name, path, problem) in table {
         let expected = format!("1:15: programs.{path}: {problem}: {rule}");
         check(
             &format!(r#"{{"programs": {{"{name}": ["a"]}}}}"#),
@@ -62,48 +56,29 @@ fn commands() {
     let either = r#"expected an array such as ["program", "argument"], or an object, got"#;
     let array = r#"expected an array such as ["program", "argument"], got"#;
     let missing = r#"the key "command" is missing: give an array such as ["program", "argument"]"#;
-    for (program, expected) in [
+    #[rustfmt::skip]
+    let table = [
         ("null", format!("1:20: programs.w: {either} null")),
         ("false", format!("1:20: programs.w: {either} false")),
         (r#""a b""#, format!(r#"1:20: programs.w: {either} "a b""#)),
         ("{}", format!("1:20: programs.w: {missing}")),
-        (
-            r#"{"x-command": ["a"]}"#,
-            format!("1:20: programs.w: {missing}"),
-        ),
-        (
-            "[]",
-            "1:20: programs.w: the command is empty: give at least the program".into(),
-        ),
-        (
-            r#"["", "a"]"#,
-            "1:21: programs.w[0]: the program to run is an empty string".into(),
-        ),
+        (r#"{"x-command": ["a"]}"#, format!("1:20: programs.w: {missing}")),
+        ("[]", "1:20: programs.w: the command is empty: give at least the program".into()),
+        (r#"["", "a"]"#, "1:21: programs.w[0]: the program to run is an empty string".into()),
         (
             r#"["a", "b\u0000"]"#,
             "1:26: programs.w[1]: an argument cannot have a NUL byte in it".into(),
         ),
-        (
-            r#"["a", 80]"#,
-            "1:26: programs.w[1]: expected a string in quotes, got 80".into(),
-        ),
-        (
-            r#"["a", ["b"]]"#,
-            "1:26: programs.w[1]: expected a string, got an array".into(),
-        ),
-        (
-            r#"{"command": "a b"}"#,
-            format!(r#"1:32: programs.w.command: {array} "a b""#),
-        ),
-        (
-            r#"{"command": {"a": 1}}"#,
-            format!("1:32: programs.w.command: {array} an object"),
-        ),
+        (r#"["a", 80]"#, "1:26: programs.w[1]: expected a string in quotes, got 80".into()),
+        (r#"["a", ["b"]]"#, "1:26: programs.w[1]: expected a string, got an array".into()),
+        (r#"{"command": "a b"}"#, format!(r#"1:32: programs.w.command: {array} "a b""#)),
+        (r#"{"command": {"a": 1}}"#, format!("1:32: programs.w.command: {array} an object")),
         (
             r#"{"command": []}"#,
             "1:32: programs.w.command: the command is empty: give at least the program".into(),
         ),
-    ] {
+    ];
+    for (program, expected) in table {
         check(
             &format!(r#"{{"programs": {{"w": {program}}}}}"#),
             &[&expected],
@@ -150,20 +125,20 @@ fn plain_values() {
 
 #[test]
 fn numbers() {
-    let seconds = r#"a number of seconds, or "500ms", "8s", "2m", "1h""#;
-    let most = "use at most 18446744073709551615 seconds";
+    let seconds = r#"a number of seconds, or "500ms", "8s", "1m30s", "1h""#;
+    let most = "expected at most 18446744073709551615 seconds";
     let durations = [
         ("null", &*format!("expected {seconds}, got null")),
         ("[5]", &format!("expected {seconds}, got an array")),
         (
             r#""8 s""#,
-            &format!(r#""8 s" is no duration: use {seconds}"#),
+            &format!(r#"invalid duration "8 s": expected {seconds}"#),
         ),
-        ("-0.5", "-0.5 is negative: use 0 or more"),
-        ("1e300", &format!("1e300 is too long: {most}")),
+        ("-0.5", "invalid duration -0.5: expected 0 or more"),
+        ("1e300", &format!("invalid duration 1e300: {most}")),
         (
             r#""1e3s""#,
-            &format!(r#""1e3s" is no duration: use {seconds}"#),
+            &format!(r#"invalid duration "1e3s": expected {seconds}"#),
         ),
     ];
     check_values("stop_timeout", &durations);
@@ -207,9 +182,9 @@ fn signals() {
             ("null", &format!("{expected} null")),
             ("1.5", &format!("{expected} 1.5")),
             ("9999999999", &format!("{expected} 9999999999")),
-            ("0", "0 is no signal number: use 1 to 64"),
-            ("-9", "-9 is no signal number: use 1 to 64"),
-            ("65", "65 is no signal number: use 1 to 64"),
+            ("0", "invalid signal 0: expected 1 to 64"),
+            ("-9", "invalid signal -9: expected 1 to 64"),
+            ("65", "invalid signal 65: expected 1 to 64"),
             (
                 r#""SIGTREM""#,
                 r#"unknown signal "SIGTREM" (did you mean "TERM"?)"#,
@@ -222,7 +197,7 @@ fn signals() {
                 r#""15""#,
                 r#"unknown signal "15": write 15 without the quotes"#,
             ),
-            (r#""65""#, &format!(r#"unknown signal "65": {a_name}"#)),
+            (r#""65""#, "invalid signal 65: expected 1 to 64"),
             // Not STOP, which would be refused.
             (r#""STP""#, &format!(r#"unknown signal "STP": {a_name}"#)),
             (r#""SIG""#, &format!(r#"unknown signal "SIG": {a_name}"#)),
@@ -237,32 +212,19 @@ fn variables() {
         "env",
         &[(r#"["A=1"]"#, "expected an object of strings, got an array")],
     );
-    for (env, expected) in [
-        (
-            r#""A": 1"#,
-            "2:14: programs.web.env.A: expected a string in quotes, got 1",
-        ),
-        (
-            r#""A": null"#,
-            "2:14: programs.web.env.A: expected a string, got null",
-        ),
-        (
-            r#""": "1""#,
-            r#"2:9: programs.web.env."": a variable needs a name"#,
-        ),
-        (
-            r#""A=B": "1""#,
-            r#"2:9: programs.web.env."A=B": the name "A=B" cannot have "=" in it"#,
-        ),
+    #[rustfmt::skip]
+    let table = [
+        (r#""A": 1"#, "2:14: programs.web.env.A: expected a string in quotes, got 1"),
+        (r#""A": null"#, "2:14: programs.web.env.A: expected a string, got null"),
+        (r#""": "1""#, r#"2:9: programs.web.env."": a variable needs a name"#),
+        (r#""A=B": "1""#, r#"2:9: programs.web.env."A=B": the name "A=B" cannot have "=" in it"#),
         (
             r#""A\u0000": "1""#,
             r#"2:9: programs.web.env."A\0": a variable cannot have a NUL byte in it"#,
         ),
-        (
-            r#""A": "\u0000""#,
-            "2:14: programs.web.env.A: a variable cannot have a NUL byte in it",
-        ),
-    ] {
+        (r#""A": "\u0000""#, "2:14: programs.web.env.A: a variable cannot have a NUL byte in it"),
+    ];
+    for (env, expected) in table {
         check_keys(&format!("\"env\": {{{env}}}"), expected);
     }
 }
@@ -298,7 +260,7 @@ fn the_order_of_delays() {
         (
             r#"{"initial": 90, "max": "5min"}"#,
             format!(
-                r#"2:35: {at}.max: "5min" is no duration: use a number of seconds, or "500ms", "8s", "2m", "1h""#
+                r#"2:35: {at}.max: invalid duration "5min": expected a number of seconds, or "500ms", "8s", "1m30s", "1h""#
             ),
         ),
     ] {
@@ -311,7 +273,7 @@ fn the_order_of_delays_with_defaults() {
     let hint = "raise max or lower initial";
     let wrong = "is below initial";
     for (defaults, program, expected) in [
-        // Told once, where it stands, however many programs inherit it.
+        // Reported once, at its place, however many programs inherit it.
         (
             r#"{"initial": 9, "max": 5}"#,
             "{}",
@@ -354,7 +316,7 @@ fn a_delay_of_the_defaults_that_cannot_be_read() {
     check(
         text,
         &[
-            r#"1:34: defaults.backoff.max: "5min" is no duration: use a number of seconds, or "500ms", "8s", "2m", "1h""#,
+            r#"1:34: defaults.backoff.max: invalid duration "5min": expected a number of seconds, or "500ms", "8s", "1m30s", "1h""#,
         ],
     );
 }

@@ -93,20 +93,16 @@ fn what_is_no_json() {
 
 #[test]
 fn what_is_no_text() {
-    for (bytes, expected) in [
-        (
-            &b"\xff\xfe{\0}\0"[..],
-            "1:1: not UTF-8: there is a byte 0xff here; save it as UTF-8",
-        ),
+    #[rustfmt::skip]
+    let table = [
+        (&b"\xff\xfe{\0}\0"[..], "1:1: not UTF-8: there is a byte 0xff here; save it as UTF-8"),
         (
             b"\xef\xbb\xbf{\n\"\xc3\xa9\xc3\"}",
             "2:3: not UTF-8: there is a byte 0xc3 here; save it as UTF-8",
         ),
-        (
-            b"{\"a\": \xc3",
-            "1:7: not UTF-8: there is a byte 0xc3 here; save it as UTF-8",
-        ),
-    ] {
+        (b"{\"a\": \xc3", "1:7: not UTF-8: there is a byte 0xc3 here; save it as UTF-8"),
+    ];
+    for (bytes, expected) in table {
         assert_eq!(lines_of(bytes), [expected]);
     }
 }
@@ -138,11 +134,9 @@ fn what_is_too_much() {
 fn the_file_as_a_whole() {
     let missing = r#"the key "programs" is missing: give {"name": ["program", "argument"]}"#;
     let nothing = r#"there is no program: give at least {"name": ["program", "argument"]}"#;
-    for (text, expected) in [
-        (
-            "null",
-            vec![r#"1:1: expected an object with "programs", got null"#.to_owned()],
-        ),
+    #[rustfmt::skip]
+    let table = [
+        ("null", vec![r#"1:1: expected an object with "programs", got null"#.to_owned()]),
         ("{}", vec![format!("1:1: {missing}")]),
         (r#"{"$schema": ""}"#, vec![format!("1:1: {missing}")]),
         (
@@ -152,14 +146,8 @@ fn the_file_as_a_whole() {
                 r#"1:3: program: unknown key (did you mean "programs"?)"#.into(),
             ],
         ),
-        (
-            r#"{"programs": {}}"#,
-            vec![format!("1:14: programs: {nothing}")],
-        ),
-        (
-            r#"{"programs": {"x-web": ["a"]}}"#,
-            vec![format!("1:14: programs: {nothing}")],
-        ),
+        (r#"{"programs": {}}"#, vec![format!("1:14: programs: {nothing}")]),
+        (r#"{"programs": {"x-web": ["a"]}}"#, vec![format!("1:14: programs: {nothing}")]),
         (
             r#"{"programs": ["a"]}"#,
             vec![
@@ -171,7 +159,8 @@ fn the_file_as_a_whole() {
             r#"{"programs": null}"#,
             vec!["1:14: programs: expected an object with a key for each program, got null".into()],
         ),
-    ] {
+    ];
+    for (text, expected) in table {
         let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
         check(text, &expected);
     }
@@ -180,54 +169,26 @@ fn the_file_as_a_whole() {
 #[test]
 fn the_keys_of_the_file() {
     let array = r#"expected an array such as ["program", "argument"], got"#;
-    for (keys, expected) in [
-        (
-            r#""base_dir": 5"#,
-            "base_dir: expected a string in quotes, got 5",
-        ),
-        (
-            r#""base_dir": null"#,
-            "base_dir: expected a string, got null",
-        ),
-        (
-            r#""base_dir": """#,
-            "base_dir: the directory is an empty string",
-        ),
-        (
-            r#""err_dir": """#,
-            "err_dir: the directory is an empty string",
-        ),
-        (
-            r#""err_dir": "a\u0000""#,
-            "err_dir: a path cannot have a NUL byte in it",
-        ),
+    #[rustfmt::skip]
+    let table = [
+        (r#""base_dir": 5"#, "base_dir: expected a string in quotes, got 5"),
+        (r#""base_dir": null"#, "base_dir: expected a string, got null"),
+        (r#""base_dir": """#, "base_dir: the directory is an empty string"),
+        (r#""err_dir": """#, "err_dir: the directory is an empty string"),
+        (r#""err_dir": "a\u0000""#, "err_dir: a path cannot have a NUL byte in it"),
         (r#""base_dir": "~/app""#, &format!("base_dir: {HOME}")),
         (r#""err_dir": "~/""#, &format!("err_dir: {HOME}")),
-        (
-            r#""error_handler": ["~/x", "~/y"]"#,
-            &format!("error_handler[0]: {HOME}"),
-        ),
-        (
-            r#""err_dir": [ ]"#,
-            "err_dir: expected a string, got an array",
-        ),
-        (
-            r#""defaults": [ ]"#,
-            "defaults: expected an object, got an array",
-        ),
-        (
-            r#""error_handler": "a b""#,
-            &format!(r#"error_handler: {array} "a b""#),
-        ),
+        (r#""error_handler": ["~/x", "~/y"]"#, &format!("error_handler[0]: {HOME}")),
+        (r#""err_dir": [ ]"#, "err_dir: expected a string, got an array"),
+        (r#""defaults": [ ]"#, "defaults: expected an object, got an array"),
+        (r#""error_handler": "a b""#, &format!(r#"error_handler: {array} "a b""#)),
         (
             r#""error_handler": []"#,
             "error_handler: the command is empty: give at least the program",
         ),
-        (
-            r#""error_handler": [""]"#,
-            "error_handler[0]: the program to run is an empty string",
-        ),
-    ] {
+        (r#""error_handler": [""]"#, "error_handler[0]: the program to run is an empty string"),
+    ];
+    for (keys, expected) in table {
         let text = format!("{{\"programs\": {{\"w\": [\"a\"]}},\n{keys}}}");
         let shown = lines_of(text.as_bytes());
         let column = keys.find(": ").expect("a value") + 3 + usize::from(expected.contains("[0]"));
@@ -282,35 +243,35 @@ fn duplicate_keys() {
     for (text, expected) in [
         (
             "{\"programs\": {\"w\": [\"a\"]},\n \"base_dir\": \"a\", \"base_dir\": \"a\"}",
-            "2:19: base_dir: duplicate key: it stands at 2:2 already",
+            "2:19: base_dir: duplicate key: already defined at 2:2",
         ),
         (
             "{\"programs\": {\"w\": [\"a\"],\n\"\\u0077\": [\"b\"]}}",
-            "2:1: programs.w: duplicate key: it stands at 1:15 already",
+            "2:1: programs.w: duplicate key: already defined at 1:15",
         ),
         (
             r#"{"programs": {"w": ["a"]}, "programs": {"w": ["a"]}}"#,
-            "1:28: programs: duplicate key: it stands at 1:2 already",
+            "1:28: programs: duplicate key: already defined at 1:2",
         ),
         (
             r#"{"programs": {"w": {"command": ["a"], "env": {"A": "1", "A": "1"}}}}"#,
-            "1:57: programs.w.env.A: duplicate key: it stands at 1:47 already",
+            "1:57: programs.w.env.A: duplicate key: already defined at 1:47",
         ),
         (
             r#"{"programs": {"w": {"command": ["a"], "backoff": {"max": 1, "max": 1}}}}"#,
-            "1:61: programs.w.backoff.max: duplicate key: it stands at 1:51 already",
+            "1:61: programs.w.backoff.max: duplicate key: already defined at 1:51",
         ),
     ] {
         check(text, &[expected]);
     }
-    // Each is looked at by itself, too.
+    // Each is checked by itself, too.
     check(
         r#"{"programs": {"w": [], "w": [5], "w": ["a"]}}"#,
         &[
             "1:20: programs.w: the command is empty: give at least the program",
-            "1:24: programs.w: duplicate key: it stands at 1:15 already",
+            "1:24: programs.w: duplicate key: already defined at 1:15",
             "1:30: programs.w[0]: expected a string in quotes, got 5",
-            "1:34: programs.w: duplicate key: it stands at 1:15 already",
+            "1:34: programs.w: duplicate key: already defined at 1:15",
         ],
     );
 }
@@ -328,23 +289,23 @@ fn all_errors_are_told_in_the_order_of_the_file() {
 }"#;
     let known =
         "command, cwd, env, restart, essential, backoff, stop_signal, stop_timeout, report_bytes";
-    let use_duration = r#"use a number of seconds, or "500ms", "8s", "2m", "1h""#;
+    let duration = r#"expected a number of seconds, or "500ms", "8s", "1m30s", "1h""#;
     check(
         text,
         &[
             r#"3:12: programs.web: the key "command" is missing: give an array such as ["program", "argument"]"#,
             r#"3:25: programs.web.restart: unknown value "sometimes": use "always", "on-failure" or "never""#,
             "3:45: programs.web.cwd: expected a string in quotes, got 1",
-            "3:48: programs.web.cwd: duplicate key: it stands at 3:38 already",
+            "3:48: programs.web.cwd: duplicate key: already defined at 3:38",
             "3:55: programs.web.cwd: the directory is an empty string",
             &format!("3:59: programs.web.nice: unknown key: use {known}"),
             r#"4:5: programs."b/d": a name cannot have '/' in it: use 1 to 64 of A-Z a-z 0-9 . _ @ - and begin with a letter or digit"#,
             r#"4:12: programs."b/d": the command is empty: give at least the program"#,
             "5:30: programs.ok.command[1]: an argument cannot have a NUL byte in it",
             "5:40: programs.ok.command[2]: expected a string, got null",
-            &format!(r#"5:71: programs.ok.backoff.initial: "-1s" is no duration: {use_duration}"#),
+            &format!(r#"5:71: programs.ok.backoff.initial: invalid duration "-1s": {duration}"#),
             "7:14: err_dir: expected a string, got an object",
-            &format!(r#"7:48: defaults.stop_timeout: "never" is no duration: {use_duration}"#),
+            &format!(r#"7:48: defaults.stop_timeout: invalid duration "never": {duration}"#),
             r#"8:3: base: unknown key (did you mean "base_dir"?)"#,
         ],
     );

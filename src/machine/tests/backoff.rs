@@ -1,4 +1,4 @@
-//! How long until it comes back: the table, as a whole machine lives it.
+//! The delays before restarts, as a whole machine keeps them.
 
 use super::*;
 
@@ -34,8 +34,7 @@ fn museum_100_a_hundred_thousand_crashes_are_1_2_4_8_16_32_60_for_ever() {
 
 #[test]
 fn a_hundred_thousand_failed_starts_follow_the_same_table() {
-    let mut desk = Desk::new(&[policy()]);
-    desk.command(Command::Start(id(0)));
+    let mut desk = Desk::starting(policy());
     for n in 0..100_000 {
         assert_eq!(desk.fail_to_spawn(), Some(table(n)));
         assert_eq!(wait(&mut desk), table(n), "restart {n}");
@@ -128,8 +127,7 @@ fn uptime_runs_from_the_moment_of_the_start() {
 
 #[test]
 fn a_failed_start_never_counts_as_running_however_long_it_took() {
-    let mut desk = Desk::new(&[policy()]);
-    desk.command(Command::Start(id(0)));
+    let mut desk = Desk::starting(policy());
     assert_eq!(desk.fail_to_spawn(), Some(secs(1)));
     wait(&mut desk);
     desk.pass(secs(3_600));
@@ -142,11 +140,10 @@ fn a_failed_start_waits_a_tenth_of_a_second_even_where_a_crash_waits_nothing() {
         initial: ZERO,
         ..Backoff::default()
     };
-    let mut desk = Desk::new(&[Policy {
+    let mut desk = Desk::starting(Policy {
         backoff,
         ..policy()
-    }]);
-    desk.command(Command::Start(id(0)));
+    });
     assert_eq!(desk.fail_to_spawn(), Some(millis(100)));
     assert_eq!(wait(&mut desk), millis(100));
     let run = desk.spawn();
@@ -163,10 +160,7 @@ fn museum_104_exit_0_follows_the_policy_and_the_same_backoff() {
         wait(&mut desk);
         run = desk.spawn();
     }
-    let (mut desk, run) = Desk::running(Policy {
-        restart: Restart::OnFailure,
-        ..policy()
-    });
+    let (mut desk, run) = Desk::running(restarted(Restart::OnFailure));
     assert_eq!(desk.end(run, CLEAN), None);
     assert!(desk.machine.is_settled());
     assert!(!desk.machine.is_stopping(), "it is not essential");
@@ -200,10 +194,7 @@ fn an_exit_is_restarted_as_its_policy_says() {
         (Restart::Never, CRASH, false),
         (Restart::Never, Exit::Unknown, false),
     ] {
-        let (mut desk, run) = Desk::running(Policy {
-            restart,
-            ..policy()
-        });
+        let (mut desk, run) = Desk::running(restarted(restart));
         assert_eq!(
             desk.end(run, exit).is_some(),
             again,
@@ -220,11 +211,7 @@ fn an_exit_is_restarted_as_its_policy_says() {
         (Restart::OnFailure, true),
         (Restart::Never, false),
     ] {
-        let mut desk = Desk::new(&[Policy {
-            restart,
-            ..policy()
-        }]);
-        desk.command(Command::Start(id(0)));
+        let mut desk = Desk::starting(restarted(restart));
         assert_eq!(
             desk.fail_to_spawn().is_some(),
             again,

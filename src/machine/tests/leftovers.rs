@@ -87,14 +87,11 @@ fn what_was_given_up_and_dies_after_all_is_not_reported_again() {
     assert_eq!(desk.state(0), State::Inactive);
 }
 
-/// It ended for good, its leftovers did not die, and meanwhile somebody wanted it again: the
-/// wish was forgotten when they were given up, and a wish after that was called a defect.
+/// A program had ended, its leftovers survived SIGKILL, and it was started again meanwhile: that
+/// start was forgotten when they were abandoned, and a start after that was called impossible.
 #[test]
 fn a_start_that_is_asked_for_while_leftovers_do_not_die_is_held() {
-    let never = Policy {
-        restart: Restart::Never,
-        ..policy()
-    };
+    let never = restarted(Restart::Never);
     for early in [true, false] {
         let (mut desk, run) = Desk::running(never);
         assert_eq!(signals(&desk.exit(run, CRASH)), [9]);
@@ -115,10 +112,7 @@ fn a_start_that_is_asked_for_while_leftovers_do_not_die_is_held() {
 
 #[test]
 fn a_stop_takes_back_a_start_that_is_held() {
-    let never = Policy {
-        restart: Restart::Never,
-        ..policy()
-    };
+    let never = restarted(Restart::Never);
     let (mut desk, run) = Desk::running(never);
     desk.exit(run, CRASH);
     desk.timeout_at_deadline();

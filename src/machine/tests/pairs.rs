@@ -1,11 +1,10 @@
-//! Every state, with every wish, told every input: what comes of it is a table.
+//! Every trigger in every state, under every goal: the outcome is in a table.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::super::child::{ABANDON_AFTER, Child, Effects, LAUNCH_TIMEOUT};
-use super::super::policy::PolicyId;
-use super::super::state::{Fact, Goal, Input, Leader, State, Wish};
+use super::super::state::{Fact, Goal, Leader, State, Trigger};
 use super::super::timers::Timers;
 use super::*;
 
@@ -17,28 +16,28 @@ const LATER: Duration = Duration::from_secs(108);
 /// When a new process that has not executed its program is killed, unless a stop comes first.
 const LAUNCH_END: Duration = Duration::from_secs(150);
 
-/// One row a state, one column an input. The words are those of [`expected`]; "-" cannot be.
+/// One row a state, one column an trigger. The words are those of [`expected`]; "-" cannot be.
 #[rustfmt::skip]
 const TABLE: [(&str, [&str; 9]); 15] = [
     // told             Start   Stop     Kill     Spawned   Failed    Delayed  Exited    Gone       Deadline
-    ("Inactive",       ["due",  "wish",  "wish",  "-",      "-",      "-",     "-",      "-",       "-"]),
+    ("Inactive",       ["due",  "goal",  "goal",  "-",      "-",      "-",     "-",      "-",       "-"]),
     ("Waiting",        ["due",  "rest",  "rest",  "-",      "-",      "-",     "-",      "-",       "due"]),
-    ("Due",            ["wish", "rest",  "rest",  "-",      "-",      "-",     "-",      "-",       "-"]),
-    ("Spawning",       ["wish", "wish",  "wish",  "run",    "failed", "launch","-",      "-",       "-"]),
-    ("Launching",      ["wish", "kill",  "kill",  "run",    "failed", "-",     "-",      "-",       "kill"]),
-    ("Running",        ["wish", "stop",  "kill",  "-",      "-",      "-",     "ended",  "-",       "-"]),
-    ("Stopping",       ["wish", "wish",  "kill",  "-",      "-",      "-",     "asked",  "-",       "kill"]),
-    ("Stopping, dead", ["wish", "wish",  "kill",  "-",      "-",      "-",     "-",      "stopped", "kill"]),
-    ("Killed",         ["wish", "wish",  "wish",  "-",      "-",      "-",     "asked",  "-",       "give up"]),
-    ("Killed, new",    ["wish", "wish",  "wish",  "too late", "failed", "-",   "-",      "-",       "give up"]),
-    ("Killed, dead",   ["wish", "wish",  "wish",  "-",      "-",      "-",     "-",      "stopped", "give up"]),
-    ("Clearing",       ["wish", "await", "await", "-",      "-",      "-",     "-",      "wait",    "-"]),
-    ("Abandoned",      ["wish", "wish",  "wish",  "-",      "-",      "-",     "silent", "-",       "-"]),
-    ("Abandoned, new", ["wish", "wish",  "wish",  "silent", "stopped", "-",    "-",      "-",       "-"]),
-    ("Abandoned, dead",["wish", "wish",  "wish",  "-",      "-",      "-",     "-",      "stopped", "-"]),
+    ("Due",            ["goal", "rest",  "rest",  "-",      "-",      "-",     "-",      "-",       "-"]),
+    ("Spawning",       ["goal", "goal",  "goal",  "run",    "failed", "launch","-",      "-",       "-"]),
+    ("Launching",      ["goal", "kill",  "kill",  "run",    "failed", "-",     "-",      "-",       "kill"]),
+    ("Running",        ["goal", "stop",  "kill",  "-",      "-",      "-",     "ended",  "-",       "-"]),
+    ("Stopping",       ["goal", "goal",  "kill",  "-",      "-",      "-",     "asked",  "-",       "kill"]),
+    ("Stopping, dead", ["goal", "goal",  "kill",  "-",      "-",      "-",     "-",      "stopped", "kill"]),
+    ("Killed",         ["goal", "goal",  "goal",  "-",      "-",      "-",     "asked",  "-",       "give up"]),
+    ("Killed, new",    ["goal", "goal",  "goal",  "too late", "failed", "-",   "-",      "-",       "give up"]),
+    ("Killed, dead",   ["goal", "goal",  "goal",  "-",      "-",      "-",     "-",      "stopped", "give up"]),
+    ("Clearing",       ["goal", "await", "await", "-",      "-",      "-",     "-",      "wait",    "-"]),
+    ("Abandoned",      ["goal", "goal",  "goal",  "-",      "-",      "-",     "silent", "-",       "-"]),
+    ("Abandoned, new", ["goal", "goal",  "goal",  "silent", "stopped", "-",    "-",      "-",       "-"]),
+    ("Abandoned, dead",["goal", "goal",  "goal",  "-",      "-",      "-",     "-",      "stopped", "-"]),
 ];
 
-/// All that a child and its surroundings are after an input.
+/// All that a child and its surroundings are after an trigger.
 #[derive(Debug, Clone, PartialEq)]
 struct After {
     goal: Goal,
@@ -55,70 +54,48 @@ fn moment(since: Duration) -> Moment {
 }
 
 fn state_of(name: &str) -> State {
-    let since = moment(SINCE);
+    use Leader::{Alive, Dead, New};
+    let [since, until, start_at] = [SINCE, LATER, LATER].map(moment);
+    let stopping = |leader| State::Stopping { since, leader };
+    let killed = |leader| State::Killed { since, leader };
     match name {
         "Inactive" => State::Inactive,
-        "Waiting" => State::Waiting {
-            until: moment(LATER),
-        },
+        "Waiting" => State::Waiting { until },
         "Due" => State::Due,
         "Spawning" => State::Spawning,
         "Launching" => State::Launching {
             until: moment(LAUNCH_END),
         },
         "Running" => State::Running { since },
-        "Stopping" => State::Stopping {
-            since,
-            leader: Leader::Alive,
-        },
-        "Stopping, dead" => State::Stopping {
-            since,
-            leader: Leader::Dead,
-        },
-        "Killed" => State::Killed {
-            since,
-            leader: Leader::Alive,
-        },
-        "Killed, new" => State::Killed {
-            since,
-            leader: Leader::New,
-        },
-        "Killed, dead" => State::Killed {
-            since,
-            leader: Leader::Dead,
-        },
-        "Clearing" => State::Clearing {
-            start_at: moment(LATER),
-        },
-        "Abandoned" => State::Abandoned {
-            leader: Leader::Alive,
-        },
-        "Abandoned, new" => State::Abandoned {
-            leader: Leader::New,
-        },
-        "Abandoned, dead" => State::Abandoned {
-            leader: Leader::Dead,
-        },
+        "Stopping" => stopping(Alive),
+        "Stopping, dead" => stopping(Dead),
+        "Killed" => killed(Alive),
+        "Killed, new" => killed(New),
+        "Killed, dead" => killed(Dead),
+        "Clearing" => State::Clearing { start_at },
+        "Abandoned" => State::Abandoned { leader: Alive },
+        "Abandoned, new" => State::Abandoned { leader: New },
+        "Abandoned, dead" => State::Abandoned { leader: Dead },
         _ => panic!("no state is called {name}"),
     }
 }
 
-fn inputs() -> [Input; 9] {
+fn triggers() -> [Trigger; 9] {
     let at = moment(NOW);
     [
-        Input::Wish(Wish::Start),
-        Input::Wish(Wish::Stop),
-        Input::Wish(Wish::Kill),
-        Input::Fact(Fact::Spawned { at }),
-        Input::Fact(Fact::SpawnFailed { at }),
-        Input::Fact(Fact::SpawnDelayed { at }),
-        Input::Fact(Fact::LeaderExited { exit: CRASH }),
-        Input::Fact(Fact::GroupGone),
-        Input::Fact(Fact::Deadline),
+        Trigger::Command(Goal::Up),
+        Trigger::Command(Goal::Down),
+        Trigger::Command(Goal::DownNow),
+        Trigger::Fact(Fact::Spawned { at }),
+        Trigger::Fact(Fact::SpawnFailed { at }),
+        Trigger::Fact(Fact::SpawnDelayed { at }),
+        Trigger::Fact(Fact::LeaderExited { exit: CRASH }),
+        Trigger::Fact(Fact::GroupGone),
+        Trigger::Fact(Fact::Deadline),
     ]
 }
 
-/// Where a state has a deadline, it is this one before the input.
+/// Where a state has a deadline, it is this one before the trigger.
 fn deadline_before(state: State) -> Option<Moment> {
     match state {
         State::Launching { until } => Some(until),
@@ -140,12 +117,14 @@ fn before(goal: Goal, state: State) -> After {
     }
 }
 
-/// The goal after a wish; facts and deadlines leave it as it is.
-fn wish(goal: Goal, input: Input) -> Goal {
-    match (input, goal) {
-        (Input::Wish(Wish::Start), _) => Goal::Up,
-        (Input::Wish(Wish::Kill), _) | (Input::Wish(Wish::Stop), Goal::DownNow) => Goal::DownNow,
-        (Input::Wish(Wish::Stop), _) => Goal::Down,
+/// The goal after a trigger; facts leave it as it is.
+fn goal_after(goal: Goal, trigger: Trigger) -> Goal {
+    match (trigger, goal) {
+        (Trigger::Command(Goal::Up), _) => Goal::Up,
+        (Trigger::Command(Goal::DownNow), _) | (Trigger::Command(Goal::Down), Goal::DownNow) => {
+            Goal::DownNow
+        }
+        (Trigger::Command(Goal::Down), _) => Goal::Down,
         _ => goal,
     }
 }
@@ -173,31 +152,24 @@ impl After {
     }
 
     fn killed(self, since: Duration, leader: Leader) -> Self {
-        let state = State::Killed {
-            since: moment(since),
-            leader,
-        };
+        let since = moment(since);
+        let state = State::Killed { since, leader };
         self.signal(9)
             .note(Change::Killed)
             .then(state, Some(NOW + ABANDON_AFTER))
     }
 
-    /// Asked to stop while it runs: at once where the wish is urgent.
+    /// Asked to stop while it runs: at once if the goal is to be down now.
     fn stop(self, since: Duration) -> Self {
         if self.goal == Goal::DownNow {
             return self.killed(since, Leader::Alive);
         }
-        let state = State::Stopping {
-            since: moment(since),
-            leader: Leader::Alive,
-        };
-        let timeout = policy().stop_timeout;
-        self.signal(15)
+        let (since, leader) = (moment(since), Leader::Alive);
+        let state = State::Stopping { since, leader };
+        let (signal, timeout) = (15, policy().stop_timeout);
+        self.signal(signal)
             .signal(18)
-            .note(Change::Stopping {
-                signal: 15,
-                timeout,
-            })
+            .note(Change::Stopping { signal, timeout })
             .then(state, Some(NOW + timeout))
     }
 }
@@ -211,29 +183,25 @@ const RUN: Run = Run {
 fn of_launch(word: &str, same: After) -> After {
     match (word, same.goal) {
         ("launch", Goal::Up) => {
-            let until = NOW + LAUNCH_TIMEOUT;
-            let state = State::Launching {
-                until: moment(until),
-            };
-            same.then(state, Some(until))
+            let end = NOW + LAUNCH_TIMEOUT;
+            let until = moment(end);
+            same.then(State::Launching { until }, Some(end))
         }
         ("launch", _) => same.killed(NOW, Leader::New),
         ("too late", Goal::Up) => same
             .note(Change::Started)
             .then(State::Running { since: moment(NOW) }, None),
         _ => {
-            let state = State::Killed {
-                since: moment(NOW),
-                leader: Leader::Alive,
-            };
+            let (since, leader) = (moment(NOW), Leader::Alive);
+            let state = State::Killed { since, leader };
             same.note(Change::Started).then(state, Some(LATER))
         }
     }
 }
 
 /// What a word of the table means. `None`: it cannot be.
-fn expected(word: &str, goal: Goal, state: State, input: Input) -> Option<After> {
-    let same = before(wish(goal, input), state);
+fn expected(word: &str, goal: Goal, state: State, trigger: Trigger) -> Option<After> {
+    let same = before(goal_after(goal, trigger), state);
     let leader = match state {
         State::Stopping { leader, .. }
         | State::Killed { leader, .. }
@@ -248,8 +216,8 @@ fn expected(word: &str, goal: Goal, state: State, input: Input) -> Option<After>
     };
     Some(match word {
         "-" => return None,
-        // The wish is taken down, and nothing else happens.
-        "wish" => same,
+        // The goal is set, and nothing else happens.
+        "goal" => same,
         "due" => same.due(),
         "rest" => After {
             queued: false,
@@ -288,10 +256,8 @@ fn expected(word: &str, goal: Goal, state: State, input: Input) -> Option<After>
         "stopped" => same.then(State::Inactive, None),
         // Its leftovers got their SIGKILL at the exit; only the patience begins now.
         "await" => {
-            let state = State::Killed {
-                since: moment(NOW),
-                leader: Leader::Dead,
-            };
+            let (since, leader) = (moment(NOW), Leader::Dead);
+            let state = State::Killed { since, leader };
             same.then(state, Some(NOW + ABANDON_AFTER))
         }
         "wait" => same.then(state_of("Waiting"), Some(LATER)),
@@ -303,24 +269,26 @@ fn expected(word: &str, goal: Goal, state: State, input: Input) -> Option<After>
 }
 
 /// In production what cannot be is said, and nothing else happens.
-fn impossible(goal: Goal, state: State, input: Input) -> After {
-    let same = before(goal, state).note(Change::Impossible);
-    match input {
-        Input::Fact(Fact::Deadline) => same.then(state, None),
+fn impossible(goal: Goal, state: State, trigger: Trigger) -> After {
+    let Trigger::Fact(fact) = trigger else {
+        panic!("{trigger:?} is possible in every state");
+    };
+    let same = before(goal, state).note(Change::Impossible { state, fact });
+    match fact {
+        Fact::Deadline => same.then(state, None),
         _ => same,
     }
 }
 
-/// Tells it, in the way the machine does: a deadline is taken out of the timers first.
-fn tell(goal: Goal, state: State, input: Input) -> After {
-    let policy = policy();
-    let mut child = Child::new(RUN.program, PolicyId(0), &policy.backoff);
+/// Applies a trigger as the machine does: a deadline is removed from the timers first.
+fn tell(goal: Goal, state: State, trigger: Trigger) -> After {
+    let mut child = Child::new(RUN.program, policy().into());
     (child.goal, child.state, child.starts) = (goal, state, RUN.generation);
     let (mut orders, mut timers, mut starts) =
         (VecDeque::new(), Timers::default(), VecDeque::new());
     if let Some(at) = deadline_before(state) {
         timers.arm(RUN.program, at);
-        if input == Input::Fact(Fact::Deadline) {
+        if trigger == Trigger::Fact(Fact::Deadline) {
             timers.disarm(RUN.program);
         }
     }
@@ -328,13 +296,12 @@ fn tell(goal: Goal, state: State, input: Input) -> After {
         starts.push_back(RUN.program);
     }
     let mut out = Effects {
-        policy: &policy,
         orders: &mut orders,
         timers: &mut timers,
         starts: &mut starts,
         ended: None,
     };
-    child.handle(moment(NOW), input, &mut out);
+    child.handle(moment(NOW), trigger, &mut out);
     let ended = out.ended;
     After {
         goal: child.goal,
@@ -348,19 +315,19 @@ fn tell(goal: Goal, state: State, input: Input) -> After {
 }
 
 #[test]
-fn every_state_told_every_input_does_what_the_table_says() {
+fn every_trigger_in_every_state_does_what_the_table_says() {
     let mut tried = 0;
     for (name, row) in TABLE {
         for goal in [Goal::Up, Goal::Down, Goal::DownNow] {
-            for (word, input) in row.into_iter().zip(inputs()) {
+            for (word, trigger) in row.into_iter().zip(triggers()) {
                 let state = state_of(name);
-                let got = catch_unwind(AssertUnwindSafe(|| tell(goal, state, input)));
+                let got = catch_unwind(AssertUnwindSafe(|| tell(goal, state, trigger)));
                 tried += 1;
-                let case = format!("{goal:?}, {name}, told {input:?}: {word}");
-                let Some(expected) = expected(word, goal, state, input) else {
+                let case = format!("{goal:?}, {name}, told {trigger:?}: {word}");
+                let Some(expected) = expected(word, goal, state, trigger) else {
                     assert_eq!(got.is_err(), cfg!(debug_assertions), "{case}: panics");
                     if let Ok(got) = got {
-                        assert_eq!(got, impossible(goal, state, input), "{case}");
+                        assert_eq!(got, impossible(goal, state, trigger), "{case}");
                     }
                     continue;
                 };

@@ -6,7 +6,7 @@ use super::*;
 /// All that a machine remembers, but for the orders that were not taken yet.
 pub struct Picture<'a> {
     pub children: &'a [Child],
-    /// Who may start, in order.
+    /// The programs that may start, in order.
     pub starts: &'a VecDeque<ProgramId>,
     /// In the order in which they come.
     pub deadlines: Vec<(Moment, ProgramId)>,

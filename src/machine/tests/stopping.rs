@@ -71,9 +71,7 @@ fn a_stop_takes_back_the_starts_that_were_not_asked_for_yet() {
 
 #[test]
 fn a_stop_during_a_start_waits_for_the_answer_and_then_stops_it() {
-    let mut desk = Desk::new(&[policy()]);
-    desk.command(Command::Start(id(0)));
-    let run = desk.machine.next_start().expect("a start is due");
+    let (mut desk, run) = Desk::spawning(policy());
     assert_eq!(
         desk.command(Command::StopAll),
         [],
@@ -88,9 +86,7 @@ fn a_stop_during_a_start_waits_for_the_answer_and_then_stops_it() {
 
 #[test]
 fn a_kill_during_a_start_kills_it_when_it_is_there() {
-    let mut desk = Desk::new(&[policy()]);
-    desk.command(Command::Start(id(0)));
-    let run = desk.machine.next_start().expect("a start is due");
+    let (mut desk, run) = Desk::spawning(policy());
     desk.command(Command::KillAll);
     desk.command(Command::StopAll);
     let told = desk.tell(Event::Spawned { run, at: desk.now });
@@ -99,9 +95,7 @@ fn a_kill_during_a_start_kills_it_when_it_is_there() {
 
 #[test]
 fn a_start_that_fails_during_a_stop_is_reported_and_not_tried_again() {
-    let mut desk = Desk::new(&[policy()]);
-    desk.command(Command::Start(id(0)));
-    let run = desk.machine.next_start().expect("a start is due");
+    let (mut desk, run) = Desk::spawning(policy());
     desk.command(Command::StopAll);
     let told = desk.tell(Event::SpawnFailed { run, at: desk.now });
     assert_eq!(told, [note(run, Change::StartFailed { retry_in: None })]);
@@ -247,16 +241,12 @@ fn museum_54_what_does_not_run_is_never_signalled() {
 
 #[test]
 fn the_end_of_an_essential_program_stops_the_rest() {
-    let essential = Policy {
-        essential: true,
-        restart: Restart::OnFailure,
-        ..policy()
-    };
+    let essential = essential(Restart::OnFailure);
     let (mut desk, runs) = Desk::all_running(&[policy(), essential, essential]);
     assert_eq!(
         desk.end(runs[1], CRASH),
         Some(secs(1)),
-        "it comes back: nothing ended for good"
+        "it is restarted: nothing ended for good"
     );
     assert!(!desk.machine.is_stopping());
     let told = desk.exit(runs[2], CLEAN);
@@ -287,11 +277,7 @@ fn the_end_of_an_essential_program_stops_the_rest() {
 
 #[test]
 fn an_essential_program_that_cannot_be_started_and_never_will_stops_the_rest() {
-    let essential = Policy {
-        essential: true,
-        restart: Restart::Never,
-        ..policy()
-    };
+    let essential = essential(Restart::Never);
     let mut desk = Desk::new(&[policy(), essential]);
     desk.command(Command::Start(id(0)));
     desk.command(Command::Start(id(1)));
@@ -311,11 +297,7 @@ fn an_essential_program_that_cannot_be_started_and_never_will_stops_the_rest() {
 
 #[test]
 fn an_essential_program_that_was_asked_to_stop_did_not_end_by_itself() {
-    let essential = Policy {
-        essential: true,
-        restart: Restart::Never,
-        ..policy()
-    };
+    let essential = essential(Restart::Never);
     let (mut desk, run) = Desk::running(essential);
     desk.command(Command::StopAll);
     desk.exit(run, CLEAN);
@@ -323,13 +305,11 @@ fn an_essential_program_that_was_asked_to_stop_did_not_end_by_itself() {
     assert_eq!(desk.machine.essential_ended(), None);
 }
 
-/// A process that was stopped before its exec kept its supervisor from answering for good. Now a
+/// A process that was stopped before its exec kept its supervisor from answering for ever. Now a
 /// start may take its time; a stop ends it at once, as nothing of the program has run yet.
 #[test]
 fn a_start_that_hangs_is_killed_by_a_stop() {
-    let mut desk = Desk::new(&[policy()]);
-    desk.command(Command::Start(id(0)));
-    let run = desk.machine.next_start().expect("a start is due");
+    let (mut desk, run) = Desk::spawning(policy());
     assert_eq!(desk.tell(Event::SpawnDelayed { run, at: desk.now }), []);
     desk.pass(secs(7));
     assert_eq!(
@@ -348,9 +328,7 @@ fn a_start_that_hangs_is_killed_by_a_stop() {
 /// It was executed between the last look and the SIGKILL: it has started, and it is dying.
 #[test]
 fn a_program_that_was_executed_before_its_kill_has_started() {
-    let mut desk = Desk::new(&[policy()]);
-    desk.command(Command::Start(id(0)));
-    let run = desk.machine.next_start().expect("a start is due");
+    let (mut desk, run) = Desk::spawning(policy());
     desk.tell(Event::SpawnDelayed { run, at: desk.now });
     desk.command(Command::StopAll);
     let told = desk.tell(Event::Spawned { run, at: desk.now });
@@ -374,9 +352,7 @@ fn a_program_that_was_executed_before_its_kill_has_started() {
 /// Without a stop it is killed in the end, and tried again like any start that failed.
 #[test]
 fn a_start_that_hangs_is_given_up_and_tried_again() {
-    let mut desk = Desk::new(&[policy()]);
-    desk.command(Command::Start(id(0)));
-    let run = desk.machine.next_start().expect("a start is due");
+    let (mut desk, run) = Desk::spawning(policy());
     desk.tell(Event::SpawnDelayed { run, at: desk.now });
     let begun_at = desk.now;
     assert_eq!(signals(&desk.timeout_at_deadline()), [9]);
@@ -391,9 +367,7 @@ fn a_start_that_hangs_is_given_up_and_tried_again() {
 /// It could not be killed for as long as it was in the kernel, and was given up; then it died.
 #[test]
 fn a_start_that_was_abandoned_and_ends_after_all_is_reported_once() {
-    let mut desk = Desk::new(&[policy()]);
-    desk.command(Command::Start(id(0)));
-    let run = desk.machine.next_start().expect("a start is due");
+    let (mut desk, run) = Desk::spawning(policy());
     desk.tell(Event::SpawnDelayed { run, at: desk.now });
     desk.command(Command::KillAll);
     assert_eq!(desk.timeout_at_deadline(), [note(run, Change::Abandoned)]);
@@ -407,9 +381,7 @@ fn a_start_that_was_abandoned_and_ends_after_all_is_reported_once() {
 #[test]
 fn a_stop_that_came_before_it_was_known_that_a_start_is_late_is_not_forgotten() {
     for command in [Command::StopAll, Command::KillAll] {
-        let mut desk = Desk::new(&[policy()]);
-        desk.command(Command::Start(id(0)));
-        let run = desk.machine.next_start().expect("a start is due");
+        let (mut desk, run) = Desk::spawning(policy());
         desk.command(command);
         let told = desk.tell(Event::SpawnDelayed { run, at: desk.now });
         assert_eq!(told, [signal(run, 9), note(run, Change::Killed)]);
@@ -417,17 +389,12 @@ fn a_stop_that_came_before_it_was_known_that_a_start_is_late_is_not_forgotten() 
 }
 
 /// It was executed just before it was killed for being late, or could not be killed any more.
-/// Nobody had asked it to stop, and yet its end was reported so, and it was started again
+/// It had not been asked to stop, and yet its end was reported so, and it was started again
 /// whatever its policy.
 #[test]
 fn a_program_that_was_executed_before_the_kill_that_was_to_end_its_launch_runs() {
-    let never = Policy {
-        restart: Restart::Never,
-        ..policy()
-    };
-    let mut desk = Desk::new(&[never]);
-    desk.command(Command::Start(id(0)));
-    let run = desk.machine.next_start().expect("a start is due");
+    let never = restarted(Restart::Never);
+    let (mut desk, run) = Desk::spawning(never);
     desk.tell(Event::SpawnDelayed { run, at: desk.now });
     desk.timeout_at_deadline();
     let told = desk.tell(Event::Spawned { run, at: desk.now });
@@ -443,14 +410,8 @@ fn a_program_that_was_executed_before_the_kill_that_was_to_end_its_launch_runs()
 /// although its policy is to try it once.
 #[test]
 fn a_start_that_was_given_up_is_the_end_of_a_program_that_is_not_started_again() {
-    let once = Policy {
-        restart: Restart::Never,
-        essential: true,
-        ..policy()
-    };
-    let mut desk = Desk::new(&[once]);
-    desk.command(Command::Start(id(0)));
-    let run = desk.machine.next_start().expect("a start is due");
+    let once = essential(Restart::Never);
+    let (mut desk, run) = Desk::spawning(once);
     desk.tell(Event::SpawnDelayed { run, at: desk.now });
     desk.timeout_at_deadline();
     assert_eq!(desk.timeout_at_deadline(), [note(run, Change::Abandoned)]);

@@ -20,7 +20,7 @@ impl Core {
         let live = program.live.as_ref();
         let pid = live.map_or(0, |live| live.pid());
         let is_killed = live.is_some_and(|live| live.killed_at().is_some());
-        if change != Change::Impossible {
+        if !matches!(change, Change::Impossible { .. }) {
             program.changed_at = now;
         }
         match change {
@@ -44,9 +44,9 @@ impl Core {
             Change::Killed if !is_killed => {}
             Change::Killed => self.event(id, EventKind::Killed { pid }),
             Change::Abandoned => self.on_abandoned(now, run),
-            Change::Impossible => {
-                let text = "met a fact that cannot be, and went on: please report this defect";
-                self.warn(id, Error::new(text));
+            Change::Impossible { state, fact } => {
+                let text = format!("unexpected {fact:?} in {state:?}; please report this bug");
+                self.warn(id, Error::new(format!("internal error: {text}")));
             }
         }
     }
