@@ -8,17 +8,14 @@
 //! (timer_create(2)). A child that shares memory until its exec, as vfork(2) makes it, finds the
 //! mark and has a number of its own: so both are compared.
 
-use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::pages::Pages;
 
-/// `asm-generic/mman-common.h`; not in every libc yet.
-const MADV_WIPEONFORK: libc::c_int = 18;
-
 /// The page with the mark, once there is one. It is never given back: a signal handler may be
 /// looking at it in any thread.
-static PAGE: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
+static PAGE: OnceLock<Pages> = OnceLock::new();
 
 /// Where there is no such page: the mark (upper half) and the timer that it holds for, plus 1.
 static TIMED: AtomicU64 = AtomicU64::new(0);
@@ -80,8 +77,7 @@ impl Identity {
 
 /// What this memory is marked with; 0 in a copy. Async-signal-safe.
 fn mark() -> u32 {
-    // SAFETY: null, or a mapping that is never given back.
-    if let Some(page) = unsafe { PAGE.load(Ordering::SeqCst).as_ref() } {
+    if let Some(page) = marked_page() {
         return page.load(Ordering::SeqCst);
     }
     let timed = TIMED.load(Ordering::SeqCst);
@@ -95,28 +91,22 @@ fn mark() -> u32 {
     }
 }
 
-/// The page, which is made if there is none and the system knows how.
+/// Returns the page, which is made if there is none and the system knows how.
 fn page() -> Option<&'static AtomicU32> {
-    if PAGE.load(Ordering::SeqCst).is_null() {
-        let mut pages = Pages::new(size_of::<AtomicU32>()).ok()?;
-        let (base, length) = (pages.as_mut_ptr(), pages.len());
-        // SAFETY: a private, anonymous mapping of that length, which is ours.
-        if unsafe { libc::madvise(base.cast(), length, MADV_WIPEONFORK) } != 0 {
-            return None;
-        }
-        // Of two threads that come here one loses, and gives back its own.
-        let set = PAGE.compare_exchange(
-            ptr::null_mut(),
-            base.cast(),
-            Ordering::SeqCst,
-            Ordering::SeqCst,
-        );
-        if set.is_ok() {
-            std::mem::forget(pages);
-        }
+    if PAGE.get().is_none() {
+        let pages = Pages::new(size_of::<AtomicU32>()).ok()?;
+        pages.wipe_on_fork().ok()?;
+        // If another thread is faster, this one is unmapped.
+        let _ = PAGE.set(pages);
     }
-    // SAFETY: null, or a mapping that is never given back, aligned to a page and zeroed.
-    unsafe { PAGE.load(Ordering::SeqCst).as_ref() }
+    marked_page()
+}
+
+/// Async-signal-safe.
+fn marked_page() -> Option<&'static AtomicU32> {
+    let page = PAGE.get()?.base().cast::<AtomicU32>();
+    // SAFETY: a mapping that is never unmapped, aligned to a page and zeroed.
+    Some(unsafe { &*page })
 }
 
 fn timer_of(timed: u64) -> Option<i32> {
