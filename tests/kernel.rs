@@ -36,8 +36,7 @@ mod seam;
 
 pub(crate) use real_libc::*;
 pub(crate) use seam::calls::{
-    fcntl, flock, getrlimit, ioctl, kill, nanosleep, ppoll, prctl, siginfo_t, syscall, waitid,
-    waitpid,
+    fcntl, flock, getrlimit, ioctl, kill, nanosleep, ppoll, siginfo_t, syscall, waitid, waitpid,
 };
 pub(crate) use seam::nixes::*;
 

@@ -211,9 +211,7 @@ pub(crate) fn stop_self(target: Target, signal: i32) -> bool {
 /// Ends this process by a signal, and sends that to its group if asked for. There is no core
 /// dump: the command's tells more. Returns where the kernel spares this process, as a PID 1.
 pub(crate) fn end_by(signal: i32, target: Target) {
-    let none: c_ulong = 0;
-    // SAFETY: with this option prctl takes five integers, each as wide as a register.
-    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, none, none, none, none) };
+    let _ = nix::sys::prctl::set_dumpable(false);
     set_default(signal);
     target.send(signal);
     set_mask(libc::SIG_UNBLOCK, &SignalSet::of([signal]));

@@ -4,11 +4,10 @@
 //! turn. The order there is: clear the pipe, take the bits, then act, so that a signal which
 //! arrives in between ends the next wait. One SIGCHLD may stand for many deaths.
 
-use std::mem::MaybeUninit;
-use std::ptr;
 use std::sync::Arc;
 use std::thread::ThreadId;
 
+use super::accept::{SignalSet, set_mask};
 use super::handlers::{self, Dispositions, Slot, bit};
 use super::wake::Waker;
 use crate::error::{Error, Result};
@@ -21,10 +20,10 @@ const THREADS_MAX: usize = 16;
 pub(crate) struct Signals {
     slot: &'static Slot,
     signals: Vec<i32>,
-    /// Replaced behind our back, and told.
+    /// Signals whose handler was replaced, and for which that was reported.
     told: u64,
-    /// Threads that had turns, and what each had blocked of the signals that are needed.
-    unblocked: Vec<(ThreadId, libc::sigset_t)>,
+    /// Threads that had turns, and which of our signals each had blocked.
+    unblocked: Vec<(ThreadId, SignalSet)>,
     /// Keeps the pipe open for as long as a handler may write to it.
     waker: Arc<Waker>,
 }
@@ -122,25 +121,13 @@ impl Signals {
         if self.unblocked.iter().any(|(known, _)| *known == thread) {
             return;
         }
-        let set = set_of(&self.signals);
-        let mut before = MaybeUninit::<libc::sigset_t>::zeroed();
-        // SAFETY: both pointers are to live signal sets; the call only changes this thread's
-        // mask.
-        let failed = unsafe {
-            libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, before.as_mut_ptr())
-        };
-        if failed != 0 {
-            return;
-        }
-        // SAFETY: it was zeroed, and pthread_sigmask has filled it, or the part of it that has
-        // signals: musl leaves the rest alone.
-        let before = unsafe { before.assume_init() };
-        let was_blocked = |signal: &i32| is_member(&before, *signal);
-        let blocked: Vec<i32> = self.signals.iter().copied().filter(was_blocked).collect();
+        let ours = self.signals.iter().copied();
+        let before = set_mask(libc::SIG_UNBLOCK, &SignalSet::of(ours.clone()));
+        let blocked = SignalSet::of(ours.filter(|&signal| before.has(signal)));
         if self.unblocked.len() == THREADS_MAX {
             self.unblocked.remove(0);
         }
-        self.unblocked.push((thread, set_of(&blocked)));
+        self.unblocked.push((thread, blocked));
     }
 }
 
@@ -154,26 +141,7 @@ impl Drop for Signals {
         Dispositions::lock().release(self.slot);
         let thread = std::thread::current().id();
         for (_, blocked) in self.unblocked.iter().filter(|(known, _)| *known == thread) {
-            // SAFETY: the pointer is to a live signal set; the old mask is not asked for.
-            unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, blocked, ptr::null_mut()) };
+            set_mask(libc::SIG_BLOCK, blocked);
         }
     }
-}
-
-fn set_of(signals: &[i32]) -> libc::sigset_t {
-    let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
-    // SAFETY: zeroed is initialised, which sigemptyset alone does not see to: musl's writes only
-    // the part that has signals. sigaddset refuses a number that is none.
-    unsafe {
-        libc::sigemptyset(set.as_mut_ptr());
-        for &signal in signals {
-            libc::sigaddset(set.as_mut_ptr(), signal);
-        }
-        set.assume_init()
-    }
-}
-
-fn is_member(set: &libc::sigset_t, signal: i32) -> bool {
-    // SAFETY: the pointer is to a live, filled signal set.
-    unsafe { libc::sigismember(set, signal) == 1 }
 }

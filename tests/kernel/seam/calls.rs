@@ -193,8 +193,6 @@ unsafe extern "C" {
     pub fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
     #[link_name = "procsched_kernel_ioctl"]
     pub fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
-    #[link_name = "procsched_kernel_prctl"]
-    pub fn prctl(option: c_int, ...) -> c_int;
 }
 
 #[unsafe(no_mangle)]
@@ -227,15 +225,4 @@ extern "C" fn procsched_kernel_fcntl(fd: c_int, command: c_int, argument: c_int)
 extern "C" fn procsched_kernel_ioctl(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int {
     // SAFETY: the one request that is used writes an integer to a live one.
     world::called(|_| unsafe { real_libc::ioctl(fd, request as _, argument) })
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn procsched_kernel_prctl(option: c_int, argument: *mut c_int) -> c_int {
-    world::called(|kernel| match option {
-        libc::PR_SET_CHILD_SUBREAPER => kernel.subreaper = !argument.is_null(),
-        // SAFETY: with this option the argument is the address of a live integer.
-        libc::PR_GET_CHILD_SUBREAPER => unsafe { *argument = c_int::from(kernel.subreaper) },
-        _ => panic!("prctl option {option} is not simulated"),
-    });
-    0
 }

@@ -72,6 +72,19 @@ pub mod unistd {
 pub mod sys {
     pub use real_nix::sys::*;
 
+    pub mod prctl {
+        use crate::kernel::world;
+
+        pub fn set_child_subreaper(wanted: bool) -> crate::Result<()> {
+            world::called(|kernel| kernel.subreaper = wanted);
+            Ok(())
+        }
+
+        pub fn get_child_subreaper() -> crate::Result<bool> {
+            Ok(world::called(|kernel| kernel.subreaper))
+        }
+    }
+
     pub mod signal {
         pub use real_nix::sys::signal::*;
     }
