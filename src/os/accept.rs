@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use libc::{c_int, c_ulong};
 
+use super::handlers::sigaction;
 use super::pause::{pause, timespec};
 use super::{FAULTS, errno, raw, retry};
 use crate::spec::SIGNAL_MAX;
@@ -220,13 +221,7 @@ pub(crate) fn end_by(signal: i32, target: Target) {
 /// The signals that this process ignores.
 pub(crate) fn ignored() -> SignalSet {
     let is_ignored = |signal: &i32| {
-        let mut now = MaybeUninit::<libc::sigaction>::zeroed();
-        // SAFETY: a null new action only asks; the other pointer is to a live structure, which
-        // is valid as it is if the C library refuses the number.
-        unsafe {
-            libc::sigaction(*signal, ptr::null(), now.as_mut_ptr());
-            now.assume_init().sa_sigaction == libc::SIG_IGN
-        }
+        sigaction(*signal, None).is_ok_and(|action| action.sa_sigaction == libc::SIG_IGN)
     };
     SignalSet::of((1..=SIGNAL_MAX).filter(is_ignored))
 }
