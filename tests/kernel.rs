@@ -72,8 +72,10 @@ mod os {
     mod identity;
     pub(crate) mod limits;
     pub(crate) mod logs;
+    mod numbers;
     pub(crate) mod pages;
     mod pause;
+    mod raw;
     pub(crate) mod reap;
     pub(crate) mod reserve;
     pub(crate) mod stream;

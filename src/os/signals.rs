@@ -1,8 +1,8 @@
-//! What one scheduler hears of: which signals arrived since its last look.
+//! The signals of one scheduler.
 //!
-//! A handler sets a bit and writes one byte to the wake pipe; everything else happens in the
-//! turn. The order there is: clear the pipe, take the bits, then act, so that a signal which
-//! arrives in between ends the next wait. One SIGCHLD may stand for many deaths.
+//! A handler sets a bit and writes one byte to the wake pipe; the rest happens in the turn: clear
+//! the pipe, take the bits, then act, so that a signal that arrives in between ends the next wait.
+//! One SIGCHLD may stand for many deaths.
 
 use std::sync::Arc;
 use std::thread::ThreadId;
@@ -13,7 +13,7 @@ use super::wake::Waker;
 use crate::error::{Error, Result};
 use crate::event::SignalSender;
 
-/// Threads whose mask is known and put back, if they are the one that drops the scheduler.
+/// Threads whose mask is remembered, to be restored by the one that drops the scheduler.
 const THREADS_MAX: usize = 16;
 
 /// The signals of one scheduler.
@@ -24,16 +24,16 @@ pub(crate) struct Signals {
     told: u64,
     /// Threads that had turns, and which of our signals each had blocked.
     unblocked: Vec<(ThreadId, SignalSet)>,
-    /// Keeps the pipe open for as long as a handler may write to it.
+    /// Keeps the pipe open while a handler may write to it.
     waker: Arc<Waker>,
 }
 
 impl Signals {
-    /// Hears of SIGCHLD and of each of `signals` from now on. `exclusive` is whether no other
-    /// scheduler may live in this process meanwhile.
+    /// Handles SIGCHLD and each of `signals` from now on. An `exclusive` one tolerates no other
+    /// scheduler in this process.
     ///
-    /// `strays` are heard of as well, but for those that nobody may handle here: valgrind keeps
-    /// one to itself, and a C library some.
+    /// `strays` are handled as well, except for those that cannot be: valgrind and the C libraries
+    /// use some themselves.
     pub(crate) fn install(
         signals: &[i32],
         strays: &[i32],
@@ -79,31 +79,30 @@ impl Signals {
         Ok(installed)
     }
 
-    /// Which signals arrived since the last look, as numbers.
+    /// Takes the signals that arrived since the last call.
     pub(crate) fn take(&self) -> impl Iterator<Item = i32> + use<> {
         let bits = self.slot.take();
         (1..=64).filter(move |signal| bits & bit(*signal) != 0)
     }
 
-    /// Adds to `pids` who may have died, by the SIGCHLDs that [`Signals::take`] has told of. Each
-    /// is a hint: it may be missing, late, or a lie.
+    /// Adds the pids that came with SIGCHLD to `pids`, after [`Signals::take`]. Each is a hint: it
+    /// may be missing, late, or forged.
     pub(crate) fn take_hints(&self, pids: &mut Vec<i32>) {
         self.slot.take_hints(pids);
     }
 
-    /// Who sent this one first, of those that [`Signals::take`] has told of.
+    /// Takes the first sender of a signal that [`Signals::take`] has returned.
     pub(crate) fn take_sender(&self, signal: i32) -> SignalSender {
         self.slot.take_sender(signal)
     }
 
-    /// Whether one of these has arrived and was not taken yet.
+    /// True if one of these has arrived and was not taken yet.
     pub(crate) fn is_pending(&self, signals: &[i32]) -> bool {
         let bits = self.slot.pending();
         signals.iter().any(|&signal| bits & bit(signal) != 0)
     }
 
-    /// Signals for which somebody has put another handler over ours since the last look, or for
-    /// which that was never told.
+    /// Returns the signals whose handler was replaced, each once.
     pub(crate) fn take_replaced(&mut self) -> Vec<i32> {
         let is_news =
             |signal: &i32| self.told & bit(*signal) == 0 && handlers::is_replaced(*signal);
@@ -114,8 +113,8 @@ impl Signals {
         replaced
     }
 
-    /// Unblocks our signals in the thread that calls, whatever its parent left blocked: if all
-    /// threads of a process block a signal, nobody gets it.
+    /// Unblocks our signals in the calling thread, whatever its parent left blocked: a signal that
+    /// all threads block is not delivered.
     pub(crate) fn unblock_here(&mut self) {
         let thread = std::thread::current().id();
         if self.unblocked.iter().any(|(known, _)| *known == thread) {
@@ -132,8 +131,8 @@ impl Signals {
 }
 
 impl Drop for Signals {
-    /// In a copy of the process that was made by fork nothing is touched: our handlers do
-    /// nothing there, and the lock may be held by a thread that was not copied.
+    /// Touches nothing in a forked copy: our handlers do nothing there, and the lock may be held by
+    /// a thread that was not copied.
     fn drop(&mut self) {
         if !self.waker.is_ours() {
             return;
