@@ -36,7 +36,7 @@ mod seam;
 
 pub(crate) use real_libc::*;
 pub(crate) use seam::calls::{
-    fcntl, flock, getrlimit, ioctl, kill, nanosleep, ppoll, siginfo_t, syscall, waitid, waitpid,
+    fcntl, flock, ioctl, kill, nanosleep, siginfo_t, syscall, waitid, waitpid,
 };
 pub(crate) use seam::nixes::*;
 

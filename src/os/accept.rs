@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use libc::{c_int, c_ulong};
 
-use super::handlers::sigaction;
+use super::handlers::{bit, sigaction};
 use super::pause::{pause, timespec};
 use super::{FAULTS, errno, raw, retry};
 use crate::spec::SIGNAL_MAX;
@@ -22,48 +22,40 @@ use crate::spec::SIGNAL_MAX;
 /// The pause after a wait that has failed, so that the next cannot spin.
 const FAILED_WAIT_PAUSE: Duration = Duration::from_millis(1);
 
-const WORD_BITS: usize = c_ulong::BITS as usize;
-const WORDS: usize = SIGNAL_MAX as usize / WORD_BITS;
-
-/// A set of signals as the kernel has it.
+/// A set of signals, laid out like the kernel's: there two words of 32 bits are one of 64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SignalSet([c_ulong; WORDS]);
+pub(crate) struct SignalSet(u64);
+
+const _: () = assert!(SIGNAL_MAX == 64);
+const _: () = assert!(cfg!(any(
+    target_pointer_width = "64",
+    target_endian = "little"
+)));
 
 /// Its size, an argument of the system calls.
 const SET_BYTES: usize = size_of::<SignalSet>();
 
 impl SignalSet {
-    pub(crate) const EMPTY: Self = Self([0; WORDS]);
-    pub(crate) const FULL: Self = Self([c_ulong::MAX; WORDS]);
+    pub(crate) const EMPTY: Self = Self(0);
+    pub(crate) const FULL: Self = Self(u64::MAX);
 
     pub(crate) fn of(signals: impl IntoIterator<Item = i32>) -> Self {
         signals.into_iter().fold(Self::EMPTY, Self::with)
     }
 
     /// Adds a signal.
-    pub(crate) fn with(mut self, signal: i32) -> Self {
-        if let Some((word, bit)) = place(signal) {
-            self.0[word] |= bit;
-        }
-        self
+    pub(crate) fn with(self, signal: i32) -> Self {
+        Self(self.0 | bit(signal))
     }
 
-    pub(crate) fn without(mut self, signals: impl IntoIterator<Item = i32>) -> Self {
-        for (word, bit) in signals.into_iter().filter_map(place) {
-            self.0[word] &= !bit;
-        }
-        self
+    pub(crate) fn without(self, signals: impl IntoIterator<Item = i32>) -> Self {
+        Self(self.0 & !Self::of(signals).0)
     }
 
     /// True if the signal is in the set. Async-signal-safe, and cannot panic.
     pub(crate) fn has(&self, signal: i32) -> bool {
-        place(signal).is_some_and(|(word, bit)| self.0.get(word).is_some_and(|w| w & bit != 0))
+        self.0 & bit(signal) != 0
     }
-}
-
-fn place(signal: i32) -> Option<(usize, c_ulong)> {
-    let index = usize::try_from(signal.checked_sub(1)?).ok()?;
-    (signal <= SIGNAL_MAX).then(|| (index / WORD_BITS, 1 << (index % WORD_BITS)))
 }
 
 /// True for all signals but the faults, SIGABRT, by which this process aborts, SIGKILL and

@@ -3,8 +3,9 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::mem::MaybeUninit;
 use std::path::Path;
+
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
 use crate::error::errno_text;
 
@@ -22,37 +23,25 @@ impl std::fmt::Debug for DescriptorLimit {
 /// Raises the soft limit on open descriptors to the hard one, and that, too, if it is not enough
 /// and CAP_SYS_RESOURCE allows it. Returns the limits before; `None` if they have not changed.
 pub(crate) fn raise_descriptors(needed: u64) -> Option<DescriptorLimit> {
-    let before = get(libc::RLIMIT_NOFILE)?;
-    let raise_to = |soft, hard| {
-        let raised = libc::rlimit {
-            rlim_cur: soft,
-            rlim_max: hard,
-        };
-        // SAFETY: the pointer is to a live structure.
-        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) == 0 }
-    };
-    let is_enough = before.rlim_max >= needed;
-    let is_raised = (!is_enough && raise_to(needed, needed))
-        || (before.rlim_cur < before.rlim_max && raise_to(before.rlim_max, before.rlim_max));
-    is_raised.then_some(DescriptorLimit(before))
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    let raise_to = |limit| setrlimit(Resource::RLIMIT_NOFILE, limit, limit).is_ok();
+    let is_raised = (hard < needed && raise_to(needed)) || (soft < hard && raise_to(hard));
+    is_raised.then_some(DescriptorLimit(libc::rlimit {
+        rlim_cur: soft,
+        rlim_max: hard,
+    }))
 }
 
 /// Returns how many descriptors this process may have open.
 pub(crate) fn descriptors() -> u64 {
-    get(libc::RLIMIT_NOFILE).map_or(u64::MAX, |limit| limit.rlim_cur)
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft)
 }
 
-fn get(resource: Resource) -> Option<libc::rlimit> {
-    let mut limit = MaybeUninit::<libc::rlimit>::uninit();
-    // SAFETY: the pointer is to a live structure, which the call fills if it succeeds.
-    unsafe { (libc::getrlimit(resource, limit.as_mut_ptr()) == 0).then(|| limit.assume_init()) }
+/// Returns a soft limit, if there is one.
+fn limit(resource: Resource) -> Option<u64> {
+    let (soft, _) = getrlimit(resource).ok()?;
+    (soft != RLIM_INFINITY).then_some(soft)
 }
-
-/// glibc has its own type for these numbers, musl has none.
-#[cfg(target_env = "gnu")]
-type Resource = libc::__rlimit_resource_t;
-#[cfg(not(target_env = "gnu"))]
-type Resource = libc::c_int;
 
 /// The least that all programs of a supervisor need.
 #[derive(Debug, Clone, Copy)]
@@ -91,10 +80,9 @@ pub(crate) fn explain(errno: i32, needs: Needs) -> String {
 /// to count a user's processes, and it is not known to be exhausted.
 fn process_limit() -> Option<String> {
     let of_user = || {
-        let limit = get(libc::RLIMIT_NPROC).filter(|limit| limit.rlim_cur != libc::RLIM_INFINITY);
         let uid = nix::unistd::getuid();
-        let limit = limit.filter(|_| !uid.is_root())?;
-        Some(format!("RLIMIT_NPROC is {} for uid {uid}", limit.rlim_cur))
+        let limit = limit(Resource::RLIMIT_NPROC).filter(|_| !uid.is_root())?;
+        Some(format!("RLIMIT_NPROC is {limit} for uid {uid}"))
     };
     let of_system = |path| {
         let is_exhausted = is_used_up(threads()?, number(Path::new(path))?);
@@ -107,9 +95,8 @@ fn process_limit() -> Option<String> {
 }
 
 fn memory_limit() -> Option<String> {
-    let space = get(libc::RLIMIT_AS).filter(|limit| limit.rlim_cur != libc::RLIM_INFINITY);
-    let space = space.map(|limit| format!("RLIMIT_AS is {} bytes", limit.rlim_cur));
-    cgroup_limit(&MEMORY).or(space)
+    let space = || limit(Resource::RLIMIT_AS).map(|limit| format!("RLIMIT_AS is {limit} bytes"));
+    cgroup_limit(&MEMORY).or_else(space)
 }
 
 fn system_limit(path: &str) -> Option<String> {

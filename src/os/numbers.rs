@@ -5,9 +5,11 @@
 //! where memory is short, and the standard library takes an error for its end.
 
 use std::ffi::{CStr, c_int};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 
 use super::{raw, retry};
 
@@ -17,11 +19,8 @@ const NAME: usize = 19;
 
 /// Opens a directory and visits each number in it.
 pub(super) fn numbers_of(path: &CStr, visit: impl FnMut(c_int)) -> Result<(), Errno> {
-    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
-    // SAFETY: open takes a NUL-terminated string and plain numbers.
-    let opened = retry(|| Errno::result(unsafe { libc::open(path.as_ptr(), flags) }))?;
-    // SAFETY: it was just opened, and nothing else owns it.
-    let directory = unsafe { OwnedFd::from_raw_fd(opened) };
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let directory = retry(|| nix::fcntl::open(path, flags, Mode::empty()))?;
     numbers_in(directory.as_raw_fd(), visit)
 }
 

@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::io::{self, Read};
 
+use nix::unistd::{Pid, getpgid};
+
 use super::numbers::numbers_of;
 
 /// How much of a file is read: the longest is a process's environment.
@@ -43,9 +45,7 @@ pub(crate) fn zombies_only(groups: &BTreeSet<i32>) -> Option<BTreeSet<i32>> {
 
 fn zombies_only_at_once(groups: &BTreeSet<i32>) -> Option<BTreeSet<i32>> {
     // A sandbox may refuse the call. Our own group is 0 if it is of another namespace.
-    // SAFETY: getpgid takes one integer.
-    let is_refused = unsafe { libc::getpgid(0) } == -1;
-    if is_refused || !matches!(is_our_proc(), Ok(true)) {
+    if getpgid(None).is_err() || !matches!(is_our_proc(), Ok(true)) {
         return None;
     }
     let (mut dead, mut living) = (BTreeSet::new(), BTreeSet::new());
@@ -66,8 +66,7 @@ fn zombies_only_at_once(groups: &BTreeSet<i32>) -> Option<BTreeSet<i32>> {
 
 /// Returns the process group of a process, dead or alive.
 pub(crate) fn group_of(pid: i32) -> Option<i32> {
-    // SAFETY: getpgid takes one integer.
-    let group = unsafe { libc::getpgid(pid) };
+    let group = getpgid(Some(Pid::from_raw(pid))).ok()?.as_raw();
     (group > 0).then_some(group)
 }
 

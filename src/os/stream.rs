@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 
 use super::logs::{Log, LogPlace};
 use super::retry;
@@ -121,16 +122,14 @@ impl Stream {
 
     /// Returns the capacity of the pipe: less than the default if this user has many pipes.
     pub(crate) fn capacity(&self) -> usize {
-        // SAFETY: F_GETPIPE_SZ takes nothing and gives an integer; the descriptor is open.
-        let size = unsafe { libc::fcntl(self.pipe.as_raw_fd(), libc::F_GETPIPE_SZ) };
-        usize::try_from(size).unwrap_or(0)
+        let size = fcntl(&self.pipe, FcntlArg::F_GETPIPE_SZ);
+        size.map_or(0, |size| usize::try_from(size).unwrap_or(0))
     }
 
     /// Changes the capacity, if the system allows that and fewer bytes are in the pipe.
     pub(crate) fn resize(&self, bytes: usize) {
         let size = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
-        // SAFETY: F_SETPIPE_SZ takes an integer; the descriptor is open.
-        unsafe { libc::fcntl(self.pipe.as_raw_fd(), libc::F_SETPIPE_SZ, size) };
+        let _ = fcntl(&self.pipe, FcntlArg::F_SETPIPE_SZ(size));
     }
 
     /// Returns how many bytes are in the pipe.

@@ -7,6 +7,8 @@ use std::fs::OpenOptions;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
+use nix::unistd::{getpgid, getpgrp, getppid, getsid};
+
 use super::descriptors::duplicate;
 use super::errno;
 use super::subreaper::is_pid_1;
@@ -77,19 +79,10 @@ pub(crate) enum Above {
 
 /// Returns what is above us in job control.
 pub(crate) fn above() -> Above {
-    // SAFETY: all of these take plain numbers and cannot touch memory.
-    let (ours, parents, session, parents_session) = unsafe {
-        let parent = libc::getppid();
-        (
-            libc::getpgid(0),
-            libc::getpgid(parent),
-            libc::getsid(0),
-            libc::getsid(parent),
-        )
-    };
-    if is_pid_1() || session != parents_session {
+    let parent = Some(getppid());
+    if is_pid_1() || getsid(None) != getsid(parent) {
         Above::Nobody
-    } else if ours == parents {
+    } else if getpgid(None) == getpgid(parent) {
         Above::Script
     } else {
         Above::Shell
@@ -102,8 +95,7 @@ pub(crate) fn is_stdin() -> bool {
 }
 
 fn own_group() -> i32 {
-    // SAFETY: getpgid takes a plain number, and cannot fail for ourselves.
-    unsafe { libc::getpgid(0) }
+    getpgrp().as_raw()
 }
 
 fn foreground(fd: BorrowedFd<'_>) -> Option<i32> {

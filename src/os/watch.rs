@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::clock::Clock;
@@ -170,21 +171,9 @@ impl AsFd for Watch {
 
 /// Returns true if the descriptor became readable in time.
 fn poll(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> nix::Result<bool> {
-    let mut fd = libc::pollfd {
-        fd: fd.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    };
-    let timeout = timeout.map(timespec);
-    let timeout = timeout
-        .as_ref()
-        .map_or(std::ptr::null(), std::ptr::from_ref);
-    // SAFETY: the pointers are to one live `pollfd`, to a live `timespec` or null for no limit,
-    // and null for the mask, which is left alone.
-    match unsafe { libc::ppoll(&raw mut fd, 1, timeout, std::ptr::null()) } {
-        -1 => Err(Errno::last()),
-        ready => Ok(ready > 0),
-    }
+    let mut fd = [PollFd::new(fd, PollFlags::POLLIN)];
+    let timeout = timeout.map(|time| timespec(time).into());
+    ppoll(&mut fd, timeout, None).map(|ready| ready > 0)
 }
 
 #[cfg(test)]

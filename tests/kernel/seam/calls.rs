@@ -2,7 +2,7 @@
 
 use std::ffi::{c_int, c_long, c_ulong, c_void};
 
-use real_libc::{id_t, idtype_t, nfds_t, pid_t, pollfd, rlimit, sigset_t, timespec};
+use real_libc::{id_t, idtype_t, pid_t, timespec};
 use real_nix::errno::Errno;
 
 use crate::kernel::world::{self, Call, Waited};
@@ -119,29 +119,6 @@ pub unsafe fn kill(pid: pid_t, signal: c_int) -> c_int {
 }
 
 /// # Safety
-/// The pointers are to live structures, or null.
-pub unsafe fn ppoll(
-    fds: *mut pollfd,
-    count: nfds_t,
-    time: *const timespec,
-    _: *const sigset_t,
-) -> c_int {
-    // SAFETY: as promised by who calls.
-    let (fds, time) = unsafe {
-        (
-            std::slice::from_raw_parts_mut(fds, count as usize),
-            time.as_ref(),
-        )
-    };
-    let nanos = |time: &timespec| {
-        (time.tv_sec as u64)
-            .saturating_mul(1_000_000_000)
-            .saturating_add(time.tv_nsec as u64)
-    };
-    answer(world::wait(fds, time.map(nanos)))
-}
-
-/// # Safety
 /// The first pointer is to a live structure.
 pub unsafe fn nanosleep(time: *const timespec, _: *mut timespec) -> c_int {
     // SAFETY: as promised by who calls.
@@ -163,25 +140,6 @@ pub unsafe fn flock(fd: c_int, operation: c_int) -> c_int {
         // SAFETY: plain numbers.
         unsafe { real_libc::flock(fd, operation) }
     })
-}
-
-/// glibc has a type of its own for these numbers, musl has none.
-#[cfg(target_env = "gnu")]
-type Resource = real_libc::__rlimit_resource_t;
-#[cfg(not(target_env = "gnu"))]
-type Resource = c_int;
-
-/// # Safety
-/// The pointer is to a live structure.
-pub unsafe fn getrlimit(resource: Resource, limit: *mut rlimit) -> c_int {
-    // SAFETY: as promised by who calls.
-    unsafe {
-        let status = real_libc::getrlimit(resource, limit);
-        if resource == real_libc::RLIMIT_NOFILE {
-            (*limit).rlim_cur = world::called(|kernel| kernel.weather.descriptors_max);
-        }
-        status
-    }
 }
 
 unsafe extern "C" {
