@@ -22,7 +22,7 @@ use crate::spec::SIGNAL_MAX;
 /// The pause after a wait that has failed, so that the next cannot spin.
 const FAILED_WAIT_PAUSE: Duration = Duration::from_millis(1);
 
-/// A set of signals, laid out like the kernel's: there two words of 32 bits are one of 64.
+/// A set of signals, with the layout of the kernel's. There it may be two words of 32 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SignalSet(u64);
 
@@ -167,8 +167,8 @@ impl Target {
     }
 }
 
-/// Stops this process by a job control signal with its default action, so that a parent that is
-/// another `init` can tell which. Returns true if a SIGCONT has arrived, before or after; it is
+/// Stops this process by a job control signal with its default action, so that an `init` above
+/// us can tell it from a SIGSTOP. Returns true if a SIGCONT has arrived, before or after; it is
 /// consumed. Without one it goes on only if its group is orphaned.
 ///
 /// The kernel discards a pending SIGCONT when a stop is sent, and a pending stop when a SIGCONT is.

@@ -100,7 +100,7 @@ fn is_refused(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM))
 }
 
-/// Whether a thread's environment can be read.
+/// The state of a thread's environment.
 enum Stage {
     /// It has its final one, or may not be read.
     Settled,

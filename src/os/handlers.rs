@@ -55,7 +55,7 @@ pub(super) struct Slot {
     /// The [`Identity`] of its scheduler's process; 0 if it is free. A forked copy has another
     /// one, and leaves the slot alone.
     owner: AtomicU64,
-    /// Whether its scheduler tolerates no other.
+    /// True if its scheduler tolerates no other.
     exclusive: AtomicBool,
     /// Bit `n - 1` stands for signal `n`.
     wanted: AtomicU64,
@@ -319,7 +319,7 @@ fn details<'a>(
     unsafe { info.as_ref() }
 }
 
-/// The siginfo does not tell.
+/// The sender is not known.
 const SENDER_UNKNOWN: u64 = 0;
 /// The kernel sent it.
 const SENDER_KERNEL: u64 = 1;
@@ -342,7 +342,7 @@ fn sender_code(info: &libc::siginfo_t) -> u64 {
 /// Returns the child of which a SIGCHLD reports the death.
 fn dead_child(info: &libc::siginfo_t) -> Option<i32> {
     let is_death = [libc::CLD_EXITED, libc::CLD_KILLED, libc::CLD_DUMPED].contains(&info.si_code);
-    // SAFETY: these codes are those of a SIGCHLD, whose siginfo has this field.
+    // SAFETY: with these codes of SIGCHLD the siginfo has this field.
     is_death.then(|| unsafe { info.si_pid() })
 }
 

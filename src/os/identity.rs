@@ -1,4 +1,4 @@
-//! The identity of a process, by which a copy made by fork(2) or clone(2) is told from the original.
+//! The identity of a process, which differs in a copy made by fork(2) or clone(2).
 //!
 //! The pid is not enough. A copy in its own PID namespace may have the pid of the original
 //! (usually 1), and so may a copy that outlives it. So a page that the kernel clears in a copy has
@@ -20,7 +20,7 @@ static TIMED: AtomicU64 = AtomicU64::new(0);
 /// The latest mark. A copy continues from there, so that no mark of an ancestor is used again.
 static LATEST: AtomicU32 = AtomicU32::new(0);
 
-/// A process, as told from all others by its own memory.
+/// A process, as identified by its own memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity {
     /// 0 in a process that was never marked, and in a copy that has not marked itself.

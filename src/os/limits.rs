@@ -197,13 +197,13 @@ mod tests {
 
     #[test]
     fn a_limit_is_explained_with_its_name_its_value_and_what_is_needed() {
-        let told = explain(libc::EMFILE, NEEDS);
+        let text = explain(libc::EMFILE, NEEDS);
         let value = descriptors();
         let expected =
             format!("Too many open files: RLIMIT_NOFILE is {value}, and 123456 are needed");
-        assert_eq!(told, expected);
-        let told = explain(libc::EAGAIN, NEEDS);
-        assert!(told.contains("at least 654321 are needed"), "{told}");
+        assert_eq!(text, expected);
+        let text = explain(libc::EAGAIN, NEEDS);
+        assert!(text.contains("at least 654321 are needed"), "{text}");
         // It is not about a limit.
         assert_eq!(explain(libc::EPERM, NEEDS), "Operation not permitted");
     }

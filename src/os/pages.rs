@@ -32,7 +32,7 @@ impl Pages {
         Ok(Self { base, length })
     }
 
-    /// Returns where the memory begins, for those who lend out parts of it.
+    /// Returns the address of the first byte.
     pub(super) fn base(&self) -> *mut u8 {
         self.base.as_ptr().cast()
     }

@@ -24,7 +24,7 @@ use super::pages::Pages;
 /// The size of the first arena. It costs address space only.
 const STARTUP_BYTES: usize = 256 * 1024;
 
-/// What a turn collects of each program, in lists that double, and says of each.
+/// What a turn may need for each program: its entries in lists that double, and its messages.
 const PROGRAM_BYTES: usize = 4096;
 
 /// Blocks are aligned like malloc's. An allocation that needs more is rare, and gets none.
@@ -37,7 +37,7 @@ static ARENAS: [Arena; 2] = [const { Arena::new() }; 2];
 static IS_SHORT: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
-    /// What this thread allocates now can be dropped.
+    /// This thread is allocating data that can be dropped.
     static IS_OPTIONAL: Cell<bool> = const { Cell::new(false) };
 }
 

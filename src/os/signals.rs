@@ -21,7 +21,7 @@ pub(crate) struct Signals {
     slot: &'static Slot,
     signals: Vec<i32>,
     /// Signals whose handler was replaced, and for which that was reported.
-    told: u64,
+    reported: u64,
     /// Threads that had turns, and which of our signals each had blocked.
     unblocked: Vec<(ThreadId, SignalSet)>,
     /// Keeps the pipe open while a handler may write to it.
@@ -71,7 +71,7 @@ impl Signals {
         let mut installed = Self {
             slot,
             signals: all,
-            told: 0,
+            reported: 0,
             unblocked: Vec::new(),
             waker,
         };
@@ -105,10 +105,10 @@ impl Signals {
     /// Returns the signals whose handler was replaced, each once.
     pub(crate) fn take_replaced(&mut self) -> Vec<i32> {
         let is_news =
-            |signal: &i32| self.told & bit(*signal) == 0 && handlers::is_replaced(*signal);
+            |signal: &i32| self.reported & bit(*signal) == 0 && handlers::is_replaced(*signal);
         let replaced: Vec<i32> = self.signals.iter().copied().filter(is_news).collect();
         for &signal in &replaced {
-            self.told |= bit(signal);
+            self.reported |= bit(signal);
         }
         replaced
     }

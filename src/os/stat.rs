@@ -28,7 +28,7 @@ pub(super) enum Life {
     Gone,
 }
 
-/// Returns those of these groups whose members are all zombies; `None` if `/proc` does not tell.
+/// Returns those of these groups whose members are all zombies; `None` if `/proc` cannot be read.
 ///
 /// Zombies that another process does not reap keep the group's number, but nothing of a program is
 /// left in them. A group without any member in `/proc` is not returned, and neither is one with a

@@ -151,7 +151,7 @@ mod tests {
     use crate::os::descriptors;
     use crate::os::logs::Flaws;
 
-    /// What could not be read was told as lost, and the report said that it had everything.
+    /// Bytes that could not be read were logged as lost, and the report seemed complete.
     #[test]
     fn what_cannot_be_read_is_left_out_of_the_report_and_counted_there() {
         let directory = tempfile::tempdir().expect("a temporary directory");

@@ -96,7 +96,7 @@ fn a_dying_child_has_no_environment_before_it_is_a_zombie() {
         let number = pid(&child);
         let ask = || match variable(number, "CHILDREN_TEST") {
             Err(error) if is_not_yet(&error) => None,
-            told => Some(told.expect("/proc")),
+            answer => Some(answer.expect("/proc")),
         };
         while ask().is_none() {}
         drop(child.stdin.take());

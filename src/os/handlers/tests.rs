@@ -20,8 +20,8 @@ fn refusing_once() -> (UdpSocket, UdpSocket) {
             revents: 0,
         };
         // SAFETY: one live structure.
-        let told = unsafe { libc::poll(&raw mut error, 1, 100) };
-        (told, error.revents) == (1, libc::POLLERR)
+        let ready = unsafe { libc::poll(&raw mut error, 1, 100) };
+        (ready, error.revents) == (1, libc::POLLERR)
     };
     // A child of another test may still have the other end for a moment.
     assert!((0..100).any(|_| has_failed()), "it was to fail");
