@@ -10,15 +10,8 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use crate::error::errno_text;
 
 /// A soft and a hard limit, as getrlimit(2) has them.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct DescriptorLimit(pub(super) libc::rlimit);
-
-impl std::fmt::Debug for DescriptorLimit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (soft, hard) = (self.0.rlim_cur, self.0.rlim_max);
-        write!(f, "DescriptorLimit({soft}, {hard})")
-    }
-}
 
 /// Raises the soft limit on open descriptors to the hard one, and that, too, if it is not enough
 /// and CAP_SYS_RESOURCE allows it. Returns the limits before; `None` if they have not changed.

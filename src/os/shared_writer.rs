@@ -16,7 +16,7 @@
 //! duration of such a write only: another SIGALRM that arrives meanwhile is raised again after it,
 //! and an alarm(2) that was set before our exec is kept.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -148,13 +148,9 @@ fn way_of(fd: BorrowedFd<'_>) -> Way {
         SFlag::S_IFREG => Way::File,
         SFlag::S_IFSOCK => Way::Send,
         // Reopening anything else may have a side effect.
-        _ if kind != SFlag::S_IFIFO && !is_terminal(fd) => Way::NoWait,
+        _ if kind != SFlag::S_IFIFO && !fd.is_terminal() => Way::NoWait,
         _ => reopen(fd).map_or(Way::NoWait, Way::Own),
     }
-}
-
-fn is_terminal(fd: BorrowedFd<'_>) -> bool {
-    io::IsTerminal::is_terminal(&fd)
 }
 
 /// Reopens a pipe or terminal with a nonblocking description of our own. Allocates nothing.

@@ -49,18 +49,14 @@ impl Signals {
             ));
         }
         let slot = dispositions.claim(exclusive, waker.raw())?;
-        let mut all = vec![libc::SIGCHLD];
-        all.extend(signals.iter().filter(|&&signal| signal != libc::SIGCHLD));
-        for &signal in &all {
-            if let Err(error) = dispositions.want(slot, signal) {
-                dispositions.release(slot);
-                return Err(error);
-            }
-        }
-        for &signal in strays {
+        let others = signals.iter().filter(|&&signal| signal != libc::SIGCHLD);
+        let needed = [libc::SIGCHLD].iter().chain(others);
+        let wanted = needed.map(|signal| (*signal, true));
+        let mut all = Vec::new();
+        for (signal, is_needed) in wanted.chain(strays.iter().map(|signal| (*signal, false))) {
             match dispositions.want(slot, signal) {
                 Ok(()) => all.push(signal),
-                Err(error) if error.is_invalid() => {}
+                Err(error) if !is_needed && error.is_invalid() => {}
                 Err(error) => {
                     dispositions.release(slot);
                     return Err(error);
