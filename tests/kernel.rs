@@ -36,8 +36,7 @@ mod seam;
 
 pub(crate) use real_libc::*;
 pub(crate) use seam::calls::{
-    fcntl, flock, getrlimit, ioctl, kill, nanosleep, ppoll, prctl, siginfo_t, syscall, waitid,
-    waitpid,
+    fcntl, flock, ioctl, kill, nanosleep, siginfo_t, syscall, waitid, waitpid,
 };
 pub(crate) use seam::nixes::*;
 
@@ -74,8 +73,10 @@ mod os {
     mod identity;
     pub(crate) mod limits;
     pub(crate) mod logs;
+    mod numbers;
     pub(crate) mod pages;
     mod pause;
+    mod raw;
     pub(crate) mod reap;
     pub(crate) mod reserve;
     pub(crate) mod stream;

@@ -1,13 +1,13 @@
-//! The allocator of a supervisor, in a process that gets no more memory: where the system refuses
-//! everything, it serves what is small, for ever. It stands behind this whole process, so that the
-//! one test here is alone in it, without the threads of a harness.
+//! The allocator of a supervisor in a process that gets no more memory: small allocations succeed,
+//! however often. It serves the whole process, so this one test is alone in it, without the threads
+//! of a harness.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 #[global_allocator]
 static MEMORY: procsched::Reserve = procsched::Reserve;
 
-/// What a piece may have at most, and how many of these are laid by.
+/// The size of a large piece, and how many of these fit into the reserved memory.
 const PIECE: usize = 65_520;
 const PIECES: usize = 4;
 
@@ -16,7 +16,7 @@ fn limit(bytes: u64) {
     setrlimit(Resource::RLIMIT_DATA, bytes.min(hard), hard).expect("a lower limit");
 }
 
-/// Pieces of that many bytes, each filled with its number, until there are no more.
+/// Allocates pieces of that size, each filled with its number, until there are no more.
 fn take_all(size: usize) -> Vec<Vec<u8>> {
     let mut all = Vec::with_capacity(1_000);
     while all.len() < all.capacity() {
@@ -39,24 +39,24 @@ fn are_whole(pieces: &[Vec<u8>]) -> bool {
     pieces.iter().all(&mut is_whole)
 }
 
-/// What fails here is told when there is memory to tell it.
+/// A failure is reported when there is memory again.
 fn serve() -> Result<(), &'static str> {
     let holds = |holds: bool, what| if holds { Ok(()) } else { Err(what) };
     let mut pieces = take_all(PIECE);
-    holds(pieces.len() >= PIECES, "less than was laid by")?;
+    holds(pieces.len() >= PIECES, "less than was reserved")?;
     holds(pieces.len() < pieces.capacity(), "there is no limit")?;
     holds(are_whole(&pieces), "pieces overlap")?;
     pieces.truncate(PIECES / 2);
     let zeroes = vec![0_u8; PIECE / 4];
     holds(zeroes.iter().all(|byte| *byte == 0), "remains of others")?;
     drop((zeroes, pieces));
-    // From the heap to the reserve and from size to size, byte by byte.
+    // From the heap to the reserved memory and from size to size, byte by byte.
     let mut grown = Vec::new();
     (0..PIECE / 2).for_each(|number| grown.push(number as u8));
     let expected = |(number, byte): (usize, &u8)| *byte == number as u8;
     holds(grown.iter().enumerate().all(expected), "grown otherwise")?;
     let more = grown.try_reserve_exact(1 << 20);
-    holds(more.is_err(), "what is large can be left out")?;
+    holds(more.is_err(), "more than was reserved")?;
     holds(
         grown.iter().enumerate().all(expected),
         "refused and changed",

@@ -1,11 +1,11 @@
-//! Signals as a queue: all are blocked, and taken one by one (sigtimedwait(2)). Nothing is lost, PID 1 gets what it would not get by default, and what the kernel
-//! queues (real-time signals) stays as many as there were.
+//! Signals as a queue: all are blocked, and taken one by one (sigtimedwait(2)). None is lost, PID 1
+//! gets those that it would not get by default, and each queued real-time signal arrives.
 //!
-//! A write of our own that fails is a SIGPIPE or SIGXFSZ to ourselves. Blocked, it waits for us
-//! even if it is ignored; it is thrown away.
+//! A failed write of our own raises SIGPIPE or SIGXFSZ. Blocked, it stays pending even if it is
+//! ignored; it is discarded.
 //!
-//! The kernel is asked directly where a C library would leave out the signals that it keeps
-//! for itself: a process of one thread has no use for them, and whoever sends one means it.
+//! System calls are made directly where a C library would leave out the signals that it uses
+//! itself: a process with one thread has no use for them, so one that arrives is meant for us.
 
 use std::mem::MaybeUninit;
 use std::ptr;
@@ -14,59 +14,52 @@ use std::time::Duration;
 
 use libc::{c_int, c_ulong};
 
+use super::handlers::{bit, sigaction};
 use super::pause::{pause, timespec};
 use super::{FAULTS, errno, raw, retry};
 use crate::spec::SIGNAL_MAX;
 
-/// How long nothing is done after a wait that has failed, so that the next cannot spin.
+/// The pause after a wait that has failed, so that the next cannot spin.
 const FAILED_WAIT_PAUSE: Duration = Duration::from_millis(1);
 
-const WORD_BITS: usize = c_ulong::BITS as usize;
-const WORDS: usize = SIGNAL_MAX as usize / WORD_BITS;
-
-/// A set of signals as the kernel has it.
+/// A set of signals, with the layout of the kernel's. There it may be two words of 32 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SignalSet([c_ulong; WORDS]);
+pub(crate) struct SignalSet(u64);
 
-/// How large that is; the kernel wants to be told.
+const _: () = assert!(SIGNAL_MAX == 64);
+const _: () = assert!(cfg!(any(
+    target_pointer_width = "64",
+    target_endian = "little"
+)));
+
+/// Its size, an argument of the system calls.
 const SET_BYTES: usize = size_of::<SignalSet>();
 
 impl SignalSet {
-    pub(crate) const EMPTY: Self = Self([0; WORDS]);
-    pub(crate) const FULL: Self = Self([c_ulong::MAX; WORDS]);
+    pub(crate) const EMPTY: Self = Self(0);
+    pub(crate) const FULL: Self = Self(u64::MAX);
 
     pub(crate) fn of(signals: impl IntoIterator<Item = i32>) -> Self {
         signals.into_iter().fold(Self::EMPTY, Self::with)
     }
 
-    /// This set and one more.
-    pub(crate) fn with(mut self, signal: i32) -> Self {
-        if let Some((word, bit)) = place(signal) {
-            self.0[word] |= bit;
-        }
-        self
+    /// Adds a signal.
+    pub(crate) fn with(self, signal: i32) -> Self {
+        Self(self.0 | bit(signal))
     }
 
-    pub(crate) fn without(mut self, signals: impl IntoIterator<Item = i32>) -> Self {
-        for (word, bit) in signals.into_iter().filter_map(place) {
-            self.0[word] &= !bit;
-        }
-        self
+    pub(crate) fn without(self, signals: impl IntoIterator<Item = i32>) -> Self {
+        Self(self.0 & !Self::of(signals).0)
     }
 
-    /// Whether it is in it. Makes no call, takes no lock and cannot panic.
+    /// True if the signal is in the set. Async-signal-safe, and cannot panic.
     pub(crate) fn has(&self, signal: i32) -> bool {
-        place(signal).is_some_and(|(word, bit)| self.0.get(word).is_some_and(|w| w & bit != 0))
+        self.0 & bit(signal) != 0
     }
 }
 
-fn place(signal: i32) -> Option<(usize, c_ulong)> {
-    let index = usize::try_from(signal.checked_sub(1)?).ok()?;
-    (signal <= SIGNAL_MAX).then(|| (index / WORD_BITS, 1 << (index % WORD_BITS)))
-}
-
-/// Whether it can be taken: all but the faults, SIGABRT, by which this process gives up,
-/// SIGKILL and SIGSTOP.
+/// True for all signals but the faults, SIGABRT, by which this process aborts, SIGKILL and
+/// SIGSTOP.
 pub(crate) fn is_takeable(signal: i32) -> bool {
     let never = [libc::SIGABRT, libc::SIGKILL, libc::SIGSTOP];
     !FAULTS.contains(&signal) && !never.contains(&signal)
@@ -76,19 +69,18 @@ fn takeable() -> SignalSet {
     SignalSet::of((1..=SIGNAL_MAX).filter(|&signal| is_takeable(signal)))
 }
 
-/// Sets this thread's mask, and returns what it was. Async-signal-safe.
+/// Sets this thread's mask, and returns the one before. Async-signal-safe.
 pub(crate) fn set_mask(how: c_int, set: &SignalSet) -> SignalSet {
     let mut before = SignalSet::EMPTY;
     let new = ptr::from_ref(set).expose_provenance();
     let old = (&raw mut before).expose_provenance();
     let arguments = [raw::int(how), new, old, SET_BYTES, 0, 0];
-    // SAFETY: both pointers are to live sets of the size that is told. With a valid `how` the
-    // call cannot fail.
+    // SAFETY: both pointers are to live sets of that size. With a valid `how` the call cannot fail.
     let _ = unsafe { raw::call(libc::SYS_rt_sigprocmask, arguments) };
     before
 }
 
-/// From now on every signal that can be taken waits for [`next`].
+/// Blocks every signal that can be taken; from now on they wait for [`next`].
 pub(crate) fn hold() {
     set_mask(libc::SIG_BLOCK, &takeable());
 }
@@ -97,7 +89,7 @@ pub(crate) fn hold() {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Taken {
     pub(crate) signal: i32,
-    /// The kernel itself sent it: SIGINT, SIGQUIT and SIGTSTP are then a key of the terminal.
+    /// The kernel sent it: SIGINT, SIGQUIT and SIGTSTP are then keys of the terminal.
     pub(crate) is_from_kernel: bool,
 }
 
@@ -111,9 +103,9 @@ impl Taken {
     }
 }
 
-/// Takes the next signal, or waits for it; `None` if the time is over. It may end early, as
-/// after a stop and a continue. Deaths come last: they may be without end, and the kernel hands
-/// out the lowest number first.
+/// Takes the next signal, or waits for it; `None` when the time is over, or early, as after a stop
+/// and a continue. SIGCHLD comes last: there may be one after another, and the kernel delivers the
+/// lowest number first.
 pub(crate) fn next(timeout: Option<Duration>) -> Option<Taken> {
     let all = takeable();
     let but_deaths = all.without([libc::SIGCHLD]);
@@ -125,21 +117,20 @@ fn take(signals: SignalSet, timeout: Option<Duration>) -> Option<Taken> {
     let time = time.as_ref().map_or(ptr::null(), ptr::from_ref);
     let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-    // SAFETY: every C library's set begins with the kernel's. Set and details are alive, and the
-    // time is so or null.
+    // SAFETY: every C library's set begins with the kernel's. Set and siginfo are alive, and the
+    // time is, too, or null.
     let signal = unsafe {
         set.as_mut_ptr().cast::<SignalSet>().write(signals);
         libc::sigtimedwait(set.as_ptr(), info.as_mut_ptr(), time)
     };
-    // Its only other answer is that the time is over, as a rule, and there was some.
+    // Normally it fails only with EAGAIN, when the time is over.
     if signal == -1 && (errno() != libc::EAGAIN || timeout != Some(Duration::ZERO)) {
         pause(FAILED_WAIT_PAUSE);
     }
-    // SAFETY: it was zeroed, and the kernel fills it or leaves it so. Who sent a signal is in the
-    // same place for all of those that are asked here.
+    // SAFETY: it was zeroed, and the kernel fills it or leaves it. Both signals have a sender.
     let is_from_us = || unsafe { info.assume_init().si_pid() == libc::getpid() };
     let is_own_write = matches!(signal, libc::SIGPIPE | libc::SIGXFSZ) && is_from_us();
-    // SAFETY: as above; the code is there for every signal.
+    // SAFETY: as above; every signal has a code.
     let is_from_kernel = unsafe { info.assume_init().si_code } == libc::SI_KERNEL;
     (signal > 0 && !is_own_write).then_some(Taken {
         signal,
@@ -147,14 +138,14 @@ fn take(signals: SignalSet, timeout: Option<Duration>) -> Option<Taken> {
     })
 }
 
-/// A SIGCONT has come to [`note_continue`].
+/// A SIGCONT has arrived.
 static IS_CONTINUED: AtomicBool = AtomicBool::new(false);
 
 extern "C" fn note_continue(_: c_int) {
     IS_CONTINUED.store(true, Ordering::SeqCst);
 }
 
-/// Where a signal of our own goes.
+/// To what a signal is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
     /// This process.
@@ -176,21 +167,20 @@ impl Target {
     }
 }
 
-/// Stops this process, by a signal of job control with its default action, so that another one
-/// like us above can tell it from a stop by hand. Whether a SIGCONT has come, before or after; it is taken
-/// then. Only where the group is orphaned it goes on without one.
+/// Stops this process by a job control signal with its default action, so that an `init` above
+/// us can tell it from a SIGSTOP. Returns true if a SIGCONT has arrived, before or after; it is
+/// consumed. Without one it goes on only if its group is orphaned.
 ///
-/// The kernel throws away a waiting SIGCONT when a stop is sent, and a waiting stop when SIGCONT
-/// is. So a handler notes the one before the other is sent, and the other waits, blocked, until
-/// that was looked at. One moment is left: a SIGCONT that comes while we are on our way into
-/// kill(2) is thrown away by it before the handler could run, and we stop. Who waits for our stop
-/// before the SIGCONT, as a shell does, never meets it.
+/// The kernel discards a pending SIGCONT when a stop is sent, and a pending stop when a SIGCONT is.
+/// So a handler notes the SIGCONT, and the stop stays blocked until that note was read. One race
+/// is left: a SIGCONT that arrives while we enter kill(2) is discarded before the handler runs,
+/// and we stop. A parent that waits for our stop before its SIGCONT, as a shell does, never
+/// meets it.
 pub(crate) fn stop_self(target: Target, signal: i32) -> bool {
     let (go_on, stop) = ([libc::SIGCONT], [signal]);
     let handler: extern "C" fn(c_int) = note_continue;
     IS_CONTINUED.store(false, Ordering::SeqCst);
-    // SAFETY: the handler stores to an atomic and does nothing else; the default action is no
-    // code of ours.
+    // SAFETY: the handler only stores to an atomic; the default action runs no code.
     unsafe {
         libc::signal(libc::SIGCONT, handler as libc::sighandler_t);
         libc::signal(signal, libc::SIG_DFL);
@@ -208,44 +198,36 @@ pub(crate) fn stop_self(target: Target, signal: i32) -> bool {
     IS_CONTINUED.load(Ordering::SeqCst)
 }
 
-/// Ends this process by a signal, and sends that to its group if asked for. There is no core
-/// dump: the command's tells more. Returns where the kernel spares this process, as a PID 1.
+/// Ends this process, or its group, by a signal, without a core dump: the command's own is of more
+/// use. Returns if the kernel ignores the signal, as for PID 1.
 pub(crate) fn end_by(signal: i32, target: Target) {
-    let none: c_ulong = 0;
-    // SAFETY: with this option prctl takes five integers, each as wide as a register.
-    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, none, none, none, none) };
+    let _ = nix::sys::prctl::set_dumpable(false);
     set_default(signal);
     target.send(signal);
     set_mask(libc::SIG_UNBLOCK, &SignalSet::of([signal]));
 }
 
-/// The signals that this process ignores.
+/// Returns the signals that this process ignores.
 pub(crate) fn ignored() -> SignalSet {
     let is_ignored = |signal: &i32| {
-        let mut now = MaybeUninit::<libc::sigaction>::zeroed();
-        // SAFETY: a null new action only asks; the other pointer is to a live structure, which
-        // is valid as it is if the C library refuses the number.
-        unsafe {
-            libc::sigaction(*signal, ptr::null(), now.as_mut_ptr());
-            now.assume_init().sa_sigaction == libc::SIG_IGN
-        }
+        sigaction(*signal, None).is_ok_and(|action| action.sa_sigaction == libc::SIG_IGN)
     };
     SignalSet::of((1..=SIGNAL_MAX).filter(is_ignored))
 }
 
-/// An ignored SIGCHLD is never sent, and the kernel reaps in its place: nobody would learn how
-/// a child ended.
+/// Gives SIGCHLD its default action: while it is ignored, the kernel reaps the children, and their
+/// statuses are lost.
 pub(crate) fn stop_ignoring_deaths() {
-    // SAFETY: the default action is no code of ours, and cannot fail for SIGCHLD.
+    // SAFETY: the default action runs no code.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
 
-/// Room for the kernel's own sigaction, which is at most this large where Rust runs.
+/// At least the size of the kernel's sigaction on every architecture.
 const SIGACTION_BYTES: usize = 64;
 
-/// Gives a signal its default action. Async-signal-safe: the kernel is asked directly, because
-/// the C libraries take a lock for SIGABRT and refuse the signals that they keep. Leaves `errno`
-/// alone, although the kernel refuses SIGKILL and SIGSTOP.
+/// Gives a signal its default action. Async-signal-safe: a direct system call, as C libraries take
+/// a lock for SIGABRT and refuse the signals that they use. Leaves errno alone, although the kernel
+/// refuses SIGKILL and SIGSTOP.
 pub(crate) fn set_default(signal: i32) {
     // All zero is the default handler, no flags and an empty mask, in any order of fields.
     let action = [0_u8; SIGACTION_BYTES];
@@ -262,8 +244,8 @@ pub(crate) fn set_default(signal: i32) {
     let _ = unsafe { raw::call(libc::SYS_rt_sigaction, arguments) };
 }
 
-/// Asks for a signal to this process when its parent dies (PR_SET_PDEATHSIG, prctl(2)); if it
-/// died while that was asked, the signal is sent here.
+/// Has a signal sent to this process when its parent dies (PR_SET_PDEATHSIG, prctl(2)), and sends
+/// it if the parent died meanwhile.
 pub(crate) fn on_parent_death(signal: i32) -> nix::Result<()> {
     let parent = std::os::unix::process::parent_id();
     let none: c_ulong = 0;

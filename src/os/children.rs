@@ -1,10 +1,9 @@
-//! Our own children: who they are, what they carry, and a signal to each.
+//! Our own children: their pids, their environments, and signals to them.
 //!
-//! A child that we have not reaped keeps its number, dead or alive, so that a number out of
+//! A child that was not reaped keeps its pid, dead or alive, so that a pid from
 //! [`of_this_process`] is safe to signal until the next reap.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
@@ -12,23 +11,25 @@ use nix::errno::Errno;
 use super::group::{Sent, outcome};
 use super::numbers::numbers_of;
 use super::reap::{self, Seen};
-use super::retry;
 pub(crate) use super::stat::group_of;
 use super::stat::{Life, is_our_proc, life_of, living_tasks, read, stat_fields};
 use super::subreaper::is_pid_1;
 
-/// How often a process that is about to become another program, or a zombie, is looked at again
-/// at once: as a rule it takes a fraction of a millisecond, but it may have gigabytes to give back.
+/// How often a process in the middle of an exec or exit is looked at again at once: usually that
+/// takes a fraction of a millisecond, but there may be gigabytes to unmap.
 const LOOKS_MAX: u32 = 20;
 
-/// The pids of all direct children of this process, zombies included; `None` where no `/proc`
+/// Returns the pids of all direct children of this process, zombies included; `None` if no `/proc`
 /// of our own PID namespace can be read.
 pub(crate) fn of_this_process() -> Option<Vec<i32>> {
     list().ok().flatten()
 }
 
-/// The same, with the reason for not knowing: `None` where there is no `/proc` of our own PID
-/// namespace, an error where it cannot be read now (no descriptor to spare, no memory).
+/// Returns the same; `None` if there is no `/proc` of our own PID namespace.
+///
+/// # Errors
+///
+/// It cannot be read now: no free descriptor, no memory.
 pub(crate) fn list() -> io::Result<Option<Vec<i32>>> {
     if !is_our_proc()? {
         return Ok(None);
@@ -39,11 +40,14 @@ pub(crate) fn list() -> io::Result<Option<Vec<i32>>> {
     }
 }
 
-/// The value of a variable in the environment that this process got when it was executed;
-/// `None` if it has none, is dead, or may not be looked at. An error if it cannot be looked at
-/// now: no descriptor to spare, no memory; or it is dying or being executed ([`is_not_yet`]).
+/// Returns the value of a variable in the environment that a process was executed with; `None` if
+/// it has none, is dead, or may not be read. Where the first thread has ended, and so has no
+/// memory any more, another one is read.
 ///
-/// Where its first thread has ended, another one is asked: the first has no memory any more.
+/// # Errors
+///
+/// It cannot be read now: no free descriptor, no memory; or it is in the middle of an exec or exit
+/// ([`is_not_yet`]).
 pub(crate) fn variable(pid: i32, key: &str) -> io::Result<Option<Vec<u8>>> {
     let mut place = format!("/proc/{pid}");
     let mut is_settled = false;
@@ -53,7 +57,7 @@ pub(crate) fn variable(pid: i32, key: &str) -> io::Result<Option<Vec<u8>>> {
         if value.is_some() || is_settled {
             return Ok(value.map(<[u8]>::to_owned));
         }
-        // It may have died in the midst of the read, which ends there.
+        // If it has died during the read, that was cut off.
         is_settled = match stage_of(&place)? {
             Stage::Settled => true,
             Stage::Between => false,
@@ -71,20 +75,20 @@ pub(crate) fn variable(pid: i32, key: &str) -> io::Result<Option<Vec<u8>>> {
     Err(io::ErrorKind::WouldBlock.into())
 }
 
-/// Returns whether this child of ours is dead, and yet not to be reaped: another process traces
-/// it, and gets its end first. SIGCHLD follows when that has taken it, which may be never.
+/// True if this child of ours is dead and cannot be reaped yet: its tracer gets the status first.
+/// SIGCHLD follows when it has done so, which may be never.
 pub(crate) fn is_withheld_zombie(pid: i32) -> bool {
     // In this order: one that dies between the two is found dead by the second.
     matches!(life_of(pid), Ok(Life::Zombie)) && reap::look(pid, None) == Seen::Alive
 }
 
-/// Whether this error of [`variable`] says that it will tell soon. The system's own EAGAIN does not.
+/// True if this error of [`variable`] is temporary. The system's own EAGAIN is not meant.
 pub(crate) fn is_not_yet(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock && error.raw_os_error().is_none()
 }
 
-/// Empty for a thread that has no memory any more, which newer kernels call ESRCH, that is gone,
-/// or that may not be looked at.
+/// Reads a file of a thread: nothing if that is gone, has no memory any more (ESRCH on newer
+/// kernels), or may not be read.
 fn read_of(place: &str, file: &str) -> io::Result<Vec<u8>> {
     match read(&format!("{place}/{file}")) {
         Err(error) if is_refused(&error) => Ok(Vec::new()),
@@ -96,14 +100,13 @@ fn is_refused(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM))
 }
 
-/// What a thread can tell of its environment.
+/// The state of a thread's environment.
 enum Stage {
-    /// It has the one that it is going to keep, or may not be looked at.
+    /// It has its final one, or may not be read.
     Settled,
-    /// In the midst of an exec the old environment is gone and the new one is not there yet: for
-    /// the fraction of a millisecond that the kernel needs to read the new program's head. In the
-    /// midst of an exit it is gone before the process's own children are sent home and it is a
-    /// zombie. The end of the environment (proc_pid_stat(5), field 51) is 0 meanwhile.
+    /// In the middle of an exec the old environment is gone and the new one is not there yet. In
+    /// the middle of an exit it is gone before the children are reparented and the process is a
+    /// zombie. env_end (proc_pid_stat(5), field 51) is 0 meanwhile.
     Between,
     Ended,
 }
@@ -125,7 +128,7 @@ fn stage_of(place: &str) -> io::Result<Stage> {
     })
 }
 
-/// How a child was halted or set going again.
+/// A stop or a continue of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
     /// By this signal.
@@ -133,37 +136,27 @@ pub(crate) enum Change {
     Continued,
 }
 
-/// What became of this child since it was last asked for, death left out; only the latest
-/// change is known.
+/// Returns the latest stop or continue of this child since the last call.
 pub(crate) fn change(pid: i32) -> Option<Change> {
     let id = libc::id_t::try_from(pid).ok()?;
-    let options = libc::WSTOPPED | libc::WCONTINUED | libc::WNOHANG;
-    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-    // SAFETY: the pointer is to a live siginfo_t.
-    let ask =
-        || Errno::result(unsafe { libc::waitid(libc::P_PID, id, info.as_mut_ptr(), options) });
-    retry(ask).ok()?;
-    // SAFETY: it was zeroed, and waitid fills it or leaves it so.
-    let info = unsafe { info.assume_init() };
-    match info.si_code {
-        // SAFETY: after waitid this field is the active one of the union.
-        libc::CLD_STOPPED => Some(Change::Stopped(unsafe { info.si_status() })),
-        libc::CLD_CONTINUED => Some(Change::Continued),
+    match reap::wait_for(libc::P_PID, id, libc::WSTOPPED | libc::WCONTINUED) {
+        Ok(Some((_, libc::CLD_STOPPED, signal))) => Some(Change::Stopped(signal)),
+        Ok(Some((_, libc::CLD_CONTINUED, _))) => Some(Change::Continued),
         _ => None,
     }
 }
 
-/// Sends a signal to this direct child, which nobody has reaped yet.
+/// Sends a signal to this direct child, which must not have been reaped.
 pub(crate) fn signal(pid: i32, signal: i32) -> Sent {
     if pid <= 1 {
         return Sent::Refused(Errno::EINVAL);
     }
-    // SAFETY: kill takes two integers, and the number is that of a single process.
+    // SAFETY: kill takes two integers, and the pid is that of a single process.
     outcome(unsafe { libc::kill(pid, signal) })
 }
 
-/// Sends a signal to every process but ourselves, as only PID 1 may: elsewhere this would be
-/// everything that our user has.
+/// Sends a signal to every other process. Only PID 1 may: elsewhere it would reach all processes
+/// of our user.
 pub(crate) fn signal_everybody(signal: i32) -> Sent {
     if !is_pid_1() {
         return Sent::Refused(Errno::EPERM);
@@ -172,8 +165,8 @@ pub(crate) fn signal_everybody(signal: i32) -> Sent {
     outcome(unsafe { libc::kill(-1, signal) })
 }
 
-/// By the list that the kernel keeps for each thread; `None` where it was built without
-/// (CONFIG_PROC_CHILDREN). It is complete, as nobody reaps while it is read.
+/// Reads the kernel's list of each thread; `None` if it was built without (CONFIG_PROC_CHILDREN).
+/// The list is complete, as nothing is reaped while it is read.
 fn listed_by_kernel() -> io::Result<Option<Vec<i32>>> {
     let mut tasks = Vec::new();
     numbers_of(c"/proc/self/task", |task| tasks.push(task))?;
@@ -185,7 +178,7 @@ fn listed_by_kernel() -> io::Result<Option<Vec<i32>>> {
             Err(error) if error.kind() == io::ErrorKind::NotFound && task.exists() => {
                 return Ok(None);
             }
-            // A thread that has ended; what it had is another thread's now.
+            // The thread has ended, and another one has its children.
             Err(_) if matches!(task.try_exists(), Ok(false)) => continue,
             Err(error) => return Err(error),
         };
@@ -197,14 +190,14 @@ fn listed_by_kernel() -> io::Result<Option<Vec<i32>>> {
     Ok(Some(children))
 }
 
-/// By a look at every process in the system.
+/// Looks at every process in the system.
 fn found_by_parent() -> io::Result<Vec<i32>> {
     let ours = std::process::id().to_string();
     let mut children = Vec::new();
     let mut are_we_there = false;
     let mut trouble = None;
     numbers_of(c"/proc", |pid| {
-        // Processes end while they are looked at.
+        // It may have ended by now.
         let stat = match read_of(&format!("/proc/{pid}"), "stat") {
             Ok(stat) => stat,
             Err(error) => {
@@ -220,12 +213,12 @@ fn found_by_parent() -> io::Result<Vec<i32>> {
     trouble.map_or(Ok(children), Err)
 }
 
-/// A list in which we are not ourselves is none.
+/// Fails for a list without ourselves, which cannot be complete.
 fn is_there(are_we: bool) -> io::Result<()> {
     are_we.then_some(()).ok_or(io::ErrorKind::NotFound.into())
 }
 
-/// `KEY=value`, each with a NUL at its end. What has none was cut off by our own limit.
+/// Finds a variable among `KEY=value`, each with a NUL at its end. One without is cut off.
 fn value_in<'a>(environ: &'a [u8], key: &str) -> Option<&'a [u8]> {
     let end = environ.iter().rposition(|&byte| byte == 0)?;
     let value = |variable: &'a [u8]| variable.strip_prefix(key.as_bytes())?.strip_prefix(b"=");

@@ -1,13 +1,13 @@
 //! The only place where a clock is read.
 //!
-//! Every decision is taken by CLOCK_MONOTONIC, which no operator sets and which stands still
-//! while the machine is suspended. Wall-clock time is for people: reports and messages.
+//! Every decision uses CLOCK_MONOTONIC, which cannot be set and stops while the machine is
+//! suspended. Wall-clock time is for people: reports and messages.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::machine::Moment;
 
-/// Turns the monotonic clock into the machine's moments.
+/// Converts the monotonic clock to the machine's moments.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     origin: Instant,
@@ -24,19 +24,19 @@ impl Clock {
         Moment::from_origin(self.origin.elapsed())
     }
 
-    /// The same instant as the standard library has it.
+    /// Converts a moment to the standard library's instant.
     pub(crate) fn instant(self, moment: Moment) -> Instant {
         let after = moment.since(Moment::default());
         self.origin.checked_add(after).unwrap_or(self.origin)
     }
 
-    /// How long until `deadline`; zero if it has passed.
+    /// Returns the time until `deadline`; zero if it has passed.
     pub(crate) fn until(self, deadline: Moment) -> Duration {
         deadline.since(self.now())
     }
 }
 
-/// What the wall clock shows.
+/// Reads the wall clock.
 pub(crate) fn wall() -> SystemTime {
     SystemTime::now()
 }

@@ -1,7 +1,7 @@
-//! Descriptors that a child is given: the null device, the stderr pipe, a file in memory.
+//! Descriptors for children: the null device, the stderr pipe, a file in memory.
 //!
-//! All are close-on-exec from birth and numbered 3 or higher, whatever the host has closed:
-//! a child gets them by `dup2`, and none may stand where a standard stream goes.
+//! All are opened close-on-exec and numbered 3 or higher, whatever the host has closed: a child
+//! gets them by `dup2`, and none may be in the place of a standard stream.
 
 use std::fs::File;
 use std::io::{Seek, Write};
@@ -13,16 +13,17 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::Mode;
 
+use super::numbers::numbers_of;
 use super::retry;
 use crate::error::{Error, Result};
 
-/// The lowest number that is no standard stream.
+/// The lowest number after the standard streams.
 const FIRST: i32 = 3;
 
 /// The device number of `/dev/null` on Linux: character device 1:3.
 const NULL_DEVICE: u64 = (1 << 8) | 3;
 
-/// Opens `/dev/null`, and refuses anything else that stands in its place.
+/// Opens `/dev/null`, and refuses another file of that name.
 pub(crate) fn null_device() -> Result<OwnedFd> {
     let what = "failed to open \"/dev/null\"";
     let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
@@ -38,7 +39,7 @@ pub(crate) fn null_device() -> Result<OwnedFd> {
     above_standard(file.into()).map_err(|errno| Error::os(what, errno as i32))
 }
 
-/// A pipe for a child's stderr: our end does not block, the child's end does.
+/// Makes a pipe for a child's stderr: our end does not block, the child's end does.
 pub(crate) fn stderr_pipe() -> std::result::Result<(OwnedFd, OwnedFd), Errno> {
     let (read, write) = retry(|| nix::unistd::pipe2(OFlag::O_CLOEXEC))?;
     let (read, write) = (above_standard(read)?, above_standard(write)?);
@@ -46,18 +47,18 @@ pub(crate) fn stderr_pipe() -> std::result::Result<(OwnedFd, OwnedFd), Errno> {
     Ok((read, write))
 }
 
-/// A pipe that wakes our own poll: neither end ever blocks.
+/// Makes a pipe to wake our own poll: neither end blocks.
 pub(crate) fn wake_pipe() -> std::result::Result<(OwnedFd, OwnedFd), Errno> {
     let (read, write) = retry(|| nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK))?;
     Ok((above_standard(read)?, above_standard(write)?))
 }
 
-/// A pipe that an exec closes, for what a child has to say before it: our end does not block.
+/// Makes a pipe by which a child reports a failure before its exec: our end does not block.
 pub(super) fn failure_pipe() -> std::result::Result<(OwnedFd, OwnedFd), Errno> {
     stderr_pipe()
 }
 
-/// A nameless file with `text` in it, to be read from its start: a stdin that cannot block.
+/// Makes a file in memory with `text` in it, to be read from its start: a stdin that cannot block.
 pub(crate) fn memory_file(text: &[u8]) -> std::io::Result<OwnedFd> {
     let fd = memfd_create(c"procsched", MFdFlags::MFD_CLOEXEC)?;
     let mut file = File::from(above_standard(fd)?);
@@ -66,22 +67,19 @@ pub(crate) fn memory_file(text: &[u8]) -> std::io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Where nothing tells which descriptors are open, these are tried.
+/// Without `/proc` the descriptors below this are tried.
 const TRIED_MAX: i32 = 1024;
 
-/// Closes what this process was given for whatever it executes: the descriptors from 3 on that
-/// would survive an exec. What this process opened itself is close-on-exec and stays.
+/// Closes the inherited descriptors from 3 on that would survive an exec. What this process has
+/// opened itself is close-on-exec and stays.
 pub(crate) fn close_inheritable() {
-    let number = |entry: std::io::Result<std::fs::DirEntry>| {
-        entry.ok()?.file_name().to_str()?.parse::<i32>().ok()
-    };
-    let open: Vec<i32> = match std::fs::read_dir("/proc/self/fd") {
-        Ok(entries) => entries.filter_map(number).collect(),
-        Err(_) => (FIRST..TRIED_MAX).collect(),
-    };
+    let mut open = Vec::new();
+    if numbers_of(c"/proc/self/fd", |fd| open.push(fd)).is_err() {
+        open = (FIRST..TRIED_MAX).collect();
+    }
     for fd in open.into_iter().filter(|&fd| fd >= FIRST) {
-        // SAFETY: fcntl takes plain numbers. Who has a descriptor without close-on-exec has
-        // left it to what is executed, and that runs by now.
+        // SAFETY: fcntl takes plain numbers. A descriptor without close-on-exec is not ours; it
+        // was meant for the command, which runs by now.
         unsafe {
             if libc::fcntl(fd, libc::F_GETFD) == 0 {
                 libc::close(fd);
@@ -90,7 +88,7 @@ pub(crate) fn close_inheritable() {
     }
 }
 
-/// A second descriptor for the same open file.
+/// Duplicates a descriptor.
 pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> std::result::Result<OwnedFd, Errno> {
     above_standard_copy(fd)
 }

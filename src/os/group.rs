@@ -1,19 +1,18 @@
 //! A run's process group: signalled only while its number is certain to be its own.
 //!
-//! The number is pinned by the leader for as long as that is not reaped, and by any living
-//! member after that. When a stop outlives its leader, a pidfd taken before the reap names
-//! the group without its number (`PIDFD_SIGNAL_PROCESS_GROUP`, Linux 6.9).
+//! The number is pinned by the leader until that is reaped, and then by any living member. When a
+//! stop outlives the leader, a pidfd taken before the reap names the group without its number
+//! (`PIDFD_SIGNAL_PROCESS_GROUP`, Linux 6.9).
 //!
-//! One compromise is left: without such a pidfd (an older kernel, a sandbox, no descriptor to
-//! spare, a leader that somebody else reaped) the number is used, right after a look that found no
-//! process of that number: then the group, if there is one, is ours, since a number that a
-//! group has is given to nobody. Between the look and the signal the group may end, and its
-//! number go round all others and come to a stranger's group; no such kernel can exclude it.
+//! One race is left: without such a pidfd (an older kernel, a sandbox, no free descriptor, a leader
+//! that other code has reaped) the number is used if there is no process of that number. Then the
+//! group is ours, if it exists, as the kernel does not give a group's number to a new process.
+//! Between that check and the signal the group may end and its number be used again.
 //!
-//! A sandbox may allow pidfd_open and refuse pidfd_send_signal with any errno. An error of the
-//! latter is therefore never final: the group is signalled by its number as well, which gives the
-//! same error if it was real. ESRCH is believed if the number has no group either, or if signal 0
-//! to ourselves shows that the call works.
+//! A sandbox may allow pidfd_open and refuse pidfd_send_signal with any errno. So an error of the
+//! latter is never final: the group is signalled by its number as well, which returns the same
+//! error if it was real. ESRCH is believed if the number has no group either, or if signal 0 to
+//! ourselves shows that the call works.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -23,19 +22,19 @@ use nix::errno::Errno;
 const PIDFD_SIGNAL_THREAD_GROUP: libc::c_uint = 1 << 1;
 const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
 
-/// What became of a signal.
+/// The result of sending a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sent {
-    /// At least one member got it.
+    /// At least one process got it.
     Delivered,
-    /// There is nobody to get it.
+    /// There is no such process.
     Gone,
-    /// There is somebody, and we may not.
+    /// There is one, and we may not signal it.
     Refused(Errno),
 }
 
-/// The group of one run; its number is the pid of its leader by construction, as the leader
-/// called `setsid` before its exec.
+/// The group of one run. Its number is the pid of its leader, which has called `setsid` before its
+/// exec.
 #[derive(Debug)]
 pub(crate) struct Group {
     number: i32,
@@ -46,7 +45,7 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// The group of a leader that has just been started.
+    /// Returns the group of a leader that has just been started.
     pub(crate) fn new(leader: i32) -> Self {
         assert!(leader > 1, "no group of ours has the number {leader}");
         Self {
@@ -57,8 +56,8 @@ impl Group {
         }
     }
 
-    /// The group of a leader that may still have to make it: until [`Group::was_made`], a signal
-    /// that finds no group goes to the leader.
+    /// Returns the group of a leader that may not have made it yet: until [`Group::was_made`], a
+    /// signal that finds no group goes to the leader.
     pub(crate) fn of_new(leader: i32) -> Self {
         Self {
             leader_is_new: true,
@@ -66,7 +65,7 @@ impl Group {
         }
     }
 
-    /// The leader has made it.
+    /// Notes that the leader has made the group.
     pub(crate) fn was_made(&mut self) {
         self.leader_is_new = false;
     }
@@ -75,8 +74,7 @@ impl Group {
         self.number
     }
 
-    /// Takes a handle that outlives the leader's number, if there is none; to be called before
-    /// the reap.
+    /// Opens a pidfd, if there is none; to be called before the reap.
     pub(crate) fn pin(&mut self) {
         debug_assert!(!self.leader_reaped);
         if self.pidfd.is_some() {
@@ -85,17 +83,17 @@ impl Group {
         self.pidfd = pidfd_of(self.number);
     }
 
-    /// The handle; it is readable when the leader is dead (pidfd_open(2)).
+    /// Returns the pidfd; it is readable when the leader is dead (pidfd_open(2)).
     pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
         self.pidfd.as_ref().map(AsFd::as_fd)
     }
 
-    /// From now on the number is no longer pinned by the leader.
+    /// Notes that the leader no longer pins the number.
     pub(crate) fn leader_was_reaped(&mut self) {
         self.leader_reaped = true;
     }
 
-    /// Whether its number is certain to be its own, or is not needed.
+    /// True if its number is certain to be its own, or is not needed.
     pub(crate) fn is_pinned(&self) -> bool {
         !self.leader_reaped || self.pidfd.is_some()
     }
@@ -104,20 +102,19 @@ impl Group {
         self.leader_reaped
     }
 
-    /// Whether nobody is left in it, zombies included.
+    /// True if no member is left, not even a zombie.
     pub(crate) fn is_gone(&self) -> bool {
-        // As a rule there is no group of that number at all, whosever it could be. A pidfd knows
-        // better.
+        // Usually there is no group of that number at all.
         (self.pidfd.is_none() && self.ask_by_number() == Sent::Gone) || self.signal(0) == Sent::Gone
     }
 
     fn ask_by_number(&self) -> Sent {
-        // SAFETY: kill takes two integers; signal 0 asks only. The number is above 1, so that
-        // its negative is a group and never "everybody".
+        // SAFETY: kill takes two integers; signal 0 only asks. The number is above 1, so that
+        // its negative is a group and never all processes.
         outcome(unsafe { libc::kill(-self.number, 0) })
     }
 
-    /// Sends a signal to every member; 0 only asks whether there is one.
+    /// Sends a signal to every member; signal 0 only asks.
     pub(crate) fn signal(&self, signal: i32) -> Sent {
         if self.leader_reaped {
             match self.signal_by_pidfd(signal) {
@@ -133,7 +130,7 @@ impl Group {
             }
         }
         // SAFETY: kill takes two integers. The number is above 1, so that its negative is a
-        // group and never "everybody".
+        // group and never all processes.
         let sent = outcome(unsafe { libc::kill(-self.number, signal) });
         if sent == Sent::Gone && self.leader_is_new && !self.leader_reaped {
             // SAFETY: as above; the number is pinned by the leader.
@@ -142,14 +139,14 @@ impl Group {
         sent
     }
 
-    /// A number is not given to a process for as long as a group has it (fork(2)): when the
-    /// leader is reaped and there is a process of that number, nothing of ours is left.
+    /// True if there is a process of this number after the leader's reap: as no new process gets a
+    /// number that a group has, our group is gone.
     fn is_number_anothers(&self) -> bool {
-        // SAFETY: kill takes two integers; signal 0 asks only.
+        // SAFETY: kill takes two integers; signal 0 only asks.
         outcome(unsafe { libc::kill(self.number, 0) }) != Sent::Gone
     }
 
-    /// `None` without a pidfd.
+    /// Returns `None` without a pidfd.
     fn signal_by_pidfd(&self, signal: i32) -> Option<Sent> {
         let pidfd = self.pidfd.as_ref()?;
         Some(send_by_pidfd(pidfd, signal, PIDFD_SIGNAL_PROCESS_GROUP))
@@ -189,7 +186,7 @@ fn do_pidfds_work() -> bool {
         .is_some_and(|pidfd| send_by_pidfd(&pidfd, 0, PIDFD_SIGNAL_THREAD_GROUP) == Sent::Delivered)
 }
 
-/// What a kill(2), or a call like it, has answered.
+/// Decodes the result of kill(2) or a similar call.
 pub(super) fn outcome(status: i32) -> Sent {
     if status != -1 {
         return Sent::Delivered;

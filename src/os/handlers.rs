@@ -1,15 +1,16 @@
-//! The functions that the kernel calls when a signal arrives, and what stood there before.
+//! Signal handlers, and the dispositions that they replace.
 //!
-//! A handler marks its signal for every scheduler of this process that wants it, notes who died
-//! or who sent it, writes one byte to that scheduler's pipe, and then calls what had been
-//! installed before it. What was there is put back when the last scheduler that wanted the signal
-//! goes, unless another handler has been put over ours meanwhile. Then ours stays where it is, marks nothing
-//! and passes signals on; and if a scheduler comes later, it stands over theirs with another
-//! function (a *layer*), since with the same one the chain would become a circle.
+//! A handler marks its signal for every scheduler of this process that wants it, notes which child
+//! died or who sent the signal, wakes that scheduler, and then calls the handler that was
+//! installed before it. The previous disposition is restored when the last scheduler that wanted
+//! the signal is dropped, unless another handler has replaced ours meanwhile. Then ours stays,
+//! marks nothing and passes signals on. A later scheduler installs another function over theirs
+//! (a *layer*), since with the same one the chain would become a circle.
 //!
-//! Nothing here is ever freed, because a handler may be at work in any thread at any time.
+//! Nothing here is ever freed, because a handler may run in any thread at any time.
 
 use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::atomic::{Ordering, fence};
@@ -17,14 +18,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 
+use super::FAULTS;
 use super::hints::Hints;
 use super::identity::Identity;
-use super::wake::WAKE_TRIES_MAX;
-use super::{FAULTS, errno};
+use super::wake::wake;
 use crate::error::{Error, Result};
 use crate::event::SignalSender;
 
-/// How often somebody may put a handler over ours before we do not come back.
+/// How often others may replace our handler before a scheduler is refused.
 const LAYERS_MAX: usize = 4;
 
 /// Signals are numbered from 1 to 64.
@@ -39,33 +40,33 @@ const HANDLERS: [Handler; LAYERS_MAX] = [
     on_signal::<3>,
 ];
 
-/// What each layer calls after itself.
+/// The handlers that each layer calls after itself.
 static PREVIOUS: [Previous; LAYERS_MAX] = [const { Previous::new() }; LAYERS_MAX];
 
-/// The newest slot; each knows the next.
+/// The newest slot; each points to the next.
 static SLOTS: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
 
-/// What was installed before us, layer by layer. Whoever holds it changes dispositions.
+/// What each installed handler of ours has replaced. Its lock is held to change dispositions.
 static INSTALLED: Mutex<Vec<Installed>> = Mutex::new(Vec::new());
 
-/// What one scheduler wants to hear of. It is used again by the next, and never freed.
+/// The signals of one scheduler. A slot is used again by a later scheduler, and never freed.
 pub(super) struct Slot {
     next: *const Slot,
-    /// The process of its scheduler, by its [`Identity`]; 0 if it is free. In a copy that was made
-    /// by fork it is another process's, and so nothing to touch.
+    /// The [`Identity`] of its scheduler's process; 0 if it is free. A forked copy has another
+    /// one, and leaves the slot alone.
     owner: AtomicU64,
-    /// Whether its scheduler tolerates no other.
+    /// True if its scheduler tolerates no other.
     exclusive: AtomicBool,
     /// Bit `n - 1` stands for signal `n`.
     wanted: AtomicU64,
     pending: AtomicU64,
-    /// Whom the SIGCHLDs among them were about.
+    /// The pids that came with SIGCHLD.
     hints: Hints,
-    /// Who sent each of the others first, since that was asked last; see [`sender_code`].
+    /// The first sender of each other signal since it was last taken; see [`sender_code`].
     senders: [AtomicU64; NUMBERS],
-    /// Where a handler writes its byte.
+    /// The pipe that wakes the scheduler.
     wake: AtomicI32,
-    /// Handlers that are looking at it: its descriptor may be closed only when there are none.
+    /// Handlers that are using it: the pipe may be closed only when there are none.
     writers: AtomicU32,
 }
 
@@ -81,7 +82,7 @@ struct Installed {
     previous: libc::sigaction,
 }
 
-/// A handler that is called after ours; the parts of its `sigaction` that matter for that.
+/// The handlers that are called after ours: what is needed of the `sigaction` of each signal.
 struct Previous {
     handler: [AtomicUsize; NUMBERS],
     flags: [AtomicI32; NUMBERS],
@@ -103,7 +104,7 @@ impl Previous {
         self.handler[index].store(action.sa_sigaction, Ordering::SeqCst);
     }
 
-    /// Calls it as the kernel would have. The mask is full already.
+    /// Calls the handler as the kernel would have. The mask is full already.
     fn call(&self, signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
         let index = index(signal);
         let handler = self.handler[index].load(Ordering::SeqCst);
@@ -126,14 +127,14 @@ impl Previous {
         }
     }
 
-    /// Whether it was to be called once, and was.
+    /// True if it was to be called once (SA_RESETHAND), and was.
     fn is_used_up(&self, signal: i32, action: &libc::sigaction) -> bool {
         action.sa_flags & libc::SA_RESETHAND != 0
             && self.handler[index(signal)].load(Ordering::SeqCst) == libc::SIG_DFL
     }
 }
 
-/// Dispositions belong to the process: whoever holds this is alone with them.
+/// The lock on the dispositions, which belong to the whole process.
 pub(super) struct Dispositions(MutexGuard<'static, Vec<Installed>>);
 
 impl Dispositions {
@@ -141,7 +142,7 @@ impl Dispositions {
         Self(INSTALLED.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes a slot for a scheduler. `exclusive` is whether it tolerates no other.
+    /// Takes a slot for a scheduler; an `exclusive` one tolerates no other.
     pub(super) fn claim(&self, exclusive: bool, wake: i32) -> Result<&'static Slot> {
         let me = Identity::establish().bits();
         let mut others = slots().filter(|slot| slot.owner.load(Ordering::SeqCst) == me);
@@ -152,7 +153,7 @@ impl Dispositions {
                  both Reap::Own",
             ));
         }
-        // One that a handler is looking at, or was when this process was copied, is left alone.
+        // One that a handler is using, or was when this process was forked, is left alone.
         let is_free = |slot: &&Slot| {
             slot.owner.load(Ordering::SeqCst) == 0 && slot.writers.load(Ordering::SeqCst) == 0
         };
@@ -169,11 +170,11 @@ impl Dispositions {
         Ok(slot)
     }
 
-    /// Makes `slot` hear of a signal, by a handler of ours that is on top.
+    /// Delivers a signal to `slot`, by a handler of ours that is on top.
     pub(super) fn want(&mut self, slot: &Slot, signal: i32) -> Result<()> {
         slot.wanted.fetch_or(bit(signal), Ordering::SeqCst);
         let what = || format!("failed to handle signal {signal}");
-        let current = action_of(signal).map_err(|errno| Error::os(what(), errno as i32))?;
+        let current = sigaction(signal, None).map_err(|errno| Error::os(what(), errno as i32))?;
         if layer_of(&current).is_some() {
             return Ok(());
         }
@@ -182,16 +183,16 @@ impl Dispositions {
             known.any(|known| (known.layer, known.signal) == (*layer, signal))
         };
         let Some(layer) = (0..LAYERS_MAX).find(|layer| !is_taken(layer)) else {
-            let why = "others have put handlers over ours too often in this process";
+            let why = "other code in this process has replaced the handler too often";
             return Err(Error::because(what(), why));
         };
         PREVIOUS[layer].set(signal, &current);
         let action = our_action(layer, &current);
-        let replaced = set_action(signal, &action).map_err(|errno| {
+        let replaced = sigaction(signal, Some(&action)).map_err(|errno| {
             PREVIOUS[layer].set(signal, &default_action());
             Error::os(what(), errno as i32)
         })?;
-        // Somebody else may have been faster between the question and the answer.
+        // Other code may have replaced it between the two calls.
         if layer_of(&replaced).is_none() && !is_same(&replaced, &current) {
             PREVIOUS[layer].set(signal, &replaced);
         }
@@ -203,7 +204,7 @@ impl Dispositions {
         Ok(())
     }
 
-    /// Gives a slot back, and with the last that wanted a signal, what was there before us.
+    /// Frees a slot. Signals that no other slot wants get their previous dispositions back.
     pub(super) fn release(&mut self, slot: &Slot) {
         let wanted = slot.wanted.load(Ordering::SeqCst);
         slot.owner.store(0, Ordering::SeqCst);
@@ -215,17 +216,16 @@ impl Dispositions {
         for signal in (1..=64).filter(|&signal| wanted & !still_wanted & bit(signal) != 0) {
             self.put_back(signal);
         }
-        // A handler in another thread may have looked just before; it needs only the time of
-        // one write to a pipe that cannot block.
+        // A handler in another thread may be about to wake it, by one write that cannot block.
         while slot.writers.load(Ordering::SeqCst) != 0 {
             // SAFETY: sched_yield takes nothing and cannot fail.
             unsafe { libc::sched_yield() };
         }
     }
 
-    /// Restores a disposition, if the present one is still ours.
+    /// Restores a disposition, if the current one is still ours.
     fn put_back(&mut self, signal: i32) {
-        let Some(layer) = action_of(signal).ok().as_ref().and_then(layer_of) else {
+        let Some(layer) = sigaction(signal, None).ok().as_ref().and_then(layer_of) else {
             return;
         };
         let is_it = |known: &Installed| (known.layer, known.signal) == (layer, signal);
@@ -236,14 +236,13 @@ impl Dispositions {
         if PREVIOUS[layer].is_used_up(signal, &previous) {
             previous = default_action();
         }
-        // It was valid when the kernel gave it to us; if it is not any more, ours stays, and
-        // passes signals on.
-        let _ = set_action(signal, &previous);
+        // If it is refused, although it was valid before, ours stays and passes signals on.
+        let _ = sigaction(signal, Some(&previous));
     }
 }
 
 impl Slot {
-    /// Which signals arrived since the last look, as bits.
+    /// Takes the signals that arrived since the last call, as bits.
     pub(super) fn take(&self) -> u64 {
         self.pending.swap(0, Ordering::SeqCst)
     }
@@ -252,13 +251,13 @@ impl Slot {
         self.pending.load(Ordering::SeqCst)
     }
 
-    /// Adds to `pids` who may have died. To be asked after [`Slot::take`], as a handler leaves
-    /// the hint first.
+    /// Adds the children that may have died to `pids`. To be called after [`Slot::take`], as a
+    /// handler leaves the hint first.
     pub(super) fn take_hints(&self, pids: &mut Vec<i32>) {
         self.hints.take(pids);
     }
 
-    /// Who sent this signal. To be asked after [`Slot::take`], as for hints.
+    /// Takes the sender of a signal. To be called after [`Slot::take`], as for hints.
     pub(super) fn take_sender(&self, signal: i32) -> SignalSender {
         match self.senders[index(signal)].swap(SENDER_UNKNOWN, Ordering::SeqCst) {
             SENDER_UNKNOWN => SignalSender::Unknown,
@@ -271,67 +270,63 @@ impl Slot {
     }
 }
 
-/// Whether nobody will tell us of this signal any more, at least not directly.
+/// True if another handler, or none, has replaced ours.
 pub(super) fn is_replaced(signal: i32) -> bool {
-    action_of(signal).is_ok_and(|action| layer_of(&action).is_none())
+    sigaction(signal, None).is_ok_and(|action| layer_of(&action).is_none())
 }
 
-/// Whether the system throws the statuses of this process's children away.
+/// True if the kernel discards the statuses of this process's children.
 pub(super) fn discards_statuses() -> bool {
-    action_of(libc::SIGCHLD).is_ok_and(|action| {
+    sigaction(libc::SIGCHLD, None).is_ok_and(|action| {
         action.sa_sigaction == libc::SIG_IGN || action.sa_flags & libc::SA_NOCLDWAIT != 0
     })
 }
 
-/// The bit of a signal; none for a number that is no signal.
+/// Returns the bit of a signal, or 0 for an invalid number.
 pub(super) fn bit(signal: i32) -> u64 {
-    u32::try_from(signal - 1)
-        .ok()
-        .and_then(|shift| 1_u64.checked_shl(shift))
-        .unwrap_or(0)
+    let shift = signal.wrapping_sub(1).cast_unsigned();
+    1_u64.checked_shl(shift).unwrap_or(0)
 }
 
-/// Runs in whatever thread the kernel picks, between any two instructions: atomics and writes
-/// that cannot block, then the handler that was there before. errno is left as it was.
+/// Runs in any thread, between any two instructions: atomics and a write that cannot block, then
+/// the previous handler. Leaves errno alone.
 extern "C" fn on_signal<const LAYER: usize>(
     signal: libc::c_int,
     info: *mut libc::siginfo_t,
     context: *mut libc::c_void,
 ) {
     let saved = Errno::last_raw();
-    tell_the_slots(signal, details(LAYER, signal, info));
+    mark_slots(signal, details(LAYER, signal, info));
     Errno::set_raw(saved);
     PREVIOUS[LAYER].call(signal, info, context);
     Errno::set_raw(saved);
 }
 
-/// What the kernel says of this signal. Read only where the kernel itself has called us: who has
-/// put a handler over ours, and calls ours as one that takes a number, hands on no more than
-/// that. One moment is left: such a handler that is taken away again while it runs in another
-/// thread, before it calls ours.
+/// Returns the siginfo if the kernel itself has called our handler. One that was installed over
+/// ours may call it with the number alone, and leave `info` undefined. One race is left: such a
+/// handler that is removed while it runs in another thread, before it calls ours.
 fn details<'a>(
     layer: usize,
     signal: i32,
     info: *const libc::siginfo_t,
 ) -> Option<&'a libc::siginfo_t> {
-    let is_on_top = action_of(signal).is_ok_and(|now| layer_of(&now) == Some(layer));
+    let is_on_top = sigaction(signal, None).is_ok_and(|now| layer_of(&now) == Some(layer));
     if !is_on_top {
         return None;
     }
-    // SAFETY: null, or the kernel has called us, with SA_SIGINFO, and so with a siginfo of its
-    // own; or a handler over ours has, which by now is over ours no more (see above), with what it
-    // was given. It lives for as long as the handler runs.
+    // SAFETY: null, or a siginfo of the kernel's, which calls us with SA_SIGINFO and keeps it
+    // alive while the handler runs (but for the race above).
     unsafe { info.as_ref() }
 }
 
-/// Nothing tells who sent it.
+/// The sender is not known.
 const SENDER_UNKNOWN: u64 = 0;
-/// The kernel itself.
+/// The kernel sent it.
 const SENDER_KERNEL: u64 = 1;
-/// With the process id in the rest of the upper half, and the user id in the lower.
+/// A process sent it: its pid is in the rest of the upper half, its uid in the lower half.
 const SENDER_PROCESS: u64 = 1 << 63;
 
-/// Who sent this signal, as one number, so that it can be left in an atomic.
+/// Encodes the sender of a signal as one number, for an atomic.
 fn sender_code(info: &libc::siginfo_t) -> u64 {
     match info.si_code {
         libc::SI_USER | libc::SI_TKILL | libc::SI_QUEUE => {
@@ -344,16 +339,16 @@ fn sender_code(info: &libc::siginfo_t) -> u64 {
     }
 }
 
-/// Whom this SIGCHLD says to be dead.
-fn who_died(info: &libc::siginfo_t) -> Option<i32> {
+/// Returns the child of which a SIGCHLD reports the death.
+fn dead_child(info: &libc::siginfo_t) -> Option<i32> {
     let is_death = [libc::CLD_EXITED, libc::CLD_KILLED, libc::CLD_DUMPED].contains(&info.si_code);
-    // SAFETY: these codes are those of a SIGCHLD, whose siginfo has this field.
+    // SAFETY: with these codes of SIGCHLD the siginfo has this field.
     is_death.then(|| unsafe { info.si_pid() })
 }
 
-fn tell_the_slots(signal: i32, info: Option<&libc::siginfo_t>) {
+fn mark_slots(signal: i32, info: Option<&libc::siginfo_t>) {
     let is_death = signal == libc::SIGCHLD;
-    let died = info.filter(|_| is_death).and_then(who_died);
+    let died = info.filter(|_| is_death).and_then(dead_child);
     let sender = info.filter(|_| !is_death).map(sender_code);
     let me = Identity::current().bits();
     let bit = bit(signal);
@@ -368,22 +363,15 @@ fn tell_the_slots(signal: i32, info: Option<&libc::siginfo_t>) {
             if let Some(code) = sender {
                 let place = &slot.senders[index(signal)];
                 let (free, order) = (SENDER_UNKNOWN, Ordering::SeqCst);
-                // Whoever was first is the cause of what follows.
+                // The first sender is the cause of what follows.
                 let _ = place.compare_exchange(free, code, order, order);
             }
-            // While something is pending, whoever was first has woken the turn, or is about to:
+            // While something is pending, an earlier handler has woken the turn, or is about to:
             // a turn takes what is pending after it has read the pipe.
-            let is_first = slot.pending.fetch_or(bit, Ordering::SeqCst) == 0;
-            let byte = 0_u8;
-            let wake = slot.wake.load(Ordering::SeqCst);
-            for _ in 0..if is_first { WAKE_TRIES_MAX } else { 0 } {
-                // SAFETY: one byte from a live variable; `writers` keeps the descriptor from
-                // being closed meanwhile, and it is non-blocking.
-                let written = unsafe { libc::write(wake, (&raw const byte).cast(), 1) };
-                // A full pipe is awake enough.
-                if written == 1 || errno() == libc::EAGAIN {
-                    break;
-                }
+            if slot.pending.fetch_or(bit, Ordering::SeqCst) == 0 {
+                let pipe = slot.wake.load(Ordering::SeqCst);
+                // SAFETY: `writers` keeps the descriptor open meanwhile.
+                wake(unsafe { BorrowedFd::borrow_raw(pipe) });
             }
         }
         slot.writers.fetch_sub(1, Ordering::SeqCst);
@@ -392,12 +380,12 @@ fn tell_the_slots(signal: i32, info: Option<&libc::siginfo_t>) {
 
 fn slots() -> impl Iterator<Item = &'static Slot> {
     let newest = SLOTS.load(Ordering::SeqCst).cast_const();
-    // SAFETY: every pointer in the list is null or to a slot that is never freed.
+    // SAFETY: every pointer in the list is null or points to a slot that is never freed.
     let slot = |pointer: *const Slot| unsafe { pointer.as_ref() };
     std::iter::successors(slot(newest), move |known| slot(known.next))
 }
 
-/// Only whoever holds the dispositions adds to the list.
+/// Adds a slot to the list. The caller holds the lock on the dispositions.
 fn new_slot() -> &'static Slot {
     let slot = Box::leak(Box::new(Slot {
         next: SLOTS.load(Ordering::SeqCst),
@@ -419,10 +407,10 @@ fn index(signal: i32) -> usize {
     usize::try_from(signal).map_or(0, |number| number.min(NUMBERS - 1))
 }
 
-/// While a handler runs, every other signal waits: frames never pile up on a stack that has
-/// room for few, as the alternate stack of a thread may. Not the faults, which cannot wait: the
-/// host may mend one that its own handler, called by ours, has caused. What a handler of the host asked for
-/// (system calls that are not restarted, news of stopped children) it goes on getting.
+/// Returns the action of a layer. While it runs, every other signal is blocked, so that frames do
+/// not pile up on a small alternate stack; but not the faults, which the host's handler, called by
+/// ours, may cause and handle. The flags that a handler of the host has chosen for system calls and
+/// stopped children stay.
 fn our_action(layer: usize, previous: &libc::sigaction) -> libc::sigaction {
     let mut action = default_action();
     action.sa_sigaction = HANDLERS[layer] as *const () as usize;
@@ -458,27 +446,18 @@ fn is_same(one: &libc::sigaction, other: &libc::sigaction) -> bool {
     (one.sa_sigaction, one.sa_flags) == (other.sa_sigaction, other.sa_flags)
 }
 
-fn action_of(signal: i32) -> std::result::Result<libc::sigaction, Errno> {
-    let mut now = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: a null new action only asks; the other pointer is to a live structure, which was
-    // zeroed, as musl fills a part of it only.
-    unsafe {
-        Errno::result(libc::sigaction(signal, ptr::null(), now.as_mut_ptr()))?;
-        Ok(now.assume_init())
-    }
-}
-
-/// Sets a disposition, and returns what it was.
-fn set_action(
+/// Sets a disposition, if one is given, and returns the one before.
+pub(super) fn sigaction(
     signal: i32,
-    action: &libc::sigaction,
-) -> std::result::Result<libc::sigaction, Errno> {
+    action: Option<&libc::sigaction>,
+) -> nix::Result<libc::sigaction> {
+    let new = action.map_or(ptr::null(), ptr::from_ref);
     let mut before = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: both pointers are to live structures, the second of them zeroed, as musl fills a
-    // part of it only; the handler in the first is ours, which is async-signal-safe, or one that
-    // the kernel gave us for this very signal.
+    // SAFETY: the pointers are null or to live structures; the second was zeroed, as musl fills a
+    // part of it only. The handlers in the first are ours, which are async-signal-safe, or were
+    // returned by the kernel for this very signal.
     unsafe {
-        Errno::result(libc::sigaction(signal, action, before.as_mut_ptr()))?;
+        Errno::result(libc::sigaction(signal, new, before.as_mut_ptr()))?;
         Ok(before.assume_init())
     }
 }

@@ -1,16 +1,15 @@
-//! Who may have died: what the handler of SIGCHLD leaves behind for the turn.
+//! Pids that came with SIGCHLD, from the handler to the turn.
 //!
-//! A hint saves a look at every child, and promises nothing. Anybody may send a SIGCHLD with
-//! any number in it, one that is delivered may stand for many, and one that finds no room is
-//! dropped. So each is looked at by its number before it is believed, and whoever takes hints
-//! looks at all children some time later.
+//! A hint saves a look at every child, and guarantees nothing. Any process may send a SIGCHLD with
+//! any pid, one signal may stand for many deaths, and a hint that finds no room is dropped. So
+//! the turn asks the kernel about each pid, and about all children later.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 
-/// Deaths between two turns that are worth a place. Over that a look at all finds them.
+/// More deaths between two turns are found by a look at all children.
 const HINTS_MAX: usize = 64;
 
-/// Numbers, and 0 where there is none. Written by handlers in any thread, without a lock.
+/// Pids, or 0 in a free place. Handlers in any thread write it, without a lock.
 pub(super) struct Hints([AtomicI32; HINTS_MAX]);
 
 impl Hints {
@@ -18,7 +17,7 @@ impl Hints {
         Self([const { AtomicI32::new(0) }; HINTS_MAX])
     }
 
-    /// Async-signal-safe: atomics only.
+    /// Adds a pid, if there is room. Async-signal-safe: atomics only.
     pub(super) fn leave(&self, pid: i32) {
         let take = |place: &AtomicI32| {
             place
@@ -29,7 +28,7 @@ impl Hints {
         let _ = self.0.iter().filter(is_free).any(take);
     }
 
-    /// Adds to `pids` what was left since the last time.
+    /// Moves all pids to `pids`.
     pub(super) fn take(&self, pids: &mut Vec<i32>) {
         for place in &self.0 {
             if place.load(Ordering::SeqCst) != 0 {
@@ -62,7 +61,7 @@ mod tests {
         assert_eq!(taken(&hints), [7], "a table that was full has room again");
     }
 
-    /// Two handlers, in two threads, once took the same place, and one death was not told.
+    /// Two handlers, in two threads, once took the same place, and one hint was lost.
     #[test]
     fn no_hint_is_lost_while_there_is_room() {
         let hints = Hints::new();

@@ -1,48 +1,40 @@
-//! Which process this memory belongs to, so that a copy of it, made by fork(2) or clone(2), is
-//! told from the original.
+//! The identity of a process, which differs in a copy made by fork(2) or clone(2).
 //!
-//! The number alone does not tell. A copy in a PID namespace of its own may have the number of
-//! the original (1, as a rule), and so may a copy that outlives it. But the memory of a copy is
-//! a copy, too: a page that the kernel clears in it carries a mark (`MADV_WIPEONFORK`,
-//! Linux 4.14). Before that a timer stands for the page, as a copy inherits none
-//! (timer_create(2)). A child that shares memory until its exec, as vfork(2) makes it, finds the
-//! mark and has a number of its own: so both are compared.
+//! The pid is not enough. A copy in its own PID namespace may have the pid of the original
+//! (usually 1), and so may a copy that outlives it. So a page that the kernel clears in a copy has
+//! a mark (`MADV_WIPEONFORK`, Linux 4.14); on older kernels a timer stands for the page, as a copy
+//! inherits none (timer_create(2)). A child of vfork(2), which shares the memory until its exec,
+//! sees the mark and has another pid: so both are compared.
 
-use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::pages::Pages;
 
-/// `asm-generic/mman-common.h`; not in every libc yet.
-const MADV_WIPEONFORK: libc::c_int = 18;
+/// The page with the mark. It is never unmapped: a signal handler may read it in any thread.
+static PAGE: OnceLock<Pages> = OnceLock::new();
 
-/// The page with the mark, once there is one. It is never given back: a signal handler may be
-/// looking at it in any thread.
-static PAGE: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
-
-/// Where there is no such page: the mark (upper half) and the timer that it holds for, plus 1.
+/// Without such a page: the mark (upper half), and its timer plus 1.
 static TIMED: AtomicU64 = AtomicU64::new(0);
 
-/// The latest mark. A copy goes on from where its original was, so that no mark of an ancestor
-/// comes again.
+/// The latest mark. A copy continues from there, so that no mark of an ancestor is used again.
 static LATEST: AtomicU32 = AtomicU32::new(0);
 
-/// A process, as far as its own memory can tell it from every other.
+/// A process, as identified by its own memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity {
-    /// 0 if nothing here was ever marked, or if this is a copy that has not marked itself.
+    /// 0 in a process that was never marked, and in a copy that has not marked itself.
     mark: u32,
     pid: u32,
 }
 
 impl Identity {
-    /// This process, which is told from all copies of it from now on, where the system has the
-    /// means.
+    /// Marks this process, if the system has the means, and returns its identity.
     pub(crate) fn establish() -> Self {
         if mark() == 0 {
             let next = LATEST.fetch_add(1, Ordering::SeqCst).wrapping_add(1).max(1);
-            match page() {
-                // Another thread may have been faster, and its mark is as good.
+            match map_page() {
+                // If another thread is faster, its mark will do.
                 Some(page) => {
                     let _ = page.compare_exchange(0, next, Ordering::SeqCst, Ordering::SeqCst);
                 }
@@ -52,7 +44,7 @@ impl Identity {
         Self::current()
     }
 
-    /// This process. Async-signal-safe.
+    /// Returns the identity of this process. Async-signal-safe.
     pub(crate) fn current() -> Self {
         Self {
             mark: mark(),
@@ -60,7 +52,7 @@ impl Identity {
         }
     }
 
-    /// Its number, by which it is told to people.
+    /// Returns the pid, for messages.
     pub(crate) fn pid(self) -> u32 {
         self.pid
     }
@@ -72,22 +64,20 @@ impl Identity {
         identity
     }
 
-    /// As a number that is never 0.
+    /// Returns it as a number, which is never 0.
     pub(super) fn bits(self) -> u64 {
         u64::from(self.mark) << 32 | u64::from(self.pid)
     }
 }
 
-/// What this memory is marked with; 0 in a copy. Async-signal-safe.
+/// Returns the mark of this memory; 0 in a copy. Async-signal-safe.
 fn mark() -> u32 {
-    // SAFETY: null, or a mapping that is never given back.
-    if let Some(page) = unsafe { PAGE.load(Ordering::SeqCst).as_ref() } {
+    if let Some(page) = page() {
         return page.load(Ordering::SeqCst);
     }
     let timed = TIMED.load(Ordering::SeqCst);
     match timer_of(timed) {
-        // SAFETY: timer_getoverrun takes a number, and refuses one that is no timer of this
-        // process.
+        // SAFETY: timer_getoverrun takes a number, and refuses one that is not ours.
         Some(timer) if unsafe { libc::syscall(libc::SYS_timer_getoverrun, timer) } >= 0 => {
             (timed >> 32) as u32
         }
@@ -95,35 +85,29 @@ fn mark() -> u32 {
     }
 }
 
-/// The page, which is made if there is none and the system knows how.
-fn page() -> Option<&'static AtomicU32> {
-    if PAGE.load(Ordering::SeqCst).is_null() {
-        let mut pages = Pages::new(size_of::<AtomicU32>()).ok()?;
-        let (base, length) = (pages.as_mut_ptr(), pages.len());
-        // SAFETY: a private, anonymous mapping of that length, which is ours.
-        if unsafe { libc::madvise(base.cast(), length, MADV_WIPEONFORK) } != 0 {
-            return None;
-        }
-        // Of two threads that come here one loses, and gives back its own.
-        let set = PAGE.compare_exchange(
-            ptr::null_mut(),
-            base.cast(),
-            Ordering::SeqCst,
-            Ordering::SeqCst,
-        );
-        if set.is_ok() {
-            std::mem::forget(pages);
-        }
+/// Returns the page, and maps it if there is none and the system knows how.
+fn map_page() -> Option<&'static AtomicU32> {
+    if PAGE.get().is_none() {
+        let pages = Pages::new(size_of::<AtomicU32>()).ok()?;
+        pages.wipe_on_fork().ok()?;
+        // If another thread is faster, this one is unmapped.
+        let _ = PAGE.set(pages);
     }
-    // SAFETY: null, or a mapping that is never given back, aligned to a page and zeroed.
-    unsafe { PAGE.load(Ordering::SeqCst).as_ref() }
+    page()
+}
+
+/// Returns the page, if there is one. Async-signal-safe.
+fn page() -> Option<&'static AtomicU32> {
+    let page = PAGE.get()?.base().cast::<AtomicU32>();
+    // SAFETY: a mapping that is never unmapped, aligned to a page and zeroed.
+    Some(unsafe { &*page })
 }
 
 fn timer_of(timed: u64) -> Option<i32> {
     i32::try_from((timed & u64::from(u32::MAX)).checked_sub(1)?).ok()
 }
 
-/// Makes a timer that never runs, and marks this memory for as long as it is there.
+/// Marks this memory by a timer that never runs.
 fn mark_by_timer(next: u32) {
     let before = TIMED.load(Ordering::SeqCst);
     let mut timer: libc::c_int = -1;
@@ -141,8 +125,8 @@ fn mark_by_timer(next: u32) {
     }
     let timed = u64::from(next) << 32 | (u64::from(number) + 1);
     let set = TIMED.compare_exchange(before, timed, Ordering::SeqCst, Ordering::SeqCst);
-    // Unless another thread was faster.
     if set.is_err() {
+        // Another thread was faster.
         // SAFETY: the timer was made here, and nothing else has it.
         unsafe { libc::syscall(libc::SYS_timer_delete, timer) };
     }

@@ -1,69 +1,50 @@
-//! The limits of the system that a supervisor of many programs meets: raised where that is
-//! allowed, given back to each program, and named where they are in the way.
+//! Resource limits of a supervisor with many programs: raised where that is allowed, restored for
+//! each program, and named in the error of a start that they forbid.
 
 use std::fs::File;
 use std::io::Read;
-use std::mem::MaybeUninit;
 use std::path::Path;
+
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
 use crate::error::errno_text;
 
 /// A soft and a hard limit, as getrlimit(2) has them.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct DescriptorLimit(pub(super) libc::rlimit);
 
-impl std::fmt::Debug for DescriptorLimit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (soft, hard) = (self.0.rlim_cur, self.0.rlim_max);
-        write!(f, "DescriptorLimit({soft}, {hard})")
-    }
-}
-
-/// Raises the soft limit on open descriptors to the hard one, and where that is not enough and
-/// it is allowed (CAP_SYS_RESOURCE), the hard one too. Returns what they were before; `None` if
-/// nothing could be raised or had a need to be.
+/// Raises the soft limit on open descriptors to the hard one, and that, too, if it is not enough
+/// and CAP_SYS_RESOURCE allows it. Returns the limits before; `None` if they have not changed.
 pub(crate) fn raise_descriptors(needed: u64) -> Option<DescriptorLimit> {
-    let before = get(libc::RLIMIT_NOFILE)?;
-    let raise_to = |soft, hard| {
-        let raised = libc::rlimit {
-            rlim_cur: soft,
-            rlim_max: hard,
-        };
-        // SAFETY: the pointer is to a live structure.
-        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) == 0 }
-    };
-    let is_enough = before.rlim_max >= needed;
-    let is_raised = (!is_enough && raise_to(needed, needed))
-        || (before.rlim_cur < before.rlim_max && raise_to(before.rlim_max, before.rlim_max));
-    is_raised.then_some(DescriptorLimit(before))
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    let raise_to = |limit| setrlimit(Resource::RLIMIT_NOFILE, limit, limit).is_ok();
+    let is_raised = (hard < needed && raise_to(needed)) || (soft < hard && raise_to(hard));
+    is_raised.then_some(DescriptorLimit(libc::rlimit {
+        rlim_cur: soft,
+        rlim_max: hard,
+    }))
 }
 
-/// How many descriptors this process may have open.
+/// Returns how many descriptors this process may have open.
 pub(crate) fn descriptors() -> u64 {
-    get(libc::RLIMIT_NOFILE).map_or(u64::MAX, |limit| limit.rlim_cur)
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft)
 }
 
-fn get(resource: Resource) -> Option<libc::rlimit> {
-    let mut limit = MaybeUninit::<libc::rlimit>::uninit();
-    // SAFETY: the pointer is to a live structure, which the call fills if it succeeds.
-    unsafe { (libc::getrlimit(resource, limit.as_mut_ptr()) == 0).then(|| limit.assume_init()) }
+/// Returns a soft limit, if there is one.
+fn limit(resource: Resource) -> Option<u64> {
+    let (soft, _) = getrlimit(resource).ok()?;
+    (soft != RLIM_INFINITY).then_some(soft)
 }
 
-/// glibc has a type of its own for these numbers, musl has none.
-#[cfg(target_env = "gnu")]
-type Resource = libc::__rlimit_resource_t;
-#[cfg(not(target_env = "gnu"))]
-type Resource = libc::c_int;
-
-/// What all programs of a supervisor need at least.
+/// The least that all programs of a supervisor need.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Needs {
     pub(crate) descriptors: u64,
     pub(crate) processes: u64,
 }
 
-/// The system's word for the errno with which a start was refused, and the limit that is likely
-/// behind it: its name, its value, and the value needed.
+/// Describes the errno of a start that was refused, with the limit that is probably the cause: its
+/// name, its value, and the value needed.
 pub(crate) fn explain(errno: i32, needs: Needs) -> String {
     let word = errno_text(errno);
     let limit = match errno {
@@ -88,14 +69,13 @@ pub(crate) fn explain(errno: i32, needs: Needs) -> String {
     }
 }
 
-/// What forbids another process: the first that is exhausted, as far as can be seen. How many
-/// processes a user has is not to be seen at once, so that its limit comes last.
+/// Names the first exhausted limit on processes. The limit of the user comes last, as it takes long
+/// to count a user's processes, and it is not known to be exhausted.
 fn process_limit() -> Option<String> {
     let of_user = || {
-        let limit = get(libc::RLIMIT_NPROC).filter(|limit| limit.rlim_cur != libc::RLIM_INFINITY);
         let uid = nix::unistd::getuid();
-        let limit = limit.filter(|_| !uid.is_root())?;
-        Some(format!("RLIMIT_NPROC is {} for uid {uid}", limit.rlim_cur))
+        let limit = limit(Resource::RLIMIT_NPROC).filter(|_| !uid.is_root())?;
+        Some(format!("RLIMIT_NPROC is {limit} for uid {uid}"))
     };
     let of_system = |path| {
         let is_exhausted = is_used_up(threads()?, number(Path::new(path))?);
@@ -108,9 +88,8 @@ fn process_limit() -> Option<String> {
 }
 
 fn memory_limit() -> Option<String> {
-    let space = get(libc::RLIMIT_AS).filter(|limit| limit.rlim_cur != libc::RLIM_INFINITY);
-    let space = space.map(|limit| format!("RLIMIT_AS is {} bytes", limit.rlim_cur));
-    cgroup_limit(&MEMORY).or(space)
+    let space = || limit(Resource::RLIMIT_AS).map(|limit| format!("RLIMIT_AS is {limit} bytes"));
+    cgroup_limit(&MEMORY).or_else(space)
 }
 
 fn system_limit(path: &str) -> Option<String> {
@@ -118,20 +97,20 @@ fn system_limit(path: &str) -> Option<String> {
     Some(format!("{path} is {}", value.trim()))
 }
 
-/// How many threads there are in the system: each has a number as a process has.
+/// Returns how many threads there are in the system: each needs a number, like a process.
 fn threads() -> Option<u64> {
     let load = text(Path::new("/proc/loadavg"))?;
     let (_, all) = load.split_whitespace().nth(3)?.split_once('/')?;
     all.parse().ok()
 }
 
-/// Whether at least 90 % are in use: what was refused may have been given back by now, and
-/// memory is never used up to the last byte.
+/// True if at least 90 % are in use: some may have been released by now, and memory is never used
+/// to the last byte.
 fn is_used_up(used: u64, most: u64) -> bool {
     used >= most - most / 10
 }
 
-/// No file of the kernel's that is read here is longer.
+/// Longer than any file that is read here.
 const READ_BYTES_MAX: u64 = 64 * 1024;
 
 fn text(path: &Path) -> Option<String> {
@@ -145,8 +124,8 @@ fn number(path: &Path) -> Option<u64> {
     text(path)?.trim().parse().ok()
 }
 
-/// A controller of cgroups: its name, and the files with its limit and with what is in use, in
-/// a hierarchy of its own (cgroup v1) and in the unified one (v2).
+/// A cgroup controller: its name, and the files with its limit and its usage in its own hierarchy
+/// (cgroup v1) and in the unified one (v2).
 struct Controller {
     name: &'static str,
     own: [&'static str; 2],
@@ -170,9 +149,9 @@ fn cgroup_limit(controller: &Controller) -> Option<String> {
     exhausted(controller, &groups, Path::new("/sys/fs/cgroup"))
 }
 
-/// The limit of our cgroup, or of one above it, that is used up. `groups` says which is ours in
-/// which hierarchy (cgroups(7)); those are mounted below `root` as systemd and containers do it.
-/// In a container our group may be the root of what is mounted, whatever its path says.
+/// Names the limit of our cgroup, or of one above it, that is used up. `groups` has our cgroup in
+/// each hierarchy (cgroups(7)); these are mounted below `root` as by systemd and containers. In a
+/// container our cgroup may be the root of the mount, whatever its path is.
 fn exhausted(controller: &Controller, groups: &str, root: &Path) -> Option<String> {
     groups.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
@@ -210,20 +189,19 @@ mod tests {
     };
 
     #[test]
-    fn a_limit_is_told_with_its_name_its_value_and_what_is_needed() {
-        let told = explain(libc::EMFILE, NEEDS);
+    fn a_limit_is_explained_with_its_name_its_value_and_what_is_needed() {
+        let text = explain(libc::EMFILE, NEEDS);
         let value = descriptors();
         let expected =
             format!("Too many open files: RLIMIT_NOFILE is {value}, and 123456 are needed");
-        assert_eq!(told, expected);
-        let told = explain(libc::EAGAIN, NEEDS);
-        assert!(told.contains("at least 654321 are needed"), "{told}");
-        // No limit of ours stands behind it.
+        assert_eq!(text, expected);
+        let text = explain(libc::EAGAIN, NEEDS);
+        assert!(text.contains("at least 654321 are needed"), "{text}");
+        // It is not about a limit.
         assert_eq!(explain(libc::EPERM, NEEDS), "Operation not permitted");
     }
 
-    /// Where cgroups are those of v1 it was the system's pid_max that was blamed, which had room
-    /// for millions.
+    /// With cgroup v1 the message blamed the system's pid_max, which had room for millions.
     #[test]
     fn the_limit_of_a_cgroup_is_found_in_every_kind_of_hierarchy() {
         let directory = tempfile::tempdir().expect("a temporary directory");

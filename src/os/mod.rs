@@ -1,8 +1,7 @@
-//! Acts, and decides nothing. The only place with unsafe code, and the only one that knows
-//! what a descriptor or a process id is.
+//! System calls. This module acts and decides nothing; it is the only one with unsafe code.
 //!
-//! Every system call that can be interrupted is retried here, a bounded number of times; every
-//! descriptor is close-on-exec from birth and owned by a type that closes it.
+//! Every call that can be interrupted is retried, a bounded number of times; every descriptor is
+//! opened close-on-exec and owned by a type that closes it.
 
 pub(crate) mod accept;
 mod calls;
@@ -35,7 +34,7 @@ pub(crate) mod watch;
 
 pub(crate) use calls::{errno, retry};
 
-/// What the kernel reports of a thread to itself: blocked, it ends the process at once.
+/// Signals that the kernel raises for a fault in the thread itself: blocked, they kill the process.
 const FAULTS: [i32; 6] = [
     libc::SIGSEGV,
     libc::SIGBUS,

@@ -1,31 +1,30 @@
 //! The numbers in a directory of `/proc`: processes, threads, descriptors.
 //!
-//! By getdents64(2), without `errno` (see [`raw`]) and with a buffer on the stack: a C library
-//! allocates for a directory, which it cannot between fork and exec, nor where memory is short, and
-//! the standard library takes an error for the end of it.
+//! They are read by getdents64(2), without errno (see [`raw`]) and with a buffer on the stack. A C
+//! library allocates to read a directory, which must not be between fork and exec and may fail
+//! where memory is short, and the standard library takes an error for its end.
 
 use std::ffi::{CStr, c_int};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 
 use super::{raw, retry};
 
-/// d_reclen and the name stand at these offsets of a `linux_dirent64` (getdents64(2)).
+/// The offsets of d_reclen and d_name in a `linux_dirent64` (getdents64(2)).
 const RECLEN: usize = 16;
 const NAME: usize = 19;
 
 /// Opens a directory and visits each number in it.
 pub(super) fn numbers_of(path: &CStr, visit: impl FnMut(c_int)) -> Result<(), Errno> {
-    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
-    // SAFETY: open takes a string with a NUL at its end, and plain numbers.
-    let opened = retry(|| Errno::result(unsafe { libc::open(path.as_ptr(), flags) }))?;
-    // SAFETY: it was just opened, and nobody else has it.
-    let directory = unsafe { OwnedFd::from_raw_fd(opened) };
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let directory = retry(|| nix::fcntl::open(path, flags, Mode::empty()))?;
     numbers_in(directory.as_raw_fd(), visit)
 }
 
-/// Visits each number in an open directory, from where it is read on.
+/// Visits each number in an open directory, from its current position.
 pub(super) fn numbers_in(directory: c_int, mut visit: impl FnMut(c_int)) -> Result<(), Errno> {
     let mut buffer = [0_u8; 4096];
     loop {
@@ -60,7 +59,7 @@ pub(super) fn numbers_in(directory: c_int, mut visit: impl FnMut(c_int)) -> Resu
     }
 }
 
-/// The number that `text` is up to its NUL.
+/// Parses the number before the NUL.
 fn number(text: &[u8]) -> Option<c_int> {
     let end = text.iter().position(|byte| *byte == 0)?;
     let digits = text.get(..end)?;
@@ -76,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_a_number() {
+    fn numbers_are_digits_up_to_a_nul() {
         let table: [(&[u8], Option<c_int>); 8] = [
             (b"0\0rest", Some(0)),
             (b"4711\0", Some(4711)),

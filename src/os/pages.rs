@@ -1,65 +1,68 @@
-//! Memory straight from the system: a page costs nothing before it is touched, and nothing is
-//! left of it when it is given back. What is large and seldom used belongs here; a heap would
-//! fill it with zeroes, or with the remains of others.
+//! Anonymous memory mappings: a page costs nothing before it is touched, and goes back to the
+//! system whole. What is large and seldom used belongs here, as it would fill a heap with holes.
 
 use std::ffi::c_void;
-use std::mem::ManuallyDrop;
+use std::num::NonZeroUsize;
 use std::ops::{Deref, DerefMut};
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 
 use nix::errno::Errno;
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
 
-/// Some pages of zeroes.
+/// A private mapping, full of zeros at first.
 #[derive(Debug)]
 pub(crate) struct Pages {
-    base: NonNull<u8>,
+    base: NonNull<c_void>,
     length: usize,
 }
 
-// SAFETY: the memory is this owner's alone, as a Box's is.
+// SAFETY: it owns the memory, like a Box.
 unsafe impl Send for Pages {}
 
-// SAFETY: whoever shares it can read it only.
+// SAFETY: a shared reference only reads.
 unsafe impl Sync for Pages {}
 
 impl Pages {
-    /// As many bytes, or up to a page more.
+    /// Maps `length` bytes, rounded up to whole pages.
     pub(crate) fn new(length: usize) -> Result<Self, Errno> {
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        let access = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: an anonymous mapping at an address of the kernel's choice touches nothing
-        // that exists.
-        let base = unsafe { libc::mmap(ptr::null_mut(), length, access, flags, -1, 0) };
-        if base == libc::MAP_FAILED {
-            return Err(Errno::last());
-        }
-        let base = NonNull::new(base.cast()).ok_or(Errno::ENOMEM)?;
+        let size = NonZeroUsize::new(length).ok_or(Errno::EINVAL)?;
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
+        let base = unsafe { mmap_anonymous(None, size, access, MapFlags::MAP_PRIVATE) }?;
         Ok(Self { base, length })
     }
 
-    /// Where they begin; they are not given back by themselves any more.
-    pub(super) fn into_base(self) -> NonNull<u8> {
-        ManuallyDrop::new(self).base
+    /// Returns the address of the first byte.
+    pub(super) fn base(&self) -> *mut u8 {
+        self.base.as_ptr().cast()
     }
 
-    /// Lets nobody touch the first page any more.
+    pub(super) fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Has the kernel clear them in a copy of this process (Linux 4.14).
+    pub(super) fn wipe_on_fork(&self) -> Result<(), Errno> {
+        // SAFETY: the mapping is private, anonymous and ours.
+        unsafe { madvise(self.base, self.length, MmapAdvise::MADV_WIPEONFORK) }
+    }
+
+    /// Makes the first page a guard page: touching it is a SIGSEGV.
     pub(super) fn guard_first(self) -> Result<Guarded, Errno> {
-        let base = self.base.as_ptr().cast();
-        // SAFETY: the first page of a mapping that nobody but us has, and that is not to be had
-        // as bytes any more; whoever touches it is stopped by the system.
-        let status = unsafe { libc::mprotect(base, 1, libc::PROT_NONE) };
-        Errno::result(status).map(|_| Guarded(self))
+        // SAFETY: the mapping is ours alone, and is no longer a slice of bytes afterwards.
+        unsafe { mprotect(self.base, 1, ProtFlags::PROT_NONE) }?;
+        Ok(Guarded(self))
     }
 }
 
-/// Pages of which the first must not be touched, and which are no bytes to be had for that.
+/// Pages behind a guard page, and so no slice of bytes.
 #[derive(Debug)]
 pub(super) struct Guarded(Pages);
 
 impl Guarded {
-    /// Where they end.
+    /// Returns where they end.
     pub(super) fn end(&self) -> *mut c_void {
-        self.0.base.as_ptr().wrapping_add(self.0.length).cast()
+        self.0.base().wrapping_add(self.0.length).cast()
     }
 }
 
@@ -67,36 +70,36 @@ impl Deref for Pages {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: a live mapping of that length, initialised with zeroes by the system.
-        unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.length) }
+        // SAFETY: a live mapping of that length, initialised with zeros by the system.
+        unsafe { std::slice::from_raw_parts(self.base(), self.length) }
     }
 }
 
 impl DerefMut for Pages {
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above, and `&mut self` makes it the only view.
-        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.length) }
+        unsafe { std::slice::from_raw_parts_mut(self.base(), self.length) }
     }
 }
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        // SAFETY: exactly what mmap gave; nothing borrows it any more.
-        unsafe { libc::munmap(self.base.as_ptr().cast(), self.length) };
+        // SAFETY: exactly what mmap returned; nothing borrows it any more.
+        let _ = unsafe { munmap(self.base, self.length) };
     }
 }
 
-/// Gives memory that is not used back to the system, where libc keeps it until it is told
-/// (glibc's malloc_trim(3)); and has what is large mapped by itself from now on, so that it goes
-/// back at once. By itself glibc keeps ever larger pieces, until the heap is as large as it ever
-/// had to be, and full of holes (mallopt(3), M_MMAP_THRESHOLD).
+/// Returns unused heap memory to the system (malloc_trim(3)), and has glibc map large allocations
+/// separately from now on, so that they are returned when freed. By default glibc raises that
+/// threshold, until the heap is as large as it ever had to be, and full of holes (mallopt(3),
+/// M_MMAP_THRESHOLD).
 pub(crate) fn trim_memory() {
     #[cfg(target_env = "gnu")]
     {
-        const LARGE: libc::c_int = 32 * 1024;
-        // SAFETY: both take numbers, may be called at any time, and touch what is free only.
+        const MMAP_THRESHOLD_BYTES: libc::c_int = 32 * 1024;
+        // SAFETY: both take numbers, may be called at any time, and touch free memory only.
         unsafe {
-            libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+            libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES);
             libc::malloc_trim(0);
         }
     }
@@ -107,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_zeroes_and_can_be_written() {
+    fn a_mapping_is_zeros_and_can_be_written() {
         let mut pages = Pages::new(100_000).unwrap();
         assert_eq!(pages.len(), 100_000);
         assert!(pages.iter().all(|&byte| byte == 0));

@@ -1,14 +1,14 @@
-//! A rest for what would spin, and the times that the kernel takes.
+//! A pause for what would spin, and time intervals for the kernel.
 
 use std::time::Duration;
 
-/// Does nothing for that long, by a call that nothing else is made of.
+/// Sleeps, at most for that long, by a system call that nothing else here makes.
 pub(super) fn pause(time: Duration) {
-    // SAFETY: the time is live, and how much of it a signal has left is not asked for.
+    // SAFETY: the time is live, and the remaining time is not asked for.
     unsafe { libc::nanosleep(&timespec(time), std::ptr::null_mut()) };
 }
 
-/// A time that is exact and never early: what ends too early would spin.
+/// Converts a duration exactly: a wait that ended too early would spin.
 pub(super) fn timespec(time: Duration) -> libc::timespec {
     // SAFETY: a `timespec` is integers, for which zero is a value.
     let mut timespec: libc::timespec = unsafe { std::mem::zeroed() };

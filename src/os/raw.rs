@@ -1,10 +1,9 @@
 //! System calls without the C library.
 //!
-//! `errno` belongs to a thread. A child that shares our memory runs beside the thread that made
-//! it, with that thread's registers: a wrapper of the C library that fails in the child would
-//! write into the `errno` that the parent is about to read. So the child calls the kernel, and
-//! gets its answer in a register. Only the architectures below can do that; on any other one no
-//! child shares our memory, and the C library will do.
+//! A child that shares our memory has the thread pointer of the thread that made it: a C library
+//! wrapper that fails in the child would write the errno that the parent is about to read. So the
+//! child makes direct system calls. They exist for the architectures below; on others no child
+//! shares our memory, and the C library is used.
 
 use std::ffi::{c_int, c_long, c_void};
 
@@ -14,17 +13,20 @@ pub(super) const IS_DIRECT: bool = cfg!(all(
     target_pointer_width = "64"
 ));
 
-/// The largest errno that a call can answer with.
+/// The largest errno.
 const ERRNO_MAX: isize = 4095;
 
-/// Calls the kernel. The error is the errno.
+/// Makes a system call. The error is the errno.
 ///
 /// # Safety
 ///
 /// As for the call.
 pub(super) unsafe fn call(number: c_long, arguments: [usize; 6]) -> Result<usize, c_int> {
     // SAFETY: as promised to this function.
-    let answer = unsafe { trap(number, arguments) };
+    decode(unsafe { trap(number, arguments) })
+}
+
+fn decode(answer: isize) -> Result<usize, c_int> {
     if (-ERRNO_MAX..0).contains(&answer) {
         Err(c_int::try_from(-answer).unwrap_or(libc::EIO))
     } else {
@@ -32,7 +34,7 @@ pub(super) unsafe fn call(number: c_long, arguments: [usize; 6]) -> Result<usize
     }
 }
 
-/// A number as an argument of [`call`]: negative ones keep their sign in a whole register.
+/// Returns a number as an argument of [`call`], with its sign in the whole register.
 pub(super) fn int(number: c_int) -> usize {
     (number as isize).cast_unsigned()
 }
@@ -81,9 +83,9 @@ unsafe fn trap(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> isize {
     }
 }
 
-/// Makes a child that shares our memory and runs `main` on a stack of its own, and does not wait
-/// for it. The kernel sets `tid` to 0, and wakes who waits there (futex(2)), when the child has
-/// left our memory: it has executed something, or ended.
+/// Makes a child that shares our memory and runs `main` on its own stack, and does not wait for it.
+/// The kernel sets `tid` to 0, and wakes futex(2) waiters there, when the child has left our memory
+/// by an exec or exit.
 ///
 /// # Safety
 ///
@@ -98,8 +100,8 @@ pub(super) unsafe fn clone_sharing(
     argument: *mut c_void,
 ) -> Result<c_int, c_int> {
     let answer: isize;
-    // SAFETY: the parent comes back with all registers as they were but those three. The child
-    // has the same registers and another stack, and never gets to the end of this.
+    // SAFETY: the parent returns with all registers as they were but those three. The child has
+    // the same registers and another stack, and never gets to the end of this.
     unsafe {
         std::arch::asm!(
             "syscall",
@@ -119,7 +121,7 @@ pub(super) unsafe fn clone_sharing(
     pid_or_errno(answer)
 }
 
-/// See above: the last two arguments of this clone are in another order.
+/// As above, but for the order of the last two arguments of clone(2).
 ///
 /// # Safety
 ///
@@ -133,7 +135,7 @@ pub(super) unsafe fn clone_sharing(
     argument: *mut c_void,
 ) -> Result<c_int, c_int> {
     let answer: isize;
-    // SAFETY: the parent comes back with all registers as they were but the first. The child has
+    // SAFETY: the parent returns with all registers as they were but the first. The child has
     // the same registers and another stack, and never gets to the end of this.
     unsafe {
         std::arch::asm!(
@@ -149,14 +151,14 @@ pub(super) unsafe fn clone_sharing(
             inlateout("x0") int(flags) => answer,
             in("x1") stack, in("x2") 0_usize, in("x3") 0_usize, in("x4") tid,
             in("x20") argument, in("x21") main,
-            // The call above writes it, in the child alone.
+            // Written by the call above, in the child only.
             lateout("x30") _,
         );
     }
     pid_or_errno(answer)
 }
 
-/// Refuses: see the head of this file.
+/// Fails: see the head of this file.
 ///
 /// # Safety
 ///
@@ -180,8 +182,7 @@ pub(super) unsafe fn clone_sharing(
     target_pointer_width = "64"
 ))]
 fn pid_or_errno(answer: isize) -> Result<c_int, c_int> {
-    let answer = c_int::try_from(answer).unwrap_or(-libc::EIO);
-    if answer > 0 { Ok(answer) } else { Err(-answer) }
+    c_int::try_from(decode(answer)?).map_err(|_| libc::EIO)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! Who died, then the reap, in two steps: while a zombie is looked at and not yet reaped, its
-//! number belongs to nobody else, and its group can be signalled without hitting a stranger.
+//! Looking for dead children, and reaping them, in two steps: before the reap the pid is still the
+//! child's, and its process group can be signalled without hitting another.
 //!
-//! libc is called directly, because nix's `waitpid` reaps a child that a real-time signal
-//! killed and then reports an error without its pid.
+//! libc is called directly, as nix's `waitpid` reaps a child that a real-time signal has killed,
+//! and then returns an error without its pid.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -15,24 +15,24 @@ use crate::machine::Exit;
 
 use super::retry;
 
-/// A child that is dead and not yet reaped.
+/// A zombie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Death {
     pub(crate) pid: i32,
     pub(crate) exit: Exit,
 }
 
-/// What a look at one child finds.
+/// The state of one child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Seen {
     Alive,
-    /// It is a zombie still.
+    /// It is a zombie.
     Dead(Exit),
-    /// It is no child of ours any more: somebody else has reaped it, and has its status.
+    /// It is no longer our child: other code has reaped it, and has its status.
     Stolen,
 }
 
-/// A dead child, whichever, if there is one; it stays a zombie.
+/// Returns any dead child, if there is one; it stays a zombie.
 pub(crate) fn peek() -> nix::Result<Option<Death>> {
     match look_for(libc::P_ALL, 0) {
         Err(Errno::ECHILD) => Ok(None),
@@ -40,19 +40,19 @@ pub(crate) fn peek() -> nix::Result<Option<Death>> {
     }
 }
 
-/// Whether there is any child at all, dead or alive.
+/// True if there is any child, dead or alive.
 pub(crate) fn has_children() -> bool {
     look_for(libc::P_ALL, 0) != Err(Errno::ECHILD)
 }
 
-/// How it is with one child; by its pidfd, if there is one, since the number of a child that
-/// somebody else has reaped may be another child's by now.
+/// Returns the state of one child; by its pidfd, if there is one, as the pid of a child that other
+/// code has reaped may be another child's by now.
 pub(crate) fn look(pid: i32, pidfd: Option<BorrowedFd<'_>>) -> Seen {
     let number = |number: i32| libc::id_t::try_from(number).unwrap_or_default();
     let by_pidfd = pidfd.map(|fd| look_for(libc::P_PIDFD, number(fd.as_raw_fd())));
     let seen = match by_pidfd {
         Some(seen @ (Ok(_) | Err(Errno::ECHILD))) => seen,
-        // Linux 5.3 has pidfds, and 5.4 waits by them, unless a sandbox refuses that.
+        // Waiting by pidfd needs Linux 5.4, and a sandbox may refuse it.
         None | Some(Err(_)) => look_for(libc::P_PID, number(pid)),
     };
     match seen {
@@ -63,35 +63,44 @@ pub(crate) fn look(pid: i32, pidfd: Option<BorrowedFd<'_>>) -> Seen {
 }
 
 fn look_for(kind: libc::idtype_t, id: libc::id_t) -> nix::Result<Option<Death>> {
-    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-    // SAFETY: the pointer is to a live siginfo_t.
-    let look = || Errno::result(unsafe { libc::waitid(kind, id, info.as_mut_ptr(), options) });
-    retry(look)?;
-    // SAFETY: it was zeroed, and waitid fills it or leaves it so.
-    let info = unsafe { info.assume_init() };
-    // SAFETY: after waitid these two fields are the active ones of the union.
-    let (pid, value) = unsafe { (info.si_pid(), info.si_status()) };
-    Ok((pid > 0).then(|| Death {
+    let waited = wait_for(kind, id, libc::WEXITED | libc::WNOWAIT)?;
+    Ok(waited.map(|(pid, code, value)| Death {
         pid,
-        exit: decode(info.si_code, value),
+        exit: decode(code, value),
     }))
 }
 
-/// Reaps this child, if it is dead and still ours to reap.
+/// Returns the pid, si_code and si_status of a child that has changed state, if there is one
+/// (waitid(2)).
+pub(super) fn wait_for(
+    kind: libc::idtype_t,
+    id: libc::id_t,
+    options: i32,
+) -> nix::Result<Option<(i32, i32, i32)>> {
+    let options = options | libc::WNOHANG;
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: the pointer is to a live siginfo_t.
+    let wait = || Errno::result(unsafe { libc::waitid(kind, id, info.as_mut_ptr(), options) });
+    retry(wait)?;
+    // SAFETY: it was zeroed, and waitid fills it or leaves it so. Then these two fields are the
+    // active ones of the union.
+    let (info, pid, status) = unsafe {
+        let info = info.assume_init();
+        (info, info.si_pid(), info.si_status())
+    };
+    Ok((pid > 0).then_some((pid, info.si_code, status)))
+}
+
+/// Reaps this child, if it is dead and still ours.
 pub(crate) fn reap(pid: i32) -> Option<ExitStatus> {
-    assert!(
-        pid > 1,
-        "only a child by its number is ever waited for, not {pid}"
-    );
+    assert!(pid > 1, "only a single child is ever waited for, not {pid}");
     let mut status = 0;
     // SAFETY: the pointer is to a live integer.
     let wait = || Errno::result(unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) });
     (retry(wait) == Ok(pid)).then(|| ExitStatus::from_raw(status))
 }
 
-/// What `si_code` and `si_status` say. Exits that are no exits (stopped, continued) were not
-/// asked for.
+/// Decodes si_code and si_status.
 fn decode(code: i32, value: i32) -> Exit {
     match code {
         libc::CLD_EXITED => Exit::Code(value & 0xff),
@@ -111,7 +120,7 @@ fn decode(code: i32, value: i32) -> Exit {
 mod tests {
     use super::*;
 
-    /// "exit 143" and "killed by SIGTERM" are two things, and a core dump is a third.
+    /// "exit 143", "killed by SIGTERM" and a core dump are three different ends.
     #[test]
     fn museum_44_45_46_every_status_is_decoded_for_what_it_is() {
         for code in 0..=255 {
@@ -129,7 +138,7 @@ mod tests {
             }
         }
         assert_eq!(decode(libc::CLD_STOPPED, libc::SIGSTOP), Exit::Unknown);
-        // And of every word that wait(2) can give, as the C library's macros read it.
+        // The same for every status word of wait(2), as read by the C library's macros.
         for word in 0..=0xffff {
             let found = if libc::WIFEXITED(word) {
                 decode(libc::CLD_EXITED, libc::WEXITSTATUS(word))

@@ -1,4 +1,4 @@
-//! Random bits that no other process knows, without `/dev`, without `/proc` and without waiting.
+//! Random bits, without `/dev`, without `/proc` and without waiting.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,9 +7,9 @@ use super::clock;
 
 /// Returns 128 random bits.
 ///
-/// By getrandom(2) where that answers at once. It does not early in a boot, and a sandbox may
-/// refuse it: then they are made of the 16 bytes that the kernel gives each program that it
-/// executes (AT_RANDOM, getauxval(3)), and of what differs between two calls.
+/// They are getrandom(2)'s, if it does not block. Early in a boot it does, and a sandbox may refuse
+/// it: then they are hashed from the 16 random bytes that the kernel passes at exec (AT_RANDOM,
+/// getauxval(3)) and from values that differ between calls.
 pub(crate) fn random_bits() -> [u64; 2] {
     let mut bits = [0_u64; 2];
     let length = size_of_val(&bits);
@@ -25,15 +25,15 @@ pub(crate) fn random_bits() -> [u64; 2] {
     if usize::try_from(status) == Ok(length) {
         return bits;
     }
-    [0, 1].map(made_up)
+    [0, 1].map(hashed)
 }
 
-fn made_up(salt: u64) -> u64 {
+fn hashed(salt: u64) -> u64 {
     static CALLS: AtomicUsize = AtomicUsize::new(0);
     let mut hasher = DefaultHasher::new();
     salt.hash(&mut hasher);
     given_at_exec().hash(&mut hasher);
-    // Two schedulers of one process, and a copy of it made by fork, were given the same bytes.
+    // Two schedulers of one process, and a forked copy, have the same bytes.
     CALLS.fetch_add(1, Ordering::Relaxed).hash(&mut hasher);
     std::process::id().hash(&mut hasher);
     clock::wall().hash(&mut hasher);
@@ -47,7 +47,7 @@ fn given_at_exec() -> [u8; 16] {
     if bytes.is_null() {
         return [0; 16];
     }
-    // SAFETY: the kernel has put 16 bytes there, which stay for as long as the process.
+    // SAFETY: the kernel has put 16 bytes there, which stay until the process ends.
     unsafe { bytes.read_unaligned() }
 }
 

@@ -1,22 +1,22 @@
 //! Writes that never wait for a reader, to a descriptor that other processes share.
 //!
 //! `O_NONBLOCK` is a property of the open file description: set on an inherited descriptor, it
-//! affects every process that shares it. And readiness as poll(2) reports it is no promise:
-//! another writer may fill the pipe before the write. So the ways are, in this order:
+//! affects every process that shares it. And poll(2) is no guarantee: another writer may fill the
+//! pipe before the write. So these methods are tried in this order:
 //!
 //! 1. A regular file never blocks for a reader; it is simply written.
-//! 2. A pipe or a terminal is opened again through `/proc`, which gives a description of our own.
-//!    That is refused if it belongs to another user.
+//! 2. A pipe or a terminal is reopened through `/proc`, which gives a description of our own. That
+//!    is refused if it belongs to another user.
 //! 3. A flag makes a single call nonblocking: `MSG_DONTWAIT` for a socket, `RWF_NOWAIT` for all
 //!    others. It works for pipes since Linux 6.4, and neither for terminals nor for named FIFOs.
-//! 4. Where the flag is refused, with any errno, poll(2) is asked first, and a write that blocks
-//!    all the same is interrupted by a timer.
+//! 4. Where the flag is refused, with any errno, poll(2) comes first, and a timer interrupts a
+//!    write that blocks all the same.
 //!
-//! The timer is ITIMER_REAL. It, the handler of its SIGALRM and the signal mask are changed for
-//! the duration of such a write only: a SIGALRM from elsewhere that arrives meanwhile is raised
-//! again after it, and an alarm(2) that was set before our exec goes on.
+//! The timer is ITIMER_REAL. It, the handler of SIGALRM and the signal mask are changed for the
+//! duration of such a write only: another SIGALRM that arrives meanwhile is raised again after it,
+//! and an alarm(2) that was set before our exec is kept.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,9 +27,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
 use super::accept::{SignalSet, set_mask};
+use super::handlers::sigaction;
 
-/// How much is written at once where a write may block, in bytes: what a pipe that is ready takes
-/// without blocking, unless another writer is faster (`PIPE_BUF`).
+/// The most that one write takes where it may block, in bytes: a pipe that is ready has room for
+/// `PIPE_BUF` bytes, unless another writer is faster.
 const PIECE_BYTES_MAX: usize = 4096;
 
 /// How long a write may block, in microseconds.
@@ -67,9 +68,9 @@ pub struct SharedWriter<D> {
 /// How a write is kept from blocking.
 #[derive(Debug)]
 enum Way {
-    /// It does not block for a reader by itself.
+    /// A regular file does not block for a reader.
     File,
-    /// By a description of our own, which is nonblocking.
+    /// By a nonblocking description of our own.
     Own(OwnedFd),
     /// By a flag of send(2).
     Send,
@@ -146,18 +147,13 @@ fn way_of(fd: BorrowedFd<'_>) -> Way {
     match kind {
         SFlag::S_IFREG => Way::File,
         SFlag::S_IFSOCK => Way::Send,
-        // Opening anything else again may have an effect.
-        _ if kind != SFlag::S_IFIFO && !is_terminal(fd) => Way::NoWait,
+        // Reopening anything else may have a side effect.
+        _ if kind != SFlag::S_IFIFO && !fd.is_terminal() => Way::NoWait,
         _ => reopen(fd).map_or(Way::NoWait, Way::Own),
     }
 }
 
-fn is_terminal(fd: BorrowedFd<'_>) -> bool {
-    io::IsTerminal::is_terminal(&fd)
-}
-
-/// Opens the same pipe or terminal again, with a nonblocking description of our own. Allocates
-/// nothing.
+/// Reopens a pipe or terminal with a nonblocking description of our own. Allocates nothing.
 fn reopen(fd: BorrowedFd<'_>) -> Option<OwnedFd> {
     let mut path = [0; 32];
     write!(&mut path[..], "/proc/self/fd/{}", fd.as_raw_fd()).ok()?;
@@ -214,10 +210,10 @@ fn counted(written: isize) -> nix::Result<usize> {
     usize::try_from(written).map_err(|_| Errno::last())
 }
 
-/// A SIGALRM arrived that is not the timer's.
+/// A SIGALRM has arrived that is not the timer's.
 static IS_FOREIGN: AtomicBool = AtomicBool::new(false);
 
-/// That it is called at all interrupts a blocking call.
+/// Interrupts a blocking call by being called.
 extern "C" fn on_alarm(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     // SAFETY: installed with SA_SIGINFO, it gets a pointer to a live siginfo_t.
     let code = unsafe { (*info).si_code };
@@ -227,59 +223,60 @@ extern "C" fn on_alarm(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc:
     }
 }
 
-/// While this lives, a SIGALRM arrives every millisecond and interrupts a blocking call:
-/// repeatedly, as the first one may arrive before the call.
+/// Raises SIGALRM every millisecond, to interrupt a blocking call: repeatedly, as the first one may
+/// arrive before the call.
 struct Alarm {
-    action: libc::sigaction,
+    action: Option<libc::sigaction>,
     timer: libc::itimerval,
     mask: SignalSet,
 }
 
 impl Alarm {
     fn set() -> Self {
-        let mut action = MaybeUninit::<libc::sigaction>::zeroed();
-        let mut timer = MaybeUninit::<libc::itimerval>::zeroed();
+        let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = on_alarm;
+        // SAFETY: all zero is a valid action without flags, and so without SA_RESTART.
+        let mut ours: libc::sigaction = unsafe { std::mem::zeroed() };
+        ours.sa_sigaction = handler as *const () as usize;
+        ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        let action = sigaction(libc::SIGALRM, Some(&ours)).ok();
         let interval = libc::timeval {
             tv_sec: 0,
             tv_usec: WAIT_MICROSECONDS_MAX,
         };
-        let every = libc::itimerval {
-            it_interval: interval,
-            it_value: interval,
-        };
-        let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = on_alarm;
-        // SAFETY: all zero is a valid action without flags, and so without SA_RESTART; the handler
-        // is one with three arguments, and stores to an atomic. Each pointer is to a live
-        // structure, zeroed, as musl fills a part of it only. On a kernel without interval timers
-        // nothing interrupts the write, and poll's answer has to suffice.
-        unsafe {
-            let mut ours: libc::sigaction = std::mem::zeroed();
-            ours.sa_sigaction = handler as *const () as usize;
-            ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-            libc::sigaction(libc::SIGALRM, &raw const ours, action.as_mut_ptr());
-            libc::setitimer(ITIMER_REAL, &raw const every, timer.as_mut_ptr());
-            Self {
-                action: action.assume_init(),
-                timer: timer.assume_init(),
-                mask: set_mask(libc::SIG_UNBLOCK, &SignalSet::of([libc::SIGALRM])),
-            }
+        Self {
+            action,
+            timer: set_timer(&libc::itimerval {
+                it_interval: interval,
+                it_value: interval,
+            }),
+            mask: set_mask(libc::SIG_UNBLOCK, &SignalSet::of([libc::SIGALRM])),
         }
     }
 }
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        // SAFETY: all three are what the kernel returned before. A signal that the timer has sent is
-        // delivered when setitimer returns at the latest, while the handler is still ours.
-        unsafe {
-            libc::setitimer(ITIMER_REAL, &raw const self.timer, std::ptr::null_mut());
-            set_mask(libc::SIG_SETMASK, &self.mask);
-            libc::sigaction(libc::SIGALRM, &raw const self.action, std::ptr::null_mut());
+        // A signal of the timer is delivered before this returns, while the handler is still ours.
+        set_timer(&self.timer);
+        set_mask(libc::SIG_SETMASK, &self.mask);
+        if let Some(action) = &self.action {
+            let _ = sigaction(libc::SIGALRM, Some(action));
         }
         if IS_FOREIGN.swap(false, Ordering::SeqCst) {
             // SAFETY: getpid and kill take plain numbers; the target is this process.
             unsafe { libc::kill(libc::getpid(), libc::SIGALRM) };
         }
+    }
+}
+
+/// Sets the interval timer, and returns what it was. Without interval timers in the kernel nothing
+/// interrupts the write, and the answer of poll(2) has to suffice.
+fn set_timer(new: &libc::itimerval) -> libc::itimerval {
+    let mut before = MaybeUninit::zeroed();
+    // SAFETY: both pointers are to live structures, the second of them zeroed.
+    unsafe {
+        libc::setitimer(ITIMER_REAL, new, before.as_mut_ptr());
+        before.assume_init()
     }
 }
 

@@ -1,40 +1,39 @@
-//! What one scheduler hears of: which signals arrived since its last look.
+//! The signals of one scheduler.
 //!
-//! A handler sets a bit and writes one byte to the wake pipe; everything else happens in the
-//! turn. The order there is: clear the pipe, take the bits, then act, so that a signal which
-//! arrives in between ends the next wait. One SIGCHLD may stand for many deaths.
+//! A handler sets a bit and writes one byte to the wake pipe; the rest happens in the turn: clear
+//! the pipe, take the bits, then act, so that a signal that arrives in between ends the next wait.
+//! One SIGCHLD may stand for many deaths.
 
-use std::mem::MaybeUninit;
-use std::ptr;
 use std::sync::Arc;
 use std::thread::ThreadId;
 
+use super::accept::{SignalSet, set_mask};
 use super::handlers::{self, Dispositions, Slot, bit};
 use super::wake::Waker;
 use crate::error::{Error, Result};
 use crate::event::SignalSender;
 
-/// Threads whose mask is known and put back, if they are the one that drops the scheduler.
+/// Threads whose mask is remembered, to be restored by the one that drops the scheduler.
 const THREADS_MAX: usize = 16;
 
 /// The signals of one scheduler.
 pub(crate) struct Signals {
     slot: &'static Slot,
     signals: Vec<i32>,
-    /// Replaced behind our back, and told.
-    told: u64,
-    /// Threads that had turns, and what each had blocked of the signals that are needed.
-    unblocked: Vec<(ThreadId, libc::sigset_t)>,
-    /// Keeps the pipe open for as long as a handler may write to it.
+    /// Signals whose handler was replaced, and for which that was reported.
+    reported: u64,
+    /// Threads that had turns, and which of our signals each had blocked.
+    unblocked: Vec<(ThreadId, SignalSet)>,
+    /// Keeps the pipe open while a handler may write to it.
     waker: Arc<Waker>,
 }
 
 impl Signals {
-    /// Hears of SIGCHLD and of each of `signals` from now on. `exclusive` is whether no other
-    /// scheduler may live in this process meanwhile.
+    /// Handles SIGCHLD and each of `signals` from now on. An `exclusive` one tolerates no other
+    /// scheduler in this process.
     ///
-    /// `strays` are heard of as well, but for those that nobody may handle here: valgrind keeps
-    /// one to itself, and a C library some.
+    /// `strays` are handled as well, except for those that cannot be: valgrind and the C libraries
+    /// use some themselves.
     pub(crate) fn install(
         signals: &[i32],
         strays: &[i32],
@@ -50,18 +49,14 @@ impl Signals {
             ));
         }
         let slot = dispositions.claim(exclusive, waker.raw())?;
-        let mut all = vec![libc::SIGCHLD];
-        all.extend(signals.iter().filter(|&&signal| signal != libc::SIGCHLD));
-        for &signal in &all {
-            if let Err(error) = dispositions.want(slot, signal) {
-                dispositions.release(slot);
-                return Err(error);
-            }
-        }
-        for &signal in strays {
+        let others = signals.iter().filter(|&&signal| signal != libc::SIGCHLD);
+        let needed = [libc::SIGCHLD].iter().chain(others);
+        let wanted = needed.map(|signal| (*signal, true));
+        let mut all = Vec::new();
+        for (signal, is_needed) in wanted.chain(strays.iter().map(|signal| (*signal, false))) {
             match dispositions.want(slot, signal) {
                 Ok(()) => all.push(signal),
-                Err(error) if error.is_invalid() => {}
+                Err(error) if !is_needed && error.is_invalid() => {}
                 Err(error) => {
                     dispositions.release(slot);
                     return Err(error);
@@ -72,7 +67,7 @@ impl Signals {
         let mut installed = Self {
             slot,
             signals: all,
-            told: 0,
+            reported: 0,
             unblocked: Vec::new(),
             waker,
         };
@@ -80,73 +75,60 @@ impl Signals {
         Ok(installed)
     }
 
-    /// Which signals arrived since the last look, as numbers.
+    /// Takes the signals that arrived since the last call.
     pub(crate) fn take(&self) -> impl Iterator<Item = i32> + use<> {
         let bits = self.slot.take();
         (1..=64).filter(move |signal| bits & bit(*signal) != 0)
     }
 
-    /// Adds to `pids` who may have died, by the SIGCHLDs that [`Signals::take`] has told of. Each
-    /// is a hint: it may be missing, late, or a lie.
+    /// Adds the pids that came with SIGCHLD to `pids`, after [`Signals::take`]. Each is a hint: it
+    /// may be missing, late, or forged.
     pub(crate) fn take_hints(&self, pids: &mut Vec<i32>) {
         self.slot.take_hints(pids);
     }
 
-    /// Who sent this one first, of those that [`Signals::take`] has told of.
+    /// Takes the first sender of a signal that [`Signals::take`] has returned.
     pub(crate) fn take_sender(&self, signal: i32) -> SignalSender {
         self.slot.take_sender(signal)
     }
 
-    /// Whether one of these has arrived and was not taken yet.
+    /// True if one of these has arrived and was not taken yet.
     pub(crate) fn is_pending(&self, signals: &[i32]) -> bool {
         let bits = self.slot.pending();
         signals.iter().any(|&signal| bits & bit(signal) != 0)
     }
 
-    /// Signals for which somebody has put another handler over ours since the last look, or for
-    /// which that was never told.
+    /// Returns the signals whose handler was replaced, each once.
     pub(crate) fn take_replaced(&mut self) -> Vec<i32> {
         let is_news =
-            |signal: &i32| self.told & bit(*signal) == 0 && handlers::is_replaced(*signal);
+            |signal: &i32| self.reported & bit(*signal) == 0 && handlers::is_replaced(*signal);
         let replaced: Vec<i32> = self.signals.iter().copied().filter(is_news).collect();
         for &signal in &replaced {
-            self.told |= bit(signal);
+            self.reported |= bit(signal);
         }
         replaced
     }
 
-    /// Unblocks our signals in the thread that calls, whatever its parent left blocked: if all
-    /// threads of a process block a signal, nobody gets it.
+    /// Unblocks our signals in the calling thread, whatever its parent left blocked: a signal that
+    /// all threads block is not delivered.
     pub(crate) fn unblock_here(&mut self) {
         let thread = std::thread::current().id();
         if self.unblocked.iter().any(|(known, _)| *known == thread) {
             return;
         }
-        let set = set_of(&self.signals);
-        let mut before = MaybeUninit::<libc::sigset_t>::zeroed();
-        // SAFETY: both pointers are to live signal sets; the call only changes this thread's
-        // mask.
-        let failed = unsafe {
-            libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, before.as_mut_ptr())
-        };
-        if failed != 0 {
-            return;
-        }
-        // SAFETY: it was zeroed, and pthread_sigmask has filled it, or the part of it that has
-        // signals: musl leaves the rest alone.
-        let before = unsafe { before.assume_init() };
-        let was_blocked = |signal: &i32| is_member(&before, *signal);
-        let blocked: Vec<i32> = self.signals.iter().copied().filter(was_blocked).collect();
+        let ours = self.signals.iter().copied();
+        let before = set_mask(libc::SIG_UNBLOCK, &SignalSet::of(ours.clone()));
+        let blocked = SignalSet::of(ours.filter(|&signal| before.has(signal)));
         if self.unblocked.len() == THREADS_MAX {
             self.unblocked.remove(0);
         }
-        self.unblocked.push((thread, set_of(&blocked)));
+        self.unblocked.push((thread, blocked));
     }
 }
 
 impl Drop for Signals {
-    /// In a copy of the process that was made by fork nothing is touched: our handlers do
-    /// nothing there, and the lock may be held by a thread that was not copied.
+    /// Touches nothing in a forked copy: our handlers do nothing there, and the lock may be held by
+    /// a thread that was not copied.
     fn drop(&mut self) {
         if !self.waker.is_ours() {
             return;
@@ -154,26 +136,7 @@ impl Drop for Signals {
         Dispositions::lock().release(self.slot);
         let thread = std::thread::current().id();
         for (_, blocked) in self.unblocked.iter().filter(|(known, _)| *known == thread) {
-            // SAFETY: the pointer is to a live signal set; the old mask is not asked for.
-            unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, blocked, ptr::null_mut()) };
+            set_mask(libc::SIG_BLOCK, blocked);
         }
     }
-}
-
-fn set_of(signals: &[i32]) -> libc::sigset_t {
-    let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
-    // SAFETY: zeroed is initialised, which sigemptyset alone does not see to: musl's writes only
-    // the part that has signals. sigaddset refuses a number that is none.
-    unsafe {
-        libc::sigemptyset(set.as_mut_ptr());
-        for &signal in signals {
-            libc::sigaddset(set.as_mut_ptr(), signal);
-        }
-        set.assume_init()
-    }
-}
-
-fn is_member(set: &libc::sigset_t, signal: i32) -> bool {
-    // SAFETY: the pointer is to a live, filled signal set.
-    unsafe { libc::sigismember(set, signal) == 1 }
 }

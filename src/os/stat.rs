@@ -1,5 +1,5 @@
-//! What `/proc` tells of any process in the system: whether it is alive, and which groups have
-//! zombies for their only members.
+//! The state of any process in the system, by `/proc`, and the process groups that have only
+//! zombies.
 //!
 //! The state of a process in `/proc` is that of its first thread, which may end long before the
 //! others (pthread_exit(3) in `main`): `Z` alone does not mean that the process is dead.
@@ -8,50 +8,49 @@ use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::io::{self, Read};
 
+use nix::unistd::{Pid, getpgid};
+
 use super::numbers::numbers_of;
 
-/// How much of a process's environment is looked at, or of its state.
+/// How much of a file is read: the longest is a process's environment.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
 
 /// The number of threads (proc_pid_stat(5), field 20), counted from the state, which is field 3.
 const THREADS: usize = 20 - 3;
 
-/// What is left of a process.
+/// The state of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Life {
-    /// A thread of it runs, or could.
+    /// It has a thread that has not ended.
     Alive,
-    /// All its threads have ended, and it was not reaped.
+    /// All its threads have ended, and it was not reaped yet.
     Zombie,
     Gone,
 }
 
-/// Returns those of these groups whose members are all zombies, by a look into `/proc`; `None`
-/// where that tells nothing.
+/// Returns those of these groups whose members are all zombies; `None` if `/proc` cannot be read.
 ///
-/// Zombies of another process's children keep a group's number for as long as their parent
-/// likes, but nothing of a program is left in them. A group of which `/proc` shows no member at
-/// all is not among them, and neither is one with a member whose state cannot be read.
+/// Zombies that another process does not reap keep the group's number, but nothing of a program is
+/// left in them. A group without any member in `/proc` is not returned, and neither is one with a
+/// member whose state cannot be read.
 pub(crate) fn zombies_only(groups: &BTreeSet<i32>) -> Option<BTreeSet<i32>> {
     let first = zombies_only_at_once(groups)?;
     if first.is_empty() {
         return Some(first);
     }
-    // A member may fork and end between two entries of the list, and its child have a number
-    // that was passed already, though as a rule a new number is the highest.
+    // A member may fork and end between two entries of the list, and its child may have a pid that
+    // was passed already.
     zombies_only_at_once(&first)
 }
 
 fn zombies_only_at_once(groups: &BTreeSet<i32>) -> Option<BTreeSet<i32>> {
-    // A sandbox may refuse the call; our own group may be one of another namespace, which is 0.
-    // SAFETY: getpgid takes one integer.
-    let is_refused = unsafe { libc::getpgid(0) } == -1;
-    if is_refused || !matches!(is_our_proc(), Ok(true)) {
+    // A sandbox may refuse the call. Our own group is 0 if it is of another namespace.
+    if getpgid(None).is_err() || !matches!(is_our_proc(), Ok(true)) {
         return None;
     }
     let (mut dead, mut living) = (BTreeSet::new(), BTreeSet::new());
     let look = |pid| {
-        // By a call, which costs far less than a file.
+        // A call costs far less than a file.
         let Some(group) = group_of(pid).filter(|group| groups.contains(group)) else {
             return;
         };
@@ -65,15 +64,13 @@ fn zombies_only_at_once(groups: &BTreeSet<i32>) -> Option<BTreeSet<i32>> {
     Some(&dead - &living)
 }
 
-/// Returns the process group of a process that was not reaped yet, dead or alive.
+/// Returns the process group of a process, dead or alive.
 pub(crate) fn group_of(pid: i32) -> Option<i32> {
-    // SAFETY: getpgid takes one integer.
-    let group = unsafe { libc::getpgid(pid) };
+    let group = getpgid(Some(Pid::from_raw(pid))).ok()?.as_raw();
     (group > 0).then_some(group)
 }
 
-/// Returns whether `/proc` is that of our own PID namespace: another's names strangers by numbers
-/// like ours.
+/// True if `/proc` is that of our own PID namespace: in another's, our pids are other processes'.
 pub(super) fn is_our_proc() -> io::Result<bool> {
     let ours = std::process::id().to_string();
     match std::fs::read_link("/proc/self") {
@@ -83,7 +80,7 @@ pub(super) fn is_our_proc() -> io::Result<bool> {
     }
 }
 
-/// Returns what is left of a process. A process is dead when its last thread is.
+/// Returns the state of a process. It is dead when its last thread is.
 pub(super) fn life_of(pid: i32) -> io::Result<Life> {
     let Some(stat) = read(&format!("/proc/{pid}/stat"))? else {
         return Ok(Life::Gone);
@@ -95,11 +92,9 @@ pub(super) fn life_of(pid: i32) -> io::Result<Life> {
     if tasks.is_some_and(|tasks: u32| tasks <= 1) {
         return Ok(Life::Zombie);
     }
-    let is_one_alive = !living_tasks(pid)?.is_empty();
-    Ok(if is_one_alive {
-        Life::Alive
-    } else {
-        Life::Zombie
+    Ok(match living_tasks(pid)?[..] {
+        [] => Life::Zombie,
+        [..] => Life::Alive,
     })
 }
 
@@ -110,7 +105,7 @@ pub(super) fn living_tasks(pid: i32) -> io::Result<Vec<i32>> {
     let path = CString::new(&*directory)?;
     match numbers_of(&path, |task| tasks.push(task)) {
         Err(errno) if !is_gone(errno as i32) => return Err(errno.into()),
-        // They may all be reaped between two entries of the list.
+        // All of them may be reaped meanwhile.
         Err(_) | Ok(()) => {}
     }
     let mut living = Vec::new();
@@ -136,14 +131,14 @@ fn is_gone(errno: i32) -> bool {
     matches!(errno, libc::ESRCH | libc::ENOENT)
 }
 
-/// Whether a line of `/proc/PID/stat` is that of a thread that has ended.
+/// True if this line of `/proc/PID/stat` is that of a thread that has ended.
 fn is_ended(stat: &[u8]) -> bool {
     let state = stat_fields(stat).and_then(|mut fields| fields.next()?.bytes().next());
     matches!(state, Some(b'Z' | b'X' | b'x'))
 }
 
-/// The fields of `/proc/PID/stat` from the state on. The command before it may have anything in
-/// its name, so everything counts from the last parenthesis.
+/// Returns the fields of `/proc/PID/stat` from the state on. The name before it may contain
+/// anything, so they count from the last parenthesis.
 pub(super) fn stat_fields(stat: &[u8]) -> Option<impl Iterator<Item = &str>> {
     let end = stat.iter().rposition(|&byte| byte == b')')?;
     let rest = std::str::from_utf8(stat.get(end + 2..)?).ok()?;

@@ -1,22 +1,22 @@
-//! Our end of a stderr pipe: what a program writes, a turn's worth at a time.
+//! Our end of a stderr pipe.
 //!
-//! Bytes go from the pipe into the log at once, without a buffer of ours that would outlive the
-//! turn. How often a pipe is read is the scheduler's to say.
+//! Bytes go from the pipe into the log at once, and stay in no buffer of ours after the turn. The
+//! scheduler decides how often a pipe is read.
 
 use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 
 use super::logs::Log;
 use super::retry;
 use super::tail::Tail;
 
-/// One turn's worth of one pipe: 64 KiB, a whole pipe of the usual size.
+/// The most that is read of one pipe in a turn: all of a pipe of the default size.
 pub(crate) const READ_BYTES_MAX: usize = 64 * 1024;
 
-/// How often in a row a pipe may refuse to be read before it counts as ended: what stands in the
-/// way may pass.
+/// How many reads in a row may fail before a pipe counts as ended: the cause may be temporary.
 const FAILED_READS_MAX: u32 = 10;
 
 /// Our end of one run's stderr pipe.
@@ -27,7 +27,7 @@ pub(crate) struct Stream {
     failed: Cell<u32>,
 }
 
-/// What one read found.
+/// The result of one read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Read {
     Bytes(usize),
@@ -35,8 +35,8 @@ pub(crate) enum Read {
     End,
 }
 
-/// Where bytes go: through the buffer into the log, and into the tail of the run that they
-/// belong to, if they belong to one.
+/// The destination of bytes: through the buffer into the log, and into the tail of their run, if
+/// they belong to one.
 pub(crate) struct Sink<'a> {
     pub(crate) buffer: &'a mut [u8],
     pub(crate) log: &'a mut Log,
@@ -61,9 +61,9 @@ impl Stream {
         self.read_up_to(size, sink)
     }
 
-    /// Moves what is in the pipe at this moment, and not much that a leftover adds meanwhile.
+    /// Moves what is in the pipe now, and little of what a leftover process adds meanwhile.
     pub(crate) fn read_pending(&self, sink: &mut Sink<'_>) -> Read {
-        // As a rule there is nothing but the end of the file.
+        // Usually there is nothing but the end of the file.
         match self.read_at_last(sink.buffer.len(), sink) {
             Read::Bytes(_) => {}
             end => return end,
@@ -75,11 +75,11 @@ impl Stream {
                 end => return end,
             }
         }
-        // The end again, which saves a wake-up for it.
+        // Finds the end of the file, which saves a wake-up.
         self.read(sink)
     }
 
-    /// The same once more if it fails although there is something: nobody will come back for it.
+    /// Retries a failed read while there is something in the pipe: there is no later turn.
     fn read_at_last(&self, size: usize, sink: &mut Sink<'_>) -> Read {
         for _ in 0..FAILED_READS_MAX {
             match self.read_up_to(size, sink) {
@@ -108,7 +108,7 @@ impl Stream {
                 Read::Nothing
             }
             Err(errno) => {
-                // A byte at least, as something was there.
+                // At least one byte, as the pipe was ready.
                 let lost = self.pending().max(1);
                 sink.log.cannot_be_told(lost, errno);
                 if let Some(tail) = &mut sink.tail {
@@ -119,21 +119,19 @@ impl Stream {
         }
     }
 
-    /// How many bytes it can hold: less than usual where this user has many pipes already.
+    /// Returns the capacity of the pipe: less than the default if this user has many pipes.
     pub(crate) fn capacity(&self) -> usize {
-        // SAFETY: F_GETPIPE_SZ takes nothing and gives an integer; the descriptor is open.
-        let size = unsafe { libc::fcntl(self.pipe.as_raw_fd(), libc::F_GETPIPE_SZ) };
-        usize::try_from(size).unwrap_or(0)
+        let size = fcntl(&self.pipe, FcntlArg::F_GETPIPE_SZ);
+        size.map_or(0, |size| usize::try_from(size).unwrap_or(0))
     }
 
-    /// Makes it hold so many bytes, if the system allows that and they are not in use.
+    /// Changes the capacity, if the system allows that and fewer bytes are in the pipe.
     pub(crate) fn resize(&self, bytes: usize) {
         let size = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
-        // SAFETY: F_SETPIPE_SZ takes an integer; the descriptor is open.
-        unsafe { libc::fcntl(self.pipe.as_raw_fd(), libc::F_SETPIPE_SZ, size) };
+        let _ = fcntl(&self.pipe, FcntlArg::F_SETPIPE_SZ(size));
     }
 
-    /// How many bytes are in the pipe.
+    /// Returns how many bytes are in the pipe.
     fn pending(&self) -> usize {
         let mut count: libc::c_int = 0;
         // SAFETY: FIONREAD writes one int to a live variable.
@@ -152,7 +150,7 @@ mod tests {
     use crate::os::descriptors;
     use crate::os::logs::Flaws;
 
-    /// What could not be read was told as lost, and the report said that it had everything.
+    /// Bytes that could not be read were logged as lost, and the report seemed complete.
     #[test]
     fn what_cannot_be_read_is_left_out_of_the_report_and_counted_there() {
         let directory = tempfile::tempdir().expect("a temporary directory");

@@ -1,23 +1,24 @@
-//! The terminal of our session, and job control on it (credentials(7), tty_ioctl(2)).
+//! The controlling terminal, and job control on it (credentials(7), tty_ioctl(2)).
 //!
-//! SIGTTOU must be blocked or ignored: else a process in the background that moves the
-//! foreground is stopped for it.
+//! SIGTTOU must be blocked or ignored: otherwise it stops a background process that changes the
+//! foreground group.
 
 use std::fs::OpenOptions;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
+use nix::unistd::{getpgid, getpgrp, getppid, getsid};
+
 use super::descriptors::duplicate;
 use super::errno;
 use super::subreaper::is_pid_1;
 
-/// The controlling terminal, on a descriptor of our own.
+/// The controlling terminal, on our own descriptor.
 #[derive(Debug)]
 pub(crate) struct Terminal(OwnedFd);
 
 impl Terminal {
-    /// `None` if this session has none, or none that can be reached: it is looked for where the
-    /// standard streams lead, and then in `/dev/tty`.
+    /// Returns it if this session has one that is a standard stream or can be opened as `/dev/tty`.
     pub(crate) fn of_this_session() -> Option<Self> {
         let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
         let streams = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
@@ -30,25 +31,25 @@ impl Terminal {
         duplicate(file.as_fd()).ok().map(Self)
     }
 
-    /// The group in the foreground. It is 0 if that is of another PID namespace, as our own
-    /// group is for a PID 1 in the session of whoever started it; `None` if there is none.
+    /// Returns the foreground group, if there is one. It is 0 in another PID namespace, like our own
+    /// group if we are a PID 1 in the session of the parent.
     pub(crate) fn foreground(&self) -> Option<i32> {
         foreground(self.0.as_fd())
     }
 
-    /// Whether our own group has it.
+    /// True if our own group is in the foreground.
     pub(crate) fn is_ours(&self) -> bool {
         self.foreground() == Some(own_group())
     }
 
-    /// Whether the group that had it is gone.
+    /// True if the foreground group no longer exists.
     pub(crate) fn is_abandoned(&self) -> bool {
-        // SAFETY: kill takes plain numbers, and signal 0 only asks. The number is above 0.
+        // SAFETY: kill takes plain numbers, and signal 0 only asks. The number is above 1.
         let is_gone = |group: i32| group > 1 && unsafe { libc::kill(-group, 0) } == -1;
         self.foreground().is_some_and(is_gone) && errno() == libc::ESRCH
     }
 
-    /// Puts a group of this session into the foreground; fails if there is no such group, or
+    /// Puts a group of this session into the foreground. Returns false if there is no such group, or
     /// the terminal is gone.
     pub(crate) fn give_to(&self, group: i32) -> bool {
         move_foreground(self.0.as_raw_fd(), group) == 0
@@ -65,46 +66,36 @@ impl AsFd for Terminal {
     }
 }
 
-/// Who looks after us, as far as job control goes.
+/// Our parent's part in job control.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Above {
-    /// A parent in our session and in another group: as a shell looks after its jobs, it would
-    /// continue us if we stopped.
+    /// In our session and another group: like a shell, it would continue us after a stop.
     Shell,
-    /// A parent in our own group: we are a part of somebody else's job.
+    /// In our own group: we are a part of its job.
     Script,
-    /// A parent that knows nothing of us, or none.
+    /// In another session, or there is none.
     Nobody,
 }
 
+/// Returns what is above us in job control.
 pub(crate) fn above() -> Above {
-    // SAFETY: all of these take plain numbers and cannot touch memory.
-    let (ours, parents, session, parents_session) = unsafe {
-        let parent = libc::getppid();
-        (
-            libc::getpgid(0),
-            libc::getpgid(parent),
-            libc::getsid(0),
-            libc::getsid(parent),
-        )
-    };
-    if is_pid_1() || session != parents_session {
+    let parent = Some(getppid());
+    if is_pid_1() || getsid(None) != getsid(parent) {
         Above::Nobody
-    } else if ours == parents {
+    } else if getpgid(None) == getpgid(parent) {
         Above::Script
     } else {
         Above::Shell
     }
 }
 
-/// Whether our stdin is the terminal of our session.
+/// True if our stdin is the controlling terminal.
 pub(crate) fn is_stdin() -> bool {
     foreground(std::io::stdin().as_fd()).is_some()
 }
 
 fn own_group() -> i32 {
-    // SAFETY: getpgid takes a plain number, and cannot fail for ourselves.
-    unsafe { libc::getpgid(0) }
+    getpgrp().as_raw()
 }
 
 fn foreground(fd: BorrowedFd<'_>) -> Option<i32> {
@@ -113,7 +104,7 @@ fn foreground(fd: BorrowedFd<'_>) -> Option<i32> {
     (group >= 0).then_some(group)
 }
 
-/// One system call, for the child before its exec too.
+/// Makes one system call, so that a child can use it before its exec.
 pub(super) fn move_foreground(fd: i32, group: i32) -> i32 {
     // SAFETY: the pointer is to a live integer.
     unsafe { libc::ioctl(fd, libc::TIOCSPGRP as _, &raw const group) }

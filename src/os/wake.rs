@@ -1,9 +1,7 @@
-//! The pipe that ends a wait: signal handlers and other threads write to it, the turn reads it
-//! empty. It carries wakefulness and nothing else; what happened stands in atomics, so that a
-//! full pipe loses nothing. What was asked for before wakes nothing again.
+//! The pipe that ends a wait: signal handlers and other threads write to it, and the turn empties
+//! it. It only wakes; what happened is in atomics, so that a full pipe loses nothing.
 //!
-//! Both ends live as long as anybody may write: a pipe without a reader would answer with
-//! SIGPIPE.
+//! Both ends stay open while anything may write: a pipe without a reader raises SIGPIPE.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -14,33 +12,33 @@ use super::identity::Identity;
 use super::{descriptors, retry};
 use crate::error::{Error, Result};
 
-/// How often whoever is the first to ask tries to wake the turn, as the next ones do not.
-pub(super) const WAKE_TRIES_MAX: u32 = 10;
+/// How often a write that wakes the turn is tried: requests that follow do not write again.
+const WAKE_TRIES_MAX: u32 = 10;
 
-/// What the host can ask for. The later one includes the other, and none is ever taken back.
+/// What the host can request. The second includes the first, and neither is ever withdrawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Asked {
     Stop = 1,
     Kill = 2,
 }
 
-/// The pipe, with what the host asks for beside it. It is shared by everybody.
+/// The pipe, and the requests of the host.
 #[derive(Debug)]
 pub(crate) struct Waker {
     read: OwnedFd,
     write: OwnedFd,
-    /// The process that made it. A copy of that process, made by fork, may have closed the
-    /// descriptor and opened another one under its number.
+    /// The process that made it. A forked copy may have closed the descriptor and opened another
+    /// one with its number.
     owner: Identity,
-    /// The most that was asked for, as [`Asked`], and how much of that was taken; 0 for nothing.
+    /// The highest request as [`Asked`], and the highest that was taken; 0 for none.
     asked: AtomicU8,
     taken: AtomicU8,
-    /// What the scheduler lets others know of itself.
+    /// The state of the scheduler, for other threads.
     stopping: AtomicBool,
     stopped: AtomicBool,
 }
 
-/// The end that becomes readable.
+/// Borrows the end that becomes readable.
 impl AsFd for Waker {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.read.as_fd()
@@ -64,8 +62,8 @@ impl Waker {
         })
     }
 
-    /// Reads the pipe empty, and says whether there was anything in it. What it stood for must be
-    /// looked at after this, not before.
+    /// Empties the pipe, and returns whether there was anything in it. The atomics must be read
+    /// after this, not before.
     pub(crate) fn clear(&self) -> bool {
         let mut sink = [0; 64];
         let mut was_woken = false;
@@ -78,9 +76,8 @@ impl Waker {
         was_woken
     }
 
-    /// Asks for a stop, or for one without any grace. To ask for what was asked for before
-    /// changes nothing, and costs a look at an atomic. Async-signal-safe: atomics, getpid(2) and
-    /// a `write(2)` that cannot block.
+    /// Requests a stop or a kill. To repeat a request costs one atomic load. Async-signal-safe:
+    /// atomics, getpid(2) and a write(2) that cannot block.
     pub(crate) fn ask(&self, wanted: Asked) {
         let wanted = wanted as u8;
         if self.asked.load(Ordering::SeqCst) >= wanted || !self.is_ours() {
@@ -89,11 +86,11 @@ impl Waker {
         let is_news = self.asked.fetch_max(wanted, Ordering::SeqCst) < wanted;
         // After the end there is no turn to wake.
         if is_news && !self.is_stopped() {
-            self.wake();
+            wake(self.write.as_fd());
         }
     }
 
-    /// Returns what was asked for beyond what was taken before.
+    /// Takes the highest request, if it is higher than the one taken before.
     pub(crate) fn take(&self) -> Option<Asked> {
         let asked = self.asked.load(Ordering::SeqCst);
         if self.taken.swap(asked, Ordering::SeqCst) == asked {
@@ -104,52 +101,52 @@ impl Waker {
             .find(|known| *known as u8 == asked)
     }
 
-    /// Whether something was asked for that was not taken yet.
+    /// True if there is a request to take.
     pub(crate) fn is_asked(&self) -> bool {
         self.asked.load(Ordering::SeqCst) > self.taken.load(Ordering::SeqCst)
     }
 
-    /// Whether this is the process that made it, and no copy of that.
+    /// True in the process that made it, false in a forked copy.
     pub(crate) fn is_ours(&self) -> bool {
         self.owner == Identity::current()
     }
 
-    /// The number of the process that made it.
+    /// Returns the pid of the process that made it.
     pub(crate) fn owner(&self) -> u32 {
         self.owner.pid()
     }
 
-    /// Lets others know how far the scheduler is: neither is ever taken back.
+    /// Publishes the state of the scheduler: neither is ever withdrawn.
     pub(crate) fn publish(&self, stopping: bool, stopped: bool) {
         self.stopping.fetch_or(stopping, Ordering::SeqCst);
         self.stopped.fetch_or(stopped, Ordering::SeqCst);
     }
 
-    /// Whether a stop was asked for, or has begun for another reason.
+    /// True if a stop was requested, or has begun for another reason.
     pub(crate) fn is_stopping(&self) -> bool {
         self.asked.load(Ordering::SeqCst) > 0 || self.stopping.load(Ordering::SeqCst)
     }
 
-    /// Whether nothing happens any more.
+    /// True if the scheduler has ended.
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::SeqCst)
     }
 
-    /// The descriptor for the signal handlers.
+    /// Returns the descriptor for the signal handlers.
     pub(crate) fn raw(&self) -> i32 {
         self.write.as_raw_fd()
     }
+}
 
-    /// A full pipe is awake enough.
-    fn wake(&self) {
-        let saved = Errno::last_raw();
-        for _ in 0..WAKE_TRIES_MAX {
-            if let Ok(_) | Err(Errno::EAGAIN) = nix::unistd::write(&self.write, &[0]) {
-                break;
-            }
+/// Writes a byte to the pipe, unless it is full. Async-signal-safe; leaves errno alone.
+pub(super) fn wake(pipe: BorrowedFd<'_>) {
+    let saved = Errno::last_raw();
+    for _ in 0..WAKE_TRIES_MAX {
+        if let Ok(_) | Err(Errno::EAGAIN) = nix::unistd::write(pipe, &[0]) {
+            break;
         }
-        Errno::set_raw(saved);
     }
+    Errno::set_raw(saved);
 }
 
 #[cfg(test)]
@@ -157,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_asked_for_is_taken_once_and_wakes_once() {
+    fn a_request_is_taken_once_and_wakes_once() {
         let waker = Waker::new().expect("a pipe");
         for wanted in [Asked::Stop, Asked::Kill] {
             waker.ask(wanted);
@@ -178,7 +175,7 @@ mod tests {
         for wakes in [1, 63, 64, 65, 128] {
             assert!(!waker.clear(), "nothing before {wakes}");
             for _ in 0..wakes {
-                waker.wake();
+                wake(waker.write.as_fd());
             }
             assert!(waker.clear(), "{wakes}");
         }

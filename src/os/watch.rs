@@ -1,16 +1,16 @@
-//! The wait: poll(2) on one descriptor, behind which stand all others.
+//! The wait: ppoll(2) on an epoll instance, which holds all other descriptors.
 //!
-//! That descriptor is an epoll instance, which keeps the list of what is waited for, so that a
-//! wake-up costs what is ready and not what is silent. It is the same one that a host with a
-//! loop of its own is lent: it is readable for as long as anything behind it is.
+//! A wake-up costs what is ready and not what is silent. The same instance is lent to a host with
+//! its own loop: it is readable while anything in it is.
 //!
-//! Whoever adds a descriptor removes it before it is closed, and in this process alone: a copy
-//! of the process, made by fork, shares the list.
+//! A descriptor that was added must be removed before it is closed, and in this process only: a
+//! forked copy shares the instance.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::clock::Clock;
@@ -18,30 +18,31 @@ use super::pause::{pause, timespec};
 use super::{descriptors, retry};
 use crate::error::{Error, Result};
 
-/// How many ready descriptors one turn hears of. Those that it does not hear of are the first
-/// in the next turn.
+/// How many ready descriptors a turn is given. The others come first in the next turn.
 const READY_PER_TURN_MAX: usize = 64;
 
-/// How often what cannot be waited for is tried.
-const BLIND_WAIT_MAX: Duration = Duration::from_millis(10);
+/// How often a descriptor that epoll has refused is read, and added again.
+const UNPOLLABLE_WAIT_MAX: Duration = Duration::from_millis(10);
 
-/// How many waits in a row may end at once and for nothing, and how long is rested before each
-/// that follows, which may do so, too. A signal of which no handler of ours knows ends one for
-/// nothing, but not at once: a profiler in the host leaves longer than that between two.
-const VAIN_MAX: u32 = 100;
-const VAIN_REST: Duration = Duration::from_millis(1);
-const HOPELESS: u32 = 10 * VAIN_MAX;
+/// After this many spurious wake-ups in a row, each wait begins with a pause, so that they cannot
+/// become a spin. A wait that a signal ends after at least that time is not spurious: a profiler
+/// in the host sends one less often.
+const SPURIOUS_BEFORE_PAUSE: u32 = 100;
+const SPURIOUS_PAUSE: Duration = Duration::from_millis(1);
 
-/// What is waited for, each with a number of the caller's.
+/// After this many the pauses are longer.
+const SPURIOUS_MAX: u32 = 1000;
+
+/// The descriptors that are waited for, each with a number of the caller's.
 #[derive(Debug)]
 pub(crate) struct Watch {
     epoll: Epoll,
-    /// What the kernel has no room for: it counts as ready, now and then, and is tried again.
-    blind: Vec<(u64, RawFd)>,
-    /// The latest wait did not learn who is ready.
-    is_deaf: bool,
-    /// How many waits in a row came to an end for nothing, and at once.
-    vain: u32,
+    /// Descriptors that epoll has refused: each counts as ready now and then, and is added again.
+    unpollable: Vec<(u64, RawFd)>,
+    /// The latest wait did not learn what is ready.
+    lost_events: bool,
+    /// How many waits in a row ended at once and for nothing.
+    spurious: u32,
     clock: Clock,
 }
 
@@ -51,31 +52,31 @@ impl Watch {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(what)?;
         Ok(Self {
             epoll: Epoll(descriptors::above_standard(epoll.0).map_err(what)?),
-            blind: Vec::new(),
-            is_deaf: false,
-            vain: 0,
+            unpollable: Vec::new(),
+            lost_events: false,
+            spurious: 0,
             clock: Clock::new(),
         })
     }
 
-    /// Waits for this one to become readable, too.
+    /// Adds a descriptor, to be waited for until it is readable.
     pub(crate) fn add(&mut self, fd: BorrowedFd<'_>, number: u64) {
         let event = EpollEvent::new(EpollFlags::EPOLLIN, number);
         if self.epoll.add(fd, event).is_err() {
-            self.blind.push((number, fd.as_raw_fd()));
+            self.unpollable.push((number, fd.as_raw_fd()));
         }
     }
 
-    fn add_the_blind(&mut self) {
-        self.blind.retain(|&(number, fd)| {
-            // SAFETY: whoever has added it removes it before it is closed.
+    fn add_unpollable(&mut self) {
+        self.unpollable.retain(|&(number, fd)| {
+            // SAFETY: what was added is removed before it is closed.
             let fd = unsafe { BorrowedFd::borrow_raw(fd) };
             let event = EpollEvent::new(EpollFlags::EPOLLIN, number);
             self.epoll.add(fd, event).is_err()
         });
     }
 
-    /// From now on it has another number.
+    /// Gives a descriptor another number.
     pub(crate) fn renumber(&mut self, fd: BorrowedFd<'_>, before: u64, number: u64) {
         let mut event = EpollEvent::new(EpollFlags::EPOLLIN, number);
         if self.epoll.modify(fd, &mut event).is_err() {
@@ -84,86 +85,81 @@ impl Watch {
         }
     }
 
-    /// Does not wait for it to become readable until [`Watch::resume`]; a hang-up still counts.
-    /// False if it is not in the kernel's list.
+    /// Ignores that a descriptor is readable until [`Watch::resume`]; a hang-up still counts.
+    /// Returns false if epoll does not have it.
     pub(crate) fn rest(&mut self, fd: BorrowedFd<'_>, number: u64) -> bool {
         let mut event = EpollEvent::new(EpollFlags::empty(), number);
         self.epoll.modify(fd, &mut event).is_ok()
     }
 
-    /// Waits for it again.
+    /// Undoes [`Watch::rest`].
     pub(crate) fn resume(&mut self, fd: BorrowedFd<'_>, number: u64) {
         self.renumber(fd, number, number);
     }
 
-    /// Waits for it no more.
+    /// Removes a descriptor.
     pub(crate) fn remove(&mut self, fd: BorrowedFd<'_>, number: u64) {
-        self.blind.retain(|(blind, _)| *blind != number);
-        // The kernel has no room for it, or had none: then there is nothing to remove.
+        self.unpollable.retain(|(known, _)| *known != number);
+        // It fails if epoll has refused it.
         let _ = self.epoll.delete(fd);
     }
 
-    /// Waits until something is readable or hung up, or the time is over. A signal ends the
-    /// wait as if the time were over. The numbers of what is ready are added to `ready`.
+    /// Waits until a descriptor is readable or hung up, a signal arrives, or the time is over, and
+    /// adds the numbers of those that are ready to `ready`.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<u64>) {
-        let timeout = if self.blind.is_empty() {
-            timeout
-        } else {
-            Some(timeout.map_or(BLIND_WAIT_MAX, |time| time.min(BLIND_WAIT_MAX)))
-        };
-        match self.vain {
-            0..=VAIN_MAX => {}
-            // Not even that goes on for seconds.
-            HOPELESS.. => pause(BLIND_WAIT_MAX),
-            _ => pause(VAIN_REST),
+        let timeout = timeout.into_iter().chain(self.wait_max()).min();
+        match self.spurious {
+            0..=SPURIOUS_BEFORE_PAUSE => {}
+            SPURIOUS_MAX.. => pause(UNPOLLABLE_WAIT_MAX),
+            _ => pause(SPURIOUS_PAUSE),
         }
-        // Most waits are not asked for how long they took.
-        let begin = (self.vain > 0).then(|| self.clock.now());
+        // Saves a look at the clock for most waits.
+        let begin = (self.spurious > 0).then(|| self.clock.now());
         let waited = poll(self.epoll.0.as_fd(), timeout);
-        ready.extend(self.blind.iter().map(|(number, _)| number));
-        self.add_the_blind();
+        ready.extend(self.unpollable.iter().map(|(number, _)| number));
+        self.add_unpollable();
         let mut events = [EpollEvent::empty(); READY_PER_TURN_MAX];
         let looked = retry(|| self.epoll.wait(&mut events, EpollTimeout::ZERO));
-        self.is_deaf = looked.is_err();
+        self.lost_events = looked.is_err();
         let count = looked.unwrap_or(0);
         ready.extend(events.iter().take(count).map(EpollEvent::data));
         match (waited, looked) {
             (Err(Errno::EINTR), Ok(0)) => {
-                if begin.is_some_and(|begin| self.clock.now().since(begin) >= VAIN_REST) {
-                    self.vain = 0;
+                if begin.is_some_and(|begin| self.clock.now().since(begin) >= SPURIOUS_PAUSE) {
+                    self.spurious = 0;
                 }
                 self.was_in_vain();
             }
-            (Ok(false), Ok(0)) => self.vain = 0,
+            (Ok(false), Ok(0)) => self.spurious = 0,
             (Err(Errno::EINTR) | Ok(_), Ok(_)) => {}
-            // No memory: the turn goes on without an answer, and not at once again.
-            _ => pause(BLIND_WAIT_MAX),
+            // The kernel has no memory: the turn goes on, and does not spin.
+            _ => pause(UNPOLLABLE_WAIT_MAX),
         }
     }
 
-    /// Whether something may be ready of which the latest wait has not told.
+    /// True if something may be ready that the latest wait did not report.
     pub(crate) fn is_deaf(&self) -> bool {
-        self.is_deaf
+        self.lost_events
     }
 
-    /// Something was found behind what the latest wait has told of.
+    /// Notes that there was something to do after the latest wait.
     pub(crate) fn was_worth_it(&mut self) {
-        self.vain = 0;
+        self.spurious = 0;
     }
 
-    /// Nothing was found.
+    /// Notes that there was nothing to do.
     pub(crate) fn was_in_vain(&mut self) {
-        self.vain = self.vain.saturating_add(1);
+        self.spurious = self.spurious.saturating_add(1);
     }
 
-    /// Whether a wait would end at once, as far as descriptors go.
+    /// True if a descriptor is ready.
     pub(crate) fn is_ready(&self) -> bool {
         poll(self.epoll.0.as_fd(), Some(Duration::ZERO)) != Ok(false)
     }
 
-    /// When a wait has to end whatever is ready, counted from its begin.
+    /// Returns the longest time that a wait may take.
     pub(crate) fn wait_max(&self) -> Option<Duration> {
-        (!self.blind.is_empty()).then_some(BLIND_WAIT_MAX)
+        (!self.unpollable.is_empty()).then_some(UNPOLLABLE_WAIT_MAX)
     }
 }
 
@@ -173,28 +169,22 @@ impl AsFd for Watch {
     }
 }
 
-/// Whether it became readable in time.
+/// Returns true if the descriptor became readable in time.
 fn poll(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> nix::Result<bool> {
-    let mut fd = libc::pollfd {
-        fd: fd.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    };
-    let timeout = timeout.map(timespec);
-    let timeout = timeout
-        .as_ref()
-        .map_or(std::ptr::null(), std::ptr::from_ref);
-    // SAFETY: the pointers are to one live `pollfd`, to a live `timespec` or null, which stands
-    // for no limit, and null for the mask, which leaves that alone.
-    match unsafe { libc::ppoll(&raw mut fd, 1, timeout, std::ptr::null()) } {
-        -1 => Err(Errno::last()),
-        ready => Ok(ready > 0),
-    }
+    let mut fd = [PollFd::new(fd, PollFlags::POLLIN)];
+    let timeout = timeout.map(|time| timespec(time).into());
+    ppoll(&mut fd, timeout, None).map(|ready| ready > 0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn ready(watch: &mut Watch) -> Vec<u64> {
+        let mut ready = Vec::new();
+        watch.wait(Some(Duration::ZERO), &mut ready);
+        ready
+    }
 
     #[test]
     fn a_timeout_is_exact_and_saturates() {
@@ -227,11 +217,6 @@ mod tests {
     fn what_rests_is_silent_until_it_hangs_up_or_is_resumed() {
         let mut watch = Watch::new().expect("an epoll instance");
         let (read, write) = descriptors::wake_pipe().expect("a pipe");
-        let ready = |watch: &mut Watch| {
-            let mut ready = Vec::new();
-            watch.wait(Some(Duration::ZERO), &mut ready);
-            ready
-        };
         watch.add(read.as_fd(), 7);
         assert!(watch.rest(read.as_fd(), 7));
         nix::unistd::write(&write, b"x").expect("room in a pipe");
@@ -248,14 +233,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ready_is_told_by_its_number_until_it_is_removed() {
+    fn a_ready_descriptor_is_reported_by_its_number_until_it_is_removed() {
         let mut watch = Watch::new().expect("an epoll instance");
         let (read, write) = descriptors::wake_pipe().expect("a pipe");
-        let ready = |watch: &mut Watch| {
-            let mut ready = Vec::new();
-            watch.wait(Some(Duration::ZERO), &mut ready);
-            ready
-        };
         watch.add(read.as_fd(), 7);
         assert!(ready(&mut watch).is_empty());
         assert!(!watch.is_ready());
@@ -270,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_will_not_watch_counts_as_ready_now_and_then() {
+    fn what_epoll_refuses_counts_as_ready_now_and_then() {
         let mut watch = Watch::new().expect("an epoll instance");
 
         let regular = std::fs::File::open("Cargo.toml").expect("a file of ours");
@@ -278,7 +258,7 @@ mod tests {
         let mut ready = Vec::new();
         watch.wait(None, &mut ready);
         assert_eq!(ready, [3]);
-        assert_eq!(watch.wait_max(), Some(BLIND_WAIT_MAX));
+        assert_eq!(watch.wait_max(), Some(UNPOLLABLE_WAIT_MAX));
         watch.remove(regular.as_fd(), 3);
         assert_eq!(watch.wait_max(), None);
     }

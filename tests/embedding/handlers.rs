@@ -402,7 +402,7 @@ fn those_who_are_covered_too_often_say_so() {
             }
         };
         assert!(
-            lives >= 2 && error.contains("handlers over ours"),
+            lives >= 2 && error.contains("has replaced the handler"),
             "{lives}: {error}"
         );
         assert_eq!(

@@ -1,6 +1,6 @@
-//! The system has no more memory for the supervisor. It lives on what was laid by, leaves out
-//! what it can do without, counts that, and is as before when there is memory again; or it does
-//! not begin.
+//! The system has no more memory for the supervisor. It uses the memory reserved at startup, drops
+//! and counts what it can do without, and recovers when there is memory again; or it does not
+//! start.
 
 use std::process::Command;
 
@@ -13,7 +13,7 @@ use crate::common::scene::{probe, spawn};
 use crate::common::{Pattern, Report, Scene, Supervisor, namespace, process, wait_for};
 use crate::orphans::is_blind;
 
-/// Lets it have that much writable memory of its own from now on; what it has, it keeps.
+/// Limits its private writable memory from now on; it keeps what it has.
 fn set_data_limit(supervisor: &Supervisor, bytes: &str) {
     let pid = namespace::outer(supervisor.pid()).expect("it runs");
     let mut command = Command::new("prlimit");
@@ -22,7 +22,7 @@ fn set_data_limit(supervisor: &Supervisor, bytes: &str) {
     assert!(status.expect("prlimit runs").success());
 }
 
-/// How many reports it says that it has dropped, as its reader was slow or there was no memory.
+/// Returns how many reports it has reported as dropped, as the reader was slow or memory short.
 fn dropped(supervisor: &Supervisor) -> usize {
     let lines = supervisor.messages_with(&["dropped ", " reports "]);
     let is_stdout = |line: &&String| !line.contains("error_handler");
@@ -39,8 +39,8 @@ fn is_accounted(report: &Report, bytes: usize) {
     assert!(data.into_iter().eq(last), "{report:?}");
 }
 
-/// A limit below what it has: from one moment on each request is refused, and what is given back
-/// does not help. It used to end there, and to leave its programs to themselves.
+/// With a limit below what it has, every request is refused, and freeing memory does not help. It
+/// used to abort, and to abandon its programs.
 #[test]
 fn where_every_request_is_refused_only_last_words_are_left_out_and_they_are_counted() {
     const COUNT: usize = 60;
@@ -120,10 +120,10 @@ fn where_tails_do_not_fit_every_run_is_reported_and_every_byte_is_accounted_for(
     );
 }
 
-/// What waits for a slow command was there before the shortage. It used to take of the reserve
-/// what is small, and nothing was left for what cannot be left out.
+/// Reports that wait for a slow command used to take small allocations from the emergency heap,
+/// until nothing was left for what cannot be dropped.
 #[test]
-fn reports_that_wait_for_a_slow_command_leave_the_reserve_alone() {
+fn reports_that_wait_for_a_slow_command_take_nothing_of_the_emergency_heap() {
     const COUNT: usize = 150;
     const BYTES: usize = 4_000;
     let mut scene = Scene::new();
@@ -151,8 +151,8 @@ fn reports_that_wait_for_a_slow_command_leave_the_reserve_alone() {
     of_crowd.for_each(|report| is_accounted(report, BYTES));
 }
 
-/// What one turn notes of many programs stands in lists that double, and no list that is needed
-/// may be too long for the reserve.
+/// A turn collects many programs in lists that double, and each of them must fit into the emergency
+/// heap.
 #[test]
 fn a_crowd_that_dies_at_once_and_a_stop_of_another_go_on_without_memory() {
     const COUNT: usize = 600;
@@ -181,8 +181,8 @@ fn a_crowd_that_dies_at_once_and_a_stop_of_another_go_on_without_memory() {
     assert_eq!(supervisor.report_count() + dropped(&supervisor), COUNT);
 }
 
-/// A directory is read without memory of the C library's own, which has none: what left its group
-/// was not found any more, and stayed when all was over.
+/// The C library allocates to read a directory: without memory, a process that had left its group
+/// was not found, and survived the supervisor.
 #[test]
 fn what_left_its_group_is_found_without_memory() {
     if is_blind() {
@@ -206,8 +206,8 @@ fn what_left_its_group_is_found_without_memory() {
     assert_eq!(supervisor.messages_with(&["failed to look"]), [""; 0]);
 }
 
-/// What could not go on for long does not begin, and says what to do: where nothing is to be had
-/// for the reserve, and where what comes after it fails.
+/// It does not start, and says what to do, if the emergency heap cannot be reserved, and if a later
+/// allocation of the start fails.
 #[test]
 fn too_little_memory_at_the_start_is_an_error_with_nothing_started() {
     for (kib, is_init, code) in [(200, false, 1), (300, false, 1), (200, true, 125)] {

@@ -13,7 +13,7 @@ fn a_set_has_what_was_put_in_and_nothing_else() {
     assert_eq!(SignalSet::of([i32::MIN, -1, 0, 65]), SignalSet::EMPTY);
 }
 
-/// In a thread of its own, as a mask belongs to a thread; the signals are sent to it alone.
+/// In its own thread, which has its own mask and gets the signals.
 #[test]
 fn what_is_held_is_taken_in_full_number() {
     let thread = std::thread::spawn(|| {

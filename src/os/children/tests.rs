@@ -6,6 +6,7 @@ mod answers;
 mod refusals;
 
 use super::*;
+use std::mem::MaybeUninit;
 use std::process::{Child, Command, Stdio};
 
 use answers::{Condition, answer_if};
@@ -47,7 +48,7 @@ fn both_ways_find_the_same_children() {
     end(second);
 }
 
-/// A child of a thread that has ended is a child of this process all the same.
+/// A child of a thread that has ended is still a child of this process.
 #[test]
 fn a_zombie_and_a_thread_s_child_are_children() {
     let mut zombie = std::thread::spawn(|| child("")).join().expect("no panic");
@@ -86,16 +87,16 @@ fn what_a_child_carries() {
     end(child);
 }
 
-/// It is asked all the time while it dies. Who tells nothing any more has sent its own children
-/// home; before that it cannot be asked, whether its memory is gone or was going during the read.
+/// It is read all the time while it dies. Once it has no environment, its own children are
+/// reparented; before that the answer is an error, whether its memory was gone or going.
 #[test]
-fn who_is_dying_tells_nothing_before_it_is_a_zombie() {
+fn a_dying_child_has_no_environment_before_it_is_a_zombie() {
     for round in 0..300 {
         let mut child = child("it");
         let number = pid(&child);
         let ask = || match variable(number, "CHILDREN_TEST") {
             Err(error) if is_not_yet(&error) => None,
-            told => Some(told.expect("/proc")),
+            answer => Some(answer.expect("/proc")),
         };
         while ask().is_none() {}
         drop(child.stdin.take());
@@ -141,7 +142,7 @@ fn a_stop_and_what_follows_are_told_once() {
     assert_eq!(change(pid), None);
 }
 
-/// Signal 0 asks only, so that a mistake here would hurt nobody.
+/// Signal 0 only asks, so that a mistake here is harmless.
 #[test]
 fn museum_54_nothing_but_a_single_child_is_signalled() {
     for pid in [i32::MIN, -2, -1, 0, 1] {
@@ -153,7 +154,7 @@ fn museum_54_nothing_but_a_single_child_is_signalled() {
     end(child);
 }
 
-/// What a thread finds whose system calls are made to fail first.
+/// Looks in a thread whose system calls are made to fail first.
 fn with<T: Send + 'static>(
     failures: impl FnOnce() + Send + 'static,
     look: fn() -> io::Result<T>,
@@ -166,7 +167,7 @@ fn with<T: Send + 'static>(
 }
 
 /// The C library takes ENOENT from getdents(2) for the end of a directory. The list was empty then,
-/// and nobody was left to wait for.
+/// and there was no child left to wait for.
 #[test]
 fn a_list_that_breaks_off_is_not_an_empty_one() {
     let child = child("");
@@ -180,8 +181,8 @@ fn a_list_that_breaks_off_is_not_an_empty_one() {
     end(child);
 }
 
-/// A thread whose list cannot be read was taken for one that has ended, if nothing could be said
-/// about it; and a process that cannot be looked at for somebody else's.
+/// A thread whose list cannot be read was taken for one that has ended, and a process whose stat
+/// cannot be read for another's child.
 #[test]
 fn who_cannot_be_looked_at_has_not_ended() {
     let child = child("");

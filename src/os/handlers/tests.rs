@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::*;
 
-/// A descriptor to write to that refuses the next write and takes those after it, with the end
-/// where they arrive: an error that a datagram has met is told once, to whoever writes next.
+/// Returns a socket whose next write fails, unlike those after it, and the socket that receives
+/// them: the error of a datagram is reported once, by the next write.
 fn refusing_once() -> (UdpSocket, UdpSocket) {
     let bind = |port| UdpSocket::bind(("127.0.0.1", port)).expect("a port");
     let (writer, reader) = (bind(0), bind(0));
     let address = reader.local_addr().expect("its own address");
-    writer.connect(address).expect("nobody is asked");
+    writer.connect(address).expect("no reply is needed");
     drop(reader);
     let has_failed = || {
         writer.send(&[0]).expect("it is sent");
@@ -20,10 +20,10 @@ fn refusing_once() -> (UdpSocket, UdpSocket) {
             revents: 0,
         };
         // SAFETY: one live structure.
-        let told = unsafe { libc::poll(&raw mut error, 1, 100) };
-        (told, error.revents) == (1, libc::POLLERR)
+        let ready = unsafe { libc::poll(&raw mut error, 1, 100) };
+        (ready, error.revents) == (1, libc::POLLERR)
     };
-    // A child that another test has just made may have the end still, for a moment.
+    // A child of another test may still have the other end for a moment.
     assert!((0..100).any(|_| has_failed()), "it was to fail");
     let reader = bind(address.port());
     reader
@@ -32,8 +32,8 @@ fn refusing_once() -> (UdpSocket, UdpSocket) {
     (writer, reader)
 }
 
-/// A write to the pipe failed once: the signal was noted, and the loop slept on for as long as
-/// nothing else happened, as nobody but the first handler writes.
+/// A write to the pipe failed once: the signal was pending, and the loop slept until something
+/// else happened, as only the first handler writes.
 #[test]
 fn a_wake_that_fails_once_is_tried_again() {
     let (writer, reader) = refusing_once();
@@ -42,10 +42,10 @@ fn a_wake_that_fails_once_is_tried_again() {
     let slot = dispositions.claim(false, writer.as_raw_fd());
     let slot = slot.expect("a slot");
     slot.wanted.store(bit(libc::SIGUSR2), Ordering::SeqCst);
-    tell_the_slots(libc::SIGUSR2, None);
+    mark_slots(libc::SIGUSR2, None);
     let pending = slot.take();
     dispositions.release(slot);
     assert_eq!(pending, bit(libc::SIGUSR2));
     let woken = reader.recv(&mut [0; 8]);
-    assert_eq!(woken.ok(), Some(1), "nobody is woken");
+    assert_eq!(woken.ok(), Some(1), "the loop is not woken");
 }

@@ -3,7 +3,7 @@ use std::process::{Child, Command, Stdio};
 
 use super::*;
 
-/// A process that leads a group of its own, and ends when its stdin does.
+/// Starts a process in its own group that ends when its stdin does.
 fn child() -> Child {
     let mut command = Command::new("cat");
     command.stdin(Stdio::piped()).process_group(0);
@@ -41,7 +41,7 @@ fn a_process_is_alive_then_a_zombie_then_gone() {
     assert!(zombies().is_empty(), "no member is no zombie");
 }
 
-/// A group may have both, and groups that were not asked for are not told.
+/// A group may have both; other groups are not returned.
 #[test]
 fn one_living_member_keeps_a_group() {
     let (mut dead, mut other) = (child(), child());

@@ -2,7 +2,7 @@
 
 use std::ffi::{c_int, c_long, c_ulong, c_void};
 
-use real_libc::{id_t, idtype_t, nfds_t, pid_t, pollfd, rlimit, sigset_t, timespec};
+use real_libc::{id_t, idtype_t, pid_t, timespec};
 use real_nix::errno::Errno;
 
 use crate::kernel::world::{self, Call, Waited};
@@ -119,29 +119,6 @@ pub unsafe fn kill(pid: pid_t, signal: c_int) -> c_int {
 }
 
 /// # Safety
-/// The pointers are to live structures, or null.
-pub unsafe fn ppoll(
-    fds: *mut pollfd,
-    count: nfds_t,
-    time: *const timespec,
-    _: *const sigset_t,
-) -> c_int {
-    // SAFETY: as promised by who calls.
-    let (fds, time) = unsafe {
-        (
-            std::slice::from_raw_parts_mut(fds, count as usize),
-            time.as_ref(),
-        )
-    };
-    let nanos = |time: &timespec| {
-        (time.tv_sec as u64)
-            .saturating_mul(1_000_000_000)
-            .saturating_add(time.tv_nsec as u64)
-    };
-    answer(world::wait(fds, time.map(nanos)))
-}
-
-/// # Safety
 /// The first pointer is to a live structure.
 pub unsafe fn nanosleep(time: *const timespec, _: *mut timespec) -> c_int {
     // SAFETY: as promised by who calls.
@@ -165,25 +142,6 @@ pub unsafe fn flock(fd: c_int, operation: c_int) -> c_int {
     })
 }
 
-/// glibc has a type of its own for these numbers, musl has none.
-#[cfg(target_env = "gnu")]
-type Resource = real_libc::__rlimit_resource_t;
-#[cfg(not(target_env = "gnu"))]
-type Resource = c_int;
-
-/// # Safety
-/// The pointer is to a live structure.
-pub unsafe fn getrlimit(resource: Resource, limit: *mut rlimit) -> c_int {
-    // SAFETY: as promised by who calls.
-    unsafe {
-        let status = real_libc::getrlimit(resource, limit);
-        if resource == real_libc::RLIMIT_NOFILE {
-            (*limit).rlim_cur = world::called(|kernel| kernel.weather.descriptors_max);
-        }
-        status
-    }
-}
-
 unsafe extern "C" {
     // These take a variable number of arguments, which Rust cannot define. On the machines that
     // this runs on, a function with the most that are used finds them in the same registers.
@@ -193,8 +151,6 @@ unsafe extern "C" {
     pub fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
     #[link_name = "procsched_kernel_ioctl"]
     pub fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
-    #[link_name = "procsched_kernel_prctl"]
-    pub fn prctl(option: c_int, ...) -> c_int;
 }
 
 #[unsafe(no_mangle)]
@@ -227,15 +183,4 @@ extern "C" fn procsched_kernel_fcntl(fd: c_int, command: c_int, argument: c_int)
 extern "C" fn procsched_kernel_ioctl(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int {
     // SAFETY: the one request that is used writes an integer to a live one.
     world::called(|_| unsafe { real_libc::ioctl(fd, request as _, argument) })
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn procsched_kernel_prctl(option: c_int, argument: *mut c_int) -> c_int {
-    world::called(|kernel| match option {
-        libc::PR_SET_CHILD_SUBREAPER => kernel.subreaper = !argument.is_null(),
-        // SAFETY: with this option the argument is the address of a live integer.
-        libc::PR_GET_CHILD_SUBREAPER => unsafe { *argument = c_int::from(kernel.subreaper) },
-        _ => panic!("prctl option {option} is not simulated"),
-    });
-    0
 }

@@ -7,7 +7,28 @@ pub mod errno {
 }
 
 pub mod poll {
+    use crate::kernel::world;
+    use real_libc::{c_int, pollfd};
+    use real_nix::errno::Errno;
     pub use real_nix::poll::*;
+    use real_nix::sys::signal::SigSet;
+    use real_nix::sys::time::TimeSpec;
+
+    pub fn ppoll(
+        fds: &mut [PollFd<'_>],
+        time: Option<TimeSpec>,
+        _: Option<SigSet>,
+    ) -> crate::Result<c_int> {
+        let nanos = |time: TimeSpec| {
+            (time.tv_sec() as u64)
+                .saturating_mul(1_000_000_000)
+                .saturating_add(time.tv_nsec() as u64)
+        };
+        let base = fds.as_mut_ptr().cast::<pollfd>();
+        // SAFETY: a `PollFd` is a `pollfd` (`repr(transparent)`).
+        let fds = unsafe { std::slice::from_raw_parts_mut(base, fds.len()) };
+        world::wait(fds, time.map(nanos)).map_err(Errno::from_raw)
+    }
 }
 
 pub mod fcntl {
@@ -29,7 +50,14 @@ pub mod fcntl {
     }
 
     pub fn fcntl<Fd: AsFd>(fd: Fd, argument: FcntlArg<'_>) -> crate::Result<std::ffi::c_int> {
-        world::called(|_| real_nix::fcntl::fcntl(fd, argument))
+        world::called(|kernel| {
+            if matches!(argument, F_SETPIPE_SZ(_))
+                && let Some(errno) = kernel.fault(Call::Resize)
+            {
+                return Err(Errno::from_raw(errno));
+            }
+            real_nix::fcntl::fcntl(fd, argument)
+        })
     }
 }
 
@@ -72,8 +100,35 @@ pub mod unistd {
 pub mod sys {
     pub use real_nix::sys::*;
 
+    pub mod prctl {
+        use crate::kernel::world;
+
+        pub fn set_child_subreaper(wanted: bool) -> crate::Result<()> {
+            world::called(|kernel| kernel.subreaper = wanted);
+            Ok(())
+        }
+
+        pub fn get_child_subreaper() -> crate::Result<bool> {
+            Ok(world::called(|kernel| kernel.subreaper))
+        }
+    }
+
     pub mod signal {
         pub use real_nix::sys::signal::*;
+    }
+
+    pub mod resource {
+        use crate::kernel::world;
+        pub use real_nix::sys::resource::*;
+
+        pub fn getrlimit(resource: Resource) -> crate::Result<(u64, u64)> {
+            let (soft, hard) = real_nix::sys::resource::getrlimit(resource)?;
+            let descriptors = || world::called(|kernel| kernel.weather.descriptors_max);
+            Ok(match resource {
+                Resource::RLIMIT_NOFILE => (descriptors(), hard),
+                _ => (soft, hard),
+            })
+        }
     }
 
     pub mod stat {
