@@ -1,7 +1,7 @@
 //! Our end of a stderr pipe: what a program writes, a turn's worth at a time.
 //!
 //! Bytes go from the pipe into the log at once, without a buffer of ours that would outlive the
-//! turn. How often a pipe is read is the scheduler's to say.
+//! turn. The scheduler decides how often a pipe is read.
 
 use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -119,18 +119,11 @@ impl Stream {
         }
     }
 
-    /// How many bytes it can hold: less than usual where this user has many pipes already.
+    /// Returns how many bytes it can hold: less than usual where this user has many pipes already.
     pub(crate) fn capacity(&self) -> usize {
         // SAFETY: F_GETPIPE_SZ takes nothing and gives an integer; the descriptor is open.
         let size = unsafe { libc::fcntl(self.pipe.as_raw_fd(), libc::F_GETPIPE_SZ) };
         usize::try_from(size).unwrap_or(0)
-    }
-
-    /// Makes it hold so many bytes, if the system allows that and they are not in use.
-    pub(crate) fn resize(&self, bytes: usize) {
-        let size = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
-        // SAFETY: F_SETPIPE_SZ takes an integer; the descriptor is open.
-        unsafe { libc::fcntl(self.pipe.as_raw_fd(), libc::F_SETPIPE_SZ, size) };
     }
 
     /// How many bytes are in the pipe.
