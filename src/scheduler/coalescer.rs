@@ -3,27 +3,23 @@
 //! A program that writes small pieces in quick succession would cost a wake-up, a read and a write
 //! for each of them, and pay for the wake-ups itself. So its pipe rests: it is not polled, but read
 //! after a pause that is too short to be noticed and too short to fill the pipe. A read that finds
-//! nothing ends the rest. A program that writes large pieces, or slowly, has nothing to gain and
-//! never rests.
-//!
-//! Only pipes rest: everything else is polled meanwhile, and a hang-up still counts.
+//! nothing ends the rest. Large or slow writers gain nothing from a rest and never get one.
 
 use std::time::Duration;
 
 use crate::machine::Moment;
 use crate::os::stream::READ_BYTES_MAX;
 
-/// How many pipes are tracked. Of more than these, each turn finds several ready, which is as good
-/// as a rest.
+/// How many pipes are tracked. If more are busy, a turn reads several anyway.
 const PIPES_MAX: usize = 64;
 
 /// The largest small piece, in bytes: a few lines.
 const SMALL_BYTES_MAX: usize = 512;
 
-/// The longest gap in a quick succession: half a pause, which else saves nothing.
+/// The longest gap in a quick succession: with fewer than two pieces a pause saves nothing.
 const GAP_MAX: Duration = Duration::from_micros(250);
 
-/// The longest pause, which is the first. It delays what is logged.
+/// The first pause of a rest, and the longest: each delays what is logged.
 const PAUSE_MAX: Duration = Duration::from_micros(500);
 
 /// A shorter pause is not worth the sleep.
@@ -32,33 +28,31 @@ const PAUSE_MIN: Duration = Duration::from_micros(50);
 /// After this many small pieces in quick succession more usually follow.
 const STREAK_MIN: i16 = 4;
 
-/// How many more are needed after a rest that even short pauses made too long.
+/// How many more are needed after a rest in which even a short pause filled the pipe.
 const STREAK_PENALTY: i16 = 1000;
 
-/// The pipes that were recently written to in small pieces.
+/// The pipes to which small pieces were written recently.
 #[derive(Debug, Default)]
 pub(super) struct ReadCoalescer {
     rates: Vec<PipeRate>,
 }
 
-/// What follows from a read.
+/// How a pipe is treated after a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     Same,
-    /// The pipe rests from now on.
     Rest,
-    /// It is polled again from now on.
     Poll,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct PipeRate {
     key: u64,
     read_at: Moment,
-    /// Small pieces in quick succession so far; below zero after a rest that was too long.
+    /// Small pieces in quick succession so far; negative as a penalty.
     streak: i16,
     pause: Duration,
-    /// When the pipe is read next; `None` while it is polled.
+    /// When the pipe is read next if it rests.
     read_due: Option<Moment>,
 }
 
@@ -71,19 +65,19 @@ impl ReadCoalescer {
         bytes: usize,
         capacity: impl FnOnce() -> usize,
     ) -> Verdict {
-        match self.rates.iter_mut().find(|rate| rate.key == key) {
-            Some(rate) if rate.read_due.is_some() => rate.on_rest_read(now, bytes, capacity),
-            Some(rate) => rate.on_polled_read(now, bytes),
-            None => {
-                if bytes <= SMALL_BYTES_MAX {
-                    self.track(now, key);
-                }
-                Verdict::Same
+        let Some(rate) = self.rates.iter_mut().find(|rate| rate.key == key) else {
+            if bytes <= SMALL_BYTES_MAX {
+                self.track(now, key);
             }
+            return Verdict::Same;
+        };
+        match rate.read_due {
+            Some(due) => rate.on_rest_read(now, due, bytes, capacity()),
+            None => rate.on_polled_read(now, bytes),
         }
     }
 
-    /// Forgets a pipe that is gone, or has another key now, or cannot rest.
+    /// Forgets a pipe that is gone, has another key now or cannot rest.
     pub(super) fn forget(&mut self, key: u64) {
         self.rates.retain(|rate| rate.key != key);
     }
@@ -93,13 +87,10 @@ impl ReadCoalescer {
         self.rates.iter().filter_map(|rate| rate.read_due).min()
     }
 
-    /// Adds the pipes to be read, except those already in the list. When one is due, those that
-    /// will be soon are read with it: from then on they share a wake-up.
+    /// Adds the pipes to be read, except those already in the list. A pipe that is almost due is
+    /// read as well, so that pipes come to share their wake-ups.
     pub(super) fn add_due(&self, now: Moment, keys: &mut Vec<u64>) {
-        if self.next_deadline().is_none_or(|at| at > now) {
-            return;
-        }
-        let soon = now.after(PAUSE_MIN);
+        let soon = now.after(PAUSE_MIN / 2);
         for rate in &self.rates {
             if rate.read_due.is_some_and(|at| at <= soon) && !keys.contains(&rate.key) {
                 keys.push(rate.key);
@@ -107,21 +98,18 @@ impl ReadCoalescer {
         }
     }
 
-    /// Tracks another pipe, in place of one that has fallen silent.
+    /// Tracks another pipe, if there is room once the silent ones are forgotten.
     fn track(&mut self, now: Moment, key: u64) {
-        let rate = PipeRate {
-            key,
-            read_at: now,
-            streak: 1,
-            pause: PAUSE_MAX,
-            read_due: None,
-        };
-        let is_silent =
-            |old: &&mut PipeRate| old.read_due.is_none() && now.since(old.read_at) > GAP_MAX;
-        if let Some(silent) = self.rates.iter_mut().find(is_silent) {
-            *silent = rate;
-        } else if self.rates.len() < PIPES_MAX {
-            self.rates.push(rate);
+        self.rates
+            .retain(|rate| rate.read_due.is_some() || now.since(rate.read_at) <= GAP_MAX);
+        if self.rates.len() < PIPES_MAX {
+            let (read_at, streak) = (now, 1);
+            self.rates.push(PipeRate {
+                key,
+                read_at,
+                streak,
+                ..PipeRate::default()
+            });
         }
     }
 }
@@ -138,22 +126,18 @@ impl PipeRate {
             return Verdict::Same;
         }
         self.pause = PAUSE_MAX;
-        self.read_due = Some(now.after(PAUSE_MAX));
+        self.read_due = Some(now.after(self.pause));
         Verdict::Rest
     }
 
-    /// Fits the pause to the pipe, so that its writer does not wait for room.
-    fn on_rest_read(
-        &mut self,
-        now: Moment,
-        bytes: usize,
-        capacity: impl FnOnce() -> usize,
-    ) -> Verdict {
-        let room = capacity().min(READ_BYTES_MAX);
-        if bytes >= room / 4 * 3 {
-            self.pause /= 2;
-        } else if bytes < room / 4 {
+    /// Fits the pause to the pipe, so that its writer does not wait for room. A read that came a
+    /// whole pause late shows nothing: a shorter pause would not have been kept either.
+    fn on_rest_read(&mut self, now: Moment, due: Moment, bytes: usize, capacity: usize) -> Verdict {
+        let quarter = capacity.min(READ_BYTES_MAX) / 4;
+        if bytes < quarter {
             self.pause = PAUSE_MAX.min(self.pause * 2);
+        } else if bytes >= 3 * quarter && now.since(due) <= self.pause {
+            self.pause /= 2;
         }
         let is_too_fast = self.pause < PAUSE_MIN;
         if bytes > 0 && !is_too_fast {
@@ -161,6 +145,7 @@ impl PipeRate {
             return Verdict::Same;
         }
         self.streak = if is_too_fast { -STREAK_PENALTY } else { 0 };
+        self.read_at = now;
         self.read_due = None;
         Verdict::Poll
     }
@@ -174,51 +159,45 @@ mod tests {
 
     /// Time passes by hand.
     #[derive(Default)]
-    struct World {
-        coalescer: ReadCoalescer,
-        now: Moment,
-    }
+    struct World(ReadCoalescer, Moment);
 
     impl World {
         fn after(&mut self, micros: u64, key: u64, bytes: usize) -> Verdict {
-            self.now = self.now.after(Duration::from_micros(micros));
-            self.coalescer.on_read(self.now, key, bytes, || PIPE)
+            self.1 = self.1.after(Duration::from_micros(micros));
+            self.0.on_read(self.1, key, bytes, || PIPE)
         }
 
         fn due(&self) -> Vec<u64> {
             let mut keys = Vec::new();
-            self.coalescer.add_due(self.now, &mut keys);
+            self.0.add_due(self.1, &mut keys);
             keys
         }
 
         /// Returns the time until the next read, in microseconds.
-        fn pause(&self) -> Option<u128> {
-            let next = self.coalescer.next_deadline();
-            next.map(|at| at.since(self.now).as_micros())
+        fn pause(&self) -> Option<u64> {
+            (self.0.next_deadline()).map(|at| at.since(self.1).as_micros() as u64)
         }
 
-        fn begin_rest(&mut self, key: u64) {
-            for _ in 1..STREAK_MIN {
-                assert_eq!(self.after(10, key, 64), Verdict::Same);
-            }
-            assert_eq!(self.after(10, key, 64), Verdict::Rest);
+        /// Reads small pieces until the pipe rests, and returns their number.
+        fn begin_rest(&mut self, key: u64) -> usize {
+            let mut pieces = 1..2000;
+            let last = pieces.find(|_| self.after(10, key, 64) == Verdict::Rest);
+            last.expect("a rest")
         }
     }
 
     #[test]
     fn small_pieces_in_quick_succession_bring_a_rest_and_silence_ends_it() {
         let mut world = World::default();
-        world.begin_rest(1);
-        assert_eq!(world.pause(), Some(500));
-        assert!(world.due().is_empty());
+        assert_eq!(world.begin_rest(1), 4);
+        assert_eq!((world.pause(), world.due()), (Some(500), vec![]));
         assert_eq!(world.after(500, 2, 100_000), Verdict::Same, "another pipe");
         assert_eq!(world.due(), [1]);
         assert_eq!(world.after(0, 1, 5_000), Verdict::Same);
-        assert!(world.due().is_empty());
-        assert_eq!(world.pause(), Some(500));
+        assert_eq!((world.pause(), world.due()), (Some(500), vec![]));
         assert_eq!(world.after(500, 1, 0), Verdict::Poll);
         assert_eq!(world.pause(), None);
-        assert_eq!(world.after(1, 1, 64), Verdict::Same, "it begins anew");
+        assert_eq!(world.begin_rest(1), 4, "it begins anew");
     }
 
     #[test]
@@ -228,25 +207,23 @@ mod tests {
             assert_eq!(world.after(300, 1, 64), Verdict::Same);
             assert_eq!(world.after(10, 2, 4096), Verdict::Same);
         }
-        for _ in 0..1000 {
-            assert_eq!(world.after(10, 3, 64), Verdict::Same);
-            assert_eq!(world.after(10, 3, 64), Verdict::Same);
-            assert_eq!(world.after(10, 3, 4096), Verdict::Same, "mixed");
+        for at in 0..3000 {
+            let mixed = if at % 3 == 2 { 4096 } else { 64 };
+            assert_eq!(world.after(10, 3, mixed), Verdict::Same);
         }
         assert_eq!(world.pause(), None);
     }
 
     #[test]
-    fn a_pause_soon_fills_less_than_the_pipe() {
+    fn pauses_become_too_short_to_fill_the_pipe() {
         for rate in [1, 10, 40, 80, 160, 500] {
             let mut world = World::default();
             world.begin_rest(1);
-            let mut micros = 500;
             for turn in 0..50 {
-                let bytes = PIPE.min(micros as usize * rate);
+                let pause = world.pause().expect("a rest");
+                let bytes = PIPE.min(pause as usize * rate);
                 assert!(turn < 3 || bytes < PIPE, "{rate} bytes a microsecond");
-                assert_eq!(world.after(micros, 1, bytes), Verdict::Same);
-                micros = u64::try_from(world.pause().expect("a rest")).expect("short");
+                world.after(pause, 1, bytes);
             }
         }
     }
@@ -255,29 +232,23 @@ mod tests {
     fn rests_that_are_too_long_for_a_pipe_end_and_do_not_come_back_soon() {
         let mut world = World::default();
         world.begin_rest(1);
-        let reads = (0..10).take_while(|_| world.after(1000, 1, PIPE) != Verdict::Poll);
-        assert!(reads.count() < 5, "it rests although its writer waits");
-        let pieces = (0..2000).take_while(|_| world.after(10, 1, 64) != Verdict::Rest);
-        assert!((1000..2000).contains(&pieces.count()));
+        let mut reads = 0;
+        while let Some(pause) = world.pause() {
+            world.after(pause, 1, PIPE);
+            reads += 1;
+            assert!(reads < 5, "it rests although its writer waits");
+        }
+        assert!(world.begin_rest(1) > 1000);
     }
 
     #[test]
-    fn few_pipes_are_tracked_and_share_their_wake_ups() {
+    fn few_pipes_are_tracked() {
         let mut world = World::default();
-        for key in 0..1000 {
-            for _ in 0..STREAK_MIN {
-                world.after(0, key, 64);
-            }
-            world.now = world.now.after(Duration::from_nanos(500));
+        for key in 0..4000 {
+            world.after(0, key % 1000, 64);
         }
-        assert_eq!(world.coalescer.rates.len(), PIPES_MAX);
-        assert_eq!(world.pause(), Some(0));
-        let due = world.due();
-        assert_eq!(due.len(), PIPES_MAX);
-        for key in due {
-            world.coalescer.forget(key);
-        }
-        assert_eq!(world.pause(), None);
-        world.begin_rest(2000);
+        assert_eq!(world.0.rates.len(), PIPES_MAX);
+        (0..1000).for_each(|key| world.0.forget(key));
+        assert_eq!((world.pause(), world.begin_rest(2000)), (None, 4));
     }
 }
