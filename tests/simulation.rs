@@ -49,6 +49,7 @@ const TRIAL: Trial<Tally> = Trial {
     test: "simulation",
     variables: "PROCSCHED_SIM",
     seeds: 100_000,
+    seeds_complete: 100_000,
     steps: 200,
     live: life::live,
 };
