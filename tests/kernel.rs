@@ -42,28 +42,7 @@ pub(crate) use seam::calls::{
 };
 pub(crate) use seam::nixes::*;
 
-#[path = "../src"]
-mod house {
-    pub mod callbacks;
-    pub mod error;
-    pub mod error_command;
-    pub mod event;
-    pub mod handle;
-    pub mod launch;
-    pub mod lineage;
-    pub mod machine;
-    pub mod orphans;
-    pub mod program;
-    pub mod report;
-    pub mod scheduler;
-    pub mod spec;
-    pub mod status;
-    pub mod words;
-}
-use house::{
-    callbacks, error, error_command, event, handle, launch, lineage, machine, orphans, program,
-    report, scheduler, spec, status, words,
-};
+include!("model/modules.rs");
 
 #[path = "../src/os"]
 mod os {
@@ -101,18 +80,18 @@ mod os {
     pub(crate) use calls::{errno, retry};
 }
 
-#[path = "simulation/rng.rs"]
-mod rng;
 #[macro_use]
-#[path = "simulation/tallying.rs"]
-mod tallying;
+#[path = "model"]
+mod model {
+    pub mod lives;
+    pub mod rng;
+    #[macro_use]
+    pub mod tallying;
+    pub mod trial;
+}
 
 #[path = "common/mod.rs"]
 mod common;
-#[path = "simulation/lives.rs"]
-mod lives;
-#[path = "simulation/trial.rs"]
-mod trial;
 
 mod kernel {
     pub mod books;
@@ -135,7 +114,7 @@ use std::time::Instant;
 
 use kernel::world::Counts;
 use kernel::{difference, life, unreapable, vain};
-use trial::Trial;
+use model::trial::{self, Trial};
 
 const TRIAL: Trial<Counts> = Trial {
     test: "kernel",

@@ -21,14 +21,14 @@
 mod machine;
 
 // The observers of the simulation. What a life of chance needs is of no use here.
-#[allow(dead_code)]
-#[path = "simulation/account.rs"]
-mod account;
-#[allow(dead_code)]
-#[path = "simulation/ledger.rs"]
-mod ledger;
-#[path = "simulation/witness.rs"]
-mod witness;
+#[path = "model"]
+mod model {
+    #[allow(dead_code)]
+    pub mod account;
+    #[allow(dead_code)]
+    pub mod ledger;
+    pub mod witness;
+}
 
 mod small_worlds {
     pub mod explore;

@@ -2,7 +2,7 @@
 //! errors; and what it cannot do at all, being old.
 
 use super::process::Time;
-use crate::rng::Rng;
+use crate::model::rng::Rng;
 
 /// A kind of call that may fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,8 +4,8 @@
 use std::io::Write;
 use std::time::Instant;
 
-use crate::lives;
-use crate::tallying::Seen;
+use super::lives;
+use super::tallying::Seen;
 
 /// How one life went.
 pub struct Life<T> {
