@@ -20,35 +20,36 @@
 mod machine;
 
 #[macro_use]
-#[path = "simulation/tallying.rs"]
-mod tallying;
-
-#[path = "simulation/lives.rs"]
-mod lives;
-#[path = "simulation/trial.rs"]
-mod trial;
+#[path = "model"]
+mod model {
+    pub mod account;
+    pub mod ledger;
+    pub mod lives;
+    pub mod rng;
+    #[macro_use]
+    pub mod tallying;
+    pub mod trial;
+    pub mod witness;
+}
 
 mod simulation {
-    pub mod account;
     pub mod chaos;
     pub mod driver;
     pub mod ending;
-    pub mod ledger;
     pub mod life;
-    pub mod rng;
     pub mod tally;
-    pub mod witness;
     pub mod world;
 }
 
+use model::trial::Trial;
 use simulation::life;
 use simulation::tally::Tally;
-use trial::Trial;
 
 const TRIAL: Trial<Tally> = Trial {
     test: "simulation",
     variables: "PROCSCHED_SIM",
     seeds: 100_000,
+    seeds_complete: 100_000,
     steps: 200,
     live: life::live,
 };

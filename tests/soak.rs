@@ -35,9 +35,11 @@
 #[allow(dead_code, unused_imports)] // The scenarios use the rest of it.
 mod common;
 
-#[path = "simulation/rng.rs"]
-#[allow(dead_code)] // The simulation uses the rest of it.
-mod rng;
+#[path = "model"]
+mod model {
+    #[allow(dead_code)] // The simulation uses the rest of it.
+    pub mod rng;
+}
 
 mod soak {
     pub mod arguments;

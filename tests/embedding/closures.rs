@@ -14,6 +14,7 @@ use crate::process;
 pub const TESTS: &[Test] = tests![
     m143_panics_in_every_closure_are_survived,
     m144_a_slow_closure_delays_and_loses_nothing,
+    m144_a_slow_closure_loses_no_byte,
     m145_closures_may_use_the_handle_of_their_own_scheduler,
     m146_closures_may_start_processes_and_wait_for_them,
 ];
@@ -32,19 +33,21 @@ fn m143_panics_in_every_closure_are_survived() {
                 .on_stray(|_, _| panic!("of a stray"))
                 .on_signals([libc::SIGUSR1], |_| panic!("of a signal"))
                 .on_event(move |event| match event.kind() {
-                    EventKind::HandlerPanicked { message, .. } => sink.push(message.clone()),
+                    EventKind::HandlerPanicked { message, .. } => {
+                        sink.push(format!("{} {message}", event.program()));
+                    }
                     _ => panic!("of an event"),
                 });
             std::panic::set_hook(Box::new(|_| {}));
             let mut scheduler = kit::built(builder);
             kit::raise(libc::SIGUSR1);
             let child = kit::copy(|| 42);
-            let has = |word: &str| panics.items().iter().any(|message| message == word);
+            let has = |word: &str| panics.items().iter().any(|told| told.ends_with(word));
             kit::turn_until(&mut scheduler, "every panic was told, often", |scheduler| {
                 let stray = reap == Reap::Own || has("of a stray");
                 let restarts = |p: &procsched::ProgramStatus| p.restarts() >= 10;
                 stray
-                    && has("of a report")
+                    && has("web0 of a report")
                     && has("of an event")
                     && has("of a signal")
                     && scheduler.programs().iter().all(restarts)
@@ -95,6 +98,29 @@ fn m144_a_slow_closure_delays_and_loses_nothing() {
                 "{report:?}"
             );
         }
+    });
+}
+
+/// A closure that took its time once left others blocked on full pipes.
+fn m144_a_slow_closure_loses_no_byte() {
+    const BYTES: u64 = 1_048_576;
+    host(|| {
+        let dir = kit::directory();
+        let (reports, mut handler) = kit::reports();
+        let flood = kit::once("flood", "head -c 1048576 /dev/zero >&2; exit 2");
+        let builder = kit::own(&dir).programs([kit::once("quick", "exit 1"), flood]);
+        let mut scheduler = kit::built(builder.error_handler(move |name, report| {
+            if name == "quick" {
+                std::thread::sleep(500 * MILLISECOND); // Being slow is what it is for.
+            }
+            handler(name, report);
+        }));
+        scheduler.start().expect("a clean end");
+        let reports = reports.items();
+        let flood = reports.iter().find(|report| report.process() == "flood");
+        let flood = flood.expect("its report");
+        assert_eq!(flood.data_omitted() + flood.stderr().len() as u64, BYTES);
+        assert_eq!(kit::log_of(&dir, "flood").len() as u64, BYTES);
     });
 }
 

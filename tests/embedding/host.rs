@@ -55,10 +55,18 @@ pub fn main(tests: &[Test]) {
             })
         };
         let trials = tests.iter().map(trial).collect();
-        libtest_mimic::run(&Arguments::from_args(), trials).exit();
+        libtest_mimic::run(&arguments(), trials).exit();
     };
     let test = tests.iter().find(|(name, _)| *name == wanted);
     run(*test.unwrap_or_else(|| panic!("there is no test {wanted}")));
+}
+
+/// Those of the command line, and the number of threads that the usual harness takes too.
+fn arguments() -> Arguments {
+    let mut arguments = Arguments::from_args();
+    let threads = || std::env::var("RUST_TEST_THREADS").ok()?.parse().ok();
+    arguments.test_threads = arguments.test_threads.or_else(threads);
+    arguments
 }
 
 /// Runs `body` as the only thread in a process of its own, and fails if that fails, does not

@@ -17,6 +17,7 @@ pub const TESTS: &[Test] = tests![
     m41_a_stolen_status_is_an_end_without_a_status,
     m41_a_stolen_status_is_an_end_without_a_status_without_pidfds,
     m41_a_stolen_status_is_an_end_without_a_status_where_all_are_reaped,
+    m41_a_stolen_status_is_noticed_among_other_deaths,
     m41_a_thief_robs_programs_of_their_codes_and_of_nothing_else,
     m41_a_thief_robs_programs_of_their_codes_and_of_nothing_else_without_pidfds,
     m41_a_thief_robs_programs_of_their_codes_and_of_nothing_else_where_all_are_reaped,
@@ -83,6 +84,35 @@ fn m41_a_stolen_status_is_an_end_without_a_status_without_pidfds() {
 
 fn m41_a_stolen_status_is_an_end_without_a_status_where_all_are_reaped() {
     host(|| a_theft_between_two_turns(Reap::All));
+}
+
+/// The death of another program in the same turn once hid the theft.
+fn m41_a_stolen_status_is_noticed_among_other_deaths() {
+    host(|| {
+        for reap in [Reap::Own, Reap::All] {
+            let dir = kit::directory();
+            let builder = kit::own(&dir).reap(reap).safety_sweep(false);
+            let sleeper = |name| kit::sleeper(name).restart(Restart::Never);
+            let builder = builder.programs([sleeper("stolen"), sleeper("other")]);
+            let mut scheduler = kit::built(builder);
+            kit::all_up(&mut scheduler);
+            let [stolen, other] = ["stolen", "other"].map(|name| {
+                let pid = kit::pid(&scheduler, name).expect("a pid");
+                process::signal(pid, libc::SIGKILL);
+                pid
+            });
+            // The other one stays a zombie for the turn.
+            process::wait_for("a zombie", || {
+                process::stat(other).is_some_and(|stat| stat.state == 'Z')
+            });
+            kit::ended(stolen);
+            kit::turn_until(&mut scheduler, "both deaths are known", |scheduler| {
+                let codes = ["stolen", "other"].map(|name| kit::code(scheduler, name));
+                codes == [Some(125), Some(-libc::SIGKILL)]
+            });
+            kit::end(&mut scheduler);
+        }
+    });
 }
 
 /// A thread that reaps whatever it can.

@@ -34,6 +34,9 @@ impl Loss {
     }
 }
 
+/// Said when stdout is given up: no report comes from there on.
+pub const NO_STDOUT: &str = "stdout is switched off";
+
 /// Those that nobody was told of, or that should not have been, whatever was said.
 pub fn in_silence(fault: Option<&Fault>, record: &Record, losses: &[Loss]) -> Vec<String> {
     // Who cannot write at all has no mouth.
@@ -62,7 +65,7 @@ impl Said<'_> {
                 // Only who cannot write at this moment, or has no room for it, may lose a report.
                 let is_excuse = |it: &Fault| it.call == "write" || it.side == Side::Memory;
                 let may_be = self.is_lasting() || self.fault.is_some_and(is_excuse);
-                may_be && (self.has(&["stdout is switched off"]) || self.counts_reports(lost))
+                may_be && (self.has(&[NO_STDOUT]) || self.counts_reports(lost))
             }
             Kind::Handed(name) => {
                 let told = self.lines(name, "warning");

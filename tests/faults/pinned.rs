@@ -3,6 +3,9 @@
 
 /// By name.
 pub const PINNED: &[&str] = &[
+    // A wait without a deadline that was over at once was followed by the next, at full speed. It
+    // takes longest, and so comes first.
+    "init:rt_sigtimedwait:1:EAGAIN:ever",
     // A call that was interrupted without end was made again without end, in the midst of a turn.
     "own:epoll_wait:1:EINTR:ever",
     "own:wait4:1:EINTR:ever",
@@ -16,8 +19,6 @@ pub const PINNED: &[&str] = &[
     // one of whose end nobody would ever tell: not even SIGTERM ended it.
     "init:waitid:1:ECHILD:ever",
     "init:waitid:1:EINVAL:ever",
-    // A wait without a deadline that was over at once was followed by the next, at full speed.
-    "init:rt_sigtimedwait:1:EAGAIN:ever",
     // A host's own scheduler learned of deaths by its pidfds alone, and who was ready was not told:
     // the dead were given up as what will not die.
     "host:epoll_wait:2:EINTR:ever",

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::fault::Fault;
 use super::judge::more_than;
+use super::losses::NO_STDOUT;
 use super::subject::Subject;
 use super::{host, memory};
 use crate::common::{Report, Scene, Supervisor, probe};
@@ -198,7 +199,10 @@ fn run(scene: &Scene, supervisor: &mut Supervisor, record: &mut Record, manner: 
         PATIENCE
     };
     wait(patience, || {
-        !supervisor.is_running() || missing(scene, supervisor, manner.subject).is_empty()
+        let missing = missing(scene, supervisor, manner.subject);
+        // A report that was lost with stdout does not come later.
+        let is_lost = missing == ["missing"] && !supervisor.messages_with(&[NO_STDOUT]).is_empty();
+        !supervisor.is_running() || missing.is_empty() || is_lost
     });
     if !supervisor.is_running() {
         record.ended_early = true;

@@ -108,7 +108,7 @@ pub fn sample() -> bool {
     chosen.sort_by_key(order);
     chosen.truncate(SAMPLE);
     let pinned = PINNED.iter().map(|name| name.parse().expect("a name"));
-    let pinned: BTreeSet<Fault> = pinned.collect();
+    let pinned: Vec<Fault> = pinned.collect();
     say(&format!(
         "{} of {count} faults, chosen by {commit}:",
         chosen.len()

@@ -1,44 +1,14 @@
 // The modules of the product, of its binary and of the simulation that the checks need, by the
 // names that they know each other by. Included where the root of a crate is.
 
-#[path = "../../src/callbacks.rs"]
-mod callbacks;
+include!("../model/modules.rs");
+
 #[path = "../../src/config/mod.rs"]
 mod config;
-#[path = "../../src/cstr_list.rs"]
-mod cstr_list;
-#[path = "../../src/error.rs"]
-mod error;
-#[path = "../../src/event.rs"]
-mod event;
-#[path = "../../src/exec.rs"]
-mod exec;
-#[path = "../../src/handle.rs"]
-mod handle;
 #[path = "../../src/init/mod.rs"]
 mod init_of_library;
-#[path = "../../src/lineage.rs"]
-mod lineage;
-#[path = "../../src/machine/mod.rs"]
-mod machine;
-#[path = "../../src/orphans.rs"]
-mod orphans;
 #[path = "../../src/os/mod.rs"]
 mod os;
-#[path = "../../src/program/mod.rs"]
-mod program;
-#[path = "../../src/report.rs"]
-mod report;
-#[path = "../../src/scheduler/mod.rs"]
-mod scheduler;
-#[path = "../../src/signal.rs"]
-mod signal;
-#[path = "../../src/spec.rs"]
-mod spec;
-#[path = "../../src/status.rs"]
-mod status;
-#[path = "../../src/text.rs"]
-pub mod text;
 
 #[path = "../../src/bin/procsched-min/args.rs"]
 mod args;
@@ -61,21 +31,25 @@ mod status_line;
 const USAGE: u8 = 2;
 
 #[macro_use]
-#[path = "../simulation/tallying.rs"]
-mod tallying;
+#[path = "../model"]
+mod model {
+    pub mod account;
+    pub mod ledger;
+    #[macro_use]
+    pub mod tallying;
+    pub mod witness;
+
+    // Here the bytes decide, not chance.
+    pub use crate::checks::choices as rng;
+}
 
 #[path = "../simulation"]
 mod simulation {
-    pub mod account;
     pub mod chaos;
     pub mod driver;
     pub mod ending;
-    pub mod ledger;
     pub mod tally;
-    pub mod witness;
     pub mod world;
-
-    pub use crate::checks::choices as rng;
 }
 
 pub use error::{Error, Result};

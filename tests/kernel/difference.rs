@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::life;
 use super::world::{self, Action, Kernel, Moods, Plan, Temper, Weather};
 use crate::common::tools::probe_path;
-use crate::rng::Rng;
+use crate::model::rng::Rng;
 
 /// The units that are tried one after the other, in milliseconds.
 const UNITS: [u64; 3] = [20, 80, 240];

@@ -9,9 +9,9 @@ use super::setting::{OTHER_SIGNAL, Setting};
 use super::world::{self, Call, Deed, Kernel, OTHERS_DESCRIPTORS_FROM, byte_of};
 use crate::event::{Event, EventKind};
 use crate::machine::{Exit, Restart};
+use crate::model::rng::Rng;
 use crate::os::clock;
 use crate::report::{ErrorReport, return_code};
-use crate::rng::Rng;
 use crate::scheduler::{ProcessScheduler, Reap, Status};
 
 pub type Check = Result<(), String>;

@@ -7,10 +7,10 @@ use super::driver::{self, Driver};
 use super::ending;
 use super::setting::Setting;
 use super::world::{self, Counts};
-use crate::lives;
-use crate::rng::Rng;
+use crate::model::lives;
+use crate::model::rng::Rng;
+use crate::model::trial::Life;
 use crate::scheduler::Status;
-use crate::trial::Life;
 
 thread_local! {
     /// Where the logs of this thread's lives are.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::kernel::world::{Kernel, Moods, Parent, Weather, Whose};
 use crate::machine::{Backoff, Restart};
-use crate::rng::Rng;
+use crate::model::rng::Rng;
 use crate::scheduler::Reap;
 use crate::spec::ChildSpec;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::life;
 use super::world::{self, Kernel, Moods, Parent, Weather, Whose};
 use crate::machine::Backoff;
-use crate::rng::Rng;
+use crate::model::rng::Rng;
 use crate::scheduler::ProcessScheduler;
 use crate::spec::ChildSpec;
 

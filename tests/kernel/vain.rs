@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use super::world::{self, Deed, Kernel, Moods, Time, Weather};
+use crate::model::rng::Rng;
 use crate::os::signals::Signals;
 use crate::os::wake::Waker;
 use crate::os::watch::Watch;
-use crate::rng::Rng;
 
 const MICROSECOND: Time = 1_000;
 

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use crate::machine::{Backoff, Command, Exit, Policy, ProgramId, Restart};
 
-use super::account::Time;
 use super::driver::Driver;
-use super::ledger::Check;
-use super::rng::Rng;
 use super::world::Temper;
+use crate::model::account::Time;
+use crate::model::ledger::Check;
+use crate::model::rng::Rng;
 
 const MILLISECOND: Time = 1_000_000;
 const SECOND: Time = 1_000 * MILLISECOND;

@@ -13,12 +13,12 @@ use std::fmt;
 use crate::machine::state::{Leader, State};
 use crate::machine::{Change, Command, Event, Machine, Moment, Order, Policy, ProgramId, Run};
 
-use super::account::{Time, moment, time};
-use super::ledger::{Check, Ledger};
-use super::rng::Rng;
 use super::tally::Tally;
-use super::witness::Witness;
 use super::world::{Group, PIDS, Temper, World};
+use crate::model::account::{Time, moment, time};
+use crate::model::ledger::{Check, Ledger};
+use crate::model::rng::Rng;
+use crate::model::witness::Witness;
 
 /// What the driver keeps about a program's run, from its start until its group is gone.
 #[derive(Debug, Clone, Copy)]

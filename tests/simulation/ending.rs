@@ -10,10 +10,10 @@ use std::time::Duration;
 use crate::machine::state::Leader;
 use crate::machine::{Command, Policy};
 
-use super::account::Time;
 use super::chaos::HORIZON;
 use super::driver::Driver;
-use super::ledger::Check;
+use crate::model::account::Time;
+use crate::model::ledger::Check;
 
 /// Turns until a fair run is over: each program has a few things to go through.
 const TURNS_MAX: usize = 100;

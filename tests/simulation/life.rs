@@ -1,10 +1,10 @@
 //! One life of the machine, for one seed.
 
 use super::chaos;
-use super::rng::Rng;
 use super::tally::Tally;
-use crate::lives;
-use crate::trial::Life;
+use crate::model::lives;
+use crate::model::rng::Rng;
+use crate::model::trial::Life;
 
 /// Lives one life: so many steps of chaos, then the fair run.
 pub fn live(seed: u64, steps: usize, traced: bool) -> Life<Tally> {

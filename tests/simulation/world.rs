@@ -5,7 +5,7 @@
 
 use crate::machine::Exit;
 
-use super::rng::Rng;
+use crate::model::rng::Rng;
 
 pub const PIDS: usize = 8;
 

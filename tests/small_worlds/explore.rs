@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::mem::{Discriminant, discriminant};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::ledger::Check;
 use crate::machine::state::State as Life;
+use crate::model::ledger::Check;
 
 use super::fair::{Edge, FairSet, Graph};
 use super::key::Key;

@@ -6,11 +6,11 @@
 
 use std::time::Duration;
 
-use crate::account::{Account, Time, nanos, time};
 use crate::machine::child::Child;
 use crate::machine::state::{Leader, State as Life};
 use crate::machine::{Moment, ProgramId};
-use crate::witness::Seen;
+use crate::model::account::{Account, Time, nanos, time};
+use crate::model::witness::Seen;
 
 use super::state::{PROGRAMS, State, uptime_max};
 use super::world::PIDS;

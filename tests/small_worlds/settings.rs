@@ -36,23 +36,37 @@ fn policy(ends: usize, times: usize) -> Policy {
     }
 }
 
-/// Every pair of policies; or, of these, those that have their ends or their times in common.
+/// Which pairs of policies are tried.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Two of the same policy.
+    Alike,
+    /// Those that have their ends or their times in common.
+    Related,
+    All,
+}
+
 /// Worlds in which starts are late are two to four times as large, so that they are so for each
 /// policy, but not for each pair.
-pub fn settings(all: bool) -> Vec<Setting> {
+pub fn settings(which: Which) -> Vec<Setting> {
     let places =
         || (0..ENDS.len()).flat_map(|ends| (0..TIMES.len()).map(move |times| (ends, times)));
     let mut settings = Vec::new();
     for one in places() {
         for other in places().filter(|&other| other >= one) {
-            if !all && one.0 != other.0 && one.1 != other.1 {
+            let is_tried = match which {
+                Which::Alike => one == other,
+                Which::Related => one.0 == other.0 || one.1 == other.1,
+                Which::All => true,
+            };
+            if !is_tried {
                 continue;
             }
             for by_number in [false, true] {
                 settings.push(Setting {
                     policies: [policy(one.0, one.1), policy(other.0, other.1)],
                     by_number,
-                    late: one == other && (all || by_number),
+                    late: one == other && (which == Which::All || by_number),
                 });
             }
         }

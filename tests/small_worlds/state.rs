@@ -7,10 +7,10 @@
 
 use std::fmt;
 
-use crate::account::{Account, Time, moment, nanos};
-use crate::ledger::{Check, Ledger};
 use crate::machine::{Command, Event, Exit, Machine, Order, Policy, ProgramId, Run};
-use crate::witness::Witness;
+use crate::model::account::{Account, Time, moment, nanos};
+use crate::model::ledger::{Check, Ledger};
+use crate::model::witness::Witness;
 
 use super::fair::{Fair, FairSet};
 use super::world::{Process, World};

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::common::{Scene, tools};
-use crate::rng::Rng;
+use crate::model::rng::Rng;
 
 /// The sum over all programs is 100.
 const MODES: [Mode; 34] = [

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::common::{Scene, process, scene, wait_for};
 use crate::eprintln;
-use crate::rng::Rng;
+use crate::model::rng::Rng;
 use crate::soak::arguments::Arguments;
 use crate::soak::bystanders::Bystanders;
 use crate::soak::disk::{self, Disk};

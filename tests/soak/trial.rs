@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::rng::Rng;
+use crate::model::rng::Rng;
 use crate::soak::figures::{MEMORY, NUMBER};
 use crate::soak::slope::{Verdict, slope};
 

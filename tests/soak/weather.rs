@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use crate::common::{Scene, process};
-use crate::rng::Rng;
+use crate::model::rng::Rng;
 use crate::soak::cast;
 use crate::soak::disk::Disk;
 use crate::soak::ledger::Ledger;

@@ -19,9 +19,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::handle::Handle;
+use crate::model::rng::Rng;
 use crate::os::signals;
 use crate::os::spawn::Failure;
-use crate::rng::Rng;
 
 pub use fates::Deed;
 pub use launches::Fate;

@@ -3,7 +3,7 @@
 
 use super::Kernel;
 use super::process::{Action, Plan, Temper, Time};
-use crate::rng::Rng;
+use crate::model::rng::Rng;
 
 const MICROSECOND: Time = 1_000;
 const MILLISECOND: Time = 1_000 * MICROSECOND;

@@ -9,7 +9,6 @@ use proc_macro2::{TokenStream, TokenTree};
 use syn::spanned::Spanned;
 use syn::visit::Visit;
 
-#[path = "common/sources.rs"]
 mod sources;
 
 use sources::{Source, flatten, root, sources_below};

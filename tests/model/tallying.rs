@@ -15,7 +15,7 @@ macro_rules! tally {
             $(pub $name: u64,)*
         }
 
-        impl $crate::tallying::Seen for Tally {
+        impl $crate::model::tallying::Seen for Tally {
             fn add(&mut self, other: &Self) {
                 $(self.$name += other.$name;)*
             }

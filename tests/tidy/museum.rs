@@ -11,7 +11,6 @@ use std::path::Path;
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::Visit;
 
-#[path = "common/sources.rs"]
 mod sources;
 
 use sources::{Source, flatten, root, sources_below};

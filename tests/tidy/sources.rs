@@ -15,7 +15,7 @@ pub struct Source {
 
 /// Where the repository is.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
 /// All of it below a directory.

@@ -4,8 +4,8 @@
 use std::io::Write;
 use std::time::Instant;
 
-use crate::lives;
-use crate::tallying::Seen;
+use super::lives;
+use super::tallying::Seen;
 
 /// How one life went.
 pub struct Life<T> {
@@ -22,6 +22,8 @@ pub struct Trial<T> {
     pub variables: &'static str,
     /// How many are lived, and of how many steps, unless the environment says something else.
     pub seeds: u64,
+    /// Among this many, everything that can happen is met.
+    pub seeds_complete: u64,
     pub steps: u64,
     /// The life of a seed, of so many steps, with its trace or without.
     pub live: fn(u64, usize, bool) -> Life<T>,
@@ -69,7 +71,7 @@ impl<T: Seen> Trial<T> {
         ));
         for (what, times) in seen.list() {
             assert!(
-                times > 0 || seeds < self.seeds,
+                times > 0 || seeds < self.seeds_complete,
                 "the simulation has not met any {what}"
             );
         }
