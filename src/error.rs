@@ -4,6 +4,8 @@
 //! detail may change without a new major version. The text reads
 //! `failed to <verb> <object>: <cause>` where there is a cause, and stands on one line.
 
+#[cfg(feature = "json")]
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
@@ -125,21 +127,43 @@ impl Error {
     }
 }
 
-/// What the system calls an errno (strerror(3)), without the number that `io::Error` appends.
-pub(crate) fn errno_text(errno: i32) -> String {
-    let text = io::Error::from_raw_os_error(errno).to_string();
+/// The text of an errno (strerror(3)), without the number that `io::Error` appends.
+pub fn errno_text(errno: i32) -> String {
+    io_text(&io::Error::from_raw_os_error(errno))
+}
+
+/// The text of an error, without the number that `io::Error` appends to that of an errno.
+pub fn io_text(error: &io::Error) -> String {
+    let text = error.to_string();
     match text.rsplit_once(" (os error ") {
-        Some((word, _)) => word.to_owned(),
+        Some((text, _)) => text.to_owned(),
         None => text,
     }
 }
 
-/// Whether a terminal shows it and does nothing else: no control, and nothing that turns the
-/// direction of the text, breaks the line or cannot be seen.
+/// True if a terminal only shows it: it is no control, and neither turns the direction of the
+/// text, nor breaks the line, nor is invisible.
 #[cfg(feature = "json")]
 pub(crate) fn is_harmless(character: char) -> bool {
     let is_plain = |character: char| character.escape_debug().len() == 1;
     matches!(character, ' '..='~') || (!character.is_ascii() && is_plain(character))
+}
+
+/// Escapes what a terminal would obey, what would fake a second line, and what is invisible.
+#[cfg(feature = "json")]
+pub fn escaped(text: &str) -> Cow<'_, str> {
+    if text.chars().all(is_harmless) {
+        return text.into();
+    }
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_harmless(character) {
+            line.push(character);
+        } else {
+            line.extend(character.escape_debug());
+        }
+    }
+    line.into()
 }
 
 impl fmt::Display for Error {

@@ -295,6 +295,9 @@ mod status;
 mod words;
 
 pub use error::{Error, Result};
+#[cfg(feature = "json")]
+#[doc(hidden)] // For this crate's binary.
+pub use error::{errno_text, escaped, io_text};
 pub use event::{Event, EventKind, SignalSender, StopCause};
 pub use handle::Handle;
 pub use init::{Init, InitEvent};

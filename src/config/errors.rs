@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use crate::error::is_harmless;
+use crate::error::escaped;
 
 /// The most characters of the file that a message repeats in one piece.
 const QUOTED_CHARS_MAX: usize = 64;
@@ -125,7 +125,7 @@ impl ConfigErrors {
     }
 
     fn new(source: &str, errors: Vec<ConfigError>) -> Self {
-        let source = one_line(source);
+        let source = escaped(source).into_owned();
         Self { source, errors }
     }
 
@@ -216,17 +216,4 @@ pub(super) fn shortened(text: &str) -> String {
         short.push('…');
     }
     short
-}
-
-/// `text` with everything escaped that a terminal would obey, or a reader not see.
-fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for character in text.chars() {
-        if is_harmless(character) {
-            line.push(character);
-        } else {
-            line.extend(character.escape_debug());
-        }
-    }
-    line
 }

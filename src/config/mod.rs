@@ -38,6 +38,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 pub use errors::{ConfigError, ConfigErrors};
+#[doc(hidden)] // For this crate's binary.
+pub use suggest::nearest;
 
 use self::errors::{Place, Problems};
 use self::item::Item;

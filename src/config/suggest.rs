@@ -22,10 +22,7 @@ pub(super) fn did_you_mean<'k>(
 
 /// The known word that takes the fewest slips to become `given`, if those are few for its
 /// length; else the first that begins like it. Capitals do not count.
-pub(super) fn nearest<'k>(
-    given: &str,
-    known: impl IntoIterator<Item = &'k str>,
-) -> Option<&'k str> {
+pub fn nearest<'k>(given: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let given: Vec<char> = given.to_ascii_lowercase().chars().collect();
     if given.len() > WORD_CHARS_MAX {
         return None;

@@ -14,7 +14,7 @@ mod event;
 #[path = "../../src/handle.rs"]
 mod handle;
 #[path = "../../src/init/mod.rs"]
-mod init_of_library;
+mod init;
 #[path = "../../src/launch.rs"]
 mod launch;
 #[path = "../../src/lineage.rs"]
@@ -38,14 +38,14 @@ mod status;
 #[path = "../../src/words.rs"]
 mod words;
 
-#[path = "../../src/bin/procsched-min/args.rs"]
-mod args;
 #[path = "../../src/bin/procsched-min/clock.rs"]
 mod clock;
-#[path = "../../src/bin/procsched-min/init.rs"]
-mod init;
+#[path = "../../src/bin/procsched-min/commands/mod.rs"]
+mod commands;
 #[path = "../../src/bin/procsched-min/line.rs"]
 mod line;
+#[path = "../../src/bin/procsched-min/load.rs"]
+mod load;
 #[path = "../../src/bin/procsched-min/messages.rs"]
 mod messages;
 #[path = "../../src/bin/procsched-min/output.rs"]
@@ -54,9 +54,12 @@ mod output;
 mod pause;
 #[path = "../../src/bin/procsched-min/status_line.rs"]
 mod status_line;
-
-/// The one word that they know of the binary's root.
-const USAGE: u8 = 2;
+#[path = "../../src/bin/procsched-min/stdio.rs"]
+mod stdio;
+#[path = "../../src/bin/procsched-min/text.rs"]
+mod text;
+#[path = "../../src/bin/procsched-min/turn.rs"]
+mod turn;
 
 #[macro_use]
 #[path = "../simulation/tallying.rs"]
@@ -76,10 +79,10 @@ mod simulation {
     pub use crate::checks::choices as rng;
 }
 
-pub use error::{Error, Result};
+pub use error::{Error, Result, errno_text, escaped, io_text};
 pub use event::{Event, EventKind, SignalSender, StopCause};
 pub use handle::Handle;
-pub use init_of_library::{Init, InitEvent};
+pub use init::{Init, InitEvent};
 pub use machine::{Backoff, Restart};
 pub use os::reserve::Reserve;
 pub use os::shared_writer::SharedWriter;

@@ -2,17 +2,17 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-/// The wall clock, for the lines that a person reads.
+/// Returns the wall-clock time, for messages.
 pub fn wall() -> SystemTime {
     SystemTime::now()
 }
 
-/// The clock that is never set, for the demo's own timetable.
+/// Returns the monotonic time, for deadlines of the binary's own.
 pub fn steady() -> Instant {
     Instant::now()
 }
 
-/// How long it is until then; zero if that is over.
+/// Returns the time until the deadline; zero if it has passed.
 pub fn until(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(steady())
 }

@@ -1,16 +1,16 @@
-//! A time in which nothing is done, and poll's idea of time.
+//! Sleeping, and timeouts of poll(2).
 
 use std::time::Duration;
 
 use nix::poll::{PollTimeout, poll};
 
-/// Does nothing for that long: a `poll` of no descriptors.
+/// Sleeps for that long, by a `poll` of no descriptors.
 pub fn pause(length: Duration) {
-    // Cut short by a signal it is a shorter pause, which nobody minds.
+    // A signal may cut it short, which is harmless.
     let _ = poll(&mut [], milliseconds(Some(length)));
 }
 
-/// A timeout for poll(2), rounded up: what ends too early would spin.
+/// Returns the timeout for poll(2), rounded up: one that ends too early would spin.
 pub fn milliseconds(timeout: Option<Duration>) -> PollTimeout {
     let up = |time: Duration| i32::try_from(time.as_nanos().div_ceil(1_000_000));
     match timeout.map(up) {

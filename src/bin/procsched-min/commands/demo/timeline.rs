@@ -1,4 +1,4 @@
-//! Who ran when, as text: one row a program, time from left to right.
+//! A timeline of runs as text: one row a program, time from left to right.
 //!
 //! ```text
 //!             0s      2s      4s      6s
@@ -10,28 +10,27 @@
 
 use std::time::Duration;
 
-/// How many columns time may take.
+/// The width of the time axis.
 const COLUMNS_MAX: usize = 60;
 
-/// Space for the label of a tick, in columns.
+/// The least distance of two ticks, which leaves space for their labels.
 const TICK_COLUMNS_MIN: usize = 6;
 
-/// What each sign means.
-pub const LEGEND: &str =
-    "# runs   . waits for its next start   x died   s stopped when asked   K killed";
+/// The meaning of each sign.
+pub const LEGEND: &str = "# running   . waiting for its next start   x died   s stopped   K killed";
 
-/// What can happen to a program, as far as it is drawn.
+/// An event of the timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
     Started,
-    /// It ended by itself.
+    /// Exited by itself.
     Died,
-    /// It ended after it was asked to.
+    /// Exited after a stop signal.
     Stopped,
     Killed,
 }
 
-/// One program: its name, and what happened to it and when, in order.
+/// The events of one program, in their order.
 #[derive(Debug, Clone)]
 pub struct Row {
     pub name: String,
@@ -53,14 +52,14 @@ pub fn draw(rows: &[Row], length: Duration) -> String {
     out
 }
 
-/// How much time a column stands for.
+/// The time that a column stands for.
 struct Scale {
     column: Duration,
     columns: usize,
 }
 
 impl Scale {
-    /// The finest round step with which everything fits.
+    /// Returns the finest round scale at which everything fits.
     fn new(length: Duration) -> Self {
         let fits = |column: &Duration| *column * COLUMNS_MAX as u32 > length;
         let steps = [100, 200, 250, 500, 1_000, 2_000, 5_000].map(Duration::from_millis);
@@ -79,7 +78,7 @@ impl Scale {
         usize::try_from(index).map_or(self.columns - 1, |index| index.min(self.columns - 1))
     }
 
-    /// The labels, and the ticks under their first letters.
+    /// Returns the labels, and the ticks under their first letters.
     fn axis(&self) -> (String, String) {
         let far_enough = |step: &Duration| self.column * TICK_COLUMNS_MIN as u32 <= *step;
         let steps = [1, 2, 5, 10, 30, 60].map(Duration::from_secs);
@@ -99,8 +98,7 @@ impl Scale {
         (labels, ticks)
     }
 
-    /// A sign for each column. The end of a run is more than its running, a KILL more than the
-    /// death that it caused, and waiting is what is left.
+    /// Returns a sign for each column. Where two events share one, the higher [`rank`] is shown.
     fn cells(&self, marks: &[(Duration, Mark)]) -> String {
         let end = self.columns - 1;
         let mut cells = vec![' '; self.columns];
@@ -134,7 +132,7 @@ impl Scale {
                 Mark::Killed => fill(now, now, 'K'),
             }
         }
-        // What still ran or waited at the end did so until the end.
+        // What still runs or waits is drawn up to the end.
         for (since, sign) in [(running_since, '#'), (waiting_since, '.')] {
             if let Some(since) = since {
                 fill(since, end, sign);
@@ -144,6 +142,7 @@ impl Scale {
     }
 }
 
+/// The exit of a run hides its running, and SIGKILL the exit that it causes.
 fn rank(sign: char) -> u8 {
     match sign {
         'K' => 5,

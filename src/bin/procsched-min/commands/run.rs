@@ -1,5 +1,5 @@
-//! `run`: supervise in the foreground what a config says, until a signal stops it or every
-//! program has ended for good.
+//! `run`: supervises a config in the foreground until a signal stops it or every program has ended
+//! for good.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -8,21 +8,52 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::{SigSet, Signal};
 use procsched::config::Config;
-use procsched::{Builder, Error, Status, signal_name};
+use procsched::{Builder, Error, Status, escaped, signal_name};
 
-use crate::load::{load, source};
-use crate::messages::{Style, Tone, escaped};
-use crate::output::{Outputs, complain_in_time};
+use super::{Command, FAILED, FINE, USAGE};
+use crate::load::{self, CONFIG_HELP, load, source};
+use crate::messages::{Level, MORE_MEMORY, SELF, Style};
+use crate::output::Outputs;
+use crate::status_line;
+use crate::stdio::complain_in_time;
 use crate::turn::{silence_panics, turn};
-use crate::{FAILED, FINE, USAGE, status_line};
 
-/// Signals that end it in order.
+pub const COMMAND: Command = Command {
+    name: "run",
+    operands: "[CONFIG]",
+    operands_max: 1,
+    summary: "supervise in the foreground until stopped by a signal",
+    description: "Starts the programs of the config and supervises them in the foreground, until
+a signal stops it or every program has ended for good.
+",
+    sections: &[CONFIG_HELP, OUTPUT_HELP],
+    exit_codes: "  0    stopped as asked, or every program has ended for good
+  N    the code of an essential program that ended for good, 128+n for signal n
+  1    failed, or a process survived SIGKILL and was abandoned
+  2    invalid usage or config
+",
+    exec: |arguments| Ok(run(&load::path(arguments)?)),
+    ..Command::PLAIN
+};
+
+const OUTPUT_HELP: &str = "
+Output:
+  stdout   one report a line, in JSON, for every exit and every failed start
+  stderr   what happens, one line an event, for people
+  err_dir  NAME.stderr.log: everything that the program wrote to its stderr
+
+Signals to run:
+  TERM, INT, QUIT   stop everything; a second one 200 ms later or more kills
+  USR1              print one status line a program on stderr
+  HUP, USR2         reserved: nothing happens
+";
+
+/// The signals that stop it in order.
 pub const STOP_SIGNALS: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT];
 
-/// Every other signal that may stray in and whose default would end us and leave the programs to
-/// themselves; the real-time ones are [`REALTIME`]. Not SIGABRT and the faults: they are sent on
-/// purpose, or by a defect. SIGXFSZ is among them so that a file that is too large is
-/// an error of its write.
+/// Every other signal whose default would end the supervisor and leave its programs unsupervised;
+/// the real-time ones are [`REALTIME`]. SIGABRT and the faults are left out: they are sent on
+/// purpose or by a defect. With SIGXFSZ handled, a file that is too large is an error of its write.
 const OTHER_SIGNALS: [i32; 11] = [
     libc::SIGUSR1,
     libc::SIGUSR2,
@@ -40,8 +71,8 @@ const OTHER_SIGNALS: [i32; 11] = [
 /// The real-time signals that both glibc and musl leave to programs.
 const REALTIME: std::ops::RangeInclusive<i32> = 35..=64;
 
-/// Supervises, and says with which code to exit.
-pub fn run(path: &Path) -> u8 {
+/// Supervises and returns the exit code.
+fn run(path: &Path) -> u8 {
     hold_signals();
     let config = match load(path) {
         Ok(config) => config,
@@ -58,12 +89,12 @@ pub fn run(path: &Path) -> u8 {
         Ok(scheduler) => scheduler,
         Err(error) => return refuse(&error),
     };
-    // Every path is absolute by now. Where we were started may be unmounted, for all we care.
+    // Every path is absolute by now, and the first directory may be unmounted.
     let _ = std::env::set_current_dir("/");
     silence_panics();
     let pid = std::process::id();
     let details = format!("pid={pid} programs={count} config={}", source(path));
-    outputs.say_own(Tone::Plain, "started", &details);
+    outputs.say_own(Level::Info, "started", &details);
     while turn(&mut scheduler, &outputs, None) == Status::Running {
         if status_wanted.swap(false, Ordering::Relaxed) {
             for line in status_line::lines(&style, &scheduler.programs()) {
@@ -73,31 +104,29 @@ pub fn run(path: &Path) -> u8 {
         }
     }
     let code = exit_code(scheduler.is_abandoned(), scheduler.essential_exit());
-    outputs.say_own(Tone::Plain, "stopped", &format!("code={code}"));
+    outputs.say_own(Level::Info, "stopped", &format!("code={code}"));
     outputs.flush();
-    // The end of this process gives back everything at once, and faster than piece by piece.
+    // The exit of this process frees everything at once, which is faster.
     std::mem::forget(scheduler);
     code
 }
 
-/// Says why it does not begin.
+/// Reports why supervision does not begin.
 fn refuse(error: &Error) -> u8 {
     let help = match error.io_kind() {
-        Some(ErrorKind::OutOfMemory) => {
-            " (more is allowed by RLIMIT_AS, RLIMIT_DATA or the system's overcommitment)"
-        }
-        _ => "",
+        Some(ErrorKind::OutOfMemory) => format!("; {MORE_MEMORY}"),
+        _ => String::new(),
     };
-    let why = error.to_string();
-    complain_in_time(&format!("procsched-min: {}{help}", escaped(&why)));
+    let problem = error.to_string();
+    complain_in_time(&format!("{SELF}: {}{help}", escaped(&problem)));
     FAILED
 }
 
-/// What must not end or stop us waits, blocked, from the first moment on. The reserved signals
-/// are let through when their handlers stand, however long the config takes to be read; and for
-/// PID 1, to which the kernel delivers nothing that has no handler, those that stop it. SIGTTOU
-/// stays blocked: in the background of a terminal with `stty tostop` a message would stop
-/// supervision, and so it is written (termios(3)). The programs get an empty mask.
+/// Blocks signals that must neither end nor stop the supervisor before it has its handlers: the
+/// reserved ones until then, and for PID 1, to which the kernel delivers no signal without a
+/// handler, those that stop it. SIGTTOU stays blocked: with `stty tostop` a message written in the
+/// background would stop supervision, and with SIGTTOU blocked it is written (termios(3)). The
+/// programs get an empty mask.
 fn hold_signals() {
     let reserved = [
         Signal::SIGHUP,
@@ -105,14 +134,12 @@ fn hold_signals() {
         Signal::SIGUSR2,
         Signal::SIGTTOU,
     ];
-    let stops: &[Signal] = if std::process::id() == 1 {
-        &[Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT]
-    } else {
-        &[]
-    };
-    let held = reserved.iter().chain(stops).copied();
-    // It can fail for an invalid set only.
-    let _ = held.collect::<SigSet>().thread_block();
+    let mut held: SigSet = reserved.into_iter().collect();
+    if std::process::id() == 1 {
+        held.extend([Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT]);
+    }
+    // It fails for an invalid set only.
+    let _ = held.thread_block();
 }
 
 fn builder(
@@ -136,11 +163,11 @@ fn builder(
             OTHER_SIGNALS.into_iter().chain(REALTIME),
             move |signal| match signal {
                 libc::SIGUSR1 => status_wanted.store(true, Ordering::Relaxed),
-                // The write that caused it says what is wrong.
+                // The write that caused it reports the error.
                 libc::SIGXFSZ => {}
                 other => {
                     let details = format!("{} is reserved and does nothing", signal_name(other));
-                    for_signals.say_own(Tone::Plain, "signal", &details);
+                    for_signals.say_own(Level::Info, "signal", &details);
                 }
             },
         )
@@ -150,7 +177,8 @@ fn builder(
         .safety_sweep(false)
 }
 
-/// Abandoned processes outweigh everything; a signal is told as a shell tells it.
+/// Returns 1 for abandoned processes, else an essential program's code, as a shell has it for a
+/// signal.
 fn exit_code(abandoned: bool, essential: Option<i32>) -> u8 {
     if abandoned {
         return FAILED;

@@ -1,0 +1,134 @@
+//! `help`: the overview and the help of each command, made from the table of commands. Everything
+//! that is needed to begin, in 80 columns.
+
+use super::parse::{Arguments, find};
+use super::{ALL, Command};
+use crate::stdio::print;
+
+pub const COMMAND: Command = Command {
+    name: "help",
+    aliases: &["-h", "--help"],
+    operands: "[COMMAND]",
+    operands_max: 1,
+    summary: "print this, or the help of COMMAND, as COMMAND --help does",
+    exec: |arguments| Ok(print(&text(arguments)?)),
+    ..Command::PLAIN
+};
+
+const INTRODUCTION: &str = "procsched-min keeps programs running: it starts them, restarts them \
+                            with a\ngrowing delay, logs their stderr, reports every exit, and \
+                            stops everything cleanly.\n\nUsage: procsched-min COMMAND\n";
+
+/// The widest first column whose row has its text on the same line.
+const FIRST_COLUMN_MAX: usize = 31;
+
+/// Returns the help that the arguments of `help` ask for.
+pub fn text(arguments: &Arguments) -> Result<String, String> {
+    match arguments.operands.first() {
+        Some(name) => find(name).map(of_command),
+        None => Ok(overview()),
+    }
+}
+
+fn of_command(command: &Command) -> String {
+    if command.name == COMMAND.name {
+        return overview();
+    }
+    let mut text = format!("Usage: procsched-min {}\n\n", usage(command));
+    text += command.description;
+    command.sections.iter().for_each(|section| text += section);
+    text + &options(command) + &exit_codes(&[command])
+}
+
+fn overview() -> String {
+    let mut text = format!("{INTRODUCTION}\nCommands:\n");
+    text += &rows(ALL.map(|command| (usage(command), command.summary)));
+    let mut shown: Vec<&str> = Vec::new();
+    for section in ALL.iter().flat_map(|command| command.sections) {
+        if !shown.contains(section) {
+            shown.push(section);
+        }
+    }
+    text += &shown.concat();
+    ALL.iter().for_each(|command| text += &options(command));
+    text + &exit_codes(&ALL)
+}
+
+fn usage(command: &Command) -> String {
+    let options = if command.options.is_empty() {
+        ""
+    } else {
+        "[OPTIONS]"
+    };
+    let words = [command.name, options, command.operands];
+    let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+    words.join(" ")
+}
+
+fn options(command: &Command) -> String {
+    if command.options.is_empty() {
+        return String::new();
+    }
+    let row = |option: &super::Opt| {
+        let name = format!("-{}, {} {}", option.short, option.long, option.value);
+        (name.trim_end().to_owned(), option.summary)
+    };
+    format!(
+        "\n{}\n{}",
+        command.options_title,
+        rows(command.options.iter().map(row))
+    )
+}
+
+fn exit_codes(commands: &[&Command]) -> String {
+    let codes: String = commands.iter().map(|command| command.exit_codes).collect();
+    if codes.is_empty() {
+        codes
+    } else {
+        format!("\nExit codes:\n{codes}")
+    }
+}
+
+/// Lays out two columns.
+fn rows(rows: impl IntoIterator<Item = (String, &'static str)>) -> String {
+    let rows: Vec<_> = rows.into_iter().collect();
+    let widths = rows.iter().map(|(first, _)| first.len());
+    let width = widths
+        .filter(|width| *width <= FIRST_COLUMN_MAX)
+        .max()
+        .unwrap_or(0);
+    let row = |(first, second): &(String, &str)| {
+        if first.len() > width {
+            format!("  {first}\n  {:width$}  {second}\n", "")
+        } else {
+            format!("  {first:width$}  {second}\n")
+        }
+    };
+    rows.iter().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fits_a_terminal() {
+        for text in ALL.map(of_command) {
+            assert!(text.ends_with('\n') && text.contains("Usage: procsched-min "));
+            for line in text.lines() {
+                assert!(line.len() <= 80 && !line.ends_with(' '), "{line:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_overview_has_everything_once() {
+        let text = overview();
+        for command in ALL {
+            let parts = command.sections.iter().copied().chain([command.exit_codes]);
+            for part in parts.chain(command.options.iter().map(|option| option.long)) {
+                assert!(part.is_empty() || text.matches(part).count() == 1, "{part}");
+            }
+        }
+    }
+}
