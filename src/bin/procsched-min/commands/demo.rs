@@ -326,7 +326,7 @@ mod tests {
     fn stderr_is_shortened_and_escaped() {
         assert_eq!(last_lines(b""), "; stderr is empty");
         assert_eq!(
-            words(b"a\n\x1b[31mb\xff"),
+            last_lines(b"a\n\x1b[31mb\xff"),
             "; stderr:\n      | a\n      | \\u{1b}[31mb\u{fffd}"
         );
         let many = last_lines(b"1\n2\n3\n4\n5\n6\n7\n");

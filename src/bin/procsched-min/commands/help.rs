@@ -15,9 +15,15 @@ pub const COMMAND: Command = Command {
     ..Command::PLAIN
 };
 
-const INTRODUCTION: &str = "procsched-min keeps programs running: it starts them, restarts them \
-                            with a\ngrowing delay, logs their stderr, reports every exit, and \
-                            stops everything cleanly.\n\nUsage: procsched-min COMMAND\n";
+const INTRODUCTION: &str =
+    "procsched-min keeps programs running: it starts them, restarts them with a
+growing delay, logs their stderr, reports every exit, and stops everything
+cleanly.
+
+Usage: procsched-min COMMAND
+
+Commands:
+";
 
 /// The widest first column whose row has its text on the same line.
 const FIRST_COLUMN_MAX: usize = 31;
@@ -41,7 +47,7 @@ fn of_command(command: &Command) -> String {
 }
 
 fn overview() -> String {
-    let mut text = format!("{INTRODUCTION}\nCommands:\n");
+    let mut text = INTRODUCTION.to_owned();
     text += &rows(ALL.map(|command| (usage(command), command.summary)));
     let mut shown: Vec<&str> = Vec::new();
     for section in ALL.iter().flat_map(|command| command.sections) {
@@ -74,8 +80,8 @@ fn options(command: &Command) -> String {
         (name.trim_end().to_owned(), option.summary)
     };
     format!(
-        "\n{}\n{}",
-        command.options_title,
+        "\nOptions of {}:\n{}",
+        command.name,
         rows(command.options.iter().map(row))
     )
 }

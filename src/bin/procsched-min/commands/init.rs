@@ -23,7 +23,7 @@ pub const COMMAND: Command = Command {
             short: 'r',
             long: "--rewrite",
             value: "FROM:TO",
-            summary: "send TO instead of FROM; TO 0 sends nothing",
+            summary: "send TO for FROM (name or number), 0: nothing",
         },
         Opt {
             short: 'c',
@@ -50,7 +50,6 @@ pub const COMMAND: Command = Command {
             summary: "report what is forwarded and reaped",
         },
     ],
-    options_title: "Options of init (signals by name or number):",
     // Of tini, dumb-init and catatonit.
     foreign_options: &[
         ("-s", "init is always a subreaper"),

@@ -41,8 +41,6 @@ pub struct Command {
     /// True if everything behind the first operand is an operand, too.
     pub options_end_at_operand: bool,
     pub options: &'static [Opt],
-    /// The heading of the options in the help.
-    pub options_title: &'static str,
     /// Options of similar tools, and what to do instead.
     pub foreign_options: &'static [(&'static str, &'static str)],
     /// One line for the overview.
@@ -66,7 +64,6 @@ impl Command {
         operands_max: 0,
         options_end_at_operand: false,
         options: &[],
-        options_title: "",
         foreign_options: &[],
         summary: "",
         description: "",
