@@ -75,15 +75,7 @@ fn options(command: &Command) -> String {
     if command.options.is_empty() {
         return String::new();
     }
-    let row = |option: &super::Opt| {
-        let name = format!("-{}, {} {}", option.short, option.long, option.value);
-        (name.trim_end().to_owned(), option.summary)
-    };
-    format!(
-        "\nOptions of {}:\n{}",
-        command.name,
-        rows(command.options.iter().map(row))
-    )
+    format!("\nOptions of {}:\n{}", command.name, command.options)
 }
 
 fn exit_codes(commands: &[&Command]) -> String {
@@ -132,7 +124,7 @@ mod tests {
         let text = overview();
         for command in ALL {
             let parts = command.sections.iter().copied().chain([command.exit_codes]);
-            for part in parts.chain(command.options.iter().map(|option| option.long)) {
+            for part in parts.chain([command.options]) {
                 assert!(part.is_empty() || text.matches(part).count() == 1, "{part}");
             }
         }

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use procsched::config::nearest;
 use procsched::{Init, InitEvent, escaped, signal_name};
 
+use super::Command;
 use super::parse::Arguments;
-use super::{Command, Opt};
 use crate::clock;
 use crate::messages::{Level, SELF, Style};
 use crate::output::Outputs;
@@ -18,38 +18,12 @@ pub const COMMAND: Command = Command {
     operands: "[--] COMMAND [ARG...]",
     operands_max: usize::MAX,
     options_end_at_operand: true,
-    options: &[
-        Opt {
-            short: 'r',
-            long: "--rewrite",
-            value: "FROM:TO",
-            summary: "send TO for FROM (name or number), 0: nothing",
-        },
-        Opt {
-            short: 'c',
-            long: "--single",
-            value: "",
-            summary: "signal the process alone, not its group",
-        },
-        Opt {
-            short: 'e',
-            long: "--success-code",
-            value: "N",
-            summary: "exit with 0 instead of N",
-        },
-        Opt {
-            short: 'p',
-            long: "--parent-death-signal",
-            value: "SIG",
-            summary: "get SIG when the parent dies",
-        },
-        Opt {
-            short: 'v',
-            long: "--verbose",
-            value: "",
-            summary: "report what is forwarded and reaped",
-        },
-    ],
+    options: "  -r, --rewrite FROM:TO          send TO for FROM (names or numbers); TO 0: none
+  -c, --single                   signal the process alone, not its group
+  -e, --success-code N           exit with 0 instead of N
+  -p, --parent-death-signal SIG  get SIG when the parent dies
+  -v, --verbose                  report what is forwarded and reaped
+",
     // Of tini, dumb-init and catatonit.
     foreign_options: &[
         ("-s", "init is always a subreaper"),

@@ -40,7 +40,8 @@ pub struct Command {
     pub operands_max: usize,
     /// True if everything behind the first operand is an operand, too.
     pub options_end_at_operand: bool,
-    pub options: &'static [Opt],
+    /// A line for each option, as the help shows it: `  -r, --rewrite FROM:TO  what it does`.
+    pub options: &'static str,
     /// Options of similar tools, and what to do instead.
     pub foreign_options: &'static [(&'static str, &'static str)],
     /// One line for the overview.
@@ -63,7 +64,7 @@ impl Command {
         operands: "",
         operands_max: 0,
         options_end_at_operand: false,
-        options: &[],
+        options: "",
         foreign_options: &[],
         summary: "",
         description: "",
@@ -74,13 +75,29 @@ impl Command {
 }
 
 /// An option of a command, in addition to `-h` and `--help`, which each has.
-pub struct Opt {
-    pub short: char,
+struct Opt {
+    /// With its `-`.
+    short: &'static str,
     /// With its `--`.
-    pub long: &'static str,
+    long: &'static str,
     /// The value as the help shows it; empty if the option takes none.
-    pub value: &'static str,
-    pub summary: &'static str,
+    value: &'static str,
+}
+
+impl Command {
+    /// Returns the options that the lines of [`Command::options`] describe.
+    fn options(&self) -> impl Iterator<Item = Opt> {
+        self.options.lines().map(|line| {
+            let names = line.trim_start().split("  ").next().unwrap_or_default();
+            let mut words = names.split([',', ' ']).filter(|word| !word.is_empty());
+            let mut word = || words.next().unwrap_or_default();
+            Opt {
+                short: word(),
+                long: word(),
+                value: word(),
+            }
+        })
+    }
 }
 
 /// Commands of supervisorctl, systemctl and docker compose, and what to do here instead.

@@ -28,7 +28,7 @@ impl Arguments {
     }
 
     /// Returns the values of the option with this long name, in their order.
-    pub fn values(&self, long: &str) -> impl DoubleEndedIterator<Item = &OsStr> {
+    pub fn values(&self, long: &str) -> impl Iterator<Item = &OsStr> {
         let given = self.options.iter().filter(move |(name, _)| *name == long);
         given.map(|(_, value)| value.as_os_str())
     }
@@ -43,12 +43,14 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Call, String> 
         if word == "--" {
             arguments.operands.extend(words.by_ref());
         } else if word == "-h" || word == "--help" {
-            let arguments = Arguments {
-                operands: vec![command.name.into()],
-                ..Arguments::default()
-            };
-            let command = &help::COMMAND;
-            return Ok(Call { command, arguments });
+            let operands = vec![command.name.into()];
+            return Ok(Call {
+                command: &help::COMMAND,
+                arguments: Arguments {
+                    operands,
+                    ..Arguments::default()
+                },
+            });
         } else if is_option(&word) {
             command.option(&word, &mut words, &mut arguments.options)?;
         } else {
@@ -73,17 +75,16 @@ impl Command {
         rest: &mut impl Iterator<Item = OsString>,
         options: &mut Vec<(&'static str, OsString)>,
     ) -> Result<(), String> {
+        let find = |name: &OsStr, shown: &OsStr| {
+            let mut all = self.options();
+            let found = all.find(|option| name == option.long || name == option.short);
+            found.ok_or_else(|| self.unknown_option(shown))
+        };
         if word.as_bytes().starts_with(b"--") {
-            let (name, value) = match word.as_bytes().iter().position(|byte| *byte == b'=') {
-                Some(at) => (&word.as_bytes()[..at], Some(&word.as_bytes()[at + 1..])),
-                None => (word.as_bytes(), None),
-            };
-            let option = self
-                .options
-                .iter()
-                .find(|option| option.long.as_bytes() == name);
-            let name = OsStr::from_bytes(name);
-            let option = option.ok_or_else(|| self.unknown_option(name))?;
+            let mut parts = word.as_bytes().splitn(2, |byte| *byte == b'=');
+            let name = OsStr::from_bytes(parts.next().unwrap_or_default());
+            let option = find(name, name)?;
+            let value = parts.next();
             if value.is_some() && option.value.is_empty() {
                 return Err(format!("option {name:?} takes no value"));
             }
@@ -92,29 +93,22 @@ impl Command {
         }
         let mut letters = &word.as_bytes()[1..];
         while let Some((letter, behind)) = letters.split_first() {
-            let option = self
-                .options
-                .iter()
-                .find(|option| option.short == char::from(*letter));
-            let option = option.ok_or_else(|| self.unknown_option(word))?;
+            let option = find(OsStr::from_bytes(&[b'-', *letter]), word)?;
             let takes_value = !option.value.is_empty();
             letters = if takes_value { &[] } else { behind };
             let value = (takes_value && !behind.is_empty()).then_some(behind);
-            let name = format!("-{}", option.short);
-            options.push((option.long, option.value(name.as_ref(), value, rest)?));
+            let value = option.value(option.short.as_ref(), value, rest)?;
+            options.push((option.long, value));
         }
         Ok(())
     }
 
     fn unknown_option(&self, word: &OsStr) -> String {
-        match self
-            .foreign_options
-            .iter()
-            .find(|(option, _)| word == *option)
-        {
+        let mut foreign = self.foreign_options.iter();
+        match foreign.find(|(option, _)| word == *option) {
             Some((_, instead)) => format!("unknown option {word:?}: {instead}"),
             None => {
-                let known = self.options.iter().map(|option| option.long);
+                let known = self.options().map(|option| option.long);
                 unknown("option", word, known.chain(["--help"]))
             }
         }
@@ -129,44 +123,36 @@ impl Opt {
         value: Option<&[u8]>,
         rest: &mut impl Iterator<Item = OsString>,
     ) -> Result<OsString, String> {
-        match value {
-            Some(value) => Ok(OsStr::from_bytes(value).to_owned()),
-            None if self.value.is_empty() => Ok(OsString::new()),
-            None => rest
-                .next()
-                .ok_or_else(|| format!("option {name:?} needs a value")),
-        }
+        let next = match value {
+            Some(value) => Some(OsStr::from_bytes(value).to_owned()),
+            None if self.value.is_empty() => Some(OsString::new()),
+            None => rest.next(),
+        };
+        next.ok_or_else(|| format!("option {name:?} needs a value"))
     }
 }
 
 /// Finds a command by its name or an alias.
 pub fn find(word: &OsStr) -> Result<&'static Command, String> {
-    let is_it = |command: &&&Command| {
-        word == command.name || command.aliases.iter().any(|alias| word == *alias)
-    };
-    ALL.iter()
-        .find(is_it)
-        .copied()
-        .ok_or_else(|| unknown_command(word))
+    let mut all = ALL.iter().copied();
+    let found = all.find(|command| word == command.name || names(command.aliases, word));
+    found.ok_or_else(|| unknown_command(word))
+}
+
+fn names(list: &[&str], word: &OsStr) -> bool {
+    list.iter().any(|name| word == *name)
 }
 
 fn unknown_command(word: &OsStr) -> String {
-    let aliases = ALL.iter().flat_map(|command| command.aliases);
     if is_option(word) {
+        let aliases = ALL.iter().flat_map(|command| command.aliases).copied();
         // Of one letter, any other could have been meant.
-        return unknown(
-            "option",
-            word,
-            aliases.copied().filter(|alias| alias.len() > 2),
-        );
+        return unknown("option", word, aliases.filter(|alias| alias.len() > 2));
     }
     if word.as_bytes().ends_with(b".json") {
         return format!("unknown command {word:?} (did you mean \"run\" before it?)");
     }
-    match FOREIGN
-        .iter()
-        .find(|(names, _)| names.iter().any(|name| word == *name))
-    {
+    match FOREIGN.iter().find(|(list, _)| names(list, word)) {
         Some((_, instead)) => format!("unknown command {word:?}: {instead}"),
         None => unknown("command", word, ALL.iter().map(|command| command.name)),
     }
@@ -202,128 +188,104 @@ mod tests {
         found.expect_err("a problem")
     }
 
-    #[test]
-    fn what_is_understood() {
-        let table: [(&[&str], &str, &[&str]); 31] = [
-            (&["run"], "run", &[]),
-            (&["run", "x.json"], "run", &["x.json"]),
-            (&["run", "-"], "run", &["-"]),
-            (&["run", "--", "-x.json"], "run", &["-x.json"]),
-            (&["run", "--", "--"], "run", &["--"]),
-            (&["run", "x.json", "--"], "run", &["x.json"]),
-            (&["run", "--help"], "help", &["run"]),
-            (&["run", "x.json", "-h"], "help", &["run"]),
-            (&["check"], "check", &[]),
-            (&["check", "-"], "check", &["-"]),
-            (&["demo"], "demo", &[]),
-            (&["demo", "--help"], "help", &["demo"]),
-            (&["check", "-h"], "help", &["check"]),
-            (&["init", "--help"], "help", &["init"]),
-            (&["version", "-h"], "help", &["version"]),
-            (&["help"], "help", &[]),
-            (&["help", "help"], "help", &["help"]),
-            (&["help", "--help"], "help", &["help"]),
-            (&["help", "run"], "help", &["run"]),
-            (&["-h"], "help", &[]),
-            (&["--help"], "help", &[]),
-            (&["--help", "run"], "help", &["run"]),
-            (&["version"], "version", &[]),
-            (&["-V"], "version", &[]),
-            (&["--version"], "version", &[]),
-            (&["init", "x", "-v", "--"], "init", &["x", "-v", "--"]),
-            (&["init", "--", "-v", "--"], "init", &["-v", "--"]),
-            (&["init", "-cv", "x"], "init", &["x"]),
-            (&["init", "-cve3", "x"], "init", &["x"]),
-            (&["init", "-r", "TERM:0", "-rINT:15", "x"], "init", &["x"]),
-            (&["init", "--success-code=3", "x"], "init", &["x"]),
-        ];
-        for (words, name, operands) in table {
-            let call = parse_words(words).unwrap_or_else(|problem| panic!("{words:?}: {problem}"));
-            assert_eq!(call.command.name, name, "{words:?}");
-            assert_eq!(call.arguments.operands, operands, "{words:?}");
-        }
+    /// Command lines, the command, and its operands.
+    const UNDERSTOOD: &str = "
+        run => run
+        run x.json => run x.json
+        run - => run -
+        run -- -x.json => run -x.json
+        run -- -- => run --
+        run x.json -- => run x.json
+        run --help => help run
+        run x.json -h => help run
+        check => check
+        check - => check -
+        demo => demo
+        demo --help => help demo
+        check -h => help check
+        init --help => help init
+        version -h => help version
+        help => help
+        help help => help help
+        help --help => help help
+        help run => help run
+        help check => help check
+        help demo => help demo
+        help init => help init
+        help version => help version
+        -h => help
+        --help => help
+        --help run => help run
+        version => version
+        -V => version
+        --version => version
+        init x -v -- => init x -v --
+        init -- -v -- => init -v --
+        init -cve3 x => init x
+        init -r TERM:0 -rINT:15 --success-code=3 x => init x";
+
+    /// Command lines, and what is wrong with them.
+    const NOT_UNDERSTOOD: &str = r#"
+        rum => unknown command "rum" (did you mean "run"?)
+        chekc => unknown command "chekc" (did you mean "check"?)
+        init => missing command for init
+        a.json => unknown command "a.json" (did you mean "run" before it?)
+        --verson => unknown option "--verson" (did you mean "--version"?)
+        -version => unknown option "-version" (did you mean "--version"?)
+        -x => unknown option "-x"
+        -v => unknown option "-v"
+        -c x.json => unknown option "-c"
+        run -d => unknown option "-d"
+        init -q x => unknown option "-q"
+        init -cr => option "-r" needs a value
+        init --single=1 => option "--single" takes no value
+        init -g => unknown option "-g": signals go to the group unless --single is given
+        -- => unknown option "--"
+        run --foreground => unknown option "--foreground"
+        run a b => unexpected argument "b"
+        demo x => unexpected argument "x"
+        demo --fast => unknown option "--fast"
+        help run x => unexpected argument "x"
+        help rum => unknown command "rum" (did you mean "run"?)
+        -V x => unexpected argument "x""#;
+
+    fn cases(table: &str) -> impl Iterator<Item = (Vec<&str>, &str)> {
+        let lines = table.lines().filter_map(|line| line.split_once(" => "));
+        lines.map(|(words, expected)| (words.split_whitespace().collect(), expected))
     }
 
     #[test]
-    fn options_have_their_values() {
-        let words = [
-            "init",
-            "-cr1:2",
-            "--rewrite",
-            "3:4",
-            "--rewrite=5:",
-            "-e",
-            "7",
-            "x",
-        ];
-        let arguments = parse_words(&words).ok().expect("a call").arguments;
-        let rewrites: Vec<&OsStr> = arguments.values("--rewrite").collect();
-        assert_eq!(rewrites, ["1:2", "3:4", "5:"]);
-        assert_eq!(
-            arguments.values("--success-code").next_back(),
-            Some("7".as_ref())
-        );
-        assert!(arguments.has("--single") && !arguments.has("--verbose"));
+    fn what_is_understood() {
+        for (words, expected) in cases(UNDERSTOOD) {
+            let call = parse_words(&words).unwrap_or_else(|problem| panic!("{words:?}: {problem}"));
+            let operands = &call.arguments.operands;
+            let operands = operands.iter().map(|word| word.to_str().expect("text"));
+            let found: Vec<&str> = [call.command.name].into_iter().chain(operands).collect();
+            assert_eq!(found.join(" "), expected, "{words:?}");
+        }
     }
 
     #[test]
     fn what_is_not_understood_and_why() {
-        let table: [(&[&str], &str); 26] = [
-            (&[], "missing command"),
-            (&[""], "unknown command \"\""),
-            (&["rum"], "unknown command \"rum\" (did you mean \"run\"?)"),
-            (
-                &["chekc"],
-                "unknown command \"chekc\" (did you mean \"check\"?)",
-            ),
-            (&["init"], "missing command for init"),
-            (
-                &["a.json"],
-                "unknown command \"a.json\" (did you mean \"run\" before it?)",
-            ),
-            (&["a\n\x1b"], "unknown command \"a\\n\\u{1b}\""),
-            (
-                &["--verson"],
-                "unknown option \"--verson\" (did you mean \"--version\"?)",
-            ),
-            (
-                &["-version"],
-                "unknown option \"-version\" (did you mean \"--version\"?)",
-            ),
-            // Of one letter, anything could have been meant.
-            (&["-x"], "unknown option \"-x\""),
-            (&["-v"], "unknown option \"-v\""),
-            (&["-c", "x.json"], "unknown option \"-c\""),
-            (&["run", "-d"], "unknown option \"-d\""),
-            (&["init", "-q", "x"], "unknown option \"-q\""),
-            (&["init", "-cr"], "option \"-r\" needs a value"),
-            (
-                &["init", "--single=1"],
-                "option \"--single\" takes no value",
-            ),
-            (
-                &["init", "-g"],
-                "unknown option \"-g\": signals go to the group unless --single is given",
-            ),
-            (&["--"], "unknown option \"--\""),
-            (&["run", "--foreground"], "unknown option \"--foreground\""),
-            (&["run", "a", "b"], "unexpected argument \"b\""),
-            (
-                &["run", ""],
-                "invalid config file \"\": expected a path, or - for stdin",
-            ),
-            (&["demo", "x"], "unexpected argument \"x\""),
-            (&["demo", "--fast"], "unknown option \"--fast\""),
-            (&["help", "run", "x"], "unexpected argument \"x\""),
-            (
-                &["help", "rum"],
-                "unknown command \"rum\" (did you mean \"run\"?)",
-            ),
-            (&["-V", "x"], "unexpected argument \"x\""),
-        ];
-        for (words, expected) in table {
-            assert_eq!(problem(words), expected, "{words:?}");
+        for (words, expected) in cases(NOT_UNDERSTOOD) {
+            assert_eq!(problem(&words), expected, "{words:?}");
         }
+        assert_eq!(problem(&[]), "missing command");
+        assert_eq!(problem(&[""]), "unknown command \"\"");
+        assert_eq!(problem(&["a\n\x1b"]), "unknown command \"a\\n\\u{1b}\"");
+        let empty = "invalid config file \"\": expected a path, or - for stdin";
+        assert_eq!(problem(&["run", ""]), empty);
+    }
+
+    #[test]
+    fn options_have_their_values() {
+        let words = "init -cr1:2 --rewrite 3:4 --rewrite=5: -e 7 x";
+        let words: Vec<&str> = words.split(' ').collect();
+        let arguments = parse_words(&words).ok().expect("a call").arguments;
+        let rewrites: Vec<&OsStr> = arguments.values("--rewrite").collect();
+        assert_eq!(rewrites, ["1:2", "3:4", "5:"]);
+        assert!(arguments.values("--success-code").eq(["7"]));
+        assert!(arguments.has("--single") && !arguments.has("--verbose"));
     }
 
     /// To a user of supervisorctl or systemctl they were "unknown", without an alternative.
