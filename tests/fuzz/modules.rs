@@ -50,8 +50,6 @@ mod load;
 mod messages;
 #[path = "../../src/bin/procsched-min/output.rs"]
 mod output;
-#[path = "../../src/bin/procsched-min/pause.rs"]
-mod pause;
 #[path = "../../src/bin/procsched-min/status_line.rs"]
 mod status_line;
 #[path = "../../src/bin/procsched-min/stdio.rs"]

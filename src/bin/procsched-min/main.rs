@@ -10,7 +10,6 @@ mod line;
 mod load;
 mod messages;
 mod output;
-mod pause;
 mod status_line;
 mod stdio;
 mod text;

@@ -45,7 +45,6 @@ pub struct Style {
 }
 
 /// The message of an event, before it is laid out.
-#[derive(Debug, PartialEq)]
 struct Message {
     level: Level,
     verb: &'static str,

@@ -19,7 +19,6 @@ use procsched::{ErrorReport, Reserve, SharedWriter, errno_text};
 use crate::clock;
 use crate::line::{Line, QUEUE_BYTES_MAX, Refusal};
 use crate::messages::{Level, Style};
-use crate::pause::{milliseconds, pause};
 
 /// The most that is written at once, except for a longer line: `PIPE_BUF` on Linux, so that our
 /// lines and those of other writers to the same pipe stay whole.
@@ -122,7 +121,7 @@ impl Outputs {
         let deadline = clock::steady() + FLUSH_TIME_MAX;
         self.pump();
         while self.is_pending() && !clock::until(deadline).is_zero() {
-            pause(RETRY);
+            clock::pause(RETRY);
             self.pump();
         }
         let mut pair = self.lock();
@@ -154,7 +153,7 @@ impl Pair {
             .iter()
             .any(|output| output.is_pending() && !output.waits_for_readiness());
         let time = timeout.into_iter().chain(retry.then_some(RETRY)).min();
-        let _ = poll(&mut descriptors, milliseconds(time));
+        let _ = poll(&mut descriptors, clock::milliseconds(time));
     }
 
     fn pump_if_much(&mut self) {

@@ -16,23 +16,22 @@ type Cells = [String; 6];
 
 /// Returns a line for each program, in their order.
 pub fn lines(style: &Style, programs: &[ProgramStatus]) -> Vec<String> {
+    let row = |program: &ProgramStatus| {
+        cells(
+            &program.state().to_string(),
+            program.pid(),
+            program.state_for(),
+            program.restarts(),
+            program.last_return_code(),
+            program.next_start(),
+        )
+    };
     let rows: Vec<Cells> = programs.iter().map(row).collect();
     let at = clock::wall();
     let lines = programs.iter().zip(columns(&rows));
     lines
         .map(|(program, text)| style.line(at, program.name(), Level::Info, &text, ""))
         .collect()
-}
-
-fn row(program: &ProgramStatus) -> Cells {
-    cells(
-        &program.state().to_string(),
-        program.pid(),
-        program.state_for(),
-        program.restarts(),
-        program.last_return_code(),
-        program.next_start(),
-    )
 }
 
 fn cells(

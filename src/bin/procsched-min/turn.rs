@@ -10,7 +10,6 @@ use procsched::{ProcessScheduler, Result, Status};
 use crate::clock;
 use crate::messages::Level;
 use crate::output::Outputs;
-use crate::pause::pause;
 
 /// The pause after a turn that failed, so that it cannot spin.
 const FAILED_PAUSE: Duration = Duration::from_millis(100);
@@ -38,7 +37,7 @@ pub fn turn(
         }
         Err(problem) => {
             outputs.say_own(Level::Error, "warning", &problem);
-            pause(FAILED_PAUSE);
+            clock::pause(FAILED_PAUSE);
             Status::Running
         }
     }

@@ -21,6 +21,7 @@ use procsched::{
 use super::run::STOP_SIGNALS;
 use super::{Command, FAILED, FINE};
 use crate::clock;
+use crate::load::load;
 use crate::messages::{Level, SELF, Style};
 use crate::output::Outputs;
 use crate::stdio::complain;
@@ -75,13 +76,10 @@ const STDERR_LINES_MAX: usize = 5;
 
 /// Runs the demo and returns the exit code.
 fn demo() -> u8 {
-    let parent = std::env::temp_dir();
-    let prepared = prepare(SHELL.as_ref(), &parent).and_then(|directory| {
-        let config = Config::parse(CONFIG.as_bytes(), "demo", &directory);
-        Ok((directory, config.map_err(|errors| errors.to_string())?))
-    });
-    match prepared {
-        Ok((directory, config)) => show(&directory, config),
+    let prepared = prepare(SHELL.as_ref(), &std::env::temp_dir());
+    let loaded = prepared.and_then(|path| Ok((load(&path)?, path)));
+    match loaded {
+        Ok((config, path)) => show(config, &path),
         Err(problem) => refuse(&problem),
     }
 }
@@ -91,13 +89,11 @@ fn refuse(problem: &str) -> u8 {
     FAILED
 }
 
-/// Creates a directory in `parent` with the config in it, if there is a shell.
+/// Creates the config in a new directory in `parent`, if there is a shell, and returns its path.
 fn prepare(shell: &Path, parent: &Path) -> Result<PathBuf, String> {
     let found = std::fs::metadata(shell).map_err(|error| failed("find", shell, &error))?;
     if !found.is_file() || found.permissions().mode() & 0o111 == 0 {
-        return Err(format!(
-            "the demo needs {shell:?}, which cannot be executed"
-        ));
+        return Err(format!("the demo cannot execute {shell:?}"));
     }
     // With mode 0700 and an unpredictable name.
     let template = parent.join("procsched-demo-XXXXXX");
@@ -105,19 +101,16 @@ fn prepare(shell: &Path, parent: &Path) -> Result<PathBuf, String> {
         .map_err(|errno| failed("create a directory like", &template, &errno.into()))?;
     let config = directory.join("procsched.json");
     std::fs::write(&config, CONFIG).map_err(|error| failed("write", &config, &error))?;
-    Ok(directory)
+    Ok(config)
 }
 
 fn failed(verb: &str, path: &Path, error: &io::Error) -> String {
     format!("the demo failed to {verb} {path:?}: {}", io_text(error))
 }
 
-fn show(directory: &Path, config: Config) -> u8 {
-    let names: Vec<String> = config
-        .programs
-        .iter()
-        .map(|program| program.name().to_owned())
-        .collect();
+fn show(config: Config, path: &Path) -> u8 {
+    let programs = config.programs.iter();
+    let names: Vec<String> = programs.map(|program| program.name().to_owned()).collect();
     let style = Style::new(names.iter().map(String::as_str));
     let outputs = Outputs::standard(style);
     let record = Record::default();
@@ -126,11 +119,10 @@ fn show(directory: &Path, config: Config) -> u8 {
         Err(error) => return refuse(&error.to_string()),
     };
     silence_panics();
-    outputs.data(&format!(
-        "This is supervised for some ten seconds:\n\n{CONFIG}"
-    ));
+    outputs.data("This is supervised for some ten seconds:\n");
+    outputs.data(CONFIG);
     supervise(&mut scheduler, &outputs, &record);
-    conclude(directory, &names, &outputs, &record);
+    conclude(path, &names, &outputs, &record);
     outputs.flush();
     if scheduler.is_abandoned() {
         FAILED
@@ -151,18 +143,19 @@ fn build(
         .on_event(move |event| {
             record.note(event);
             // The demo has its own line for its own stop.
-            let cause = match event.kind() {
-                EventKind::StoppingAll { cause, .. } => Some(cause),
-                _ => None,
-            };
-            let line = style.event(event);
-            if let Some(line) = line.filter(|_| cause != Some(&StopCause::Host)) {
+            let is_own = matches!(
+                event.kind(),
+                EventKind::StoppingAll {
+                    cause: StopCause::Host,
+                    ..
+                }
+            );
+            if let Some(line) = style.event(event).filter(|_| !is_own) {
                 for_events.say(&line);
             }
         })
         .error_handler(move |_, report| for_reports.data(&readable(report)))
         .stop_on_signals(STOP_SIGNALS)
-        // A closed terminal: the demo has no reader any more.
         .stop_on_signals([libc::SIGHUP])
         .build()
 }
@@ -172,8 +165,7 @@ fn supervise(scheduler: &mut ProcessScheduler, outputs: &Outputs, record: &Recor
     let mut stop_at = clock::steady() + STOP_AT_MAX;
     let mut all_seen = false;
     loop {
-        let wait =
-            (!scheduler.is_stopping()).then(|| stop_at.saturating_duration_since(clock::steady()));
+        let wait = (!scheduler.is_stopping()).then(|| clock::until(stop_at));
         if turn(scheduler, outputs, wait) == Status::Stopped {
             return;
         }
@@ -181,7 +173,7 @@ fn supervise(scheduler: &mut ProcessScheduler, outputs: &Outputs, record: &Recor
             all_seen = true;
             stop_at = stop_at.min(clock::steady() + LAST_LOOK);
         }
-        if !scheduler.is_stopping() && clock::steady() >= stop_at {
+        if !scheduler.is_stopping() && clock::until(stop_at).is_zero() {
             outputs.say_own(Level::Info, "stopping", "everything: all has been shown");
             scheduler.stop();
         }
@@ -220,20 +212,19 @@ fn last_lines(stderr: &[u8]) -> String {
 }
 
 /// Prints the timeline and the next steps.
-fn conclude(directory: &Path, names: &[String], outputs: &Outputs, record: &Record) {
+fn conclude(config: &Path, names: &[String], outputs: &Outputs, record: &Record) {
     let (rows, length) = record.rows(names);
     outputs.data(&format!("\nTimeline:\n\n{}", timeline::draw(&rows, length)));
     outputs.data(&format!("  {}\n", timeline::LEGEND));
-    let (logs, config) = (directory.join("logs"), directory.join("procsched.json"));
-    let (logs, config) = (logs.to_string_lossy(), config.to_string_lossy());
-    outputs.data(&format!("Their stderr is logged in {}:", escaped(&logs)));
+    outputs.data("Their stderr is logged in:");
     for name in names {
-        outputs.data(&format!("  {}/{name}.stderr.log", escaped(&logs)));
+        let log = config.with_file_name(format!("logs/{name}.stderr.log"));
+        outputs.data(&format!("  {}", escaped(&log.to_string_lossy())));
     }
     outputs.data(&format!(
         "\nNext, supervise the same until Ctrl-C, or begin with a config of your own:\n\n  \
          procsched-min run {}\n  procsched-min help",
-        escaped(&config)
+        escaped(&config.to_string_lossy())
     ));
 }
 
@@ -294,32 +285,27 @@ mod tests {
     fn the_config_is_one() {
         let config = Config::parse(CONFIG.as_bytes(), "demo", Path::new("/"));
         let config = config.unwrap_or_else(|errors| panic!("{errors}"));
-        let names: Vec<&str> = config
-            .programs
-            .iter()
-            .map(|program| program.name())
-            .collect();
+        let programs = config.programs.iter();
+        let names: Vec<&str> = programs.map(|program| program.name()).collect();
         assert_eq!(names, ["healthy", CRASHING, "stubborn"]);
         assert!(CONFIG.lines().all(|line| line.len() <= 100));
     }
 
     #[test]
     fn what_is_missing_is_named() {
-        let problem = prepare(Path::new("/no/sh"), Path::new("/tmp")).expect_err("no shell");
-        assert!(
-            problem.starts_with("the demo failed to find \"/no/sh\": "),
-            "{problem}"
-        );
-        let problem = prepare(Path::new("/dev/null"), Path::new("/tmp")).expect_err("no shell");
-        assert!(
-            problem.contains("\"/dev/null\", which cannot be executed"),
-            "{problem}"
-        );
-        let problem = prepare(SHELL.as_ref(), Path::new("/no/tmp")).expect_err("no directory");
-        assert!(
-            problem.contains("a directory like \"/no/tmp/procsched-demo-XXXXXX\""),
-            "{problem}"
-        );
+        let table = [
+            ("/no/sh", "/tmp", "the demo failed to find \"/no/sh\": "),
+            ("/dev/null", "/tmp", "the demo cannot execute \"/dev/null\""),
+            (
+                SHELL,
+                "/no/tmp",
+                "a directory like \"/no/tmp/procsched-demo-XXXXXX\"",
+            ),
+        ];
+        for (shell, parent, expected) in table {
+            let problem = prepare(shell.as_ref(), parent.as_ref()).expect_err("a problem");
+            assert!(problem.contains(expected), "{problem}");
+        }
     }
 
     #[test]

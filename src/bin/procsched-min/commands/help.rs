@@ -10,7 +10,7 @@ pub const COMMAND: Command = Command {
     aliases: &["-h", "--help"],
     operands: "[COMMAND]",
     operands_max: 1,
-    summary: "print this, or the help of COMMAND, as COMMAND --help does",
+    summary: "print this, or the help of a command, as COMMAND --help does; also -h",
     exec: |arguments| Ok(print(&text(arguments)?)),
     ..Command::PLAIN
 };
@@ -20,13 +20,10 @@ const INTRODUCTION: &str =
 growing delay, logs their stderr, reports every exit, and stops everything
 cleanly.
 
-Usage: procsched-min COMMAND
+Usage: procsched-min COMMAND [ARGUMENT...]
 
 Commands:
 ";
-
-/// The widest first column whose row has its text on the same line.
-const FIRST_COLUMN_MAX: usize = 31;
 
 /// Returns the help that the arguments of `help` ask for.
 pub fn text(arguments: &Arguments) -> Result<String, String> {
@@ -48,7 +45,9 @@ fn of_command(command: &Command) -> String {
 
 fn overview() -> String {
     let mut text = INTRODUCTION.to_owned();
-    text += &rows(ALL.map(|command| (usage(command), command.summary)));
+    for command in ALL {
+        text += &format!("  {:<8} {}\n", command.name, command.summary);
+    }
     let mut shown: Vec<&str> = Vec::new();
     for section in ALL.iter().flat_map(|command| command.sections) {
         if !shown.contains(section) {
@@ -85,24 +84,6 @@ fn exit_codes(commands: &[&Command]) -> String {
     } else {
         format!("\nExit codes:\n{codes}")
     }
-}
-
-/// Lays out two columns.
-fn rows(rows: impl IntoIterator<Item = (String, &'static str)>) -> String {
-    let rows: Vec<_> = rows.into_iter().collect();
-    let widths = rows.iter().map(|(first, _)| first.len());
-    let width = widths
-        .filter(|width| *width <= FIRST_COLUMN_MAX)
-        .max()
-        .unwrap_or(0);
-    let row = |(first, second): &(String, &str)| {
-        if first.len() > width {
-            format!("  {first}\n  {:width$}  {second}\n", "")
-        } else {
-            format!("  {first:width$}  {second}\n")
-        }
-    };
-    rows.iter().map(row).collect()
 }
 
 #[cfg(test)]

@@ -6,6 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use libc::{
+    SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGPWR, SIGQUIT, SIGSTKFLT, SIGTERM, SIGUSR1, SIGUSR2,
+    SIGVTALRM, SIGXCPU, SIGXFSZ,
+};
 use nix::sys::signal::{SigSet, Signal};
 use procsched::config::Config;
 use procsched::{Builder, Error, Status, escaped, signal_name};
@@ -22,7 +26,7 @@ pub const COMMAND: Command = Command {
     name: "run",
     operands: "[CONFIG]",
     operands_max: 1,
-    summary: "supervise in the foreground until stopped by a signal",
+    summary: "supervise CONFIG in the foreground until stopped by a signal",
     description: "Starts the programs of the config and supervises them in the foreground, until
 a signal stops it or every program has ended for good.
 ",
@@ -49,23 +53,14 @@ Signals to run:
 ";
 
 /// The signals that stop it in order.
-pub const STOP_SIGNALS: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT];
+pub const STOP_SIGNALS: [i32; 3] = [SIGTERM, SIGINT, SIGQUIT];
 
 /// Every other signal whose default would end the supervisor and leave its programs unsupervised;
 /// the real-time ones are [`REALTIME`]. SIGABRT and the faults are left out: they are sent on
 /// purpose or by a defect. With SIGXFSZ handled, a file that is too large is an error of its write.
 const OTHER_SIGNALS: [i32; 11] = [
-    libc::SIGUSR1,
-    libc::SIGUSR2,
-    libc::SIGHUP,
-    libc::SIGXFSZ,
-    libc::SIGXCPU,
-    libc::SIGALRM,
-    libc::SIGVTALRM,
-    libc::SIGPROF,
-    libc::SIGIO,
-    libc::SIGPWR,
-    libc::SIGSTKFLT,
+    SIGUSR1, SIGUSR2, SIGHUP, SIGXFSZ, SIGXCPU, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGPWR,
+    SIGSTKFLT,
 ];
 
 /// The real-time signals that both glibc and musl leave to programs.
@@ -128,15 +123,11 @@ fn refuse(error: &Error) -> u8 {
 /// background would stop supervision, and with SIGTTOU blocked it is written (termios(3)). The
 /// programs get an empty mask.
 fn hold_signals() {
-    let reserved = [
-        Signal::SIGHUP,
-        Signal::SIGUSR1,
-        Signal::SIGUSR2,
-        Signal::SIGTTOU,
-    ];
+    use Signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTOU, SIGUSR1, SIGUSR2};
+    let reserved = [SIGHUP, SIGUSR1, SIGUSR2, SIGTTOU];
     let mut held: SigSet = reserved.into_iter().collect();
     if std::process::id() == 1 {
-        held.extend([Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT]);
+        held.extend([SIGTERM, SIGINT, SIGQUIT]);
     }
     // It fails for an invalid set only.
     let _ = held.thread_block();
@@ -162,9 +153,9 @@ fn builder(
         .on_signals(
             OTHER_SIGNALS.into_iter().chain(REALTIME),
             move |signal| match signal {
-                libc::SIGUSR1 => status_wanted.store(true, Ordering::Relaxed),
+                SIGUSR1 => status_wanted.store(true, Ordering::Relaxed),
                 // The write that caused it reports the error.
-                libc::SIGXFSZ => {}
+                SIGXFSZ => {}
                 other => {
                     let details = format!("{} is reserved and does nothing", signal_name(other));
                     for_signals.say_own(Level::Info, "signal", &details);

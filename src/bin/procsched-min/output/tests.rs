@@ -1,28 +1,23 @@
 use super::*;
 use std::fs::{File, OpenOptions};
 use std::io::Read;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::OwnedFd;
 
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe2;
 
-/// Both outputs on pipes, and the other ends of these; reading from them never blocks.
-fn outputs_on_pipes() -> (Outputs, File, File) {
-    let (out_reader, out) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
-    let (err_reader, err) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
-    let outputs = Outputs::new(Output::new(out), Output::new(err), Style::new([]));
-    (outputs, nonblocking(out_reader), nonblocking(err_reader))
+/// A pipe from which reading never blocks.
+fn pipe() -> (File, OwnedFd) {
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
+    fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a flag");
+    (reader.into(), writer)
 }
 
-fn nonblocking(reader: OwnedFd) -> File {
-    let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)
-        .expect("the pipe again")
+/// Both outputs on pipes, and their readers.
+fn outputs_on_pipes() -> (Outputs, File, File) {
+    let ((out_reader, out), (err_reader, err)) = (pipe(), pipe());
+    let outputs = Outputs::new(Output::new(out), Output::new(err), Style::new([]));
+    (outputs, out_reader, err_reader)
 }
 
 /// All that is in the pipe now.
@@ -182,10 +177,7 @@ fn the_other_is_told_when_it_has_room_again() {
 
 #[test]
 fn a_full_device_costs_lines_and_not_the_output() {
-    let (mut err, err_writer) = {
-        let (reader, writer) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
-        (nonblocking(reader), writer)
-    };
+    let (mut err, err_writer) = pipe();
     let full = OpenOptions::new()
         .write(true)
         .open("/dev/full")
@@ -203,10 +195,7 @@ fn a_full_device_costs_lines_and_not_the_output() {
         "{said}"
     );
     assert_eq!(said.lines().count(), 1, "said once: {said}");
-    let (mut out, writer) = {
-        let (reader, writer) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
-        (nonblocking(reader), writer)
-    };
+    let (mut out, writer) = pipe();
     outputs.lock().stdout.writer = SharedWriter::new(Box::new(writer));
     outputs.data("{}");
     assert_eq!(take(&mut out), "{}\n");
@@ -238,12 +227,12 @@ fn the_last_flush_ends_without_a_reader_and_says_what_is_lost() {
 
 #[test]
 fn an_inherited_descriptor_stays_blocking() {
-    let (_reader, writer) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
+    let (_reader, writer) = pipe();
     let mut output = Output::new(writer.try_clone().expect("a copy"));
     output.push("{}");
     output.pump();
     assert!(output.queue.is_empty());
-    let flags = nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_GETFL).expect("flags");
+    let flags = fcntl(&writer, FcntlArg::F_GETFL).expect("flags");
     assert!(!OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK));
 }
 
