@@ -188,7 +188,7 @@ fn readable(report: &ErrorReport) -> String {
         .retry_in()
         .map(|delay| format!(" retry_in={}", duration(delay)));
     format!(
-        "    report: {} exited {key}={value} uptime={uptime}{}{}",
+        "    report: {}: {key}={value} uptime={uptime}{}{}",
         report.process(),
         delay.unwrap_or_default(),
         last_lines(report.stderr())

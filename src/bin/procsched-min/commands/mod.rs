@@ -31,6 +31,7 @@ pub static ALL: [&Command; 6] = [
 ];
 
 /// One command of the binary.
+#[derive(Debug)]
 pub struct Command {
     pub name: &'static str,
     /// Options that mean the same in place of a command.

@@ -8,13 +8,14 @@ use procsched::config::nearest;
 use super::{ALL, Command, FOREIGN, Opt, help};
 
 /// A command with its arguments.
+#[derive(Debug)]
 pub struct Call {
     pub command: &'static Command,
     pub arguments: Arguments,
 }
 
 /// What stands behind a command's name.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Arguments {
     /// The long name of each option and its value, which is empty if it takes none.
     options: Vec<(&'static str, OsString)>,
@@ -281,7 +282,7 @@ mod tests {
     fn options_have_their_values() {
         let words = "init -cr1:2 --rewrite 3:4 --rewrite=5: -e 7 x";
         let words: Vec<&str> = words.split(' ').collect();
-        let arguments = parse_words(&words).ok().expect("a call").arguments;
+        let arguments = parse_words(&words).expect("a call").arguments;
         let rewrites: Vec<&OsStr> = arguments.values("--rewrite").collect();
         assert_eq!(rewrites, ["1:2", "3:4", "5:"]);
         assert!(arguments.values("--success-code").eq(["7"]));
@@ -305,7 +306,7 @@ mod tests {
     fn a_file_name_need_not_be_utf8() {
         let name = OsString::from_vec(vec![b'a', 0xff]);
         let call = parse([OsString::from("run"), name.clone()]);
-        assert_eq!(call.ok().expect("a call").arguments.operands, [name]);
+        assert_eq!(call.expect("a call").arguments.operands, [name]);
         let odd = parse([OsString::from_vec(vec![0xff])]);
         assert_eq!(odd.err(), Some("unknown command \"\\xFF\"".to_owned()));
     }
