@@ -19,7 +19,6 @@ use crate::stdio::{complain, print};
 pub const COMMAND: Command = Command {
     name: "check",
     operands: "[CONFIG]",
-    operands_max: 1,
     summary: "show what is wrong with CONFIG; starts nothing",
     description: "Shows every error of the config, with its line and what would be right, and
 starts nothing. A command that cannot be found or executed is a warning.

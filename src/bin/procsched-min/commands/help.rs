@@ -9,7 +9,6 @@ pub const COMMAND: Command = Command {
     name: "help",
     aliases: &["-h", "--help"],
     operands: "[COMMAND]",
-    operands_max: 1,
     summary: "print this, or the help of a command, as COMMAND --help does; also -h",
     exec: |arguments| Ok(print(&text(arguments)?)),
     ..Command::PLAIN
@@ -88,6 +87,7 @@ fn exit_codes(commands: &[&Command]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Opt;
     use super::*;
 
     #[test]
@@ -97,6 +97,18 @@ mod tests {
             for line in text.lines() {
                 assert!(line.len() <= 80 && !line.ends_with(' '), "{line:?}");
             }
+        }
+    }
+
+    #[test]
+    fn its_lines_describe_options() {
+        let options = ALL.iter().flat_map(|command| command.options());
+        for Opt { short, long, .. } in options {
+            assert!(
+                short.is_empty() || short.len() == 2 && short.starts_with('-'),
+                "{short}"
+            );
+            assert!(long.len() > 3 && long.starts_with("--"), "{long}");
         }
     }
 

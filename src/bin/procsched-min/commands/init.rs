@@ -16,8 +16,6 @@ use crate::output::Outputs;
 pub const COMMAND: Command = Command {
     name: "init",
     operands: "[--] COMMAND [ARG...]",
-    operands_max: usize::MAX,
-    options_end_at_operand: true,
     options: "  -r, --rewrite FROM:TO          send TO for FROM (names or numbers); TO 0: none
   -c, --single                   signal the process alone, not its group
   -e, --success-code N           exit with 0 instead of N

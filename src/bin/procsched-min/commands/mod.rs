@@ -36,11 +36,9 @@ pub struct Command {
     pub name: &'static str,
     /// Options that mean the same in place of a command.
     pub aliases: &'static [&'static str],
-    /// The operands as the usage shows them, such as `[CONFIG]`.
+    /// The operands as the usage shows them: `[CONFIG]`, or `NAME...` for any number. With `[--]`
+    /// in front, everything behind the first operand is an operand, too.
     pub operands: &'static str,
-    pub operands_max: usize,
-    /// True if everything behind the first operand is an operand, too.
-    pub options_end_at_operand: bool,
     /// A line for each option, as the help shows it: `  -r, --rewrite FROM:TO  what it does`.
     pub options: &'static str,
     /// Options of similar tools, and what to do instead.
@@ -63,8 +61,6 @@ impl Command {
         name: "",
         aliases: &[],
         operands: "",
-        operands_max: 0,
-        options_end_at_operand: false,
         options: "",
         foreign_options: &[],
         summary: "",
@@ -77,7 +73,7 @@ impl Command {
 
 /// An option of a command, in addition to `-h` and `--help`, which each has.
 struct Opt {
-    /// With its `-`.
+    /// With its `-`; empty if there is none.
     short: &'static str,
     /// With its `--`.
     long: &'static str,
@@ -90,14 +86,17 @@ impl Command {
     fn options(&self) -> impl Iterator<Item = Opt> {
         self.options.lines().map(|line| {
             let names = line.trim_start().split("  ").next().unwrap_or_default();
-            let mut words = names.split([',', ' ']).filter(|word| !word.is_empty());
-            let mut word = || words.next().unwrap_or_default();
-            Opt {
-                short: word(),
-                long: word(),
-                value: word(),
-            }
+            let (short, names) = names.split_once(", ").unwrap_or(("", names));
+            let (long, value) = names.split_once(' ').unwrap_or((names, ""));
+            Opt { short, long, value }
         })
+    }
+
+    fn operands_max(&self) -> usize {
+        match self.operands.contains("...") {
+            true => usize::MAX,
+            false => self.operands.split_whitespace().count(),
+        }
     }
 }
 

@@ -56,11 +56,11 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Call, String> 
             command.option(&word, &mut words, &mut arguments.options)?;
         } else {
             arguments.operands.push(word);
-            if command.options_end_at_operand {
+            if command.operands.starts_with("[--]") {
                 arguments.operands.extend(words.by_ref());
             }
         }
-        if let Some(word) = arguments.operands.get(command.operands_max) {
+        if let Some(word) = arguments.operands.get(command.operands_max()) {
             return Err(format!("unexpected argument {word:?}"));
         }
     }

@@ -25,7 +25,6 @@ use crate::turn::{silence_panics, turn};
 pub const COMMAND: Command = Command {
     name: "run",
     operands: "[CONFIG]",
-    operands_max: 1,
     summary: "supervise CONFIG in the foreground until stopped by a signal",
     description: "Starts the programs of the config and supervises them in the foreground, until
 a signal stops it or every program has ended for good.
