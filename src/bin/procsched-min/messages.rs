@@ -15,6 +15,8 @@ use procsched::{
     Event, EventKind, Restart, SignalSender, StopCause, escaped, signal_name, utc_millis,
 };
 
+use Level::{Error, Info, Success, Warning};
+
 use crate::clock;
 use crate::text::{duration, exit_label};
 
@@ -44,12 +46,8 @@ pub struct Style {
     color: bool,
 }
 
-/// The message of an event, before it is laid out.
-struct Message {
-    level: Level,
-    verb: &'static str,
-    details: String,
-}
+/// The message of an event: level, verb and details, not laid out yet.
+type Message = (Level, &'static str, String);
 
 impl Style {
     /// Fits the columns to these program names, and chooses colours by stderr.
@@ -64,15 +62,9 @@ impl Style {
     /// Returns the line of an event. `Waiting` has none: the line of the exit before it has the
     /// delay, so that an exit is one line.
     pub fn event(&self, event: &Event) -> Option<String> {
-        let message = message(event.kind())?;
+        let (level, verb, details) = message(event.kind())?;
         let name = Some(event.program()).filter(|name| !name.is_empty());
-        Some(self.line(
-            event.at(),
-            name.unwrap_or(SELF),
-            message.level,
-            message.verb,
-            &message.details,
-        ))
+        Some(self.line(event.at(), name.unwrap_or(SELF), level, verb, &details))
     }
 
     /// Returns a line of the binary's own.
@@ -90,15 +82,14 @@ impl Style {
         details: &str,
     ) -> String {
         let paint = match (self.color, level) {
-            (false, _) | (true, Level::Info) => "",
-            (true, Level::Success) => "\x1b[32m",
-            (true, Level::Warning) => "\x1b[33m",
-            (true, Level::Error) => "\x1b[31m",
+            (false, _) | (true, Info) => "",
+            (true, Success) => "\x1b[32m",
+            (true, Warning) => "\x1b[33m",
+            (true, Error) => "\x1b[31m",
         };
-        let (dim, plain) = if self.color {
-            ("\x1b[2m", "\x1b[0m")
-        } else {
-            ("", "")
+        let (dim, plain) = match self.color {
+            true => ("\x1b[2m", "\x1b[0m"),
+            false => ("", ""),
         };
         let end = if paint.is_empty() { "" } else { plain };
         let (at, name) = (utc_millis(at), escaped(name));
@@ -119,16 +110,6 @@ fn wants_color() -> bool {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
     io::stderr().is_terminal() && !set("NO_COLOR") && !dumb
-}
-
-impl Message {
-    fn new(level: Level, verb: &'static str, details: impl Into<String>) -> Self {
-        Self {
-            level,
-            verb,
-            details: details.into(),
-        }
-    }
 }
 
 /// Returns the message of an event; `None` if another line has it.
@@ -166,30 +147,30 @@ fn message(kind: &EventKind) -> Option<Message> {
         EventKind::Killed { pid, .. } => killed(*pid),
         EventKind::Abandoned { pid, .. } => abandoned(*pid),
         EventKind::StoppingAll { cause, .. } => stopping_all(cause, is_first_process()),
-        EventKind::KillingAll { cause, .. } => Message {
-            verb: "killing",
-            ..stopping_all(cause, is_first_process())
-        },
+        EventKind::KillingAll { cause, .. } => {
+            let (level, _, details) = stopping_all(cause, is_first_process());
+            (level, "killing", details)
+        }
         EventKind::OrphanSignalled { pid, signal, .. } => orphan_signalled(*pid, *signal),
         EventKind::BytesDropped { bytes, .. } => bytes_dropped(*bytes),
         EventKind::HandlerPanicked { message, .. } => handler_panicked(message),
         EventKind::Warning { error, .. } => warning(error),
         // A kind that is newer than this list.
-        newer => Message::new(Level::Warning, "event", format!("{newer:?}")),
+        newer => (Warning, "event", format!("{newer:?}")),
     })
 }
 
 fn started(pid: i32) -> Message {
-    Message::new(Level::Success, "started", format!("pid={pid}"))
+    (Success, "started", format!("pid={pid}"))
 }
 
 fn start_failed(error: &impl Display, is_stopping: bool, retry_in: Option<Duration>) -> Message {
     if is_stopping {
-        return Message::new(Level::Info, "cancelled", error.to_string());
+        return (Info, "cancelled", error.to_string());
     }
     // A policy that retries after a failed run retries after a failed start, too.
     let next = next_start(retry_in, Restart::Never);
-    Message::new(Level::Error, "failed", format!("{next} error: {error}"))
+    (Error, "failed", format!("{next} error: {error}"))
 }
 
 /// `next_start` is `None` for an exit during a stop, after which no start is expected.
@@ -214,48 +195,36 @@ fn exited(
     if let Some(line) = last_line {
         let _ = write!(details, " last={line:?}");
     }
-    Message::new(
-        if is_fine { Level::Info } else { Level::Error },
-        "exited",
-        details,
-    )
+    (if is_fine { Info } else { Error }, "exited", details)
 }
 
 fn stopping(pid: i32, signal: i32, timeout: Duration) -> Message {
     let (signal, timeout) = (signal_name(signal), duration(timeout));
     let details = format!("pid={pid} signal={signal} timeout={timeout}");
-    Message::new(Level::Info, "stopping", details)
+    (Info, "stopping", details)
 }
 
 fn killed(pid: i32) -> Message {
-    Message::new(
-        Level::Warning,
-        "killed",
-        format!("pid={pid} signal=SIGKILL"),
-    )
+    (Warning, "killed", format!("pid={pid} signal=SIGKILL"))
 }
 
 fn abandoned(pid: i32) -> Message {
     // It may be dead, and held by a tracer.
     let details = format!("pid={pid} still exists 5 s after SIGKILL");
-    Message::new(Level::Error, "abandoned", details)
+    (Error, "abandoned", details)
 }
 
 fn bytes_dropped(bytes: u64) -> Message {
     let details = format!("bytes={bytes} of its stderr are not in its log");
-    Message::new(Level::Warning, "dropped", details)
+    (Warning, "dropped", details)
 }
 
 fn handler_panicked(message: &str) -> Message {
-    Message::new(
-        Level::Error,
-        "warning",
-        format!("a handler panicked: {message}"),
-    )
+    (Error, "warning", format!("a handler panicked: {message}"))
 }
 
 fn warning(error: &impl Display) -> Message {
-    Message::new(Level::Warning, "warning", error.to_string())
+    (Warning, "warning", error.to_string())
 }
 
 /// True if this process is PID 1 of its namespace.
@@ -267,9 +236,9 @@ fn stopping_all(cause: &StopCause, is_first_process: bool) -> Message {
     let (level, why) = match cause {
         StopCause::Signal { signal, sender, .. } => {
             let sender = sender_of(*signal, *sender, is_first_process);
-            (Level::Info, signal_name(*signal) + &sender)
+            (Info, signal_name(*signal) + &sender)
         }
-        StopCause::Host => (Level::Info, format!("requested by {SELF}")),
+        StopCause::Host => (Info, format!("requested by {SELF}")),
         StopCause::EssentialEnded {
             program,
             return_code,
@@ -277,17 +246,17 @@ fn stopping_all(cause: &StopCause, is_first_process: bool) -> Message {
         } => {
             let (key, value) = exit_label(*return_code);
             let why = format!("essential program {program} ended with {key} {value}");
-            (Level::Warning, why)
+            (Warning, why)
         }
         StopCause::EssentialNotStarted { program, .. } => {
             let why = format!("essential program {program} could not be started");
-            (Level::Warning, why)
+            (Warning, why)
         }
-        StopCause::AllEnded => (Level::Info, "every program has ended for good".to_owned()),
+        StopCause::AllEnded => (Info, "every program has ended for good".to_owned()),
         // A cause that is newer than this list.
-        newer => (Level::Warning, format!("{newer:?}")),
+        newer => (Warning, format!("{newer:?}")),
     };
-    Message::new(level, "stopping", format!("everything: {why}"))
+    (level, "stopping", format!("everything: {why}"))
 }
 
 /// Names the sender of a signal. The kernel sends PID 1 more than a terminal's signals:
@@ -312,13 +281,13 @@ fn orphan_signalled(pid: i32, signal: i32) -> Message {
         ..1 => "sent to every process that is left".to_owned(),
         pid => format!("pid={pid} had left its group"),
     };
-    let verb = if signal == libc::SIGKILL {
-        "killed"
-    } else {
-        "stopping"
-    };
+    let is_kill = signal == libc::SIGKILL;
     let details = format!("signal={} {target}", signal_name(signal));
-    Message::new(Level::Warning, verb, details)
+    (
+        Warning,
+        if is_kill { "killed" } else { "stopping" },
+        details,
+    )
 }
 
 /// Returns the delay of the next start, or why there is none.

@@ -18,7 +18,7 @@ const UPTIME: Duration = Duration::from_millis(1_250);
 #[test]
 fn the_line_of_the_contract() {
     assert_eq!(
-        PLAIN.line(noon(), "service1", Level::Success, "started", "pid=4711"),
+        PLAIN.line(noon(), "service1", Success, "started", "pid=4711"),
         "2024-01-01T12:00:00.000Z service1 started pid=4711"
     );
 }
@@ -26,15 +26,15 @@ fn the_line_of_the_contract() {
 #[test]
 fn names_and_verbs_stand_in_columns() {
     assert_eq!(
-        PLAIN.line(noon(), "web", Level::Info, "exited", "pid=1 code=0"),
+        PLAIN.line(noon(), "web", Info, "exited", "pid=1 code=0"),
         "2024-01-01T12:00:00.000Z web      exited  pid=1 code=0"
     );
     assert_eq!(
-        PLAIN.line(noon(), "web", Level::Info, "stopping", "pid=1"),
+        PLAIN.line(noon(), "web", Info, "stopping", "pid=1"),
         "2024-01-01T12:00:00.000Z web      stopping pid=1"
     );
     assert_eq!(
-        PLAIN.line(noon(), SELF, Level::Info, "stopped", ""),
+        PLAIN.line(noon(), SELF, Info, "stopped", ""),
         "2024-01-01T12:00:00.000Z procsched-min stopped"
     );
 }
@@ -42,21 +42,16 @@ fn names_and_verbs_stand_in_columns() {
 #[test]
 fn colour_is_put_around_words_and_is_ended() {
     assert_eq!(
-        COLORED.line(noon(), "web", Level::Error, "exited", "code=1"),
+        COLORED.line(noon(), "web", Error, "exited", "code=1"),
         "\x1b[2m2024-01-01T12:00:00.000Z\x1b[0m web      \x1b[31mexited\x1b[0m  code=1"
     );
     assert_eq!(
-        COLORED.line(noon(), "web", Level::Info, "exited", "code=0"),
+        COLORED.line(noon(), "web", Info, "exited", "code=0"),
         "\x1b[2m2024-01-01T12:00:00.000Z\x1b[0m web      exited  code=0"
     );
 }
 
-fn parts(message: &Message) -> String {
-    let Message {
-        level,
-        verb,
-        details,
-    } = message;
+fn parts((level, verb, details): &Message) -> String {
     format!("{level:?} {verb} {details}")
 }
 
@@ -151,17 +146,16 @@ fn a_failure_says_its_last_line_and_no_line_fakes_another() {
         ("größe", r#"last="größe""#),
     ];
     for (line, shown) in table {
-        let message = exited(4711, 3, false, UPTIME, next(), Some(line));
-        let details = format!("pid=4711 code=3 uptime=1.2s retry_in=2s {shown}");
-        assert_eq!(message.details, details);
-        let line = PLAIN.line(noon(), "web", message.level, message.verb, &details);
+        let (level, verb, details) = exited(4711, 3, false, UPTIME, next(), Some(line));
+        assert_eq!(
+            details,
+            format!("pid=4711 code=3 uptime=1.2s retry_in=2s {shown}")
+        );
+        let line = PLAIN.line(noon(), "web", level, verb, &details);
         assert!(line.ends_with(&details), "{line}");
     }
-    let message = exited(4711, 3, false, UPTIME, None, Some("too late"));
-    assert_eq!(
-        message.details,
-        r#"pid=4711 code=3 uptime=1.2s last="too late""#
-    );
+    let (.., details) = exited(4711, 3, false, UPTIME, None, Some("too late"));
+    assert_eq!(details, r#"pid=4711 code=3 uptime=1.2s last="too late""#);
 }
 
 #[test]
@@ -197,6 +191,6 @@ fn nothing_that_a_terminal_obeys_gets_through() {
     for (text, safe) in table {
         assert_eq!(escaped(text), safe);
     }
-    let line = PLAIN.line(noon(), "x\n", Level::Error, "y\x1b", "z\r\n2024 fake");
+    let line = PLAIN.line(noon(), "x\n", Error, "y\x1b", "z\r\n2024 fake");
     assert!(!line.contains(char::is_control), "{line:?}");
 }
