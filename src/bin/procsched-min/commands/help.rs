@@ -55,7 +55,7 @@ fn overview() -> String {
     }
     text += &shown.concat();
     ALL.iter().for_each(|command| text += &options(command));
-    text + &exit_codes(&ALL)
+    text + &exit_codes(ALL)
 }
 
 fn usage(command: &Command) -> String {
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn fits_a_terminal() {
-        for text in ALL.map(of_command) {
+        for text in ALL.iter().map(|command| of_command(command)) {
             assert!(text.ends_with('\n') && text.contains("Usage: procsched-min "));
             for line in text.lines() {
                 assert!(line.len() <= 80 && !line.ends_with(' '), "{line:?}");

@@ -21,7 +21,7 @@ pub const USAGE: u8 = 2;
 pub const INIT_FAILED: u8 = 125;
 
 /// Every command, in the order of the overview.
-pub static ALL: [&Command; 6] = [
+pub const ALL: &[&Command] = &[
     &run::COMMAND,
     &check::COMMAND,
     &demo::COMMAND,
@@ -101,7 +101,7 @@ impl Command {
 }
 
 /// Commands of supervisorctl, systemctl and docker compose, and what to do here instead.
-pub const FOREIGN: [(&[&str], &str); 7] = [
+pub const FOREIGN: &[(&[&str], &str)] = &[
     (
         &["status", "ps", "list", "ls", "top", "show", "is-active"],
         "send SIGUSR1 to the supervisor (kill -USR1 PID): it prints a line for each program on \

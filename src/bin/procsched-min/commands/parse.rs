@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn commands_of_similar_tools_are_answered_with_an_alternative() {
         for (list, instead) in FOREIGN {
-            for word in list {
+            for word in *list {
                 let expected = format!("unknown command {word:?}: {instead}");
                 for words in [&[*word][..], &[word, "web"], &["help", word]] {
                     assert_eq!(problem(words), expected);
