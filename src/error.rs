@@ -128,12 +128,12 @@ impl Error {
 }
 
 /// The text of an errno (strerror(3)), without the number that `io::Error` appends.
-pub fn errno_text(errno: i32) -> String {
-    io_text(&io::Error::from_raw_os_error(errno))
+pub(crate) fn errno_text(errno: i32) -> String {
+    error_text(&io::Error::from_raw_os_error(errno))
 }
 
 /// The text of an error, without the number that `io::Error` appends to that of an errno.
-pub fn io_text(error: &io::Error) -> String {
+pub fn error_text(error: &io::Error) -> String {
     let text = error.to_string();
     match text.rsplit_once(" (os error ") {
         Some((text, _)) => text.to_owned(),

@@ -294,10 +294,15 @@ mod spec;
 mod status;
 mod words;
 
-pub use error::{Error, Result};
+/// Text for messages, for this crate's binary.
 #[cfg(feature = "json")]
-#[doc(hidden)] // For this crate's binary.
-pub use error::{errno_text, escaped, io_text};
+#[doc(hidden)]
+pub mod text {
+    pub use crate::config::nearest;
+    pub use crate::error::{error_text, escaped};
+}
+
+pub use error::{Error, Result};
 pub use event::{Event, EventKind, SignalSender, StopCause};
 pub use handle::Handle;
 pub use init::{Init, InitEvent};

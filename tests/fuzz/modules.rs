@@ -54,10 +54,15 @@ mod output;
 mod status_line;
 #[path = "../../src/bin/procsched-min/stdio.rs"]
 mod stdio;
-#[path = "../../src/bin/procsched-min/text.rs"]
-mod text;
+#[path = "../../src/bin/procsched-min/values.rs"]
+mod values;
 #[path = "../../src/bin/procsched-min/turn.rs"]
 mod turn;
+
+mod text {
+    pub use crate::config::nearest;
+    pub use crate::error::{error_text, escaped};
+}
 
 #[macro_use]
 #[path = "../simulation/tallying.rs"]
@@ -77,7 +82,7 @@ mod simulation {
     pub use crate::checks::choices as rng;
 }
 
-pub use error::{Error, Result, errno_text, escaped, io_text};
+pub use error::{Error, Result};
 pub use event::{Event, EventKind, SignalSender, StopCause};
 pub use handle::Handle;
 pub use init::{Init, InitEvent};

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use procsched::config::Config;
-use procsched::io_text;
+use procsched::text::error_text;
 
 use crate::commands::parse::Arguments;
 
@@ -74,7 +74,7 @@ pub fn load(config: &Path) -> Result<Config, String> {
         return Config::load(config).map_err(|errors| errors.to_string());
     }
     let failed = |error| {
-        let cause = io_text(&error);
+        let cause = error_text(&error);
         format!("{STDIN}: error: failed to read the config: {cause}")
     };
     let directory = std::env::current_dir().map_err(failed)?;

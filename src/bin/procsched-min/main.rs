@@ -12,8 +12,8 @@ mod messages;
 mod output;
 mod status_line;
 mod stdio;
-mod text;
 mod turn;
+mod values;
 
 use std::fs::File;
 use std::io::{self, Read, Write};

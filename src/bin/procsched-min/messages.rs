@@ -11,14 +11,13 @@ use std::fmt::{Display, Write};
 use std::io::{self, IsTerminal};
 use std::time::{Duration, SystemTime};
 
-use procsched::{
-    Event, EventKind, Restart, SignalSender, StopCause, escaped, signal_name, utc_millis,
-};
+use procsched::text::escaped;
+use procsched::{Event, EventKind, Restart, SignalSender, StopCause, signal_name, utc_millis};
 
 use Level::{Error, Info, Success, Warning};
 
 use crate::clock;
-use crate::text::{duration, exit_label};
+use crate::values::{duration, exit_label};
 
 /// The name of the binary, which its own lines have in place of a program's name.
 pub const SELF: &str = "procsched-min";

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use procsched::{ErrorReport, Reserve, SharedWriter, errno_text};
+use procsched::text::error_text;
+use procsched::{ErrorReport, Reserve, SharedWriter};
 
 use crate::clock;
 use crate::line::{Line, QUEUE_BYTES_MAX, Refusal};
@@ -420,7 +421,7 @@ impl Output {
     fn take_refusal(&mut self) -> Option<String> {
         let errno = self.refusal?;
         let is_new = !std::mem::replace(&mut self.is_refusal_reported, true);
-        is_new.then(|| errno_text(errno as i32))
+        is_new.then(|| error_text(&errno.into()))
     }
 
     /// Returns why it was switched off, once.
@@ -429,7 +430,7 @@ impl Output {
             return None;
         };
         self.state = State::Off;
-        Some(errno_text(errno as i32))
+        Some(error_text(&errno.into()))
     }
 }
 

@@ -10,7 +10,7 @@ use procsched::ProgramStatus;
 
 use crate::clock;
 use crate::messages::{Level, Style};
-use crate::text::{duration, exit_label};
+use crate::values::{duration, exit_label};
 
 type Cells = [String; 6];
 

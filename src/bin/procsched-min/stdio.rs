@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Write};
 
-use procsched::io_text;
+use procsched::text::error_text;
 
 use crate::commands::{FAILED, FINE};
 use crate::messages::{SELF, Style};
@@ -17,7 +17,7 @@ pub fn print(text: &str) -> u8 {
         // As with `| head`: the reader has read enough.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => FINE,
         Err(error) => {
-            let cause = io_text(&error);
+            let cause = error_text(&error);
             complain(&format!("{SELF}: failed to write to stdout: {cause}"));
             FAILED
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::choices::Rng;
 use crate::commands::{help, init, parse};
 use crate::config::Config;
-use crate::error::{Error, escaped};
+use crate::error::Error;
 use crate::event::{Event, EventKind, SignalSender, StopCause};
 use crate::load;
 use crate::machine::Restart;
@@ -17,7 +17,8 @@ use crate::messages::{Level, Style};
 use crate::report::signal_name;
 use crate::status::{ProgramState, ProgramStatus};
 use crate::status_line;
-use crate::text::duration;
+use crate::text::escaped;
+use crate::values::duration;
 
 const TEXT_BYTES_MAX: u64 = 80;
 

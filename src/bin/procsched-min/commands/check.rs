@@ -10,7 +10,8 @@ use std::path::Path;
 
 use nix::unistd::{AccessFlags, access};
 use procsched::config::Config;
-use procsched::{ChildSpec, Restart, errno_text, escaped};
+use procsched::text::{error_text, escaped};
+use procsched::{ChildSpec, Restart};
 
 use super::{Command, FAILED, USAGE};
 use crate::load::{self, CONFIG_HELP, is_stdin, load, source};
@@ -114,7 +115,7 @@ fn warnings(config: &Config) -> Warnings {
     if is_usable("base_dir")
         && let Err(errno) = access(base_dir, AccessFlags::X_OK)
     {
-        let text = format!("failed to use {base_dir:?}: {}", errno_text(errno as i32));
+        let text = format!("failed to use {base_dir:?}: {}", error_text(&errno.into()));
         found.add("base_dir".to_owned(), Some(text));
     }
     if is_usable("err_dir") && fs::symlink_metadata(&config.err_dir).is_ok() {

@@ -14,9 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use procsched::config::Config;
-use procsched::{
-    ErrorReport, Event, EventKind, ProcessScheduler, Status, StopCause, escaped, io_text,
-};
+use procsched::text::{error_text, escaped};
+use procsched::{ErrorReport, Event, EventKind, ProcessScheduler, Status, StopCause};
 
 use super::run::STOP_SIGNALS;
 use super::{Command, FAILED, FINE};
@@ -25,8 +24,8 @@ use crate::load::load;
 use crate::messages::{Level, SELF, Style};
 use crate::output::Outputs;
 use crate::stdio::complain;
-use crate::text::{duration, exit_label};
 use crate::turn::{silence_panics, turn};
+use crate::values::{duration, exit_label};
 use timeline::{Mark, Row};
 
 pub const COMMAND: Command = Command {
@@ -105,7 +104,7 @@ fn prepare(shell: &Path, parent: &Path) -> Result<PathBuf, String> {
 }
 
 fn failed(verb: &str, path: &Path, error: &io::Error) -> String {
-    format!("the demo failed to {verb} {path:?}: {}", io_text(error))
+    format!("the demo failed to {verb} {path:?}: {}", error_text(error))
 }
 
 fn show(config: Config, path: &Path) -> u8 {

@@ -4,8 +4,8 @@ use std::cell::OnceCell;
 use std::ffi::OsStr;
 use std::rc::Rc;
 
-use procsched::config::nearest;
-use procsched::{Init, InitEvent, escaped, signal_name};
+use procsched::text::{escaped, nearest};
+use procsched::{Init, InitEvent, signal_name};
 
 use super::Command;
 use super::parse::Arguments;

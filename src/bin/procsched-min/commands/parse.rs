@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use procsched::config::nearest;
+use procsched::text::nearest;
 
 use super::{ALL, Command, FOREIGN, Opt, help};
 

@@ -12,7 +12,8 @@ use libc::{
 };
 use nix::sys::signal::{SigSet, Signal};
 use procsched::config::Config;
-use procsched::{Builder, Error, Status, escaped, signal_name};
+use procsched::text::escaped;
+use procsched::{Builder, Error, Status, signal_name};
 
 use super::{Command, FAILED, FINE, USAGE};
 use crate::load::{self, CONFIG_HELP, load, source};
