@@ -290,6 +290,7 @@ mod scheduler;
 mod signal;
 mod spec;
 mod status;
+#[doc(hidden)] // For the binary of this package.
 pub mod text;
 
 pub use error::{Error, Result};

@@ -6,29 +6,30 @@ include!("../model/modules.rs");
 #[path = "../../src/config/mod.rs"]
 mod config;
 #[path = "../../src/init/mod.rs"]
-mod init_of_library;
+mod init;
 #[path = "../../src/os/mod.rs"]
 mod os;
 
-#[path = "../../src/bin/procsched-min/args.rs"]
-mod args;
 #[path = "../../src/bin/procsched-min/clock.rs"]
 mod clock;
-#[path = "../../src/bin/procsched-min/init.rs"]
-mod init;
+#[path = "../../src/bin/procsched-min/commands/mod.rs"]
+mod commands;
 #[path = "../../src/bin/procsched-min/line.rs"]
 mod line;
+#[path = "../../src/bin/procsched-min/load.rs"]
+mod load;
 #[path = "../../src/bin/procsched-min/messages.rs"]
 mod messages;
 #[path = "../../src/bin/procsched-min/output.rs"]
 mod output;
-#[path = "../../src/bin/procsched-min/pause.rs"]
-mod pause;
 #[path = "../../src/bin/procsched-min/status_line.rs"]
 mod status_line;
-
-/// The one word that they know of the binary's root.
-const USAGE: u8 = 2;
+#[path = "../../src/bin/procsched-min/stdio.rs"]
+mod stdio;
+#[path = "../../src/bin/procsched-min/values.rs"]
+mod values;
+#[path = "../../src/bin/procsched-min/turn.rs"]
+mod turn;
 
 #[macro_use]
 #[path = "../model"]
@@ -55,7 +56,7 @@ mod simulation {
 pub use error::{Error, Result};
 pub use event::{Event, EventKind, SignalSender, StopCause};
 pub use handle::Handle;
-pub use init_of_library::{Init, InitEvent};
+pub use init::{Init, InitEvent};
 pub use machine::{Backoff, Restart};
 pub use os::reserve::Reserve;
 pub use os::shared_writer::SharedWriter;

@@ -275,8 +275,8 @@ fn check_warns_of_an_essential_program_that_never_ends_for_good() {
     assert_eq!(said.code, Some(1), "{}", said.err);
     let lines: Vec<&str> = said.err.lines().collect();
     let expected = [
-        "procsched.json: warning: programs.always.essential: it never takes effect: with \
-         \"restart\": \"always\" the program does not end for good; use \"on-failure\" or \"never\"",
+        "procsched.json: warning: programs.always.essential: no effect: with \
+         \"restart\": \"always\" the program never ends for good; use \"on-failure\" or \"never\"",
         "procsched.json: warning: programs.default.essential: the same as programs.always.essential",
     ];
     assert_eq!(lines, expected);

@@ -107,21 +107,27 @@ fn a_command_that_cannot_be_started_is_126_or_127_with_the_reason() {
 #[test]
 fn what_is_not_understood_is_2_and_says_what_would_be() {
     let table: [(&[&str], &str); 12] = [
-        (&[], "no command is given to init"),
-        (&["-v"], "no command is given to init"),
-        (&["--"], "no command is given to init"),
+        (&[], "missing command for init"),
+        (&["-v"], "missing command for init"),
+        (&["--"], "missing command for init"),
         (&["--rewrit", "1:2", "x"], "(did you mean \"--rewrite\"?)"),
-        (&["-g", "x"], "unknown option \"-g\" (signals always go to"),
-        (&["-r", "TERM", "x"], "write FROM:TO"),
+        (
+            &["-g", "x"],
+            "unknown option \"-g\": signals go to the group",
+        ),
+        (&["-r", "TERM", "x"], "expected FROM:TO"),
         (
             &["-r", "TREM:QUIT", "x"],
-            "unknown signal \"TREM\" (did you mean \"TRAP\"?)",
+            "unknown signal \"TREM\" (did you mean \"TERM\"?)",
         ),
         (&["-r", "KILL:TERM", "x"], "SIGKILL: it is never passed on"),
         (&["-r"], "\"-r\" needs a value"),
-        (&["-e", "256", "x"], "\"256\" is no exit code"),
+        (
+            &["-e", "256", "x"],
+            "invalid exit code \"256\": expected 0 to 255",
+        ),
         (&["--single=yes", "x"], "\"--single\" takes no value"),
-        (&["-p", "65", "x"], "\"65\" is no signal number"),
+        (&["-p", "65", "x"], "invalid signal 65: expected 1 to 64"),
     ];
     for (words, problem) in table {
         let (code, said) = output_of(words);

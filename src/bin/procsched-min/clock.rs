@@ -1,18 +1,36 @@
-//! The one place where this binary reads a clock. Supervision never depends on it.
+//! The one place where this binary reads a clock or sleeps. Supervision never depends on it.
 
 use std::time::{Duration, Instant, SystemTime};
 
-/// The wall clock, for the lines that a person reads.
+use nix::poll::{PollTimeout, poll};
+
+/// Returns the wall-clock time, for messages.
 pub fn wall() -> SystemTime {
     SystemTime::now()
 }
 
-/// The clock that is never set, for the demo's own timetable.
+/// Returns the monotonic time, for deadlines of the binary's own.
 pub fn steady() -> Instant {
     Instant::now()
 }
 
-/// How long it is until then; zero if that is over.
+/// Returns the time until the deadline; zero if it has passed.
 pub fn until(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(steady())
+}
+
+/// Sleeps for that long, by a `poll` of no descriptors.
+pub fn pause(length: Duration) {
+    // A signal may cut it short, which is harmless.
+    let _ = poll(&mut [], milliseconds(Some(length)));
+}
+
+/// Returns the timeout for poll(2), rounded up: one that ends too early would spin.
+pub fn milliseconds(timeout: Option<Duration>) -> PollTimeout {
+    let up = |time: Duration| i32::try_from(time.as_nanos().div_ceil(1_000_000));
+    match timeout.map(up) {
+        None => PollTimeout::NONE,
+        Some(Ok(time)) => PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX),
+        Some(Err(_)) => PollTimeout::MAX,
+    }
 }

@@ -1,49 +1,49 @@
-//! A line that is written piece by piece into a queue of bytes with a bound, and that takes no
-//! memory of the reserve for it: all of it gets there, or nothing.
+//! A line that is written piece by piece into a bounded queue of bytes, without memory of the
+//! reserve. It is queued whole or not at all.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write};
 
 use procsched::Reserve;
 
-/// The most that waits in front of one descriptor, in bytes.
+/// The most bytes that wait for one descriptor.
 pub const QUEUE_BYTES_MAX: usize = 1 << 20;
 
 /// A line on its way into a queue.
 pub struct Line<'a> {
     queue: &'a mut VecDeque<u8>,
-    /// What there was too little of, if something was refused.
-    lack: Lack,
+    /// The reason, should it be refused.
+    refusal: Refusal,
 }
 
+/// Why a line is not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lack {
-    /// In the queue, which has its bound.
-    Room,
-    Memory,
+pub enum Refusal {
+    QueueFull,
+    OutOfMemory,
 }
 
 impl Line<'_> {
-    /// Queues what is written as a line, after a line feed if the one before is torn; all of it
-    /// or nothing.
+    /// Queues what is written as a line, after a line feed if the last line is incomplete. Queues
+    /// all of it or nothing.
     pub fn queue(
         queue: &mut VecDeque<u8>,
-        is_torn: bool,
+        is_incomplete: bool,
         write: impl FnOnce(&mut Line<'_>) -> fmt::Result,
-    ) -> Result<(), Lack> {
+    ) -> Result<(), Refusal> {
         let before = queue.len();
         let mut line = Line {
             queue,
-            lack: Lack::Room,
+            refusal: Refusal::QueueFull,
         };
-        let begun = line.write_str(if is_torn { "\n" } else { "" });
+        let begun = line.write_str(if is_incomplete { "\n" } else { "" });
         let written = begun.and_then(|()| write(&mut line));
         if written.and_then(|()| line.write_char('\n')).is_ok() {
             return Ok(());
         }
-        let lack = line.lack;
+        let refusal = line.refusal;
         queue.truncate(before);
-        Err(lack)
+        Err(refusal)
     }
 }
 
@@ -52,14 +52,14 @@ impl Write for Line<'_> {
         if self.queue.len() + text.len() > QUEUE_BYTES_MAX {
             return Err(fmt::Error);
         }
-        // Twice as much as there is, or at least what is needed.
+        // The queue doubles, or grows by the line alone if memory is short.
         let more = text.len();
         let reserved = Reserve::spare(|| {
             let doubled = self.queue.try_reserve(more);
             doubled.or_else(|_| self.queue.try_reserve_exact(more))
         });
         if reserved.is_err() {
-            self.lack = Lack::Memory;
+            self.refusal = Refusal::OutOfMemory;
             return Err(fmt::Error);
         }
         self.queue.extend(text.as_bytes());

@@ -1,20 +1,65 @@
-//! From what stands on the command line to a checked config, or to lines that say why not.
+//! The CONFIG argument: from its word to a checked config, or to lines that say what is wrong.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use procsched::config::Config;
+use procsched::text::error_text;
 
-use crate::messages::system_word;
+use crate::commands::parse::Arguments;
 
-/// What errors call the config that came through stdin.
+/// The part of the help that commands with a CONFIG share.
+pub const CONFIG_HELP: &str = r#"
+CONFIG is a JSON file, procsched.json if left out, - for stdin:
+
+  {
+    "err_dir": "logs",
+    "programs": {
+      "clock": ["sh", "-c", "while sleep 1; do date >&2; done"],
+      "worker": {
+        "command": ["sleep", "3600"],
+        "restart": "on-failure",
+        "stop_timeout": "30s"
+      }
+    }
+  }
+
+Options of a program, with their defaults:
+  command                   the program and its arguments; no shell is involved
+  cwd       base_dir        working directory
+  env       {}              variables added to the inherited ones
+  restart   "always"        or "on-failure", "never"
+  essential false           true: when it ends for good, stop the rest (with
+                            "restart": "always" it never does)
+  backoff   {"initial": "1s", "max": "60s", "reset_after": "30s"}
+  stop_signal, stop_timeout "TERM", "10s"; SIGKILL follows
+  report_bytes 65536        how much of its stderr a report carries
+Beside "programs": "defaults" takes the same options for all of them; "base_dir"
+(the config's directory), "err_dir" (/tmp), "error_handler" (a command that gets
+each report: the name as its last argument, the JSON on stdin).
+"#;
+
+const CONFIG_DEFAULT: &str = "procsched.json";
+
+/// What errors call a config from stdin.
 const STDIN: &str = "<stdin>";
 
-/// How much of stdin is read, in bytes: more than a config may have, so that one that is too
-/// long is told as such.
+/// The most that is read from stdin. More than a config may have, so that a longer one is reported
+/// as too long and not as cut off.
 const STDIN_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
-/// The name of the config in messages.
+/// Returns the path that a command with a CONFIG is given.
+pub fn path(arguments: &Arguments) -> Result<PathBuf, String> {
+    match arguments.operands.first() {
+        Some(path) if path.is_empty() => {
+            Err("invalid config file \"\": expected a path, or - for stdin".to_owned())
+        }
+        Some(path) => Ok(path.into()),
+        None => Ok(CONFIG_DEFAULT.into()),
+    }
+}
+
+/// Returns the name of the config in messages.
 pub fn source(config: &Path) -> String {
     if is_stdin(config) {
         STDIN.to_owned()
@@ -29,20 +74,32 @@ pub fn load(config: &Path) -> Result<Config, String> {
         return Config::load(config).map_err(|errors| errors.to_string());
     }
     let failed = |error| {
-        let why = system_word(&error);
-        format!("{STDIN}: error: failed to read the config: {why}")
+        let cause = error_text(&error);
+        format!("{STDIN}: error: failed to read the config: {cause}")
     };
     let directory = std::env::current_dir().map_err(failed)?;
     let mut bytes = Vec::new();
-    std::io::stdin()
-        .lock()
-        .take(STDIN_BYTES_MAX)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
+    let mut stdin = std::io::stdin().lock().take(STDIN_BYTES_MAX);
+    stdin.read_to_end(&mut bytes).map_err(failed)?;
     Config::parse(&bytes, STDIN, &directory).map_err(|errors| errors.to_string())
 }
 
-/// Whether stdin is meant.
+/// True if the config is stdin.
 pub fn is_stdin(config: &Path) -> bool {
     config.as_os_str() == "-"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_of_the_help_is_a_config() {
+        let start = CONFIG_HELP.find("  {\n").expect("the example's start");
+        let end = CONFIG_HELP.find("\n  }\n").expect("the example's end");
+        let example = &CONFIG_HELP.as_bytes()[start..end + 4];
+        let config = Config::parse(example, "help", "/".as_ref());
+        let config = config.unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(config.programs.len(), 2);
+    }
 }

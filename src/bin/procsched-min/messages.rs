@@ -1,39 +1,41 @@
-//! What a person reads: one line for each [`Event`], and a few lines of the binary's own.
+//! Messages on stderr: one line for each [`Event`], and a few lines of the binary's own.
 //!
 //! ```text
-//! 2024-01-01T12:00:00.000Z web    exited  pid=4711 code=3 ran=1.2s restart_in=2s
+//! 2024-01-01T12:00:00.000Z web    exited  pid=4711 code=3 uptime=1.2s retry_in=2s
 //! ```
 //!
-//! Name and happening stand in columns, the rest is `key=value`, and a message in words comes
-//! last. Whatever somebody else wrote is escaped, so that nothing but letters and our own
-//! colours ever reaches a terminal.
+//! Name and verb have columns, `key=value` pairs follow, and free text comes last. Text from
+//! elsewhere is escaped, so that a terminal obeys only the colours of this module.
 
-use std::borrow::Cow;
 use std::fmt::{Display, Write};
 use std::io::{self, IsTerminal};
 use std::time::{Duration, SystemTime};
 
+use procsched::text::escaped;
 use procsched::{Event, EventKind, Restart, SignalSender, StopCause, signal_name, utc_millis};
 
-use crate::clock;
+use Level::{Error, Info, Success, Warning};
 
-/// What this binary calls itself: in its own lines it stands where a program's name would.
+use crate::clock;
+use crate::values::{duration, exit_label};
+
+/// The name of the binary, which its own lines have in place of a program's name.
 pub const SELF: &str = "procsched-min";
 
-/// As wide as `started` and `warning`; the few longer words stand out, and may.
-const HAPPENING_WIDTH: usize = 7;
+/// What to do if memory is refused at the start.
+pub const MORE_MEMORY: &str = "raise RLIMIT_AS or RLIMIT_DATA, or relax vm.overcommit_memory";
 
-/// How a line is to be taken, shown by colour on a terminal.
+/// The width of `started` and `warning`; the few longer verbs exceed it.
+const VERB_WIDTH: usize = 7;
+
+/// The level of a message, shown by its colour on a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tone {
-    /// As it should be.
-    Good,
-    /// Nothing to see here.
-    Plain,
-    /// Not a failure, and yet worth a look.
-    Notice,
-    /// Something failed.
-    Bad,
+pub enum Level {
+    Success,
+    Info,
+    /// No failure, but unusual.
+    Warning,
+    Error,
 }
 
 /// How lines are laid out.
@@ -43,16 +45,11 @@ pub struct Style {
     color: bool,
 }
 
-/// What one event says, before it is laid out.
-#[derive(Debug, PartialEq)]
-struct Words {
-    tone: Tone,
-    happening: &'static str,
-    details: String,
-}
+/// The message of an event: level, verb and details, not laid out yet.
+type Message = (Level, &'static str, String);
 
 impl Style {
-    /// Columns that fit these program names; coloured if stderr wants it.
+    /// Fits the columns to these program names, and chooses colours by stderr.
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let name_width = names.into_iter().map(str::len).max().unwrap_or(0);
         Self {
@@ -61,24 +58,17 @@ impl Style {
         }
     }
 
-    /// The line for an event. None for `Waiting`: the line of the death before it says when
-    /// the program comes back, so that one death is one line.
+    /// Returns the line of an event. `Waiting` has none: the line of the exit before it has the
+    /// delay, so that an exit is one line.
     pub fn event(&self, event: &Event) -> Option<String> {
-        let words = words(event.kind())?;
-        // What concerns no program concerns us.
+        let (level, verb, details) = message(event.kind())?;
         let name = Some(event.program()).filter(|name| !name.is_empty());
-        Some(self.line(
-            event.at(),
-            name.unwrap_or(SELF),
-            words.tone,
-            words.happening,
-            &words.details,
-        ))
+        Some(self.line(event.at(), name.unwrap_or(SELF), level, verb, &details))
     }
 
-    /// A line of the binary's own.
-    pub fn own(&self, tone: Tone, happening: &str, details: &str) -> String {
-        self.line(clock::wall(), SELF, tone, happening, details)
+    /// Returns a line of the binary's own.
+    pub fn own(&self, level: Level, verb: &str, details: &str) -> String {
+        self.line(clock::wall(), SELF, level, verb, details)
     }
 
     /// Lays out one line.
@@ -86,28 +76,30 @@ impl Style {
         &self,
         at: SystemTime,
         name: &str,
-        tone: Tone,
-        happening: &str,
+        level: Level,
+        verb: &str,
         details: &str,
     ) -> String {
-        let (dim, paint, plain) = match (self.color, tone) {
-            (false, _) => ("", "", ""),
-            (true, Tone::Plain) => ("\x1b[2m", "", "\x1b[0m"),
-            (true, Tone::Good) => ("\x1b[2m", "\x1b[32m", "\x1b[0m"),
-            (true, Tone::Notice) => ("\x1b[2m", "\x1b[33m", "\x1b[0m"),
-            (true, Tone::Bad) => ("\x1b[2m", "\x1b[31m", "\x1b[0m"),
+        let paint = match (self.color, level) {
+            (false, _) | (true, Info) => "",
+            (true, Success) => "\x1b[32m",
+            (true, Warning) => "\x1b[33m",
+            (true, Error) => "\x1b[31m",
         };
-        let (at, name, details) = (utc_millis(at), escaped(name), escaped(details));
-        let happening = escaped(happening);
-        let gap = if details.is_empty() {
-            0
-        } else {
-            1 + HAPPENING_WIDTH.saturating_sub(happening.chars().count())
+        let (dim, plain) = match self.color {
+            true => ("\x1b[2m", "\x1b[0m"),
+            false => ("", ""),
         };
         let end = if paint.is_empty() { "" } else { plain };
+        let (at, name) = (utc_millis(at), escaped(name));
+        let (verb, details) = (escaped(verb), escaped(details));
+        let gap = match details.is_empty() {
+            true => 0,
+            false => 1 + VERB_WIDTH.saturating_sub(verb.chars().count()),
+        };
         let width = self.name_width;
         format!(
-            "{dim}{at}{plain} {name:<width$} {paint}{happening}{end}{:gap$}{details}",
+            "{dim}{at}{plain} {name:<width$} {paint}{verb}{end}{:gap$}{details}",
             ""
         )
     }
@@ -119,18 +111,8 @@ fn wants_color() -> bool {
     io::stderr().is_terminal() && !set("NO_COLOR") && !dumb
 }
 
-impl Words {
-    fn new(tone: Tone, happening: &'static str, details: String) -> Self {
-        Self {
-            tone,
-            happening,
-            details,
-        }
-    }
-}
-
-/// What to say of an event; `None` if another line says it.
-fn words(kind: &EventKind) -> Option<Words> {
+/// Returns the message of an event; `None` if another line has it.
+fn message(kind: &EventKind) -> Option<Message> {
     Some(match kind {
         EventKind::Started { pid, .. } => started(*pid),
         EventKind::StartFailed {
@@ -138,10 +120,7 @@ fn words(kind: &EventKind) -> Option<Words> {
             stopping,
             retry_in,
             ..
-        } if *stopping => Words::new(Tone::Plain, "cancelled", error.to_string()),
-        EventKind::StartFailed {
-            error, retry_in, ..
-        } => start_failed(error, *retry_in),
+        } => start_failed(error, *stopping, *retry_in),
         EventKind::Exited {
             pid,
             return_code,
@@ -167,31 +146,33 @@ fn words(kind: &EventKind) -> Option<Words> {
         EventKind::Killed { pid, .. } => killed(*pid),
         EventKind::Abandoned { pid, .. } => abandoned(*pid),
         EventKind::StoppingAll { cause, .. } => stopping_all(cause, is_first_process()),
-        EventKind::KillingAll { cause, .. } => Words {
-            happening: "killing",
-            ..stopping_all(cause, is_first_process())
-        },
+        EventKind::KillingAll { cause, .. } => {
+            let (level, _, details) = stopping_all(cause, is_first_process());
+            (level, "killing", details)
+        }
         EventKind::OrphanSignalled { pid, signal, .. } => orphan_signalled(*pid, *signal),
         EventKind::BytesDropped { bytes, .. } => bytes_dropped(*bytes),
         EventKind::HandlerPanicked { message, .. } => handler_panicked(message),
         EventKind::Warning { error, .. } => warning(error),
-        // A kind that is newer than this list: said in the library's words, never hidden.
-        newer => Words::new(Tone::Notice, "event", format!("{newer:?}")),
+        // A kind that is newer than this list.
+        newer => (Warning, "event", format!("{newer:?}")),
     })
 }
 
-fn started(pid: i32) -> Words {
-    Words::new(Tone::Good, "started", format!("pid={pid}"))
+fn started(pid: i32) -> Message {
+    (Success, "started", format!("pid={pid}"))
 }
 
-fn start_failed(error: &impl Display, retry_in: Option<Duration>) -> Words {
-    // A policy that tries again after a failure does so after a failed start, too.
+fn start_failed(error: &impl Display, is_stopping: bool, retry_in: Option<Duration>) -> Message {
+    if is_stopping {
+        return (Info, "cancelled", error.to_string());
+    }
+    // A policy that retries after a failed run retries after a failed start, too.
     let next = next_start(retry_in, Restart::Never);
-    let details = format!("{next} error: {error}");
-    Words::new(Tone::Bad, "failed", details)
+    (Error, "failed", format!("{next} error: {error}"))
 }
 
-/// `next_start` is `None` for an exit that was asked for: then it is not expected back.
+/// `next_start` is `None` for an exit during a stop, after which no start is expected.
 fn exited(
     pid: i32,
     return_code: i32,
@@ -199,77 +180,86 @@ fn exited(
     uptime: Duration,
     next_start: Option<String>,
     last_line: Option<&str>,
-) -> Words {
-    let (key, value) = how(return_code);
-    let mut details = format!("pid={pid} {key}={value} ran={}", duration(uptime));
+) -> Message {
+    let (key, value) = exit_label(return_code);
+    let mut details = format!("pid={pid} {key}={value} uptime={}", duration(uptime));
     if core_dumped {
         details.push_str(" core_dumped=yes");
     }
-    let fine = next_start.is_none() || return_code == 0;
+    let is_fine = next_start.is_none() || return_code == 0;
     if let Some(next_start) = next_start {
         details.push(' ');
         details.push_str(&next_start);
     }
     if let Some(line) = last_line {
-        // As with a config's strings: quoted, and what is in it escaped.
         let _ = write!(details, " last={line:?}");
     }
-    Words::new(
-        if fine { Tone::Plain } else { Tone::Bad },
-        "exited",
-        details,
-    )
+    (if is_fine { Info } else { Error }, "exited", details)
 }
 
-fn stopping(pid: i32, signal: i32, timeout: Duration) -> Words {
+fn stopping(pid: i32, signal: i32, timeout: Duration) -> Message {
     let (signal, timeout) = (signal_name(signal), duration(timeout));
     let details = format!("pid={pid} signal={signal} timeout={timeout}");
-    Words::new(Tone::Plain, "stopping", details)
+    (Info, "stopping", details)
 }
 
-fn killed(pid: i32) -> Words {
-    Words::new(Tone::Notice, "killed", format!("pid={pid} signal=SIGKILL"))
+fn killed(pid: i32) -> Message {
+    (Warning, "killed", format!("pid={pid} signal=SIGKILL"))
 }
 
-fn abandoned(pid: i32) -> Words {
-    // It may be dead, and a tracer has not let it go.
-    let details = format!("pid={pid} it is not gone 5 s after SIGKILL");
-    Words::new(Tone::Bad, "abandoned", details)
+fn abandoned(pid: i32) -> Message {
+    // It may be dead, and held by a tracer.
+    let details = format!("pid={pid} still exists 5 s after SIGKILL");
+    (Error, "abandoned", details)
 }
 
-/// Whether this process is the first one of its PID namespace.
+fn bytes_dropped(bytes: u64) -> Message {
+    let details = format!("bytes={bytes} of its stderr are not in its log");
+    (Warning, "dropped", details)
+}
+
+fn handler_panicked(message: &str) -> Message {
+    (Error, "warning", format!("a handler panicked: {message}"))
+}
+
+fn warning(error: &impl Display) -> Message {
+    (Warning, "warning", error.to_string())
+}
+
+/// True if this process is PID 1 of its namespace.
 fn is_first_process() -> bool {
     std::process::id() == 1
 }
 
-fn stopping_all(cause: &StopCause, is_first_process: bool) -> Words {
-    let (tone, why) = match cause {
+fn stopping_all(cause: &StopCause, is_first_process: bool) -> Message {
+    let (level, why) = match cause {
         StopCause::Signal { signal, sender, .. } => {
             let sender = sender_of(*signal, *sender, is_first_process);
-            (Tone::Plain, format!("{}{sender}", signal_name(*signal)))
+            (Info, signal_name(*signal) + &sender)
         }
-        StopCause::Host => (Tone::Plain, "procsched-min itself asked for it".to_owned()),
+        StopCause::Host => (Info, format!("requested by {SELF}")),
         StopCause::EssentialEnded {
             program,
             return_code,
             ..
         } => {
-            let (key, value) = how(*return_code);
+            let (key, value) = exit_label(*return_code);
             let why = format!("essential program {program} ended with {key} {value}");
-            (Tone::Notice, why)
+            (Warning, why)
         }
         StopCause::EssentialNotStarted { program, .. } => {
             let why = format!("essential program {program} could not be started");
-            (Tone::Notice, why)
+            (Warning, why)
         }
-        StopCause::AllEnded => (Tone::Plain, "every program has ended for good".to_owned()),
-        // One that is newer than this list: in the library's words.
-        newer => (Tone::Notice, format!("{newer:?}")),
+        StopCause::AllEnded => (Info, "every program has ended for good".to_owned()),
+        // A cause that is newer than this list.
+        newer => (Warning, format!("{newer:?}")),
     };
-    Words::new(tone, "stopping", format!("everything: {why}"))
+    (level, "stopping", format!("everything: {why}"))
 }
 
-/// For PID 1 the kernel has more reasons than a terminal: Ctrl-Alt-Del is a SIGINT as well.
+/// Names the sender of a signal. The kernel sends PID 1 more than a terminal's signals:
+/// Ctrl-Alt-Del is a SIGINT as well.
 fn sender_of(signal: i32, sender: SignalSender, is_first_process: bool) -> String {
     let is_of_terminal = [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP].contains(&signal);
     match sender {
@@ -285,100 +275,27 @@ fn sender_of(signal: i32, sender: SignalSender, is_first_process: bool) -> Strin
     }
 }
 
-fn orphan_signalled(pid: i32, signal: i32) -> Words {
-    let who = match pid {
-        ..1 => "it went to every process that is left".to_owned(),
+fn orphan_signalled(pid: i32, signal: i32) -> Message {
+    let target = match pid {
+        ..1 => "sent to every process that is left".to_owned(),
         pid => format!("pid={pid} had left its group"),
     };
-    let happening = if signal == libc::SIGKILL {
-        "killed"
-    } else {
-        "stopping"
-    };
-    let details = format!("signal={} {who}", signal_name(signal));
-    Words::new(Tone::Notice, happening, details)
-}
-
-fn bytes_dropped(bytes: u64) -> Words {
-    let details = format!("bytes={bytes} of its stderr are not in its log");
-    Words::new(Tone::Notice, "dropped", details)
-}
-
-fn handler_panicked(message: &str) -> Words {
-    Words::new(
-        Tone::Bad,
-        "warning",
-        format!("a handler panicked: {message}"),
+    let is_kill = signal == libc::SIGKILL;
+    let details = format!("signal={} {target}", signal_name(signal));
+    (
+        Warning,
+        if is_kill { "killed" } else { "stopping" },
+        details,
     )
 }
 
-fn warning(error: &impl Display) -> Words {
-    Words::new(Tone::Notice, "warning", error.to_string())
-}
-
-/// A return code as a person reads it: `code` and `3`, or `signal` and `SIGSEGV`.
-pub fn how(return_code: i32) -> (&'static str, String) {
-    match return_code.checked_neg() {
-        Some(signal @ 1..) => ("signal", signal_name(signal)),
-        _ => ("code", return_code.to_string()),
-    }
-}
-
-/// When it is started again, or why it is not.
+/// Returns the delay of the next start, or why there is none.
 fn next_start(retry_in: Option<Duration>, restart: Restart) -> String {
     match (retry_in, restart) {
-        (Some(delay), _) => format!("restart_in={}", duration(delay)),
+        (Some(delay), _) => format!("retry_in={}", duration(delay)),
         (None, Restart::OnFailure) => "not restarted: it succeeded".to_owned(),
         (None, Restart::Never | Restart::Always) => "restart=never".to_owned(),
     }
-}
-
-/// A length of time to the precision that a person wants: `0s 350us 350ms 12.3s 2m05s 3h12m 5d04h`.
-pub fn duration(length: Duration) -> String {
-    let (seconds, nanos) = (length.as_secs(), length.subsec_nanos());
-    match seconds {
-        0 if nanos == 0 => "0s".to_owned(),
-        0 if nanos < 1_000 => format!("{nanos}ns"),
-        0 if nanos < 1_000_000 => format!("{}us", nanos / 1_000),
-        0 => format!("{}ms", nanos / 1_000_000),
-        1..60 if nanos < 100_000_000 => format!("{seconds}s"),
-        1..60 => format!("{seconds}.{}s", nanos / 100_000_000),
-        60..3_600 => two_units(seconds / 60, "m", seconds % 60, "s"),
-        3_600..86_400 => two_units(seconds / 3_600, "h", seconds / 60 % 60, "m"),
-        _ => two_units(seconds / 86_400, "d", seconds / 3_600 % 24, "h"),
-    }
-}
-
-fn two_units(large: u64, large_unit: &str, small: u64, small_unit: &str) -> String {
-    match small {
-        0 => format!("{large}{large_unit}"),
-        _ => format!("{large}{large_unit}{small:02}{small_unit}"),
-    }
-}
-
-/// The text without anything that a terminal would obey or that would fake a second line:
-/// controls, line ends, and characters that turn the direction or cannot be seen.
-pub fn escaped(text: &str) -> Cow<'_, str> {
-    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return text.into();
-    }
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        let harmless = matches!(character, ' '..='~') || character.escape_debug().len() == 1;
-        if harmless {
-            out.push(character);
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "{}", character.escape_debug());
-        }
-    }
-    out.into()
-}
-
-/// What the system calls an error, without the number that the standard library appends.
-pub fn system_word(error: &io::Error) -> String {
-    let errno = error.raw_os_error().map(nix::errno::Errno::from_raw);
-    errno.map_or_else(|| error.to_string(), |errno| errno.desc().to_owned())
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
 //! stdout and stderr that never hold up supervision.
 //!
-//! Each is a queue of whole lines in front of a descriptor. What a turn has to say goes out at
-//! its end, many lines in one write. No write waits for a reader, although others share the
-//! descriptors: that is [`SharedWriter`]'s to see to. A reader that is slow costs a bounded queue,
-//! and then whole lines, which are counted and said; a reader that is gone costs the output, which
-//! is said once on the other one.
+//! Each is a bounded queue of whole lines before a descriptor. The lines of a turn are written at
+//! its end, many in one write, which never waits for a reader: see [`SharedWriter`]. For a slow
+//! reader lines are queued, then dropped, counted and reported. An output whose reader is gone is
+//! switched off, which is reported once on the other one.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
@@ -15,27 +14,26 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use procsched::text::error_text;
 use procsched::{ErrorReport, Reserve, SharedWriter};
 
 use crate::clock;
-use crate::line::{Lack, Line, QUEUE_BYTES_MAX};
-use crate::messages::{Style, Tone};
-use crate::pause::{milliseconds, pause};
+use crate::line::{Line, QUEUE_BYTES_MAX, Refusal};
+use crate::messages::{Level, Style};
 
-/// The most that is written at once, in bytes, except for a longer line: `PIPE_BUF` on Linux, so
-/// that lines of other writers to the same pipe stay whole, and ours.
+/// The most that is written at once, except for a longer line: `PIPE_BUF` on Linux, so that our
+/// lines and those of other writers to the same pipe stay whole.
 const PIECE_BYTES_MAX: usize = 4096;
 
-/// How much a turn may queue before it is written, in bytes.
+/// The most that a turn queues before it is written.
 const TURN_BYTES_MAX: usize = 16 * 1024;
 
-/// What all that a turn has to tell of both outputs is at most, in bytes.
-const WORDS_BYTES_MAX: usize = 2048;
+/// The most that a turn reports about both outputs.
+const TROUBLE_BYTES_MAX: usize = 2048;
 
-/// How long what is queued waits for its next try, where no readiness tells when to try.
+/// The time until the next write where poll(2) cannot tell when.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// How long the last flush tries.
 const FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Both outputs, shared by the closures of the scheduler and the loop around it.
@@ -49,12 +47,12 @@ struct Pair {
 }
 
 impl Outputs {
-    /// The standard ones of this process.
+    /// Uses stdout and stderr of this process.
     pub fn standard(style: Style) -> Self {
         Self::new(Output::new(io::stdout()), Output::new(io::stderr()), style)
     }
 
-    /// stderr alone, for whoever has no say about stdout.
+    /// Uses stderr alone: stdout belongs to another.
     pub fn messages_only(style: Style) -> Self {
         let mut stdout = Output::new(io::stdout());
         stdout.state = State::Off;
@@ -69,38 +67,38 @@ impl Outputs {
         })))
     }
 
-    /// A report, for stdout, which goes out at the end of the turn.
+    /// Queues a report for stdout until the end of the turn.
     pub fn report_in_turn(&self, report: &ErrorReport) {
         let mut pair = self.lock();
         pair.stdout.push_report(report);
         pair.pump_if_much();
     }
 
-    /// A line for a person, for stderr, which goes out at the end of the turn.
+    /// Queues a line for stderr until the end of the turn.
     pub fn say_in_turn(&self, line: &str) {
         let mut pair = self.lock();
         pair.stderr.push(line);
         pair.pump_if_much();
     }
 
-    /// A line of data, for stdout.
+    /// Prints a line on stdout.
     pub fn data(&self, line: &str) {
         let mut pair = self.lock();
         pair.stdout.push(line);
         pair.pump();
     }
 
-    /// A line for a person, for stderr.
+    /// Prints a line on stderr.
     pub fn say(&self, line: &str) {
         let mut pair = self.lock();
         pair.stderr.push(line);
         pair.pump();
     }
 
-    /// A line of the binary's own, for stderr.
-    pub fn say_own(&self, tone: Tone, happening: &str, details: &str) {
+    /// Prints a line of the binary's own on stderr.
+    pub fn say_own(&self, level: Level, verb: &str, details: &str) {
         let mut pair = self.lock();
-        pair.say_own(tone, happening, details);
+        pair.say_own(level, verb, details);
         pair.pump();
     }
 
@@ -109,47 +107,36 @@ impl Outputs {
         self.lock().pump();
     }
 
-    /// Whether something waits, so that somebody has to call [`Outputs::pump`] again.
+    /// True if something is queued, so that [`Outputs::pump`] has to be called again.
     pub fn is_pending(&self) -> bool {
         self.lock().is_pending()
     }
 
-    /// Waits until an output takes what is queued, something happens to `other`, or the time is
-    /// over.
+    /// Waits until an output takes what is queued, `other` is readable, or the time is over.
     pub fn wait(&self, other: &impl AsFd, timeout: Option<Duration>) {
         self.lock().wait(other, timeout);
     }
 
-    /// The last chance of what is queued: 1 s at most. What is left then is counted and said.
+    /// Writes what is queued, for 1 s at most. Drops, counts and reports the rest.
     pub fn flush(&self) {
         let deadline = clock::steady() + FLUSH_TIME_MAX;
         self.pump();
         while self.is_pending() && !clock::until(deadline).is_zero() {
-            pause(RETRY);
+            clock::pause(RETRY);
             self.pump();
         }
         let mut pair = self.lock();
         pair.stdout.drop_queue();
-        pair.stdout.refused = None;
+        pair.stdout.refusal = None;
         pair.stdout.is_memory_short = false;
         pair.stderr.is_memory_short = false;
         pair.pump();
     }
 
-    /// A panic that came while this was locked has left whole lines behind, or a cut one.
+    /// A panic while this was locked leaves at worst an incomplete line.
     fn lock(&self) -> MutexGuard<'_, Pair> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Says on stderr why it does not start. SIGTERM may be blocked by then, so that a reader is not
-/// waited for longer than at any other end.
-pub fn complain_in_time(lines: &str) {
-    let outputs = Outputs::messages_only(Style::new([]));
-    for line in lines.lines() {
-        outputs.say(line);
-    }
-    outputs.flush();
 }
 
 impl Pair {
@@ -167,7 +154,7 @@ impl Pair {
             .iter()
             .any(|output| output.is_pending() && !output.waits_for_readiness());
         let time = timeout.into_iter().chain(retry.then_some(RETRY)).min();
-        let _ = poll(&mut descriptors, milliseconds(time));
+        let _ = poll(&mut descriptors, clock::milliseconds(time));
     }
 
     fn pump_if_much(&mut self) {
@@ -176,87 +163,89 @@ impl Pair {
         }
     }
 
-    /// Writes, tells of what became of one output on the other, and writes that.
+    /// Writes, reports the trouble of one output on the other, and writes that.
     fn pump(&mut self) {
         self.stdout.pump();
         self.stderr.pump();
         let is_trouble = self.stdout.is_in_trouble() || self.stderr.is_in_trouble();
-        if is_trouble && self.stderr.takes_words() {
-            if let Some(errno) = self.stdout.take_death() {
-                let details = format!("stdout is switched off, no more reports: {}", errno.desc());
-                self.say_own(Tone::Bad, "warning", &details);
-            }
-            if let Some(errno) = self.stdout.take_refusal() {
-                let details = format!("stdout takes no reports, they are lost: {}", errno.desc());
-                self.say_own(Tone::Bad, "warning", &details);
-            }
-            if let Some(lines) = self.stdout.take_dropped() {
-                let details = format!("dropped {lines} reports that stdout did not take");
-                self.say_own(Tone::Bad, "warning", &details);
-            }
-            if let Some(lines) = self.stderr.take_dropped() {
-                let details = format!("dropped {lines} lines that stderr did not take");
-                self.say_own(Tone::Bad, "warning", &details);
-            }
-            if let Some((reports, lines)) = self.take_forgone() {
-                let details =
-                    format!("dropped {reports} reports and {lines} lines for want of memory");
-                self.say_own(Tone::Bad, "warning", &details);
-            }
+        if is_trouble && self.stderr.takes_trouble() {
+            self.report_trouble();
         }
         if self.stdout.has_room()
-            && let Some(errno) = self.stderr.take_death()
+            && let Some(cause) = self.stderr.take_death()
         {
-            // stdout carries JSON and nothing else. The system's words need no escaping in it.
-            let why = errno.desc();
-            let line =
-                format!(r#"{{"warning":"stderr is switched off, no more messages: {why}"}}"#);
-            self.stdout.push(&line);
+            // stdout carries JSON alone. The text of an errno needs no escaping there.
+            let problem = format!("stderr is switched off, no more messages: {cause}");
+            self.stdout.push(&format!(r#"{{"warning":"{problem}"}}"#));
         }
         self.stdout.pump();
         self.stderr.pump();
     }
 
-    /// How many reports and lines there was no memory for, as soon as there is some again.
-    fn take_forgone(&mut self) -> Option<(u64, u64)> {
+    fn report_trouble(&mut self) {
         let (stdout, stderr) = (&mut self.stdout, &mut self.stderr);
-        if stdout.forgone + stderr.forgone == 0 || !stdout.has_memory() || !stderr.has_memory() {
+        let problems = [
+            stdout
+                .take_death()
+                .map(|cause| format!("stdout is switched off, no more reports: {cause}")),
+            stdout
+                .take_refusal()
+                .map(|cause| format!("stdout takes no reports, they are lost: {cause}")),
+            stdout
+                .take_dropped()
+                .map(|count| format!("dropped {count} reports that stdout did not take")),
+            stderr
+                .take_dropped()
+                .map(|count| format!("dropped {count} lines that stderr did not take")),
+            self.take_unqueued().map(|(reports, lines)| {
+                format!("out of memory: dropped {reports} reports and {lines} lines")
+            }),
+        ];
+        for problem in problems.iter().flatten() {
+            self.say_own(Level::Error, "warning", problem);
+        }
+    }
+
+    /// Returns how many reports and lines memory was refused for, once it is there again.
+    fn take_unqueued(&mut self) -> Option<(u64, u64)> {
+        let (stdout, stderr) = (&mut self.stdout, &mut self.stderr);
+        if stdout.unqueued + stderr.unqueued == 0 || !stdout.has_memory() || !stderr.has_memory() {
             return None;
         }
-        let counts = (&mut stdout.forgone, &mut stderr.forgone);
+        let counts = (&mut stdout.unqueued, &mut stderr.unqueued);
         Some((std::mem::take(counts.0), std::mem::take(counts.1)))
     }
 
-    fn say_own(&mut self, tone: Tone, happening: &str, details: &str) {
-        let line = self.style.own(tone, happening, details);
+    fn say_own(&mut self, level: Level, verb: &str, details: &str) {
+        let line = self.style.own(level, verb, details);
         self.stderr.push(&line);
     }
 }
 
-/// One queue in front of one descriptor.
+/// A queue before a descriptor.
 struct Output {
     writer: SharedWriter<Box<dyn AsFd + Send>>,
     queue: VecDeque<u8>,
-    /// Lines that were lost, since this was last said.
+    /// Lines that were dropped and not reported yet.
     dropped: u64,
-    /// Lines for which there was no memory, since this was last said.
-    forgone: u64,
-    /// There was none for the latest line.
+    /// Lines that memory was refused for and that were not reported yet.
+    unqueued: u64,
+    /// True if memory was refused for the latest line.
     is_memory_short: bool,
-    /// Why the descriptor refused the last write, if it was for want of space.
-    refused: Option<Errno>,
-    /// This refusal was said; there is one more line when it is over.
-    is_refusal_told: bool,
-    /// The last byte that was written is not the end of a line.
-    is_torn: bool,
-    /// It was ready, and took nothing all the same.
+    /// Why the descriptor refused the last write, if it was for lack of space.
+    refusal: Option<Errno>,
+    /// True if this refusal was reported; one more line follows when it is over.
+    is_refusal_reported: bool,
+    /// True if the last line was written in part.
+    is_incomplete: bool,
+    /// True if it was ready and yet took nothing.
     is_fickle: bool,
     state: State,
 }
 
 enum State {
     On,
-    /// It cannot be written any more, and nobody was told yet.
+    /// It cannot be written any more, which was not reported yet.
     Dead(Errno),
     Off,
 }
@@ -265,14 +254,14 @@ impl Output {
     fn new(descriptor: impl AsFd + Send + 'static) -> Self {
         Self {
             writer: SharedWriter::new(Box::new(descriptor)),
-            // What no shortage of memory takes away: a turn's words, piece by piece.
+            // Enough to write the lines of a turn piece by piece when memory is refused.
             queue: VecDeque::with_capacity(PIECE_BYTES_MAX),
             dropped: 0,
-            forgone: 0,
+            unqueued: 0,
             is_memory_short: false,
-            refused: None,
-            is_refusal_told: false,
-            is_torn: false,
+            refusal: None,
+            is_refusal_reported: false,
+            is_incomplete: false,
             is_fickle: false,
             state: State::On,
         }
@@ -280,46 +269,53 @@ impl Output {
 
     /// Queues a line, or counts it as dropped if it does not fit.
     fn push(&mut self, line: &str) {
-        let mut queued = self.queue_line(|out| out.write_str(line));
-        if queued == Err(Lack::Memory) {
-            // What was written needs none any more.
-            self.pump();
-            queued = self.queue_line(|out| out.write_str(line));
-        }
+        let queued = self.queue_or_pump(|out| out.write_str(line));
         self.count(queued);
     }
 
-    /// Queues a report; without the last words in it, if there is no memory for them.
+    /// Queues a report; without its stderr if memory is refused for that.
     fn push_report(&mut self, report: &ErrorReport) {
-        let mut queued = self.queue_line(|out| report.write_json(out));
-        if queued == Err(Lack::Memory) {
-            self.pump();
-            queued = self.queue_line(|out| report.write_json(out));
-        }
-        if queued == Err(Lack::Memory) {
+        let mut queued = self.queue_or_pump(|out| report.write_json(out));
+        if queued == Err(Refusal::OutOfMemory) {
             queued = self.queue_line(|out| report.write_json_without_stderr(out));
         }
         self.count(queued);
     }
 
-    fn count(&mut self, queued: Result<(), Lack>) {
+    fn count(&mut self, queued: Result<(), Refusal>) {
         match queued {
             Ok(()) => self.is_memory_short = false,
-            Err(Lack::Room) => self.dropped += 1,
-            Err(Lack::Memory) => {
+            Err(Refusal::QueueFull) => self.dropped += 1,
+            Err(Refusal::OutOfMemory) => {
                 self.is_memory_short = true;
-                self.forgone += 1;
+                self.unqueued += 1;
             }
         }
     }
 
+    /// Queues what is written as a line. If memory is refused, what is queued is written first.
+    fn queue_or_pump(
+        &mut self,
+        write: impl Fn(&mut Line<'_>) -> fmt::Result,
+    ) -> Result<(), Refusal> {
+        let queued = self.queue_line(&write);
+        if queued != Err(Refusal::OutOfMemory) {
+            return queued;
+        }
+        self.pump();
+        self.queue_line(&write)
+    }
+
     /// Queues what is written as a line; all of it or nothing.
-    fn queue_line(&mut self, write: impl FnOnce(&mut Line<'_>) -> fmt::Result) -> Result<(), Lack> {
+    fn queue_line(
+        &mut self,
+        write: impl FnOnce(&mut Line<'_>) -> fmt::Result,
+    ) -> Result<(), Refusal> {
         if !matches!(self.state, State::On) {
             return Ok(());
         }
-        let is_torn = self.queue.is_empty() && self.is_torn;
-        Line::queue(&mut self.queue, is_torn, write)
+        let is_incomplete = self.queue.is_empty() && self.is_incomplete;
+        Line::queue(&mut self.queue, is_incomplete, write)
     }
 
     /// Writes until the queue is empty or the descriptor takes no more.
@@ -337,15 +333,15 @@ impl Output {
                 }
                 Ok(written) => {
                     self.forget(written);
-                    // There is no room for more; only a file says in the next write why.
+                    // It is full; only a file says in the next write why.
                     if written < offered && !self.writer.is_file() {
                         break;
                     }
                 }
-                // No room today: these lines are lost, and the next ones may fare better.
+                // These lines are lost, while later ones may be written.
                 Err(errno @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG | Errno::ENOMEM)) => {
                     self.drop_queue();
-                    self.refused = Some(errno);
+                    self.refusal = Some(errno);
                 }
                 Err(errno) => {
                     self.state = State::Dead(errno);
@@ -359,7 +355,7 @@ impl Output {
         }
     }
 
-    /// Ready for writing, or for telling us why not: then the write says it.
+    /// True if it can be written, or if a write tells why not.
     fn is_ready(&self) -> bool {
         let mut descriptors = [PollFd::new(self.writer.as_fd(), PollFlags::POLLOUT)];
         matches!(poll(&mut descriptors, PollTimeout::ZERO), Ok(1..))
@@ -367,49 +363,46 @@ impl Output {
 
     fn forget(&mut self, written: usize) {
         if let Some(last) = self.queue.drain(..written).next_back() {
-            self.is_torn = last != b'\n';
-            self.refused = None;
-            self.is_refusal_told = false;
+            self.is_incomplete = last != b'\n';
+            self.refusal = None;
+            self.is_refusal_reported = false;
         }
     }
 
-    /// Gives up what is queued, and counts it.
+    /// Drops what is queued, and counts it.
     fn drop_queue(&mut self) {
         let lines = self.queue.iter().filter(|byte| **byte == b'\n').count();
-        self.dropped = self
-            .dropped
-            .saturating_add(u64::try_from(lines).unwrap_or(u64::MAX));
+        self.dropped = self.dropped.saturating_add(lines as u64);
         self.queue.clear();
     }
 
-    /// Whether something is left to be written, or to be told.
+    /// True if something has to be written or reported.
     fn is_pending(&self) -> bool {
         !self.queue.is_empty() || matches!(self.state, State::Dead(_))
     }
 
-    /// Whether its readiness tells when to try again.
+    /// True if poll(2) tells when to write again.
     fn waits_for_readiness(&self) -> bool {
         !self.queue.is_empty() && !self.is_fickle
     }
 
-    /// Whether a line about the other output is likely to get through.
+    /// True if a line about the other output is likely to be written.
     fn has_room(&self) -> bool {
         self.queue.len() <= QUEUE_BYTES_MAX / 2
     }
 
-    /// Whether there may be something to be told of it.
+    /// True if something may have to be reported about it.
     fn is_in_trouble(&self) -> bool {
         let is_dead = matches!(self.state, State::Dead(_));
-        is_dead || self.refused.is_some() || self.dropped > 0 || self.forgone > 0
+        is_dead || self.refusal.is_some() || self.dropped > 0 || self.unqueued > 0
     }
 
-    /// Whether what is to be told in a turn will get into the queue: what is counted is
-    /// forgotten when it was said.
-    fn takes_words(&mut self) -> bool {
-        self.has_room() && Reserve::spare(|| self.queue.try_reserve(WORDS_BYTES_MAX)).is_ok()
+    /// True if the queue has space for a turn's trouble: its counts are reset when it is queued.
+    fn takes_trouble(&mut self) -> bool {
+        self.has_room() && Reserve::spare(|| self.queue.try_reserve(TROUBLE_BYTES_MAX)).is_ok()
     }
 
-    /// Whether there was memory for the latest line, or now there is some again.
+    /// True if there was memory for the latest line, or is again.
     fn has_memory(&mut self) -> bool {
         let more = self.queue.capacity() + 1 - self.queue.len();
         if self.is_memory_short && Reserve::spare(|| self.queue.try_reserve(more)).is_ok() {
@@ -418,33 +411,31 @@ impl Output {
         !self.is_memory_short
     }
 
-    /// How many lines were lost, if any were, and now there is room again.
+    /// Returns how many lines were dropped, once there is room again.
     fn take_dropped(&mut self) -> Option<u64> {
-        if self.dropped == 0 || self.refused.is_some() || !self.has_room() {
-            return None;
-        }
-        Some(std::mem::take(&mut self.dropped))
+        let is_over = self.dropped > 0 && self.refusal.is_none() && self.has_room();
+        is_over.then(|| std::mem::take(&mut self.dropped))
     }
 
-    /// Why it takes nothing now, once for each time that it stops doing so.
-    fn take_refusal(&mut self) -> Option<Errno> {
-        let errno = self.refused?;
-        let is_news = !std::mem::replace(&mut self.is_refusal_told, true);
-        is_news.then_some(errno)
+    /// Returns why it takes nothing now, once for each refusal.
+    fn take_refusal(&mut self) -> Option<String> {
+        let errno = self.refusal?;
+        let is_new = !std::mem::replace(&mut self.is_refusal_reported, true);
+        is_new.then(|| error_text(&errno.into()))
     }
 
-    /// Why it was switched off, once.
-    fn take_death(&mut self) -> Option<Errno> {
+    /// Returns why it was switched off, once.
+    fn take_death(&mut self) -> Option<String> {
         let State::Dead(errno) = self.state else {
             return None;
         };
         self.state = State::Off;
-        Some(errno)
+        Some(error_text(&errno.into()))
     }
 }
 
-/// What of all to write next: whole lines where possible, so that what others write to the same
-/// pipe does not end up inside of one. A line that is longer is cut where the descriptor cuts it.
+/// Returns what to write next: whole lines where possible, so that other writers to the same pipe do
+/// not split them. A longer line is cut where the descriptor cuts it.
 fn piece<'a>(all: &'a [u8], writer: &SharedWriter<impl AsFd>) -> &'a [u8] {
     if writer.is_file() {
         return all;

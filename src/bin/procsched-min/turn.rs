@@ -1,5 +1,4 @@
-//! One turn of the loop, and the one place where a panic of supervision is caught: it is said,
-//! and supervision goes on.
+//! One turn of the loop. Here a panic of supervision is caught and reported; supervision continues.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,18 +8,17 @@ use std::time::Duration;
 use procsched::{ProcessScheduler, Result, Status};
 
 use crate::clock;
-use crate::messages::Tone;
+use crate::messages::Level;
 use crate::output::Outputs;
-use crate::pause::pause;
 
-/// How long a turn that failed is answered with doing nothing, so that it cannot spin.
+/// The pause after a turn that failed, so that it cannot spin.
 const FAILED_PAUSE: Duration = Duration::from_millis(100);
 
-/// Where the latest panic was; only the panic hook is told.
-static PLACE: Mutex<String> = Mutex::new(String::new());
+/// The location of the latest panic, which only the panic hook gets.
+static LOCATION: Mutex<String> = Mutex::new(String::new());
 
-/// One turn, which waits for at most `timeout`. While an output has to wait for its reader, the
-/// wait is for that as well.
+/// Takes one turn, which waits for at most `timeout`, and for the reader of an output that has lines
+/// queued.
 pub fn turn(
     scheduler: &mut ProcessScheduler,
     outputs: &Outputs,
@@ -38,32 +36,33 @@ pub fn turn(
             status
         }
         Err(problem) => {
-            outputs.say_own(Tone::Bad, "warning", &problem);
-            pause(FAILED_PAUSE);
+            outputs.say_own(Level::Error, "warning", &problem);
+            clock::pause(FAILED_PAUSE);
             Status::Running
         }
     }
 }
 
-/// What a step answers; its panic is an error like any other.
+/// Takes a step. Its panic is an error like any other.
 fn guarded(step: impl FnOnce() -> Result<Status>) -> std::result::Result<Status, String> {
     match catch_unwind(AssertUnwindSafe(step)) {
         Ok(answer) => answer.map_err(|error| error.to_string()),
         Err(panic) => {
-            let place = PLACE.lock().unwrap_or_else(PoisonError::into_inner);
+            let location = LOCATION.lock().unwrap_or_else(PoisonError::into_inner);
+            let message = message(panic.as_ref());
             Err(format!(
-                "supervision panicked at {place} and goes on: {}",
-                message(panic.as_ref())
+                "internal error: panic at {location}: {message}; supervision continues, please \
+                 report this bug"
             ))
         }
     }
 }
 
-/// From now on a panic prints nothing by itself: whoever catches it says it on one line.
+/// Silences the panic hook: the catcher of a panic reports it on one line.
 pub fn silence_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let mut place = PLACE.lock().unwrap_or_else(PoisonError::into_inner);
-        *place = panic
+        let mut location = LOCATION.lock().unwrap_or_else(PoisonError::into_inner);
+        *location = panic
             .location()
             .map(ToString::to_string)
             .unwrap_or_default();
@@ -81,18 +80,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_told_with_its_place_and_survived() {
-        // Other tests may fail while the hook is set, and shall still say why.
+    fn a_panic_is_reported_with_its_location_and_survived() {
+        // Other tests that fail while the hook is set have to report their panics.
         let hook = std::panic::take_hook();
         silence_panics();
-        let told = guarded(|| panic!("no such state"));
+        let caught = guarded(|| panic!("no such state"));
         std::panic::set_hook(hook);
-        let told = told.expect_err("a panic");
-        assert!(
-            told.starts_with("supervision panicked at src/bin/procsched-min/turn.rs:"),
-            "{told}"
-        );
-        assert!(told.ends_with(" and goes on: no such state"), "{told}");
+        let problem = caught.expect_err("a panic");
+        let start = "internal error: panic at src/bin/procsched-min/turn.rs:";
+        assert!(problem.starts_with(start), "{problem}");
+        let end = ": no such state; supervision continues, please report this bug";
+        assert!(problem.ends_with(end), "{problem}");
         assert_eq!(guarded(|| Ok(Status::Running)), Ok(Status::Running));
     }
 }

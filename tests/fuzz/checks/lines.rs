@@ -7,19 +7,22 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::choices::Rng;
-use crate::args::{self, Command};
+use crate::commands::{help, init, parse};
 use crate::config::Config;
 use crate::error::Error;
 use crate::event::{Event, EventKind, SignalSender, StopCause};
+use crate::load;
 use crate::machine::Restart;
-use crate::messages::{Style, Tone, duration, escaped};
+use crate::messages::{Level, Style};
 use crate::report::signal_name;
 use crate::status::{ProgramState, ProgramStatus};
 use crate::status_line;
+use crate::text::escaped;
+use crate::values::duration;
 
 const TEXT_BYTES_MAX: u64 = 80;
 
-/// Tone by tone the colours of a line; there are none where stderr is no terminal.
+/// The colours of a line, level by level; there are none where stderr is no terminal.
 const COLORS: [&str; 5] = ["\x1b[2m", "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[0m"];
 
 pub fn check(bytes: &[u8]) {
@@ -72,7 +75,7 @@ pub fn check_line(line: &str) {
 }
 
 fn has_colors() -> bool {
-    Style::new([]).own(Tone::Good, "", "").contains('\x1b')
+    Style::new([]).own(Level::Success, "", "").contains('\x1b')
 }
 
 fn check_event(choices: &mut Rng) {
@@ -250,14 +253,24 @@ fn check_arguments(choices: &mut Rng) {
             }
         })
         .collect();
-    match args::parse(words.iter().cloned()) {
-        Ok(Command::Run(path) | Command::Check(path)) => {
-            let is_given = words[1..].iter().any(|word| *word == *path.as_os_str());
-            assert!(is_given || path == Path::new("procsched.json"), "{words:?}");
+    let understood = parse::parse(words.iter().cloned()).and_then(|call| {
+        match call.command.name {
+            "run" | "check" => {
+                let path = load::path(&call.arguments)?;
+                let is_given = words[1..].iter().any(|word| *word == *path.as_os_str());
+                assert!(is_given || path == Path::new("procsched.json"), "{words:?}");
+            }
+            "init" => {
+                init::configure(&call.arguments)?;
+                assert_eq!(words[0], "init");
+            }
+            "help" => assert!(help::text(&call.arguments)?.contains("Usage: ")),
+            _ => {}
         }
-        Ok(Command::Init(_)) => assert_eq!(words[0], "init"),
-        Ok(Command::Demo | Command::Help(_) | Command::Version) => {}
-        Err(problem) => check_line(&problem),
+        Ok(())
+    });
+    if let Err(problem) = understood {
+        check_line(&problem);
     }
 }
 

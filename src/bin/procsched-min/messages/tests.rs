@@ -13,28 +13,28 @@ fn noon() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_704_110_400)
 }
 
-const RAN: Duration = Duration::from_millis(1_250);
+const UPTIME: Duration = Duration::from_millis(1_250);
 
 #[test]
 fn the_line_of_the_contract() {
     assert_eq!(
-        PLAIN.line(noon(), "service1", Tone::Good, "started", "pid=4711"),
+        PLAIN.line(noon(), "service1", Success, "started", "pid=4711"),
         "2024-01-01T12:00:00.000Z service1 started pid=4711"
     );
 }
 
 #[test]
-fn names_and_happenings_stand_in_columns() {
+fn names_and_verbs_stand_in_columns() {
     assert_eq!(
-        PLAIN.line(noon(), "web", Tone::Plain, "exited", "pid=1 code=0"),
+        PLAIN.line(noon(), "web", Info, "exited", "pid=1 code=0"),
         "2024-01-01T12:00:00.000Z web      exited  pid=1 code=0"
     );
     assert_eq!(
-        PLAIN.line(noon(), "web", Tone::Plain, "stopping", "pid=1"),
+        PLAIN.line(noon(), "web", Info, "stopping", "pid=1"),
         "2024-01-01T12:00:00.000Z web      stopping pid=1"
     );
     assert_eq!(
-        PLAIN.line(noon(), SELF, Tone::Plain, "stopped", ""),
+        PLAIN.line(noon(), SELF, Info, "stopped", ""),
         "2024-01-01T12:00:00.000Z procsched-min stopped"
     );
 }
@@ -42,68 +42,61 @@ fn names_and_happenings_stand_in_columns() {
 #[test]
 fn colour_is_put_around_words_and_is_ended() {
     assert_eq!(
-        COLORED.line(noon(), "web", Tone::Bad, "exited", "code=1"),
+        COLORED.line(noon(), "web", Error, "exited", "code=1"),
         "\x1b[2m2024-01-01T12:00:00.000Z\x1b[0m web      \x1b[31mexited\x1b[0m  code=1"
     );
     assert_eq!(
-        COLORED.line(noon(), "web", Tone::Plain, "exited", "code=0"),
+        COLORED.line(noon(), "web", Info, "exited", "code=0"),
         "\x1b[2m2024-01-01T12:00:00.000Z\x1b[0m web      exited  code=0"
     );
 }
 
-/// Events cannot be made here, so their contents are what is tested.
+fn parts((level, verb, details): &Message) -> String {
+    format!("{level:?} {verb} {details}")
+}
+
+/// Events cannot be made here, so their contents are tested.
 #[test]
 fn every_kind_of_event() {
-    let seconds = Duration::from_secs;
-    let error = "failed to execute \"/x\": Permission denied";
+    let delay = Some(Duration::from_secs(1));
+    let error = "no file";
     let table = [
-        (started(7), Tone::Good, "started", "pid=7"),
+        (started(7), "Success started pid=7"),
         (
-            start_failed(&error, Some(seconds(1))),
-            Tone::Bad,
-            "failed",
-            "restart_in=1s error: failed to execute \"/x\": Permission denied",
+            start_failed(&error, false, delay),
+            "Error failed retry_in=1s error: no file",
+        ),
+        (start_failed(&error, true, None), "Info cancelled no file"),
+        (
+            start_failed(&error, false, None),
+            "Error failed restart=never error: no file",
         ),
         (
-            start_failed(&error, None),
-            Tone::Bad,
-            "failed",
-            "restart=never error: failed to execute \"/x\": Permission denied",
+            stopping(7, 2, Duration::from_secs(90)),
+            "Info stopping pid=7 signal=SIGINT timeout=1m30s",
         ),
-        (
-            stopping(7, 2, seconds(90)),
-            Tone::Plain,
-            "stopping",
-            "pid=7 signal=SIGINT timeout=1m30s",
-        ),
-        (killed(7), Tone::Notice, "killed", "pid=7 signal=SIGKILL"),
+        (killed(7), "Warning killed pid=7 signal=SIGKILL"),
         (
             abandoned(7),
-            Tone::Bad,
-            "abandoned",
-            "pid=7 it is not gone 5 s after SIGKILL",
+            "Error abandoned pid=7 still exists 5 s after SIGKILL",
         ),
         (
             bytes_dropped(12),
-            Tone::Notice,
-            "dropped",
-            "bytes=12 of its stderr are not in its log",
+            "Warning dropped bytes=12 of its stderr are not in its log",
         ),
         (
             handler_panicked("oh"),
-            Tone::Bad,
-            "warning",
-            "a handler panicked: oh",
+            "Error warning a handler panicked: oh",
         ),
-        (warning(&"no log"), Tone::Notice, "warning", "no log"),
+        (warning(&"no log"), "Warning warning no log"),
     ];
-    for (words, tone, happening, details) in table {
-        assert_eq!(words, Words::new(tone, happening, details.to_owned()));
+    for (message, expected) in table {
+        assert_eq!(parts(&message), expected);
     }
 }
 
 #[test]
-fn exits_say_how_and_when_it_comes_back() {
+fn exits_have_their_cause_and_the_next_start() {
     let back = |seconds| {
         let delay = Duration::from_secs(seconds);
         Some(next_start(Some(delay), Restart::Always))
@@ -111,34 +104,36 @@ fn exits_say_how_and_when_it_comes_back() {
     let never = || Some(next_start(None, Restart::Never));
     let done = Some(next_start(None, Restart::OnFailure));
     let table = [
-        (0, back(1), Tone::Plain, "code=0 ran=1.2s restart_in=1s"),
-        (0, never(), Tone::Plain, "code=0 ran=1.2s restart=never"),
-        // It said `restart=never`, which is not what the config said.
+        (0, back(1), "Info", "code=0 uptime=1.2s retry_in=1s"),
+        (0, never(), "Info", "code=0 uptime=1.2s restart=never"),
+        // It was `restart=never`, which the config did not have.
         (
             0,
             done,
-            Tone::Plain,
-            "code=0 ran=1.2s not restarted: it succeeded",
+            "Info",
+            "code=0 uptime=1.2s not restarted: it succeeded",
         ),
-        (3, back(60), Tone::Bad, "code=3 ran=1.2s restart_in=1m"),
-        (3, never(), Tone::Bad, "code=3 ran=1.2s restart=never"),
+        (3, back(60), "Error", "code=3 uptime=1.2s retry_in=1m"),
+        (3, never(), "Error", "code=3 uptime=1.2s restart=never"),
         (
             -9,
             back(2),
-            Tone::Bad,
-            "signal=SIGKILL ran=1.2s restart_in=2s",
+            "Error",
+            "signal=SIGKILL uptime=1.2s retry_in=2s",
         ),
-        (-15, None, Tone::Plain, "signal=SIGTERM ran=1.2s"),
-        (-37, None, Tone::Plain, "signal=SIGRTMIN+3 ran=1.2s"),
+        (-15, None, "Info", "signal=SIGTERM uptime=1.2s"),
+        (-37, None, "Info", "signal=SIGRTMIN+3 uptime=1.2s"),
     ];
-    for (return_code, next, tone, details) in table {
-        let words = exited(4711, return_code, false, RAN, next, None);
-        let details = format!("pid=4711 {details}");
-        assert_eq!(words, Words::new(tone, "exited", details));
+    for (return_code, next, level, details) in table {
+        let message = exited(4711, return_code, false, UPTIME, next, None);
+        assert_eq!(
+            parts(&message),
+            format!("{level} exited pid=4711 {details}")
+        );
     }
-    let words = exited(4711, -11, true, RAN, back(2), None);
-    let details = "pid=4711 signal=SIGSEGV ran=1.2s core_dumped=yes restart_in=2s";
-    assert_eq!(words, Words::new(Tone::Bad, "exited", details.to_owned()));
+    let message = exited(4711, -11, true, UPTIME, back(2), None);
+    let details = "pid=4711 signal=SIGSEGV uptime=1.2s core_dumped=yes retry_in=2s";
+    assert_eq!(parts(&message), format!("Error exited {details}"));
 }
 
 #[test]
@@ -151,14 +146,16 @@ fn a_failure_says_its_last_line_and_no_line_fakes_another() {
         ("größe", r#"last="größe""#),
     ];
     for (line, shown) in table {
-        let words = exited(4711, 3, false, RAN, next(), Some(line));
-        let details = format!("pid=4711 code=3 ran=1.2s restart_in=2s {shown}");
-        assert_eq!(words.details, details);
-        let line = PLAIN.line(noon(), "web", words.tone, words.happening, &details);
+        let (level, verb, details) = exited(4711, 3, false, UPTIME, next(), Some(line));
+        assert_eq!(
+            details,
+            format!("pid=4711 code=3 uptime=1.2s retry_in=2s {shown}")
+        );
+        let line = PLAIN.line(noon(), "web", level, verb, &details);
         assert!(line.ends_with(&details), "{line}");
     }
-    let words = exited(4711, 3, false, RAN, None, Some("too late"));
-    assert_eq!(words.details, r#"pid=4711 code=3 ran=1.2s last="too late""#);
+    let (.., details) = exited(4711, 3, false, UPTIME, None, Some("too late"));
+    assert_eq!(details, r#"pid=4711 code=3 uptime=1.2s last="too late""#);
 }
 
 #[test]
@@ -173,37 +170,9 @@ fn senders_are_named_as_far_as_they_are_known() {
     for (signal, sender, is_first, text) in table {
         assert_eq!(sender_of(signal, sender, is_first), text);
     }
-    let words = stopping_all(&StopCause::AllEnded, false);
-    let details = "everything: every program has ended for good".to_owned();
-    assert_eq!(words, Words::new(Tone::Plain, "stopping", details));
-}
-
-#[test]
-fn impossible_codes_do_not_overflow() {
-    assert_eq!(how(i32::MIN), ("code", "-2147483648".to_owned()));
-    assert_eq!(how(-1_000), ("signal", "signal 1000".to_owned()));
-}
-
-#[test]
-fn durations_are_short() {
-    let table = [
-        (Duration::ZERO, "0s"),
-        (Duration::from_nanos(7), "7ns"),
-        (Duration::from_micros(250), "250us"),
-        (Duration::from_millis(999), "999ms"),
-        (Duration::from_secs(1), "1s"),
-        (Duration::from_millis(12_340), "12.3s"),
-        (Duration::from_millis(59_999), "59.9s"),
-        (Duration::from_secs(60), "1m"),
-        (Duration::from_secs(125), "2m05s"),
-        (Duration::from_secs(3_599), "59m59s"),
-        (Duration::from_secs(11_520), "3h12m"),
-        (Duration::from_secs(446_400), "5d04h"),
-        (Duration::MAX, "213503982334601d07h"),
-    ];
-    for (length, text) in table {
-        assert_eq!(duration(length), text);
-    }
+    let message = stopping_all(&StopCause::AllEnded, false);
+    let expected = "Info stopping everything: every program has ended for good";
+    assert_eq!(parts(&message), expected);
 }
 
 #[test]
@@ -222,6 +191,6 @@ fn nothing_that_a_terminal_obeys_gets_through() {
     for (text, safe) in table {
         assert_eq!(escaped(text), safe);
     }
-    let line = PLAIN.line(noon(), "x\n", Tone::Bad, "y\x1b", "z\r\n2024 fake");
+    let line = PLAIN.line(noon(), "x\n", Error, "y\x1b", "z\r\n2024 fake");
     assert!(!line.contains(char::is_control), "{line:?}");
 }

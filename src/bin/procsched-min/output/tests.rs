@@ -1,28 +1,23 @@
 use super::*;
 use std::fs::{File, OpenOptions};
 use std::io::Read;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::OwnedFd;
 
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe2;
 
-/// Both outputs on pipes, and the other ends of these; reading from them never blocks.
-fn outputs_on_pipes() -> (Outputs, File, File) {
-    let (out_reader, out) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
-    let (err_reader, err) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
-    let outputs = Outputs::new(Output::new(out), Output::new(err), Style::new([]));
-    (outputs, nonblocking(out_reader), nonblocking(err_reader))
+/// A pipe from which reading never blocks.
+fn pipe() -> (File, OwnedFd) {
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
+    fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a flag");
+    (reader.into(), writer)
 }
 
-fn nonblocking(reader: OwnedFd) -> File {
-    let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)
-        .expect("the pipe again")
+/// Both outputs on pipes, and their readers.
+fn outputs_on_pipes() -> (Outputs, File, File) {
+    let ((out_reader, out), (err_reader, err)) = (pipe(), pipe());
+    let outputs = Outputs::new(Output::new(out), Output::new(err), Style::new([]));
+    (outputs, out_reader, err_reader)
 }
 
 /// All that is in the pipe now.
@@ -66,10 +61,7 @@ fn lines_go_out_at_once() {
     let (outputs, mut out, mut err) = outputs_on_pipes();
     outputs.data("{}");
     outputs.say("hello");
-    assert_eq!(
-        (take(&mut out).as_str(), take(&mut err).as_str()),
-        ("{}\n", "hello\n")
-    );
+    assert_eq!(take(&mut out) + &take(&mut err), "{}\nhello\n");
     assert!(!outputs.is_pending());
 }
 
@@ -99,12 +91,10 @@ fn over_the_bound_whole_lines_are_dropped_and_counted() {
     assert!(queued(&outputs).0 <= QUEUE_BYTES_MAX);
     assert_eq!(take(&mut err), "", "there is no room yet");
     let text = take_all(&outputs, &mut out);
-    let numbers: Vec<u32> = text
-        .lines()
-        .map(|line| line.parse().expect("whole"))
-        .collect();
+    let lines = text.lines();
+    let numbers: Vec<usize> = lines.map(|line| line.parse().expect("whole")).collect();
     assert!(
-        numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]),
+        (0..numbers.len()).eq(numbers.iter().copied()),
         "not the first ones"
     );
     let said = take(&mut err);
@@ -140,10 +130,8 @@ fn a_closed_output_is_said_once_on_the_other() {
         outputs.data("{}");
     }
     let said = take(&mut err);
-    assert!(
-        said.ends_with("stdout is switched off, no more reports: Broken pipe\n"),
-        "{said}"
-    );
+    let end = "stdout is switched off, no more reports: Broken pipe\n";
+    assert!(said.ends_with(end), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
     assert!(!outputs.is_pending());
 }
@@ -182,31 +170,18 @@ fn the_other_is_told_when_it_has_room_again() {
 
 #[test]
 fn a_full_device_costs_lines_and_not_the_output() {
-    let (mut err, err_writer) = {
-        let (reader, writer) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
-        (nonblocking(reader), writer)
-    };
-    let full = OpenOptions::new()
-        .write(true)
-        .open("/dev/full")
-        .expect("/dev/full");
+    let (mut err, err_writer) = pipe();
+    let full = OpenOptions::new().write(true).open("/dev/full");
+    let full = full.expect("/dev/full");
     let outputs = Outputs::new(Output::new(full), Output::new(err_writer), Style::new([]));
     outputs.data("{}");
     outputs.data("{}");
-    assert!(
-        !outputs.is_pending(),
-        "a full device must not be tried again and again"
-    );
+    assert!(!outputs.is_pending(), "a full device must not be retried");
     let said = take(&mut err);
-    assert!(
-        said.contains("they are lost: No space left on device"),
-        "{said}"
-    );
+    let part = "they are lost: No space left on device";
+    assert!(said.contains(part), "{said}");
     assert_eq!(said.lines().count(), 1, "said once: {said}");
-    let (mut out, writer) = {
-        let (reader, writer) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
-        (nonblocking(reader), writer)
-    };
+    let (mut out, writer) = pipe();
     outputs.lock().stdout.writer = SharedWriter::new(Box::new(writer));
     outputs.data("{}");
     assert_eq!(take(&mut out), "{}\n");
@@ -238,12 +213,12 @@ fn the_last_flush_ends_without_a_reader_and_says_what_is_lost() {
 
 #[test]
 fn an_inherited_descriptor_stays_blocking() {
-    let (_reader, writer) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
+    let (_reader, writer) = pipe();
     let mut output = Output::new(writer.try_clone().expect("a copy"));
     output.push("{}");
     output.pump();
     assert!(output.queue.is_empty());
-    let flags = nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_GETFL).expect("flags");
+    let flags = fcntl(&writer, FcntlArg::F_GETFL).expect("flags");
     assert!(!OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK));
 }
 
@@ -254,10 +229,7 @@ fn what_a_turn_says_is_few_writes_of_whole_lines() {
         outputs.say_in_turn(&format!("line {number:0>53}"));
         data_in_turn(&outputs, "{}");
     }
-    assert_eq!(
-        (take(&mut out), take(&mut err)),
-        (String::new(), String::new())
-    );
+    assert_eq!(take(&mut out) + &take(&mut err), "");
     assert_eq!(queued(&outputs), (300, 5_900));
     let piece = {
         let pair = outputs.lock();
@@ -301,9 +273,7 @@ fn a_line_longer_than_a_promise_goes_out_in_one_write_and_a_file_takes_everythin
     assert_eq!(next_piece(&output).len(), 3 * (long.len() + 1));
     output.pump();
     assert!(output.queue.is_empty());
-    assert_eq!(
-        file.metadata().expect("its size").len(),
-        3 * (long.len() as u64 + 1)
-    );
+    let size = file.metadata().expect("its size").len();
+    assert_eq!(size, 3 * (long.len() as u64 + 1));
     assert!(output.queue.capacity() <= 2 * PIECE_BYTES_MAX);
 }

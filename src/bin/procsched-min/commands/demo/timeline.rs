@@ -1,4 +1,4 @@
-//! Who ran when, as text: one row a program, time from left to right.
+//! A timeline of runs as text: one row a program, time from left to right.
 //!
 //! ```text
 //!             0s      2s      4s      6s
@@ -10,28 +10,27 @@
 
 use std::time::Duration;
 
-/// How many columns time may take.
+/// The width of the time axis.
 const COLUMNS_MAX: usize = 60;
 
-/// Space for the label of a tick, in columns.
+/// The least distance of two ticks, which leaves space for their labels.
 const TICK_COLUMNS_MIN: usize = 6;
 
-/// What each sign means.
-pub const LEGEND: &str =
-    "# runs   . waits for its next start   x died   s stopped when asked   K killed";
+/// The meaning of each sign.
+pub const LEGEND: &str = "# running   . waiting for its next start   x died   s stopped   K killed";
 
-/// What can happen to a program, as far as it is drawn.
+/// An event of the timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
     Started,
-    /// It ended by itself.
+    /// Exited by itself.
     Died,
-    /// It ended after it was asked to.
+    /// Exited after a stop signal.
     Stopped,
     Killed,
 }
 
-/// One program: its name, and what happened to it and when, in order.
+/// The events of one program, in their order.
 #[derive(Debug, Clone)]
 pub struct Row {
     pub name: String,
@@ -53,14 +52,14 @@ pub fn draw(rows: &[Row], length: Duration) -> String {
     out
 }
 
-/// How much time a column stands for.
+/// The time that a column stands for.
 struct Scale {
     column: Duration,
     columns: usize,
 }
 
 impl Scale {
-    /// The finest round step with which everything fits.
+    /// Returns the finest round scale at which everything fits.
     fn new(length: Duration) -> Self {
         let fits = |column: &Duration| *column * COLUMNS_MAX as u32 > length;
         let steps = [100, 200, 250, 500, 1_000, 2_000, 5_000].map(Duration::from_millis);
@@ -79,14 +78,12 @@ impl Scale {
         usize::try_from(index).map_or(self.columns - 1, |index| index.min(self.columns - 1))
     }
 
-    /// The labels, and the ticks under their first letters.
+    /// Returns the labels, and the ticks under their first letters.
     fn axis(&self) -> (String, String) {
         let far_enough = |step: &Duration| self.column * TICK_COLUMNS_MIN as u32 <= *step;
         let steps = [1, 2, 5, 10, 30, 60].map(Duration::from_secs);
-        let step = steps
-            .into_iter()
-            .find(far_enough)
-            .unwrap_or(self.column * 10);
+        let step = steps.into_iter().find(far_enough);
+        let step = step.unwrap_or(self.column * 10);
         let (mut labels, mut ticks, mut moment) = (String::new(), String::new(), Duration::ZERO);
         while self.at(moment) < self.columns - 1 || moment.is_zero() {
             let column = self.at(moment);
@@ -99,10 +96,8 @@ impl Scale {
         (labels, ticks)
     }
 
-    /// A sign for each column. The end of a run is more than its running, a KILL more than the
-    /// death that it caused, and waiting is what is left.
+    /// Returns a sign for each column. Where two events share one, the higher [`rank`] is shown.
     fn cells(&self, marks: &[(Duration, Mark)]) -> String {
-        let end = self.columns - 1;
         let mut cells = vec![' '; self.columns];
         let mut fill = |from: usize, to: usize, sign: char| {
             for cell in &mut cells[from..=to] {
@@ -111,48 +106,25 @@ impl Scale {
                 }
             }
         };
-        let (mut running_since, mut waiting_since) = (None, None);
-        for &(moment, mark) in marks {
+        for (index, &(moment, mark)) in marks.iter().enumerate() {
+            let (sign, next_sign) = match mark {
+                Mark::Started => ('#', '#'),
+                Mark::Died => ('x', '.'),
+                Mark::Stopped => ('s', ' '),
+                Mark::Killed => ('K', ' '),
+            };
             let now = self.at(moment);
-            let running = running_since.take();
-            if let Some(since) = running {
-                fill(since, now, '#');
-            }
-            match mark {
-                Mark::Started => {
-                    if let Some(since) = waiting_since.take() {
-                        fill(since, now, '.');
-                    }
-                    running_since = Some(now);
-                    fill(now, now, '#');
-                }
-                Mark::Died => {
-                    fill(now, now, 'x');
-                    waiting_since = Some(now);
-                }
-                Mark::Stopped => fill(now, now, 's'),
-                Mark::Killed => fill(now, now, 'K'),
-            }
-        }
-        // What still ran or waited at the end did so until the end.
-        for (since, sign) in [(running_since, '#'), (waiting_since, '.')] {
-            if let Some(since) = since {
-                fill(since, end, sign);
-            }
+            let next = marks.get(index + 1).map(|(next, _)| self.at(*next));
+            fill(now, now, sign);
+            fill(now, next.unwrap_or(self.columns - 1), next_sign);
         }
         cells.into_iter().collect::<String>().trim_end().to_owned()
     }
 }
 
-fn rank(sign: char) -> u8 {
-    match sign {
-        'K' => 5,
-        'x' => 4,
-        's' => 3,
-        '#' => 2,
-        '.' => 1,
-        _ => 0,
-    }
+/// The exit of a run hides its running, and SIGKILL the exit that it causes.
+fn rank(sign: char) -> Option<usize> {
+    " .#sxK".find(sign)
 }
 
 #[cfg(test)]
@@ -160,13 +132,11 @@ mod tests {
     use super::*;
 
     fn row(name: &str, marks: &[(u64, Mark)]) -> Row {
-        let marks = marks
-            .iter()
-            .map(|&(ms, mark)| (Duration::from_millis(ms), mark))
-            .collect();
+        let marks = marks.iter();
+        let marks = marks.map(|&(ms, mark)| (Duration::from_millis(ms), mark));
         Row {
             name: name.to_owned(),
-            marks,
+            marks: marks.collect(),
         }
     }
 
@@ -197,10 +167,8 @@ mod tests {
     #[test]
     fn waiting_ends_with_a_start() {
         use Mark::{Died, Started};
-        let rows = [row(
-            "x",
-            &[(0, Died), (500, Started), (600, Died), (900, Started)],
-        )];
+        let marks = [(0, Died), (500, Started), (600, Died), (900, Started)];
+        let rows = [row("x", &marks)];
         let drawn = draw(&rows, Duration::from_secs(1));
         assert!(drawn.ends_with("  x  x....#x..##\n"), "{drawn}");
         let drawn = draw(&[row("x", &[(300, Died)])], Duration::from_secs(1));
@@ -211,14 +179,12 @@ mod tests {
     fn any_length_fits() {
         let lengths = [0, 1, 999, 5_999, 6_000, 25_000, 299_999, 1 << 40];
         for length in lengths {
-            let rows = [row(
-                "x",
-                &[
-                    (0, Mark::Started),
-                    (length, Mark::Killed),
-                    (length * 2, Mark::Died),
-                ],
-            )];
+            let marks = [
+                (0, Mark::Started),
+                (length, Mark::Killed),
+                (length * 2, Mark::Died),
+            ];
+            let rows = [row("x", &marks)];
             let drawn = draw(&rows, Duration::from_millis(length));
             assert!(
                 drawn.lines().all(|line| line.len() <= 80),

@@ -1,4 +1,4 @@
-//! `check`: what is wrong with a config, and what will go wrong when it is run here and now.
+//! `check`: reports what is wrong with a config, and what would fail if it were run here and now.
 //! Nothing is started and nothing is written.
 
 use std::collections::BTreeMap;
@@ -10,14 +10,28 @@ use std::path::Path;
 
 use nix::unistd::{AccessFlags, access};
 use procsched::config::Config;
+use procsched::text::{error_text, escaped};
 use procsched::{ChildSpec, Restart};
 
-use crate::load::{is_stdin, load, source};
-use crate::messages::escaped;
-use crate::{FAILED, USAGE, complain, print};
+use super::{Command, FAILED, USAGE};
+use crate::load::{self, CONFIG_HELP, is_stdin, load, source};
+use crate::stdio::{complain, print};
 
-/// Says what it finds: 0 nothing, 1 warnings, 2 errors.
-pub fn check(path: &Path) -> u8 {
+pub const COMMAND: Command = Command {
+    name: "check",
+    operands: "[CONFIG]",
+    summary: "show what is wrong with CONFIG; starts nothing",
+    description: "Shows every error of the config, with its line and what would be right, and
+starts nothing. A command that cannot be found or executed is a warning.
+",
+    sections: &[CONFIG_HELP],
+    exit_codes: "  check: 0 fine, 1 warnings, 2 errors\n",
+    exec: |arguments| Ok(check(&load::path(arguments)?)),
+    ..Command::PLAIN
+};
+
+/// Prints what it finds, and returns 0 for nothing, 1 for warnings, 2 for errors.
+fn check(path: &Path) -> u8 {
     let source = source(path);
     let source = escaped(&source);
     let config = match load(path) {
@@ -29,7 +43,7 @@ pub fn check(path: &Path) -> u8 {
     };
     let mut warnings = warnings(&config);
     let file = std::path::absolute(path).ok().filter(|_| !is_stdin(path));
-    // What comes through a pipe cannot be changed any more.
+    // Others cannot change what comes through a pipe.
     let file = file.filter(|file| file.is_file());
     let problem = file.and_then(|file| exposure(&file));
     warnings.add("programs".to_owned(), problem);
@@ -43,26 +57,26 @@ pub fn check(path: &Path) -> u8 {
     }
 }
 
-/// What was found. What ten thousand programs have in common is told with the first of them, and
-/// the others refer to that: else a long `PATH` would be printed ten thousand times.
+/// The warnings. A problem that many programs share is printed with the first, and the others refer
+/// to it: else a long `PATH` would be printed ten thousand times.
 #[derive(Default)]
 struct Warnings {
     /// Each with the key that it concerns.
     all: Vec<(String, String)>,
-    /// Texts, and each `PATH`, with the key that they were told with.
-    told: BTreeMap<OsString, String>,
+    /// Texts, and each `PATH`, with the key that they were printed with.
+    printed: BTreeMap<OsString, String>,
 }
 
 impl Warnings {
     fn add(&mut self, key: String, problem: Option<String>) {
         let Some(problem) = problem else { return };
-        match self.told.get(OsStr::new(&problem)) {
+        match self.printed.get(OsStr::new(&problem)) {
             Some(first) => {
                 let text = format!("the same as {first}");
                 self.all.push((key, text));
             }
             None => {
-                self.told.insert(problem.clone().into(), key.clone());
+                self.printed.insert(problem.clone().into(), key.clone());
                 self.all.push((key, problem));
             }
         }
@@ -76,16 +90,15 @@ impl Warnings {
         let Some(path) = error.searched_path() else {
             return self.add(key, Some(error.to_string()));
         };
-        if let Some(first) = self.told.get(path) {
-            let command = program.command().first();
-            let what = format!(
-                "failed to execute {:?}",
-                command.unwrap_or(&OsString::new())
-            );
-            let text = format!("{what}: not found in PATH, see {first}");
+        if let Some(first) = self.printed.get(path) {
+            let command = program
+                .command()
+                .first()
+                .map_or(OsStr::new(""), OsString::as_ref);
+            let text = format!("failed to execute {command:?}: not found in PATH, see {first}");
             return self.all.push((key, text));
         }
-        self.told.insert(path.to_owned(), key.clone());
+        self.printed.insert(path.to_owned(), key.clone());
         self.all.push((key, error.to_string()));
     }
 }
@@ -102,7 +115,7 @@ fn warnings(config: &Config) -> Warnings {
     if is_usable("base_dir")
         && let Err(errno) = access(base_dir, AccessFlags::X_OK)
     {
-        let text = format!("failed to use {base_dir:?}: {}", errno.desc());
+        let text = format!("failed to use {base_dir:?}: {}", error_text(&errno.into()));
         found.add("base_dir".to_owned(), Some(text));
     }
     if is_usable("err_dir") && fs::symlink_metadata(&config.err_dir).is_ok() {
@@ -120,23 +133,23 @@ fn warnings(config: &Config) -> Warnings {
     found
 }
 
-/// Why the key has no effect, if it is set and has none.
+/// Returns why the key has no effect, if it is set and has none.
 fn essential_problem(program: &ChildSpec) -> Option<String> {
     let is_idle = program.is_essential() && program.restart_policy() == Restart::Always;
     is_idle.then(|| {
-        "it never takes effect: with \"restart\": \"always\" the program does not end for good; \
-         use \"on-failure\" or \"never\""
+        "no effect: with \"restart\": \"always\" the program never ends for good; use \
+         \"on-failure\" or \"never\""
             .to_owned()
     })
 }
 
-/// Where root reads its commands, executes them or writes their logs: which part of the way there
-/// others can change, if there is one.
+/// Returns a component of the path that others can change, if root would read a config there,
+/// execute a command or write a log.
 fn exposure(path: &Path) -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return None;
     }
-    // The way that is named, and the one that it leads to.
+    // The path as written, and the one that its symlinks resolve to.
     let opened = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_PATH)
@@ -147,7 +160,8 @@ fn exposure(path: &Path) -> Option<String> {
     parts.find_map(exposed_part)
 }
 
-/// In a directory that is sticky nobody can replace what is root's.
+/// Returns a warning if others can change this component. In a sticky directory they cannot
+/// replace what root owns.
 fn exposed_part(part: &Path) -> Option<String> {
     const STICKY: u32 = 0o1000;
     let found = fs::metadata(part).ok()?;

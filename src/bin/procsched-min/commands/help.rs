@@ -1,0 +1,125 @@
+//! `help`: the overview and the help of each command, made from the table of commands. Everything
+//! that is needed to begin, in 80 columns.
+
+use super::parse::{Arguments, find};
+use super::{ALL, Command};
+use crate::stdio::print;
+
+pub const COMMAND: Command = Command {
+    name: "help",
+    aliases: &["-h", "--help"],
+    operands: "[COMMAND]",
+    summary: "print this, or the help of a command, as COMMAND --help does; also -h",
+    exec: |arguments| Ok(print(&text(arguments)?)),
+    ..Command::PLAIN
+};
+
+const INTRODUCTION: &str =
+    "procsched-min keeps programs running: it starts them, restarts them with a
+growing delay, logs their stderr, reports every exit, and stops everything
+cleanly.
+
+Usage: procsched-min COMMAND [ARGUMENT...]
+
+Commands:
+";
+
+/// Returns the help that the arguments of `help` ask for.
+pub fn text(arguments: &Arguments) -> Result<String, String> {
+    match arguments.operands.first() {
+        Some(name) => find(name).map(of_command),
+        None => Ok(overview()),
+    }
+}
+
+fn of_command(command: &Command) -> String {
+    if command.name == COMMAND.name {
+        return overview();
+    }
+    let mut text = format!("Usage: procsched-min {}\n\n", usage(command));
+    text += command.description;
+    command.sections.iter().for_each(|section| text += section);
+    text + &options(command) + &exit_codes(&[command])
+}
+
+fn overview() -> String {
+    let mut text = INTRODUCTION.to_owned();
+    for command in ALL {
+        text += &format!("  {:<8} {}\n", command.name, command.summary);
+    }
+    let mut shown: Vec<&str> = Vec::new();
+    for section in ALL.iter().flat_map(|command| command.sections) {
+        if !shown.contains(section) {
+            shown.push(section);
+        }
+    }
+    text += &shown.concat();
+    ALL.iter().for_each(|command| text += &options(command));
+    text + &exit_codes(ALL)
+}
+
+fn usage(command: &Command) -> String {
+    let options = if command.options.is_empty() {
+        ""
+    } else {
+        "[OPTIONS]"
+    };
+    let words = [command.name, options, command.operands];
+    let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+    words.join(" ")
+}
+
+fn options(command: &Command) -> String {
+    if command.options.is_empty() {
+        return String::new();
+    }
+    format!("\nOptions of {}:\n{}", command.name, command.options)
+}
+
+fn exit_codes(commands: &[&Command]) -> String {
+    let codes: String = commands.iter().map(|command| command.exit_codes).collect();
+    if codes.is_empty() {
+        codes
+    } else {
+        format!("\nExit codes:\n{codes}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Opt;
+    use super::*;
+
+    #[test]
+    fn fits_a_terminal() {
+        for text in ALL.iter().map(|command| of_command(command)) {
+            assert!(text.ends_with('\n') && text.contains("Usage: procsched-min "));
+            for line in text.lines() {
+                assert!(line.len() <= 80 && !line.ends_with(' '), "{line:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn its_lines_describe_options() {
+        let options = ALL.iter().flat_map(|command| command.options());
+        for Opt { short, long, .. } in options {
+            assert!(
+                short.is_empty() || short.len() == 2 && short.starts_with('-'),
+                "{short}"
+            );
+            assert!(long.len() > 3 && long.starts_with("--"), "{long}");
+        }
+    }
+
+    #[test]
+    fn the_overview_has_everything_once() {
+        let text = overview();
+        for command in ALL {
+            let parts = command.sections.iter().copied().chain([command.exit_codes]);
+            for part in parts.chain([command.options]) {
+                assert!(part.is_empty() || text.matches(part).count() == 1, "{part}");
+            }
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! `version`.
+
+use super::Command;
+use crate::stdio::print;
+
+pub const COMMAND: Command = Command {
+    name: "version",
+    aliases: &["-V", "--version"],
+    summary: "print the version; also -V",
+    description: "Prints the version.\n",
+    exec: |_| Ok(print(VERSION)),
+    ..Command::PLAIN
+};
+
+const VERSION: &str = concat!("procsched-min ", env!("CARGO_PKG_VERSION"), "\n");
