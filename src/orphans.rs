@@ -49,16 +49,16 @@ pub(crate) struct Orphans {
 
 /// The owner of an orphan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Whose {
-    Of(ProgramId),
-    Nobodys,
+pub(crate) enum OrphanOwner {
+    Program(ProgramId),
+    None,
     /// Its environment could not be read.
     Unknown,
 }
 
-impl From<Option<ProgramId>> for Whose {
+impl From<Option<ProgramId>> for OrphanOwner {
     fn from(program: Option<ProgramId>) -> Self {
-        program.map_or(Self::Nobodys, Self::Of)
+        program.map_or(Self::None, Self::Program)
     }
 }
 
@@ -101,11 +101,11 @@ struct Closing {
 }
 
 /// The pid that means every remaining process, if PID 1 cannot list them.
-pub(crate) const EVERYBODY: i32 = -1;
+pub(crate) const ALL_PROCESSES: i32 = -1;
 
 /// A signal to be sent to an orphan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Dispatch {
+pub(crate) struct PendingSignal {
     pub(crate) pid: i32,
     pub(crate) program: Option<ProgramId>,
     /// True for SIGKILL, false for SIGTERM and SIGCONT.
@@ -139,7 +139,7 @@ impl Orphans {
     }
 
     /// Requests a scan: a child has died, or a start waits for one.
-    pub(crate) fn want_look(&mut self) {
+    pub(crate) fn request_scan(&mut self) {
         self.scan_wanted = true;
     }
 
@@ -173,7 +173,7 @@ impl Orphans {
 
     /// Lets the first scan of the shutdown wait like any later one. For many programs, most of
     /// which are about to end, it is expensive, and rarely finds an orphan.
-    pub(crate) fn put_off_look(&mut self, now: Moment) {
+    pub(crate) fn delay_scan(&mut self, now: Moment) {
         if let Some(closing) = &mut self.closing {
             closing.last_scan.get_or_insert(now);
         }
@@ -185,7 +185,7 @@ impl Orphans {
 
     /// True if the caller has to scan all children now: for a start that waits for it
     /// (`searching`), and during the shutdown, less often while programs are left (not `settled`).
-    pub(crate) fn begin_look(&mut self, now: Moment, searching: bool, settled: bool) -> bool {
+    pub(crate) fn begin_scan(&mut self, now: Moment, searching: bool, settled: bool) -> bool {
         let Some(closing) = &mut self.closing else {
             return self.scan_wanted && searching;
         };
@@ -213,7 +213,7 @@ impl Orphans {
     }
 
     /// Notes that the scan has failed, and requests another.
-    pub(crate) fn found_nothing_out(&mut self, now: Moment) {
+    pub(crate) fn scan_failed(&mut self, now: Moment) {
         self.scan_wanted = true;
         self.has_failed = true;
         if let Some(closing) = &mut self.closing {
@@ -222,7 +222,7 @@ impl Orphans {
     }
 
     /// Notes that there are no children at all.
-    pub(crate) fn found_nobody(&mut self) {
+    pub(crate) fn no_children(&mut self) {
         *self = Self {
             closing: self.closing.take(),
             ..Self::default()
@@ -232,13 +232,13 @@ impl Orphans {
     /// Applies the result of a scan: all children at one moment. True if it has to be repeated,
     /// because it found a process without an owner or a withheld zombie: either may be dead, and
     /// its own children reparented since.
-    pub(crate) fn found(
+    pub(crate) fn scanned(
         &mut self,
         now: Moment,
         children: &[i32],
         is_ours: impl Fn(i32) -> bool,
         is_withheld: impl Fn(i32) -> bool,
-        mut whose: impl FnMut(i32) -> Whose,
+        mut owner_of: impl FnMut(i32) -> OrphanOwner,
     ) -> bool {
         self.scan_wanted = false;
         self.has_failed = false;
@@ -268,11 +268,11 @@ impl Orphans {
             if is_ours(pid) {
                 continue;
             }
-            let program = match whose(pid) {
-                Whose::Of(program) => Some(program),
-                Whose::Nobodys => None,
+            let program = match owner_of(pid) {
+                OrphanOwner::Program(program) => Some(program),
+                OrphanOwner::None => None,
                 // The next scan may find out.
-                Whose::Unknown => continue,
+                OrphanOwner::Unknown => continue,
             };
             is_incomplete |= program.is_none();
             if program.is_none() && is_withheld(pid) {
@@ -286,7 +286,11 @@ impl Orphans {
     }
 
     /// Returns the SIGKILLs for the orphans of a program that starts again, once for each.
-    pub(crate) fn kill_those_of(&mut self, now: Moment, program: ProgramId) -> Vec<Dispatch> {
+    pub(crate) fn kill_orphans_of(
+        &mut self,
+        now: Moment,
+        program: ProgramId,
+    ) -> Vec<PendingSignal> {
         let mut sends = Vec::new();
         for &(_, pid) in self.owned.range(range_of(program)) {
             let orphan = self.known.get_mut(&pid);
@@ -294,7 +298,7 @@ impl Orphans {
                 continue;
             };
             orphan.killed_at = Some(now);
-            sends.push(Dispatch {
+            sends.push(PendingSignal {
                 pid,
                 program: orphan.program,
                 kill: true,
@@ -304,12 +308,12 @@ impl Orphans {
     }
 
     /// True if an orphan of this program is known.
-    pub(crate) fn has_those_of(&self, program: ProgramId) -> bool {
+    pub(crate) fn has_orphans_of(&self, program: ProgramId) -> bool {
         self.owned.range(range_of(program)).next().is_some()
     }
 
     /// Returns the signals that the shutdown has to send now.
-    pub(crate) fn due(&mut self, now: Moment) -> Vec<Dispatch> {
+    pub(crate) fn due(&mut self, now: Moment) -> Vec<PendingSignal> {
         let Some(closing) = &self.closing else {
             return Vec::new();
         };
@@ -321,7 +325,7 @@ impl Orphans {
             }
             orphan.asked = true;
             orphan.killed_at = kill.then_some(now);
-            sends.push(Dispatch {
+            sends.push(PendingSignal {
                 pid,
                 program: orphan.program,
                 kill,

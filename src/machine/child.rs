@@ -32,7 +32,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::event::{Change, Moment, Order, ProgramId, Run};
+use super::interface::{Change, Moment, Order, ProgramId, Run};
 use super::policy::{Delay, Exit, Policy};
 use super::state::Goal::{self, Down, DownNow, Up};
 use super::state::Leader::{self, Alive, Dead, New};

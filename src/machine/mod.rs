@@ -15,7 +15,7 @@
 //! reported once.
 
 pub mod child;
-pub mod event;
+pub mod interface;
 pub mod policy;
 pub mod state;
 pub mod timers;
@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use child::{Child, Effects};
-pub use event::{Change, Command, Event, Moment, Order, ProgramId, Run};
+pub use interface::{Change, Command, Input, Moment, Order, ProgramId, Run};
 pub use policy::{Backoff, Exit, Policy, Restart};
 use state::{Fact, Goal, State, Trigger};
 use timers::Timers;
@@ -77,14 +77,14 @@ impl Machine {
     }
 
     /// Handles one fact or command. A fact about an old run of a program is dropped.
-    pub fn handle(&mut self, now: Moment, event: Event) {
-        let (run, fact) = match event {
-            Event::Spawned { run, at } => (run, Fact::Spawned { at }),
-            Event::SpawnFailed { run, at } => (run, Fact::SpawnFailed { at }),
-            Event::SpawnDelayed { run, at } => (run, Fact::SpawnDelayed { at }),
-            Event::LeaderExited { run, exit } => (run, Fact::LeaderExited { exit }),
-            Event::GroupGone { run } => (run, Fact::GroupGone),
-            Event::Commanded(command) => return self.on_command(now, command),
+    pub fn handle(&mut self, now: Moment, input: Input) {
+        let (run, fact) = match input {
+            Input::Spawned { run, at } => (run, Fact::Spawned { at }),
+            Input::SpawnFailed { run, at } => (run, Fact::SpawnFailed { at }),
+            Input::SpawnDelayed { run, at } => (run, Fact::SpawnDelayed { at }),
+            Input::LeaderExited { run, exit } => (run, Fact::LeaderExited { exit }),
+            Input::GroupGone { run } => (run, Fact::GroupGone),
+            Input::Commanded(command) => return self.on_command(now, command),
         };
         if self.child_mut(run.program).run() == run {
             self.apply(now, run.program, Trigger::Fact(fact));

@@ -1,6 +1,6 @@
 //! What is wanted of a program, what is the case, and what changes that.
 
-use super::event::Moment;
+use super::interface::Moment;
 use super::policy::Exit;
 
 /// What is wanted of a program.

@@ -11,7 +11,7 @@ mod backoff;
 mod extremes;
 mod leftovers;
 mod pairs;
-mod picture;
+mod snapshot;
 mod stopping;
 mod timing;
 
@@ -109,13 +109,13 @@ impl Desk {
         std::iter::from_fn(|| self.machine.next_order()).collect()
     }
 
-    fn tell(&mut self, event: Event) -> Vec<Order> {
-        self.machine.handle(self.now, event);
+    fn tell(&mut self, input: Input) -> Vec<Order> {
+        self.machine.handle(self.now, input);
         self.orders()
     }
 
     fn command(&mut self, command: Command) -> Vec<Order> {
-        self.tell(Event::Commanded(command))
+        self.tell(Input::Commanded(command))
     }
 
     fn timeout(&mut self) -> Vec<Order> {
@@ -132,7 +132,7 @@ impl Desk {
     /// The next start, and it succeeds.
     fn spawn(&mut self) -> Run {
         let run = self.machine.next_start().expect("a start is due");
-        let told = self.tell(Event::Spawned { run, at: self.now });
+        let told = self.tell(Input::Spawned { run, at: self.now });
         assert_eq!(told[0], note(run, Change::Started));
         run
     }
@@ -140,7 +140,7 @@ impl Desk {
     /// The next start, and it fails; the answer is when it is tried again.
     fn fail_to_spawn(&mut self) -> Option<Duration> {
         let run = self.machine.next_start().expect("a start is due");
-        let told = self.tell(Event::SpawnFailed { run, at: self.now });
+        let told = self.tell(Input::SpawnFailed { run, at: self.now });
         match told[0] {
             Order::Notify {
                 run: of,
@@ -151,11 +151,11 @@ impl Desk {
     }
 
     fn exit(&mut self, run: Run, exit: Exit) -> Vec<Order> {
-        self.tell(Event::LeaderExited { run, exit })
+        self.tell(Input::LeaderExited { run, exit })
     }
 
     fn gone(&mut self, run: Run) -> Vec<Order> {
-        self.tell(Event::GroupGone { run })
+        self.tell(Input::GroupGone { run })
     }
 
     /// Ends a run without leftovers; returns the delay before its restart.

@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use super::event::{Moment, ProgramId};
+use super::interface::{Moment, ProgramId};
 
 /// The number of dead entries that never cause a rebuild.
 const DEAD_MAX: usize = 16;

@@ -117,7 +117,7 @@ impl World {
         let program = [None, Some(PROGRAM), Some(ProgramId(8))][self.dice.below(3) as usize];
         self.comes(Kind::Orphan(program));
         if !is_silent {
-            self.orphans.want_look();
+            self.orphans.request_scan();
         }
     }
 
@@ -132,7 +132,7 @@ impl World {
         if child.kind != Kind::Ours {
             self.orphans.reaped(pid);
         }
-        self.orphans.want_look();
+        self.orphans.request_scan();
     }
 
     fn the_due_die(&mut self) {
@@ -149,7 +149,7 @@ impl World {
     fn closes(&mut self, kill_at: Moment) {
         self.orphans.close(kill_at);
         if self.dice.below(2) == 0 {
-            self.orphans.put_off_look(self.now);
+            self.orphans.delay_scan(self.now);
         }
         self.kill_at = Some(self.kill_at.map_or(kill_at, |known| known.min(kill_at)));
     }
@@ -163,18 +163,18 @@ impl World {
         if settled && !self.orphans.is_closing() {
             self.closes(self.now.after(LONGEST_STOP));
         }
-        if self.orphans.begin_look(self.now, self.searching, settled) {
+        if self.orphans.begin_scan(self.now, self.searching, settled) {
             let all: Vec<i32> = self.children.keys().copied().collect();
             let kind = |pid: i32| self.children[&pid].kind;
             let whose = |pid: i32| match kind(pid) {
-                Kind::Orphan(_) if self.children[&pid].is_withheld => Whose::Nobodys,
-                Kind::Orphan(program) => Whose::from(program),
+                Kind::Orphan(_) if self.children[&pid].is_withheld => OrphanOwner::None,
+                Kind::Orphan(program) => OrphanOwner::from(program),
                 other => panic!("{other:?} was asked for its program"),
             };
             let is_ours = |pid: i32| kind(pid) == Kind::Ours;
             let is_withheld = |pid: i32| self.children[&pid].is_withheld;
             self.orphans
-                .found(self.now, &all, is_ours, is_withheld, whose);
+                .scanned(self.now, &all, is_ours, is_withheld, whose);
         }
         let closing = self.orphans.due(self.now);
         closing
@@ -183,14 +183,14 @@ impl World {
         let named = self.orphans.abandon(self.now, settled);
         self.gives_up(&named);
         if self.searching {
-            let sends = self.orphans.kill_those_of(self.now, PROGRAM);
+            let sends = self.orphans.kill_orphans_of(self.now, PROGRAM);
             assert!(
                 sends
                     .iter()
                     .all(|send| send.kill && send.program == Some(PROGRAM))
             );
             sends.iter().for_each(|&send| self.gets(send, None));
-            self.searching = self.orphans.has_those_of(PROGRAM) && self.kill_at.is_none();
+            self.searching = self.orphans.has_orphans_of(PROGRAM) && self.kill_at.is_none();
         }
         let next = self.orphans.next_deadline(self.is_settled());
         assert!(
@@ -200,7 +200,11 @@ impl World {
     }
 
     /// `deadline` is that of the shutdown, if the signal is the shutdown's.
-    fn gets(&mut self, Dispatch { pid, program, kill }: Dispatch, deadline: Option<Moment>) {
+    fn gets(
+        &mut self,
+        PendingSignal { pid, program, kill }: PendingSignal,
+        deadline: Option<Moment>,
+    ) {
         let child = self.children.get_mut(&pid).expect("signals a child");
         assert_eq!(child.kind, Kind::Orphan(program), "a signal to a stranger");
         assert!(!child.killed, "a signal after SIGKILL");
@@ -289,7 +293,7 @@ impl World {
             }
         }
         if self.searching {
-            self.orphans.want_look();
+            self.orphans.request_scan();
         }
         self.the_due_die();
     }
@@ -325,26 +329,26 @@ fn a_delayed_scan_is_made_when_it_is_due_or_nothing_else_is_left() {
     let closing = |kill_at| {
         let mut orphans = Orphans::default();
         orphans.close(at(kill_at));
-        orphans.put_off_look(at(0));
+        orphans.delay_scan(at(0));
         orphans
     };
     let mut orphans = closing(10_000);
     assert_eq!(orphans.next_deadline(false), Some(at(100)));
-    assert!(!orphans.begin_look(at(99), false, false));
-    assert!(orphans.begin_look(at(100), false, false));
+    assert!(!orphans.begin_scan(at(99), false, false));
+    assert!(orphans.begin_scan(at(100), false, false));
     assert!(
-        closing(10_000).begin_look(at(10), false, true),
+        closing(10_000).begin_scan(at(10), false, true),
         "all else is over"
     );
     assert!(
-        closing(50).begin_look(at(50), false, false),
+        closing(50).begin_scan(at(50), false, false),
         "it is time to kill"
     );
-    orphans.found(at(100), &[], |_| false, |_| false, |_| Whose::Nobodys);
-    orphans.put_off_look(at(150));
-    orphans.want_look();
+    orphans.scanned(at(100), &[], |_| false, |_| false, |_| OrphanOwner::None);
+    orphans.delay_scan(at(150));
+    orphans.request_scan();
     assert!(
-        orphans.begin_look(at(200), false, false),
+        orphans.begin_scan(at(200), false, false),
         "nothing moves later"
     );
 }
@@ -377,18 +381,18 @@ fn once_all_else_is_over_there_is_a_scan_although_nothing_has_happened() {
     let at = |milliseconds| Moment::default().after(ms(milliseconds));
     let mut orphans = Orphans::new([]);
     orphans.close(at(1_000));
-    assert!(orphans.begin_look(at(1), false, false));
-    orphans.found(at(1), &[9], |_| true, |_| false, |_| Whose::Unknown);
+    assert!(orphans.begin_scan(at(1), false, false));
+    orphans.scanned(at(1), &[9], |_| true, |_| false, |_| OrphanOwner::Unknown);
     orphans.abandon(at(1), false);
-    assert!(!orphans.begin_look(at(200), false, false), "nothing new");
+    assert!(!orphans.begin_scan(at(200), false, false), "nothing new");
     assert!(!orphans.is_gone(), "all else is not over");
     assert_eq!(orphans.next_deadline(true), Some(Moment::default()));
-    assert!(orphans.begin_look(at(201), false, true));
-    orphans.found(at(201), &[9], |_| false, |_| false, |_| Whose::Nobodys);
+    assert!(orphans.begin_scan(at(201), false, true));
+    orphans.scanned(at(201), &[9], |_| false, |_| false, |_| OrphanOwner::None);
     assert_eq!(orphans.due(at(201)).len(), 1, "it is asked to end");
     orphans.abandon(at(201), true);
     assert!(!orphans.is_gone());
-    assert!(!orphans.begin_look(at(202), false, true), "nothing new");
+    assert!(!orphans.begin_scan(at(202), false, true), "nothing new");
     orphans.reaped(9);
     assert!(orphans.is_gone());
 }
@@ -399,17 +403,17 @@ fn once_all_else_is_over_there_is_a_scan_although_nothing_has_happened() {
 fn a_zombie_that_a_tracer_withholds_holds_up_nothing() {
     let at = |milliseconds| Moment::default().after(ms(milliseconds));
     let mut orphans = Orphans::new([]);
-    let of_program = |_| Whose::Of(PROGRAM);
-    orphans.found(at(1), &[9], |_| false, |_| false, of_program);
-    assert_eq!(orphans.kill_those_of(at(1), PROGRAM).len(), 1);
-    orphans.found(at(2), &[9], |_| false, |_| false, of_program);
-    assert!(orphans.has_those_of(PROGRAM), "it is dying");
-    orphans.found(at(3), &[9], |_| false, |_| true, of_program);
-    assert!(!orphans.has_those_of(PROGRAM), "it is dead");
+    let of_program = |_| OrphanOwner::Program(PROGRAM);
+    orphans.scanned(at(1), &[9], |_| false, |_| false, of_program);
+    assert_eq!(orphans.kill_orphans_of(at(1), PROGRAM).len(), 1);
+    orphans.scanned(at(2), &[9], |_| false, |_| false, of_program);
+    assert!(orphans.has_orphans_of(PROGRAM), "it is dying");
+    orphans.scanned(at(3), &[9], |_| false, |_| true, of_program);
+    assert!(!orphans.has_orphans_of(PROGRAM), "it is dead");
     // Nor does the end wait for it, or give it up.
     orphans.close(at(4));
-    assert!(orphans.begin_look(at(4), false, true));
-    orphans.found(at(4), &[9], |_| false, |_| true, of_program);
+    assert!(orphans.begin_scan(at(4), false, true));
+    orphans.scanned(at(4), &[9], |_| false, |_| true, of_program);
     assert_eq!(orphans.due(at(4)), []);
     assert_eq!(orphans.abandon(at(4), true), []);
     assert!(orphans.is_gone() && !orphans.is_abandoned());

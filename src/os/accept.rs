@@ -17,7 +17,7 @@ use libc::{c_int, c_ulong};
 use super::handlers::{bit, sigaction};
 use super::pause::{pause, timespec};
 use super::{FAULTS, errno, raw, retry};
-use crate::spec::SIGNAL_MAX;
+use crate::signal::SIGNAL_MAX;
 
 /// The pause after a wait that has failed, so that the next cannot spin.
 const FAILED_WAIT_PAUSE: Duration = Duration::from_millis(1);

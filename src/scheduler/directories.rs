@@ -51,7 +51,8 @@ pub(crate) fn check_err_dir(directory: &Path) -> Result<()> {
             Ok(found) if !found.is_dir() => return Err(failed(NO_DIRECTORY.to_owned())),
             Ok(_) => {
                 let wanted = AccessFlags::W_OK | AccessFlags::X_OK;
-                access(place, wanted).map_err(|errno| failed(errno.desc().to_owned()))?;
+                access(place, wanted)
+                    .map_err(|errno| failed(crate::error::errno_text(errno as i32)))?;
                 if place != directory && takes_no_directory(place) {
                     return Err(failed("it belongs to the kernel".to_owned()));
                 }

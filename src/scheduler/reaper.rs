@@ -31,7 +31,7 @@ use crate::machine::{Exit, Moment, ProgramId};
 use crate::os::reap::{self, Seen};
 use crate::os::watch::Watch;
 use crate::program::ProgramTable;
-use crate::report::signal_name;
+use crate::signal::signal_name;
 
 use super::Reap;
 use super::core::{Core, Owner};

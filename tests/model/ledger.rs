@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::machine::state::State;
-use crate::machine::{Change, Command, Event, Exit, Machine, Order, Policy, ProgramId, Run};
+use crate::machine::{Change, Command, Exit, Input, Machine, Order, Policy, ProgramId, Run};
 
 use super::account::{Account, FAILED_START_MIN, Life, Time, comes_back, moment, nanos, time};
 
@@ -87,16 +87,16 @@ impl Ledger {
     }
 
     /// Takes in what the machine is being told, and works out what it owes for that.
-    pub fn take_in(&mut self, now: Time, event: Event) {
+    pub fn take_in(&mut self, now: Time, event: Input) {
         match event {
-            Event::Spawned { run, at } => self.spawned(now, run, time(at)),
-            Event::SpawnFailed { run, at } => self.start_failed(now, run, time(at)),
-            Event::SpawnDelayed { run, at } => self.start_delayed(now, run, time(at)),
-            Event::LeaderExited { run, exit } => self.exited(now, run, exit),
-            Event::GroupGone { run } => self.gone(now, run),
-            Event::Commanded(Command::Start(program)) => self.wanted(program),
-            Event::Commanded(Command::StopAll) => self.stop_all(now, false),
-            Event::Commanded(Command::KillAll) => self.stop_all(now, true),
+            Input::Spawned { run, at } => self.spawned(now, run, time(at)),
+            Input::SpawnFailed { run, at } => self.start_failed(now, run, time(at)),
+            Input::SpawnDelayed { run, at } => self.start_delayed(now, run, time(at)),
+            Input::LeaderExited { run, exit } => self.exited(now, run, exit),
+            Input::GroupGone { run } => self.gone(now, run),
+            Input::Commanded(Command::Start(program)) => self.wanted(program),
+            Input::Commanded(Command::StopAll) => self.stop_all(now, false),
+            Input::Commanded(Command::KillAll) => self.stop_all(now, true),
         }
     }
 

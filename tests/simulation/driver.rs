@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use crate::machine::state::{Leader, State};
-use crate::machine::{Change, Command, Event, Machine, Moment, Order, Policy, ProgramId, Run};
+use crate::machine::{Change, Command, Input, Machine, Moment, Order, Policy, ProgramId, Run};
 
 use super::tally::Tally;
 use super::world::{Group, PIDS, Temper, World};
@@ -88,16 +88,16 @@ impl Driver {
     }
 
     /// Tells the machine, and sees whether it does what it owes.
-    pub fn tell(&mut self, event: Event) -> Check {
+    pub fn tell(&mut self, event: Input) -> Check {
         self.say(format_args!("told      {event:?}"));
         match event {
-            Event::Commanded(Command::StopAll | Command::KillAll) => self.witness.stop_asked(),
-            Event::Commanded(Command::Start(program)) => {
+            Input::Commanded(Command::StopAll | Command::KillAll) => self.witness.stop_asked(),
+            Input::Commanded(Command::Start(program)) => {
                 self.witness.start_asked(program.0 as usize)
             }
-            Event::LeaderExited { run, .. } => self.witness.leader_died(run),
-            Event::GroupGone { run } => self.witness.gone(run),
-            Event::Spawned { .. } | Event::SpawnFailed { .. } | Event::SpawnDelayed { .. } => {}
+            Input::LeaderExited { run, .. } => self.witness.leader_died(run),
+            Input::GroupGone { run } => self.witness.gone(run),
+            Input::Spawned { .. } | Input::SpawnFailed { .. } | Input::SpawnDelayed { .. } => {}
         }
         self.ledger.take_in(self.now, event);
         self.machine.handle(moment(self.now), event);
@@ -245,7 +245,7 @@ impl Driver {
             self.witness.started(run);
             self.tally.late_starts += 1;
             self.tally.late_kills += u64::from(was_killed);
-            return self.tell_later(Event::Spawned { run, at });
+            return self.tell_later(Input::Spawned { run, at });
         }
         // Signals that were ordered reach the dead, if they were not sent yet.
         self.carry_out(usize::MAX)?;
@@ -253,13 +253,13 @@ impl Driver {
         self.held[program] = None;
         self.witness.failed(run);
         self.tally.late_failures += 1;
-        self.tell_later(Event::SpawnFailed { run, at })
+        self.tell_later(Input::SpawnFailed { run, at })
     }
 
     /// Tells the machine, and the clock goes on to the moment that it is told of.
-    fn tell_later(&mut self, event: Event) -> Check {
+    fn tell_later(&mut self, event: Input) -> Check {
         self.tell(event)?;
-        if let Event::Spawned { at, .. } | Event::SpawnFailed { at, .. } = event {
+        if let Input::Spawned { at, .. } | Input::SpawnFailed { at, .. } = event {
             self.now = self.now.max(time(at));
         }
         Ok(())
@@ -280,7 +280,7 @@ impl Driver {
             exit_told: true,
             ..held
         });
-        self.tell(Event::LeaderExited {
+        self.tell(Input::LeaderExited {
             run: held.run,
             exit,
         })?;
@@ -303,14 +303,14 @@ impl Driver {
             return Ok(());
         }
         self.held[program] = None;
-        self.tell(Event::GroupGone { run: held.run })
+        self.tell(Input::GroupGone { run: held.run })
     }
 
     pub fn command(&mut self, command: Command) -> Check {
         if self.by_number {
             self.facts()?;
         }
-        self.tell(Event::Commanded(command))
+        self.tell(Input::Commanded(command))
     }
 
     /// Asks for a start and answers it; whether there was one.
@@ -333,7 +333,7 @@ impl Driver {
             self.tally.stopped_in_start += 1;
             for _ in 0..1 + self.rng.index(3) {
                 let command = self.rng.pick(&[Command::StopAll, Command::KillAll]);
-                self.tell(Event::Commanded(command))?;
+                self.tell(Input::Commanded(command))?;
             }
         }
         // A start takes its time; the clock of the turn may be read again for it, or not.
@@ -355,7 +355,7 @@ impl Driver {
             self.world.spawn(run.program.0 as usize, temper, late)
         };
         let Some(group) = group else {
-            self.tell(Event::SpawnFailed {
+            self.tell(Input::SpawnFailed {
                 run,
                 at: moment(at),
             })?;
@@ -383,10 +383,10 @@ impl Driver {
         if late {
             self.witness.delayed(run);
             self.tally.delayed += 1;
-            return self.tell(Event::SpawnDelayed { run, at });
+            return self.tell(Input::SpawnDelayed { run, at });
         }
         self.witness.started(run);
-        self.tell(Event::Spawned { run, at })
+        self.tell(Input::Spawned { run, at })
     }
 
     /// News of a run that has a successor: nothing may come of it.
@@ -403,14 +403,14 @@ impl Driver {
         };
         let at = moment(self.now);
         let event = match self.rng.below(5) {
-            0 => Event::Spawned { run, at },
-            1 => Event::SpawnFailed { run, at },
-            2 => Event::SpawnDelayed { run, at },
-            3 => Event::LeaderExited {
+            0 => Input::Spawned { run, at },
+            1 => Input::SpawnFailed { run, at },
+            2 => Input::SpawnDelayed { run, at },
+            3 => Input::LeaderExited {
                 run,
                 exit: super::chaos::any_exit(&mut self.rng),
             },
-            _ => Event::GroupGone { run },
+            _ => Input::GroupGone { run },
         };
         self.tally.stale += 1;
         self.say(format_args!("stale     {event:?}"));

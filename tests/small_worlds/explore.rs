@@ -139,7 +139,7 @@ impl Explorer {
         self.origins.push(origin);
         let kind = origin.map(|(_, step)| discriminant(&step));
         self.seen.kinds.extend(kind);
-        let children = state.machine.picture().children;
+        let children = state.machine.snapshot().children;
         let lives = children.iter().map(|child| discriminant(&child.state));
         self.seen.lives.extend(lives);
         guarded(|| check_new(&state, &key)).map_err(|problem| self.story(next, &[], &problem))?;
@@ -241,7 +241,7 @@ impl Explorer {
         path.extend_from_slice(steps);
         let (state, _) = self.live(path, |line| lines.push(line));
         for program in 0..PROGRAMS {
-            let child = &state.machine.picture().children[program];
+            let child = &state.machine.snapshot().children[program];
             lines.push(format!(
                 "program {program} is {:?}, and shall be {:?}",
                 child.state, child.goal

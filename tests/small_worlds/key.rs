@@ -157,23 +157,23 @@ fn write(state: &State, swapped: bool) -> Key {
         key: Key([0; BYTES]),
         len: 0,
     };
-    let picture = state.machine.picture();
+    let snapshot = state.machine.snapshot();
     for program in 0..PROGRAMS {
         let account = &state.ledger.accounts[program];
-        let child = &picture.children[program];
+        let child = &snapshot.children[program];
         writer.child(child, account);
         writer.account(account);
         writer.seen(&state.witness.programs[program], child);
     }
     let index = |program: ProgramId| program.0 as usize;
     for place in 0..PROGRAMS {
-        writer.option(picture.starts.get(place).copied().map(index));
-        let deadline = picture.deadlines.get(place).copied();
+        writer.option(snapshot.starts.get(place).copied().map(index));
+        let deadline = snapshot.deadlines.get(place).copied();
         writer.option(deadline.map(|(_, program)| index(program)));
         writer.until_moment(deadline.map_or(Moment::default(), |(at, _)| at));
     }
     assert!(
-        picture.starts.len() <= PROGRAMS && picture.deadlines.len() <= PROGRAMS,
+        snapshot.starts.len() <= PROGRAMS && snapshot.deadlines.len() <= PROGRAMS,
         "one start and one deadline a program"
     );
     writer.option(state.machine.essential_ended().map(index));

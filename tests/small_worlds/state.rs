@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use crate::machine::{Command, Event, Exit, Machine, Order, Policy, ProgramId, Run};
+use crate::machine::{Command, Exit, Input, Machine, Order, Policy, ProgramId, Run};
 use crate::model::account::{Account, Time, moment, nanos};
 use crate::model::ledger::{Check, Ledger};
 use crate::model::witness::Witness;
@@ -251,14 +251,14 @@ impl State {
                 self.world.set_new(group, false);
                 self.witness.started(run);
                 let at = moment(self.now);
-                self.tell(Event::Spawned { run, at }, trace)
+                self.tell(Input::Spawned { run, at }, trace)
             }
             Step::LateFailed(program) => {
                 let Held { run, group, .. } = self.held[program].take().ok_or("nobody is held")?;
                 self.world.remove(group);
                 self.witness.failed(run);
                 let at = moment(self.now);
-                self.tell(Event::SpawnFailed { run, at }, trace)
+                self.tell(Input::SpawnFailed { run, at }, trace)
             }
             Step::Exit(program, exit) => self.exit(program, exit, trace),
             Step::Fork(program) => {
@@ -275,7 +275,7 @@ impl State {
             Step::Gone(program) => {
                 let held = self.held[program].take().ok_or("nobody is held")?;
                 self.witness.gone(held.run);
-                self.tell(Event::GroupGone { run: held.run }, trace)
+                self.tell(Input::GroupGone { run: held.run }, trace)
             }
             Step::Timeout => {
                 self.ledger.pass(self.now);
@@ -300,7 +300,7 @@ impl State {
             Command::Start(program) => self.witness.start_asked(program.0 as usize),
             Command::StopAll | Command::KillAll => self.witness.stop_asked(),
         }
-        self.tell(Event::Commanded(command), trace)
+        self.tell(Input::Commanded(command), trace)
     }
 
     fn begin(&mut self) -> Check {
@@ -316,7 +316,7 @@ impl State {
         let run = self.starting.take().ok_or("nothing is being started")?;
         let at = moment(self.now);
         if how == Step::SpawnFailed {
-            return self.tell(Event::SpawnFailed { run, at }, trace);
+            return self.tell(Input::SpawnFailed { run, at }, trace);
         }
         let program = run.program.0 as usize;
         let group = self.world.free_number().ok_or("no number is free")?;
@@ -330,10 +330,10 @@ impl State {
             self.world.set_new(group, true);
             self.witness.delayed(run);
             let at = moment(self.now - LATE);
-            return self.tell(Event::SpawnDelayed { run, at }, trace);
+            return self.tell(Input::SpawnDelayed { run, at }, trace);
         }
         self.witness.started(run);
-        self.tell(Event::Spawned { run, at }, trace)
+        self.tell(Input::Spawned { run, at }, trace)
     }
 
     fn exit(
@@ -346,12 +346,12 @@ impl State {
         held.exit_told = true;
         let Held { run, group, .. } = *held;
         self.witness.leader_died(run);
-        self.tell(Event::LeaderExited { run, exit }, trace)?;
+        self.tell(Input::LeaderExited { run, exit }, trace)?;
         self.world.remove(group);
         Ok(())
     }
 
-    fn tell(&mut self, event: Event, trace: &mut dyn FnMut(fmt::Arguments<'_>)) -> Check {
+    fn tell(&mut self, event: Input, trace: &mut dyn FnMut(fmt::Arguments<'_>)) -> Check {
         self.ledger.take_in(self.now, event);
         self.machine.handle(moment(self.now), event);
         self.take_orders(trace)
@@ -403,11 +403,11 @@ impl State {
             };
             let exit = Exit::Code(1);
             for event in [
-                Event::Spawned { run, at },
-                Event::SpawnFailed { run, at },
-                Event::SpawnDelayed { run, at },
-                Event::LeaderExited { run, exit },
-                Event::GroupGone { run },
+                Input::Spawned { run, at },
+                Input::SpawnFailed { run, at },
+                Input::SpawnDelayed { run, at },
+                Input::LeaderExited { run, exit },
+                Input::GroupGone { run },
             ] {
                 self.machine.handle(at, event);
                 if let Some(order) = self.machine.next_order() {

@@ -115,7 +115,7 @@ fn uptime_runs_from_the_moment_of_the_start() {
         wait(&mut desk);
         let run = desk.machine.next_start().expect("a start is due");
         let at = desk.now.after(millis(700));
-        desk.tell(Event::Spawned { run, at });
+        desk.tell(Input::Spawned { run, at });
         desk.now = at.after(secs(30).saturating_sub(Duration::from_nanos(lacking)));
         assert_eq!(
             desk.end(run, CRASH),

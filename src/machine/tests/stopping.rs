@@ -78,7 +78,7 @@ fn a_stop_during_a_start_waits_for_the_answer_and_then_stops_it() {
         "there is nothing to signal yet"
     );
     assert!(!desk.machine.is_settled());
-    let told = desk.tell(Event::Spawned { run, at: desk.now });
+    let told = desk.tell(Input::Spawned { run, at: desk.now });
     assert_eq!(told[0], note(run, Change::Started));
     assert_eq!(told[1..], asked(run, GRACE));
     assert_eq!(desk.machine.next_deadline(), Some(desk.now.after(GRACE)));
@@ -89,7 +89,7 @@ fn a_kill_during_a_start_kills_it_when_it_is_there() {
     let (mut desk, run) = Desk::spawning(policy());
     desk.command(Command::KillAll);
     desk.command(Command::StopAll);
-    let told = desk.tell(Event::Spawned { run, at: desk.now });
+    let told = desk.tell(Input::Spawned { run, at: desk.now });
     assert_eq!(told[1..], killed(run), "a later stop does not soften it");
 }
 
@@ -97,7 +97,7 @@ fn a_kill_during_a_start_kills_it_when_it_is_there() {
 fn a_start_that_fails_during_a_stop_is_reported_and_not_tried_again() {
     let (mut desk, run) = Desk::spawning(policy());
     desk.command(Command::StopAll);
-    let told = desk.tell(Event::SpawnFailed { run, at: desk.now });
+    let told = desk.tell(Input::SpawnFailed { run, at: desk.now });
     assert_eq!(told, [note(run, Change::StartFailed { retry_in: None })]);
     assert!(desk.machine.is_settled());
     assert_eq!(desk.machine.next_deadline(), None);
@@ -283,7 +283,7 @@ fn an_essential_program_that_cannot_be_started_and_never_will_stops_the_rest() {
     desk.command(Command::Start(id(1)));
     let run = desk.spawn();
     let failed = desk.machine.next_start().expect("a start is due");
-    let told = desk.tell(Event::SpawnFailed {
+    let told = desk.tell(Input::SpawnFailed {
         run: failed,
         at: desk.now,
     });
@@ -310,14 +310,14 @@ fn an_essential_program_that_was_asked_to_stop_did_not_end_by_itself() {
 #[test]
 fn a_start_that_hangs_is_killed_by_a_stop() {
     let (mut desk, run) = Desk::spawning(policy());
-    assert_eq!(desk.tell(Event::SpawnDelayed { run, at: desk.now }), []);
+    assert_eq!(desk.tell(Input::SpawnDelayed { run, at: desk.now }), []);
     desk.pass(secs(7));
     assert_eq!(
         desk.command(Command::StopAll),
         [signal(run, 9), note(run, Change::Killed)]
     );
     assert_eq!(desk.machine.next_deadline(), Some(desk.now.after(PATIENCE)));
-    let failed = Event::SpawnFailed { run, at: desk.now };
+    let failed = Input::SpawnFailed { run, at: desk.now };
     let change = Change::StartFailed { retry_in: None };
     assert_eq!(desk.tell(failed), [note(run, change)]);
     assert_eq!(desk.state(0), State::Inactive);
@@ -329,9 +329,9 @@ fn a_start_that_hangs_is_killed_by_a_stop() {
 #[test]
 fn a_program_that_was_executed_before_its_kill_has_started() {
     let (mut desk, run) = Desk::spawning(policy());
-    desk.tell(Event::SpawnDelayed { run, at: desk.now });
+    desk.tell(Input::SpawnDelayed { run, at: desk.now });
     desk.command(Command::StopAll);
-    let told = desk.tell(Event::Spawned { run, at: desk.now });
+    let told = desk.tell(Input::Spawned { run, at: desk.now });
     assert_eq!(told, [note(run, Change::Started)]);
     let killed = Exit::Signal {
         signal: 9,
@@ -353,11 +353,11 @@ fn a_program_that_was_executed_before_its_kill_has_started() {
 #[test]
 fn a_start_that_hangs_is_given_up_and_tried_again() {
     let (mut desk, run) = Desk::spawning(policy());
-    desk.tell(Event::SpawnDelayed { run, at: desk.now });
+    desk.tell(Input::SpawnDelayed { run, at: desk.now });
     let begun_at = desk.now;
     assert_eq!(signals(&desk.timeout_at_deadline()), [9]);
     assert_eq!(desk.now.since(begun_at), LAUNCH_TIMEOUT);
-    let told = desk.tell(Event::SpawnFailed { run, at: desk.now });
+    let told = desk.tell(Input::SpawnFailed { run, at: desk.now });
     let retry_in = Some(secs(1));
     assert_eq!(told, [note(run, Change::StartFailed { retry_in })]);
     desk.timeout_at_deadline();
@@ -368,11 +368,11 @@ fn a_start_that_hangs_is_given_up_and_tried_again() {
 #[test]
 fn a_start_that_was_abandoned_and_ends_after_all_is_reported_once() {
     let (mut desk, run) = Desk::spawning(policy());
-    desk.tell(Event::SpawnDelayed { run, at: desk.now });
+    desk.tell(Input::SpawnDelayed { run, at: desk.now });
     desk.command(Command::KillAll);
     assert_eq!(desk.timeout_at_deadline(), [note(run, Change::Abandoned)]);
     assert!(desk.machine.is_settled());
-    assert_eq!(desk.tell(Event::SpawnFailed { run, at: desk.now }), []);
+    assert_eq!(desk.tell(Input::SpawnFailed { run, at: desk.now }), []);
     assert_eq!(desk.state(0), State::Inactive);
 }
 
@@ -383,7 +383,7 @@ fn a_stop_that_came_before_it_was_known_that_a_start_is_late_is_not_forgotten() 
     for command in [Command::StopAll, Command::KillAll] {
         let (mut desk, run) = Desk::spawning(policy());
         desk.command(command);
-        let told = desk.tell(Event::SpawnDelayed { run, at: desk.now });
+        let told = desk.tell(Input::SpawnDelayed { run, at: desk.now });
         assert_eq!(told, [signal(run, 9), note(run, Change::Killed)]);
     }
 }
@@ -395,9 +395,9 @@ fn a_stop_that_came_before_it_was_known_that_a_start_is_late_is_not_forgotten() 
 fn a_program_that_was_executed_before_the_kill_that_was_to_end_its_launch_runs() {
     let never = restarted(Restart::Never);
     let (mut desk, run) = Desk::spawning(never);
-    desk.tell(Event::SpawnDelayed { run, at: desk.now });
+    desk.tell(Input::SpawnDelayed { run, at: desk.now });
     desk.timeout_at_deadline();
-    let told = desk.tell(Event::Spawned { run, at: desk.now });
+    let told = desk.tell(Input::Spawned { run, at: desk.now });
     assert_eq!(told, [note(run, Change::Started)]);
     assert_eq!(desk.state(0), State::Running { since: desk.now });
     assert_eq!(desk.machine.next_deadline(), None);
@@ -412,12 +412,12 @@ fn a_program_that_was_executed_before_the_kill_that_was_to_end_its_launch_runs()
 fn a_start_that_was_given_up_is_the_end_of_a_program_that_is_not_started_again() {
     let once = essential(Restart::Never);
     let (mut desk, run) = Desk::spawning(once);
-    desk.tell(Event::SpawnDelayed { run, at: desk.now });
+    desk.tell(Input::SpawnDelayed { run, at: desk.now });
     desk.timeout_at_deadline();
     assert_eq!(desk.timeout_at_deadline(), [note(run, Change::Abandoned)]);
     assert!(desk.machine.is_settled());
     assert_eq!(desk.machine.essential_ended(), Some(id(0)));
-    assert_eq!(desk.tell(Event::SpawnFailed { run, at: desk.now }), []);
+    assert_eq!(desk.tell(Input::SpawnFailed { run, at: desk.now }), []);
     assert_eq!(desk.state(0), State::Inactive);
     assert_eq!(desk.machine.next_start(), None);
 }

@@ -174,16 +174,16 @@ fn what_is_late_never_touches_a_successor() {
     let new = desk.spawn();
     let view = desk.machine.view(new.program);
     for event in [
-        Event::LeaderExited {
+        Input::LeaderExited {
             run: old,
             exit: CRASH,
         },
-        Event::GroupGone { run: old },
-        Event::Spawned {
+        Input::GroupGone { run: old },
+        Input::Spawned {
             run: old,
             at: desk.now,
         },
-        Event::SpawnFailed {
+        Input::SpawnFailed {
             run: old,
             at: desk.now,
         },

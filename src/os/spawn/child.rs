@@ -229,7 +229,7 @@ fn prepare_inside(terminal: Option<c_int>, ignored: &SignalSet) -> Result<(), Fa
 /// Ignored signals survive an exec, and a handler of the host must not run in the child: all
 /// but these become the default. Without CLONE_SIGHAND the table is the child's own.
 fn default_dispositions(ignored: &SignalSet) {
-    for signal in 1..=crate::spec::SIGNAL_MAX {
+    for signal in 1..=crate::signal::SIGNAL_MAX {
         if !ignored.has(signal) {
             set_default(signal);
         }

@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 
 use crate::error::Error;
 use crate::event::{EventKind, StopCause};
-use crate::machine::{Command, Event, Exit, Machine, Moment, Order, ProgramId, Run, View};
+use crate::machine::{Command, Exit, Input, Machine, Moment, Order, ProgramId, Run, View};
 use crate::os::group::Sent;
 use crate::os::reap;
 use crate::os::wake::Asked;
 use crate::os::watch::Watch;
 use crate::program::{FailedStart, Program, ProgramTable};
-use crate::report::signal_name;
+use crate::signal::signal_name;
 
 use super::outbox::Outbox;
 use super::side_commands::SideCommands;
@@ -65,7 +65,7 @@ impl Core {
     }
 
     /// Tells the machine a fact or a command, and carries out what it orders.
-    pub(super) fn apply(&mut self, now: Moment, event: Event) {
+    pub(super) fn apply(&mut self, now: Moment, event: Input) {
         self.machine.handle(now, event);
         self.carry_out(now);
     }
@@ -135,7 +135,7 @@ impl Core {
         }
         self.owners.remove(&pid);
         let exit = exit.unwrap_or(Exit::Unknown);
-        self.apply(now, Event::LeaderExited { run, exit });
+        self.apply(now, Input::LeaderExited { run, exit });
         let program = &mut self.programs[id];
         let record = program.exit_record.as_ref();
         let asked = record.is_some_and(|record| record.asked);
@@ -155,18 +155,18 @@ impl Core {
     /// Tells the machine that nothing is left of a program's run.
     pub(super) fn group_gone(&mut self, now: Moment, id: ProgramId) {
         if let Some(live) = self.programs[id].live.take() {
-            self.apply(now, Event::GroupGone { run: live.run });
+            self.apply(now, Input::GroupGone { run: live.run });
         }
     }
 
     /// Answers a start.
     pub(super) fn started(&mut self, at: Moment, run: Run, start: Start) {
         match start {
-            Start::Executed => self.apply(at, Event::Spawned { run, at }),
-            Start::Late => self.apply(at, Event::SpawnDelayed { run, at }),
+            Start::Executed => self.apply(at, Input::Spawned { run, at }),
+            Start::Late => self.apply(at, Input::SpawnDelayed { run, at }),
             Start::Failed(failed) => {
                 self.programs[run.program].failed_start = Some(Box::new(failed));
-                self.apply(at, Event::SpawnFailed { run, at });
+                self.apply(at, Input::SpawnFailed { run, at });
             }
         }
     }
@@ -174,18 +174,18 @@ impl Core {
     pub(super) fn start_all(&mut self, now: Moment) {
         for id in self.programs.ids() {
             self.programs[id].changed_at = now;
-            self.apply(now, Event::Commanded(Command::Start(id)));
+            self.apply(now, Input::Commanded(Command::Start(id)));
         }
     }
 
     pub(super) fn stop_all(&mut self, now: Moment, cause: StopCause) {
         self.report_shutdown(Asked::Stop, cause);
-        self.apply(now, Event::Commanded(Command::StopAll));
+        self.apply(now, Input::Commanded(Command::StopAll));
     }
 
     pub(super) fn kill_all(&mut self, now: Moment, cause: StopCause) {
         self.report_shutdown(Asked::Kill, cause);
-        self.apply(now, Event::Commanded(Command::KillAll));
+        self.apply(now, Input::Commanded(Command::KillAll));
     }
 
     pub(super) fn next_start(&mut self) -> Option<Run> {

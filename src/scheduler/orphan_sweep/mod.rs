@@ -15,7 +15,7 @@ use crate::event::EventKind;
 use crate::lineage::{CHAIN_VARIABLE, Lineage};
 use crate::machine::state::State;
 use crate::machine::{Moment, ProgramId};
-use crate::orphans::{Dispatch, EVERYBODY, Orphans, Whose};
+use crate::orphans::{ALL_PROCESSES, OrphanOwner, Orphans, PendingSignal};
 use crate::os::group::Sent;
 use crate::os::spawn::Spawner;
 use crate::os::subreaper::{Subreaper, become_subreaper, is_pid_1};
@@ -195,7 +195,7 @@ pub(super) struct Turn {
 
 impl Sweep {
     fn want_look(&mut self, now: Moment, children: usize) {
-        self.orphans.want_look();
+        self.orphans.request_scan();
         if !self.held.is_empty() {
             self.timing.want(now, children);
         }
@@ -214,7 +214,7 @@ impl Sweep {
         }
         let settled = turn.settled && !turn.deaths_left;
         if self.timing.is_silent_due(now) && !turn.deaths_left {
-            self.orphans.want_look();
+            self.orphans.request_scan();
         }
         // The zombies of a storm are not worth a look.
         let searching = !turn.deaths_left && self.timing.is_due(now);
@@ -223,8 +223,8 @@ impl Sweep {
         }
         let mut is_complete = false;
         if settled && self.orphans.is_closing() && !reap::has_children() {
-            self.orphans.found_nobody();
-        } else if self.orphans.begin_look(now, searching, settled) {
+            self.orphans.no_children();
+        } else if self.orphans.begin_scan(now, searching, settled) {
             self.timing.begin();
             is_complete = self.look(now, core, groups, spawner, settled);
         }
@@ -243,7 +243,7 @@ impl Sweep {
         }
         self.orphans.close(now.after(self.longest_stop));
         if !RateLimit::is_few(children) {
-            self.orphans.put_off_look(now);
+            self.orphans.delay_scan(now);
         }
     }
 
@@ -275,12 +275,12 @@ impl Sweep {
                 Err(error) => {
                     let what = "failed to look for processes that left their group";
                     self.report_blindness(core, Error::io(what, &error));
-                    self.orphans.found_nothing_out(now);
+                    self.orphans.scan_failed(now);
                     return self.timing.has_failed(now);
                 }
             }
         }
-        self.orphans.want_look();
+        self.orphans.request_scan();
         self.timing.was_incomplete(now, children)
     }
 
@@ -297,7 +297,7 @@ impl Sweep {
             Some(children) => children,
             None if is_pid_1() => {
                 let is_any_left = settled && reap::has_children();
-                is_any_left.then_some(EVERYBODY).into_iter().collect()
+                is_any_left.then_some(ALL_PROCESSES).into_iter().collect()
             }
             None => {
                 let text = "without /proc nothing tells which processes left their group: they \
@@ -313,19 +313,19 @@ impl Sweep {
         let mut trouble = None;
         let mut whose = |pid: i32| match children::variable(pid, CHAIN_VARIABLE) {
             Ok(Some(chain)) => match lineage.program_in(&chain) {
-                Some(name) => Whose::from(programs.find(name)),
-                None => Whose::Nobodys,
+                Some(name) => OrphanOwner::from(programs.find(name)),
+                None => OrphanOwner::None,
             },
-            Ok(None) => Whose::Nobodys,
+            Ok(None) => OrphanOwner::None,
             Err(error) => {
                 let is_not_yet = children::is_not_yet(&error);
                 if !is_not_yet || (may_wait && trouble.is_none()) {
                     trouble = Some(error);
                 }
                 if may_wait {
-                    Whose::Unknown
+                    OrphanOwner::Unknown
                 } else {
-                    Whose::Nobodys
+                    OrphanOwner::None
                 }
             }
         };
@@ -343,7 +343,7 @@ impl Sweep {
         // A child that could not be started is about to end, and is reaped by the spawner.
         let is_ours =
             |pid: i32| core.owner(pid).is_some() || spawner.has_failed(pid) || is_member(pid);
-        let again = self.orphans.found(
+        let again = self.orphans.scanned(
             now,
             &children,
             is_ours,
@@ -378,7 +378,7 @@ impl Sweep {
             let warning_at = held.since.after(DELAY_REPORTED_AFTER);
             let is_due = warning_at <= now && !std::mem::replace(&mut held.delay_reported, true);
             // The shutdown has a deadline for orphans, and kills those that were not killed.
-            if is_stopping || (is_complete && !self.orphans.has_those_of(id)) {
+            if is_stopping || (is_complete && !self.orphans.has_orphans_of(id)) {
                 self.held.swap_remove(index);
                 core.group_gone(now, id);
                 continue;
@@ -388,7 +388,7 @@ impl Sweep {
                 *next = warning_at.min(*next);
             }
             index += 1;
-            send_all(core, self.orphans.kill_those_of(now, id));
+            send_all(core, self.orphans.kill_orphans_of(now, id));
             if is_due {
                 let text = "waits for a process that left its group and is there after SIGKILL";
                 core.warn(id, Error::new(text));
@@ -413,11 +413,11 @@ fn report_abandoned(core: &mut Core, abandoned: Vec<(i32, Option<ProgramId>)>) {
     }
 }
 
-fn send_all(core: &mut Core, sends: Vec<Dispatch>) {
+fn send_all(core: &mut Core, sends: Vec<PendingSignal>) {
     let mut named = 0_usize;
-    for Dispatch { pid, program, kill } in sends {
+    for PendingSignal { pid, program, kill } in sends {
         let send = |signal| match pid {
-            EVERYBODY => children::signal_everybody(signal),
+            ALL_PROCESSES => children::signal_everybody(signal),
             pid => children::signal(pid, signal),
         };
         let signal = if kill { libc::SIGKILL } else { libc::SIGTERM };

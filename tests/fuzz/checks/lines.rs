@@ -14,7 +14,7 @@ use crate::event::{Event, EventKind, SignalSender, StopCause};
 use crate::load;
 use crate::machine::Restart;
 use crate::messages::{Level, Style};
-use crate::report::signal_name;
+use crate::signal::signal_name;
 use crate::status::{ProgramState, ProgramStatus};
 use crate::status_line;
 use crate::text::escaped;

@@ -49,7 +49,7 @@ pub struct Run {
 
 /// What the machine is told: facts, and commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
+pub enum Input {
     /// The answer to a start: it has run since `at`.
     Spawned { run: Run, at: Moment },
     /// The answer to a start: it failed.
