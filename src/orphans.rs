@@ -307,9 +307,12 @@ impl Orphans {
         sends
     }
 
-    /// True if an orphan of this program is known.
-    pub(crate) fn has_orphans_of(&self, program: ProgramId) -> bool {
-        self.owned.range(range_of(program)).next().is_some()
+    /// Returns an orphan of this program, if one is known.
+    pub(crate) fn orphan_of(&self, program: ProgramId) -> Option<i32> {
+        self.owned
+            .range(range_of(program))
+            .next()
+            .map(|&(_, pid)| pid)
     }
 
     /// Returns the signals that the shutdown has to send now.

@@ -106,8 +106,8 @@ impl Outbox {
         reserve::forget_shortage();
         self.memory_warned_at = Some(now);
         self.warn(Error::new(
-            "memory is short: where reports lack last words, they count them; more is allowed by \
-             RLIMIT_AS, RLIMIT_DATA or the system's overcommitment",
+            "memory is short: reports that lack last words count them; raise RLIMIT_AS or \
+             RLIMIT_DATA, or relax vm.overcommit_memory",
         ));
     }
 

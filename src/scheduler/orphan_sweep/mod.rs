@@ -377,8 +377,9 @@ impl Sweep {
             let id = held.program;
             let warning_at = held.since.after(DELAY_REPORTED_AFTER);
             let is_due = warning_at <= now && !std::mem::replace(&mut held.delay_reported, true);
+            let orphan = self.orphans.orphan_of(id);
             // The shutdown has a deadline for orphans, and kills those that were not killed.
-            if is_stopping || (is_complete && !self.orphans.has_orphans_of(id)) {
+            if is_stopping || (is_complete && orphan.is_none()) {
                 self.held.swap_remove(index);
                 core.group_gone(now, id);
                 continue;
@@ -389,9 +390,11 @@ impl Sweep {
             }
             index += 1;
             send_all(core, self.orphans.kill_orphans_of(now, id));
-            if is_due {
-                let text = "waits for a process that left its group and is there after SIGKILL";
-                core.warn(id, Error::new(text));
+            if let Some(pid) = orphan.filter(|_| is_due) {
+                let error = Error::new(format!(
+                    "start delayed: pid {pid} left the program's group and survived SIGKILL"
+                ));
+                core.warn(id, error);
             }
         }
         if self.held.is_empty() {
