@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::choices::Rng;
 use super::log_model::{Logs, NAME};
@@ -122,7 +122,8 @@ impl Life {
             12 => self.live.writer = None,
             13 => {
                 let size = self.choices.pick(&[1, 4_096, 16_384, 65_536, 1 << 20]);
-                self.live.stream.resize(size);
+                // As a program may do; not below what is in use.
+                let _ = fcntl(self.live.stream.as_fd(), FcntlArg::F_SETPIPE_SZ(size));
                 assert!(self.live.stream.capacity() >= 4_096.max(self.live.pending.len()));
             }
             14 => self.logs.trouble(&mut self.choices),

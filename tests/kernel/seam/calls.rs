@@ -216,11 +216,8 @@ extern "C" fn procsched_kernel_syscall(
 
 #[unsafe(no_mangle)]
 extern "C" fn procsched_kernel_fcntl(fd: c_int, command: c_int, argument: c_int) -> c_int {
-    world::called(|kernel| match (command, kernel.fault(Call::Resize)) {
-        (libc::F_SETPIPE_SZ, Some(errno)) => answer(Err(errno)),
-        // SAFETY: the commands that are used here take a number or nothing.
-        _ => unsafe { real_libc::fcntl(fd, command, argument) },
-    })
+    // SAFETY: the commands that are used here take a number or nothing.
+    world::called(|_| unsafe { real_libc::fcntl(fd, command, argument) })
 }
 
 #[unsafe(no_mangle)]

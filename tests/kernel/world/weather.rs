@@ -15,7 +15,6 @@ pub enum Call {
     Pidfd,
     EpollAdd,
     Poll,
-    Resize,
     /// A new process cannot be made.
     Process,
     /// It cannot be executed.
@@ -26,7 +25,7 @@ pub enum Call {
     Environ,
 }
 
-const ERRORS: [(Call, &[i32]); 13] = [
+const ERRORS: [(Call, &[i32]); 12] = [
     (Call::Pipe, &[libc::EMFILE, libc::ENFILE]),
     (
         Call::Open,
@@ -48,7 +47,6 @@ const ERRORS: [(Call, &[i32]); 13] = [
     (Call::Pidfd, &[libc::EMFILE, libc::ENFILE, libc::ENOMEM]),
     (Call::EpollAdd, &[libc::ENOSPC, libc::ENOMEM]),
     (Call::Poll, &[libc::ENOMEM]),
-    (Call::Resize, &[libc::EPERM, libc::EBUSY]),
     (Call::Process, &[libc::EAGAIN, libc::ENOMEM]),
     (
         Call::Exec,
@@ -118,7 +116,7 @@ impl Weather {
         }
         // Some never get to see who came home to them.
         if rng.one_in(24) {
-            let (call, errnos) = rng.pick(&[ERRORS[11], ERRORS[12]]);
+            let (call, errnos) = rng.pick(&[ERRORS[10], ERRORS[11]]);
             faults.retain(|(known, ..)| *known != call);
             faults.push((call, errnos, 1));
         }
