@@ -11,7 +11,6 @@ use std::time::{Duration, SystemTime};
 use crate::error::Error;
 use crate::machine::Exit;
 use crate::os::tail::LastWords;
-pub use crate::signal::signal_name;
 
 /// The return code if there is no exit status: unknown, abandoned, or failed before exec.
 pub(crate) const CODE_UNKNOWN: i32 = 125;
@@ -177,8 +176,9 @@ mod json {
     use std::time::{Duration, SystemTime};
     use time::OffsetDateTime;
 
-    use super::{ErrorReport, signal_name};
+    use super::ErrorReport;
     use crate::os::reserve::Reserve;
+    use crate::signal::signal_name;
     use crate::text::is_printable;
 
     impl ErrorReport {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::signal::signal_name;
 use std::time::UNIX_EPOCH;
 
 fn report() -> ErrorReport {

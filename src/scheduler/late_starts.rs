@@ -36,11 +36,11 @@ const WAIT_BESIDE_LATE: Duration = Duration::from_millis(5);
 
 #[derive(Debug)]
 pub(super) struct LateStart {
-    pub(super) id: ProgramId,
+    id: ProgramId,
     late: Late,
     /// Our end of its pipe.
-    pub(super) stderr: OwnedFd,
-    pub(super) begun_at: Moment,
+    stderr: OwnedFd,
+    begun_at: Moment,
     next_look: Moment,
     pause: Duration,
     is_reported: bool,
@@ -57,6 +57,10 @@ impl LateStart {
             pause: LOOK_PAUSE_MIN,
             is_reported: false,
         }
+    }
+
+    fn over(self, answer: Result<(), Failure>) -> Over {
+        (self.id, self.stderr, self.begun_at, answer)
     }
 
     fn attend(&mut self, now: Moment, core: &mut Core) {
@@ -83,8 +87,8 @@ impl LateStart {
     }
 }
 
-/// A start that is over, and how.
-pub(super) type Over = (LateStart, Result<(), Failure>);
+/// A start that is over: whose it was, our end of its pipe, when it began, and how it ended.
+pub(super) type Over = (ProgramId, OwnedFd, Moment, Result<(), Failure>);
 
 #[derive(Debug, Default)]
 pub(super) struct LateStarts(Vec<LateStart>);
@@ -116,7 +120,7 @@ impl LateStarts {
     ) -> Option<Over> {
         for index in 0..self.0.len() {
             if let Some(answer) = self.0[index].late.poll(spawner) {
-                return Some((self.0.swap_remove(index), answer));
+                return Some(self.0.swap_remove(index).over(answer));
             }
             self.0[index].attend(now, core);
         }
@@ -129,6 +133,6 @@ impl LateStarts {
         let mut start = self.0.swap_remove(index);
         // An old kernel does not say that a child has left memory if it dumps core.
         let answer = start.late.poll(spawner).unwrap_or(Ok(()));
-        Some((start, answer))
+        Some(start.over(answer))
     }
 }

@@ -293,8 +293,8 @@ impl Launcher {
     }
 
     fn late_start_is_over(&mut self, core: &mut Core, capture: &mut Capture, over: Over) {
-        let (start, answer) = over;
-        let (id, at) = (start.id, self.clock.now());
+        let (id, stderr, begun_at, answer) = over;
+        let at = self.clock.now();
         let is_stopping = core.is_stopping();
         let Some(live) = &mut core.program_mut(id).live else {
             return;
@@ -307,11 +307,11 @@ impl Launcher {
         match answer {
             Ok(()) if !was_killed => {
                 live.started_at = at;
-                capture.attach(core, id, start.stderr);
+                capture.attach(core, id, stderr);
                 core.started(at, run, Start::Executed);
             }
             Ok(()) => {
-                let age = at.since(start.begun_at).as_secs_f64();
+                let age = at.since(begun_at).as_secs_f64();
                 let cause = match is_stopping {
                     true => "the stop",
                     false => "its deadline",

@@ -59,7 +59,7 @@ use capture::Capture;
 use groups::GroupProbes;
 use inbox::{Inbox, Request};
 use launcher::Launcher;
-use orphan_sweep::{OrphanSweep, Turn};
+use orphan_sweep::OrphanSweep;
 use reaper::Reaper;
 use side_commands::SideCommands;
 
@@ -404,13 +404,12 @@ impl ProcessScheduler {
     }
 
     fn sweep_orphans(&mut self, now: Moment) {
-        let turn = Turn {
-            settled: self.is_settled_but_for_orphans(),
-            deaths_left: self.reaper.has_deaths_left(),
-        };
+        let settled = self.is_settled_but_for_orphans();
+        let deaths_left = self.reaper.has_deaths_left();
         let (core, groups) = (&mut self.core, &self.groups);
         let spawner = self.launcher.spawner();
-        self.sweep.turn(now, core, groups, spawner, turn);
+        self.sweep
+            .turn(now, core, groups, spawner, settled, deaths_left);
     }
 
     fn start_due(&mut self) {

@@ -169,28 +169,21 @@ impl OrphanSweep {
         true
     }
 
-    /// Looks for orphans if it is time to, and does about them what is due.
+    /// Looks for orphans if it is time to, and does about them what is due. `settled` is true if only
+    /// orphans are waited for, and `deaths_left` if dead children were left unreaped.
     pub(super) fn turn(
         &mut self,
         now: Moment,
         core: &mut Core,
         groups: &GroupProbes,
         spawner: &Spawner,
-        turn: Turn,
+        settled: bool,
+        deaths_left: bool,
     ) {
         if let Some(sweep) = &mut self.0 {
-            sweep.turn(now, core, groups, spawner, turn);
+            sweep.turn(now, core, groups, spawner, settled, deaths_left);
         }
     }
-}
-
-/// What a turn knows.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Turn {
-    /// True if nothing is left to be done, apart from orphans.
-    pub(super) settled: bool,
-    /// True if dead children were left unreaped.
-    pub(super) deaths_left: bool,
 }
 
 impl Sweep {
@@ -207,17 +200,18 @@ impl Sweep {
         core: &mut Core,
         groups: &GroupProbes,
         spawner: &Spawner,
-        turn: Turn,
+        settled: bool,
+        deaths_left: bool,
     ) {
-        if core.is_stopping() || turn.settled {
+        if core.is_stopping() || settled {
             self.begin_closing(now, core.children());
         }
-        let settled = turn.settled && !turn.deaths_left;
-        if self.timing.is_silent_due(now) && !turn.deaths_left {
+        let settled = settled && !deaths_left;
+        if self.timing.is_silent_due(now) && !deaths_left {
             self.orphans.request_scan();
         }
         // The zombies of a storm are not worth a look.
-        let searching = !turn.deaths_left && self.timing.is_due(now);
+        let searching = !deaths_left && self.timing.is_due(now);
         if searching {
             self.timing.take_silent();
         }
