@@ -108,7 +108,8 @@ mod kernel {
 
 // What `src/lib.rs` has at its root, for those that name it.
 pub(crate) use event::{Event, EventKind};
-pub(crate) use report::{ErrorReport, signal_name};
+pub(crate) use report::ErrorReport;
+pub(crate) use signal::signal_name;
 pub(crate) use spec::{ChildSpec, REPORT_BYTES_MAX};
 
 use std::time::Instant;

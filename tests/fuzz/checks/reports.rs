@@ -14,7 +14,8 @@ use super::choices::Rng;
 use crate::error::Error;
 use crate::machine::Exit;
 use crate::os::tail::LastWords;
-use crate::report::{End, ErrorReport, signal_name};
+use crate::report::{End, ErrorReport};
+use crate::signal::signal_name;
 
 /// The last second that a clock of Linux can show, in the year 2262.
 const SECONDS_MAX: u64 = i64::MAX as u64 / 1_000_000_000;
