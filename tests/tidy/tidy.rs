@@ -9,7 +9,9 @@ use proc_macro2::{TokenStream, TokenTree};
 use syn::spanned::Spanned;
 use syn::visit::Visit;
 
+mod rooms;
 mod sources;
+mod words;
 
 use sources::{Source, flatten, root, sources_below};
 
