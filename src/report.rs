@@ -177,7 +177,7 @@ mod json {
     use time::OffsetDateTime;
 
     use super::ErrorReport;
-    use crate::os::reserve::Reserve;
+    use crate::os::emergency_heap::EmergencyHeap;
     use crate::signal::signal_name;
     use crate::text::is_printable;
 
@@ -198,7 +198,8 @@ mod json {
         pub(crate) fn try_to_json(&self) -> Option<String> {
             let mut line = Sparing(String::new());
             let base64 = self.stderr.len().div_ceil(3) * 4;
-            let has_room = Reserve::spare(|| line.0.try_reserve_exact(base64 + 512)).is_ok();
+            let has_room =
+                EmergencyHeap::optional(|| line.0.try_reserve_exact(base64 + 512)).is_ok();
             if has_room && self.write_json(&mut line).is_ok() {
                 return Some(line.0);
             }
@@ -260,7 +261,7 @@ mod json {
 
     impl Write for Sparing {
         fn write_str(&mut self, text: &str) -> fmt::Result {
-            let reserved = Reserve::spare(|| self.0.try_reserve(text.len()));
+            let reserved = EmergencyHeap::optional(|| self.0.try_reserve(text.len()));
             reserved.map_err(|_| fmt::Error)?;
             self.0.push_str(text);
             Ok(())

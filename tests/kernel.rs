@@ -47,6 +47,7 @@ include!("model/modules.rs");
 mod os {
     mod calls;
     pub(crate) mod descriptors;
+    pub(crate) mod emergency_heap;
     pub(crate) mod group;
     mod hints;
     mod identity;
@@ -55,14 +56,13 @@ mod os {
     mod numbers;
     pub(crate) mod pages;
     mod pause;
+    pub(crate) mod poller;
     mod raw;
     pub(crate) mod reap;
-    pub(crate) mod reserve;
     pub(crate) mod stream;
     pub(crate) mod subreaper;
     pub(crate) mod tail;
     pub(crate) mod wake;
-    pub(crate) mod watch;
 
     // What is written anew has the same functions, and does what the manual says.
     #[path = "../../tests/kernel/os/children.rs"]

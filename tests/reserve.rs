@@ -5,7 +5,7 @@
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 #[global_allocator]
-static MEMORY: procsched::Reserve = procsched::Reserve;
+static MEMORY: procsched::EmergencyHeap = procsched::EmergencyHeap;
 
 /// The size of a large piece, and how many of these fit into the reserved memory.
 const PIECE: usize = 65_520;
@@ -64,8 +64,8 @@ fn serve() -> Result<(), &'static str> {
 }
 
 fn main() {
-    procsched::Reserve::fill().expect("memory");
-    procsched::Reserve::fill().expect("nothing to do");
+    procsched::EmergencyHeap::reserve().expect("memory");
+    procsched::EmergencyHeap::reserve().expect("nothing to do");
     // 0 would be no limit.
     limit(4096);
     let served = (0..50).try_for_each(|_| serve());

@@ -9,11 +9,11 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::exec::{Exec, failed_start_code};
 use crate::machine::{Exit, Moment};
-use crate::os::accept::{self, Taken, Target};
-use crate::os::children::{self, Change};
+use crate::os::children::{self, StateChange};
 use crate::os::clock::Clock;
 use crate::os::descriptors;
 use crate::os::group::{Group, Sent};
+use crate::os::signal_queue::{self, Taken, Target};
 use crate::os::spawn::{Failure, Inside, Late, Place, Spawner, Started};
 use crate::os::subreaper::{self, is_pid_1};
 use crate::os::terminal::Terminal;
@@ -53,13 +53,13 @@ pub(super) struct Running {
 impl Running {
     /// Starts the command. On failure emits why, and returns the exit code.
     pub(super) fn start(command: &[OsString], mut options: Options) -> Result<Self, u8> {
-        accept::stop_ignoring_deaths();
+        signal_queue::stop_ignoring_sigchld();
         let reach = prepare(&mut options)?;
         let mut inherited = BTreeSet::new();
         if !is_pid_1() {
             inherited.extend(children::of_this_process().into_iter().flatten());
         }
-        let ignored = accept::ignored().without([libc::SIGPIPE, libc::SIGCHLD]);
+        let ignored = signal_queue::ignored().without([libc::SIGPIPE, libc::SIGCHLD]);
         let mut job = Job::new(ignored);
         let offer = job.offer();
         let has_lent = offer.is_some();
@@ -99,7 +99,7 @@ impl Running {
                 break Exit::Unknown;
             }
             self.turn(taken);
-            taken = accept::next(left.pause());
+            taken = signal_queue::next(left.pause());
         };
         if exit == Exit::Unknown {
             let what = "the command's exit status is unknown";
@@ -127,7 +127,7 @@ impl Running {
             && mapped == code
         {
             self.options.emit(InitEvent::EndingBy { signal });
-            accept::end_by(signal, target);
+            signal_queue::end_by(signal, target);
         }
         mapped
     }
@@ -155,11 +155,11 @@ impl Running {
     fn turn(&mut self, taken: Option<Taken>) {
         let change = children::change(self.pid);
         match change {
-            Some(Change::Stopped(signal)) => {
+            Some(StateChange::Stopped(signal)) => {
                 self.stopped = Some(signal);
                 self.options.emit(InitEvent::Stopped { signal });
             }
-            Some(Change::Continued) => {
+            Some(StateChange::Continued) => {
                 self.stopped = None;
                 self.job.note_continued();
                 self.options.emit(InitEvent::Continued);
@@ -171,7 +171,7 @@ impl Running {
             Some(taken) if taken.signal != libc::SIGCHLD => self.forward(taken),
             _ => {}
         }
-        if let (Some(Change::Stopped(_)), Some(signal)) = (change, self.stopped) {
+        if let (Some(StateChange::Stopped(_)), Some(signal)) = (change, self.stopped) {
             self.follow(signal);
         }
     }
@@ -264,7 +264,7 @@ impl Running {
 /// Becomes a subreaper, and finds out which processes can be signalled.
 fn prepare(options: &mut Options) -> Result<Reach, u8> {
     if let Some(signal) = options.parent_death_signal
-        && let Err(errno) = accept::on_parent_death(signal)
+        && let Err(errno) = signal_queue::on_parent_death(signal)
     {
         let what = "failed to ask for a signal when the parent dies";
         return Err(options.fail(Error::os(what, errno as i32), CODE_FAILED));
@@ -307,7 +307,7 @@ fn code_of(failure: Failure) -> u8 {
 fn execute(
     command: &[OsString],
     offer: Option<&Terminal>,
-    ignored: accept::SignalSet,
+    ignored: signal_queue::SignalSet,
     options: &mut Options,
 ) -> Result<Executed, u8> {
     let exec = Exec::in_our_place(command).map_err(|error| options.fail(error, CODE_FAILED))?;

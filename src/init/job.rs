@@ -11,7 +11,7 @@
 //! the terminal from init is taken for a key.
 
 use crate::machine::Exit;
-use crate::os::accept::{self, SignalSet, Taken, Target};
+use crate::os::signal_queue::{self, SignalSet, Taken, Target};
 use crate::os::subreaper::is_pid_1;
 use crate::os::terminal::{self, Above, Terminal};
 
@@ -162,7 +162,7 @@ impl Job {
     /// a shell with job control; a script keeps waiting, as it would without init.
     pub(super) fn target_of_stop(&self, signal: i32) -> Option<Target> {
         match terminal::above() {
-            Above::Nobody => None,
+            Above::OtherSession => None,
             _ if self.typed.has(signal) => Some(Target::Process),
             _ if self.is_stopped_by_terminal(signal) => {
                 let is_ours = self.terminal.as_ref().is_some_and(Terminal::is_ours);
@@ -179,7 +179,7 @@ impl Job {
         let is_elsewhere = |terminal: &Terminal| !terminal.is_ours();
         wants_terminal(signal)
             && self.terminal.as_ref().is_some_and(is_elsewhere)
-            && terminal::above() != Above::Nobody
+            && terminal::above() != Above::OtherSession
     }
 
     /// Stops init as this signal has stopped the command. True once it was continued; it does not
@@ -194,7 +194,7 @@ impl Job {
             true => signal,
             false => libc::SIGTSTP,
         };
-        let is_continued = accept::stop_self(target, stop);
+        let is_continued = signal_queue::stop_self(target, stop);
         if gives_back && !is_continued {
             self.lend();
         }

@@ -1,6 +1,6 @@
 //! Runs one command as the first process of a container.
 //!
-//! Every signal is blocked until the loop takes it (`os::accept`), so that none is lost and there
+//! Every signal is blocked until the loop takes it (`os::signal_queue`), so that none is lost and there
 //! is no handler. There are two phases: while the command runs (`command`), and stopping what is
 //! left after it (`rest`).
 
@@ -19,7 +19,7 @@ pub use event::InitEvent;
 
 use crate::error::{Error, Result};
 use crate::machine::Exit;
-use crate::os::accept;
+use crate::os::signal_queue;
 use crate::report::CODE_UNKNOWN;
 use crate::signal::{SIGNAL_MAX, Signal, signal_name};
 use command::Running;
@@ -77,7 +77,7 @@ impl Init {
     /// Blocks every signal that [`Init::run`] forwards, in this thread. Call it first in `main`, so
     /// that no signal is lost or ends this process before [`Init::run`].
     pub fn hold_signals() {
-        accept::hold();
+        signal_queue::hold();
     }
 
     /// Returns an init for this command and its arguments. A command without a slash is looked up
@@ -151,7 +151,7 @@ impl Init {
         for signal in sent.chain(taken).chain(self.options.parent_death_signal) {
             Signal::new(signal)?;
         }
-        let never = |from: &i32| *from == libc::SIGCHLD || !accept::is_takeable(*from);
+        let never = |from: &i32| *from == libc::SIGCHLD || !signal_queue::is_takeable(*from);
         match rewrites.iter().map(|&(from, _)| from).find(never) {
             None => Ok(()),
             Some(from) => {

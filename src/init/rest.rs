@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::machine::Moment;
-use crate::os::accept;
 use crate::os::children;
 use crate::os::clock::Clock;
 use crate::os::group::{Group, Sent};
 use crate::os::reap::{self, Seen};
+use crate::os::signal_queue;
 use crate::os::stat::zombies_only;
 use crate::os::subreaper::is_pid_1;
 use crate::signal::signal_name;
@@ -141,7 +141,7 @@ impl Rest {
             if self.reach == Reach::Group {
                 wait = wait.min(CHECK_INTERVAL);
             }
-            match accept::next(Some(wait)).map(|taken| taken.signal) {
+            match signal_queue::next(Some(wait)).map(|taken| taken.signal) {
                 None => scan_wanted |= self.clock.until(scan_at).is_zero(),
                 Some(libc::SIGCHLD) => scan_wanted = true,
                 // Everything is being stopped already.
@@ -176,7 +176,7 @@ impl Rest {
     fn reap_leader(&mut self, options: &mut Options) {
         self.group.pin();
         reap::reap(self.leader);
-        self.group.leader_was_reaped();
+        self.group.on_leader_reaped();
         let (pid, code) = (self.leader, self.leader_code);
         options.emit(InitEvent::Ended { pid, code });
     }
@@ -278,8 +278,8 @@ impl Rest {
 }
 
 fn signal_all_processes(signal: i32) {
-    children::signal_everybody(signal);
+    children::signal_all(signal);
     if signal == libc::SIGTERM {
-        children::signal_everybody(libc::SIGCONT);
+        children::signal_all(libc::SIGCONT);
     }
 }

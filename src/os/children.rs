@@ -130,18 +130,18 @@ fn stage_of(place: &str) -> io::Result<Stage> {
 
 /// A stop or a continue of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Change {
+pub(crate) enum StateChange {
     /// By this signal.
     Stopped(i32),
     Continued,
 }
 
 /// Returns the latest stop or continue of this child since the last call.
-pub(crate) fn change(pid: i32) -> Option<Change> {
+pub(crate) fn change(pid: i32) -> Option<StateChange> {
     let id = libc::id_t::try_from(pid).ok()?;
     match reap::wait_for(libc::P_PID, id, libc::WSTOPPED | libc::WCONTINUED) {
-        Ok(Some((_, libc::CLD_STOPPED, signal))) => Some(Change::Stopped(signal)),
-        Ok(Some((_, libc::CLD_CONTINUED, _))) => Some(Change::Continued),
+        Ok(Some((_, libc::CLD_STOPPED, signal))) => Some(StateChange::Stopped(signal)),
+        Ok(Some((_, libc::CLD_CONTINUED, _))) => Some(StateChange::Continued),
         _ => None,
     }
 }
@@ -157,7 +157,7 @@ pub(crate) fn signal(pid: i32, signal: i32) -> Sent {
 
 /// Sends a signal to every other process. Only PID 1 may: elsewhere it would reach all processes
 /// of our user.
-pub(crate) fn signal_everybody(signal: i32) -> Sent {
+pub(crate) fn signal_all(signal: i32) -> Sent {
     if !is_pid_1() {
         return Sent::Refused(Errno::EPERM);
     }

@@ -56,7 +56,7 @@ impl Group {
         }
     }
 
-    /// Returns the group of a leader that may not have made it yet: until [`Group::was_made`], a
+    /// Returns the group of a leader that may not have made it yet: until [`Group::on_made`], a
     /// signal that finds no group goes to the leader.
     pub(crate) fn of_new(leader: i32) -> Self {
         Self {
@@ -66,7 +66,7 @@ impl Group {
     }
 
     /// Notes that the leader has made the group.
-    pub(crate) fn was_made(&mut self) {
+    pub(crate) fn on_made(&mut self) {
         self.leader_is_new = false;
     }
 
@@ -89,7 +89,7 @@ impl Group {
     }
 
     /// Notes that the leader no longer pins the number.
-    pub(crate) fn leader_was_reaped(&mut self) {
+    pub(crate) fn on_leader_reaped(&mut self) {
         self.leader_reaped = true;
     }
 

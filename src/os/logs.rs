@@ -1,9 +1,9 @@
-//! The log files: what a program writes goes in as it is, at once, without a buffer of ours in
-//! between. A log that cannot be written holds up nobody: the pipe is drained, what is lost is
-//! counted, and the log says so as soon as it can be written again.
+//! The log files: the stderr of programs, written at once and unchanged. A log that cannot be
+//! written blocks nothing: the pipe is drained, lost bytes are counted, and the log says so when it
+//! can be written again.
 //!
-//! A log is trusted only after a look at what was really opened: a regular file, ours, with
-//! one name, not reached through a symlink. The default directory is writable by everybody.
+//! An opened log is checked before it is trusted: a regular file, ours, with one name, not reached
+//! through a symlink. The default directory is world-writable.
 
 use std::fs::{File, Metadata};
 use std::os::fd::AsRawFd;
@@ -21,7 +21,7 @@ use super::retry;
 use crate::error::{Error, Result, errno_text};
 use crate::machine::Moment;
 
-/// Between two tries to make a file that others remove again.
+/// The pause between two attempts to create a file that others remove again.
 const OPEN_TRIES_MAX: usize = 8;
 
 /// The least time between two notices about the same log.
@@ -40,8 +40,8 @@ pub(crate) struct Log {
     trouble: Option<Box<Trouble>>,
 }
 
-/// What a file system refuses although no log depends on it. All logs are in one directory, so
-/// each is told once, and not for each of ten thousand logs.
+/// Optional operations that the file system refuses. All logs are in one directory, so each is
+/// reported once, and not for each of ten thousand logs.
 #[derive(Debug, Default)]
 pub(crate) struct Flaws {
     mode_told: bool,
@@ -73,22 +73,22 @@ impl Flaws {
         );
     }
 
-    /// What the host should know and was not told.
+    /// Refusals that were not reported yet.
     pub(crate) fn take(&mut self) -> Option<Error> {
         self.untold.pop()
     }
 }
 
-/// What goes wrong with a log, as a rule nothing.
+/// The troubles of a log, usually none.
 #[derive(Debug, Default)]
 struct Trouble {
-    /// Why the last try to open it failed, so that the same reason is said once.
+    /// Why the last attempt to open it failed, so that the same reason is reported once.
     refused: Option<Refusal>,
-    /// Bytes lost that the log has not been told of.
+    /// Lost bytes that are not noted in the log yet.
     unnoted: u64,
-    /// Bytes lost that the host has not been told of.
+    /// Lost bytes that are not reported to the host yet.
     untold: u64,
-    /// Some were lost since the host was told why.
+    /// Bytes were lost since the reason was last reported.
     is_news: bool,
     /// Why the latest bytes were lost.
     cause: Cause,
@@ -190,7 +190,7 @@ impl Log {
         matches!(refused, Some(Some(Refusal::LockedByAnother(_))))
     }
 
-    /// Appends, or counts as lost what cannot be appended.
+    /// Appends bytes, or counts them as lost.
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         let lost = if self.write_note() {
             self.append(bytes)
@@ -202,7 +202,7 @@ impl Log {
         }
     }
 
-    /// Counts as lost what is in a pipe that cannot be read.
+    /// Counts the bytes of a pipe that cannot be read as lost.
     pub(crate) fn cannot_be_told(&mut self, bytes: usize, errno: Errno) {
         self.trouble().cause = Cause::NotRead(errno);
         self.lose(bytes);
@@ -246,8 +246,8 @@ impl Log {
         Some(error)
     }
 
-    /// How many bytes were lost that nobody has been told of. While the loss goes on it is
-    /// told at the end of the run (`finally`), else when the log can be written again.
+    /// Takes the number of unreported lost bytes: at the end of the run (`finally`), or when the
+    /// log can be written again.
     pub(crate) fn take_untold(&mut self, finally: bool) -> Option<u64> {
         let trouble = self.trouble.as_mut()?;
         if trouble.untold == 0 || (trouble.unnoted > 0 && !finally) {
@@ -305,7 +305,7 @@ fn path_of(directory: &Path, name: &str) -> PathBuf {
     directory.join(format!("{name}.stderr.log"))
 }
 
-/// The size of the file, if `path` still leads to it, and not through a symlink.
+/// Returns the size of the file, if `path` still leads to it, and not through a symlink.
 fn size_of(file: &File, path: &Path) -> Option<u64> {
     let (here, there) = (file.metadata().ok()?, std::fs::symlink_metadata(path).ok()?);
     let is_it = (here.dev(), here.ino()) == (there.dev(), there.ino());
@@ -327,8 +327,8 @@ struct Opened {
     lock_refused: Option<Errno>,
 }
 
-/// Opens the file, and refuses what cannot be trusted to be a log of ours, and nothing else: not
-/// every file system has modes or locks.
+/// Opens the file, and refuses it only if it cannot be trusted: not every file system has modes or
+/// locks.
 fn open_file(path: &Path) -> std::result::Result<Opened, Refusal> {
     let what = || format!("failed to open log {path:?}");
     let because = |reason: &str| Error::because(what(), reason);
@@ -383,7 +383,7 @@ fn has_kept_its_name(file: &File, path: &Path) -> bool {
     }
 }
 
-/// Why this is no log of ours, if it is none.
+/// Returns why the file cannot be trusted, if so.
 fn mistrust(found: &Metadata) -> Option<String> {
     let uid = nix::unistd::geteuid().as_raw();
     if !found.is_file() {
@@ -396,7 +396,7 @@ fn mistrust(found: &Metadata) -> Option<String> {
     (found.nlink() != 1).then(|| format!("it has {} hard links", found.nlink()))
 }
 
-/// Takes the lock that tells supervisors apart. It goes with the descriptor.
+/// Locks the file against other supervisors, until the descriptor is closed.
 fn lock(file: &File) -> std::result::Result<(), Errno> {
     retry(|| {
         // SAFETY: flock takes two integers, and the descriptor is open.
@@ -405,7 +405,8 @@ fn lock(file: &File) -> std::result::Result<(), Errno> {
     })
 }
 
-/// A new file gets mode 0640 whatever the umask, or says why not; an old one keeps its own.
+/// Opens or creates the file. A new one gets mode 0640 whatever the umask, or the reason why not;
+/// an old one keeps its mode.
 fn open_or_create(path: &Path) -> std::result::Result<(File, Option<Errno>), Errno> {
     for _ in 0..OPEN_TRIES_MAX {
         match retry(|| nix::fcntl::open(path, log_flags(), Mode::empty())) {
@@ -420,19 +421,19 @@ fn open_or_create(path: &Path) -> std::result::Result<(File, Option<Errno>), Err
     Err(Errno::ENOENT)
 }
 
-/// A file where there is none, and why it has not got its mode, if so.
+/// Creates the file, and returns why it has not got its mode, if so.
 fn create(path: &Path) -> std::result::Result<(File, Option<Errno>), Errno> {
     let flags = log_flags() | OFlag::O_CREAT | OFlag::O_EXCL;
     let mode = Mode::from_bits_truncate(0o640);
     let file = File::from(retry(|| nix::fcntl::open(path, flags, mode))?);
     let mode = PermissionsExt::from_mode(0o640);
-    // The mode at its creation was narrower, if anything.
+    // Its mode at the creation was narrower, if it differed.
     let mode_refused = file.set_permissions(mode).err().map(errno_of);
     Ok((file, mode_refused))
 }
 
 fn log_flags() -> OFlag {
-    // O_NONBLOCK for a FIFO without a reader; a regular file takes no notice of it.
+    // O_NONBLOCK is for a FIFO without a reader; a regular file ignores it.
     OFlag::O_WRONLY
         | OFlag::O_APPEND
         | OFlag::O_NOFOLLOW

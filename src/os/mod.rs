@@ -3,11 +3,11 @@
 //! Every call that can be interrupted is retried, a bounded number of times; every descriptor is
 //! opened close-on-exec and owned by a type that closes it.
 
-pub(crate) mod accept;
 mod calls;
 pub(crate) mod children;
 pub(crate) mod clock;
 pub(crate) mod descriptors;
+pub(crate) mod emergency_heap;
 pub(crate) mod group;
 mod handlers;
 mod hints;
@@ -17,11 +17,12 @@ pub(crate) mod logs;
 mod numbers;
 pub(crate) mod pages;
 mod pause;
+pub(crate) mod poller;
 mod raw;
 pub(crate) mod reap;
-pub(crate) mod reserve;
 pub(crate) mod secret;
 pub(crate) mod shared_writer;
+pub(crate) mod signal_queue;
 pub(crate) mod signals;
 pub(crate) mod spawn;
 pub(crate) mod stat;
@@ -30,7 +31,6 @@ pub(crate) mod subreaper;
 pub(crate) mod tail;
 pub(crate) mod terminal;
 pub(crate) mod wake;
-pub(crate) mod watch;
 
 pub(crate) use calls::{errno, retry};
 

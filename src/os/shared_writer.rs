@@ -26,8 +26,8 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
-use super::accept::{SignalSet, set_mask};
 use super::handlers::sigaction;
+use super::signal_queue::{SignalSet, set_mask};
 
 /// The most that one write takes where it may block, in bytes: a pipe that is ready has room for
 /// `PIPE_BUF` bytes, unless another writer is faster.

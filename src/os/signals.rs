@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::thread::ThreadId;
 
-use super::accept::{SignalSet, set_mask};
 use super::handlers::{self, Dispositions, Slot, bit};
+use super::signal_queue::{SignalSet, set_mask};
 use super::wake::Waker;
 use crate::error::{Error, Result};
 use crate::event::SignalSender;

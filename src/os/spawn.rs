@@ -45,9 +45,9 @@ use std::time::Duration;
 
 pub(crate) use self::late::Late;
 pub(crate) use self::spawner::Spawner;
-use super::accept::SignalSet;
 use super::limits::DescriptorLimit;
 use super::raw;
+use super::signal_queue::SignalSet;
 use crate::cstr_list::CStrList;
 
 /// The strings of a command that are the same at each start. They stay in memory, unchanged, for

@@ -9,8 +9,8 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
+use super::emergency_heap::{self, EmergencyHeap};
 use super::pages::Pages;
-use super::reserve::{self, Reserve};
 
 /// The largest ring on the heap.
 const HEAP_BYTES_MAX: usize = 4096;
@@ -90,7 +90,7 @@ impl Kept {
         } else if let Store::Heap(bytes) = &mut self.ring {
             let size = wanted.min(HEAP_BYTES_MAX).next_power_of_two().min(limit);
             let more = size.saturating_sub(bytes.len());
-            if Reserve::spare(|| bytes.try_reserve_exact(more)).is_ok() {
+            if EmergencyHeap::optional(|| bytes.try_reserve_exact(more)).is_ok() {
                 bytes.resize(bytes.len() + more, 0);
             }
         }
@@ -117,7 +117,7 @@ fn map(length: usize) -> Option<Pages> {
     let pages = Pages::new(length);
     let rest = Pages::new(length.saturating_mul(REPORT_TIMES));
     if pages.is_err() || rest.is_err() {
-        reserve::note_shortage();
+        emergency_heap::note_shortage();
         return None;
     }
     pages.ok()
@@ -170,7 +170,7 @@ impl LastWords {
         let mut lines = self.rsplit(is_end).map(<[u8]>::trim_ascii);
         let line = lines.find(|line| !line.is_empty())?;
         let mut text = String::new();
-        Reserve::spare(|| text.try_reserve_exact(LAST_LINE_BYTES_MAX)).ok()?;
+        EmergencyHeap::optional(|| text.try_reserve_exact(LAST_LINE_BYTES_MAX)).ok()?;
         for chunk in line.utf8_chunks() {
             let replaced = (!chunk.invalid().is_empty()).then_some(char::REPLACEMENT_CHARACTER);
             for character in chunk.valid().chars().chain(replaced) {

@@ -74,14 +74,14 @@ pub(crate) enum Above {
     /// In our own group: we are a part of its job.
     Script,
     /// In another session, or there is none.
-    Nobody,
+    OtherSession,
 }
 
 /// Returns what is above us in job control.
 pub(crate) fn above() -> Above {
     let parent = Some(getppid());
     if is_pid_1() || getsid(None) != getsid(parent) {
-        Above::Nobody
+        Above::OtherSession
     } else if getpgid(None) == getpgid(parent) {
         Above::Script
     } else {

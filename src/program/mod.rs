@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 use crate::exec::Exec;
 use crate::machine::{Moment, ProgramId, Run};
 use crate::os::logs::Log;
+use crate::os::poller::Poller;
 use crate::os::stream::{Read, Sink, Stream};
-use crate::os::watch::Watch;
 
 /// What a descriptor is that a turn waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl Program {
     pub(crate) fn attach(
         &mut self,
         stream: Stream,
-        poller: &mut Watch,
+        poller: &mut Poller,
         buffer: &mut [u8],
     ) -> Result<()> {
         let (latest_key, oldest_key) = (Key::Stream(self.id), Key::OldStream(self.id));
@@ -147,7 +147,7 @@ impl Program {
     }
 
     /// Takes a pipe away, and out of the poller.
-    pub(crate) fn detach(&mut self, key: Key, poller: &mut Watch) -> Option<Stream> {
+    pub(crate) fn detach(&mut self, key: Key, poller: &mut Poller) -> Option<Stream> {
         let stream = match key {
             Key::Stream(_) => self.stream.take(),
             Key::OldStream(_) => self.old_stream.take(),
@@ -160,7 +160,7 @@ impl Program {
     }
 
     /// Polls a descriptor for the leader's death. False if the system has none for us.
-    pub(crate) fn watch_leader(&mut self, poller: &mut Watch) -> bool {
+    pub(crate) fn watch_leader(&mut self, poller: &mut Poller) -> bool {
         let Some(live) = &mut self.live else {
             return false;
         };
@@ -173,7 +173,7 @@ impl Program {
     }
 
     /// Takes the leader's descriptor out of the poller: once it is dead, it is readable for ever.
-    pub(crate) fn unwatch_leader(&mut self, poller: &mut Watch) {
+    pub(crate) fn unwatch_leader(&mut self, poller: &mut Poller) {
         let live = self.live.as_mut().filter(|live| live.is_watched);
         if let Some(live) = live
             && let Some(pidfd) = live.group.pidfd()

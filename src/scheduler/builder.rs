@@ -29,13 +29,13 @@ use crate::lineage::Lineage;
 use crate::machine::Machine;
 use crate::os::clock::Clock;
 use crate::os::descriptors;
+use crate::os::emergency_heap;
 use crate::os::logs::Log;
 use crate::os::pages::{Pages, trim_memory};
-use crate::os::reserve;
+use crate::os::poller::Poller;
 use crate::os::spawn::Spawner;
 use crate::os::stream::READ_BYTES_MAX;
 use crate::os::wake::Waker;
-use crate::os::watch::Watch;
 use crate::program::{Key, Program, ProgramTable};
 use crate::report::ErrorReport;
 use crate::spec::{
@@ -350,21 +350,21 @@ impl Builder {
 struct Supplies {
     null: Arc<OwnedFd>,
     waker: Arc<Waker>,
-    poller: Watch,
+    poller: Poller,
     spawner: Spawner,
     buffer: Pages,
 }
 
 impl Supplies {
     fn take(programs: usize) -> Result<Self> {
-        reserve::fill_for(programs)
+        emergency_heap::reserve_for(programs)
             .map_err(|errno| Error::os("failed to reserve memory", errno as i32))?;
         let null = Arc::new(descriptors::null_device()?);
         // Early, as it takes a low number.
         let spawner = Spawner::new(Some(null.clone()))
             .map_err(|errno| Error::os("failed to prepare for starts", errno as i32))?;
         let waker = Waker::new()?;
-        let mut poller = Watch::new()?;
+        let mut poller = Poller::new()?;
         poller.add(waker.as_fd(), Key::Wake.number());
         Ok(Self {
             null,

@@ -9,8 +9,8 @@ use crate::event::EventKind;
 use crate::machine::{Moment, ProgramId};
 use crate::os::logs::Flaws;
 use crate::os::pages::Pages;
+use crate::os::poller::Poller;
 use crate::os::stream::{Read, Sink, Stream};
-use crate::os::watch::Watch;
 use crate::program::Key;
 
 use super::coalescer::{ReadCoalescer, Verdict};
@@ -19,7 +19,7 @@ use super::inbox::Inbox;
 use super::reaper::Reaper;
 
 pub(super) struct Capture {
-    poller: Watch,
+    poller: Poller,
     /// What this turn's wait found ready, as [`Key`]s.
     ready: Vec<u64>,
     coalescer: ReadCoalescer,
@@ -29,7 +29,7 @@ pub(super) struct Capture {
 }
 
 impl Capture {
-    pub(super) fn new(poller: Watch, buffer: Pages) -> Self {
+    pub(super) fn new(poller: Poller, buffer: Pages) -> Self {
         Self {
             poller,
             ready: Vec::new(),
@@ -43,7 +43,7 @@ impl Capture {
         self.poller.as_fd()
     }
 
-    pub(super) fn poller(&mut self) -> &mut Watch {
+    pub(super) fn poller(&mut self) -> &mut Poller {
         &mut self.poller
     }
 
@@ -53,8 +53,8 @@ impl Capture {
     }
 
     /// True if the latest wait did not learn what is ready.
-    pub(super) fn is_deaf(&self) -> bool {
-        self.poller.is_deaf()
+    pub(super) fn lost_events(&self) -> bool {
+        self.poller.lost_events()
     }
 
     /// Returns when a pipe that rests is to be read.
@@ -72,7 +72,7 @@ impl Capture {
         self.ready.clear();
         self.poller.wait(limit, &mut self.ready);
         if self.ready.contains(&Key::Wake.number()) && inbox.clear() {
-            self.poller.was_worth_it();
+            self.poller.note_useful();
         }
     }
 
@@ -140,7 +140,7 @@ impl Capture {
         let mut ready = std::mem::take(&mut self.ready);
         if !ready.is_empty() {
             // Unless something is found.
-            self.poller.was_in_vain();
+            self.poller.note_spurious();
         }
         self.coalescer.add_due(now, &mut ready);
         for key in ready.iter().map(|&number| Key::of(number)) {
@@ -151,7 +151,7 @@ impl Capture {
                 Key::Leader(_) | Key::Wake => false,
             };
             if is_found {
-                self.poller.was_worth_it();
+                self.poller.note_useful();
             }
         }
         self.ready = ready;

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use crate::error::Error;
 use crate::os::limits::{self, DescriptorLimit, Needs};
-use crate::os::watch::Watch;
+use crate::os::poller::Poller;
 
 use super::Reap;
 
@@ -36,7 +36,7 @@ impl FdBudget {
     pub(super) fn make(
         programs: usize,
         reap: Reap,
-        poller: &Watch,
+        poller: &Poller,
         may_raise: bool,
     ) -> (Self, Option<DescriptorLimit>) {
         let programs = programs as u64;

@@ -301,7 +301,7 @@ impl Launcher {
         };
         let (run, pid) = (live.run, live.pid());
         live.is_launching = false;
-        live.group.was_made();
+        live.group.on_made();
         // A process that was killed before its exec has left as if it had executed something.
         let was_killed = live.killed_at().is_some();
         match answer {

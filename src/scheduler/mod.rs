@@ -313,9 +313,9 @@ impl ProcessScheduler {
             self.launcher.spawner().reap_failed();
             self.sweep.want_look(now, self.core.children());
         }
-        let (readable, is_deaf) = (self.capture.readable_leaders(), self.capture.is_deaf());
+        let (readable, lost_events) = (self.capture.readable_leaders(), self.capture.lost_events());
         let (inbox, core) = (&mut self.inbox, &mut self.core);
-        self.reaper.begin(now, inbox, core, readable, is_deaf);
+        self.reaper.begin(now, inbox, core, readable, lost_events);
         while let Some(found) = self.reaper.next(now, &self.core) {
             self.bury(now, found);
         }

@@ -12,7 +12,7 @@ use crate::callbacks::{Callbacks, Notice};
 use crate::error::Error;
 use crate::event::{Event, EventKind};
 use crate::machine::{Exit, Moment, ProgramId};
-use crate::os::{clock, reserve};
+use crate::os::{clock, emergency_heap};
 use crate::program::{ExitRecord, Program, ProgramTable};
 use crate::report::{End, ErrorReport, return_code};
 
@@ -96,14 +96,14 @@ impl Outbox {
 
     /// Warns if memory was short, at most once a minute.
     pub(super) fn warn_of_memory(&mut self, now: Moment) {
-        if !reserve::is_shortage_noted() {
+        if !emergency_heap::is_shortage_noted() {
             return;
         }
         let is_early = |at: Moment| now < at.after(MEMORY_WARNING_INTERVAL);
         if self.memory_warned_at.is_some_and(is_early) {
             return;
         }
-        reserve::forget_shortage();
+        emergency_heap::forget_shortage();
         self.memory_warned_at = Some(now);
         self.warn(Error::new(
             "memory is short: reports that lack last words count them; raise RLIMIT_AS or \

@@ -28,8 +28,8 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::machine::{Exit, Moment, ProgramId};
+use crate::os::poller::Poller;
 use crate::os::reap::{self, Seen};
-use crate::os::watch::Watch;
 use crate::program::ProgramTable;
 use crate::signal::signal_name;
 
@@ -168,7 +168,12 @@ impl Reaper {
     }
 
     /// Sees to it that the death of a program that has just started is found.
-    pub(super) fn watch(&mut self, programs: &mut ProgramTable, id: ProgramId, poller: &mut Watch) {
+    pub(super) fn watch(
+        &mut self,
+        programs: &mut ProgramTable,
+        id: ProgramId,
+        poller: &mut Poller,
+    ) {
         // Without a pidfd it may be dead and reaped by another part of the host already.
         if self.mode == Reap::Own && !programs[id].watch_leader(poller) {
             self.unwatched.push(id);
@@ -199,7 +204,7 @@ impl Reaper {
         inbox: &mut Inbox,
         core: &mut Core,
         readable: impl Iterator<Item = ProgramId>,
-        is_deaf: bool,
+        lost_events: bool,
     ) {
         self.turn = Turn::default();
         self.deaths_left = false;
@@ -220,11 +225,16 @@ impl Reaper {
         self.turn.is_full_wait = self.turn.is_safety_scan || is_last || self.full_wait.is_due(now);
         match self.mode {
             Reap::All => self.turn.eof_looks = self.eof_looks_due.min(EOF_LOOKS_PER_TURN_MAX),
-            Reap::Own => self.begin_own(core, readable, is_deaf),
+            Reap::Own => self.begin_own(core, readable, lost_events),
         }
     }
 
-    fn begin_own(&mut self, core: &Core, readable: impl Iterator<Item = ProgramId>, is_deaf: bool) {
+    fn begin_own(
+        &mut self,
+        core: &Core,
+        readable: impl Iterator<Item = ProgramId>,
+        lost_events: bool,
+    ) {
         let turn = &mut self.turn;
         turn.leaders.extend(readable.map(|id| (id, true)));
         turn.leaders
@@ -238,7 +248,7 @@ impl Reaper {
             }
         }
         if turn.is_full_wait {
-            let is_each = turn.is_safety_scan || is_deaf;
+            let is_each = turn.is_safety_scan || lost_events;
             let programs = core.programs().iter().filter(|program| {
                 let live = program.live.as_ref();
                 live.is_some_and(|live| is_each || !live.is_watched)

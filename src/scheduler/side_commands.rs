@@ -16,10 +16,10 @@ use crate::event::EventKind;
 use crate::exec::Exec;
 use crate::machine::Moment;
 use crate::os::descriptors;
+#[cfg(feature = "json")]
+use crate::os::emergency_heap::EmergencyHeap;
 use crate::os::group::Group;
 use crate::os::pages::trim_memory;
-#[cfg(feature = "json")]
-use crate::os::reserve::Reserve;
 use crate::os::spawn::{Late, Spawner, Started};
 #[cfg(feature = "json")]
 use crate::report::ErrorReport;
@@ -85,7 +85,7 @@ impl Running {
     /// then.
     fn look_at_late(&mut self, spawner: &mut Spawner, exec: &Exec) -> Option<Error> {
         let answer = self.late.as_mut()?.poll(spawner)?;
-        self.group.was_made();
+        self.group.on_made();
         if answer.is_err() {
             spawner.bury(self.group.number());
         }
@@ -232,7 +232,7 @@ impl Handler {
             false => None,
         };
         let room = WAITING_BYTES_MAX - self.waiting_bytes;
-        let has_place = Reserve::spare(|| self.waiting.try_reserve(1)).is_ok();
+        let has_place = EmergencyHeap::optional(|| self.waiting.try_reserve(1)).is_ok();
         let Some(json) = json.filter(|json| has_place && json.len() <= room) else {
             self.dropped = self.dropped.saturating_add(1);
             return;

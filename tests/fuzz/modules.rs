@@ -58,7 +58,7 @@ pub use event::{Event, EventKind, SignalSender, StopCause};
 pub use handle::Handle;
 pub use init::{Init, InitEvent};
 pub use machine::{Backoff, Restart};
-pub use os::reserve::Reserve;
+pub use os::emergency_heap::EmergencyHeap;
 pub use os::shared_writer::SharedWriter;
 pub use report::{ErrorReport, utc_millis};
 pub use scheduler::{Builder, ProcessScheduler, Reap, Status};

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::world::{self, Deed, Kernel, Moods, Time, Weather};
 use crate::model::rng::Rng;
+use crate::os::poller::Poller;
 use crate::os::signals::Signals;
 use crate::os::wake::Waker;
-use crate::os::watch::Watch;
 
 const MICROSECOND: Time = 1_000;
 
@@ -24,7 +24,7 @@ fn waits_ended(signals: u64, pace: Time) -> u64 {
     let signal = |number| (now + number * pace, Deed::Signal(libc::SIGUSR1));
     kernel.agenda = (1..=signals).map(signal).collect();
     world::boot(kernel);
-    let mut watch = Watch::new().expect("an epoll instance");
+    let mut watch = Poller::new().expect("an epoll instance");
     let waker = Arc::new(Waker::new().expect("a pipe"));
     // The pipe that its handler writes to is none of those that are waited for.
     let heard = Signals::install(&[libc::SIGUSR1], &[], false, waker);

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::fmt::{self, Write};
 
-use procsched::Reserve;
+use procsched::EmergencyHeap;
 
 /// The most bytes that wait for one descriptor.
 pub const QUEUE_BYTES_MAX: usize = 1 << 20;
@@ -54,7 +54,7 @@ impl Write for Line<'_> {
         }
         // The queue doubles, or grows by the line alone if memory is short.
         let more = text.len();
-        let reserved = Reserve::spare(|| {
+        let reserved = EmergencyHeap::optional(|| {
             let doubled = self.queue.try_reserve(more);
             doubled.or_else(|_| self.queue.try_reserve_exact(more))
         });

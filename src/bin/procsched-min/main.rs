@@ -19,17 +19,17 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
-use procsched::{Reserve, SharedWriter};
+use procsched::{EmergencyHeap, SharedWriter};
 
 use commands::{FAILED, INIT_FAILED, USAGE, init, parse};
 use messages::{MORE_MEMORY, SELF};
 
 /// A supervisor that dies of refused memory leaves its programs unsupervised.
 #[global_allocator]
-static MEMORY: Reserve = Reserve;
+static MEMORY: EmergencyHeap = EmergencyHeap;
 
 fn main() -> ExitCode {
-    if Reserve::fill().is_err() {
+    if EmergencyHeap::reserve().is_err() {
         return without_memory();
     }
     if is_init() {
@@ -51,7 +51,7 @@ fn is_init() -> bool {
 
 /// Reports that the memory reserve could not be had, without allocating.
 fn without_memory() -> ExitCode {
-    let kib = Reserve::BYTES / 1024;
+    let kib = EmergencyHeap::BYTES / 1024;
     let mut line = [0; 256];
     let mut rest = &mut line[..];
     let _ = writeln!(

@@ -15,7 +15,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use procsched::text::error_text;
-use procsched::{ErrorReport, Reserve, SharedWriter};
+use procsched::{EmergencyHeap, ErrorReport, SharedWriter};
 
 use crate::clock;
 use crate::line::{Line, QUEUE_BYTES_MAX, Refusal};
@@ -399,13 +399,15 @@ impl Output {
 
     /// True if the queue has space for a turn's trouble: its counts are reset when it is queued.
     fn takes_trouble(&mut self) -> bool {
-        self.has_room() && Reserve::spare(|| self.queue.try_reserve(TROUBLE_BYTES_MAX)).is_ok()
+        self.has_room()
+            && EmergencyHeap::optional(|| self.queue.try_reserve(TROUBLE_BYTES_MAX)).is_ok()
     }
 
     /// True if there was memory for the latest line, or is again.
     fn has_memory(&mut self) -> bool {
         let more = self.queue.capacity() + 1 - self.queue.len();
-        if self.is_memory_short && Reserve::spare(|| self.queue.try_reserve(more)).is_ok() {
+        if self.is_memory_short && EmergencyHeap::optional(|| self.queue.try_reserve(more)).is_ok()
+        {
             self.is_memory_short = false;
         }
         !self.is_memory_short

@@ -133,10 +133,10 @@ fn a_stop_and_what_follows_are_told_once() {
     };
     assert_eq!(change(pid), None);
     signal(pid, libc::SIGSTOP);
-    assert_eq!(wait(), Change::Stopped(libc::SIGSTOP));
+    assert_eq!(wait(), StateChange::Stopped(libc::SIGSTOP));
     assert_eq!(change(pid), None);
     signal(pid, libc::SIGCONT);
-    assert_eq!(wait(), Change::Continued);
+    assert_eq!(wait(), StateChange::Continued);
     assert_eq!(change(pid), None);
     end(child);
     assert_eq!(change(pid), None);
@@ -148,7 +148,7 @@ fn museum_54_nothing_but_a_single_child_is_signalled() {
     for pid in [i32::MIN, -2, -1, 0, 1] {
         assert_eq!(signal(pid, 0), Sent::Refused(Errno::EINVAL), "{pid}");
     }
-    assert_eq!(signal_everybody(0), Sent::Refused(Errno::EPERM));
+    assert_eq!(signal_all(0), Sent::Refused(Errno::EPERM));
     let child = child("");
     assert_eq!(signal(pid(&child), 0), Sent::Delivered);
     end(child);

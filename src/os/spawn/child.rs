@@ -5,8 +5,8 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
 
-use super::super::accept::{SignalSet, set_default, set_mask};
 use super::super::raw::{self, int};
+use super::super::signal_queue::{SignalSet, set_default, set_mask};
 use super::super::terminal::move_foreground;
 use super::closing::close_the_rest;
 use super::table::Cut;

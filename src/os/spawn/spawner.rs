@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::super::accept::{SignalSet, set_mask};
 use super::super::pause::pause;
 use super::super::reap::{self, Seen};
+use super::super::signal_queue::{SignalSet, set_mask};
 use super::super::{descriptors, raw};
 use super::child::{self, Said, Word};
 use super::late::{Answer, Late};

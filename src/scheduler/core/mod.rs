@@ -10,9 +10,9 @@ use crate::error::Error;
 use crate::event::{EventKind, StopCause};
 use crate::machine::{Command, Exit, Input, Machine, Moment, Order, ProgramId, Run, View};
 use crate::os::group::Sent;
+use crate::os::poller::Poller;
 use crate::os::reap;
 use crate::os::wake::Asked;
-use crate::os::watch::Watch;
 use crate::program::{FailedStart, Program, ProgramTable};
 use crate::signal::signal_name;
 
@@ -123,7 +123,7 @@ impl Core {
         now: Moment,
         id: ProgramId,
         exit: Option<Exit>,
-        poller: &mut Watch,
+        poller: &mut Poller,
     ) {
         let Some(live) = &mut self.programs[id].live else {
             return;
@@ -131,7 +131,7 @@ impl Core {
         live.leader_dead = true;
         let (run, pid) = (live.run, live.pid());
         if exit.is_none() {
-            live.group.leader_was_reaped();
+            live.group.on_leader_reaped();
         }
         self.owners.remove(&pid);
         let exit = exit.unwrap_or(Exit::Unknown);
@@ -147,7 +147,7 @@ impl Core {
                 live.group.pin();
             }
             reap::reap(pid);
-            live.group.leader_was_reaped();
+            live.group.on_leader_reaped();
         }
         self.exited.push(id);
     }

@@ -414,7 +414,7 @@ fn send_all(core: &mut Core, sends: Vec<PendingSignal>) {
     let mut named = 0_usize;
     for PendingSignal { pid, program, kill } in sends {
         let send = |signal| match pid {
-            ALL_PROCESSES => children::signal_everybody(signal),
+            ALL_PROCESSES => children::signal_all(signal),
             pid => children::signal(pid, signal),
         };
         let signal = if kill { libc::SIGKILL } else { libc::SIGTERM };

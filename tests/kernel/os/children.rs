@@ -40,6 +40,6 @@ pub(crate) fn signal(pid: i32, signal: i32) -> Sent {
     outcome(unsafe { libc::kill(pid, signal) })
 }
 
-pub(crate) fn signal_everybody(_signal: i32) -> Sent {
+pub(crate) fn signal_all(_signal: i32) -> Sent {
     Sent::Refused(nix::errno::Errno::EPERM)
 }

@@ -2,7 +2,7 @@
 //!
 //! Rust aborts when an allocation fails, and a supervisor that aborts abandons its programs. So
 //! what the system refuses is allocated from here. Data that can be dropped (tails, reports, lines
-//! that wait for a slow reader) never is: its `try_reserve` goes through [`Reserve::spare`], fails
+//! that wait for a slow reader) never is: its `try_reserve` goes through [`EmergencyHeap::optional`], fails
 //! as it would without this heap, and the data is counted as dropped.
 //!
 //! The memory is mapped at startup, so that RLIMIT_AS, RLIMIT_DATA and strict overcommit cannot
@@ -47,9 +47,9 @@ thread_local! {
 /// [`std::alloc::handle_alloc_error`]).
 #[derive(Debug, Clone, Copy, Default)]
 #[doc(hidden)]
-pub struct Reserve;
+pub struct EmergencyHeap;
 
-impl Reserve {
+impl EmergencyHeap {
     /// How much is reserved at startup, in bytes.
     pub const BYTES: usize = STARTUP_BYTES;
 
@@ -59,7 +59,7 @@ impl Reserve {
     /// # Errors
     ///
     /// Those of mmap(2): RLIMIT_AS, RLIMIT_DATA or strict overcommit forbid it.
-    pub fn fill() -> io::Result<()> {
+    pub fn reserve() -> io::Result<()> {
         Ok(ARENAS[0].map(STARTUP_BYTES)?)
     }
 
@@ -69,7 +69,7 @@ impl Reserve {
     /// # Errors
     ///
     /// Those of the attempt.
-    pub fn spare(
+    pub fn optional(
         attempt: impl FnOnce() -> Result<(), TryReserveError>,
     ) -> Result<(), TryReserveError> {
         // No guard puts it back: `try_reserve` does not panic.
@@ -81,7 +81,7 @@ impl Reserve {
 }
 
 /// Reserves what that many programs need, if anything was reserved at startup.
-pub(crate) fn fill_for(programs: usize) -> Result<(), Errno> {
+pub(crate) fn reserve_for(programs: usize) -> Result<(), Errno> {
     if ARENAS[0].pages.get().is_none() {
         return Ok(());
     }
@@ -105,7 +105,7 @@ pub(crate) fn forget_shortage() {
 
 // SAFETY: memory comes from the system or, if it has none, from an arena, whose blocks do not
 // overlap and are as large and aligned as asked for. It goes back to where it came from.
-unsafe impl GlobalAlloc for Reserve {
+unsafe impl GlobalAlloc for EmergencyHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promises are the same.
         let bytes = unsafe { System.alloc(layout) };

@@ -35,7 +35,7 @@ const SPURIOUS_MAX: u32 = 1000;
 
 /// The descriptors that are waited for, each with a number of the caller's.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct Poller {
     epoll: Epoll,
     /// Descriptors that epoll has refused: each counts as ready now and then, and is added again.
     unpollable: Vec<(u64, RawFd)>,
@@ -46,7 +46,7 @@ pub(crate) struct Watch {
     clock: Clock,
 }
 
-impl Watch {
+impl Poller {
     pub(crate) fn new() -> Result<Self> {
         let what = |errno| Error::os("failed to make an epoll instance", errno as i32);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(what)?;
@@ -85,14 +85,14 @@ impl Watch {
         }
     }
 
-    /// Ignores that a descriptor is readable until [`Watch::resume`]; a hang-up still counts.
+    /// Ignores that a descriptor is readable until [`Poller::resume`]; a hang-up still counts.
     /// Returns false if epoll does not have it.
     pub(crate) fn rest(&mut self, fd: BorrowedFd<'_>, number: u64) -> bool {
         let mut event = EpollEvent::new(EpollFlags::empty(), number);
         self.epoll.modify(fd, &mut event).is_ok()
     }
 
-    /// Undoes [`Watch::rest`].
+    /// Undoes [`Poller::rest`].
     pub(crate) fn resume(&mut self, fd: BorrowedFd<'_>, number: u64) {
         self.renumber(fd, number, number);
     }
@@ -128,7 +128,7 @@ impl Watch {
                 if begin.is_some_and(|begin| self.clock.now().since(begin) >= SPURIOUS_PAUSE) {
                     self.spurious = 0;
                 }
-                self.was_in_vain();
+                self.note_spurious();
             }
             (Ok(false), Ok(0)) => self.spurious = 0,
             (Err(Errno::EINTR) | Ok(_), Ok(_)) => {}
@@ -138,17 +138,17 @@ impl Watch {
     }
 
     /// True if something may be ready that the latest wait did not report.
-    pub(crate) fn is_deaf(&self) -> bool {
+    pub(crate) fn lost_events(&self) -> bool {
         self.lost_events
     }
 
     /// Notes that there was something to do after the latest wait.
-    pub(crate) fn was_worth_it(&mut self) {
+    pub(crate) fn note_useful(&mut self) {
         self.spurious = 0;
     }
 
     /// Notes that there was nothing to do.
-    pub(crate) fn was_in_vain(&mut self) {
+    pub(crate) fn note_spurious(&mut self) {
         self.spurious = self.spurious.saturating_add(1);
     }
 
@@ -163,7 +163,7 @@ impl Watch {
     }
 }
 
-impl AsFd for Watch {
+impl AsFd for Poller {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.0.as_fd()
     }
@@ -180,7 +180,7 @@ fn poll(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> nix::Result<bool> {
 mod tests {
     use super::*;
 
-    fn ready(watch: &mut Watch) -> Vec<u64> {
+    fn ready(watch: &mut Poller) -> Vec<u64> {
         let mut ready = Vec::new();
         watch.wait(Some(Duration::ZERO), &mut ready);
         ready
@@ -197,10 +197,10 @@ mod tests {
 
     #[test]
     fn a_short_wait_is_as_long_as_it_says_and_not_a_millisecond() {
-        let mut watch = Watch::new().expect("an epoll instance");
+        let mut watch = Poller::new().expect("an epoll instance");
         let time = Duration::from_micros(100);
         let clock = Clock::new();
-        let wait = |watch: &mut Watch| {
+        let wait = |watch: &mut Poller| {
             let began = clock.now();
             watch.wait(Some(time), &mut Vec::new());
             clock.now().since(began)
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn what_rests_is_silent_until_it_hangs_up_or_is_resumed() {
-        let mut watch = Watch::new().expect("an epoll instance");
+        let mut watch = Poller::new().expect("an epoll instance");
         let (read, write) = descriptors::wake_pipe().expect("a pipe");
         watch.add(read.as_fd(), 7);
         assert!(watch.rest(read.as_fd(), 7));
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_ready_descriptor_is_reported_by_its_number_until_it_is_removed() {
-        let mut watch = Watch::new().expect("an epoll instance");
+        let mut watch = Poller::new().expect("an epoll instance");
         let (read, write) = descriptors::wake_pipe().expect("a pipe");
         watch.add(read.as_fd(), 7);
         assert!(ready(&mut watch).is_empty());
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn what_epoll_refuses_counts_as_ready_now_and_then() {
-        let mut watch = Watch::new().expect("an epoll instance");
+        let mut watch = Poller::new().expect("an epoll instance");
 
         let regular = std::fs::File::open("Cargo.toml").expect("a file of ours");
         watch.add(regular.as_fd(), 3); // EPERM: a regular file

@@ -217,7 +217,7 @@ pub(crate) fn ignored() -> SignalSet {
 
 /// Gives SIGCHLD its default action: while it is ignored, the kernel reaps the children, and their
 /// statuses are lost.
-pub(crate) fn stop_ignoring_deaths() {
+pub(crate) fn stop_ignoring_sigchld() {
     // SAFETY: the default action runs no code.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
