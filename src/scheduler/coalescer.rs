@@ -130,13 +130,13 @@ impl PipeRate {
         Verdict::Rest
     }
 
-    /// Fits the pause to the pipe, so that its writer does not wait for room. A read that came a
-    /// whole pause late shows nothing: a shorter pause would not have been kept either.
+    /// Fits the pause to the pipe, so that its writer does not wait for room. A read that came late
+    /// by half a pause shows nothing: a shorter pause would not have been kept either.
     fn on_rest_read(&mut self, now: Moment, due: Moment, bytes: usize, capacity: usize) -> Verdict {
-        let quarter = capacity.min(READ_BYTES_MAX) / 4;
-        if bytes < quarter {
+        let eighth = capacity.min(READ_BYTES_MAX) / 8;
+        if bytes < 3 * eighth {
             self.pause = PAUSE_MAX.min(self.pause * 2);
-        } else if bytes >= 3 * quarter && now.since(due) <= self.pause {
+        } else if bytes >= 6 * eighth && now.since(due) <= self.pause / 2 {
             self.pause /= 2;
         }
         let is_too_fast = self.pause < PAUSE_MIN;
