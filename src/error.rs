@@ -159,7 +159,7 @@ mod tests {
 
     /// A failed start is on stderr, in a report and in a log, each time with the `PATH`.
     #[test]
-    fn a_path_is_told_and_a_monstrous_one_in_part() {
+    fn a_path_is_named_and_a_monstrous_one_in_part() {
         let text = |path: &[u8]| Error::not_in_path("failed to execute \"x\"", path).to_string();
         assert_eq!(
             text(b"/bin:/usr/\x1b"),

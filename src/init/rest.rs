@@ -223,8 +223,8 @@ impl Rest {
             }
             self.signal_child(pid, signal, options);
         }
-        let is_hopeless = |pid: &i32| signal == libc::SIGKILL && self.refused.contains(pid);
-        let is_over = |pid: &i32| is_hopeless(pid) || children::is_withheld_zombie(*pid);
+        let is_refused = |pid: &i32| signal == libc::SIGKILL && self.refused.contains(pid);
+        let is_over = |pid: &i32| is_refused(pid) || children::is_withheld_zombie(*pid);
         // A child that died since the list was made may have left new orphans.
         living.iter().all(is_over) && self.living().as_ref() == Some(&living)
     }

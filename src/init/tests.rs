@@ -5,7 +5,7 @@ fn options(init: Init) -> Options {
 }
 
 #[test]
-fn exit_codes_are_told_as_a_shell_tells_them() {
+fn exit_codes_are_those_of_a_shell() {
     for code in 0..=255 {
         assert_eq!(i32::from(exit_code(Exit::Code(code))), code);
     }

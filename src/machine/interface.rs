@@ -47,7 +47,7 @@ pub struct Run {
     pub generation: u64,
 }
 
-/// What the machine is told: facts, and commands.
+/// What goes into the machine: facts and commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Input {
     /// The answer to a start: it has run since `at`.

@@ -37,36 +37,36 @@ pub(crate) struct Log {
     file: Option<File>,
     /// True if what was written last ends a line.
     is_line_over: bool,
-    trouble: Option<Box<Trouble>>,
+    loss: Option<Box<Loss>>,
 }
 
 /// Optional operations that the file system refuses. All logs are in one directory, so each is
 /// reported once, and not for each of ten thousand logs.
 #[derive(Debug, Default)]
 pub(crate) struct Flaws {
-    mode_told: bool,
-    lock_told: bool,
-    untold: Vec<Error>,
+    mode_reported: bool,
+    lock_reported: bool,
+    unreported: Vec<Error>,
 }
 
 impl Flaws {
     fn note(&mut self, path: &Path, opened: &Opened) {
-        let mut tell = |told: &mut bool, errno: Option<Errno>, what: &str, then: &str| {
-            if let (Some(errno), false) = (errno, *told) {
-                *told = true;
+        let mut tell = |reported: &mut bool, errno: Option<Errno>, what: &str, then: &str| {
+            if let (Some(errno), false) = (errno, *reported) {
+                *reported = true;
                 let reason = format!("{}; {then}", errno_text(errno as i32));
                 let what = format!("failed to {what} {path:?}");
-                self.untold.push(Error::because(what, reason));
+                self.unreported.push(Error::because(what, reason));
             }
         };
         tell(
-            &mut self.lock_told,
+            &mut self.lock_reported,
             opened.lock_refused,
             "lock log",
             "logs are written without a lock, so that a second supervisor is not refused",
         );
         tell(
-            &mut self.mode_told,
+            &mut self.mode_reported,
             opened.mode_refused,
             "set mode 0640 of log",
             "new logs keep the mode that they are created with",
@@ -75,21 +75,21 @@ impl Flaws {
 
     /// Refusals that were not reported yet.
     pub(crate) fn take(&mut self) -> Option<Error> {
-        self.untold.pop()
+        self.unreported.pop()
     }
 }
 
 /// The troubles of a log, usually none.
 #[derive(Debug, Default)]
-struct Trouble {
+struct Loss {
     /// Why the last attempt to open it failed, so that the same reason is reported once.
     refused: Option<Refusal>,
     /// Lost bytes that are not noted in the log yet.
-    unnoted: u64,
+    unlogged: u64,
     /// Lost bytes that are not reported to the host yet.
-    untold: u64,
+    unreported: u64,
     /// Bytes were lost since the reason was last reported.
-    is_news: bool,
+    is_new: bool,
     /// Why the latest bytes were lost.
     cause: Cause,
     warned_at: Option<Moment>,
@@ -127,7 +127,7 @@ impl Log {
             name,
             file: None,
             is_line_over: false,
-            trouble: None,
+            loss: None,
         }
     }
 
@@ -155,14 +155,14 @@ impl Log {
                 let size = opened.size;
                 self.file = Some(opened.file);
                 self.is_line_over |= size == 0;
-                if let Some(trouble) = &mut self.trouble {
-                    trouble.refused = None;
+                if let Some(loss) = &mut self.loss {
+                    loss.refused = None;
                 }
                 Ok(size)
             }
             Err(refusal) => {
                 let error = refusal.error().clone();
-                let before = self.trouble().refused.replace(refusal);
+                let before = self.loss().refused.replace(refusal);
                 let is_known = before.is_some_and(|before| *before.error() == error);
                 if is_known && !error.is_descriptor_shortage() {
                     Ok(0)
@@ -186,7 +186,7 @@ impl Log {
 
     /// True if it was refused because another supervisor has it.
     pub(crate) fn is_locked_by_another(&self) -> bool {
-        let refused = self.trouble.as_ref().map(|trouble| &trouble.refused);
+        let refused = self.loss.as_ref().map(|loss| &loss.refused);
         matches!(refused, Some(Some(Refusal::LockedByAnother(_))))
     }
 
@@ -203,21 +203,21 @@ impl Log {
     }
 
     /// Counts the bytes of a pipe that cannot be read as lost.
-    pub(crate) fn cannot_be_told(&mut self, bytes: usize, errno: Errno) {
-        self.trouble().cause = Cause::NotRead(errno);
+    pub(crate) fn record_unreadable(&mut self, bytes: usize, errno: Errno) {
+        self.loss().cause = Cause::NotRead(errno);
         self.lose(bytes);
     }
 
     fn lose(&mut self, bytes: usize) {
-        let trouble = self.trouble();
-        trouble.unnoted = trouble.unnoted.saturating_add(bytes as u64);
-        trouble.untold = trouble.untold.saturating_add(bytes as u64);
-        trouble.is_news = true;
+        let loss = self.loss();
+        loss.unlogged = loss.unlogged.saturating_add(bytes as u64);
+        loss.unreported = loss.unreported.saturating_add(bytes as u64);
+        loss.is_new = true;
     }
 
     /// A word of the supervisor's own between the program's, on a line of its own; nothing is
-    /// lost if it cannot be said here. What is missing is said before it: a note that is torn is
-    /// told from a whole one by the next, which says the same.
+    /// lost if it cannot be said here. What is missing is said before it: a torn note is
+    /// recognised by the next, which says the same.
     pub(crate) fn remark(&mut self, text: &str) {
         if self.write_note() {
             let begin = if self.is_line_over { "" } else { "\n" };
@@ -225,14 +225,14 @@ impl Log {
         }
     }
 
-    /// Why it cannot be written, if that is news and was not said a moment ago.
+    /// Returns why it cannot be written, if that is new and was not reported a moment ago.
     pub(crate) fn take_warning(&mut self, now: Moment) -> Option<Error> {
-        let trouble = self.trouble.as_mut()?;
+        let loss = self.loss.as_mut()?;
         let recent = |at: Moment| now.since(at) < NOTICE_INTERVAL;
-        if trouble.unnoted == 0 || !trouble.is_news || trouble.warned_at.is_some_and(recent) {
+        if loss.unlogged == 0 || !loss.is_new || loss.warned_at.is_some_and(recent) {
             return None;
         }
-        let error = match &trouble.cause {
+        let error = match &loss.cause {
             // Why there is none was said when it was refused.
             Cause::NoLog => return None,
             Cause::NotWritten(errno) => {
@@ -241,43 +241,43 @@ impl Log {
             }
             Cause::NotRead(errno) => Error::os("failed to read its stderr", *errno as i32),
         };
-        trouble.warned_at = Some(now);
-        trouble.is_news = false;
+        loss.warned_at = Some(now);
+        loss.is_new = false;
         Some(error)
     }
 
     /// Takes the number of unreported lost bytes: at the end of the run (`finally`), or when the
     /// log can be written again.
-    pub(crate) fn take_untold(&mut self, finally: bool) -> Option<u64> {
-        let trouble = self.trouble.as_mut()?;
-        if trouble.untold == 0 || (trouble.unnoted > 0 && !finally) {
+    pub(crate) fn take_unreported(&mut self, finally: bool) -> Option<u64> {
+        let loss = self.loss.as_mut()?;
+        if loss.unreported == 0 || (loss.unlogged > 0 && !finally) {
             return None;
         }
-        Some(std::mem::take(&mut trouble.untold))
+        Some(std::mem::take(&mut loss.unreported))
     }
 
     /// Says in the log what is missing there. Whether there is nothing left to be said.
     fn write_note(&mut self) -> bool {
-        let Some(trouble) = self.trouble.as_ref().filter(|trouble| trouble.unnoted > 0) else {
+        let Some(loss) = self.loss.as_ref().filter(|loss| loss.unlogged > 0) else {
             return true;
         };
-        let why = match &trouble.cause {
+        let why = match &loss.cause {
             Cause::NoLog => "no log".to_owned(),
             Cause::NotWritten(errno) | Cause::NotRead(errno) => errno_text(*errno as i32),
         };
-        let lost = trouble.unnoted;
+        let lost = loss.unlogged;
         let note = format!("\nprocsched: {lost} bytes of stderr were lost here: {why}\n");
         if self.append(note.as_bytes()) > 0 {
             return false;
         }
-        self.trouble().unnoted = 0;
+        self.loss().unlogged = 0;
         true
     }
 
     /// Returns how many bytes could not be written.
     fn append(&mut self, mut bytes: &[u8]) -> usize {
         let Some(file) = &mut self.file else {
-            self.trouble().cause = Cause::NoLog;
+            self.loss().cause = Cause::NoLog;
             return bytes.len();
         };
         while !bytes.is_empty() {
@@ -288,7 +288,7 @@ impl Log {
                     bytes = &bytes[count..];
                 }
                 Err(errno) => {
-                    self.trouble().cause = Cause::NotWritten(errno);
+                    self.loss().cause = Cause::NotWritten(errno);
                     break;
                 }
             }
@@ -296,8 +296,8 @@ impl Log {
         bytes.len()
     }
 
-    fn trouble(&mut self) -> &mut Trouble {
-        self.trouble.get_or_insert_default()
+    fn loss(&mut self) -> &mut Loss {
+        self.loss.get_or_insert_default()
     }
 }
 
@@ -371,7 +371,7 @@ fn open_file(path: &Path) -> std::result::Result<Opened, Refusal> {
 }
 
 /// Whether the name by which it was opened was not taken away from it. Asked after its links were
-/// counted: then this was the name that it had, if it had one. Whoever takes away a link between
+/// counted: then this was the name that it had, if it had one. A process that takes away a link between
 /// the open and the count leaves a file of ours with one name, which is another one.
 ///
 /// Only `/proc` knows it for sure, as a name that is taken away and given once more is not the

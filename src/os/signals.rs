@@ -100,9 +100,9 @@ impl Signals {
 
     /// Returns the signals whose handler was replaced, each once.
     pub(crate) fn take_replaced(&mut self) -> Vec<i32> {
-        let is_news =
+        let is_new =
             |signal: &i32| self.reported & bit(*signal) == 0 && handlers::is_replaced(*signal);
-        let replaced: Vec<i32> = self.signals.iter().copied().filter(is_news).collect();
+        let replaced: Vec<i32> = self.signals.iter().copied().filter(is_new).collect();
         for &signal in &replaced {
             self.reported |= bit(signal);
         }

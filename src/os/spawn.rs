@@ -3,7 +3,7 @@
 //! The child shares our memory until its exec (`CLONE_VM`), on a stack of its own: nothing is
 //! copied, however large the host is. But it is not waited for as after vfork(2), where anything
 //! that stops the child before its exec (a signal, a tracer, a lease on the file) stops its parent
-//! in the kernel, deaf to every signal. It has a short time, which is plenty as a rule; one that takes
+//! in the kernel, where no signal reaches it. It has a short time, which is plenty as a rule; one that takes
 //! longer is [`Late`], and is asked again. What fails in the child is written
 //! where we can read it, and the kernel says when the child has left our memory
 //! (`CLONE_CHILD_CLEARTID`). Five things follow:

@@ -110,7 +110,7 @@ impl Stream {
             Err(errno) => {
                 // At least one byte, as the pipe was ready.
                 let lost = self.pending().max(1);
-                sink.log.cannot_be_told(lost, errno);
+                sink.log.record_unreadable(lost, errno);
                 if let Some(tail) = &mut sink.tail {
                     tail.miss(lost);
                 }
@@ -162,7 +162,7 @@ mod tests {
             tail: Some(&mut tail),
         };
         assert_eq!(stream.read_pending(&mut sink), Read::End);
-        assert_eq!(log.take_untold(true), Some(4));
+        assert_eq!(log.take_unreported(true), Some(4));
         let (bytes, omitted) = tail.into_words();
         assert_eq!((&*bytes, omitted), (&b"kept"[..], 4));
         drop(read);

@@ -83,9 +83,9 @@ impl Waker {
         if self.asked.load(Ordering::SeqCst) >= wanted || !self.is_ours() {
             return;
         }
-        let is_news = self.asked.fetch_max(wanted, Ordering::SeqCst) < wanted;
+        let is_new = self.asked.fetch_max(wanted, Ordering::SeqCst) < wanted;
         // After the end there is no turn to wake.
-        if is_news && !self.is_stopped() {
+        if is_new && !self.is_stopped() {
             wake(self.write.as_fd());
         }
     }

@@ -234,7 +234,7 @@ impl Capture {
 /// Reports what could not be written to the log.
 pub(super) fn report_losses(now: Moment, core: &mut Core, id: ProgramId, finally: bool) {
     let log = &mut core.program_mut(id).log;
-    let (warning, lost) = (log.take_warning(now), log.take_untold(finally));
+    let (warning, lost) = (log.take_warning(now), log.take_unreported(finally));
     if let Some(error) = warning {
         core.warn(id, error);
     }

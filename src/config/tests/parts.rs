@@ -183,7 +183,7 @@ fn the_nearest_word() {
 
 /// Of the slips each counts once, wherever in the word it is, and they are added up.
 #[test]
-fn the_nearest_word_is_so_many_slips_away() {
+fn the_nearest_word_is_a_few_slips_away() {
     for (given, expected) in [
         ("dleay", Some("delay")),
         ("edlay", Some("delay")),

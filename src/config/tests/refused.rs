@@ -277,7 +277,7 @@ fn duplicate_keys() {
 }
 
 #[test]
-fn all_errors_are_told_in_the_order_of_the_file() {
+fn all_errors_are_listed_in_the_order_of_the_file() {
     let text = r#"{
   "programs": {
     "web": { "restart": "sometimes", "cwd": 1, "cwd": "", "nice": 5 },

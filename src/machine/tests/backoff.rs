@@ -168,7 +168,7 @@ fn museum_104_exit_0_follows_the_policy_and_the_same_backoff() {
 
 /// The delay held only while it was "starting"; once "up", it crashed in a hot loop.
 #[test]
-fn museum_105_a_crash_five_milliseconds_after_the_start_was_told_still_waits() {
+fn museum_105_a_crash_five_milliseconds_after_the_start_still_waits() {
     let (mut desk, mut run) = Desk::running(policy());
     for n in 0..20 {
         desk.pass(millis(5));

@@ -138,7 +138,7 @@ fn a_kill_after_a_stop_is_at_once_and_once() {
 }
 
 #[test]
-fn a_kill_without_a_stop_asks_nobody() {
+fn a_kill_without_a_stop_asks_no_program() {
     let (mut desk, run) = Desk::running(policy());
     assert_eq!(desk.command(Command::KillAll), killed(run));
     let (mut desk, run) = Desk::running(Policy {

@@ -122,7 +122,7 @@ fn a_variable_is_found_whole_or_not_at_all() {
 }
 
 #[test]
-fn a_stop_and_what_follows_are_told_once() {
+fn a_stop_and_what_follows_are_reported_once() {
     let child = child("");
     let pid = pid(&child);
     let wait = || loop {

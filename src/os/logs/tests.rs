@@ -64,7 +64,7 @@ fn most_bytes(file: &File) -> u64 {
     fits
 }
 
-/// A file that takes so many bytes more and no others, and where these begin.
+/// Returns a file that takes this number of bytes more, and where these begin.
 fn almost_full(directory: &Path, room: u64) -> (File, u64) {
     let mut options = OpenOptions::new();
     options.read(true).append(true).create(true);

@@ -56,7 +56,7 @@ pub(crate) struct Spawner {
     /// How a child is made that shares our memory. The tests do as an emulator does.
     flags: c_int,
     warning: Option<Error>,
-    /// Children that failed before their exec and were not dead yet when that was told.
+    /// Children that failed before their exec and were not dead yet when that was reported.
     unreaped: Vec<i32>,
 }
 
@@ -381,7 +381,7 @@ fn is_under_valgrind() -> bool {
 }
 
 /// A copy of this process, made without the C library: it takes none of its locks, and nothing
-/// runs that somebody has asked to be run around a fork.
+/// runs that was registered to run around a fork.
 ///
 /// # Safety
 ///

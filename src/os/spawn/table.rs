@@ -97,7 +97,7 @@ impl Table {
         Some(Cut { first, trial })
     }
 
-    /// The start is over: nobody but the child holds what was lent any more.
+    /// The start is over: only the child holds what was lent.
     pub(super) fn take_back(&self) {
         put(self.null.as_raw_fd(), self.low.as_raw_fd());
     }

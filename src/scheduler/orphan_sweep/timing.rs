@@ -21,8 +21,8 @@ const FAILED_RETRY: Duration = Duration::from_millis(100);
 const FAILED_LOOKS_MAX: u32 = 20;
 
 /// The time until the next look if an orphan that was killed still exists and nothing happens, at
-/// first and at most; in between it doubles. It may be dead: no signal reports a death to us that
-/// another process, as its tracer, is told of first.
+/// first and at most; in between it doubles. It may be dead: a death that is reported to its
+/// tracer first sends us no signal.
 const SILENT_LOOK_MIN: Duration = Duration::from_millis(5);
 const SILENT_LOOK_MAX: Duration = Duration::from_millis(500);
 

@@ -56,7 +56,7 @@ pub struct Logs {
     /// What the log has open.
     open: Option<usize>,
     cause: String,
-    unnoted: u64,
+    unlogged: u64,
     lost: u64,
     told: u64,
 }
@@ -71,7 +71,7 @@ impl Logs {
             there: There::Nothing,
             open: None,
             cause: String::new(),
-            unnoted: 0,
+            unlogged: 0,
             lost: 0,
             told: 0,
         }
@@ -99,15 +99,15 @@ impl Logs {
 
     /// The product has written these bytes; the same in the model.
     pub fn wrote(&mut self, bytes: &[u8]) {
-        if self.unnoted > 0 {
-            let (lost, cause) = (self.unnoted, &self.cause);
+        if self.unlogged > 0 {
+            let (lost, cause) = (self.unlogged, &self.cause);
             let note = format!("\nprocsched: {lost} bytes of stderr were lost here: {cause}\n");
             if self.append(note.as_bytes()) {
-                self.unnoted = 0;
+                self.unlogged = 0;
             }
         }
-        if self.unnoted > 0 || !self.append(bytes) {
-            self.unnoted += bytes.len() as u64;
+        if self.unlogged > 0 || !self.append(bytes) {
+            self.unlogged += bytes.len() as u64;
             self.lost += bytes.len() as u64;
         }
     }
@@ -139,7 +139,7 @@ impl Logs {
         if let Some(error) = self.log.take_warning(now) {
             assert!(!error.to_string().chars().any(char::is_control), "{error}");
         }
-        self.told += self.log.take_untold(finally).unwrap_or(0);
+        self.told += self.log.take_unreported(finally).unwrap_or(0);
         if finally {
             assert_eq!(self.told, self.lost, "lost bytes are not told");
         }

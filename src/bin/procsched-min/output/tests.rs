@@ -157,7 +157,7 @@ fn with_both_closed_there_is_nothing_left_to_do() {
 }
 
 #[test]
-fn the_other_is_told_when_it_has_room_again() {
+fn the_other_learns_when_it_has_room_again() {
     let (outputs, out, mut err) = outputs_on_pipes();
     for _ in 0..2_000 {
         outputs.say(&"x".repeat(999));

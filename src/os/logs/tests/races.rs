@@ -1,4 +1,4 @@
-//! What is opened is a log of ours or refused, whatever somebody does to the path meanwhile.
+//! What is opened is a log of ours or refused, whatever another process does to the path meanwhile.
 
 use std::ffi::CString;
 use std::fs::{self, OpenOptions};
@@ -22,14 +22,14 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 const WORD: &[u8] = b"a word of the program\n";
 
-const VICTIM: &[u8] = b"somebody else's words\n";
+const VICTIM: &[u8] = b"another user's words\n";
 
 const REPLACED: &str = "it is replaced again and again";
 
-/// The number of a user that is nobody's.
+/// The number of a user that does not exist.
 const STRANGER: u32 = 64_321;
 
-/// A directory with a log, something in its place, and a file that nobody may touch.
+/// A directory with a log, something in its place, and a file that must not be touched.
 struct Place(tempfile::TempDir);
 
 impl Place {
@@ -89,7 +89,7 @@ impl Drop for Finish<'_> {
     }
 }
 
-/// Opens the log again and again, by `open`, while somebody else does `flip` in a tight loop.
+/// Opens the log again and again, by `open`, while another thread does `flip` in a tight loop.
 /// Returns how often it was opened and how often refused: together, and each, as often as is said
 /// above, or it fails.
 fn race(what: &str, flip: impl Fn() + Sync, mut open: impl FnMut() -> bool) -> [usize; 2] {
@@ -131,11 +131,11 @@ fn start(log: &mut Log, reasons: &[&str]) -> bool {
         return false;
     }
     log.write(WORD);
-    assert_eq!(log.take_untold(true), None);
+    assert_eq!(log.take_unreported(true), None);
     true
 }
 
-/// A start of a supervisor that ends after it. Its lock is given back in so many words: a copy of
+/// A start of a supervisor that ends after it. Its lock is given back explicitly: a copy of
 /// this process that another test makes for a moment has it, too.
 fn start_once(directory: &Path, reasons: &[&str]) -> bool {
     let mut log = log_in(directory);
@@ -174,12 +174,12 @@ const TRAPS: [Trap; 9] = [
         "it is a directory",
     ),
     (
-        "a FIFO that nobody reads",
+        "a FIFO without a reader",
         |_, at| make_fifo(at),
         "it is not a regular file",
     ),
     (
-        "a FIFO that somebody reads",
+        "a FIFO with a reader",
         |place, at| {
             make_fifo(at);
             fs::hard_link(at, place.path("fifo")).expect("a link");
@@ -192,7 +192,7 @@ const TRAPS: [Trap; 9] = [
         "it is not a regular file",
     ),
     (
-        "a file of somebody else",
+        "a file of another user",
         |_, at| {
             fs::write(at, VICTIM).expect("a file");
             std::os::unix::fs::chown(at, Some(STRANGER), None).expect("root may chown");
@@ -207,11 +207,11 @@ fn make_fifo(at: &Path) {
 }
 
 /// Supervisors that look first and open then have written through such a path into files of
-/// others, as whoever may write to the directory liked.
+/// others, as any process that may write to the directory liked.
 #[test]
 fn museum_75_a_path_that_changes_between_any_two_calls_leads_to_a_log_or_nowhere() {
     for (what, make, reason) in TRAPS {
-        if what.contains("somebody else") && !is_root() {
+        if what.contains("another user") && !is_root() {
             continue;
         }
         for keeps_it_open in [false, true] {
@@ -257,10 +257,10 @@ fn museum_75_a_path_that_changes_between_any_two_calls_leads_to_a_log_or_nowhere
     }
 }
 
-/// A log that is not there is made, and made by nobody else: what comes into its place before
+/// A log that is not there is made, and made by no other process: what comes into its place before
 /// that is looked at as anything that was there before.
 #[test]
-fn a_log_is_made_where_somebody_else_removes_and_puts_things() {
+fn a_log_is_made_where_another_process_removes_and_puts_things() {
     let place = Place::new();
     let (log_path, directory) = (place.log_path(), place.path("logs"));
     let victim = place.path("victim");
@@ -297,7 +297,7 @@ fn a_log_is_made_where_somebody_else_removes_and_puts_things() {
     assert_ne!(found.mode() & 0o7777, 0o640, "not even its mode");
 }
 
-/// Whoever can rename the directory decides where logs go. Even so nothing is written but into
+/// A process that can rename the directory decides where logs go. Even so nothing is written but into
 /// files that could be logs of ours.
 #[test]
 fn a_directory_that_is_swapped_for_a_symlink_leads_to_logs_only() {
@@ -317,7 +317,7 @@ fn a_directory_that_is_swapped_for_a_symlink_leads_to_logs_only() {
 /// As `/tmp` is, but of a user who is not root: the kernel then refuses to open what is there by
 /// a call that could have made it (fs.protected_regular), also to root.
 #[test]
-fn logs_are_opened_and_made_in_a_sticky_directory_of_somebody_else() {
+fn logs_are_opened_and_made_in_a_sticky_directory_of_another_user() {
     if !is_root() {
         return;
     }
@@ -334,10 +334,10 @@ fn logs_are_opened_and_made_in_a_sticky_directory_of_somebody_else() {
     assert!(!start_once(&directory, &[reason]));
 }
 
-/// A lease on a file keeps whoever opens it waiting for up to 45 s (fcntl(2)), and with it all
+/// A lease on a file keeps a process that opens it waiting for up to 45 s (fcntl(2)), and with it all
 /// programs.
 #[test]
-fn a_log_that_somebody_has_on_lease_is_not_waited_for() {
+fn a_log_that_another_process_has_on_lease_is_not_waited_for() {
     let place = Place::new();
     fs::write(place.log_path(), "").expect("a log");
     let holder = OpenOptions::new()
@@ -352,7 +352,7 @@ fn a_log_that_somebody_has_on_lease_is_not_waited_for() {
     };
     /// Of asm-generic/fcntl.h.
     const F_SETSIG: i32 = 10;
-    // By default the holder is told by a SIGIO, which would end it.
+    // By default the holder gets a SIGIO, which would end it.
     control(F_SETSIG, libc::SIGURG);
     control(libc::F_SETLEASE, libc::F_WRLCK);
     let mut log = log_in(&place.path("logs"));

@@ -24,7 +24,7 @@ enum Case {
     First,
     SharedMemory,
     SharedTable,
-    /// The clone is a fork, and nobody says so, as under an emulator.
+    /// The clone is a fork, and nothing says so, as under an emulator.
     Emulated,
     Forked,
 }
@@ -218,7 +218,7 @@ fn a_failure_is_followed_by_a_start_like_any_other() {
 
 /// What was lent is given back at once: a pipe whose write end were kept would never end.
 #[test]
-fn nobody_keeps_what_was_lent() {
+fn no_child_keeps_what_was_lent() {
     let mut bench = Bench::new(Case::SharedTable);
     let (read, write) = descriptors::stderr_pipe().expect("a pipe");
     bench.crowd.push(write);
@@ -294,7 +294,7 @@ fn leased_program(bench: &mut Bench, dir: &std::path::Path) -> (std::ffi::CStrin
     (std::ffi::CString::new(path).expect("no NUL"), file)
 }
 
-/// A supervisor waited in the kernel, deaf to SIGTERM, for a child that could not execute its
+/// A supervisor waited in the kernel, where SIGTERM did not reach it, for a child that could not execute its
 /// program: a lease on the file, a SIGSTOP before the exec, a tracer. Now that child is late, and
 /// the next ones start.
 #[test]
@@ -315,7 +315,7 @@ fn a_child_that_cannot_execute_its_program_holds_up_no_other() {
             }
             assert_eq!(bench.run("test $ONE = 1 && exit 7"), Ok(7), "{case:?}");
         }
-        // One is stopped besides, and its death is all that anybody hears of it.
+        // One is stopped besides, and its death is all that is seen of it.
         let mut killed = late.pop().expect("three");
         signal_until(killed.pid(), libc::SIGKILL, 'Z');
         assert_eq!(killed.poll(&mut bench.spawner), Some(Ok(())), "{case:?}");
