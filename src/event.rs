@@ -130,7 +130,8 @@ pub enum EventKind {
         /// SIGTERM, which SIGCONT followed, or SIGKILL.
         signal: i32,
     },
-    /// Bytes of its stderr could not be written to its log and are lost.
+    /// Bytes of its stderr are missing from its log: they could not be written, or not be read. Sent
+    /// when the log can be written again, or at the end of the run. The report may still have them.
     #[non_exhaustive]
     BytesDropped {
         /// The number of bytes since the last such event of this program.

@@ -21,7 +21,7 @@ use super::retry;
 use crate::error::{Error, Result, errno_text};
 use crate::machine::Moment;
 
-/// The pause between two attempts to create a file that others remove again.
+/// How often opening or creating a file is tried while others keep removing it.
 const OPEN_TRIES_MAX: usize = 8;
 
 /// The least time between two notices about the same log.

@@ -32,11 +32,11 @@ impl Signals {
     /// Handles SIGCHLD and each of `signals` from now on. An `exclusive` one tolerates no other
     /// scheduler in this process.
     ///
-    /// `strays` are handled as well, except for those that cannot be: valgrind and the C libraries
+    /// `optional` are handled as well, except for those that cannot be: valgrind and the C libraries
     /// use some themselves.
     pub(crate) fn install(
         signals: &[i32],
-        strays: &[i32],
+        optional: &[i32],
         exclusive: bool,
         waker: Arc<Waker>,
     ) -> Result<Self> {
@@ -53,7 +53,7 @@ impl Signals {
         let needed = [libc::SIGCHLD].iter().chain(others);
         let wanted = needed.map(|signal| (*signal, true));
         let mut all = Vec::new();
-        for (signal, is_needed) in wanted.chain(strays.iter().map(|signal| (*signal, false))) {
+        for (signal, is_needed) in wanted.chain(optional.iter().map(|signal| (*signal, false))) {
             match dispositions.want(slot, signal) {
                 Ok(()) => all.push(signal),
                 Err(error) if !is_needed && error.is_invalid() => {}

@@ -217,7 +217,7 @@ impl Builder {
         self
     }
 
-    /// Sets whether to check every 15 s, while programs run, for deaths whose SIGCHLD another part
+    /// Sets whether a safety scan checks every 15 s, while programs run, for deaths whose SIGCHLD another part
     /// of the process has kept from us, and for handlers that were installed over ours. Such a
     /// handler is reported once, as a [`Warning`](crate::EventKind::Warning) about no program. On by
     /// default. A process that is a supervisor and nothing else can do without it, and then never

@@ -302,7 +302,9 @@ impl Launcher {
         let (run, pid) = (live.run, live.pid());
         live.is_launching = false;
         live.group.on_made();
-        // A process that was killed before its exec has left as if it had executed something.
+        // The answer is `Ok` for a process that has executed its program, and for one that was
+        // killed before. After our SIGKILL we assume the latter; if the exec was faster, what the
+        // program wrote is dropped with its pipe.
         let was_killed = live.killed_at().is_some();
         match answer {
             Ok(()) if !was_killed => {

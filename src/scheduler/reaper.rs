@@ -274,7 +274,7 @@ impl Reaper {
             let name = signal_name(signal);
             core.outbox_mut().warn(Error::new(format!(
                 "another handler for {name} was installed over ours; if it does not call ours, \
-                 it is looked every {} s for what was missed",
+                 we check every {} s for what was missed",
                 SAFETY_SCAN_INTERVAL.as_secs()
             )));
         }

@@ -127,7 +127,8 @@ impl OrphanSweep {
         }
     }
 
-    /// Sets until when the orphans have time to end.
+    /// Begins the shutdown of the orphans: SIGTERM now, SIGKILL at `kill_at`. A later call can only
+    /// bring that forward.
     pub(super) fn close(&mut self, kill_at: Moment) {
         if let Some(sweep) = &mut self.0 {
             sweep.orphans.close(kill_at);

@@ -49,7 +49,7 @@ Output:
 Signals to run:
   TERM, INT, QUIT   stop everything; a second one 200 ms later or more kills
   USR1              print one status line a program on stderr
-  HUP, USR2         reserved: nothing happens
+  HUP, USR2         reserved: prints a line and does nothing else (no reload)
 ";
 
 /// The signals that stop it in order.
@@ -84,7 +84,8 @@ fn run(path: &Path) -> u8 {
         Ok(scheduler) => scheduler,
         Err(error) => return refuse(&error),
     };
-    // Every path is absolute by now, and the first directory may be unmounted.
+    // The scheduler's paths are absolute by now; CONFIG may be relative, and cannot be read again
+    // after this. Leaving the start directory lets it be unmounted.
     let _ = std::env::set_current_dir("/");
     silence_panics();
     let pid = std::process::id();
