@@ -24,6 +24,7 @@ use std::sync::{PoisonError, RwLock};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{Mode, SFlag, mknod};
 use nix::unistd::{chdir, pivot_root};
 
 use super::scene;
@@ -209,7 +210,9 @@ fn build(stage: &Path, shown: &[PathBuf]) -> io::Result<(PathBuf, PathBuf)> {
             fs::create_dir_all(&place)?;
         } else {
             fs::create_dir_all(place.parent().expect("it is below the root"))?;
-            File::create(&place)?;
+            // Not opened: a process that another thread forks would hold it open for writing,
+            // and the root could not be made read-only.
+            mknod(&place, SFlag::S_IFREG, Mode::from_bits_truncate(0o644), 0)?;
         }
         mount(Some(path), &place, NONE, MsFlags::MS_BIND, NONE)?;
     }

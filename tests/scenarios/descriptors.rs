@@ -34,12 +34,14 @@ fn m13_nobody_inherits_what_the_supervisor_inherited() {
     let (mut reader, writer) = std::io::pipe().expect("a pipe");
     let mut command = scene.command();
     let number = writer.as_raw_fd();
-    // SAFETY: two system calls on plain numbers; dup2 makes a copy without close-on-exec.
+    // SAFETY: two system calls on plain numbers. A number that it has already keeps its flag.
     unsafe {
-        command.pre_exec(move || match libc::dup2(number, 9) {
-            -1 => Err(std::io::Error::last_os_error()),
-            _ => Ok(()),
-        });
+        command.pre_exec(
+            move || match libc::dup2(number, 9) | libc::fcntl(9, libc::F_SETFD, 0) {
+                -1 => Err(std::io::Error::last_os_error()),
+                _ => Ok(()),
+            },
+        );
     }
     let mut supervisor = scene.launch(command);
     drop(writer);

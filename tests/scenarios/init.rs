@@ -331,6 +331,8 @@ fn the_command_gets_what_init_was_given() {
     unsafe {
         command.pre_exec(move || {
             libc::dup2(fd, 7);
+            // It may have been that number, and then keeps its flag.
+            libc::fcntl(7, libc::F_SETFD, 0);
             (3..7).chain(8..1_024).for_each(set_close_on_exec);
             libc::signal(libc::SIGHUP, libc::SIG_IGN);
             libc::signal(libc::SIGCHLD, libc::SIG_IGN);
