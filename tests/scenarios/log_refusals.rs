@@ -6,7 +6,6 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::process::Command;
 
 use nix::mount::MsFlags;
-use nix::sys::resource::Resource;
 use serde_json::json;
 
 use crate::common::levers::Gate;
