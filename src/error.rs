@@ -76,9 +76,12 @@ impl Error {
         Self(Box::new(Inner { what, cause }))
     }
 
-    /// True if there are too many open descriptors, in this process or in the system.
-    pub(crate) fn is_descriptor_shortage(&self) -> bool {
-        matches!(self.0.cause, Cause::Os(libc::EMFILE | libc::ENFILE))
+    /// Returns the errno if too many descriptors are open, in this process or in the system.
+    pub(crate) fn descriptor_shortage(&self) -> Option<i32> {
+        match self.0.cause {
+            Cause::Os(errno @ (libc::EMFILE | libc::ENFILE)) => Some(errno),
+            _ => None,
+        }
     }
 
     /// True for EINVAL.

@@ -307,12 +307,23 @@ impl Orphans {
         sends
     }
 
-    /// Returns an orphan of this program, if one is known.
-    pub(crate) fn orphan_of(&self, program: ProgramId) -> Option<i32> {
-        self.owned
-            .range(range_of(program))
-            .next()
-            .map(|&(_, pid)| pid)
+    /// True if an orphan of this program is known.
+    pub(crate) fn has_orphans_of(&self, program: ProgramId) -> bool {
+        self.owned.range(range_of(program)).next().is_some()
+    }
+
+    /// Returns an orphan of this program that was sent SIGKILL at least this long ago.
+    pub(crate) fn survivor_of(
+        &self,
+        program: ProgramId,
+        now: Moment,
+        age: Duration,
+    ) -> Option<i32> {
+        let mut pids = self.owned.range(range_of(program)).map(|&(_, pid)| pid);
+        pids.find(|pid| {
+            let killed_at = self.known.get(pid).and_then(|orphan| orphan.killed_at);
+            killed_at.is_some_and(|at| now.since(at) >= age)
+        })
     }
 
     /// Returns the signals that the shutdown has to send now.

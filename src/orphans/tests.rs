@@ -190,7 +190,7 @@ impl World {
                     .all(|send| send.kill && send.program == Some(PROGRAM))
             );
             sends.iter().for_each(|&send| self.gets(send, None));
-            self.searching = self.orphans.orphan_of(PROGRAM).is_some() && self.kill_at.is_none();
+            self.searching = self.orphans.has_orphans_of(PROGRAM) && self.kill_at.is_none();
         }
         let next = self.orphans.next_deadline(self.is_settled());
         assert!(
@@ -407,9 +407,9 @@ fn a_zombie_that_a_tracer_withholds_holds_up_nothing() {
     orphans.scanned(at(1), &[9], |_| false, |_| false, of_program);
     assert_eq!(orphans.kill_orphans_of(at(1), PROGRAM).len(), 1);
     orphans.scanned(at(2), &[9], |_| false, |_| false, of_program);
-    assert!(orphans.orphan_of(PROGRAM).is_some(), "it is dying");
+    assert!(orphans.has_orphans_of(PROGRAM), "it is dying");
     orphans.scanned(at(3), &[9], |_| false, |_| true, of_program);
-    assert!(orphans.orphan_of(PROGRAM).is_none(), "it is dead");
+    assert!(!orphans.has_orphans_of(PROGRAM), "it is dead");
     // Nor does the end wait for it, or give it up.
     orphans.close(at(4));
     assert!(orphans.begin_scan(at(4), false, true));

@@ -164,7 +164,7 @@ impl Log {
                 let error = refusal.error().clone();
                 let before = self.loss().refused.replace(refusal);
                 let is_known = before.is_some_and(|before| *before.error() == error);
-                if is_known && !error.is_descriptor_shortage() {
+                if is_known && error.descriptor_shortage().is_none() {
                     Ok(0)
                 } else {
                     Err(error)

@@ -90,14 +90,16 @@ impl GroupProbes {
         child_died: bool,
         has_orphans: bool,
     ) -> Vec<(ProgramId, Found)> {
+        self.take_in_killed(core);
         let mut due = core.exited().to_vec();
         self.take_due(now, child_died, &mut due);
         let mut found = Vec::new();
         let mut has_suspects = false;
         for id in due {
-            found.extend(probe_one(now, core, id).map(|what| (id, what)));
+            let what = probe_one(now, core, id);
             let live = core.programs()[id].live.as_ref();
-            has_suspects |= live.is_some_and(LiveRun::may_be_zombies);
+            has_suspects |= what.is_none() && live.is_some_and(LiveRun::may_be_zombies);
+            found.extend(what.map(|what| (id, what)));
             self.update(core.programs(), id);
         }
         if has_suspects && now >= self.next_zombie_look {

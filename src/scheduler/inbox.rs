@@ -99,10 +99,14 @@ impl Inbox {
             if self.stop_signals.contains(&signal) {
                 let sender = self.signals.take_sender(signal);
                 let cause = StopCause::Signal { signal, sender };
-                if now.since(*self.first_stop.get_or_insert(now)) >= SECOND_SIGNAL_AFTER {
-                    return Some(Request::Kill(cause));
+                match self.first_stop {
+                    Some(first) if now.since(first) < SECOND_SIGNAL_AFTER => continue,
+                    Some(_) => return Some(Request::Kill(cause)),
+                    None => {
+                        self.first_stop = Some(now);
+                        return Some(Request::Stop(cause));
+                    }
                 }
-                return Some(Request::Stop(cause));
             } else if signal != libc::SIGCHLD {
                 return Some(Request::Signal(signal));
             }

@@ -60,7 +60,7 @@ impl LateStart {
     }
 
     fn over(self, answer: Result<(), Failure>) -> Over {
-        (self.id, self.stderr, self.begun_at, answer)
+        (self.id, self.stderr, self.begun_at, self.late, answer)
     }
 
     fn attend(&mut self, now: Moment, core: &mut Core) {
@@ -87,8 +87,9 @@ impl LateStart {
     }
 }
 
-/// A start that is over: whose it was, our end of its pipe, when it began, and how it ended.
-pub(super) type Over = (ProgramId, OwnedFd, Moment, Result<(), Failure>);
+/// A start that is over: whose it was, our end of its pipe, when it began, what the child may still
+/// use, and how it ended.
+pub(super) type Over = (ProgramId, OwnedFd, Moment, Late, Result<(), Failure>);
 
 #[derive(Debug, Default)]
 pub(super) struct LateStarts(Vec<LateStart>);

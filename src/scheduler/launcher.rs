@@ -44,6 +44,8 @@ pub(super) struct Launcher {
     starting: Option<Run>,
     /// True if this turn has looked for logs of idle programs to close, and found none.
     no_idle_logs: bool,
+    /// True if the start at hand has failed for lack of descriptors.
+    lacks_descriptors: bool,
     /// When the end waits no longer for children that could not be executed.
     burial_end: Option<Moment>,
 }
@@ -65,6 +67,7 @@ impl Launcher {
             late: LateStarts::default(),
             starting: None,
             no_idle_logs: false,
+            lacks_descriptors: false,
             burial_end: None,
         }
     }
@@ -119,6 +122,10 @@ impl Launcher {
             let is_late = matches!(start, Start::Late);
             self.starting = None;
             core.started(self.clock.now(), run, start);
+            if std::mem::take(&mut self.lacks_descriptors) {
+                // Otherwise the logs of programs that cannot start would take the last ones.
+                core.program_mut(run.program).log.close();
+            }
             if is_late {
                 break;
             }
@@ -207,13 +214,12 @@ impl Launcher {
     /// one that lacks descriptors for it is not started.
     fn open_log(&mut self, core: &mut Core, capture: &mut Capture, id: ProgramId) -> Result<u64> {
         let mut opened = capture.open_log(core, id);
-        let is_shortage =
-            |opened: &Result<u64>| opened.as_ref().is_err_and(Error::is_descriptor_shortage);
-        if is_shortage(&opened) && self.close_idle_logs(core, id) {
+        let shortage = |opened: &Result<u64>| opened.as_ref().err()?.descriptor_shortage();
+        if shortage(&opened).is_some() && self.close_idle_logs(core, id) {
             opened = capture.open_log(core, id);
         }
-        if is_shortage(&opened) {
-            return opened;
+        if let Some(errno) = shortage(&opened) {
+            return Err(self.budget.explain("failed to open its log", errno));
         }
         let size = opened.unwrap_or_else(|error| {
             core.warn(id, error);
@@ -236,6 +242,7 @@ impl Launcher {
             Err(Errno::EMFILE | Errno::ENFILE) if self.close_idle_logs(core, id) => make(),
             made => made,
         };
+        self.lacks_descriptors = matches!(made, Err(Errno::EMFILE | Errno::ENFILE));
         made.map_err(|errno| budget.explain("failed to make a pipe for stderr", errno as i32))
     }
 
@@ -293,7 +300,8 @@ impl Launcher {
     }
 
     fn late_start_is_over(&mut self, core: &mut Core, capture: &mut Capture, over: Over) {
-        let (id, stderr, begun_at, answer) = over;
+        // A child that failed may still be on its stack: its late start is kept until it is buried.
+        let (id, stderr, begun_at, _late, answer) = over;
         let at = self.clock.now();
         let is_stopping = core.is_stopping();
         let Some(live) = &mut core.program_mut(id).live else {

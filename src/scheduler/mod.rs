@@ -89,12 +89,13 @@ use side_commands::SideCommands;
 ///   `step(Some(Duration::ZERO))`.
 pub struct ProcessScheduler {
     core: Core,
-    inbox: Inbox,
     reaper: Reaper,
     groups: GroupProbes,
     sweep: OrphanSweep,
     launcher: Launcher,
     capture: Capture,
+    /// After the capture, which polls its pipe.
+    inbox: Inbox,
     side_commands: SideCommands,
     clock: Clock,
     phase: Phase,

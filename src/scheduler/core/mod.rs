@@ -39,6 +39,7 @@ pub(super) struct Core {
     programs: ProgramTable,
     /// The owner of each child. Removed at the reap, when the number may be given to another.
     owners: BTreeMap<i32, Owner>,
+    side_commands: Vec<i32>,
     outbox: Outbox,
     /// Programs whose leader was reaped and whose pipe was not drained since.
     exited: Vec<ProgramId>,
@@ -56,6 +57,7 @@ impl Core {
             machine,
             programs,
             owners: BTreeMap::new(),
+            side_commands: Vec::new(),
             outbox,
             exited: Vec::new(),
             killed: Vec::new(),
@@ -244,10 +246,14 @@ impl Core {
 
     pub(super) fn own(&mut self, pid: i32, owner: Owner) {
         self.owners.insert(pid, owner);
+        if owner == Owner::SideCommand {
+            self.side_commands.push(pid);
+        }
     }
 
     pub(super) fn disown(&mut self, pid: i32) {
         self.owners.remove(&pid);
+        self.side_commands.retain(|&command| command != pid);
     }
 
     /// Returns the number of children.
@@ -255,9 +261,9 @@ impl Core {
         self.owners.len()
     }
 
+    /// Returns the pids of the side commands that run.
     pub(super) fn side_commands(&self) -> impl Iterator<Item = i32> {
-        let is_command = |(_, owner): &(&i32, &Owner)| **owner == Owner::SideCommand;
-        self.owners.iter().filter(is_command).map(|(&pid, _)| pid)
+        self.side_commands.iter().copied()
     }
 
     /// Returns the programs whose leader was reaped and whose pipe was not drained since.

@@ -370,22 +370,29 @@ impl Sweep {
         let mut index = 0;
         while let Some(held) = self.held.get_mut(index) {
             let id = held.program;
-            let warning_at = held.since.after(DELAY_REPORTED_AFTER);
-            let is_due = warning_at <= now && !std::mem::replace(&mut held.delay_reported, true);
-            let orphan = self.orphans.orphan_of(id);
             // The shutdown has a deadline for orphans, and kills those that were not killed.
-            if is_stopping || (is_complete && orphan.is_none()) {
+            if is_stopping || (is_complete && !self.orphans.has_orphans_of(id)) {
                 self.held.swap_remove(index);
                 core.group_gone(now, id);
                 continue;
             }
+            let is_reported = held.delay_reported;
+            let survivor = self.orphans.survivor_of(id, now, DELAY_REPORTED_AFTER);
+            held.delay_reported |= survivor.is_some();
             if !held.delay_reported {
+                let warning_at = held.since.after(DELAY_REPORTED_AFTER);
+                let again_at = now.after(DELAY_REPORTED_AFTER);
+                let warning_at = if warning_at > now {
+                    warning_at
+                } else {
+                    again_at
+                };
                 let next = self.next_warning.get_or_insert(warning_at);
                 *next = warning_at.min(*next);
             }
             index += 1;
             send_all(core, self.orphans.kill_orphans_of(now, id));
-            if let Some(pid) = orphan.filter(|_| is_due) {
+            if let Some(pid) = survivor.filter(|_| !is_reported) {
                 let error = Error::new(format!(
                     "start delayed: pid {pid} left the program's group and survived SIGKILL"
                 ));
