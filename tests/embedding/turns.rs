@@ -277,6 +277,10 @@ fn m107_who_died_together_comes_back_in_order_and_a_few_a_turn() {
             _ => {}
         }));
         let pids = kit::all_up(&mut scheduler);
+        // An exec that takes its time has its number before it is known to have succeeded.
+        kit::turn_until(&mut scheduler, "every start is known", |_| {
+            started.len() == COUNT
+        });
         let in_order: Vec<String> = (0..COUNT).map(name).collect();
         let forks = in_order_of_forks(&started.items(), &in_order[0]);
         assert_eq!(forks, in_order, "the order of the builder");

@@ -37,6 +37,9 @@ impl Loss {
 /// Said when stdout is given up: no report comes from there on.
 pub const NO_STDOUT: &str = "stdout is switched off";
 
+/// Said on stdout when stderr is given up: no message comes from there on.
+pub const NO_STDERR: &str = "stderr is switched off";
+
 /// Those that nobody was told of, or that should not have been, whatever was said.
 pub fn in_silence(fault: Option<&Fault>, record: &Record, losses: &[Loss]) -> Vec<String> {
     // Who cannot write at all has no mouth.
@@ -72,7 +75,7 @@ impl Said<'_> {
                 let dropped = self.number_before("reports that waited for error_handler");
                 alike.count() <= told.count() + dropped
             }
-            Kind::Line => self.has(&["stderr is switched off"]) || self.has(&["lines that stderr"]),
+            Kind::Line => self.has(&[NO_STDERR]) || self.has(&["lines that stderr"]),
             Kind::Bytes(..) if self.fault.is_some_and(hides) => true,
             Kind::Bytes(name, _) => {
                 let lost: usize = alike.map(|loss| loss.size()).max().unwrap_or_default();

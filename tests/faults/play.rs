@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::fault::Fault;
 use super::judge::more_than;
-use super::losses::NO_STDOUT;
+use super::losses::{NO_STDERR, NO_STDOUT};
 use super::subject::Subject;
 use super::{host, memory};
 use crate::common::{Report, Scene, Supervisor, probe};
@@ -219,11 +219,15 @@ fn run(scene: &Scene, supervisor: &mut Supervisor, record: &mut Record, manner: 
     });
     record.relics = relics(scene);
     supervisor.signal(libc::SIGUSR1);
-    record.has_told_state = wait(patience, || {
-        !supervisor
-            .messages_with(&["steady", "restarts="])
-            .is_empty()
+    let has_told = || {
+        let state = supervisor.messages_with(&["steady", "restarts="]);
+        !state.is_empty()
+    };
+    wait(patience, || {
+        let strangers = supervisor.strangers();
+        has_told() || strangers.iter().any(|line| line.contains(NO_STDERR))
     });
+    record.has_told_state = has_told();
     // By now it has done with the last start, too. What strace has not let it close stays open.
     let is_close = manner.fault.is_some_and(|fault| fault.call == "close");
     wait(if is_close { LAST_PATIENCE } else { patience }, || {
