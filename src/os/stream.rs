@@ -125,6 +125,12 @@ impl Stream {
         size.map_or(0, |size| usize::try_from(size).unwrap_or(0))
     }
 
+    /// Changes the capacity, if the system allows that and fewer bytes are in the pipe.
+    pub(crate) fn resize(&self, bytes: usize) {
+        let size = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+        let _ = fcntl(&self.pipe, FcntlArg::F_SETPIPE_SZ(size));
+    }
+
     /// Returns how many bytes are in the pipe.
     fn pending(&self) -> usize {
         let mut count: libc::c_int = 0;

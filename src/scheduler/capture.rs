@@ -89,9 +89,12 @@ impl Capture {
     pub(super) fn attach(&mut self, core: &mut Core, id: ProgramId, stderr: OwnedFd) {
         // What is known of the pipes' rates was about the runs before.
         self.coalescer.forget(Key::OldStream(id).number());
-        self.coalescer.forget(Key::Stream(id).number());
-        let stream = Stream::new(stderr);
+        let usual = self.coalescer.forget(Key::Stream(id).number());
         let program = core.program_mut(id);
+        if let (Some(pipe), Some(bytes)) = (&program.stream, usual) {
+            pipe.resize(bytes);
+        }
+        let stream = Stream::new(stderr);
         if let Err(error) = program.attach(stream, &mut self.poller, &mut self.buffer) {
             core.warn(id, error);
         }
@@ -207,8 +210,16 @@ impl Capture {
         match verdict {
             Verdict::Same => {}
             Verdict::Poll => self.poller.resume(pipe.as_fd(), number),
+            Verdict::PollAndShrink(size) => {
+                pipe.resize(size);
+                self.poller.resume(pipe.as_fd(), number);
+            }
+            Verdict::Widen(size) => {
+                pipe.resize(size);
+                self.coalescer.widened(number, pipe.capacity());
+            }
             Verdict::Rest if self.poller.rest(pipe.as_fd(), number) => {}
-            Verdict::Rest => self.coalescer.forget(number),
+            Verdict::Rest => _ = self.coalescer.forget(number),
         }
     }
 

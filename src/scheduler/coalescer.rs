@@ -3,56 +3,92 @@
 //! A program that writes small pieces in quick succession would cost a wake-up, a read and a write
 //! for each of them, and pay for the wake-ups itself. So its pipe rests: it is not polled, but read
 //! after a pause that is too short to be noticed and too short to fill the pipe. A read that finds
-//! nothing ends the rest. Large or slow writers gain nothing from a rest and never get one.
+//! something is followed by another pause; one that finds nothing ends the rest, and the pipe is
+//! polled as before. A program that writes large pieces, or is slow, never rests: the first would
+//! wait for room, and the second has nothing to gain.
+//!
+//! Where a pipe would be full before a pause is worth the sleep, it is widened for as long as that
+//! goes on: a writer that finds it full has to sleep, which costs it more than wake-ups.
+//!
+//! Only pipes rest: everything else is polled meanwhile, and the last bytes of a program that has
+//! exited are read at once.
 
 use std::time::Duration;
 
 use crate::machine::Moment;
 use crate::os::stream::READ_BYTES_MAX;
 
-/// How many pipes are tracked. If more are busy, a turn reads several anyway.
+/// How many pipes are tracked. With more of them each turn finds several ready, and that is as good
+/// as a rest.
 const PIPES_MAX: usize = 64;
 
 /// The largest small piece, in bytes: a few lines.
 const SMALL_BYTES_MAX: usize = 512;
 
-/// The longest gap in a quick succession: with fewer than two pieces a pause saves nothing.
+/// The longest gap in a quick succession. Two or more pieces come in a pause, or it saves nothing.
 const GAP_MAX: Duration = Duration::from_micros(250);
 
-/// The first pause of a rest, and the longest: each delays what is logged.
+/// The first pause, and the longest. It is part of the time until a byte is in the log.
 const PAUSE_MAX: Duration = Duration::from_micros(500);
 
 /// A shorter pause is not worth the sleep.
 const PAUSE_MIN: Duration = Duration::from_micros(50);
 
-/// After this many small pieces in quick succession more usually follow.
-const STREAK_MIN: i16 = 4;
+/// Below this a wider pipe saves wake-ups.
+const PAUSE_USUAL_MIN: Duration = Duration::from_micros(200);
 
-/// How many more are needed after a rest in which even a short pause filled the pipe.
-const STREAK_PENALTY: i16 = 1000;
+/// After this many small pieces in quick succession more follow, as a rule.
+const STREAK_MIN: u16 = 4;
 
-/// The pipes to which small pieces were written recently.
+/// The number that is needed instead where rests were too long again and again.
+const STREAK_MAX: u16 = 1024;
+
+/// The size, in bytes, of a pipe that was widened because it fills too fast.
+const WIDE_BYTES: usize = 256 * 1024;
+
+/// How many pipes are wide at a time: 4 MiB in all, of the 64 MiB that the system grants to all
+/// pipes of a user.
+const WIDE_MAX: usize = 16;
+
+/// The pipes that were written to in small pieces lately.
 #[derive(Debug, Default)]
 pub(super) struct ReadCoalescer {
     rates: Vec<PipeRate>,
 }
 
-/// How a pipe is treated after a read.
+/// What follows from a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
+    /// All stays as it is.
     Same,
+    /// From now on the pipe rests.
     Rest,
+    /// From now on it is polled again.
     Poll,
+    /// The same, and its size is restored.
+    PollAndShrink(usize),
+    /// It goes on resting, and is to be widened to this size. [`ReadCoalescer::widened`] records
+    /// the result.
+    Widen(usize),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct PipeRate {
+    /// Identifies the pipe.
     key: u64,
     read_at: Moment,
-    /// Small pieces in quick succession so far; negative as a penalty.
-    streak: i16,
+    /// Small pieces in quick succession up to now.
+    streak: u16,
+    /// The number of them that begins a rest.
+    streak_wanted: u16,
     pause: Duration,
-    /// When the pipe is read next if it rests.
+    /// The size of the pipe; known while it rests.
+    capacity: usize,
+    /// Its size before it was widened.
+    usual: Option<usize>,
+    /// The bytes read up to now in this series of reads.
+    seen: usize,
+    /// When it is read again, while it rests.
     read_due: Option<Moment>,
 }
 
@@ -65,21 +101,35 @@ impl ReadCoalescer {
         bytes: usize,
         capacity: impl FnOnce() -> usize,
     ) -> Verdict {
-        let Some(rate) = self.rates.iter_mut().find(|rate| rate.key == key) else {
-            if bytes <= SMALL_BYTES_MAX {
-                self.track(now, key);
+        let known = self.rates.iter().position(|rate| rate.key == key);
+        match known {
+            Some(index) if self.rates[index].read_due.is_some() => {
+                let may_widen = self.wide() < WIDE_MAX;
+                self.rates[index].on_rest_read(now, bytes, may_widen)
             }
-            return Verdict::Same;
-        };
-        match rate.read_due {
-            Some(due) => rate.on_rest_read(now, due, bytes, capacity()),
-            None => rate.on_polled_read(now, bytes),
+            Some(index) => self.rates[index].on_polled_read(now, bytes, capacity),
+            None => {
+                if bytes <= SMALL_BYTES_MAX {
+                    self.track(now, key);
+                }
+                Verdict::Same
+            }
         }
     }
 
-    /// Forgets a pipe that is gone, has another key now or cannot rest.
-    pub(super) fn forget(&mut self, key: u64) {
-        self.rates.retain(|rate| rate.key != key);
+    /// Records the size of a pipe that was to be widened.
+    pub(super) fn widened(&mut self, key: u64, capacity: usize) {
+        let rate = self.rates.iter_mut().find(|rate| rate.key == key);
+        if let Some(rate) = rate {
+            rate.capacity = capacity;
+        }
+    }
+
+    /// Forgets a pipe that is gone, or another program's now, or cannot rest. Returns its size before
+    /// it was widened.
+    pub(super) fn forget(&mut self, key: u64) -> Option<usize> {
+        let known = self.rates.iter().position(|rate| rate.key == key)?;
+        self.rates.swap_remove(known).usual
     }
 
     /// Returns when the next pipe is to be read.
@@ -87,67 +137,125 @@ impl ReadCoalescer {
         self.rates.iter().filter_map(|rate| rate.read_due).min()
     }
 
-    /// Adds the pipes to be read, except those already in the list. A pipe that is almost due is
-    /// read as well, so that pipes come to share their wake-ups.
+    /// Adds the pipes that are to be read, and are not in the list already.
     pub(super) fn add_due(&self, now: Moment, keys: &mut Vec<u64>) {
-        let soon = now.after(PAUSE_MIN / 2);
-        for rate in &self.rates {
-            if rate.read_due.is_some_and(|at| at <= soon) && !keys.contains(&rate.key) {
+        let is_due = |rate: &&PipeRate| rate.read_due.is_some_and(|at| at <= now);
+        for rate in self.rates.iter().filter(is_due) {
+            if !keys.contains(&rate.key) {
                 keys.push(rate.key);
             }
         }
     }
 
-    /// Tracks another pipe, if there is room once the silent ones are forgotten.
+    fn wide(&self) -> usize {
+        let is_wide = |rate: &&PipeRate| rate.usual.is_some();
+        self.rates.iter().filter(is_wide).count()
+    }
+
+    /// Tracks one more, in the place of one that has fallen silent.
     fn track(&mut self, now: Moment, key: u64) {
-        self.rates
-            .retain(|rate| rate.read_due.is_some() || now.since(rate.read_at) <= GAP_MAX);
-        if self.rates.len() < PIPES_MAX {
-            let (read_at, streak) = (now, 1);
-            self.rates.push(PipeRate {
-                key,
-                read_at,
-                streak,
-                ..PipeRate::default()
-            });
+        let rate = PipeRate {
+            key,
+            read_at: now,
+            streak: 1,
+            streak_wanted: STREAK_MIN,
+            pause: PAUSE_MAX,
+            capacity: 0,
+            usual: None,
+            seen: 0,
+            read_due: None,
+        };
+        let is_silent =
+            |old: &&mut PipeRate| old.read_due.is_none() && now.since(old.read_at) > GAP_MAX;
+        if let Some(silent) = self.rates.iter_mut().find(is_silent) {
+            *silent = rate;
+        } else if self.rates.len() < PIPES_MAX {
+            self.rates.push(rate);
         }
     }
 }
 
 impl PipeRate {
-    fn on_polled_read(&mut self, now: Moment, bytes: usize) -> Verdict {
-        let is_small = bytes <= SMALL_BYTES_MAX;
-        if !is_small || now.since(self.read_at) > GAP_MAX {
-            self.streak = self.streak.min(0);
-        }
-        self.streak += i16::from(is_small);
+    /// A read of a pipe that does not rest.
+    fn on_polled_read(
+        &mut self,
+        now: Moment,
+        bytes: usize,
+        capacity: impl FnOnce() -> usize,
+    ) -> Verdict {
+        let is_quick = now.since(self.read_at) <= GAP_MAX;
         self.read_at = now;
-        if self.streak < STREAK_MIN {
+        if bytes > SMALL_BYTES_MAX {
+            self.streak = 0;
             return Verdict::Same;
         }
-        self.pause = PAUSE_MAX;
+        self.streak = if is_quick {
+            self.streak.saturating_add(1)
+        } else {
+            1
+        };
+        if self.streak < self.streak_wanted {
+            return Verdict::Same;
+        }
+        self.capacity = capacity();
         self.read_due = Some(now.after(self.pause));
         Verdict::Rest
     }
 
-    /// Fits the pause to the pipe, so that its writer does not wait for room. A read that came late
-    /// by half a pause shows nothing: a shorter pause would not have been kept either.
-    fn on_rest_read(&mut self, now: Moment, due: Moment, bytes: usize, capacity: usize) -> Verdict {
-        let eighth = capacity.min(READ_BYTES_MAX) / 8;
-        if bytes < 3 * eighth {
-            self.pause = PAUSE_MAX.min(self.pause * 2);
-        } else if bytes >= 6 * eighth && now.since(due) <= self.pause / 2 {
-            self.pause /= 2;
+    /// A read of a pipe that rests. The next pause is as long as it takes to fill a third of the
+    /// pipe at this rate, so that its writer never waits.
+    fn on_rest_read(&mut self, now: Moment, bytes: usize, may_widen: bool) -> Verdict {
+        if bytes == 0 && self.seen == 0 {
+            self.pause = PAUSE_MAX;
+            return self.poll();
         }
-        let is_too_fast = self.pause < PAUSE_MIN;
-        if bytes > 0 && !is_too_fast {
-            self.read_due = Some(now.after(self.pause));
+        if bytes >= READ_BYTES_MAX && self.capacity > READ_BYTES_MAX {
+            // There is more.
+            self.seen = self.seen.saturating_add(bytes);
+            self.read_due = Some(now);
             return Verdict::Same;
         }
-        self.streak = if is_too_fast { -STREAK_PENALTY } else { 0 };
+        let bytes = bytes + std::mem::take(&mut self.seen);
+        let time = now.since(self.read_at).as_nanos();
+        let fitting = time * (self.capacity as u128 / 3) / bytes as u128;
+        let fitting = Duration::from_nanos(u64::try_from(fitting).unwrap_or(u64::MAX));
+        // A pipe that is nearly full tells no rate: the read came late.
+        let is_full = bytes >= self.capacity / 4 * 3;
+        let longest = if is_full {
+            self.pause / 2
+        } else {
+            self.pause * 2
+        };
+        let pause = fitting.min(longest).min(PAUSE_MAX);
         self.read_at = now;
+        if pause < PAUSE_USUAL_MIN && may_widen && self.usual.is_none() {
+            self.usual = Some(self.capacity);
+            self.pause = pause.max(PAUSE_MIN);
+            self.read_due = Some(now.after(self.pause));
+            return Verdict::Widen(WIDE_BYTES);
+        }
+        if pause < PAUSE_MIN {
+            // It is fast, or we are slow: it does not rest again before a longer streak.
+            self.pause = PAUSE_MIN * 2;
+            self.streak_wanted = (self.streak_wanted * 4).min(STREAK_MAX);
+            return self.poll();
+        }
+        if !is_full {
+            self.streak_wanted = (self.streak_wanted / 2).max(STREAK_MIN);
+        }
+        self.pause = pause;
+        self.read_due = Some(now.after(pause));
+        Verdict::Same
+    }
+
+    fn poll(&mut self) -> Verdict {
         self.read_due = None;
-        Verdict::Poll
+        self.streak = 0;
+        self.seen = 0;
+        match self.usual.take() {
+            Some(usual) => Verdict::PollAndShrink(usual),
+            None => Verdict::Poll,
+        }
     }
 }
 
@@ -158,97 +266,146 @@ mod tests {
     const PIPE: usize = 64 * 1024;
 
     /// Time passes by hand.
-    #[derive(Default)]
-    struct World(ReadCoalescer, Moment);
+    struct World {
+        coalescer: ReadCoalescer,
+        now: Moment,
+    }
 
     impl World {
+        fn new() -> Self {
+            Self {
+                coalescer: ReadCoalescer::default(),
+                now: Moment::default(),
+            }
+        }
+
         fn after(&mut self, micros: u64, key: u64, bytes: usize) -> Verdict {
-            self.1 = self.1.after(Duration::from_micros(micros));
-            self.0.on_read(self.1, key, bytes, || PIPE)
+            self.now = self.now.after(Duration::from_micros(micros));
+            self.coalescer.on_read(self.now, key, bytes, || PIPE)
         }
 
         fn due(&self) -> Vec<u64> {
             let mut keys = Vec::new();
-            self.0.add_due(self.1, &mut keys);
+            self.coalescer.add_due(self.now, &mut keys);
             keys
         }
 
-        /// Returns the time until the next read, in microseconds.
-        fn pause(&self) -> Option<u64> {
-            (self.0.next_deadline()).map(|at| at.since(self.1).as_micros() as u64)
+        /// Until the next look, in microseconds.
+        fn pause(&self) -> Option<u128> {
+            let look = self.coalescer.next_deadline();
+            look.map(|at| at.since(self.now).as_micros())
         }
 
-        /// Reads small pieces until the pipe rests, and returns their number.
-        fn begin_rest(&mut self, key: u64) -> usize {
-            let mut pieces = 1..2000;
-            let last = pieces.find(|_| self.after(10, key, 64) == Verdict::Rest);
-            last.expect("a rest")
+        fn begin_rest(&mut self, key: u64) {
+            for _ in 1..STREAK_MIN {
+                assert_eq!(self.after(10, key, 64), Verdict::Same);
+            }
+            assert_eq!(self.after(10, key, 64), Verdict::Rest);
         }
     }
 
     #[test]
     fn small_pieces_in_quick_succession_bring_a_rest_and_silence_ends_it() {
-        let mut world = World::default();
-        assert_eq!(world.begin_rest(1), 4);
-        assert_eq!((world.pause(), world.due()), (Some(500), vec![]));
+        let mut world = World::new();
+        world.begin_rest(1);
+        assert_eq!(world.pause(), Some(500));
+        assert!(world.due().is_empty());
         assert_eq!(world.after(500, 2, 100_000), Verdict::Same, "another pipe");
         assert_eq!(world.due(), [1]);
         assert_eq!(world.after(0, 1, 5_000), Verdict::Same);
-        assert_eq!((world.pause(), world.due()), (Some(500), vec![]));
+        assert!(world.due().is_empty());
+        assert_eq!(world.pause(), Some(500));
         assert_eq!(world.after(500, 1, 0), Verdict::Poll);
         assert_eq!(world.pause(), None);
-        assert_eq!(world.begin_rest(1), 4, "it begins anew");
+        assert_eq!(world.after(1, 1, 64), Verdict::Same, "it begins anew");
     }
 
     #[test]
-    fn slow_and_large_writers_never_rest() {
-        let mut world = World::default();
+    fn who_is_slow_or_writes_much_at_a_time_never_rests() {
+        let mut world = World::new();
         for _ in 0..1000 {
             assert_eq!(world.after(300, 1, 64), Verdict::Same);
             assert_eq!(world.after(10, 2, 4096), Verdict::Same);
         }
-        for at in 0..3000 {
-            let mixed = if at % 3 == 2 { 4096 } else { 64 };
-            assert_eq!(world.after(10, 3, mixed), Verdict::Same);
+        for _ in 0..1000 {
+            assert_eq!(world.after(10, 3, 64), Verdict::Same);
+            assert_eq!(world.after(10, 3, 64), Verdict::Same);
+            assert_eq!(world.after(10, 3, 4096), Verdict::Same, "mixed");
         }
         assert_eq!(world.pause(), None);
     }
 
     #[test]
-    fn pauses_become_too_short_to_fill_the_pipe() {
-        for rate in [1, 10, 40, 80, 160, 500] {
-            let mut world = World::default();
+    fn a_pause_never_fills_more_than_a_third_of_the_pipe() {
+        for rate in [1, 10, 40, 80, 100] {
+            let mut world = World::new();
             world.begin_rest(1);
-            for turn in 0..50 {
-                let pause = world.pause().expect("a rest");
-                let bytes = PIPE.min(pause as usize * rate);
-                assert!(turn < 3 || bytes < PIPE, "{rate} bytes a microsecond");
-                world.after(pause, 1, bytes);
+            let mut micros = 500;
+            for _ in 0..50 {
+                assert_eq!(
+                    world.after(micros, 1, micros as usize * rate),
+                    Verdict::Same
+                );
+                micros = u64::try_from(world.pause().expect("a rest")).expect("short");
+                assert!(
+                    micros as usize * rate <= PIPE / 3,
+                    "{rate} bytes a microsecond"
+                );
             }
+            assert!(micros >= 200, "{rate} bytes a microsecond: {micros}");
         }
+    }
+
+    #[test]
+    fn a_pipe_that_fills_too_fast_is_wide_until_it_falls_silent() {
+        let mut world = World::new();
+        world.begin_rest(1);
+        assert_eq!(world.after(500, 1, PIPE), Verdict::Widen(WIDE_BYTES));
+        world.coalescer.widened(1, WIDE_BYTES);
+        assert_eq!(world.after(100, 1, PIPE), Verdict::Same);
+        assert_eq!(world.pause(), Some(0), "there may be more in it");
+        assert_eq!(world.after(0, 1, 1000), Verdict::Same);
+        assert!(world.pause() >= Some(50), "{:?}", world.pause());
+        assert_eq!(world.after(500, 1, 0), Verdict::PollAndShrink(PIPE));
     }
 
     #[test]
     fn rests_that_are_too_long_for_a_pipe_end_and_do_not_come_back_soon() {
-        let mut world = World::default();
-        world.begin_rest(1);
-        let mut reads = 0;
-        while let Some(pause) = world.pause() {
-            world.after(pause, 1, PIPE);
-            reads += 1;
-            assert!(reads < 5, "it rests although its writer waits");
+        let mut world = World::new();
+        let mut heard = 0;
+        for _ in 0..8 {
+            while world.after(10, 1, 64) != Verdict::Rest {
+                heard += 1;
+            }
+            // It cannot be widened, and is full each time.
+            world.coalescer.widened(1, PIPE);
+            let is_over = |verdict| matches!(verdict, Verdict::Poll | Verdict::PollAndShrink(_));
+            let looks = (0..10).take_while(|_| !is_over(world.after(1000, 1, PIPE)));
+            assert!(looks.count() < 10, "it rests although its writer waits");
         }
-        assert!(world.begin_rest(1) > 1000);
+        assert!(heard > 2000, "{heard}");
     }
 
     #[test]
-    fn few_pipes_are_tracked() {
-        let mut world = World::default();
-        for key in 0..4000 {
-            world.after(0, key % 1000, 64);
+    fn few_are_wide_and_not_many_are_watched() {
+        let mut world = World::new();
+        for key in 0..1000 {
+            for _ in 0..STREAK_MIN {
+                world.after(0, key, 64);
+            }
         }
-        assert_eq!(world.0.rates.len(), PIPES_MAX);
-        (0..1000).for_each(|key| world.0.forget(key));
-        assert_eq!((world.pause(), world.begin_rest(2000)), (None, 4));
+        assert_eq!(world.coalescer.rates.len(), PIPES_MAX);
+        world.now = world.now.after(PAUSE_MAX);
+        let due = world.due();
+        assert_eq!(due.len(), PIPES_MAX);
+        let widened = due
+            .iter()
+            .filter(|&&key| matches!(world.after(0, key, PIPE), Verdict::Widen(_)));
+        assert_eq!(widened.count(), WIDE_MAX);
+        for key in due {
+            world.coalescer.forget(key);
+        }
+        assert_eq!(world.pause(), None);
+        world.begin_rest(2000);
     }
 }

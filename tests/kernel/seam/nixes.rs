@@ -50,7 +50,14 @@ pub mod fcntl {
     }
 
     pub fn fcntl<Fd: AsFd>(fd: Fd, argument: FcntlArg<'_>) -> crate::Result<std::ffi::c_int> {
-        world::called(|_| real_nix::fcntl::fcntl(fd, argument))
+        world::called(|kernel| {
+            if matches!(argument, F_SETPIPE_SZ(_))
+                && let Some(errno) = kernel.fault(Call::Resize)
+            {
+                return Err(Errno::from_raw(errno));
+            }
+            real_nix::fcntl::fcntl(fd, argument)
+        })
     }
 }
 

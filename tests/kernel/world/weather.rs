@@ -15,6 +15,7 @@ pub enum Call {
     Pidfd,
     EpollAdd,
     Poll,
+    Resize,
     /// A new process cannot be made.
     Process,
     /// It cannot be executed.
@@ -25,7 +26,7 @@ pub enum Call {
     Environ,
 }
 
-const ERRORS: [(Call, &[i32]); 12] = [
+const ERRORS: [(Call, &[i32]); 13] = [
     (Call::Pipe, &[libc::EMFILE, libc::ENFILE]),
     (
         Call::Open,
@@ -47,6 +48,7 @@ const ERRORS: [(Call, &[i32]); 12] = [
     (Call::Pidfd, &[libc::EMFILE, libc::ENFILE, libc::ENOMEM]),
     (Call::EpollAdd, &[libc::ENOSPC, libc::ENOMEM]),
     (Call::Poll, &[libc::ENOMEM]),
+    (Call::Resize, &[libc::EPERM, libc::EBUSY]),
     (Call::Process, &[libc::EAGAIN, libc::ENOMEM]),
     (
         Call::Exec,
