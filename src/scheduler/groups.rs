@@ -160,8 +160,9 @@ impl GroupProbes {
             self.latest = more.last().copied().or(self.latest);
             due.extend(more);
         }
-        due.sort_unstable();
-        due.dedup();
+        // Programs that died together start again in the order of their deaths.
+        let mut seen = BTreeSet::new();
+        due.retain(|&id| seen.insert(id));
     }
 
     /// Returns the next of those that are suspected, so that each has its turn.

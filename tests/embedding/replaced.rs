@@ -25,6 +25,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(15);
 /// More than one turn takes.
 const MANY: usize = 300;
 
+// Its address is compared: without this each unit of code may get a copy of its own.
+#[inline(never)]
 extern "C" fn deaf(_: libc::c_int) {}
 
 struct Deafened {

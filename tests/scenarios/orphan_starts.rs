@@ -165,7 +165,7 @@ fn nothing_is_started_beside_an_orphan_that_cannot_die() {
     let hold = Hold::on(&scene, orphan);
     gate.open();
     hold.wait_dying();
-    supervisor.wait_message(&["p", "warning", "left its group"]);
+    supervisor.wait_message(&["p", "warning", "left the program's group"]);
     assert_eq!(supervisor.started("p").len(), 1, "{}", supervisor.said());
     hold.release();
     supervisor.wait_started("p", 2);
