@@ -20,7 +20,7 @@ use crate::os::terminal::Terminal;
 use crate::signal::signal_name;
 
 use super::job::{Job, wants_terminal};
-use super::reaping::{Reaped, check, reap_batch};
+use super::reaping::{CHECK_INTERVAL, Reaped, check, reap_batch};
 use super::rest::{Reach, Rest, STOP_TIMEOUT, no_list};
 use super::{CODE_FAILED, InitEvent, Options, exit_code};
 
@@ -44,8 +44,10 @@ pub(super) struct Running {
     asked_at: Option<Moment>,
     /// The signal that stopped it, until it is continued.
     stopped: Option<i32>,
-    /// Set if its exec took too long to wait for.
+    /// Set while its exec takes too long to wait for.
     late: Option<Late>,
+    /// Why its late exec failed.
+    failure: Option<Failure>,
     exec: Arc<Exec>,
     spawner: Spawner,
 }
@@ -79,6 +81,7 @@ impl Running {
             asked_at: None,
             stopped: None,
             late: executed.late,
+            failure: None,
             exec: executed.exec,
             spawner: executed.spawner,
         })
@@ -99,7 +102,9 @@ impl Running {
                 break Exit::Unknown;
             }
             self.turn(taken);
-            taken = signal_queue::next(left.pause());
+            self.ask_late();
+            let again = self.late.as_ref().map(|_| CHECK_INTERVAL);
+            taken = signal_queue::next(left.pause().or(again));
         };
         if exit == Exit::Unknown {
             let what = "the command's exit status is unknown";
@@ -132,9 +137,20 @@ impl Running {
         mapped
     }
 
+    /// Asks a late child what has become of it. After its answer it needs nothing of ours.
+    fn ask_late(&mut self) {
+        if let Some(late) = &mut self.late
+            && let Some(answer) = late.poll(&mut self.spawner)
+        {
+            self.failure = answer.err();
+            self.late = None;
+        }
+    }
+
     /// Returns the code of a command whose late exec failed, and emits why.
     fn failure_code(&mut self) -> Option<u8> {
-        let failure = self.late.as_mut()?.poll(&mut self.spawner)?.err()?;
+        self.ask_late();
+        let failure = self.failure?;
         let error = self.exec.explain(failure);
         Some(self.options.fail(error, code_of(failure)))
     }

@@ -19,6 +19,8 @@ pub const PINNED: &[&str] = &[
     // one of whose end nobody would ever tell: not even SIGTERM ended it.
     "init:waitid:1:ECHILD:ever",
     "init:waitid:1:EINVAL:ever",
+    // `init` asked a late child for the last time at the end, and kept its pipe open until then.
+    "init:read:8:EAGAIN:once",
     // A host's own scheduler learned of deaths by its pidfds alone, and who was ready was not told:
     // the dead were given up as what will not die.
     "host:epoll_wait:2:EINTR:ever",
