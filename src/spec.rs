@@ -181,6 +181,7 @@ impl ChildSpec {
             backoff: self.backoff,
             stop_signal: self.stop_signal,
             stop_timeout: self.stop_timeout,
+            ..Policy::default()
         }
     }
 

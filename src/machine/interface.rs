@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::policy::Exit;
-use super::state::{Fact, State};
+use super::state::{Cause, Fact, State};
 
 /// A point in time: nanoseconds since an origin that the caller chose. Sums saturate, so that a
 /// deadline in `u64::MAX` seconds never comes instead of overflowing.
@@ -62,6 +62,16 @@ pub enum Input {
     LeaderExited { run: Run, exit: Exit },
     /// The process group of the run is gone.
     GroupGone { run: Run },
+    /// The run says that it is ready. Without effect if it is up or was asked to stop.
+    Ready { run: Run },
+    /// The run has triggered its watchdog.
+    Alive { run: Run },
+    /// The health check of the run has failed for good. Without effect unless it is up.
+    Unhealthy { run: Run },
+    /// Processes of the run left its group and exist; the next start waits until they are gone.
+    Escaped { run: Run },
+    /// No such processes are left.
+    EscapedGone { run: Run },
     /// A command from the host or the operator.
     Commanded(Command),
 }
@@ -69,9 +79,17 @@ pub enum Input {
 /// A command from the host or the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
-    /// Starts a program.
+    /// Starts a program, and what it requires.
     Start(ProgramId),
-    /// Stops every program; nothing starts any more.
+    /// Stops a program; first what requires it, which comes back when this is started again.
+    Stop(ProgramId),
+    /// Stops a program and starts it again without a delay, with what requires it.
+    Restart(ProgramId),
+    /// Kills a program, and stops it.
+    Kill(ProgramId),
+    /// Stops a program, and forgets it when it is gone.
+    Remove(ProgramId),
+    /// Stops every program in reverse order; nothing starts any more.
     StopAll,
     /// Kills every program; nothing starts any more.
     KillAll,
@@ -94,11 +112,13 @@ pub enum Change {
     Started,
     /// It could not be started; retried after `retry_in`, if at all.
     StartFailed { retry_in: Option<Duration> },
-    /// Its first process ended; `asked` if that was after a stop.
+    /// It is ready, or has succeeded as a oneshot; not reported of one that is up at its start.
+    Up,
+    /// Its first process ended.
     Exited {
         exit: Exit,
         uptime: Duration,
-        asked: bool,
+        cause: Cause,
         retry_in: Option<Duration>,
     },
     /// Its group was sent the stop signal.
@@ -107,6 +127,8 @@ pub enum Change {
     Killed,
     /// Its group survived SIGKILL, and is not waited for any more.
     Abandoned,
+    /// It was removed, and is never heard of again.
+    Removed,
     /// A fact that is impossible in this state: a bug of this crate. The fact is ignored.
     Impossible { state: State, fact: Fact },
 }

@@ -1,9 +1,10 @@
 //! Decides when programs are started, stopped and killed. It has no clock, makes no system call
 //! and cannot fail.
 //!
-//! Facts and commands go in through [`Machine::handle`] and [`Machine::handle_timeout`], with the
-//! time as an argument. What is to be done comes out of [`Machine::next_order`] and
-//! [`Machine::next_start`].
+//! A program runs if and only if its goal is up and nothing holds it. Facts and commands go in
+//! through [`Machine::handle`] and [`Machine::handle_timeout`], with the time as an argument; new
+//! definitions through the methods of [`definitions`]. What is to be done comes out of
+//! [`Machine::next_order`] and [`Machine::next_start`].
 //!
 //! The caller keeps three promises:
 //!
@@ -15,44 +16,85 @@
 //! reported once.
 
 pub mod child;
+mod definitions;
+pub mod graph;
+mod id_map;
 pub mod interface;
+mod order;
 pub mod policy;
 pub mod state;
 pub mod timers;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
-use child::{Child, Effects};
+use child::{Child, Effects, Flags};
+use graph::{Graph, Standing};
+pub use id_map::IdMap;
 pub use interface::{Change, Command, Input, Moment, Order, ProgramId, Run};
-pub use policy::{Backoff, Exit, Policy, Restart};
-use state::{Fact, Goal, State, Trigger};
+pub use policy::{Backoff, Exit, ExitSet, Policy, Restart};
+use state::{Cause, Fact, Goal, Purpose, State, Trigger, Verb, Why};
 use timers::Timers;
+
+/// How long before its end a shutdown with a deadline kills everything.
+const SHUTDOWN_KILL_BEFORE: Duration = Duration::from_secs(1);
 
 /// All programs, and what is to be done next.
 #[derive(Debug, Clone, Default)]
 pub struct Machine {
-    children: Vec<Child>,
-    timers: Timers,
+    children: IdMap<Child>,
+    timers: Timers<(ProgramId, Purpose)>,
+    graph: Graph,
     orders: VecDeque<Order>,
     starts: VecDeque<ProgramId>,
+    /// Programs that began to drain and have not been looked at since.
+    draining: VecDeque<ProgramId>,
+    /// Programs that are down and to be forgotten.
+    forgotten: Vec<ProgramId>,
     /// The number of children that are not settled, kept up to date because every turn asks.
     unsettled: usize,
+    /// The number of children that are being removed.
+    removing: usize,
     /// Set by the first stop, and never reset.
     stopping: bool,
+    /// How long a shutdown may take.
+    shutdown_timeout: Option<Duration>,
+    /// When a shutdown kills everything, unless it has, and when it abandons what is left.
+    shutdown: Option<(Option<Moment>, Moment)>,
     /// The first essential program that ended and is not restarted.
     essential_ended: Option<ProgramId>,
+    /// The state of the generator that stretches delays.
+    chance: u64,
 }
 
 /// A program as the caller sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct View {
     pub state: State,
+    pub goal: Goal,
+    /// Why it is down, if its goal is not up.
+    pub why: Why,
+    /// What keeps it from its start, if that is due.
+    pub hold: Option<Hold>,
     /// The delay that its next restart will have, unless a long run resets it.
     pub delay: Duration,
+    /// The number of restarts since it was started, or since a run that was long enough.
+    pub restarts_in_row: u32,
     /// The number of starts so far, failed ones too.
     pub starts: u64,
+}
+
+/// What keeps a program from its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Hold {
+    /// It requires this program, which is not up.
+    Requires(ProgramId),
+    /// It starts after this program, which is on its way.
+    After(ProgramId),
+    /// Processes that left its group exist.
+    Escaped,
+    /// Programs that were replaced by the same change exist.
+    Removals,
 }
 
 impl Machine {
@@ -60,23 +102,24 @@ impl Machine {
     #[must_use]
     pub fn with_capacity(programs: usize) -> Self {
         Self {
-            children: Vec::with_capacity(programs),
+            children: IdMap::with_capacity(programs),
             ..Self::default()
         }
     }
 
-    /// Adds a program, which is down until it is started.
-    pub fn add(&mut self, policy: Policy) -> ProgramId {
-        let id = ProgramId(u32::try_from(self.children.len()).expect("fewer programs than 2^32"));
-        // Most programs of a config have the policy of the one before them, and share it.
-        let shared = self.children.last().map(|child| &child.policy);
-        let shared = shared.filter(|shared| ***shared == policy).cloned();
-        let policy = shared.unwrap_or_else(|| Arc::new(policy));
-        self.children.push(Child::new(id, policy));
-        id
+    /// Sets where the sequence of stretched delays begins.
+    pub fn set_seed(&mut self, seed: u64) {
+        self.chance = seed;
     }
 
-    /// Handles one fact or command. A fact about an old run of a program is dropped.
+    /// Sets how long a shutdown may take. Everything is killed one second before that, or at half
+    /// of it if that is later.
+    pub fn set_shutdown_timeout(&mut self, timeout: Option<Duration>) {
+        self.shutdown_timeout = timeout;
+    }
+
+    /// Handles one fact or command. A fact about an old run of a program is dropped, and so is one
+    /// about a program that was removed.
     pub fn handle(&mut self, now: Moment, input: Input) {
         let (run, fact) = match input {
             Input::Spawned { run, at } => (run, Fact::Spawned { at }),
@@ -84,27 +127,46 @@ impl Machine {
             Input::SpawnDelayed { run, at } => (run, Fact::SpawnDelayed { at }),
             Input::LeaderExited { run, exit } => (run, Fact::LeaderExited { exit }),
             Input::GroupGone { run } => (run, Fact::GroupGone),
-            Input::Commanded(command) => return self.on_command(now, command),
+            Input::Ready { run } => (run, Fact::Ready),
+            Input::Alive { run } => (run, Fact::Alive),
+            Input::Unhealthy { run } => (run, Fact::Unhealthy),
+            Input::Escaped { run } => (run, Fact::Escaped),
+            Input::EscapedGone { run } => (run, Fact::EscapedGone),
+            Input::Commanded(command) => {
+                self.on_command(now, command);
+                return self.resolve(now);
+            }
         };
-        if self.child_mut(run.program).run() == run {
+        if self
+            .children
+            .get(run.program)
+            .is_some_and(|child| child.run() == run)
+        {
             self.apply(now, run.program, Trigger::Fact(fact));
+            self.resolve(now);
         }
     }
 
     fn on_command(&mut self, now: Moment, command: Command) {
+        let mut order = |id, verb| self.order(now, id, verb, Cause::Operator);
         match command {
-            Command::Start(_) if self.stopping => {}
-            Command::Start(program) => self.apply(now, program, Trigger::Command(Goal::Up)),
-            Command::StopAll => self.stop_all(now, Goal::Down),
-            Command::KillAll => self.stop_all(now, Goal::DownNow),
+            Command::Start(id) => order(id, Verb::Start),
+            Command::Stop(id) => order(id, Verb::Stop),
+            Command::Restart(id) => order(id, Verb::Restart),
+            Command::Kill(id) => order(id, Verb::Kill),
+            Command::Remove(id) => self.begin_removal(now, id),
+            Command::StopAll => self.stop_all(now, Verb::Stop),
+            Command::KillAll => self.stop_all(now, Verb::Kill),
         }
     }
 
     /// Handles every deadline that is due at `now`.
     pub fn handle_timeout(&mut self, now: Moment) {
-        while let Some(program) = self.timers.pop_due(now) {
-            self.apply(now, program, Trigger::Fact(Fact::Deadline));
+        while let Some((program, purpose)) = self.timers.pop_due(now) {
+            self.apply(now, program, Trigger::Fact(Fact::Deadline(purpose)));
         }
+        self.end_shutdown(now);
+        self.resolve(now);
     }
 
     /// Takes the next order.
@@ -116,11 +178,17 @@ impl Machine {
     /// `SpawnDelayed` before anything else.
     pub fn next_start(&mut self) -> Option<Run> {
         loop {
-            let program = self.starts.pop_front()?;
-            let child = self.child_mut(program);
-            if child.state == State::Due {
-                return Some(child.begin());
+            let id = self.starts.pop_front()?;
+            let Some(child) = self.children.get_mut(id) else {
+                continue;
+            };
+            child.flags.set(Flags::QUEUED, false);
+            if child.state != State::Due || self.hold(id).is_some() {
+                continue;
             }
+            let run = self.children.get_mut(id).map(Child::begin);
+            self.graph.touch(id);
+            return run;
         }
     }
 
@@ -134,7 +202,10 @@ impl Machine {
     /// changes the answer.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
-        self.timers.next()
+        let shutdown = self
+            .shutdown
+            .map(|(kill_at, end_at)| kill_at.unwrap_or(end_at));
+        self.timers.next().into_iter().chain(shutdown).min()
     }
 
     /// True if nothing runs, and nothing will without another command. An abandoned program that
@@ -145,13 +216,13 @@ impl Machine {
             self.unsettled,
             self.children
                 .iter()
-                .filter(|child| !is_settled(child))
+                .filter(|child| !self.is_child_settled(child))
                 .count()
         );
         self.unsettled == 0
     }
 
-    /// True after a stop, by a command or by the end of an essential program.
+    /// True after a stop of everything, by a command or by the end of an essential program.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stopping
@@ -163,22 +234,26 @@ impl Machine {
         self.essential_ended
     }
 
-    /// Returns the state of a program.
+    /// Returns the state of a program, if it was not removed.
     #[must_use]
-    pub fn view(&self, program: ProgramId) -> View {
-        let child = &self.children[program.0 as usize];
-        View {
+    pub fn view(&self, program: ProgramId) -> Option<View> {
+        let child = self.children.get(program)?;
+        Some(View {
             state: child.state,
+            goal: child.goal,
+            why: child.why,
+            hold: self.hold(program).filter(|_| child.state == State::Due),
             delay: child.delay.peek(),
+            restarts_in_row: child.delay.restarts_in_row(),
             starts: child.starts,
-        }
+        })
     }
 
-    /// Returns the policy of a program.
+    /// Returns the policy of a program, if it was not removed.
     #[cfg_attr(test, allow(dead_code))]
     #[must_use]
-    pub fn policy(&self, program: ProgramId) -> &Policy {
-        &self.children[program.0 as usize].policy
+    pub fn policy(&self, program: ProgramId) -> Option<&Policy> {
+        self.children.get(program).map(|child| &*child.policy)
     }
 
     /// Returns the number of timer entries, dead ones too, for the simulation.
@@ -188,56 +263,95 @@ impl Machine {
         self.timers.entries()
     }
 
-    fn child_mut(&mut self, program: ProgramId) -> &mut Child {
-        &mut self.children[program.0 as usize]
-    }
-
-    /// Stops or kills everything, for good.
-    fn stop_all(&mut self, now: Moment, goal: Goal) {
-        self.stopping = true;
-        self.starts.clear();
-        for index in 0..self.children.len() {
-            let id = self.children[index].id;
-            self.apply(now, id, Trigger::Command(goal));
+    /// Returns what keeps a program from a start that is due.
+    fn hold(&self, id: ProgramId) -> Option<Hold> {
+        let flags = self.children.get(id)?.flags;
+        let counts = self.graph.counts(id);
+        if counts.is_short() || (counts.after_coming > 0 && !flags.has(Flags::PASSED)) {
+            let (other, is_required) = self.graph.blame(id, flags.has(Flags::PASSED))?;
+            return Some(if is_required {
+                Hold::Requires(other)
+            } else {
+                Hold::After(other)
+            });
         }
+        if flags.has(Flags::ESCAPED) {
+            return Some(Hold::Escaped);
+        }
+        (flags.has(Flags::AFTER_REMOVALS) && self.removing > 0).then_some(Hold::Removals)
     }
 
-    fn apply(&mut self, now: Moment, program: ProgramId, trigger: Trigger) {
-        let child = &mut self.children[program.0 as usize];
+    /// Applies a command or a fact to one program, and takes down what else follows from it.
+    fn apply(&mut self, now: Moment, id: ProgramId, trigger: Trigger) {
+        self.effect(now, id, |child, out| child.handle(now, trigger, out));
+    }
+
+    fn effect(
+        &mut self,
+        now: Moment,
+        id: ProgramId,
+        act: impl FnOnce(&mut Child, &mut Effects<'_>),
+    ) {
+        let Some(child) = self.children.get_mut(id) else {
+            return;
+        };
         let mut effects = Effects {
             orders: &mut self.orders,
             timers: &mut self.timers,
             starts: &mut self.starts,
-            ended: None,
+            chance: &mut self.chance,
+            drains: self.graph.has_dependents(id),
+            essential_ended: false,
         };
-        let was_settled = is_settled(child);
-        child.handle(now, trigger, &mut effects);
-        match (was_settled, is_settled(child)) {
-            (true, false) => self.unsettled += 1,
-            (false, true) => self.unsettled -= 1,
-            (true, true) | (false, false) => {}
+        act(child, &mut effects);
+        let essential_ended = effects.essential_ended;
+        if child.flags.has(Flags::REMOVED) && child.is_down() {
+            self.forgotten.push(id);
         }
-        let ended = effects.ended.is_some();
+        if matches!(child.state, State::Draining { .. }) {
+            self.draining.push_back(id);
+        }
         debug_assert!(!self.stopping || child.goal != Goal::Up || child.state == State::Inactive);
-        if ended && child.policy.essential {
-            self.essential_ended = Some(program);
-            self.stop_all(now, Goal::Down);
+        self.graph.touch(id);
+        self.count_settled(id);
+        if essential_ended {
+            self.essential_ended = Some(id);
+            self.stop_all(now, Verb::Stop);
         }
     }
-}
 
-fn is_settled(child: &Child) -> bool {
-    match child.state {
-        State::Inactive => true,
-        State::Abandoned { .. } => child.goal != Goal::Up,
-        State::Waiting { .. }
-        | State::Due
-        | State::Spawning
-        | State::Launching { .. }
-        | State::Running { .. }
-        | State::Stopping { .. }
-        | State::Killed { .. }
-        | State::Clearing { .. } => false,
+    fn count_settled(&mut self, id: ProgramId) {
+        let Some(child) = self.children.get(id) else {
+            return;
+        };
+        let is_unsettled = !self.is_child_settled(child);
+        let Some(child) = self.children.get_mut(id) else {
+            return;
+        };
+        let was_unsettled = child.flags.has(Flags::UNSETTLED);
+        child.flags.set(Flags::UNSETTLED, is_unsettled);
+        self.unsettled += usize::from(is_unsettled);
+        self.unsettled -= usize::from(was_unsettled);
+    }
+
+    fn is_child_settled(&self, child: &Child) -> bool {
+        match child.state {
+            State::Inactive => true,
+            State::Abandoned { .. } => child.goal != Goal::Up,
+            State::Due => {
+                let told = self.graph.told(child.id);
+                told.is_some_and(|told| told.standing == Standing::Never)
+            }
+            State::Waiting { .. }
+            | State::Spawning
+            | State::Launching { .. }
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Draining { .. }
+            | State::Stopping { .. }
+            | State::Killed { .. }
+            | State::Clearing { .. } => false,
+        }
     }
 }
 

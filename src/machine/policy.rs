@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use super::state::{Cause, Why};
+
 /// The least delay after a failed start, whatever the backoff says: a program that cannot be
 /// started would otherwise spin.
 pub const FAILED_START_DELAY_MIN: Duration = Duration::from_millis(100);
@@ -53,16 +55,53 @@ impl Default for Backoff {
     }
 }
 
-/// When a program is restarted, and how it is stopped.
+/// When a program is up, when it is restarted, and how it is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     pub restart: Restart,
-    /// True if everything is stopped when this program ends and is not restarted.
+    /// True if everything is stopped when this program ends and is not restarted; if it is a
+    /// oneshot, when it fails.
     pub essential: bool,
     pub backoff: Backoff,
+    /// The part of each delay that chance adds at most, in thousandths.
+    pub jitter: u16,
+    /// The number of restarts in a row after which it has failed.
+    pub max_restarts: Option<u32>,
+    /// Exits that count as success, besides code 0.
+    pub success: ExitSet,
+    /// Exits after which it is not restarted, whatever `restart` says.
+    pub permanent: ExitSet,
+    /// True if it is up when it says so, and not when it was executed.
+    pub ready: bool,
+    /// True if it is up once it has ended with success.
+    pub oneshot: bool,
+    /// The time from its start until it has to be up.
+    pub start_timeout: Option<Duration>,
+    /// The longest time between two signs of life while it is up.
+    pub watchdog: Option<Duration>,
     pub stop_signal: i32,
     /// The time from the stop signal to SIGKILL.
     pub stop_timeout: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            restart: Restart::Always,
+            essential: false,
+            backoff: Backoff::default(),
+            jitter: 0,
+            max_restarts: None,
+            success: ExitSet::default(),
+            permanent: ExitSet::default(),
+            ready: false,
+            oneshot: false,
+            start_timeout: None,
+            watchdog: None,
+            stop_signal: 15,
+            stop_timeout: Duration::from_secs(10),
+        }
+    }
 }
 
 /// How a run ended.
@@ -84,51 +123,136 @@ impl Exit {
     }
 }
 
-impl Restart {
-    /// True if this exit is followed by a restart.
+/// A set of exit codes, 0 to 255, and of signals, 1 to 64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ExitSet {
+    codes: [u64; 4],
+    signals: u64,
+}
+
+impl ExitSet {
+    /// Adds a code or a signal; nothing, if it is out of range.
+    pub fn insert(&mut self, exit: Exit) {
+        match exit {
+            Exit::Code(code @ 0..=255) => self.codes[code as usize / 64] |= 1 << (code % 64),
+            Exit::Signal { signal, .. } if (1..=64).contains(&signal) => {
+                self.signals |= 1 << (signal - 1);
+            }
+            Exit::Code(_) | Exit::Signal { .. } | Exit::Unknown => {}
+        }
+    }
+
+    /// True if this exit is in the set.
     #[must_use]
-    pub(crate) fn wants(self, exit: Exit) -> bool {
-        match self {
-            Self::Always => true,
-            Self::OnFailure => !exit.success(),
-            Self::Never => false,
+    pub fn contains(&self, exit: Exit) -> bool {
+        match exit {
+            Exit::Code(code @ 0..=255) => self.codes[code as usize / 64] >> (code % 64) & 1 == 1,
+            Exit::Signal { signal, .. } if (1..=64).contains(&signal) => {
+                self.signals >> (signal - 1) & 1 == 1
+            }
+            Exit::Code(_) | Exit::Signal { .. } | Exit::Unknown => false,
         }
     }
 }
 
-/// The delay that a program's next restart will have.
+/// What follows the end of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is restarted, after this delay.
+    Restart(Duration),
+    /// It is down, for this reason.
+    Down(Why),
+}
+
+impl Policy {
+    /// True if a run that ended by itself in this way has succeeded.
+    #[must_use]
+    pub fn is_success(&self, exit: Exit) -> bool {
+        exit.success() || self.success.contains(exit)
+    }
+
+    /// Decides what follows a run that was not asked to end, and counts the restart. Without an
+    /// uptime the start failed. A run that was ended for a fault has failed, whatever its code.
+    pub fn judge(
+        &self,
+        delay: &mut Delay,
+        exit: Exit,
+        cause: Cause,
+        uptime: Option<Duration>,
+    ) -> Verdict {
+        let is_own = cause == Cause::Exit;
+        let success = is_own && self.is_success(exit);
+        if is_own && self.permanent.contains(exit) {
+            return Verdict::Down(Why::Permanent);
+        }
+        let is_restarted = match self.restart {
+            Restart::Always => !(self.oneshot && success),
+            Restart::OnFailure => !success,
+            Restart::Never => false,
+        };
+        if !is_restarted {
+            return Verdict::Down(if success { Why::Exited } else { Why::Failed });
+        }
+        if uptime.is_some_and(|uptime| uptime >= self.backoff.reset_after) {
+            *delay = Delay::new(&self.backoff);
+        }
+        if self.max_restarts.is_some_and(|max| delay.in_row >= max) {
+            return Verdict::Down(Why::GaveUp);
+        }
+        let wait = delay.advance(&self.backoff);
+        Verdict::Restart(match uptime {
+            Some(_) => wait,
+            None => wait.max(FAILED_START_DELAY_MIN),
+        })
+    }
+}
+
+/// The delay that a program's next restart will have, and the number of restarts in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Delay(Duration);
+pub struct Delay {
+    secs: u64,
+    nanos: u32,
+    in_row: u32,
+}
 
 impl Delay {
     /// Returns the delay of a program that has not run yet.
     #[must_use]
     pub fn new(backoff: &Backoff) -> Self {
-        Self(backoff.initial)
+        Self::of(backoff.initial, 0)
+    }
+
+    fn of(delay: Duration, in_row: u32) -> Self {
+        let (secs, nanos) = (delay.as_secs(), delay.subsec_nanos());
+        Self {
+            secs,
+            nanos,
+            in_row,
+        }
     }
 
     /// Returns the delay after a run that is too short to reset it.
     #[must_use]
     pub fn peek(self) -> Duration {
-        self.0
+        Duration::new(self.secs, self.nanos)
     }
 
-    /// Returns the delay after a run of `uptime`, and doubles the next one.
-    pub fn after_run(&mut self, backoff: &Backoff, uptime: Duration) -> Duration {
-        if uptime >= backoff.reset_after {
-            self.0 = backoff.initial;
-        }
-        self.advance(backoff)
+    /// Returns the number of restarts since the start or the last run that was long enough.
+    #[must_use]
+    pub fn restarts_in_row(self) -> u32 {
+        self.in_row
     }
 
-    /// Returns the delay after a failed start, and doubles the next one.
-    pub fn after_failed_start(&mut self, backoff: &Backoff) -> Duration {
-        self.advance(backoff).max(FAILED_START_DELAY_MIN)
+    /// Takes over a backoff that has changed.
+    pub fn clamp(&mut self, backoff: &Backoff) {
+        let delay = self.peek().max(backoff.initial).min(backoff.max);
+        *self = Self::of(delay, self.in_row);
     }
 
     fn advance(&mut self, backoff: &Backoff) -> Duration {
-        let delay = self.0;
-        self.0 = delay.saturating_mul(2).min(backoff.max);
+        let delay = self.peek();
+        let next = delay.saturating_mul(2).min(backoff.max);
+        *self = Self::of(next, self.in_row.saturating_add(1));
         delay
     }
 }

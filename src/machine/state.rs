@@ -14,6 +14,61 @@ pub enum Goal {
     DownNow,
 }
 
+/// Why a program does not run, and no start is planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// It was never started.
+    New,
+    /// It was stopped.
+    Stopped,
+    /// It ended, successfully, and is not restarted.
+    Exited,
+    /// It ended without success, and its policy does not restart it.
+    Failed,
+    /// Its exit code is one that is permanent.
+    Permanent,
+    /// It reached its limit of restarts in a row.
+    GaveUp,
+}
+
+/// What ended a run, or is ending it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// It ended by itself.
+    Exit,
+    /// It could not be started.
+    StartFailed,
+    /// It was not ready in time.
+    StartTimeout,
+    /// Its health check failed.
+    Unhealthy,
+    /// Its watchdog was not triggered in time.
+    Watchdog,
+    /// A command for this program.
+    Operator,
+    /// Its definition was replaced or removed.
+    Reload,
+    /// A program that it requires does not run any more.
+    Requirement,
+    /// Everything is stopped.
+    Shutdown,
+}
+
+impl Cause {
+    /// True if the program was asked to end, and that is no failure of its own.
+    #[must_use]
+    pub fn is_stop(self) -> bool {
+        match self {
+            Self::Operator | Self::Reload | Self::Requirement | Self::Shutdown => true,
+            Self::Exit
+            | Self::StartFailed
+            | Self::StartTimeout
+            | Self::Unhealthy
+            | Self::Watchdog => false,
+        }
+    }
+}
+
 /// What is the case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
@@ -21,17 +76,21 @@ pub enum State {
     Inactive,
     /// It is in the delay before a start.
     Waiting { until: Moment },
-    /// Its delay is over, and the scheduler has not started it yet.
+    /// Its delay is over: the scheduler starts it as soon as nothing holds it.
     Due,
     /// The scheduler is starting it; the answer comes before any other fact.
     Spawning,
     /// Its process exists, but has not executed the program yet; killed at `until`.
     Launching { until: Moment },
-    /// It runs.
+    /// It runs, and is not up yet.
+    Starting { since: Moment },
+    /// It is up.
     Running { since: Moment },
+    /// It is to stop, and was sent nothing yet: what started after it stops first.
+    Draining { since: Moment },
     /// Its group was sent the stop signal, and has a deadline.
     Stopping { since: Moment, leader: Leader },
-    /// Its group was sent SIGKILL; no restart is planned.
+    /// Its group was sent SIGKILL; no restart is planned, or one is as soon as it is gone.
     Killed { since: Moment, leader: Leader },
     /// It ended without a stop, and the rest of its group was sent SIGKILL; it is restarted at
     /// `start_at` if the group is gone by then, else once it is.
@@ -49,21 +108,63 @@ pub enum Leader {
     Dead,
 }
 
+/// What a program is told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verb {
+    Start,
+    /// A stop whose goal stays up.
+    Restart,
+    Stop,
+    Kill,
+}
+
 /// What makes a program's state change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Trigger {
-    /// A start, stop or kill: the goal that is wanted.
-    Command(Goal),
+    Command(Verb, Cause),
     Fact(Fact),
 }
 
 /// What has happened to a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fact {
-    Spawned { at: Moment },
-    SpawnFailed { at: Moment },
-    SpawnDelayed { at: Moment },
-    LeaderExited { exit: Exit },
+    Spawned {
+        at: Moment,
+    },
+    SpawnFailed {
+        at: Moment,
+    },
+    SpawnDelayed {
+        at: Moment,
+    },
+    LeaderExited {
+        exit: Exit,
+    },
     GroupGone,
-    Deadline,
+    /// It says that it is ready.
+    Ready,
+    /// It has triggered its watchdog.
+    Alive,
+    /// Its health check has failed for good.
+    Unhealthy,
+    /// Processes of it that left its group exist, and its next start waits for them.
+    Escaped,
+    /// No such processes are left.
+    EscapedGone,
+    Deadline(Purpose),
+}
+
+/// What a deadline is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Purpose {
+    /// The next start.
+    Next,
+    /// Executing the program.
+    Launch,
+    /// Readiness; the end of a oneshot.
+    Ready,
+    /// The next sign of life.
+    Watchdog,
+    /// The end of a group that was sent a signal.
+    Stop,
 }

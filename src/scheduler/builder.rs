@@ -390,6 +390,7 @@ fn make_programs(
         let exec = Exec::of_program(&spec, base_dir, base)?;
         let log = Log::new(err_dir.clone(), exec.name().clone());
         let id = machine.add(spec.policy());
+        let id = id.ok_or_else(|| Error::new("too many programs"))?;
         programs.push(Program::new(id, exec, log, spec.report_bytes));
     }
     Ok((machine, ProgramTable::new(programs)))

@@ -40,7 +40,7 @@ pub(super) enum Found {
 #[derive(Debug, Default)]
 pub(super) struct GroupProbes {
     programs: BTreeSet<ProgramId>,
-    timers: Timers,
+    timers: Timers<ProgramId>,
     /// The last one that was probed because a child had died.
     latest: Option<ProgramId>,
     /// The last one that was looked for in `/proc`.

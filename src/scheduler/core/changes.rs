@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::event::{EventKind, StopCause};
+use crate::machine::state::Cause;
 use crate::machine::{Change, Exit, Moment, Policy, ProgramId, Run};
 use crate::os::clock;
 use crate::os::tail::LastWords;
@@ -25,13 +26,14 @@ impl Core {
         }
         match change {
             Change::Started => self.event(id, EventKind::Started { pid }),
+            Change::Up | Change::Removed => {}
             Change::StartFailed { retry_in } => self.on_failed_start(run, retry_in),
             Change::Exited {
                 exit,
                 uptime,
-                asked,
+                cause,
                 retry_in,
-            } => self.on_exit(run, exit, uptime, asked, retry_in),
+            } => self.on_exit(run, exit, uptime, cause, retry_in),
             Change::Stopping { signal, timeout } => {
                 let kind = EventKind::Stopping {
                     pid,
@@ -57,11 +59,14 @@ impl Core {
         run: Run,
         exit: Exit,
         uptime: Duration,
-        asked: bool,
+        cause: Cause,
         retry_in: Option<Duration>,
     ) {
         let id = run.program;
-        let policy = self.machine.policy(id);
+        let asked = cause.is_stop();
+        let Some(policy) = self.machine.policy(id) else {
+            return;
+        };
         let program = &mut self.programs[id];
         let Some(live) = &mut program.live else {
             return;
@@ -132,7 +137,7 @@ impl Core {
 
     /// A run whose leader does not die is reported now: it never will be otherwise.
     fn on_abandoned(&mut self, now: Moment, run: Run) {
-        let restarts = self.machine.view(run.program).starts.saturating_sub(1);
+        let restarts = run.generation.saturating_sub(1);
         let stopping = self.machine.is_stopping();
         let program = &mut self.programs[run.program];
         let (process, log) = (program.name().clone(), program.log.path());

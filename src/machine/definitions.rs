@@ -1,0 +1,176 @@
+//! Programs come, change and go.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Machine;
+use super::child::{Child, Flags};
+use super::graph::Links;
+use super::interface::{Moment, ProgramId};
+use super::policy::Policy;
+use super::state::{Cause, Goal, State, Trigger, Verb, Why};
+
+/// A new definition of a program.
+#[derive(Debug, Clone)]
+pub struct Replacement {
+    pub program: ProgramId,
+    pub policy: Policy,
+    pub links: Links,
+    /// True if a run with the former definition may not go on.
+    pub restart: bool,
+}
+
+impl Machine {
+    /// Adds a program, which is down until it is started. Returns `None` if there is no id left.
+    pub fn add(&mut self, policy: Policy) -> Option<ProgramId> {
+        // Most programs of a config have the policy of the one before them, and share it.
+        let shared = self.children.last().map(|child| &child.policy);
+        let shared = shared.filter(|shared| ***shared == policy).cloned();
+        let policy = shared.unwrap_or_else(|| Arc::new(policy));
+        let id = self.children.next_id()?;
+        self.children.push(Child::new(id, policy))
+    }
+
+    /// Sets what each of these programs waits for, unless that made a cycle: then its path is
+    /// returned, and nothing has changed.
+    pub fn link(
+        &mut self,
+        now: Moment,
+        links: Vec<(ProgramId, Links)>,
+    ) -> Result<(), Vec<ProgramId>> {
+        let links = links.into_iter().collect();
+        if let Some(cycle) = self.graph.find_cycle(&links) {
+            return Err(cycle);
+        }
+        self.graph.link(links);
+        self.resolve(now);
+        Ok(())
+    }
+
+    /// Lets a program that was added start only when everything is gone that is being removed.
+    pub fn start_after_removals(&mut self, id: ProgramId) {
+        if self.removing > 0
+            && let Some(child) = self.children.get_mut(id)
+        {
+            child.flags.set(Flags::AFTER_REMOVALS, true);
+        }
+    }
+
+    pub(super) fn begin_removal(&mut self, now: Moment, id: ProgramId) {
+        if let Some(child) = self.children.get_mut(id)
+            && !child.flags.has(Flags::REMOVED)
+        {
+            child.flags.set(Flags::REMOVED, true);
+            self.removing += 1;
+            self.apply(now, id, Trigger::Command(Verb::Stop, Cause::Reload));
+        }
+    }
+
+    /// Replaces definitions. What may not go on is stopped in the order of the former links, and
+    /// starts anew by the new ones. If those made a cycle, its path is returned, and nothing has
+    /// changed.
+    ///
+    /// A definition that does not differ changes nothing. What failed is started again; what was
+    /// stopped stays so.
+    pub fn replace(
+        &mut self,
+        now: Moment,
+        mut all: Vec<Replacement>,
+    ) -> Result<(), Vec<ProgramId>> {
+        all.retain(|new| self.is_new(new));
+        let links = all.iter().map(|new| (new.program, new.links.clone()));
+        let links: BTreeMap<ProgramId, Links> = links.collect();
+        if let Some(cycle) = self.graph.find_cycle(&links) {
+            return Err(cycle);
+        }
+        let stop = Trigger::Command(Verb::Restart, Cause::Reload);
+        for new in all.iter().filter(|new| new.restart) {
+            if !self.stopping && self.children.get(new.program).is_some_and(is_run) {
+                self.apply(now, new.program, stop);
+            }
+        }
+        self.resolve(now);
+        self.graph.link(links);
+        for new in &all {
+            self.take_over(now, new);
+        }
+        self.resolve(now);
+        Ok(())
+    }
+
+    fn is_new(&self, new: &Replacement) -> bool {
+        let Some(child) = self.children.get(new.program) else {
+            return false;
+        };
+        let links = self.graph.links(new.program).cloned().unwrap_or_default();
+        new.restart
+            || child.flags.has(Flags::REMOVED)
+            || *child.policy != new.policy
+            || links != new.links
+    }
+
+    /// Takes over a definition whose links are set. A run that may not go on is being stopped.
+    fn take_over(&mut self, now: Moment, new: &Replacement) {
+        let id = new.program;
+        let Some(child) = self.children.get_mut(id) else {
+            return;
+        };
+        child.policy = Arc::new(new.policy);
+        child.delay.clamp(&new.policy.backoff);
+        if new.restart {
+            child.flags.set(Flags::SUCCEEDED, false);
+        }
+        let was_removed = child.flags.has(Flags::REMOVED);
+        child.flags.set(Flags::REMOVED, false);
+        if was_removed {
+            self.removing -= 1;
+            if self.removing == 0 {
+                self.release_added();
+            }
+        }
+        if self.stopping {
+            return;
+        }
+        let Some(child) = self.children.get(id) else {
+            return;
+        };
+        let is_up = child.goal == Goal::Up;
+        let starts = match child.why {
+            _ if was_removed => true,
+            // A delay, or what is left of a run that has ended, is cut short.
+            _ if is_up => new.restart && !is_run(child),
+            Why::Failed | Why::Permanent | Why::GaveUp => true,
+            Why::Exited => new.restart,
+            Why::New | Why::Stopped => false,
+        };
+        if starts {
+            self.apply(now, id, Trigger::Command(Verb::Start, Cause::Reload));
+        }
+        if is_up || starts {
+            self.start_newly_required(now, id);
+        }
+    }
+
+    /// Starts what a program requires, but for what was stopped by hand.
+    fn start_newly_required(&mut self, now: Moment, id: ProgramId) {
+        let required = self.graph.links(id).map(|links| links.requires().to_vec());
+        for other in required.unwrap_or_default() {
+            let is_stopped = |child: &Child| child.goal != Goal::Up && child.why == Why::Stopped;
+            let is_wanted =
+                |child: &Child| child.goal == Goal::Up || child.flags.has(Flags::SUCCEEDED);
+            let child = self.children.get(other);
+            if child.is_some_and(|child| !is_wanted(child) && !is_stopped(child)) {
+                self.order(now, other, Verb::Start, Cause::Reload);
+            }
+        }
+    }
+}
+
+/// True if it runs with a definition that may be a former one, and nothing ends it yet.
+fn is_run(child: &Child) -> bool {
+    child.goal == Goal::Up
+        && matches!(
+            child.state,
+            State::Launching { .. } | State::Starting { .. } | State::Running { .. }
+        )
+}

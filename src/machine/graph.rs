@@ -1,0 +1,427 @@
+//! Who starts after whom, who requires whom, and what each program's neighbours know of it.
+//!
+//! Only programs with an edge are here. Each tells its neighbours three facts about itself; what
+//! they need is counted at the receiver, so that a change costs a look at each neighbour and
+//! a decision costs none. A program whose counts or state changed is dirty, and the machine takes
+//! the dirty ones one by one: there is no recursion, and an order of a thousand programs takes a
+//! thousand steps.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::interface::ProgramId;
+
+/// The programs that a program waits for at each start, each of them once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Links {
+    requires: Vec<ProgramId>,
+    after: Vec<ProgramId>,
+}
+
+impl Links {
+    /// Returns links to programs that are up while it runs, and to programs that are up at its
+    /// start, or have failed to come up.
+    #[must_use]
+    pub fn new(requires: &[ProgramId], after: &[ProgramId]) -> Self {
+        let mut seen = BTreeSet::new();
+        let mut once = |ids: &[ProgramId]| {
+            let ids = ids.iter().copied();
+            ids.filter(|&id| seen.insert(id)).collect()
+        };
+        let requires = once(requires);
+        let after = once(after);
+        Self { requires, after }
+    }
+
+    #[must_use]
+    pub fn requires(&self) -> &[ProgramId] {
+        &self.requires
+    }
+}
+
+/// Whether a program is up, or when it may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Standing {
+    Up,
+    /// It is on its way.
+    Coming,
+    /// Its start has failed and is repeated later, or waits for one that has.
+    Retrying,
+    /// It does not come up without another command.
+    Never,
+}
+
+/// What a program tells its neighbours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Facts {
+    pub standing: Standing,
+    /// Its group is being ended.
+    pub ending: bool,
+    /// What requires it may not run.
+    pub downs: bool,
+}
+
+impl Facts {
+    /// What is known of a program that has not told anything yet.
+    const UNKNOWN: Self = Self {
+        standing: Standing::Never,
+        ending: false,
+        downs: true,
+    };
+}
+
+/// How many of the programs that one requires, or starts after, are in each standing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Counts {
+    pub never: u32,
+    pub retrying: u32,
+    pub coming: u32,
+    /// Of those that it starts after.
+    pub after_coming: u32,
+    /// Of those that it requires: it may not run.
+    pub downs: u32,
+}
+
+impl Counts {
+    /// True if something that it requires is not up.
+    #[must_use]
+    pub fn is_short(self) -> bool {
+        self.never + self.retrying + self.coming > 0
+    }
+
+    fn count(&mut self, standing: Standing) -> Option<&mut u32> {
+        match standing {
+            Standing::Up => None,
+            Standing::Coming => Some(&mut self.coming),
+            Standing::Retrying => Some(&mut self.retrying),
+            Standing::Never => Some(&mut self.never),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Node {
+    links: Links,
+    dependents: Vec<Dependent>,
+    told: Facts,
+    counts: Counts,
+    is_dirty: bool,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self {
+            links: Links::default(),
+            dependents: Vec::new(),
+            told: Facts::UNKNOWN,
+            counts: Counts::default(),
+            is_dirty: false,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Dependent {
+    program: ProgramId,
+    requires: bool,
+    /// False while the dependent runs on although what it requires does not, as that was so when
+    /// it was told to require it.
+    is_armed: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Graph {
+    nodes: BTreeMap<ProgramId, Node>,
+    dirty: VecDeque<ProgramId>,
+    /// For each program that is ending, those that wait for its end before they stop.
+    blocks: BTreeMap<ProgramId, Vec<ProgramId>>,
+    /// For each program that is to stop, the number of those that it waits for.
+    waits: BTreeMap<ProgramId, usize>,
+}
+
+impl Graph {
+    /// Replaces the links of these programs, which make no cycle.
+    pub fn link(&mut self, links: BTreeMap<ProgramId, Links>) {
+        for &id in links.keys() {
+            self.unlink(id);
+        }
+        for (id, links) in links {
+            self.set_links(id, links);
+        }
+    }
+
+    /// Forgets a program, with every edge from and to it. Returns the programs that had waited for
+    /// its end and wait for nothing any more.
+    pub fn remove(&mut self, id: ProgramId) -> Vec<ProgramId> {
+        let Some(node) = self.nodes.get(&id) else {
+            return Vec::new();
+        };
+        for dependent in node.dependents.clone() {
+            let mut links = self.links(dependent.program).cloned().unwrap_or_default();
+            links.requires.retain(|&other| other != id);
+            links.after.retain(|&other| other != id);
+            self.unlink(dependent.program);
+            self.set_links(dependent.program, links);
+        }
+        self.unlink(id);
+        self.stop_waiting(id);
+        self.release(id)
+    }
+
+    #[must_use]
+    pub fn links(&self, id: ProgramId) -> Option<&Links> {
+        self.nodes.get(&id).map(|node| &node.links)
+    }
+
+    #[must_use]
+    pub fn counts(&self, id: ProgramId) -> Counts {
+        self.nodes
+            .get(&id)
+            .map(|node| node.counts)
+            .unwrap_or_default()
+    }
+
+    /// Returns what a program told last.
+    #[must_use]
+    pub fn told(&self, id: ProgramId) -> Option<Facts> {
+        self.nodes.get(&id).map(|node| node.told)
+    }
+
+    /// True if another program requires this one, or starts after it.
+    #[must_use]
+    pub fn has_dependents(&self, id: ProgramId) -> bool {
+        let node = self.nodes.get(&id);
+        node.is_some_and(|node| !node.dependents.is_empty())
+    }
+
+    /// Marks a program whose state has changed.
+    pub fn touch(&mut self, id: ProgramId) {
+        let is_new = match self.nodes.get_mut(&id) {
+            Some(node) => !std::mem::replace(&mut node.is_dirty, true),
+            None => self.blocks.contains_key(&id),
+        };
+        if is_new {
+            self.dirty.push_back(id);
+        }
+    }
+
+    /// Takes a program whose state or counts have changed.
+    pub fn pop_dirty(&mut self) -> Option<ProgramId> {
+        let id = self.dirty.pop_front()?;
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.is_dirty = false;
+        }
+        Some(id)
+    }
+
+    /// Tells the neighbours of a program what is so. Returns the programs that had waited for its
+    /// end and wait for nothing any more.
+    pub fn tell(&mut self, id: ProgramId, facts: Facts) -> Vec<ProgramId> {
+        if let Some(node) = self.nodes.get_mut(&id)
+            && node.told != facts
+        {
+            let told = std::mem::replace(&mut node.told, facts);
+            let mut dependents = std::mem::take(&mut node.dependents);
+            for dependent in &mut dependents {
+                self.tell_dependent(dependent, told, facts);
+            }
+            if let Some(node) = self.nodes.get_mut(&id) {
+                node.dependents = dependents;
+            }
+        }
+        if facts.ending {
+            return Vec::new();
+        }
+        self.release(id)
+    }
+
+    fn tell_dependent(&mut self, dependent: &mut Dependent, told: Facts, facts: Facts) {
+        let Some(node) = self.nodes.get_mut(&dependent.program) else {
+            return;
+        };
+        count(&mut node.counts, dependent, told, false);
+        dependent.is_armed |= !facts.downs;
+        count(&mut node.counts, dependent, facts, true);
+        self.touch(dependent.program);
+    }
+
+    /// A program is to stop. True if it has to wait for programs that depend on it and are ending:
+    /// [`Graph::tell`] returns it when they have.
+    pub fn drain(&mut self, id: ProgramId) -> bool {
+        self.stop_waiting(id);
+        let Some(node) = self.nodes.get(&id) else {
+            return false;
+        };
+        let ending = |dependent: &&Dependent| {
+            let node = self.nodes.get(&dependent.program);
+            node.is_some_and(|node| node.told.ending)
+        };
+        let ending = node.dependents.iter().filter(ending);
+        let ending: Vec<ProgramId> = ending.map(|dependent| dependent.program).collect();
+        if ending.is_empty() {
+            return false;
+        }
+        self.waits.insert(id, ending.len());
+        for other in ending {
+            self.blocks.entry(other).or_default().push(id);
+        }
+        true
+    }
+
+    /// True if a program waits for others before it stops.
+    #[must_use]
+    pub fn is_waiting(&self, id: ProgramId) -> bool {
+        self.waits.contains_key(&id)
+    }
+
+    /// A program does not wait for others any more.
+    pub fn stop_waiting(&mut self, id: ProgramId) {
+        if self.waits.remove(&id).is_some() {
+            self.blocks.retain(|_, waiting| {
+                waiting.retain(|&other| other != id);
+                !waiting.is_empty()
+            });
+        }
+    }
+
+    /// A program has ended. Returns those that waited for nothing else.
+    fn release(&mut self, id: ProgramId) -> Vec<ProgramId> {
+        let mut free = self.blocks.remove(&id).unwrap_or_default();
+        free.retain(|waiting| {
+            let Some(count) = self.waits.get_mut(waiting) else {
+                return false;
+            };
+            *count -= 1;
+            *count == 0
+        });
+        for id in &free {
+            self.waits.remove(id);
+        }
+        free
+    }
+
+    /// Returns the program that keeps this one from its start, and whether it is required. What
+    /// keeps it longest comes first.
+    #[must_use]
+    pub fn blame(&self, id: ProgramId, has_passed: bool) -> Option<(ProgramId, bool)> {
+        let node = self.nodes.get(&id)?;
+        let standing = |other: &ProgramId| self.told(*other).map(|facts| facts.standing);
+        for wanted in [Standing::Never, Standing::Retrying, Standing::Coming] {
+            let mut requires = node.links.requires.iter();
+            if let Some(&other) = requires.find(|other| standing(other) == Some(wanted)) {
+                return Some((other, true));
+            }
+        }
+        let mut after = node.links.after.iter().filter(|_| !has_passed);
+        let found = after.find(|other| standing(other) == Some(Standing::Coming));
+        found.map(|&other| (other, false))
+    }
+
+    fn set_links(&mut self, id: ProgramId, links: Links) {
+        for (other, requires) in pairs(&links) {
+            let node = self.nodes.entry(other).or_default();
+            let is_armed = !node.told.downs;
+            let dependent = Dependent {
+                program: id,
+                requires,
+                is_armed,
+            };
+            node.dependents.push(dependent);
+            let told = node.told;
+            let counts = &mut self.nodes.entry(id).or_default().counts;
+            count(counts, &dependent, told, true);
+            self.touch(other);
+        }
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.links = links;
+        }
+        self.touch(id);
+    }
+
+    /// Removes the edges from a program to others.
+    fn unlink(&mut self, id: ProgramId) {
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        node.counts = Counts::default();
+        let links = std::mem::take(&mut node.links);
+        for (other, _) in pairs(&links) {
+            if let Some(node) = self.nodes.get_mut(&other) {
+                node.dependents.retain(|dependent| dependent.program != id);
+            }
+            self.drop_if_bare(other);
+        }
+        self.drop_if_bare(id);
+    }
+
+    fn drop_if_bare(&mut self, id: ProgramId) {
+        let is_bare = |node: &Node| node.dependents.is_empty() && node.links == Links::default();
+        if self.nodes.get(&id).is_some_and(is_bare) {
+            self.nodes.remove(&id);
+        }
+    }
+
+    /// Returns the path of a cycle that there would be with these links, from a program back to
+    /// itself.
+    #[must_use]
+    pub fn find_cycle(&self, new: &BTreeMap<ProgramId, Links>) -> Option<Vec<ProgramId>> {
+        let none = Links::default();
+        let links = |id: ProgramId| new.get(&id).or_else(|| self.links(id)).unwrap_or(&none);
+        let mut known = BTreeSet::new();
+        for &start in new.keys() {
+            // The path from the start, each with what is left of its links.
+            let mut path = Vec::new();
+            let mut on_path = BTreeSet::new();
+            if known.insert(start) {
+                on_path.insert(start);
+                path.push((start, pairs(links(start))));
+            }
+            while let Some((id, rest)) = path.last_mut() {
+                let id = *id;
+                let Some((next, _)) = rest.next() else {
+                    on_path.remove(&id);
+                    path.pop();
+                    continue;
+                };
+                if on_path.contains(&next) {
+                    let ids = path.iter().map(|(id, _)| *id);
+                    let cycle = ids.skip_while(|&id| id != next).chain([next]);
+                    return Some(cycle.collect());
+                }
+                if known.insert(next) {
+                    on_path.insert(next);
+                    path.push((next, pairs(links(next))));
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Adds what a program tells to the counts of one that depends on it, or takes it off.
+fn count(counts: &mut Counts, dependent: &Dependent, facts: Facts, add: bool) {
+    let apply = |count: &mut u32| {
+        if add {
+            *count += 1;
+        } else {
+            *count -= 1;
+        }
+    };
+    if !dependent.requires {
+        if facts.standing == Standing::Coming {
+            apply(&mut counts.after_coming);
+        }
+        return;
+    }
+    if let Some(count) = counts.count(facts.standing) {
+        apply(count);
+    }
+    if facts.downs && dependent.is_armed {
+        apply(&mut counts.downs);
+    }
+}
+
+/// Returns each program in these links, and whether it is required.
+fn pairs(links: &Links) -> impl Iterator<Item = (ProgramId, bool)> + use<'_> {
+    let requires = links.requires.iter().map(|&id| (id, true));
+    requires.chain(links.after.iter().map(|&id| (id, false)))
+}

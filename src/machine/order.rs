@@ -1,0 +1,223 @@
+//! Starts what is required, stops what depends on something first, and shuts everything down: what
+//! a command for one program, or a change of one, means for the others.
+
+use super::child::{Child, Flags};
+use super::graph::{Counts, Facts, Standing};
+use super::interface::{Change, Moment, Order, ProgramId};
+use super::state::{Cause, Goal, State, Trigger, Verb, Why};
+use super::{Machine, SHUTDOWN_KILL_BEFORE};
+
+impl Machine {
+    /// Tells one program what to do. A start, or a restart, starts what it requires, too.
+    pub(super) fn order(&mut self, now: Moment, id: ProgramId, verb: Verb, cause: Cause) {
+        let is_start = matches!(verb, Verb::Start | Verb::Restart);
+        let is_removed = |child: &Child| child.flags.has(Flags::REMOVED);
+        if is_start && (self.stopping || self.children.get(id).is_none_or(is_removed)) {
+            return;
+        }
+        if is_start {
+            self.start_required(now, id);
+        }
+        self.apply(now, id, Trigger::Command(verb, cause));
+    }
+
+    /// Starts everything that a program requires and that is not wanted yet.
+    pub(super) fn start_required(&mut self, now: Moment, id: ProgramId) {
+        let mut next = vec![id];
+        while let Some(id) = next.pop() {
+            let required = self.graph.links(id).map(|links| links.requires().to_vec());
+            for id in required.unwrap_or_default() {
+                let is_wanted =
+                    |child: &Child| child.goal == Goal::Up || child.flags.has(Flags::SUCCEEDED);
+                if !self.children.get(id).is_none_or(is_wanted) {
+                    self.apply(now, id, Trigger::Command(Verb::Start, Cause::Operator));
+                    next.push(id);
+                }
+            }
+        }
+    }
+
+    /// Stops or kills everything, for good. A program is asked to stop when everything has ended
+    /// that depends on it.
+    pub(super) fn stop_all(&mut self, now: Moment, verb: Verb) {
+        if !self.stopping
+            && let Some(timeout) = self.shutdown_timeout
+        {
+            let until_kill = timeout
+                .saturating_sub(SHUTDOWN_KILL_BEFORE)
+                .max(timeout / 2);
+            self.shutdown = Some((Some(now.after(until_kill)), now.after(timeout)));
+        }
+        self.stopping = true;
+        self.starts.clear();
+        self.for_each(|machine, id| {
+            machine.apply(now, id, Trigger::Command(verb, Cause::Shutdown));
+        });
+    }
+
+    /// Kills everything when the time of the shutdown is nearly over, and abandons what is left
+    /// when it is.
+    pub(super) fn end_shutdown(&mut self, now: Moment) {
+        let Some((kill_at, end_at)) = self.shutdown else {
+            return;
+        };
+        if kill_at.is_some_and(|kill_at| kill_at <= now) {
+            self.shutdown = Some((None, end_at));
+            self.stop_all(now, Verb::Kill);
+        }
+        if end_at <= now {
+            self.shutdown = None;
+            self.for_each(|machine, id| {
+                machine.effect(now, id, |child, out| {
+                    if let State::Killed { leader, .. } = child.state {
+                        child.abandon(leader, out);
+                    }
+                });
+            });
+        }
+    }
+
+    /// Calls this with every program, in the order in which they were added.
+    fn for_each(&mut self, mut act: impl FnMut(&mut Self, ProgramId)) {
+        let mut next = self.children.first_from(ProgramId(0));
+        while let Some(id) = next {
+            act(self, id);
+            next = self.children.first_from(ProgramId(id.0 + 1));
+        }
+    }
+
+    /// Lets every change reach the programs that depend on it, until nothing changes any more.
+    ///
+    /// A program that is to stop looks for those that stop before it only when all of them know
+    /// that they do.
+    pub(super) fn resolve(&mut self, now: Moment) {
+        loop {
+            if let Some(id) = self.graph.pop_dirty() {
+                self.look_at(now, id);
+            } else if let Some(id) = self.draining.pop_front() {
+                self.drain(now, id);
+            } else if let Some(id) = self.forgotten.pop() {
+                self.forget(now, id);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Tells the neighbours of a program how it is, and does what its own neighbours ask for.
+    fn look_at(&mut self, now: Moment, id: ProgramId) {
+        let Some(child) = self.children.get(id) else {
+            return;
+        };
+        let counts = self.graph.counts(id);
+        let facts = facts_of(child, counts);
+        for waiting in self.graph.tell(id, facts) {
+            self.effect(now, waiting, |child, out| child.drained(now, out));
+        }
+        self.count_settled(id);
+        let Some(child) = self.children.get_mut(id) else {
+            return;
+        };
+        if !matches!(child.state, State::Draining { .. }) {
+            self.graph.stop_waiting(id);
+        }
+        if counts.downs > 0 && child.is_wanted_run() {
+            let stop = Trigger::Command(Verb::Restart, Cause::Requirement);
+            return self.apply(now, id, stop);
+        }
+        if child.state == State::Due && !child.flags.has(Flags::QUEUED) {
+            let is_passed = counts.after_coming == 0 || child.flags.has(Flags::PASSED);
+            child.flags.set(Flags::PASSED, is_passed);
+            if self.hold(id).is_none()
+                && let Some(child) = self.children.get_mut(id)
+            {
+                child.queue(&mut self.starts);
+            }
+        }
+    }
+
+    /// Sends a program its stop signal, unless others have to end before it.
+    fn drain(&mut self, now: Moment, id: ProgramId) {
+        let state = self.children.get(id).map(|child| child.state);
+        let is_draining = matches!(state, Some(State::Draining { .. }));
+        if is_draining && !self.graph.is_waiting(id) && !self.graph.drain(id) {
+            self.effect(now, id, |child, out| child.drained(now, out));
+        }
+    }
+
+    /// Forgets a program that is down.
+    fn forget(&mut self, now: Moment, id: ProgramId) {
+        let Some(child) = self.children.get(id) else {
+            return;
+        };
+        if !child.flags.has(Flags::REMOVED) || !child.is_down() {
+            return;
+        }
+        let run = child.run();
+        self.children.remove(id);
+        self.removing -= 1;
+        let change = Change::Removed;
+        self.orders.push_back(Order::Notify { run, change });
+        for waiting in self.graph.remove(id) {
+            self.effect(now, waiting, |child, out| child.drained(now, out));
+        }
+        if self.removing == 0 {
+            self.release_added();
+        }
+    }
+
+    /// Everything is gone that was being removed: lets those start that waited for it.
+    pub(super) fn release_added(&mut self) {
+        self.for_each(|machine, id| {
+            let Some(child) = machine.children.get_mut(id) else {
+                return;
+            };
+            if child.flags.has(Flags::AFTER_REMOVALS) {
+                child.flags.set(Flags::AFTER_REMOVALS, false);
+                if child.state == State::Due {
+                    child.queue(&mut machine.starts);
+                }
+            }
+        });
+    }
+}
+
+/// What a program tells its neighbours.
+fn facts_of(child: &Child, counts: Counts) -> Facts {
+    let is_oneshot = child.policy.oneshot;
+    let ending = child.is_ending();
+    let standing = standing_of(child, counts);
+    let is_stopped = standing == Standing::Never || (ending && child.cause.is_stop());
+    Facts {
+        standing,
+        ending,
+        downs: is_stopped && !is_oneshot,
+    }
+}
+
+fn standing_of(child: &Child, counts: Counts) -> Standing {
+    if child.flags.has(Flags::SUCCEEDED) {
+        return Standing::Up;
+    }
+    let is_up = child.goal == Goal::Up;
+    // A oneshot that has succeeded is up as soon as the rest of its group is gone.
+    let is_done = child.policy.oneshot && child.why == Why::Exited;
+    match child.state {
+        State::Running { .. } => Standing::Up,
+        State::Abandoned { .. } => Standing::Never,
+        State::Killed { .. } if !is_up && is_done => Standing::Coming,
+        _ if !is_up => Standing::Never,
+        State::Spawning | State::Launching { .. } | State::Starting { .. } => Standing::Coming,
+        _ if counts.never > 0 => Standing::Never,
+        State::Inactive | State::Waiting { .. } | State::Clearing { .. } => Standing::Retrying,
+        State::Draining { .. } | State::Stopping { .. } | State::Killed { .. } => {
+            if child.cause.is_stop() {
+                Standing::Coming
+            } else {
+                Standing::Retrying
+            }
+        }
+        State::Due if child.flags.has(Flags::ESCAPED) || counts.retrying > 0 => Standing::Retrying,
+        State::Due => Standing::Coming,
+    }
+}
