@@ -21,8 +21,29 @@ pub struct Error(Box<Inner>);
 
 #[derive(Clone, PartialEq, Eq)]
 struct Inner {
+    kind: ErrorKind,
     what: String,
     cause: Cause,
+}
+
+/// What kind of error it is, for a caller that reacts to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// No program has this name.
+    UnknownProgram,
+    /// A program of this name exists already.
+    Exists,
+    /// Everything is being stopped, and nothing starts any more.
+    Stopping,
+    /// The program does not run.
+    NotRunning,
+    /// What was given cannot be carried out; the text says why, and what would be right.
+    Invalid,
+    /// A limit is reached.
+    Full,
+    /// The system refused something.
+    Os,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -72,8 +93,36 @@ impl Error {
         }
     }
 
+    /// Returns an error of this kind, without a cause.
+    pub(crate) fn of(kind: ErrorKind, what: impl Into<String>) -> Self {
+        let mut error = Self::new(what);
+        error.0.kind = kind;
+        error
+    }
+
     fn with(what: String, cause: Cause) -> Self {
-        Self(Box::new(Inner { what, cause }))
+        let kind = match cause {
+            Cause::Os(_) | Cause::NotInPath(_) => ErrorKind::Os,
+            Cause::None | Cause::Text(_) => ErrorKind::Invalid,
+        };
+        Self(Box::new(Inner { kind, what, cause }))
+    }
+
+    /// Returns what kind of error it is.
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, ErrorKind, ProcessScheduler};
+    /// # fn main() -> procsched::Result<()> {
+    /// let mut scheduler = ProcessScheduler::new("/", [ChildSpec::new("web", ["true"])])?;
+    /// let error = scheduler.start_program("wbe").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::UnknownProgram);
+    /// assert_eq!(error.to_string(), "no program \"wbe\" (did you mean \"web\"?)");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
     }
 
     /// Returns the errno if too many descriptors are open, in this process or in the system.

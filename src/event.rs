@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::error::Error;
-use crate::machine::Restart;
+use crate::machine::{Cause, Restart};
 
 /// Something that happened to a program, or to the scheduler.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +52,10 @@ pub enum EventKind {
         error: Error,
         /// True if it was asked to stop meanwhile.
         stopping: bool,
+        /// What ended the start.
+        cause: Cause,
+        /// Why it is not retried, if its policy alone does not say it.
+        reason: Option<String>,
         /// The time from the failure to the next start; `None` for never.
         retry_in: Option<Duration>,
     },
@@ -68,15 +72,24 @@ pub enum EventKind {
         uptime: Duration,
         /// True if it had been asked to stop.
         stopping: bool,
+        /// What ended it.
+        cause: Cause,
         /// The time from the exit to the next start; `None` for never.
         retry_in: Option<Duration>,
         /// The program's restart policy.
         restart: Restart,
+        /// Why it is not restarted, if its policy alone does not say it: `10 restarts in a row`.
+        reason: Option<String>,
         /// The last non-empty line of its stderr, at most 200 bytes, if it failed: with a code
         /// other than 0 or by a signal. After a stop, its stop signal and SIGKILL are no failure.
         /// `None` if [`ChildSpec::report_bytes`](crate::ChildSpec::report_bytes) is 0.
         last_line: Option<String>,
     },
+    /// It has become ready, or has succeeded as a oneshot: it is up. Not sent of a program that is up
+    /// as soon as it was executed.
+    Up,
+    /// It was removed. Nothing is heard of it any more, and its name is free.
+    Removed,
     /// It is down until its next start.
     #[non_exhaustive]
     Waiting {

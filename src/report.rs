@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::error::Error;
-use crate::machine::Exit;
+use crate::machine::{Cause, Exit};
 use crate::os::tail::LastWords;
 
 /// The return code if there is no exit status: unknown, abandoned, or failed before exec.
@@ -27,6 +27,7 @@ pub struct ErrorReport {
     pub(crate) retry_in: Option<Duration>,
     pub(crate) end: End,
     pub(crate) stopping: bool,
+    pub(crate) cause: Cause,
     pub(crate) log: Option<PathBuf>,
     pub(crate) log_offset: u64,
     pub(crate) data_omitted: u64,
@@ -122,6 +123,12 @@ impl ErrorReport {
     #[must_use]
     pub fn stopping(&self) -> bool {
         self.stopping
+    }
+
+    /// Returns what ended it.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        self.cause
     }
 
     /// Returns the path of the log with all of its stderr, unless there was none.
@@ -248,6 +255,7 @@ mod json {
             line.raw("log_offset", &self.log_offset)?;
             line.raw("data_omitted", &omitted)?;
             line.text("error", self.error().as_deref())?;
+            line.raw("cause", &format_args!("\"{}\"", self.cause))?;
             line.0.write_char('}')
         }
     }

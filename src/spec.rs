@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::machine::{Backoff, Policy, Restart};
+use crate::machine::{Backoff, Exit, ExitSet, Policy, Restart};
 pub(crate) use crate::signal::SIGNAL_MAX;
 use crate::signal::signal_problem;
 
@@ -52,12 +52,19 @@ pub struct ChildSpec {
     pub(crate) command: Vec<OsString>,
     pub(crate) cwd: Option<PathBuf>,
     pub(crate) env: Vec<(OsString, OsString)>,
-    pub(crate) restart: Restart,
+    /// `None` is the default.
+    pub(crate) restart: Option<Restart>,
     pub(crate) essential: bool,
     pub(crate) backoff: Backoff,
     pub(crate) stop_signal: i32,
     pub(crate) stop_timeout: Duration,
     pub(crate) report_bytes: usize,
+    pub(crate) after: Vec<String>,
+    pub(crate) requires: Vec<String>,
+    pub(crate) oneshot: bool,
+    pub(crate) max_restarts: Option<u32>,
+    pub(crate) success_codes: Vec<i32>,
+    pub(crate) permanent_failure_codes: Vec<i32>,
 }
 
 impl ChildSpec {
@@ -78,12 +85,18 @@ impl ChildSpec {
             command: command.into_iter().map(Into::into).collect(),
             cwd: None,
             env: Vec::new(),
-            restart: Restart::default(),
+            restart: None,
             essential: false,
             backoff: Backoff::default(),
             stop_signal: libc::SIGTERM,
             stop_timeout: STOP_TIMEOUT_DEFAULT,
             report_bytes: REPORT_BYTES_DEFAULT,
+            after: Vec::new(),
+            requires: Vec::new(),
+            oneshot: false,
+            max_restarts: None,
+            success_codes: Vec::new(),
+            permanent_failure_codes: Vec::new(),
         }
     }
 
@@ -103,10 +116,10 @@ impl ChildSpec {
         self
     }
 
-    /// Sets when it is restarted; [`Restart::Always`] by default.
+    /// Sets when it is restarted; by default [`Restart::Always`], or [`Restart::Never`] for a oneshot.
     #[must_use]
     pub fn restart(mut self, restart: Restart) -> Self {
-        self.restart = restart;
+        self.restart = Some(restart);
         self
     }
 
@@ -149,6 +162,98 @@ impl ChildSpec {
         self
     }
 
+    /// Adds programs that are up before each start of this one, or have failed to come up. A
+    /// program that is down, or waits for its next restart, is not waited for, and none is started
+    /// for this. At a shutdown this one stops before them. systemd calls it `After=`.
+    ///
+    /// A program is up once it was executed; a oneshot, once it has succeeded.
+    ///
+    /// ```
+    /// # use procsched::ChildSpec;
+    /// let web = ChildSpec::new("web", ["./web"]).after(["cache"]);
+    /// ```
+    #[must_use]
+    pub fn after(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.after.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds programs without which this one does not run. It starts when they are up, and a start
+    /// of it starts them. When one of them is stopped, removed or restarted by a command, fails for
+    /// good or is abandoned, this one is stopped first, and starts again when that one is up again.
+    /// A crash that is followed by a restart stops nothing.
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, ProcessScheduler};
+    /// let db = ChildSpec::new("db", ["postgres", "-D", "/srv/db"]);
+    /// let migrate = ChildSpec::new("migrate", ["./migrate"]).oneshot(true).requires(["db"]);
+    /// let web = ChildSpec::new("web", ["./web"]).requires(["migrate"]);
+    /// let builder = ProcessScheduler::builder("/srv").programs([db, migrate, web]);
+    /// ```
+    #[must_use]
+    pub fn requires(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.requires.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets whether it is up once it has ended with success, and not while it runs; `false` by
+    /// default. It is not restarted, unless with [`Restart::OnFailure`]; [`Restart::Always`] is an
+    /// error. What it leaves in its process group is killed. An essential oneshot stops everything
+    /// only if it fails.
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, Restart};
+    /// let migrate = ChildSpec::new("migrate", ["./migrate"]).oneshot(true);
+    /// assert_eq!(migrate.restart_policy(), Restart::Never);
+    /// ```
+    #[must_use]
+    pub fn oneshot(mut self, oneshot: bool) -> Self {
+        self.oneshot = oneshot;
+        self
+    }
+
+    /// Sets after how many restarts in a row it has failed for good; no limit by default. A run of
+    /// [`Backoff::reset_after`] begins the count anew, as a start by hand does. Failed starts count.
+    ///
+    /// ```
+    /// # use procsched::ChildSpec;
+    /// let web = ChildSpec::new("web", ["./web"]).max_restarts(10);
+    /// ```
+    #[must_use]
+    pub fn max_restarts(mut self, restarts: u32) -> Self {
+        self.max_restarts = Some(restarts);
+        self
+    }
+
+    /// Adds exits that are a success, as code 0 is: codes from 1 to 255, and signals as negative
+    /// numbers. None by default. systemd calls it `SuccessExitStatus=`.
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, Restart};
+    /// let java = ChildSpec::new("app", ["java", "-jar", "app.jar"])
+    ///     .restart(Restart::OnFailure)
+    ///     .success_codes([143, -15]);
+    /// ```
+    #[must_use]
+    pub fn success_codes(mut self, codes: impl IntoIterator<Item = i32>) -> Self {
+        self.success_codes.extend(codes);
+        self
+    }
+
+    /// Adds exits after which it is not restarted, whatever its policy says: codes from 1 to 255,
+    /// and signals as negative numbers. None by default; 78, `EX_CONFIG` of sysexits.h, is a
+    /// customary one. systemd calls it `RestartPreventExitStatus=`.
+    ///
+    /// ```
+    /// # use procsched::ChildSpec;
+    /// let web = ChildSpec::new("web", ["./web"]).permanent_failure_codes([78]);
+    /// ```
+    #[must_use]
+    pub fn permanent_failure_codes(mut self, codes: impl IntoIterator<Item = i32>) -> Self {
+        self.permanent_failure_codes.extend(codes);
+        self
+    }
+
     /// Returns its name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -164,7 +269,12 @@ impl ChildSpec {
     /// Returns when it is restarted.
     #[must_use]
     pub fn restart_policy(&self) -> Restart {
-        self.restart
+        let default = if self.oneshot {
+            Restart::Never
+        } else {
+            Restart::Always
+        };
+        self.restart.unwrap_or(default)
     }
 
     /// True if everything is stopped once it has ended and is not restarted.
@@ -176,11 +286,15 @@ impl ChildSpec {
     /// Returns what the machine needs to know.
     pub(crate) fn policy(&self) -> Policy {
         Policy {
-            restart: self.restart,
+            restart: self.restart_policy(),
             essential: self.essential,
             backoff: self.backoff,
             stop_signal: self.stop_signal,
             stop_timeout: self.stop_timeout,
+            oneshot: self.oneshot,
+            max_restarts: self.max_restarts,
+            success: exit_set(&self.success_codes),
+            permanent: exit_set(&self.permanent_failure_codes),
             ..Policy::default()
         }
     }
@@ -199,6 +313,26 @@ impl ChildSpec {
         add("backoff", backoff_problem(&self.backoff));
         add("stop_signal", stop_signal_problem(self.stop_signal));
         add("report_bytes", report_bytes_problem(self.report_bytes));
+        if self.oneshot && self.restart == Some(Restart::Always) {
+            let text = "a oneshot runs until it succeeds: use \"never\" or \"on-failure\"";
+            add("restart", Some(text.to_owned()));
+        }
+        for (key, names) in [("after", &self.after), ("requires", &self.requires)] {
+            let is_own = names.contains(&self.name);
+            add(
+                key,
+                is_own.then(|| format!("{:?} cannot wait for itself", self.name)),
+            );
+        }
+        for &code in &self.success_codes {
+            add("success_codes", exit_code_problem(code));
+        }
+        for &code in &self.permanent_failure_codes {
+            let twice = || format!("{code} is in success_codes, too: it can be in one of them");
+            let is_twice = self.success_codes.contains(&code);
+            let problem = exit_code_problem(code).or_else(|| is_twice.then(twice));
+            add("permanent_failure_codes", problem);
+        }
         found
     }
 
@@ -212,6 +346,30 @@ impl ChildSpec {
             }
         }
     }
+}
+
+/// Returns the exits that these codes stand for.
+fn exit_set(codes: &[i32]) -> ExitSet {
+    let mut set = ExitSet::default();
+    for &code in codes {
+        set.insert(if code < 0 {
+            Exit::Signal {
+                signal: -code,
+                core_dumped: false,
+            }
+        } else {
+            Exit::Code(code)
+        });
+    }
+    set
+}
+
+/// Returns why this cannot be an exit code, or a negative signal, that gets a meaning of its own.
+fn exit_code_problem(code: i32) -> Option<String> {
+    let is_valid = (1..=255).contains(&code) || (-SIGNAL_MAX..0).contains(&code);
+    (!is_valid).then(|| {
+        format!("invalid exit code {code}: expected 1 to 255, or -1 to -{SIGNAL_MAX} for a signal")
+    })
 }
 
 /// Returns why this is no name of a program, or `None` if it is one.

@@ -6,35 +6,46 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::machine::Cause;
+
 /// A snapshot of one program.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProgramStatus {
     pub(crate) name: Arc<str>,
     pub(crate) command: Vec<OsString>,
     pub(crate) state: ProgramState,
+    pub(crate) reason: Option<String>,
+    pub(crate) is_wanted: bool,
     pub(crate) state_for: Duration,
     pub(crate) pid: Option<i32>,
     pub(crate) backoff: Duration,
     pub(crate) restarts: u64,
+    pub(crate) restarts_in_row: u32,
     pub(crate) last_start: Option<SystemTime>,
-    pub(crate) last_return_code: Option<i32>,
+    pub(crate) last_exit: Option<LastExit>,
     pub(crate) next_start: Option<Duration>,
 }
 
-/// The state of a program.
+/// The state of a program. Its `Display` is the word in lower case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProgramState {
-    /// It is being started.
+    /// It is wanted, and something holds its start; [`ProgramStatus::reason`] says what.
+    Pending,
+    /// It is about to be executed, or was executed and is not up yet.
     Starting,
-    /// It runs.
+    /// It is up.
     Running,
-    /// It is down until its next start.
-    Waiting,
+    /// It has ended, and is down until its next start.
+    Backoff,
     /// It was asked to stop, or killed, and some of its processes are left.
     Stopping,
-    /// It does not run, and no start is planned.
+    /// It is not wanted.
     Stopped,
+    /// It has ended for good, with success.
+    Exited,
+    /// It has ended for good, without success.
+    Failed,
     /// It survived SIGKILL, and is not waited for any more.
     Abandoned,
 }
@@ -42,13 +53,73 @@ pub enum ProgramState {
 impl fmt::Display for ProgramState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
+            Self::Pending => "pending",
             Self::Starting => "starting",
             Self::Running => "running",
-            Self::Waiting => "waiting",
+            Self::Backoff => "backoff",
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",
+            Self::Exited => "exited",
+            Self::Failed => "failed",
             Self::Abandoned => "abandoned",
         })
+    }
+}
+
+/// How the latest run of a program ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LastExit {
+    pub(crate) return_code: i32,
+    pub(crate) core_dumped: bool,
+    pub(crate) cause: Cause,
+    pub(crate) at: SystemTime,
+    pub(crate) uptime: Duration,
+    pub(crate) error: Option<String>,
+    pub(crate) last_line: Option<String>,
+}
+
+impl LastExit {
+    /// Returns the exit code, or minus the number of the signal that terminated it, as
+    /// [`ErrorReport::return_code`](crate::ErrorReport::return_code) does.
+    #[must_use]
+    pub fn return_code(&self) -> i32 {
+        self.return_code
+    }
+
+    /// True if it dumped core.
+    #[must_use]
+    pub fn core_dumped(&self) -> bool {
+        self.core_dumped
+    }
+
+    /// Returns what ended it.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        self.cause
+    }
+
+    /// Returns when it ended, by the wall clock.
+    #[must_use]
+    pub fn at(&self) -> SystemTime {
+        self.at
+    }
+
+    /// Returns the time from exec to reap; zero for a failed start.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.uptime
+    }
+
+    /// Returns why there is no exit status, if there is none.
+    #[must_use]
+    pub fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+
+    /// Returns the last non-empty line of its stderr, at most 200 bytes, if it failed.
+    #[must_use]
+    pub fn last_line(&self) -> Option<&str> {
+        self.last_line.as_deref()
     }
 }
 
@@ -69,6 +140,19 @@ impl ProgramStatus {
     #[must_use]
     pub fn state(&self) -> ProgramState {
         self.state
+    }
+
+    /// Returns why it is in that state, if the state does not say it: `requires db: failed`,
+    /// `after db`, `exit code 78 is permanent`, `10 restarts in a row`.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    /// True if it runs as soon as it can: its goal is to be up.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.is_wanted
     }
 
     /// Returns how long it has been in that state.
@@ -95,17 +179,29 @@ impl ProgramStatus {
         self.restarts
     }
 
+    /// Returns the number of restarts since it was started, or since a run that was long enough to
+    /// reset the delay.
+    #[must_use]
+    pub fn restarts_in_row(&self) -> u32 {
+        self.restarts_in_row
+    }
+
     /// Returns the time of its latest start, by the wall clock.
     #[must_use]
     pub fn last_start(&self) -> Option<SystemTime> {
         self.last_start
     }
 
-    /// Returns how its latest run ended, as
-    /// [`ErrorReport::return_code`](crate::ErrorReport::return_code) does.
+    /// Returns how its latest run ended, if one has.
+    #[must_use]
+    pub fn last_exit(&self) -> Option<&LastExit> {
+        self.last_exit.as_ref()
+    }
+
+    /// Returns the code of [`ProgramStatus::last_exit`].
     #[must_use]
     pub fn last_return_code(&self) -> Option<i32> {
-        self.last_return_code
+        self.last_exit.as_ref().map(LastExit::return_code)
     }
 
     /// Returns the time until its next start, if one is planned.

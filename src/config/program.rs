@@ -27,7 +27,7 @@ const FIELDS: [Field<Draft>; 9] = [
     }),
     ("env", Draft::env),
     ("restart", |draft, item, problems| {
-        set(&mut draft.spec.restart, restart(item, problems));
+        set(&mut draft.spec.restart, restart(item, problems).map(Some));
     }),
     ("essential", |draft, item, problems| {
         set(&mut draft.spec.essential, item.boolean(problems));

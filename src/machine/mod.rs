@@ -33,7 +33,8 @@ use graph::{Graph, Standing};
 pub use id_map::IdMap;
 pub use interface::{Change, Command, Input, Moment, Order, ProgramId, Run};
 pub use policy::{Backoff, Exit, ExitSet, Policy, Restart};
-use state::{Cause, Fact, Goal, Purpose, State, Trigger, Verb, Why};
+pub use state::Cause;
+use state::{Fact, Goal, Purpose, State, Trigger, Verb, Why};
 use timers::Timers;
 
 /// How long before its end a shutdown with a deadline kills everything.
@@ -74,6 +75,8 @@ pub struct View {
     pub goal: Goal,
     /// Why it is down, if its goal is not up.
     pub why: Why,
+    /// What ended its latest run, or is ending it.
+    pub cause: Cause,
     /// What keeps it from its start, if that is due.
     pub hold: Option<Hold>,
     /// The delay that its next restart will have, unless a long run resets it.
@@ -242,7 +245,10 @@ impl Machine {
             state: child.state,
             goal: child.goal,
             why: child.why,
-            hold: self.hold(program).filter(|_| child.state == State::Due),
+            cause: child.cause,
+            hold: (child.state == State::Due)
+                .then(|| self.hold(program))
+                .flatten(),
             delay: child.delay.peek(),
             restarts_in_row: child.delay.restarts_in_row(),
             starts: child.starts,

@@ -1,5 +1,7 @@
 //! What is wanted of a program, what is the case, and what changes that.
 
+use std::fmt;
+
 use super::interface::Moment;
 use super::policy::Exit;
 
@@ -31,8 +33,10 @@ pub enum Why {
     GaveUp,
 }
 
-/// What ended a run, or is ending it.
+/// What ended a run, or is ending it. Its `Display` is the word in reports: `exit`, `start-failed`,
+/// `start-timeout`, `unhealthy`, `watchdog`, `operator`, `reload`, `requirement`, `shutdown`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Cause {
     /// It ended by itself.
     Exit,
@@ -48,14 +52,30 @@ pub enum Cause {
     Operator,
     /// Its definition was replaced or removed.
     Reload,
-    /// A program that it requires does not run any more.
+    /// A program that it requires was stopped, or has ended for good.
     Requirement,
     /// Everything is stopped.
     Shutdown,
 }
 
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Exit => "exit",
+            Self::StartFailed => "start-failed",
+            Self::StartTimeout => "start-timeout",
+            Self::Unhealthy => "unhealthy",
+            Self::Watchdog => "watchdog",
+            Self::Operator => "operator",
+            Self::Reload => "reload",
+            Self::Requirement => "requirement",
+            Self::Shutdown => "shutdown",
+        })
+    }
+}
+
 impl Cause {
-    /// True if the program was asked to end, and that is no failure of its own.
+    /// True if the program was asked to end: the last four.
     #[must_use]
     pub fn is_stop(self) -> bool {
         match self {

@@ -16,6 +16,7 @@ use crate::machine::{Moment, ProgramId, Run};
 use crate::os::logs::Log;
 use crate::os::poller::Poller;
 use crate::os::stream::{Read, Sink, Stream};
+use crate::status::LastExit;
 
 /// What a descriptor is that a turn waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +77,8 @@ pub(crate) struct Program {
     /// When the state that the host sees changed last.
     pub(crate) changed_at: Moment,
     pub(crate) last_start: Option<SystemTime>,
-    pub(crate) last_return_code: Option<i32>,
+    /// How its latest run ended.
+    pub(crate) last_exit: Option<Box<LastExit>>,
 }
 
 impl Program {
@@ -95,7 +97,7 @@ impl Program {
             pipes_closed: 0,
             changed_at: Moment::default(),
             last_start: None,
-            last_return_code: None,
+            last_exit: None,
         }
     }
 

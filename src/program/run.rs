@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use crate::error::Error;
-use crate::machine::{Exit, Moment, Restart, Run};
+use crate::machine::{Cause, Exit, Moment, Restart, Run};
 use crate::os::group::Group;
 use crate::os::tail::Tail;
 
@@ -79,11 +79,13 @@ pub(crate) struct ExitRecord {
     pub(crate) pid: i32,
     pub(crate) exit: Exit,
     pub(crate) uptime: Duration,
-    /// True if it was asked to stop.
-    pub(crate) asked: bool,
+    /// What ended it.
+    pub(crate) cause: Cause,
     /// True if it ended in another way than it was asked to.
     pub(crate) has_failed: bool,
     pub(crate) restart: Restart,
+    /// Why it is not restarted, if its policy alone does not say it.
+    pub(crate) reason: Option<String>,
     pub(crate) retry_in: Option<Duration>,
     pub(crate) restarts: u64,
     pub(crate) log: Option<PathBuf>,

@@ -135,10 +135,15 @@ impl Outbox {
 
     fn deliver_exit(
         &mut self,
-        program: &Program,
+        program: &mut Program,
         record: ExitRecord,
         side_commands: &mut SideCommands,
     ) {
+        let (stderr, data_omitted) = record.tail.into_words();
+        let last_line = record.has_failed.then(|| stderr.last_line()).flatten();
+        if let Some(last) = &mut program.last_exit {
+            last.last_line.clone_from(&last_line);
+        }
         let event = |kind| {
             Notice::Event(Event {
                 program: program.name().clone(),
@@ -146,17 +151,17 @@ impl Outbox {
                 kind,
             })
         };
-        let (stderr, data_omitted) = record.tail.into_words();
-        let last_line = record.has_failed.then(|| stderr.last_line()).flatten();
         let exit = record.exit;
         let exited = event(EventKind::Exited {
             pid: record.pid,
             return_code: return_code(exit),
             core_dumped: matches!(exit, Exit::Signal { core_dumped, .. } if core_dumped),
             uptime: record.uptime,
-            stopping: record.asked,
+            stopping: record.cause.is_stop(),
+            cause: record.cause,
             retry_in: record.retry_in,
             restart: record.restart,
+            reason: record.reason,
             last_line,
         });
         let waiting = record.retry_in;
@@ -170,7 +175,8 @@ impl Outbox {
             restarts: record.restarts,
             retry_in: record.retry_in,
             end: End::Exited(exit),
-            stopping: record.asked,
+            stopping: record.cause.is_stop(),
+            cause: record.cause,
             log: record.log,
             log_offset: record.log_offset,
             data_omitted,

@@ -2,46 +2,124 @@
 
 use std::time::Duration;
 
-use crate::machine::state::State;
-use crate::machine::{Moment, ProgramId};
+use crate::machine::state::{Goal, State, Why};
+use crate::machine::{Cause, Hold, Moment, ProgramId, View};
+use crate::program::Program;
 use crate::status::{ProgramState, ProgramStatus};
 
 use super::ProcessScheduler;
+use super::core::Core;
 
 impl ProcessScheduler {
     /// Returns a snapshot of every program, in the order in which they were added.
     #[must_use]
     pub fn programs(&self) -> Vec<ProgramStatus> {
         let now = self.clock.now();
-        let ids = self.core.programs().ids();
-        ids.map(|id| self.status_of(id, now)).collect()
+        let programs = self.core.programs().iter();
+        programs
+            .filter_map(|program| status_of(&self.core, program, now))
+            .collect()
     }
 
-    fn status_of(&self, id: ProgramId, now: Moment) -> ProgramStatus {
-        let program = &self.core.programs()[id];
-        let view = self.core.view(id);
-        let (state, next_start) = match view.state {
-            State::Inactive => (ProgramState::Stopped, None),
-            State::Waiting { until } => (ProgramState::Waiting, Some(until.since(now))),
-            State::Due | State::Spawning => (ProgramState::Starting, Some(Duration::ZERO)),
-            State::Launching { .. } => (ProgramState::Starting, None),
-            State::Starting { .. } | State::Running { .. } => (ProgramState::Running, None),
-            State::Clearing { start_at } => (ProgramState::Waiting, Some(start_at.since(now))),
-            State::Draining { .. } | State::Stopping { .. } | State::Killed { .. } => (ProgramState::Stopping, None),
-            State::Abandoned { .. } => (ProgramState::Abandoned, None),
-        };
-        let living = program.live.as_ref().filter(|live| !live.leader_dead);
-        ProgramStatus {
-            name: program.name().clone(),
-            command: program.exec.command(),
-            state,
-            state_for: now.since(program.changed_at),
-            pid: living.map(|live| live.pid()),
-            backoff: view.delay,
-            restarts: view.starts.saturating_sub(1),
-            last_start: program.last_start,
-            last_return_code: program.last_return_code,
-            next_start,
-        }
+    /// Returns a snapshot of the program of this name.
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, ProcessScheduler, ProgramState};
+    /// let scheduler = ProcessScheduler::new("/", [ChildSpec::new("web", ["sleep", "9"])])?;
+    /// let web = scheduler.program("web").expect("it was added");
+    /// assert_eq!(web.state(), ProgramState::Stopped);
+    /// # Ok::<(), procsched::Error>(())
+    /// ```
+    #[must_use]
+    pub fn program(&self, name: &str) -> Option<ProgramStatus> {
+        let id = self.core.programs().find(name.as_bytes())?;
+        status_of(&self.core, &self.core.programs()[id], self.clock.now())
     }
+}
+
+fn status_of(core: &Core, program: &Program, now: Moment) -> Option<ProgramStatus> {
+    let view = core.view(program.id)?;
+    let state = state_of(&view);
+    let next_start = match view.state {
+        State::Waiting { until: at } | State::Clearing { start_at: at } => Some(at.since(now)),
+        State::Due | State::Spawning if state == ProgramState::Starting => Some(Duration::ZERO),
+        _ => None,
+    };
+    let living = program.live.as_ref().filter(|live| !live.leader_dead);
+    Some(ProgramStatus {
+        name: program.name().clone(),
+        command: program.exec.command(),
+        state,
+        reason: reason_of(core, program, &view, state),
+        is_wanted: view.goal == Goal::Up,
+        state_for: now.since(program.changed_at),
+        pid: living.map(|live| live.pid()),
+        backoff: view.delay,
+        restarts: view.starts.saturating_sub(1),
+        restarts_in_row: view.restarts_in_row,
+        last_start: program.last_start,
+        last_exit: program.last_exit.as_deref().cloned(),
+        next_start,
+    })
+}
+
+fn state_of(view: &View) -> ProgramState {
+    match view.state {
+        State::Inactive => match view.why {
+            Why::New | Why::Stopped => ProgramState::Stopped,
+            Why::Exited => ProgramState::Exited,
+            Why::Failed | Why::Permanent | Why::GaveUp => ProgramState::Failed,
+        },
+        State::Waiting { .. } | State::Clearing { .. } => ProgramState::Backoff,
+        State::Due if view.hold.is_some() => ProgramState::Pending,
+        State::Due | State::Spawning | State::Launching { .. } | State::Starting { .. } => {
+            ProgramState::Starting
+        }
+        State::Running { .. } => ProgramState::Running,
+        State::Draining { .. } | State::Stopping { .. } | State::Killed { .. } => {
+            ProgramState::Stopping
+        }
+        State::Abandoned { .. } => ProgramState::Abandoned,
+    }
+}
+
+fn reason_of(core: &Core, program: &Program, view: &View, state: ProgramState) -> Option<String> {
+    let last = program.last_exit.as_ref();
+    match state {
+        ProgramState::Pending => view.hold.map(|hold| hold_text(core, hold)),
+        ProgramState::Failed => match (view.why, last) {
+            (Why::Permanent, Some(last)) => Some(permanent_text(last.return_code)),
+            (Why::GaveUp, _) => Some(gave_up_text(view.restarts_in_row)),
+            _ => None,
+        },
+        ProgramState::Stopping if view.cause != Cause::Exit => Some(view.cause.to_string()),
+        _ => None,
+    }
+}
+
+fn hold_text(core: &Core, hold: Hold) -> String {
+    let name = |id: ProgramId| core.programs()[id].name();
+    match hold {
+        Hold::After(id) => format!("after {}", name(id)),
+        Hold::Requires(id) => match core.view(id) {
+            Some(view) => format!("requires {}: {}", name(id), state_of(&view)),
+            None => format!("requires {}", name(id)),
+        },
+        Hold::Escaped => "processes of its last run that left its group".to_owned(),
+        Hold::Removals => "programs that are being removed".to_owned(),
+    }
+}
+
+/// Says why a program is not restarted after this code.
+pub(super) fn permanent_text(return_code: i32) -> String {
+    match return_code {
+        ..0 => format!("{} is permanent", crate::signal::signal_name(-return_code)),
+        code => format!("exit code {code} is permanent"),
+    }
+}
+
+/// Says why a program is not restarted again.
+pub(super) fn gave_up_text(restarts: u32) -> String {
+    let s = if restarts == 1 { "" } else { "s" };
+    format!("{restarts} restart{s} in a row")
 }

@@ -118,9 +118,10 @@ fn message(kind: &EventKind) -> Option<Message> {
         EventKind::StartFailed {
             error,
             stopping,
+            reason,
             retry_in,
             ..
-        } => start_failed(error, *stopping, *retry_in),
+        } => start_failed(error, *stopping, *retry_in, reason.as_deref()),
         EventKind::Exited {
             pid,
             return_code,
@@ -129,13 +130,16 @@ fn message(kind: &EventKind) -> Option<Message> {
             stopping,
             retry_in,
             restart,
+            reason,
             last_line,
             ..
         } => {
-            let next = (!stopping).then(|| next_start(*retry_in, *restart));
+            let next = (!stopping).then(|| next_start(*retry_in, *restart, reason.as_deref()));
             let last_line = last_line.as_deref();
             exited(*pid, *return_code, *core_dumped, *uptime, next, last_line)
         }
+        EventKind::Up => (Success, "up", String::new()),
+        EventKind::Removed => (Info, "removed", String::new()),
         EventKind::Waiting { .. } => return None,
         EventKind::Stopping {
             pid,
@@ -163,12 +167,17 @@ fn started(pid: i32) -> Message {
     (Success, "started", format!("pid={pid}"))
 }
 
-fn start_failed(error: &impl Display, is_stopping: bool, retry_in: Option<Duration>) -> Message {
+fn start_failed(
+    error: &impl Display,
+    is_stopping: bool,
+    retry_in: Option<Duration>,
+    reason: Option<&str>,
+) -> Message {
     if is_stopping {
         return (Info, "cancelled", error.to_string());
     }
     // A policy that retries after a failed run retries after a failed start, too.
-    let next = next_start(retry_in, Restart::Never);
+    let next = next_start(retry_in, Restart::Never, reason);
     (Error, "failed", format!("{next} error: {error}"))
 }
 
@@ -290,7 +299,10 @@ fn orphan_signalled(pid: i32, signal: i32) -> Message {
 }
 
 /// Returns the delay of the next start, or why there is none.
-fn next_start(retry_in: Option<Duration>, restart: Restart) -> String {
+fn next_start(retry_in: Option<Duration>, restart: Restart, reason: Option<&str>) -> String {
+    if let (None, Some(reason)) = (retry_in, reason) {
+        return format!("not restarted: {reason}");
+    }
     match (retry_in, restart) {
         (Some(delay), _) => format!("retry_in={}", duration(delay)),
         (None, Restart::OnFailure) => "not restarted: it succeeded".to_owned(),

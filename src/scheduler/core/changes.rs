@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::event::{EventKind, StopCause};
-use crate::machine::state::Cause;
-use crate::machine::{Change, Exit, Moment, Policy, ProgramId, Run};
+use crate::machine::state::{Goal, Why};
+use crate::machine::{Cause, Change, Exit, Moment, Policy, ProgramId, Run, View};
 use crate::os::clock;
 use crate::os::tail::LastWords;
 use crate::os::wake::Asked;
 use crate::program::{ExitRecord, FailedStart};
 use crate::report::{End, ErrorReport, return_code};
+use crate::status::LastExit;
 
+use super::super::snapshot::{gave_up_text, permanent_text};
 use super::Core;
 
 impl Core {
@@ -26,7 +28,8 @@ impl Core {
         }
         match change {
             Change::Started => self.event(id, EventKind::Started { pid }),
-            Change::Up | Change::Removed => {}
+            Change::Up => self.event(id, EventKind::Up),
+            Change::Removed => self.event(id, EventKind::Removed),
             Change::StartFailed { retry_in } => self.on_failed_start(run, retry_in),
             Change::Exited {
                 exit,
@@ -63,7 +66,6 @@ impl Core {
         retry_in: Option<Duration>,
     ) {
         let id = run.program;
-        let asked = cause.is_stop();
         let Some(policy) = self.machine.policy(id) else {
             return;
         };
@@ -72,14 +74,24 @@ impl Core {
             return;
         };
         live.exit().retry_in = retry_in;
-        program.last_return_code = Some(return_code(exit));
+        let at = clock::wall();
+        let last = LastExit {
+            return_code: return_code(exit),
+            core_dumped: matches!(exit, Exit::Signal { core_dumped, .. } if core_dumped),
+            cause,
+            at,
+            uptime,
+            error: None,
+            last_line: None,
+        };
         program.exit_record = Some(Box::new(ExitRecord {
-            at: clock::wall(),
+            at,
             pid: live.pid(),
             exit,
             uptime,
-            asked,
-            has_failed: has_failed(exit, asked, policy),
+            cause,
+            has_failed: has_failed(exit, cause, policy),
+            reason: reason(self.machine.view(id), last.return_code),
             restart: policy.restart,
             retry_in,
             restarts: run.generation.saturating_sub(1),
@@ -87,13 +99,15 @@ impl Core {
             log_offset: live.log_offset,
             tail: live.take_tail(),
         }));
+        program.last_exit = Some(Box::new(last));
         self.outbox.exit(id);
         self.report_essential_end(id, true);
     }
 
     fn on_failed_start(&mut self, run: Run, retry_in: Option<Duration>) {
-        let is_cause = self.machine.essential_ended() == Some(run.program);
-        let stopping = self.machine.is_stopping() && !is_cause;
+        let view = self.machine.view(run.program);
+        let cause = view.map_or(Cause::StartFailed, |view| view.cause);
+        let stopping = cause.is_stop();
         let program = &mut self.programs[run.program];
         let Some(failed) = program.failed_start.take() else {
             return;
@@ -104,10 +118,19 @@ impl Core {
             log_offset,
         } = *failed;
         program.log.remark(&format!("failed to start: {error}"));
-        program.last_return_code = Some(return_code);
+        let at = clock::wall();
+        program.last_exit = Some(Box::new(LastExit {
+            return_code,
+            core_dumped: false,
+            cause,
+            at,
+            uptime: Duration::ZERO,
+            error: Some(error.to_string()),
+            last_line: None,
+        }));
         let report = ErrorReport {
             process: program.name().clone(),
-            timestamp: clock::wall(),
+            timestamp: at,
             stderr: LastWords::default(),
             pid: None,
             uptime: Duration::ZERO,
@@ -118,6 +141,7 @@ impl Core {
                 error: error.clone(),
             },
             stopping,
+            cause,
             log: program.log.path(),
             log_offset,
             data_omitted: 0,
@@ -125,6 +149,8 @@ impl Core {
         let failed = EventKind::StartFailed {
             error,
             stopping,
+            cause,
+            reason: reason(view, return_code),
             retry_in,
         };
         self.event(run.program, failed);
@@ -138,7 +164,10 @@ impl Core {
     /// A run whose leader does not die is reported now: it never will be otherwise.
     fn on_abandoned(&mut self, now: Moment, run: Run) {
         let restarts = run.generation.saturating_sub(1);
-        let stopping = self.machine.is_stopping();
+        let cause = self
+            .machine
+            .view(run.program)
+            .map_or(Cause::Exit, |view| view.cause);
         let program = &mut self.programs[run.program];
         let (process, log) = (program.name().clone(), program.log.path());
         let Some(live) = &mut program.live else {
@@ -163,7 +192,8 @@ impl Core {
                 end: End::Abandoned {
                     error: Error::new(text),
                 },
-                stopping,
+                stopping: cause.is_stop(),
+                cause,
                 log,
                 log_offset: live.log_offset,
                 data_omitted,
@@ -197,7 +227,8 @@ impl Core {
         }
         let program = &self.programs[id];
         let name = program.name().to_string();
-        let cause = match program.last_return_code {
+        let return_code = program.last_exit.as_ref().map(|last| last.return_code);
+        let cause = match return_code {
             Some(return_code) if was_started => StopCause::EssentialEnded {
                 program: name,
                 return_code,
@@ -216,12 +247,22 @@ impl Core {
     }
 }
 
+/// Returns why a program is not restarted, if its policy alone does not say it.
+fn reason(view: Option<View>, return_code: i32) -> Option<String> {
+    let view = view.filter(|view| view.goal != Goal::Up)?;
+    match view.why {
+        Why::Permanent => Some(permanent_text(return_code)),
+        Why::GaveUp => Some(gave_up_text(view.restarts_in_row)),
+        Why::New | Why::Stopped | Why::Exited | Why::Failed => None,
+    }
+}
+
 /// True if an operator should look into this end. An end by the signal that it was asked with, or by
 /// SIGKILL, is not a failure.
-fn has_failed(exit: Exit, asked: bool, policy: &Policy) -> bool {
+fn has_failed(exit: Exit, cause: Cause, policy: &Policy) -> bool {
     let is_expected = |signal: i32| signal == policy.stop_signal || signal == libc::SIGKILL;
     match exit {
-        Exit::Signal { signal, .. } if asked => !is_expected(signal),
-        exit => !exit.success(),
+        Exit::Signal { signal, .. } if cause.is_stop() => !is_expected(signal),
+        exit => !policy.is_success(exit) || !(cause.is_stop() || cause == Cause::Exit),
     }
 }

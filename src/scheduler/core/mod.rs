@@ -140,7 +140,7 @@ impl Core {
         self.apply(now, Input::LeaderExited { run, exit });
         let program = &mut self.programs[id];
         let record = program.exit_record.as_ref();
-        let asked = record.is_some_and(|record| record.asked);
+        let asked = record.is_some_and(|record| record.cause.is_stop());
         program.unwatch_leader(poller);
         if let Some(live) = &mut program.live
             && !live.group.is_leader_reaped()
@@ -211,14 +211,16 @@ impl Core {
         self.machine.is_stopping()
     }
 
-    pub(super) fn view(&self, id: ProgramId) -> View {
-        self.machine.view(id).expect("a program of the table is known to the machine")
+    /// Returns what the machine knows of a program, unless it was removed.
+    pub(super) fn view(&self, id: ProgramId) -> Option<View> {
+        self.machine.view(id)
     }
 
     /// Returns how the first essential program ended that ended for good.
     pub(super) fn essential_exit(&self) -> Option<i32> {
         let id = self.machine.essential_ended()?;
-        self.programs[id].last_return_code
+        let last = self.programs[id].last_exit.as_ref();
+        last.map(|last| last.return_code)
     }
 
     /// Returns the names of the programs that were abandoned, if there are any.

@@ -147,7 +147,11 @@ impl OrphanSweep {
         let Some(sweep) = &mut self.0 else {
             return false;
         };
-        if core.is_stopping() || !matches!(core.view(id).state, State::Clearing { .. }) {
+        if core.is_stopping()
+            || !core
+                .view(id)
+                .is_some_and(|view| matches!(view.state, State::Clearing { .. }))
+        {
             return false;
         }
         let live = core.programs()[id].live.as_ref();
