@@ -269,7 +269,7 @@ impl Builder {
         let mut scheduler = ProcessScheduler {
             core: Core::new(machine, programs, Outbox::new(self.callbacks)),
             inbox,
-            reaper: Reaper::new(self.reap, self.safety_sweep, sweep.has_orphans()),
+            reaper: Reaper::new(self.reap, self.safety_sweep, sweep.is_some()),
             groups: GroupProbes::default(),
             sweep,
             launcher: Launcher::new(clock, supplies.spawner, supplies.null, limit, budget),
@@ -289,9 +289,9 @@ impl Builder {
         Ok(scheduler)
     }
 
-    fn establish_sweep(&self, lineage: Option<Arc<Lineage>>) -> Result<OrphanSweep> {
+    fn establish_sweep(&self, lineage: Option<Arc<Lineage>>) -> Result<Option<OrphanSweep>> {
         let Some(lineage) = lineage else {
-            return Ok(OrphanSweep::none());
+            return Ok(None);
         };
         if self.reap != Reap::All {
             return Err(Error::because(
@@ -301,7 +301,7 @@ impl Builder {
         }
         let timeouts = self.programs.iter().map(|spec| spec.policy().stop_timeout);
         let longest_stop = timeouts.max().unwrap_or(STOP_TIMEOUT_DEFAULT);
-        OrphanSweep::establish(longest_stop, lineage)
+        OrphanSweep::establish(longest_stop, lineage).map(Some)
     }
 
     fn check_directories(&self) -> Result<()> {

@@ -88,13 +88,14 @@ impl ProcessScheduler {
             return Some(self.launcher.burial_end());
         }
         let settled = self.is_settled_but_for_orphans();
+        let sweep = self.sweep.as_ref();
         let components = [
             reaper,
             self.core.next_deadline(),
             self.groups.next_deadline(),
             self.launcher.next_deadline(),
             self.side_commands.next_deadline(),
-            self.sweep.next_deadline(settled),
+            sweep.and_then(|sweep| sweep.next_deadline(settled)),
         ];
         components.into_iter().flatten().min()
     }

@@ -71,11 +71,6 @@ impl GroupProbes {
         }
     }
 
-    /// Returns the programs with groups that may have members and no leader.
-    pub(super) fn iter(&self) -> impl Iterator<Item = ProgramId> {
-        self.programs.iter().copied()
-    }
-
     pub(super) fn next_deadline(&self) -> Option<Moment> {
         self.timers.next()
     }

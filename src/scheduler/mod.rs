@@ -91,7 +91,8 @@ pub struct ProcessScheduler {
     core: Core,
     reaper: Reaper,
     groups: GroupProbes,
-    sweep: OrphanSweep,
+    /// Of a process that gets orphans.
+    sweep: Option<OrphanSweep>,
     launcher: Launcher,
     capture: Capture,
     /// After the capture, which polls its pipe.
@@ -292,7 +293,8 @@ impl ProcessScheduler {
     /// True if a process did not die and was given up.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
-        self.core.abandoned().is_some() || self.sweep.is_abandoned()
+        let sweep = self.sweep.as_ref();
+        self.core.abandoned().is_some() || sweep.is_some_and(OrphanSweep::is_abandoned)
     }
 
     fn start_all(&mut self) {
@@ -312,7 +314,7 @@ impl ProcessScheduler {
     fn reap(&mut self, now: Moment) {
         if self.inbox.has_sigchld() {
             self.launcher.spawner().reap_failed();
-            self.sweep.want_look(now, self.core.children());
+            self.want_look(now);
         }
         let (readable, lost_events) = (self.capture.readable_leaders(), self.capture.lost_events());
         let (inbox, core) = (&mut self.inbox, &mut self.core);
@@ -341,12 +343,19 @@ impl ProcessScheduler {
                 if let Some(status) = reap::reap(pid)
                     && !is_failed_start
                 {
-                    self.sweep.reaped(pid);
+                    self.sweep.iter_mut().for_each(|sweep| sweep.reaped(pid));
                     self.core.outbox_mut().stray(pid, status);
                 }
             }
         }
-        self.sweep.want_look(now, self.core.children());
+        self.want_look(now);
+    }
+
+    /// A child has died: its own children may have been reparented to us.
+    fn want_look(&mut self, now: Moment) {
+        if let Some(sweep) = &mut self.sweep {
+            sweep.want_look(now, self.core.children());
+        }
     }
 
     fn leader_exited(&mut self, now: Moment, id: ProgramId, exit: Option<Exit>) {
@@ -359,7 +368,7 @@ impl ProcessScheduler {
     /// Returns the programs whose group is gone.
     fn probe_groups(&mut self, now: Moment) -> Vec<ProgramId> {
         let child_died = self.inbox.has_sigchld();
-        let has_orphans = self.sweep.has_orphans();
+        let has_orphans = self.sweep.is_some();
         let (clock, core) = (self.clock, &mut self.core);
         let found = self.groups.probe(clock, now, core, child_died, has_orphans);
         let mut gone = Vec::new();
@@ -379,7 +388,8 @@ impl ProcessScheduler {
     fn release(&mut self, now: Moment, gone: Vec<ProgramId>) {
         for id in gone {
             let (core, capture) = (&mut self.core, &mut self.capture);
-            if !self.sweep.hold(now, core, capture, id) {
+            let sweep = self.sweep.as_mut();
+            if !sweep.is_some_and(|sweep| sweep.hold(now, core, capture, id)) {
                 core.group_gone(now, id);
             }
             self.groups.update(core.programs(), id);
@@ -397,7 +407,7 @@ impl ProcessScheduler {
                 Request::Stop(cause) => self.core.stop_all(now, cause),
                 Request::Kill(cause) => {
                     self.core.kill_all(now, cause);
-                    self.sweep.close(now);
+                    self.sweep.iter_mut().for_each(|sweep| sweep.close(now));
                 }
                 Request::Signal(signal) => self.core.outbox_mut().signal(signal),
             }
@@ -407,10 +417,10 @@ impl ProcessScheduler {
     fn sweep_orphans(&mut self, now: Moment) {
         let settled = self.is_settled_but_for_orphans();
         let deaths_left = self.reaper.has_deaths_left();
-        let (core, groups) = (&mut self.core, &self.groups);
         let spawner = self.launcher.spawner();
-        self.sweep
-            .turn(now, core, groups, spawner, settled, deaths_left);
+        if let Some(sweep) = &mut self.sweep {
+            sweep.turn(now, &mut self.core, spawner, settled, deaths_left);
+        }
     }
 
     fn start_due(&mut self) {
@@ -443,7 +453,8 @@ impl ProcessScheduler {
     /// True if nothing is left to be done: no program runs or is going to, every report was handed
     /// to the error command, and no orphan is left.
     fn is_settled(&self) -> bool {
-        self.is_settled_but_for_orphans() && self.sweep.is_gone()
+        let sweep = self.sweep.as_ref();
+        self.is_settled_but_for_orphans() && sweep.is_none_or(OrphanSweep::is_gone)
     }
 
     /// A report that is queued is a command to be run.
