@@ -124,7 +124,7 @@ impl Builder {
     /// Sets a closure that is called with each event, in the order in which they happen. None by
     /// default.
     pub fn on_event(mut self, handler: impl FnMut(&Event) + Send + 'static) -> Self {
-        self.callbacks.on_event = Some(Box::new(handler));
+        self.callbacks.on_event = Box::new(handler);
         self
     }
 
@@ -138,7 +138,7 @@ impl Builder {
     /// program of this scheduler: orphans, and the host's own children. Never called with
     /// [`Reap::Own`]. None by default.
     pub fn on_stray(mut self, handler: impl FnMut(i32, ExitStatus) + Send + 'static) -> Self {
-        self.callbacks.on_stray = Some(Box::new(handler));
+        self.callbacks.on_stray = Box::new(handler);
         self
     }
 
@@ -157,7 +157,7 @@ impl Builder {
         handler: impl FnMut(i32) + Send + 'static,
     ) -> Self {
         self.other_signals = signals.into_iter().collect();
-        self.callbacks.on_signal = Some(Box::new(handler));
+        self.callbacks.on_signal = Box::new(handler);
         self
     }
 

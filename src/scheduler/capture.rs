@@ -71,7 +71,7 @@ impl Capture {
     pub(super) fn wait(&mut self, limit: Option<Duration>, inbox: &Inbox) {
         self.ready.clear();
         self.poller.wait(limit, &mut self.ready);
-        if self.ready.contains(&Key::Wake.number()) && inbox.clear() {
+        if self.ready.contains(&Key::Wake.number()) && inbox.waker().clear() {
             self.poller.note_useful();
         }
     }

@@ -78,7 +78,7 @@ impl ProcessScheduler {
     /// Returns when the next turn has to be, whatever the descriptors say. The beginning of time
     /// stands for "at once".
     fn next_turn(&self) -> Option<Moment> {
-        if self.core.has_starts() || !self.core.outbox().is_empty() {
+        if self.core.machine().has_starts() || !self.core.outbox().is_empty() {
             return Some(Moment::default());
         }
         let reaper = self.reaper.next_deadline(self.core.children());
@@ -91,7 +91,7 @@ impl ProcessScheduler {
         let sweep = self.sweep.as_ref();
         let components = [
             reaper,
-            self.core.next_deadline(),
+            self.core.machine().next_deadline(),
             self.groups.next_deadline(),
             self.launcher.next_deadline(),
             self.side_commands.next_deadline(),

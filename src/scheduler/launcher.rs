@@ -303,7 +303,7 @@ impl Launcher {
         // A child that failed may still be on its stack: its late start is kept until it is buried.
         let (id, stderr, begun_at, _late, answer) = over;
         let at = self.clock.now();
-        let is_stopping = core.is_stopping();
+        let is_stopping = core.machine().is_stopping();
         let Some(live) = &mut core.program_mut(id).live else {
             return;
         };

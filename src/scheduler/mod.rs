@@ -136,7 +136,7 @@ pub enum Reap {
 
 impl Drop for ProcessScheduler {
     fn drop(&mut self) {
-        if !self.inbox.is_ours() {
+        if !self.inbox.waker().is_ours() {
             return;
         }
         for program in self.core.programs_mut().iter_mut() {
@@ -228,7 +228,7 @@ impl ProcessScheduler {
         match self.phase {
             Phase::Finished => {
                 // Signals still come, and the host may still wait for the descriptor.
-                self.inbox.clear();
+                self.inbox.waker().clear();
                 return Ok(Status::Stopped);
             }
             Phase::Started => {}
@@ -252,7 +252,7 @@ impl ProcessScheduler {
         self.capture
             .drain_ready(now, &mut self.core, &mut self.reaper);
         self.groups.take_in_killed(&mut self.core);
-        self.inbox.publish(self.is_stopping(), false);
+        self.inbox.waker().publish(self.is_stopping(), false);
         self.deliver();
         let now = self.clock.now();
         self.side_commands
@@ -263,24 +263,24 @@ impl ProcessScheduler {
     /// Asks every program to stop; the turns that follow carry it out. The same as
     /// [`Handle::stop`].
     pub fn stop(&self) {
-        self.inbox.ask(Asked::Stop);
+        self.inbox.waker().ask(Asked::Stop);
     }
 
     /// Kills every program at once. The same as [`Handle::kill`].
     pub fn kill(&self) {
-        self.inbox.ask(Asked::Kill);
+        self.inbox.waker().ask(Asked::Kill);
     }
 
     /// Returns a remote control for other threads and signal handlers.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        self.inbox.handle()
+        Handle(self.inbox.waker().clone())
     }
 
     /// True if a stop was asked for, or an essential program has ended for good.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
-        self.core.is_stopping()
+        self.core.machine().is_stopping()
     }
 
     /// Returns the code of the first essential program that ended for good, and so stopped the rest:
@@ -440,13 +440,13 @@ impl ProcessScheduler {
 
     /// The programs, pipes and signals are those of the process that built this.
     fn check_owner(&self) -> Result<()> {
-        if self.inbox.is_ours() {
+        if self.inbox.waker().is_ours() {
             return Ok(());
         }
         Err(Error::new(format!(
             "the scheduler belongs to process {}, and this is a copy of that, made by fork; build \
              one of your own, after the fork",
-            self.inbox.owner()
+            self.inbox.waker().owner()
         )))
     }
 
@@ -461,13 +461,13 @@ impl ProcessScheduler {
     fn is_settled_but_for_orphans(&self) -> bool {
         let commands = &self.side_commands;
         let has_jobs = commands.handle_reports() && self.core.outbox().has_reports();
-        self.core.is_settled() && commands.is_idle() && !has_jobs
+        self.core.machine().is_settled() && commands.is_idle() && !has_jobs
     }
 
     /// Stops turning when nothing runs and nothing is going to.
     fn finish_if_settled(&mut self, now: Moment) -> Status {
         self.core.report_if_all_ended();
-        if self.core.is_settled() {
+        if self.core.machine().is_settled() {
             self.side_commands.close(now);
         }
         let may_have_missed = self.reaper.may_have_missed();
@@ -477,7 +477,7 @@ impl ProcessScheduler {
         self.capture.close(now, &mut self.core);
         self.deliver();
         self.phase = Phase::Finished;
-        self.inbox.publish(self.is_stopping(), true);
+        self.inbox.waker().publish(self.is_stopping(), true);
         Status::Stopped
     }
 

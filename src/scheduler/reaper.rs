@@ -221,7 +221,7 @@ impl Reaper {
         }
         self.turn.is_safety_scan = self.begin_safety_scan(now, inbox, core);
         // The end does not wait for the rate limit.
-        let is_last = self.full_wait.next().is_some() && core.is_settled();
+        let is_last = self.full_wait.next().is_some() && core.machine().is_settled();
         self.turn.is_full_wait = self.turn.is_safety_scan || is_last || self.full_wait.is_due(now);
         match self.mode {
             Reap::All => self.turn.eof_looks = self.eof_looks_due.min(EOF_LOOKS_PER_TURN_MAX),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::error::Error;
 use crate::event::{EventKind, StopCause};
-use crate::machine::{Command, Exit, Input, Machine, Moment, Order, ProgramId, Run, View};
+use crate::machine::{Command, Exit, Input, Machine, Moment, Order, ProgramId, Run};
 use crate::os::group::Sent;
 use crate::os::poller::Poller;
 use crate::os::reap;
@@ -194,25 +194,9 @@ impl Core {
         self.machine.next_start()
     }
 
-    pub(super) fn has_starts(&self) -> bool {
-        self.machine.has_starts()
-    }
-
-    pub(super) fn next_deadline(&self) -> Option<Moment> {
-        self.machine.next_deadline()
-    }
-
-    /// True if no program runs or is going to.
-    pub(super) fn is_settled(&self) -> bool {
-        self.machine.is_settled()
-    }
-
-    pub(super) fn is_stopping(&self) -> bool {
-        self.machine.is_stopping()
-    }
-
-    pub(super) fn view(&self, id: ProgramId) -> View {
-        self.machine.view(id)
+    /// Returns the machine, to be asked.
+    pub(super) fn machine(&self) -> &Machine {
+        &self.machine
     }
 
     /// Returns how the first essential program ended that ended for good.

@@ -121,7 +121,9 @@ impl OrphanSweep {
         capture: &mut Capture,
         id: ProgramId,
     ) -> bool {
-        if core.is_stopping() || !matches!(core.view(id).state, State::Clearing { .. }) {
+        if core.machine().is_stopping()
+            || !matches!(core.machine().view(id).state, State::Clearing { .. })
+        {
             return false;
         }
         let live = core.programs()[id].live.as_ref();
@@ -148,7 +150,7 @@ impl OrphanSweep {
         settled: bool,
         deaths_left: bool,
     ) {
-        if core.is_stopping() || settled {
+        if core.machine().is_stopping() || settled {
             self.begin_closing(now, core.children());
         }
         let settled = settled && !deaths_left;
@@ -290,7 +292,7 @@ impl OrphanSweep {
     /// Kills the orphans that hold a start, and releases the starts that none holds any more. Only a
     /// complete look tells that: the death of a known orphan may have sent another to us.
     fn release(&mut self, now: Moment, core: &mut Core, is_complete: bool) {
-        let is_stopping = core.is_stopping();
+        let is_stopping = core.machine().is_stopping();
         let is_warning_due = self.next_warning.is_some_and(|at| at <= now);
         if !(is_complete || is_warning_due || is_stopping) {
             return;
