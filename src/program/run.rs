@@ -1,12 +1,12 @@
 //! One run of a program, from its start until nothing is left of its process group.
 
-use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::error::Error;
-use crate::machine::{Exit, Moment, Restart, Run};
+use crate::machine::{Moment, Restart, Run};
 use crate::os::group::Group;
 use crate::os::tail::Tail;
+use crate::report::ErrorReport;
 
 /// The delay between two probes of a group: the first, and the longest. In between it doubles.
 const PROBE_DELAY_MIN: Duration = Duration::from_millis(1);
@@ -75,19 +75,11 @@ impl Default for ExitTracking {
 
 /// The end of a run. Its report waits until the pipe was drained.
 pub(crate) struct ExitRecord {
-    pub(crate) at: SystemTime,
-    pub(crate) pid: i32,
-    pub(crate) exit: Exit,
-    pub(crate) uptime: Duration,
-    /// True if it was asked to stop.
-    pub(crate) asked: bool,
+    /// Without the last bytes.
+    pub(crate) report: ErrorReport,
     /// True if it ended in another way than it was asked to.
     pub(crate) has_failed: bool,
     pub(crate) restart: Restart,
-    pub(crate) retry_in: Option<Duration>,
-    pub(crate) restarts: u64,
-    pub(crate) log: Option<PathBuf>,
-    pub(crate) log_offset: u64,
     /// Complete when the pipe has been drained.
     pub(crate) tail: Tail,
 }

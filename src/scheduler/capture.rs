@@ -209,9 +209,8 @@ impl Capture {
             .on_read(now, number, bytes, || pipe.capacity());
         match verdict {
             Verdict::Same => {}
-            Verdict::Poll => self.poller.resume(pipe.as_fd(), number),
-            Verdict::PollAndShrink(size) => {
-                pipe.resize(size);
+            Verdict::Poll(usual) => {
+                usual.into_iter().for_each(|size| pipe.resize(size));
                 self.poller.resume(pipe.as_fd(), number);
             }
             Verdict::Widen(size) => {

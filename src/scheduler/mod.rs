@@ -46,6 +46,7 @@ use std::time::Duration;
 
 pub use builder::Builder;
 
+use crate::callbacks::Notice;
 use crate::error::{Error, Result};
 use crate::handle::Handle;
 use crate::machine::{Exit, Moment, ProgramId};
@@ -344,7 +345,7 @@ impl ProcessScheduler {
                     && !is_failed_start
                 {
                     self.sweep.iter_mut().for_each(|sweep| sweep.reaped(pid));
-                    self.core.outbox_mut().stray(pid, status);
+                    self.core.outbox_mut().notice(Notice::Stray(pid, status));
                 }
             }
         }
@@ -409,7 +410,7 @@ impl ProcessScheduler {
                     self.core.kill_all(now, cause);
                     self.sweep.iter_mut().for_each(|sweep| sweep.close(now));
                 }
-                Request::Signal(signal) => self.core.outbox_mut().signal(signal),
+                Request::Signal(signal) => self.core.outbox_mut().notice(Notice::Signal(signal)),
             }
         }
     }

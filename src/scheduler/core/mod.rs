@@ -140,7 +140,7 @@ impl Core {
         self.apply(now, Input::LeaderExited { run, exit });
         let program = &mut self.programs[id];
         let record = program.exit_record.as_ref();
-        let asked = record.is_some_and(|record| record.asked);
+        let asked = record.is_some_and(|record| record.report.stopping);
         program.unwatch_leader(poller);
         if let Some(live) = &mut program.live
             && !live.group.is_leader_reaped()
