@@ -68,7 +68,6 @@ impl Core {
         let Some(live) = &mut program.live else {
             return;
         };
-        live.exit().retry_in = retry_in;
         report.pid = Some(live.pid());
         report.uptime = uptime;
         report.retry_in = retry_in;

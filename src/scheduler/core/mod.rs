@@ -156,9 +156,14 @@ impl Core {
 
     /// Tells the machine that nothing is left of a program's run.
     pub(super) fn group_gone(&mut self, now: Moment, id: ProgramId) {
-        if let Some(live) = self.programs[id].live.take() {
-            self.apply(now, Input::GroupGone { run: live.run });
+        if let Some(run) = self.take_run(id) {
+            self.apply(now, Input::GroupGone { run });
         }
+    }
+
+    /// Takes away a run of which nothing is left.
+    pub(super) fn take_run(&mut self, id: ProgramId) -> Option<Run> {
+        self.programs[id].live.take().map(|live| live.run)
     }
 
     /// Answers a start.

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::event::EventKind;
 use crate::lineage::{CHAIN_VARIABLE, Lineage};
 use crate::machine::state::State;
-use crate::machine::{Moment, ProgramId};
+use crate::machine::{Input, Moment, ProgramId, Run};
 use crate::orphans::{ALL_PROCESSES, OrphanOwner, Orphans, PendingSignal};
 use crate::os::group::Sent;
 use crate::os::spawn::Spawner;
@@ -40,9 +40,9 @@ const DELAY_REPORTED_AFTER: Duration = Duration::from_secs(5);
 pub(super) struct OrphanSweep {
     orphans: Orphans,
     lineage: Arc<Lineage>,
-    /// Programs whose group is gone and whose orphans are not known to be: their next start is held.
-    /// True if a warning says that an orphan delays it.
-    held: BTreeMap<ProgramId, bool>,
+    /// Runs whose group is gone and whose orphans are not known to be: the next start of their
+    /// program is held.
+    held: BTreeMap<ProgramId, Held>,
     timing: LookTiming,
     /// When a warning about a held start may be due.
     next_warning: Option<Moment>,
@@ -51,6 +51,12 @@ pub(super) struct OrphanSweep {
     /// True if a warning says that orphans cannot be found.
     blindness_reported: bool,
     _subreaper: Subreaper,
+}
+
+struct Held {
+    run: Run,
+    /// True if a warning says that an orphan delays the start.
+    is_reported: bool,
 }
 
 impl OrphanSweep {
@@ -126,16 +132,15 @@ impl OrphanSweep {
         {
             return false;
         }
-        let live = core.programs()[id].live.as_ref();
-        let is_at_once = live.is_some_and(LiveRun::is_restarted_at_once);
+        let is_at_once = core.machine().policy(id).backoff.initial.is_zero();
         if is_at_once && capture.drain_run(now, core, id) {
             return false;
         }
-        let Some(live) = &mut core.program_mut(id).live else {
+        let Some(run) = core.take_run(id) else {
             return false;
         };
-        live.exit().awaits_search = true;
-        self.held.insert(id, false);
+        let is_reported = false;
+        self.held.insert(id, Held { run, is_reported });
         self.want_look(now, core.children());
         true
     }
@@ -259,7 +264,7 @@ impl OrphanSweep {
         // group has a leader that was not reaped yet, or it is probed.
         let live = programs.iter().filter_map(|program| program.live.as_ref());
         let without_leader: BTreeSet<i32> = live
-            .filter(|live| live.group.is_leader_reaped() && !live.awaits_search())
+            .filter(|live| live.group.is_leader_reaped())
             .map(LiveRun::pid)
             .collect();
         let is_group = |group: i32| {
@@ -298,11 +303,11 @@ impl OrphanSweep {
             return;
         }
         let owners: BTreeSet<ProgramId> = self.orphans.owned().map(|(_, id, _)| id).collect();
-        self.held.retain(|id, _| {
+        self.held.retain(|id, held| {
             // The shutdown has a deadline for orphans, and kills those that were not killed.
             let is_over = is_stopping || (is_complete && !owners.contains(id));
             if is_over {
-                core.group_gone(now, *id);
+                core.apply(now, Input::GroupGone { run: held.run });
             }
             !is_over
         });
@@ -321,8 +326,8 @@ impl OrphanSweep {
     fn warn_of_survivors(&mut self, now: Moment, core: &mut Core) {
         self.next_warning = None;
         for (pid, id, killed_at) in self.orphans.owned() {
-            let held = self.held.get_mut(&id).filter(|is_reported| !**is_reported);
-            let (Some(is_reported), Some(killed_at)) = (held, killed_at) else {
+            let held = self.held.get_mut(&id).filter(|held| !held.is_reported);
+            let (Some(held), Some(killed_at)) = (held, killed_at) else {
                 continue;
             };
             let warning_at = killed_at.after(DELAY_REPORTED_AFTER);
@@ -331,7 +336,7 @@ impl OrphanSweep {
                 *next = warning_at.min(*next);
                 continue;
             }
-            *is_reported = true;
+            held.is_reported = true;
             let error = Error::new(format!(
                 "start delayed: pid {pid} left the program's group and survived SIGKILL"
             ));
