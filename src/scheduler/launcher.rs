@@ -13,7 +13,7 @@ use crate::os::clock::{self, Clock};
 use crate::os::descriptors;
 use crate::os::group::Group;
 use crate::os::limits::DescriptorLimit;
-use crate::os::spawn::{Failure, Spawner, Started, Step};
+use crate::os::spawn::{Apart, Failure, Place, Spawner, Started, Step};
 use crate::os::tail::Tail;
 use crate::program::{FailedStart, LiveRun};
 use crate::report::CODE_UNKNOWN;
@@ -176,8 +176,9 @@ impl Launcher {
         let (read, write) = pipe.map_err(|error| failed(CODE_UNKNOWN, error, log_offset))?;
         let stdio = [self.null.as_fd(), self.null.as_fd(), write.as_fd()];
         let exec = core.programs()[id].exec.clone();
-        let wait = self.late.wait();
-        let started = exec.spawn_apart(&mut self.spawner, stdio, self.limit, None, wait);
+        let limit = self.limit;
+        let place = Place::Apart(Apart { stdio, limit });
+        let started = exec.spawn_at(&mut self.spawner, place, None, self.late.wait());
         let started = started.map_err(|failure| {
             let error = self.explain(core, id, failure);
             failed(failed_start_code(failure), error, log_offset)

@@ -20,7 +20,7 @@ use crate::os::descriptors;
 use crate::os::emergency_heap::EmergencyHeap;
 use crate::os::group::Group;
 use crate::os::pages::trim_memory;
-use crate::os::spawn::{Late, Spawner, Started};
+use crate::os::spawn::{Apart, Late, Place, Spawner, Started};
 #[cfg(feature = "json")]
 use crate::report::ErrorReport;
 
@@ -244,7 +244,8 @@ impl SideCommands {
         let (spawner, null, limit) = launcher.for_command();
         let stderr = self.stderr.as_ref().unwrap_or(null);
         let stdio = [stdin.as_fd(), null.as_fd(), stderr.as_fd()];
-        let started = exec.spawn_apart(spawner, stdio, limit, Some(&name), START_WAIT);
+        let place = Place::Apart(Apart { stdio, limit });
+        let started = exec.spawn_at(spawner, place, Some(&name), START_WAIT);
         let (group, late) = match started.map_err(|failure| exec.explain(failure))? {
             Started::Executed(pid) => (Group::new(pid), None),
             Started::Late(late) => (Group::of_new(late.pid()), Some(late)),
