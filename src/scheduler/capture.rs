@@ -1,10 +1,10 @@
 //! Program output: the wait for it, and its way from pipes to logs and to the last bytes that a
 //! report carries.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::EventKind;
 use crate::machine::{Moment, ProgramId};
 use crate::os::logs::Flaws;
@@ -39,32 +39,17 @@ impl Capture {
         }
     }
 
-    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.poller.as_fd()
+    pub(super) fn poller(&self) -> &Poller {
+        &self.poller
     }
 
-    pub(super) fn poller(&mut self) -> &mut Poller {
+    pub(super) fn poller_mut(&mut self) -> &mut Poller {
         &mut self.poller
-    }
-
-    /// True if something is ready.
-    pub(super) fn is_ready(&self) -> bool {
-        self.poller.is_ready()
-    }
-
-    /// True if the latest wait did not learn what is ready.
-    pub(super) fn lost_events(&self) -> bool {
-        self.poller.lost_events()
     }
 
     /// Returns when a pipe that rests is to be read.
     pub(super) fn next_deadline(&self) -> Option<Moment> {
         self.coalescer.next_deadline()
-    }
-
-    /// Returns how long a wait may be at most, where some descriptors cannot be polled.
-    pub(super) fn wait_max(&self) -> Option<Duration> {
-        self.poller.wait_max()
     }
 
     /// Waits until something is readable, for at most `limit`.
@@ -85,17 +70,38 @@ impl Capture {
         self.ready.iter().filter_map(leader)
     }
 
-    /// Reads from now on what the latest run writes.
+    /// Reads from now on what the latest run writes. The pipe of the run before becomes the old one;
+    /// an old one is read once more and closed, with a warning if a process still held it.
     pub(super) fn attach(&mut self, core: &mut Core, id: ProgramId, stderr: OwnedFd) {
+        let (key, old_key) = (Key::Stream(id), Key::OldStream(id));
         // What is known of the pipes' rates was about the runs before.
-        self.coalescer.forget(Key::OldStream(id).number());
-        let usual = self.coalescer.forget(Key::Stream(id).number());
+        self.coalescer.forget(old_key.number());
+        let usual = self.coalescer.forget(key.number());
         let program = core.program_mut(id);
-        if let (Some(pipe), Some(bytes)) = (&program.stream, usual) {
-            pipe.resize(bytes);
+        let mut oldest = None;
+        if let Some(latest) = program.stream.take() {
+            usual.into_iter().for_each(|bytes| latest.resize(bytes));
+            oldest = program.detach(old_key, &mut self.poller);
+            self.poller
+                .renumber(latest.as_fd(), key.number(), old_key.number());
+            program.old_stream = Some(latest);
         }
         let stream = Stream::new(stderr);
-        if let Err(error) = program.attach(stream, &mut self.poller, &mut self.buffer) {
+        self.poller.add(stream.as_fd(), key.number());
+        program.stream = Some(stream);
+        let Some(oldest) = oldest else { return };
+        let mut sink = Sink {
+            buffer: &mut self.buffer,
+            log: &mut program.log,
+            tail: None,
+        };
+        if oldest.read_pending(&mut sink) != Read::End {
+            program.pipes_closed += 1;
+            let error = Error::new(format!(
+                "closed the stderr pipe of an earlier run, which a process outside its group still \
+                 holds ({} so far)",
+                program.pipes_closed
+            ));
             core.warn(id, error);
         }
     }

@@ -15,14 +15,14 @@ use super::{Phase, ProcessScheduler};
 /// [`ProcessScheduler::next_deadline`] is asked after each turn.
 impl AsFd for ProcessScheduler {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.capture.as_fd()
+        self.capture.poller().as_fd()
     }
 }
 
 /// The same as [`AsFd`], for reactors that want a number.
 impl AsRawFd for ProcessScheduler {
     fn as_raw_fd(&self) -> RawFd {
-        self.capture.as_fd().as_raw_fd()
+        self.capture.poller().as_fd().as_raw_fd()
     }
 }
 
@@ -54,9 +54,9 @@ impl ProcessScheduler {
         let next = match self.phase {
             Phase::Finished => None,
             Phase::Built => Some(now),
-            Phase::Started if self.capture.is_ready() => Some(now),
+            Phase::Started if self.capture.poller().is_ready() => Some(now),
             Phase::Started => {
-                let unpollable = self.capture.wait_max().map(|time| now.after(time));
+                let unpollable = self.capture.poller().wait_max().map(|time| now.after(time));
                 let resting = self.capture.next_deadline();
                 let others = self.next_turn().into_iter();
                 others.chain(unpollable).chain(resting).min()

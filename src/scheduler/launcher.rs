@@ -197,7 +197,7 @@ impl Launcher {
             .live
             .insert(LiveRun::new(run, group, log_offset, now, tail));
         live.is_launching = late.is_some();
-        reaper.watch(core.programs_mut(), id, capture.poller());
+        reaper.watch(core.programs_mut(), id, capture.poller_mut());
         core.own(pid, Owner::Program(id));
         Ok(match late {
             None => {
@@ -350,7 +350,7 @@ impl Launcher {
         error: Error,
     ) {
         let program = core.program_mut(run.program);
-        program.unwatch_leader(capture.poller());
+        program.unwatch_leader(capture.poller_mut());
         let Some(live) = program.live.take() else {
             return;
         };

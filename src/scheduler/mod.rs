@@ -317,7 +317,10 @@ impl ProcessScheduler {
             self.launcher.spawner().reap_failed();
             self.want_look(now);
         }
-        let (readable, lost_events) = (self.capture.readable_leaders(), self.capture.lost_events());
+        let (readable, lost_events) = (
+            self.capture.readable_leaders(),
+            self.capture.poller().lost_events(),
+        );
         let (inbox, core) = (&mut self.inbox, &mut self.core);
         self.reaper.begin(now, inbox, core, readable, lost_events);
         while let Some(found) = self.reaper.next(now, &self.core) {
@@ -330,7 +333,7 @@ impl ProcessScheduler {
             reaper::Found::Leader(id, exit) => self.leader_exited(now, id, exit),
             reaper::Found::UnreliablePidfd(id) => {
                 let program = self.core.program_mut(id);
-                program.unwatch_leader(self.capture.poller());
+                program.unwatch_leader(self.capture.poller_mut());
                 return;
             }
             reaper::Found::SideCommand(pid) => {
@@ -362,7 +365,7 @@ impl ProcessScheduler {
     fn leader_exited(&mut self, now: Moment, id: ProgramId, exit: Option<Exit>) {
         let (core, capture) = (&mut self.core, &mut self.capture);
         if self.launcher.on_death(core, capture, id) {
-            core.leader_exited(now, id, exit, capture.poller());
+            core.leader_exited(now, id, exit, capture.poller_mut());
         }
     }
 
