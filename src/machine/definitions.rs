@@ -56,6 +56,23 @@ impl Machine {
         }
     }
 
+    /// Takes back a program that was added just now, and has no links.
+    pub fn take_back(&mut self, id: ProgramId) {
+        self.children.remove(id);
+    }
+
+    /// True if a program is being removed.
+    #[must_use]
+    pub fn is_being_removed(&self, id: ProgramId) -> bool {
+        let child = self.children.get(id);
+        child.is_some_and(|child| child.flags.has(Flags::REMOVED))
+    }
+
+    /// Returns the programs that require this one, or start after it.
+    pub fn dependents(&self, id: ProgramId) -> impl Iterator<Item = ProgramId> {
+        self.graph.dependents(id)
+    }
+
     pub(super) fn begin_removal(&mut self, now: Moment, id: ProgramId) {
         if let Some(child) = self.children.get_mut(id)
             && !child.flags.has(Flags::REMOVED)

@@ -193,6 +193,13 @@ impl Graph {
         node.is_some_and(|node| !node.dependents.is_empty())
     }
 
+    /// Returns the programs that require this one, or start after it.
+    pub fn dependents(&self, id: ProgramId) -> impl Iterator<Item = ProgramId> {
+        let dependents = self.nodes.get(&id).map(|node| node.dependents.iter());
+        let dependents = dependents.into_iter().flatten();
+        dependents.map(|dependent| dependent.program)
+    }
+
     /// Marks a program whose state has changed.
     pub fn touch(&mut self, id: ProgramId) {
         let is_new = match self.nodes.get_mut(&id) {

@@ -16,7 +16,7 @@
 //! reported once.
 
 pub mod child;
-mod definitions;
+pub mod definitions;
 pub mod graph;
 mod id_map;
 pub mod interface;
@@ -225,6 +225,20 @@ impl Machine {
         self.unsettled == 0
     }
 
+    /// True if a program is down because it was stopped, and may be started again.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        let is_stopped = |child: &Child| child.goal != Goal::Up && child.why == Why::Stopped;
+        self.children.iter().any(is_stopped)
+    }
+
+    /// Returns the longest time that a program may take to stop.
+    #[must_use]
+    pub fn longest_stop(&self) -> Option<Duration> {
+        let timeouts = self.children.iter();
+        timeouts.map(|child| child.policy.stop_timeout).max()
+    }
+
     /// True after a stop of everything, by a command or by the end of an essential program.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
@@ -342,7 +356,7 @@ impl Machine {
 
     fn is_child_settled(&self, child: &Child) -> bool {
         match child.state {
-            State::Inactive => true,
+            State::Inactive => !child.flags.has(Flags::REMOVED),
             State::Abandoned { .. } => child.goal != Goal::Up,
             State::Due => {
                 let told = self.graph.told(child.id);

@@ -10,6 +10,10 @@ fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
+fn has_orphans_of_program(orphans: &Orphans) -> bool {
+    orphans.owned().any(|(_, id, _)| id == PROGRAM)
+}
+
 /// Xorshift: the same numbers for the same seed.
 struct Dice(u64);
 
@@ -167,8 +171,8 @@ impl World {
             let all: Vec<i32> = self.children.keys().copied().collect();
             let kind = |pid: i32| self.children[&pid].kind;
             let whose = |pid: i32| match kind(pid) {
-                Kind::Orphan(_) if self.children[&pid].is_withheld => OrphanOwner::None,
-                Kind::Orphan(program) => OrphanOwner::from(program),
+                Kind::Orphan(_) if self.children[&pid].is_withheld => OrphanOwner::Known(None),
+                Kind::Orphan(program) => OrphanOwner::Known(program),
                 other => panic!("{other:?} was asked for its program"),
             };
             let is_ours = |pid: i32| kind(pid) == Kind::Ours;
@@ -183,14 +187,14 @@ impl World {
         let named = self.orphans.abandon(self.now, settled);
         self.gives_up(&named);
         if self.searching {
-            let sends = self.orphans.kill_orphans_of(self.now, PROGRAM);
+            let sends = self.orphans.kill_orphans_of(self.now, |id| id == PROGRAM);
             assert!(
                 sends
                     .iter()
                     .all(|send| send.kill && send.program == Some(PROGRAM))
             );
             sends.iter().for_each(|&send| self.gets(send, None));
-            self.searching = self.orphans.has_orphans_of(PROGRAM) && self.kill_at.is_none();
+            self.searching = has_orphans_of_program(&self.orphans) && self.kill_at.is_none();
         }
         let next = self.orphans.next_deadline(self.is_settled());
         assert!(
@@ -344,7 +348,13 @@ fn a_delayed_scan_is_made_when_it_is_due_or_nothing_else_is_left() {
         closing(50).begin_scan(at(50), false, false),
         "it is time to kill"
     );
-    orphans.scanned(at(100), &[], |_| false, |_| false, |_| OrphanOwner::None);
+    orphans.scanned(
+        at(100),
+        &[],
+        |_| false,
+        |_| false,
+        |_| OrphanOwner::Known(None),
+    );
     orphans.delay_scan(at(150));
     orphans.request_scan();
     assert!(
@@ -388,7 +398,13 @@ fn once_all_else_is_over_there_is_a_scan_although_nothing_has_happened() {
     assert!(!orphans.is_gone(), "all else is not over");
     assert_eq!(orphans.next_deadline(true), Some(Moment::default()));
     assert!(orphans.begin_scan(at(201), false, true));
-    orphans.scanned(at(201), &[9], |_| false, |_| false, |_| OrphanOwner::None);
+    orphans.scanned(
+        at(201),
+        &[9],
+        |_| false,
+        |_| false,
+        |_| OrphanOwner::Known(None),
+    );
     assert_eq!(orphans.due(at(201)).len(), 1, "it is asked to end");
     orphans.abandon(at(201), true);
     assert!(!orphans.is_gone());
@@ -403,13 +419,13 @@ fn once_all_else_is_over_there_is_a_scan_although_nothing_has_happened() {
 fn a_zombie_that_a_tracer_withholds_holds_up_nothing() {
     let at = |milliseconds| Moment::default().after(ms(milliseconds));
     let mut orphans = Orphans::new([]);
-    let of_program = |_| OrphanOwner::Program(PROGRAM);
+    let of_program = |_| OrphanOwner::Known(Some(PROGRAM));
     orphans.scanned(at(1), &[9], |_| false, |_| false, of_program);
-    assert_eq!(orphans.kill_orphans_of(at(1), PROGRAM).len(), 1);
+    assert_eq!(orphans.kill_orphans_of(at(1), |id| id == PROGRAM).len(), 1);
     orphans.scanned(at(2), &[9], |_| false, |_| false, of_program);
-    assert!(orphans.has_orphans_of(PROGRAM), "it is dying");
+    assert!(has_orphans_of_program(&orphans), "it is dying");
     orphans.scanned(at(3), &[9], |_| false, |_| true, of_program);
-    assert!(!orphans.has_orphans_of(PROGRAM), "it is dead");
+    assert!(!has_orphans_of_program(&orphans), "it is dead");
     // Nor does the end wait for it, or give it up.
     orphans.close(at(4));
     assert!(orphans.begin_scan(at(4), false, true));

@@ -1,37 +1,55 @@
 //! All programs: by id, in the order in which they were added, and by name.
+//!
+//! A program that was removed is found by its id until what is left of it has been dealt with, and
+//! by its name no more.
 
 use std::ops::{Index, IndexMut};
 
-use crate::machine::ProgramId;
+use crate::machine::{IdMap, ProgramId};
 
 use super::Program;
 
 #[derive(Default)]
 pub(crate) struct ProgramTable {
-    /// Indexed by id.
-    programs: Vec<Program>,
+    programs: IdMap<Program>,
     /// Sorted by name.
     by_name: Vec<ProgramId>,
 }
 
 impl ProgramTable {
-    /// Returns a table of these programs, whose ids count from 0 in this order.
-    pub(crate) fn new(programs: Vec<Program>) -> Self {
-        let mut by_name: Vec<ProgramId> = programs.iter().map(|program| program.id).collect();
-        by_name.sort_unstable_by_key(|id| programs[id.0 as usize].name());
-        Self { programs, by_name }
+    pub(crate) fn with_capacity(programs: usize) -> Self {
+        Self {
+            programs: IdMap::with_capacity(programs),
+            by_name: Vec::with_capacity(programs),
+        }
     }
 
+    /// Adds a program, whose id the machine has given just now.
+    pub(crate) fn push(&mut self, program: Program) {
+        let place = self.place(program.name().as_bytes());
+        self.by_name
+            .insert(place.unwrap_or_else(|at| at), program.id);
+        let (given, id) = (program.id, self.programs.push(program));
+        debug_assert_eq!(id, Some(given), "ids are given in one order");
+    }
+
+    /// Forgets a program's name, which another may have from now on.
+    pub(crate) fn forget_name(&mut self, id: ProgramId) {
+        self.by_name.retain(|&known| known != id);
+    }
+
+    /// Removes a program that has no name any more.
+    pub(crate) fn remove(&mut self, id: ProgramId) -> Option<Program> {
+        self.programs.remove(id)
+    }
+
+    /// Returns the number of programs with a name.
     pub(crate) fn len(&self) -> usize {
-        self.programs.len()
+        self.by_name.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.programs.is_empty()
-    }
-
-    pub(crate) fn ids(&self) -> impl Iterator<Item = ProgramId> + use<> {
-        (0..self.programs.len() as u32).map(ProgramId)
+        self.by_name.is_empty()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Program> {
@@ -42,11 +60,36 @@ impl ProgramTable {
         self.programs.iter_mut()
     }
 
+    /// Returns the names, sorted.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.iter().map(|&id| &**self[id].name())
+    }
+
+    pub(crate) fn get(&self, id: ProgramId) -> Option<&Program> {
+        self.programs.get(id)
+    }
+
+    /// Returns the ids, of those too that have no name any more.
+    pub(crate) fn ids(&self) -> Vec<ProgramId> {
+        self.iter().map(|program| program.id).collect()
+    }
+
+    /// Returns the first id after this one, and the first of all after the last.
+    pub(crate) fn next_in_turn(&self, id: ProgramId) -> Option<ProgramId> {
+        let after = ProgramId(id.0.saturating_add(1));
+        let next = self.programs.first_from(after);
+        next.or_else(|| self.programs.first_from(ProgramId(0)))
+    }
+
     /// Returns the program of this name.
     pub(crate) fn find(&self, name: &[u8]) -> Option<ProgramId> {
+        self.place(name).ok().map(|place| self.by_name[place])
+    }
+
+    /// Returns where a name is among the sorted ones, or where it would be.
+    fn place(&self, name: &[u8]) -> Result<usize, usize> {
         let name_of = |id: &ProgramId| self[*id].name().as_bytes();
-        let found = self.by_name.binary_search_by(|id| name_of(id).cmp(name));
-        found.ok().map(|place| self.by_name[place])
+        self.by_name.binary_search_by(|id| name_of(id).cmp(name))
     }
 }
 
@@ -54,12 +97,15 @@ impl Index<ProgramId> for ProgramTable {
     type Output = Program;
 
     fn index(&self, id: ProgramId) -> &Program {
-        &self.programs[id.0 as usize]
+        self.programs
+            .get(id)
+            .expect("a program that was not removed")
     }
 }
 
 impl IndexMut<ProgramId> for ProgramTable {
     fn index_mut(&mut self, id: ProgramId) -> &mut Program {
-        &mut self.programs[id.0 as usize]
+        let found = self.programs.get_mut(id);
+        found.expect("a program that was not removed")
     }
 }

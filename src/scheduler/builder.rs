@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::capture::Capture;
 use super::core::Core;
+use super::definitions::Definitions;
 use super::directories::{check_base_dir, prepare_err_dir};
 use super::fd_budget::FdBudget;
 use super::groups::GroupProbes;
@@ -26,21 +27,17 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::exec::{BaseEnv, Exec, absolute};
 use crate::lineage::Lineage;
-use crate::machine::Machine;
 use crate::os::clock::Clock;
 use crate::os::descriptors;
 use crate::os::emergency_heap;
-use crate::os::logs::Log;
 use crate::os::pages::{Pages, trim_memory};
 use crate::os::poller::Poller;
 use crate::os::spawn::Spawner;
 use crate::os::stream::READ_BYTES_MAX;
 use crate::os::wake::Waker;
-use crate::program::{Key, Program, ProgramTable};
+use crate::program::Key;
 use crate::report::ErrorReport;
-use crate::spec::{
-    ChildSpec, ERR_DIR_DEFAULT, SIGNAL_MAX, STOP_TIMEOUT_DEFAULT, directory_problem,
-};
+use crate::spec::{ChildSpec, ERR_DIR_DEFAULT, SIGNAL_MAX, directory_problem};
 
 /// Describes a [`ProcessScheduler`]; see [`ProcessScheduler::builder`].
 #[must_use = "a builder does nothing until `build` is called"]
@@ -58,6 +55,7 @@ pub struct Builder {
     reap: Reap,
     safety_sweep: bool,
     subreaper: bool,
+    keep_running: bool,
 }
 
 impl fmt::Debug for Builder {
@@ -84,6 +82,7 @@ impl Builder {
             reap: Reap::default(),
             safety_sweep: true,
             subreaper: false,
+            keep_running: false,
         }
     }
 
@@ -124,7 +123,7 @@ impl Builder {
     /// Sets a closure that is called with each event, in the order in which they happen. None by
     /// default.
     pub fn on_event(mut self, handler: impl FnMut(&Event) + Send + 'static) -> Self {
-        self.callbacks.on_event = Some(Box::new(handler));
+        self.callbacks.on_event = Box::new(handler);
         self
     }
 
@@ -138,7 +137,7 @@ impl Builder {
     /// program of this scheduler: orphans, and the host's own children. Never called with
     /// [`Reap::Own`]. None by default.
     pub fn on_stray(mut self, handler: impl FnMut(i32, ExitStatus) + Send + 'static) -> Self {
-        self.callbacks.on_stray = Some(Box::new(handler));
+        self.callbacks.on_stray = Box::new(handler);
         self
     }
 
@@ -157,7 +156,7 @@ impl Builder {
         handler: impl FnMut(i32) + Send + 'static,
     ) -> Self {
         self.other_signals = signals.into_iter().collect();
-        self.callbacks.on_signal = Some(Box::new(handler));
+        self.callbacks.on_signal = Box::new(handler);
         self
     }
 
@@ -217,6 +216,26 @@ impl Builder {
         self
     }
 
+    /// Keeps the scheduler running when every program has ended for good, and without a program:
+    /// only a stop ends it. For a host that starts and adds programs later. Without this, a program
+    /// that was stopped keeps it running, too.
+    ///
+    /// ```
+    /// # use procsched::{ProcessScheduler, Status};
+    /// # use std::time::Duration;
+    /// # fn main() -> procsched::Result<()> {
+    /// let mut scheduler = ProcessScheduler::builder("/").keep_running().build()?;
+    /// assert_eq!(scheduler.step(Some(Duration::ZERO))?, Status::Running);
+    /// scheduler.stop();
+    /// assert_eq!(scheduler.step(Some(Duration::ZERO))?, Status::Stopped);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn keep_running(mut self) -> Self {
+        self.keep_running = true;
+        self
+    }
+
     /// Sets whether a safety scan checks every 15 s, while programs run, for deaths whose SIGCHLD another part
     /// of the process has kept from us, and for handlers that were installed over ours. Such a
     /// handler is reported once, as a [`Warning`](crate::EventKind::Warning) about no program. On by
@@ -251,12 +270,7 @@ impl Builder {
         let handler = handler.transpose()?;
         let clock = Clock::new();
         let supplies = Supplies::take(self.programs.len())?;
-        let (budget, limit) = FdBudget::make(
-            self.programs.len(),
-            self.reap,
-            &supplies.poller,
-            self.raise_descriptor_limit,
-        );
+        let budget = FdBudget::new(self.reap, &supplies.poller, self.raise_descriptor_limit);
         let inbox = Inbox::install(
             self.stop_signals.clone(),
             &self.other_signals,
@@ -265,33 +279,42 @@ impl Builder {
         )?;
         let sweep = self.establish_sweep(lineage)?;
         prepare_err_dir(&err_dir)?;
-        let (machine, programs) = make_programs(self.programs, &base_dir, &err_dir, &base)?;
+        let definitions = Definitions::new(base_dir, err_dir, base);
+        let (machine, programs) = definitions.make_all(self.programs)?;
         let mut scheduler = ProcessScheduler {
-            core: Core::new(machine, programs, Outbox::new(self.callbacks)),
+            core: Core::new(
+                machine,
+                programs,
+                Outbox::new(self.callbacks),
+                self.keep_running,
+            ),
+            definitions,
             inbox,
-            reaper: Reaper::new(self.reap, self.safety_sweep, sweep.has_orphans()),
+            reaper: Reaper::new(self.reap, self.safety_sweep, sweep.is_some()),
             groups: GroupProbes::default(),
             sweep,
-            launcher: Launcher::new(clock, supplies.spawner, supplies.null, limit, budget),
+            launcher: Launcher::new(clock, supplies.spawner, supplies.null, budget),
             capture: Capture::new(supplies.poller, supplies.buffer),
             side_commands: SideCommands::new(handler, self.trim_memory),
             clock,
             phase: Phase::Built,
             kill_on_drop: self.kill_on_drop,
         };
-        if let Some(error) = budget.shortage() {
+        let count = scheduler.core.programs().len();
+        let (fit, shortage) = scheduler.launcher.plan_for(count);
+        if let Some(error) = shortage {
             scheduler.core.outbox_mut().warn(error);
         }
-        scheduler.open_logs(budget.programs_that_fit())?;
+        scheduler.open_logs(fit)?;
         if self.trim_memory {
             trim_memory();
         }
         Ok(scheduler)
     }
 
-    fn establish_sweep(&self, lineage: Option<Arc<Lineage>>) -> Result<OrphanSweep> {
+    fn establish_sweep(&self, lineage: Option<Arc<Lineage>>) -> Result<Option<OrphanSweep>> {
         let Some(lineage) = lineage else {
-            return Ok(OrphanSweep::none());
+            return Ok(None);
         };
         if self.reap != Reap::All {
             return Err(Error::because(
@@ -299,9 +322,7 @@ impl Builder {
                 "a process that gets orphans has to reap them, which needs Reap::All",
             ));
         }
-        let timeouts = self.programs.iter().map(|spec| spec.policy().stop_timeout);
-        let longest_stop = timeouts.max().unwrap_or(STOP_TIMEOUT_DEFAULT);
-        OrphanSweep::establish(longest_stop, lineage)
+        OrphanSweep::establish(lineage).map(Some)
     }
 
     fn check_directories(&self) -> Result<()> {
@@ -375,23 +396,4 @@ impl Supplies {
                 .map_err(|errno| Error::os("failed to allocate a buffer", errno as i32))?,
         })
     }
-}
-
-/// Makes programs of their descriptions. Each description is freed as soon as its program exists.
-fn make_programs(
-    specs: Vec<ChildSpec>,
-    base_dir: &Path,
-    err_dir: &Arc<Path>,
-    base: &Arc<BaseEnv>,
-) -> Result<(Machine, ProgramTable)> {
-    let mut machine = Machine::with_capacity(specs.len());
-    let mut programs = Vec::with_capacity(specs.len());
-    for spec in specs {
-        let exec = Exec::of_program(&spec, base_dir, base)?;
-        let log = Log::new(err_dir.clone(), exec.name().clone());
-        let id = machine.add(spec.policy());
-        let id = id.ok_or_else(|| Error::new("too many programs"))?;
-        programs.push(Program::new(id, exec, log, spec.report_bytes));
-    }
-    Ok((machine, ProgramTable::new(programs)))
 }

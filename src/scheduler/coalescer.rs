@@ -63,10 +63,8 @@ pub(super) enum Verdict {
     Same,
     /// From now on the pipe rests.
     Rest,
-    /// From now on it is polled again.
-    Poll,
-    /// The same, and its size is restored.
-    PollAndShrink(usize),
+    /// From now on it is polled again, and its size is restored if it was widened.
+    Poll(Option<usize>),
     /// It goes on resting, and is to be widened to this size. [`ReadCoalescer::widened`] records
     /// the result.
     Widen(usize),
@@ -252,10 +250,7 @@ impl PipeRate {
         self.read_due = None;
         self.streak = 0;
         self.seen = 0;
-        match self.usual.take() {
-            Some(usual) => Verdict::PollAndShrink(usual),
-            None => Verdict::Poll,
-        }
+        Verdict::Poll(self.usual.take())
     }
 }
 
@@ -315,7 +310,7 @@ mod tests {
         assert_eq!(world.after(0, 1, 5_000), Verdict::Same);
         assert!(world.due().is_empty());
         assert_eq!(world.pause(), Some(500));
-        assert_eq!(world.after(500, 1, 0), Verdict::Poll);
+        assert_eq!(world.after(500, 1, 0), Verdict::Poll(None));
         assert_eq!(world.pause(), None);
         assert_eq!(world.after(1, 1, 64), Verdict::Same, "it begins anew");
     }
@@ -366,7 +361,7 @@ mod tests {
         assert_eq!(world.pause(), Some(0), "there may be more in it");
         assert_eq!(world.after(0, 1, 1000), Verdict::Same);
         assert!(world.pause() >= Some(50), "{:?}", world.pause());
-        assert_eq!(world.after(500, 1, 0), Verdict::PollAndShrink(PIPE));
+        assert_eq!(world.after(500, 1, 0), Verdict::Poll(Some(PIPE)));
     }
 
     #[test]
@@ -379,7 +374,7 @@ mod tests {
             }
             // It cannot be widened, and is full each time.
             world.coalescer.widened(1, PIPE);
-            let is_over = |verdict| matches!(verdict, Verdict::Poll | Verdict::PollAndShrink(_));
+            let is_over = |verdict| matches!(verdict, Verdict::Poll(_));
             let looks = (0..10).take_while(|_| !is_over(world.after(1000, 1, PIPE)));
             assert!(looks.count() < 10, "it rests although its writer waits");
         }

@@ -24,44 +24,46 @@ const SHARED_MIN: u64 = LEFT_MIN + 1;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FdBudget {
-    needs: Needs,
+    /// Descriptors that are open before the first start.
+    in_use: u64,
     per_program: u64,
     programs: u64,
     limit: u64,
+    may_raise: bool,
 }
 
 impl FdBudget {
-    /// Makes the budget, and raises the limit first if it may. Also returns the limit from before
-    /// that.
-    pub(super) fn make(
-        programs: usize,
-        reap: Reap,
-        poller: &Poller,
-        may_raise: bool,
-    ) -> (Self, Option<DescriptorLimit>) {
-        let programs = programs as u64;
-        let per_program = match reap {
-            Reap::All => 2,
-            Reap::Own => 3,
-        };
-        // A new descriptor gets the lowest free number, so that the number of a late one tells how
-        // many there are.
-        let in_use = u64::try_from(poller.as_fd().as_raw_fd()).unwrap_or_default() + 1;
-        let before = if may_raise {
-            limits::raise_descriptors(in_use + SPARE + programs * per_program)
-        } else {
-            None
-        };
-        let budget = Self {
-            needs: Needs {
-                descriptors: in_use + SHARED_MIN + programs * per_program,
-                processes: programs + 1,
+    /// Makes the budget of no programs.
+    pub(super) fn new(reap: Reap, poller: &Poller, may_raise: bool) -> Self {
+        Self {
+            // A new descriptor gets the lowest free number, so that the number of a late one tells
+            // how many there are.
+            in_use: u64::try_from(poller.as_fd().as_raw_fd()).unwrap_or_default() + 1,
+            per_program: match reap {
+                Reap::All => 2,
+                Reap::Own => 3,
             },
-            per_program,
-            programs,
+            programs: 0,
             limit: limits::descriptors(),
-        };
-        (budget, before)
+            may_raise,
+        }
+    }
+
+    /// Plans for that many programs, and raises the limit if it may. Returns the limit from before
+    /// that.
+    pub(super) fn plan_for(&mut self, programs: usize) -> Option<DescriptorLimit> {
+        self.programs = programs as u64;
+        let wanted = self.in_use + SPARE + self.programs * self.per_program;
+        let raised = self.may_raise.then(|| limits::raise_descriptors(wanted));
+        self.limit = limits::descriptors();
+        raised.flatten()
+    }
+
+    fn needs(&self) -> Needs {
+        Needs {
+            descriptors: self.in_use + SHARED_MIN + self.programs * self.per_program,
+            processes: self.programs + 1,
+        }
     }
 
     /// True if hardly a descriptor is left after this one, the latest. The limit may have been
@@ -79,7 +81,7 @@ impl FdBudget {
     }
 
     fn left_out(&self) -> u64 {
-        let missing = self.needs.descriptors.saturating_sub(self.limit);
+        let missing = self.needs().descriptors.saturating_sub(self.limit);
         missing.div_ceil(self.per_program).min(self.programs)
     }
 
@@ -90,13 +92,15 @@ impl FdBudget {
             Error::new(format!(
                 "RLIMIT_NOFILE={} is too low: about {left_out} of {} programs cannot start; need \
                  {} (ulimit -n, LimitNOFILE=)",
-                self.limit, self.programs, self.needs.descriptors
+                self.limit,
+                self.programs,
+                self.needs().descriptors
             ))
         })
     }
 
     /// Explains why the system refused something that a start needs.
     pub(super) fn explain(&self, what: &str, errno: i32) -> Error {
-        Error::because(what, limits::explain(errno, self.needs))
+        Error::because(what, limits::explain(errno, self.needs()))
     }
 }

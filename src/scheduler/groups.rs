@@ -71,11 +71,6 @@ impl GroupProbes {
         }
     }
 
-    /// Returns the programs with groups that may have members and no leader.
-    pub(super) fn iter(&self) -> impl Iterator<Item = ProgramId> {
-        self.programs.iter().copied()
-    }
-
     pub(super) fn next_deadline(&self) -> Option<Moment> {
         self.timers.next()
     }
@@ -189,9 +184,6 @@ impl GroupProbes {
 /// Probes one group. Its run keeps when it is probed again.
 fn probe_one(now: Moment, core: &mut Core, id: ProgramId) -> Option<Found> {
     let live = core.program_mut(id).live.as_mut()?;
-    if live.awaits_search() {
-        return None;
-    }
     if !live.group.is_leader_reaped() {
         live.put_off_probe(now);
         let is_suspect = !live.leader_dead && live.has_answered_long();

@@ -13,7 +13,7 @@ use crate::os::clock::{self, Clock};
 use crate::os::descriptors;
 use crate::os::group::Group;
 use crate::os::limits::DescriptorLimit;
-use crate::os::spawn::{Failure, Spawner, Started, Step};
+use crate::os::spawn::{Apart, Failure, Place, Spawner, Started, Step};
 use crate::os::tail::Tail;
 use crate::program::{FailedStart, LiveRun};
 use crate::report::CODE_UNKNOWN;
@@ -55,14 +55,13 @@ impl Launcher {
         clock: Clock,
         spawner: Spawner,
         null: Arc<OwnedFd>,
-        limit: Option<DescriptorLimit>,
         budget: FdBudget,
     ) -> Self {
         Self {
             clock,
             spawner,
             null,
-            limit,
+            limit: None,
             budget,
             late: LateStarts::default(),
             starting: None,
@@ -70,6 +69,14 @@ impl Launcher {
             lacks_descriptors: false,
             burial_end: None,
         }
+    }
+
+    /// Plans for that many programs. Returns how many of them fit, and a warning if that are not
+    /// all.
+    pub(super) fn plan_for(&mut self, programs: usize) -> (usize, Option<Error>) {
+        let before = self.budget.plan_for(programs);
+        self.limit = self.limit.or(before);
+        (self.budget.programs_that_fit(), self.budget.shortage())
     }
 
     pub(super) fn spawner(&mut self) -> &mut Spawner {
@@ -176,8 +183,9 @@ impl Launcher {
         let (read, write) = pipe.map_err(|error| failed(CODE_UNKNOWN, error, log_offset))?;
         let stdio = [self.null.as_fd(), self.null.as_fd(), write.as_fd()];
         let exec = core.programs()[id].exec.clone();
-        let wait = self.late.wait();
-        let started = exec.spawn_apart(&mut self.spawner, stdio, self.limit, None, wait);
+        let limit = self.limit;
+        let place = Place::Apart(Apart { stdio, limit });
+        let started = exec.spawn_at(&mut self.spawner, place, None, self.late.wait());
         let started = started.map_err(|failure| {
             let error = self.explain(core, id, failure);
             failed(failed_start_code(failure), error, log_offset)
@@ -196,7 +204,7 @@ impl Launcher {
             .live
             .insert(LiveRun::new(run, group, log_offset, now, tail));
         live.is_launching = late.is_some();
-        reaper.watch(core.programs_mut(), id, capture.poller());
+        reaper.watch(core.programs_mut(), id, capture.poller_mut());
         core.own(pid, Owner::Program(id));
         Ok(match late {
             None => {
@@ -303,7 +311,7 @@ impl Launcher {
         // A child that failed may still be on its stack: its late start is kept until it is buried.
         let (id, stderr, begun_at, _late, answer) = over;
         let at = self.clock.now();
-        let is_stopping = core.is_stopping();
+        let is_stopping = core.machine().is_stopping();
         let Some(live) = &mut core.program_mut(id).live else {
             return;
         };
@@ -349,7 +357,7 @@ impl Launcher {
         error: Error,
     ) {
         let program = core.program_mut(run.program);
-        program.unwatch_leader(capture.poller());
+        program.unwatch_leader(capture.poller_mut());
         let Some(live) = program.live.take() else {
             return;
         };

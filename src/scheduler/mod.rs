@@ -25,12 +25,14 @@ mod capture;
 mod coalescer;
 mod core;
 mod deadline;
+mod definitions;
 pub(crate) mod directories;
 mod fd_budget;
 mod groups;
 mod inbox;
 mod late_starts;
 mod launcher;
+mod operator;
 mod orphan_sweep;
 mod outbox;
 mod rate_limit;
@@ -46,6 +48,7 @@ use std::time::Duration;
 
 pub use builder::Builder;
 
+use crate::callbacks::Notice;
 use crate::error::{Error, Result};
 use crate::handle::Handle;
 use crate::machine::{Exit, Moment, ProgramId};
@@ -56,6 +59,7 @@ use crate::spec::ChildSpec;
 
 use self::core::Core;
 use capture::Capture;
+use definitions::Definitions;
 use groups::GroupProbes;
 use inbox::{Inbox, Request};
 use launcher::Launcher;
@@ -89,9 +93,11 @@ use side_commands::SideCommands;
 ///   `step(Some(Duration::ZERO))`.
 pub struct ProcessScheduler {
     core: Core,
+    definitions: Definitions,
     reaper: Reaper,
     groups: GroupProbes,
-    sweep: OrphanSweep,
+    /// Of a process that gets orphans.
+    sweep: Option<OrphanSweep>,
     launcher: Launcher,
     capture: Capture,
     /// After the capture, which polls its pipe.
@@ -135,7 +141,7 @@ pub enum Reap {
 
 impl Drop for ProcessScheduler {
     fn drop(&mut self) {
-        if !self.inbox.is_ours() {
+        if !self.inbox.waker().is_ours() {
             return;
         }
         for program in self.core.programs_mut().iter_mut() {
@@ -227,7 +233,7 @@ impl ProcessScheduler {
         match self.phase {
             Phase::Finished => {
                 // Signals still come, and the host may still wait for the descriptor.
-                self.inbox.clear();
+                self.inbox.waker().clear();
                 return Ok(Status::Stopped);
             }
             Phase::Started => {}
@@ -251,9 +257,10 @@ impl ProcessScheduler {
         self.capture
             .drain_ready(now, &mut self.core, &mut self.reaper);
         self.groups.take_in_killed(&mut self.core);
-        self.inbox.publish(self.is_stopping(), false);
+        self.inbox.waker().publish(self.is_stopping(), false);
         self.deliver();
         let now = self.clock.now();
+        self.forget_removed(now);
         self.side_commands
             .turn(now, &mut self.core, &mut self.launcher);
         Ok(self.finish_if_settled(now))
@@ -262,24 +269,24 @@ impl ProcessScheduler {
     /// Asks every program to stop; the turns that follow carry it out. The same as
     /// [`Handle::stop`].
     pub fn stop(&self) {
-        self.inbox.ask(Asked::Stop);
+        self.inbox.waker().ask(Asked::Stop);
     }
 
     /// Kills every program at once. The same as [`Handle::kill`].
     pub fn kill(&self) {
-        self.inbox.ask(Asked::Kill);
+        self.inbox.waker().ask(Asked::Kill);
     }
 
     /// Returns a remote control for other threads and signal handlers.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        self.inbox.handle()
+        Handle(self.inbox.waker().clone())
     }
 
     /// True if a stop was asked for, or an essential program has ended for good.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
-        self.core.is_stopping()
+        self.core.machine().is_stopping()
     }
 
     /// Returns the code of the first essential program that ended for good, and so stopped the rest:
@@ -292,7 +299,8 @@ impl ProcessScheduler {
     /// True if a process did not die and was given up.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
-        self.core.abandoned().is_some() || self.sweep.is_abandoned()
+        let sweep = self.sweep.as_ref();
+        self.core.abandoned().is_some() || sweep.is_some_and(OrphanSweep::is_abandoned)
     }
 
     fn start_all(&mut self) {
@@ -312,9 +320,12 @@ impl ProcessScheduler {
     fn reap(&mut self, now: Moment) {
         if self.inbox.has_sigchld() {
             self.launcher.spawner().reap_failed();
-            self.sweep.want_look(now, self.core.children());
+            self.want_look(now);
         }
-        let (readable, lost_events) = (self.capture.readable_leaders(), self.capture.lost_events());
+        let (readable, lost_events) = (
+            self.capture.readable_leaders(),
+            self.capture.poller().lost_events(),
+        );
         let (inbox, core) = (&mut self.inbox, &mut self.core);
         self.reaper.begin(now, inbox, core, readable, lost_events);
         while let Some(found) = self.reaper.next(now, &self.core) {
@@ -327,7 +338,7 @@ impl ProcessScheduler {
             reaper::Found::Leader(id, exit) => self.leader_exited(now, id, exit),
             reaper::Found::UnreliablePidfd(id) => {
                 let program = self.core.program_mut(id);
-                program.unwatch_leader(self.capture.poller());
+                program.unwatch_leader(self.capture.poller_mut());
                 return;
             }
             reaper::Found::SideCommand(pid) => {
@@ -341,25 +352,32 @@ impl ProcessScheduler {
                 if let Some(status) = reap::reap(pid)
                     && !is_failed_start
                 {
-                    self.sweep.reaped(pid);
-                    self.core.outbox_mut().stray(pid, status);
+                    self.sweep.iter_mut().for_each(|sweep| sweep.reaped(pid));
+                    self.core.outbox_mut().notice(Notice::Stray(pid, status));
                 }
             }
         }
-        self.sweep.want_look(now, self.core.children());
+        self.want_look(now);
+    }
+
+    /// A child has died: its own children may have been reparented to us.
+    fn want_look(&mut self, now: Moment) {
+        if let Some(sweep) = &mut self.sweep {
+            sweep.want_look(now, self.core.children());
+        }
     }
 
     fn leader_exited(&mut self, now: Moment, id: ProgramId, exit: Option<Exit>) {
         let (core, capture) = (&mut self.core, &mut self.capture);
         if self.launcher.on_death(core, capture, id) {
-            core.leader_exited(now, id, exit, capture.poller());
+            core.leader_exited(now, id, exit, capture.poller_mut());
         }
     }
 
     /// Returns the programs whose group is gone.
     fn probe_groups(&mut self, now: Moment) -> Vec<ProgramId> {
         let child_died = self.inbox.has_sigchld();
-        let has_orphans = self.sweep.has_orphans();
+        let has_orphans = self.sweep.is_some();
         let (clock, core) = (self.clock, &mut self.core);
         let found = self.groups.probe(clock, now, core, child_died, has_orphans);
         let mut gone = Vec::new();
@@ -379,9 +397,11 @@ impl ProcessScheduler {
     fn release(&mut self, now: Moment, gone: Vec<ProgramId>) {
         for id in gone {
             let (core, capture) = (&mut self.core, &mut self.capture);
-            if !self.sweep.hold(now, core, capture, id) {
-                core.group_gone(now, id);
+            let sweep = self.sweep.as_mut();
+            if let Some(sweep) = sweep {
+                sweep.hold(now, core, capture, id);
             }
+            core.group_gone(now, id);
             self.groups.update(core.programs(), id);
         }
     }
@@ -397,9 +417,9 @@ impl ProcessScheduler {
                 Request::Stop(cause) => self.core.stop_all(now, cause),
                 Request::Kill(cause) => {
                     self.core.kill_all(now, cause);
-                    self.sweep.close(now);
+                    self.sweep.iter_mut().for_each(|sweep| sweep.close(now));
                 }
-                Request::Signal(signal) => self.core.outbox_mut().signal(signal),
+                Request::Signal(signal) => self.core.outbox_mut().notice(Notice::Signal(signal)),
             }
         }
     }
@@ -407,10 +427,10 @@ impl ProcessScheduler {
     fn sweep_orphans(&mut self, now: Moment) {
         let settled = self.is_settled_but_for_orphans();
         let deaths_left = self.reaper.has_deaths_left();
-        let (core, groups) = (&mut self.core, &self.groups);
         let spawner = self.launcher.spawner();
-        self.sweep
-            .turn(now, core, groups, spawner, settled, deaths_left);
+        if let Some(sweep) = &mut self.sweep {
+            sweep.turn(now, &mut self.core, spawner, settled, deaths_left);
+        }
     }
 
     fn start_due(&mut self) {
@@ -430,33 +450,34 @@ impl ProcessScheduler {
 
     /// The programs, pipes and signals are those of the process that built this.
     fn check_owner(&self) -> Result<()> {
-        if self.inbox.is_ours() {
+        if self.inbox.waker().is_ours() {
             return Ok(());
         }
         Err(Error::new(format!(
             "the scheduler belongs to process {}, and this is a copy of that, made by fork; build \
              one of your own, after the fork",
-            self.inbox.owner()
+            self.inbox.waker().owner()
         )))
     }
 
     /// True if nothing is left to be done: no program runs or is going to, every report was handed
     /// to the error command, and no orphan is left.
     fn is_settled(&self) -> bool {
-        self.is_settled_but_for_orphans() && self.sweep.is_gone()
+        let sweep = self.sweep.as_ref();
+        self.is_settled_but_for_orphans() && sweep.is_none_or(OrphanSweep::is_gone)
     }
 
     /// A report that is queued is a command to be run.
     fn is_settled_but_for_orphans(&self) -> bool {
         let commands = &self.side_commands;
         let has_jobs = commands.handle_reports() && self.core.outbox().has_reports();
-        self.core.is_settled() && commands.is_idle() && !has_jobs
+        self.core.is_over() && commands.is_idle() && !has_jobs
     }
 
     /// Stops turning when nothing runs and nothing is going to.
     fn finish_if_settled(&mut self, now: Moment) -> Status {
         self.core.report_if_all_ended();
-        if self.core.is_settled() {
+        if self.core.is_over() {
             self.side_commands.close(now);
         }
         let may_have_missed = self.reaper.may_have_missed();
@@ -466,20 +487,25 @@ impl ProcessScheduler {
         self.capture.close(now, &mut self.core);
         self.deliver();
         self.phase = Phase::Finished;
-        self.inbox.publish(self.is_stopping(), true);
+        self.inbox.waker().publish(self.is_stopping(), true);
         Status::Stopped
     }
 
     /// Opens the logs of the first programs, so that what is wrong with them is known before
     /// anything starts. A stop that arrives meanwhile does not wait for ten thousand of them.
     fn open_logs(&mut self, count: usize) -> Result<()> {
-        for id in self.core.programs().ids().take(count) {
+        for id in self.core.programs().ids().into_iter().take(count) {
             if self.inbox.has_stop_signal() {
                 return Ok(());
             }
-            let Err(error) = self.capture.open_log(&mut self.core, id) else {
-                continue;
-            };
+            self.open_log(id)?;
+        }
+        Ok(())
+    }
+
+    /// Opens a program's log. One that is refused is a warning, unless another supervisor has it.
+    fn open_log(&mut self, id: ProgramId) -> Result<()> {
+        if let Err(error) = self.capture.open_log(&mut self.core, id) {
             if self.core.programs()[id].log.is_locked_by_another() {
                 return Err(error);
             }

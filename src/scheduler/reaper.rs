@@ -86,12 +86,12 @@ pub(super) struct Reaper {
     eof_looks_due: usize,
     /// Programs that are still to be looked at for a stolen status, and which is the next.
     stolen_looks_left: usize,
-    next_stolen: usize,
+    latest_stolen: ProgramId,
     next_stolen_look: Moment,
     /// True if the turns with such looks follow each other at once.
     is_safety_scan: bool,
-    /// With [`Reap::Own`]: programs to be looked at in the next turn, as no descriptor reports
-    /// their leader's death.
+    /// Programs to be looked at in the next turn: no descriptor reports their leader's death, or
+    /// this turn has found too many.
     unwatched: Vec<ProgramId>,
     /// True if the last turn's limit has left dead children unreaped.
     deaths_left: bool,
@@ -128,7 +128,7 @@ impl Reaper {
             eof_candidates: VecDeque::new(),
             eof_looks_due: 0,
             stolen_looks_left: 0,
-            next_stolen: 0,
+            latest_stolen: ProgramId(u32::MAX),
             next_stolen_look: Moment::default(),
             is_safety_scan: false,
             unwatched: Vec::new(),
@@ -208,6 +208,8 @@ impl Reaper {
     ) {
         self.turn = Turn::default();
         self.deaths_left = false;
+        let leaders = &mut self.turn.leaders;
+        leaders.extend(self.unwatched.drain(..).map(|id| (id, false)));
         if inbox.has_sigchld() {
             inbox.take_sigchld_pids(&mut self.turn.pids);
             self.turn.pids.reverse();
@@ -221,7 +223,7 @@ impl Reaper {
         }
         self.turn.is_safety_scan = self.begin_safety_scan(now, inbox, core);
         // The end does not wait for the rate limit.
-        let is_last = self.full_wait.next().is_some() && core.is_settled();
+        let is_last = self.full_wait.next().is_some() && core.machine().is_settled();
         self.turn.is_full_wait = self.turn.is_safety_scan || is_last || self.full_wait.is_due(now);
         match self.mode {
             Reap::All => self.turn.eof_looks = self.eof_looks_due.min(EOF_LOOKS_PER_TURN_MAX),
@@ -237,8 +239,6 @@ impl Reaper {
     ) {
         let turn = &mut self.turn;
         turn.leaders.extend(readable.map(|id| (id, true)));
-        turn.leaders
-            .extend(self.unwatched.drain(..).map(|id| (id, false)));
         if turn.is_full_wait || !turn.pids.is_empty() {
             turn.side_commands.extend(core.side_commands());
         }
@@ -283,13 +283,6 @@ impl Reaper {
 
     /// Returns the next child that is dead. It is to be reaped before the next call.
     pub(super) fn next(&mut self, now: Moment, core: &Core) -> Option<Found> {
-        match self.mode {
-            Reap::All => self.next_of_all(now, core),
-            Reap::Own => self.next_of_own(now, core),
-        }
-    }
-
-    fn next_of_all(&mut self, now: Moment, core: &Core) -> Option<Found> {
         while let Some(pid) = self.turn.pids.pop() {
             if let Some(found) = look_at_pid(core, pid) {
                 return Some(found);
@@ -301,25 +294,36 @@ impl Reaper {
                 return Some(found);
             }
         }
-        if self.turn.is_full_wait
+        if self.mode == Reap::All
+            && self.turn.is_full_wait
             && let Some(found) = self.wait_for_any(now, core)
         {
             return Some(found);
         }
-        if self.deaths_left {
-            return None;
-        }
-        if !self.turn.has_waited {
-            self.turn.has_waited = true;
+        if !self.deaths_left && !std::mem::replace(&mut self.turn.has_waited, true) {
             self.begin_stolen_looks(now, core);
         }
-        while let Some((id, _)) = self.turn.leaders.pop_front() {
-            let seen = look_at(core.programs(), id);
-            if let Some(found) = seen.and_then(|seen| leader(id, seen)) {
-                return Some(found);
+        while let Some((id, is_readable)) = self.turn.leaders.pop_front() {
+            match look_at(core.programs(), id) {
+                Some(Seen::Alive) if is_readable => return Some(Found::UnreliablePidfd(id)),
+                Some(Seen::Alive) | None => {}
+                Some(seen) => {
+                    self.turn.deaths += 1;
+                    if self.turn.deaths >= DEATHS_PER_TURN_MAX && !self.turn.leaders.is_empty() {
+                        let rest = self.turn.leaders.drain(..);
+                        self.unwatched.extend(rest.map(|(id, _)| id));
+                        self.leave_deaths(now);
+                    }
+                    return leader(id, seen);
+                }
             }
         }
-        self.next_side_command()
+        if self.turn.is_full_wait {
+            self.full_wait_is_over();
+        }
+        let mut side_commands = std::iter::from_fn(|| self.turn.side_commands.pop());
+        let dead = side_commands.find(|&pid| reap::look(pid, None) != Seen::Alive);
+        dead.map(Found::SideCommand)
     }
 
     fn look_at_eof_candidate(&mut self, core: &Core) -> Option<Found> {
@@ -337,7 +341,6 @@ impl Reaper {
     /// Asks the kernel for any dead child.
     fn wait_for_any(&mut self, now: Moment, core: &Core) -> Option<Found> {
         if self.turn.deaths == DEATHS_PER_TURN_MAX {
-            self.turn.is_full_wait = false;
             self.leave_deaths(now);
             return None;
         }
@@ -345,23 +348,25 @@ impl Reaper {
             Ok(Some(death)) if Some(death.pid) != self.turn.latest => {
                 self.turn.latest = Some(death.pid);
                 self.turn.deaths += 1;
-                return Some(of_owner(core, death.pid, death.exit));
+                return Some(of_owner(core, death.pid, Some(death.exit)));
             }
             Ok(None) => {}
             // A child that still exists after its reap cannot be reaped and hides the others, as
             // an error does.
             Ok(Some(_)) | Err(_) => {
                 let ids = core.programs().ids();
-                self.turn.leaders.extend(ids.map(|id| (id, false)));
+                self.turn
+                    .leaders
+                    .extend(ids.into_iter().map(|id| (id, false)));
             }
         }
-        self.turn.is_full_wait = false;
         self.full_wait_is_over();
         None
     }
 
     /// Every child that was dead is reaped: those with an ended pipe were alive.
     fn full_wait_is_over(&mut self) {
+        self.turn.is_full_wait = false;
         self.full_wait.done();
         self.eof_candidates.clear();
         self.eof_looks_due = 0;
@@ -370,6 +375,7 @@ impl Reaper {
     /// The next turn follows at once, and is a safety scan if this one was to be.
     fn leave_deaths(&mut self, now: Moment) {
         self.deaths_left = true;
+        self.turn.is_full_wait = false;
         if self.turn.is_safety_scan {
             self.next_safety_scan = Some(now);
         }
@@ -389,54 +395,18 @@ impl Reaper {
             self.next_stolen_look = now.after(STOLEN_LOOK_INTERVAL);
         }
         for _ in 0..count {
-            let id = ProgramId(self.next_stolen as u32);
-            self.next_stolen = (self.next_stolen + 1) % core.programs().len();
+            let Some(id) = core.programs().next_in_turn(self.latest_stolen) else {
+                return;
+            };
+            self.latest_stolen = id;
             self.turn.leaders.push_back((id, false));
         }
-    }
-
-    fn next_of_own(&mut self, now: Moment, core: &Core) -> Option<Found> {
-        if let Some(found) = self.next_side_command() {
-            return Some(found);
-        }
-        if self.deaths_left {
-            return None;
-        }
-        while let Some((id, is_readable)) = self.turn.leaders.pop_front() {
-            match look_at(core.programs(), id) {
-                Some(Seen::Alive) if is_readable => return Some(Found::UnreliablePidfd(id)),
-                Some(Seen::Alive) | None => {}
-                Some(seen) => {
-                    self.turn.deaths += 1;
-                    if self.turn.deaths == DEATHS_PER_TURN_MAX && !self.turn.leaders.is_empty() {
-                        let rest = self.turn.leaders.drain(..);
-                        self.unwatched.extend(rest.map(|(id, _)| id));
-                        self.leave_deaths(now);
-                    }
-                    return leader(id, seen);
-                }
-            }
-        }
-        if self.turn.is_full_wait {
-            self.turn.is_full_wait = false;
-            self.full_wait_is_over();
-        }
-        None
-    }
-
-    fn next_side_command(&mut self) -> Option<Found> {
-        while let Some(pid) = self.turn.side_commands.pop() {
-            if reap::look(pid, None) != Seen::Alive {
-                return Some(Found::SideCommand(pid));
-            }
-        }
-        None
     }
 }
 
 /// Looks at a leader that is not known to be dead.
 fn look_at(programs: &ProgramTable, id: ProgramId) -> Option<Seen> {
-    let live = programs[id].live.as_ref()?;
+    let live = programs.get(id)?.live.as_ref()?;
     (!live.leader_dead).then(|| reap::look(live.pid(), live.group.pidfd()))
 }
 
@@ -450,17 +420,16 @@ fn leader(id: ProgramId, seen: Seen) -> Option<Found> {
 
 /// A signal said that this child is dead. If that is not true, nothing is known.
 fn look_at_pid(core: &Core, pid: i32) -> Option<Found> {
-    match (reap::look(pid, None), core.owner(pid)) {
-        (Seen::Dead(exit), _) => Some(of_owner(core, pid, exit)),
-        (Seen::Stolen, Some(Owner::Program(id))) => Some(Found::Leader(id, None)),
-        (Seen::Stolen, Some(Owner::SideCommand)) => Some(Found::SideCommand(pid)),
-        (Seen::Stolen, None) | (Seen::Alive, _) => None,
+    match reap::look(pid, None) {
+        Seen::Dead(exit) => Some(of_owner(core, pid, Some(exit))),
+        Seen::Stolen => core.owner(pid).map(|_| of_owner(core, pid, None)),
+        Seen::Alive => None,
     }
 }
 
-fn of_owner(core: &Core, pid: i32, exit: Exit) -> Found {
+fn of_owner(core: &Core, pid: i32, exit: Option<Exit>) -> Found {
     match core.owner(pid) {
-        Some(Owner::Program(id)) => Found::Leader(id, Some(exit)),
+        Some(Owner::Program(id)) => Found::Leader(id, exit),
         Some(Owner::SideCommand) => Found::SideCommand(pid),
         None => Found::Other(pid),
     }

@@ -38,7 +38,7 @@ impl ProcessScheduler {
 }
 
 fn status_of(core: &Core, program: &Program, now: Moment) -> Option<ProgramStatus> {
-    let view = core.view(program.id)?;
+    let view = core.machine().view(program.id)?;
     let state = state_of(&view);
     let next_start = match view.state {
         State::Waiting { until: at } | State::Clearing { start_at: at } => Some(at.since(now)),
@@ -101,7 +101,7 @@ fn hold_text(core: &Core, hold: Hold) -> String {
     let name = |id: ProgramId| core.programs()[id].name();
     match hold {
         Hold::After(id) => format!("after {}", name(id)),
-        Hold::Requires(id) => match core.view(id) {
+        Hold::Requires(id) => match core.machine().view(id) {
             Some(view) => format!("requires {}: {}", name(id), state_of(&view)),
             None => format!("requires {}", name(id)),
         },

@@ -183,7 +183,12 @@ impl Child {
     /// True if nothing of it runs that is waited for.
     #[must_use]
     pub fn is_down(&self) -> bool {
-        self.goal != Up && matches!(self.state, S::Inactive | S::Abandoned { .. })
+        self.goal != Up
+            && match self.state {
+                S::Inactive => !self.flags.has(Flags::ESCAPED),
+                S::Abandoned { .. } => true,
+                _ => false,
+            }
     }
 
     /// True if its latest run ended, or is ending, because it was asked to.

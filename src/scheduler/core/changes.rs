@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::callbacks::Notice;
 use crate::error::Error;
 use crate::event::{EventKind, StopCause};
 use crate::machine::state::{Goal, Why};
@@ -10,7 +11,7 @@ use crate::os::clock;
 use crate::os::tail::LastWords;
 use crate::os::wake::Asked;
 use crate::program::{ExitRecord, FailedStart};
-use crate::report::{End, ErrorReport, return_code};
+use crate::report::{End, ErrorReport};
 use crate::status::LastExit;
 
 use super::super::snapshot::{gave_up_text, permanent_text};
@@ -29,7 +30,11 @@ impl Core {
         match change {
             Change::Started => self.event(id, EventKind::Started { pid }),
             Change::Up => self.event(id, EventKind::Up),
-            Change::Removed => self.event(id, EventKind::Removed),
+            Change::Removed => {
+                self.event(id, EventKind::Removed);
+                self.programs.forget_name(id);
+                self.removed.push(id);
+            }
             Change::StartFailed { retry_in } => self.on_failed_start(run, retry_in),
             Change::Exited {
                 exit,
@@ -66,6 +71,7 @@ impl Core {
         retry_in: Option<Duration>,
     ) {
         let id = run.program;
+        let mut report = self.report(run, End::Exited(exit));
         let Some(policy) = self.machine.policy(id) else {
             return;
         };
@@ -73,33 +79,20 @@ impl Core {
         let Some(live) = &mut program.live else {
             return;
         };
-        live.exit().retry_in = retry_in;
-        let at = clock::wall();
-        let last = LastExit {
-            return_code: return_code(exit),
-            core_dumped: matches!(exit, Exit::Signal { core_dumped, .. } if core_dumped),
-            cause,
-            at,
-            uptime,
-            error: None,
-            last_line: None,
-        };
+        report.pid = Some(live.pid());
+        report.uptime = uptime;
+        report.retry_in = retry_in;
+        report.stopping = cause.is_stop();
+        report.cause = cause;
+        report.log_offset = live.log_offset;
+        program.last_exit = Some(LastExit::of(&report));
         program.exit_record = Some(Box::new(ExitRecord {
-            at,
-            pid: live.pid(),
-            exit,
-            uptime,
-            cause,
             has_failed: has_failed(exit, cause, policy),
-            reason: reason(self.machine.view(id), last.return_code),
+            reason: reason(self.machine.view(id), report.return_code()),
+            report,
             restart: policy.restart,
-            retry_in,
-            restarts: run.generation.saturating_sub(1),
-            log: program.log.path(),
-            log_offset: live.log_offset,
             tail: live.take_tail(),
         }));
-        program.last_exit = Some(Box::new(last));
         self.outbox.exit(id);
         self.report_essential_end(id, true);
     }
@@ -118,34 +111,18 @@ impl Core {
             log_offset,
         } = *failed;
         program.log.remark(&format!("failed to start: {error}"));
-        let at = clock::wall();
-        program.last_exit = Some(Box::new(LastExit {
+        let end = End::NotStarted {
             return_code,
-            core_dumped: false,
-            cause,
-            at,
-            uptime: Duration::ZERO,
-            error: Some(error.to_string()),
-            last_line: None,
-        }));
+            error: error.clone(),
+        };
         let report = ErrorReport {
-            process: program.name().clone(),
-            timestamp: at,
-            stderr: LastWords::default(),
-            pid: None,
-            uptime: Duration::ZERO,
-            restarts: run.generation.saturating_sub(1),
             retry_in,
-            end: End::NotStarted {
-                return_code,
-                error: error.clone(),
-            },
             stopping,
             cause,
-            log: program.log.path(),
             log_offset,
-            data_omitted: 0,
+            ..self.report(run, end)
         };
+        self.programs[run.program].last_exit = Some(LastExit::of(&report));
         let failed = EventKind::StartFailed {
             error,
             stopping,
@@ -154,7 +131,7 @@ impl Core {
             retry_in,
         };
         self.event(run.program, failed);
-        self.outbox.report(report);
+        self.outbox.notice(Notice::Report(report));
         if let Some(delay) = retry_in {
             self.event(run.program, EventKind::Waiting { delay });
         }
@@ -163,48 +140,58 @@ impl Core {
 
     /// A run whose leader does not die is reported now: it never will be otherwise.
     fn on_abandoned(&mut self, now: Moment, run: Run) {
-        let restarts = run.generation.saturating_sub(1);
-        let cause = self
-            .machine
-            .view(run.program)
-            .map_or(Cause::Exit, |view| view.cause);
-        let program = &mut self.programs[run.program];
-        let (process, log) = (program.name().clone(), program.log.path());
-        let Some(live) = &mut program.live else {
+        let Some(live) = &mut self.programs[run.program].live else {
             return;
         };
-        let pid = live.pid();
+        let (pid, log_offset) = (live.pid(), live.log_offset);
+        let uptime = match live.is_launching {
+            true => Duration::ZERO,
+            false => now.since(live.started_at),
+        };
+        let tail = (!live.leader_dead).then(|| live.take_tail());
         let text = format!("abandoned: process group {pid} is not gone 5 s after SIGKILL");
-        let report = (!live.leader_dead).then(|| {
-            let (stderr, data_omitted) = live.take_tail().into_words();
-            let uptime = match live.is_launching {
-                true => Duration::ZERO,
-                false => now.since(live.started_at),
-            };
-            ErrorReport {
-                process,
-                timestamp: clock::wall(),
+        let end = End::Abandoned {
+            error: Error::new(text),
+        };
+        let name = self.programs[run.program].name();
+        if !self.abandoned.contains(name) {
+            self.abandoned.push(name.clone());
+        }
+        self.event(run.program, EventKind::Abandoned { pid });
+        if let Some(tail) = tail {
+            let (stderr, data_omitted) = tail.into_words();
+            let view = self.machine.view(run.program);
+            let cause = view.map_or(Cause::Exit, |view| view.cause);
+            self.outbox.notice(Notice::Report(ErrorReport {
                 stderr,
                 pid: Some(pid),
                 uptime,
-                restarts,
-                retry_in: None,
-                end: End::Abandoned {
-                    error: Error::new(text),
-                },
                 stopping: cause.is_stop(),
                 cause,
-                log,
-                log_offset: live.log_offset,
+                log_offset,
                 data_omitted,
-            }
-        });
-        if !self.abandoned.contains(&run.program) {
-            self.abandoned.push(run.program);
+                ..self.report(run, end)
+            }));
         }
-        self.event(run.program, EventKind::Abandoned { pid });
-        if let Some(report) = report {
-            self.outbox.report(report);
+    }
+
+    /// Returns a report of this moment, without what depends on how the run has ended.
+    fn report(&self, run: Run, end: End) -> ErrorReport {
+        let program = &self.programs[run.program];
+        ErrorReport {
+            process: program.name().clone(),
+            timestamp: clock::wall(),
+            stderr: LastWords::default(),
+            pid: None,
+            uptime: Duration::ZERO,
+            restarts: run.generation.saturating_sub(1),
+            retry_in: None,
+            end,
+            stopping: false,
+            cause: Cause::Exit,
+            log: program.log.path(),
+            log_offset: 0,
+            data_omitted: 0,
         }
     }
 
@@ -241,7 +228,7 @@ impl Core {
     /// Reports that everything stops because no program runs and none will.
     pub(in super::super) fn report_if_all_ended(&mut self) {
         let is_by_itself = !self.machine.is_stopping() && !self.programs.is_empty();
-        if is_by_itself && self.machine.is_settled() {
+        if is_by_itself && self.is_over() {
             self.report_shutdown(Asked::Stop, StopCause::AllEnded);
         }
     }

@@ -5,17 +5,24 @@
 mod changes;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::event::{EventKind, StopCause};
-use crate::machine::{Command, Exit, Input, Machine, Moment, Order, ProgramId, Run, View};
+use crate::exec::Exec;
+use crate::machine::definitions::Replacement;
+use crate::machine::graph::Links;
+use crate::machine::state::Why;
+use crate::machine::{Command, Exit, Input, Machine, Moment, Order, ProgramId, Run};
 use crate::os::group::Sent;
 use crate::os::poller::Poller;
 use crate::os::reap;
 use crate::os::wake::Asked;
 use crate::program::{FailedStart, Program, ProgramTable};
 use crate::signal::signal_name;
+use crate::spec::ChildSpec;
 
+use super::definitions::Definitions;
 use super::outbox::Outbox;
 use super::side_commands::SideCommands;
 
@@ -45,14 +52,23 @@ pub(super) struct Core {
     exited: Vec<ProgramId>,
     /// Programs whose group was sent SIGKILL, and is to be probed.
     killed: Vec<ProgramId>,
-    /// Programs that were abandoned, even if they have died since.
-    abandoned: Vec<ProgramId>,
+    /// The names of programs that were abandoned, even if they have died since.
+    abandoned: Vec<Arc<str>>,
+    /// Programs that the machine has forgotten, and of which something is left here.
+    removed: Vec<ProgramId>,
     /// How much of a shutdown was reported as an event, with its cause.
     shutdown_reported: Option<Asked>,
+    /// True if only a stop of everything ends it.
+    keep_running: bool,
 }
 
 impl Core {
-    pub(super) fn new(machine: Machine, programs: ProgramTable, outbox: Outbox) -> Self {
+    pub(super) fn new(
+        machine: Machine,
+        programs: ProgramTable,
+        outbox: Outbox,
+        keep_running: bool,
+    ) -> Self {
         Self {
             machine,
             programs,
@@ -62,7 +78,9 @@ impl Core {
             exited: Vec::new(),
             killed: Vec::new(),
             abandoned: Vec::new(),
+            removed: Vec::new(),
             shutdown_reported: None,
+            keep_running,
         }
     }
 
@@ -140,7 +158,7 @@ impl Core {
         self.apply(now, Input::LeaderExited { run, exit });
         let program = &mut self.programs[id];
         let record = program.exit_record.as_ref();
-        let asked = record.is_some_and(|record| record.cause.is_stop());
+        let asked = record.is_some_and(|record| record.report.stopping);
         program.unwatch_leader(poller);
         if let Some(live) = &mut program.live
             && !live.group.is_leader_reaped()
@@ -175,9 +193,78 @@ impl Core {
 
     pub(super) fn start_all(&mut self, now: Moment) {
         for id in self.programs.ids() {
-            self.programs[id].changed_at = now;
-            self.apply(now, Input::Commanded(Command::Start(id)));
+            // One that was stopped before stays down.
+            let view = self.machine.view(id);
+            if view.is_some_and(|view| view.why == Why::New) {
+                self.programs[id].changed_at = now;
+                self.apply(now, Input::Commanded(Command::Start(id)));
+            }
         }
+    }
+
+    /// Adds a program, which has no links yet and is down.
+    pub(super) fn add(
+        &mut self,
+        definitions: &Definitions,
+        spec: &ChildSpec,
+        exec: Exec,
+    ) -> Result<ProgramId> {
+        definitions.add(&mut self.machine, &mut self.programs, spec, exec)
+    }
+
+    /// Takes back a program that was added just now.
+    pub(super) fn take_back(&mut self, id: ProgramId) {
+        self.machine.take_back(id);
+        self.programs.forget_name(id);
+        self.programs.remove(id);
+    }
+
+    /// Sets what a program that was added just now waits for.
+    pub(super) fn link(&mut self, now: Moment, id: ProgramId, links: Links) {
+        let linked = self.machine.link(now, vec![(id, links)]);
+        debug_assert_eq!(linked, Ok(()), "nothing waits for a program that is new");
+        self.carry_out(now);
+    }
+
+    /// Replaces the definition of a program. A run with the former one is stopped. If there were a
+    /// cycle, its path is returned, and nothing has changed.
+    pub(super) fn replace(
+        &mut self,
+        now: Moment,
+        id: ProgramId,
+        spec: &ChildSpec,
+        links: Links,
+        exec: Exec,
+    ) -> std::result::Result<(), Vec<ProgramId>> {
+        let replacement = Replacement {
+            program: id,
+            policy: spec.policy(),
+            links,
+            restart: true,
+        };
+        self.machine.replace(now, vec![replacement])?;
+        let program = &mut self.programs[id];
+        program.exec = Arc::new(exec);
+        program.set_report_bytes(spec.report_bytes);
+        self.carry_out(now);
+        Ok(())
+    }
+
+    /// Returns the programs that the machine has forgotten.
+    pub(super) fn removed(&self) -> Vec<ProgramId> {
+        self.removed.clone()
+    }
+
+    /// Forgets a program that the machine has forgotten. False if a process of it is left that was
+    /// abandoned, or if its last run is not reported yet.
+    pub(super) fn forget(&mut self, id: ProgramId) -> bool {
+        let program = &self.programs[id];
+        let is_gone = program.live.is_none() && program.exit_record.is_none();
+        if is_gone {
+            self.programs.remove(id);
+            self.removed.retain(|&removed| removed != id);
+        }
+        is_gone
     }
 
     pub(super) fn stop_all(&mut self, now: Moment, cause: StopCause) {
@@ -194,40 +281,33 @@ impl Core {
         self.machine.next_start()
     }
 
-    pub(super) fn has_starts(&self) -> bool {
-        self.machine.has_starts()
+    /// Returns the machine, to be asked.
+    pub(super) fn machine(&self) -> &Machine {
+        &self.machine
     }
 
-    pub(super) fn next_deadline(&self) -> Option<Moment> {
-        self.machine.next_deadline()
+    /// True if an end of everything was reported.
+    pub(super) fn is_ending(&self) -> bool {
+        self.shutdown_reported.is_some()
     }
 
-    /// True if no program runs or is going to.
-    pub(super) fn is_settled(&self) -> bool {
-        self.machine.is_settled()
-    }
-
-    pub(super) fn is_stopping(&self) -> bool {
-        self.machine.is_stopping()
-    }
-
-    /// Returns what the machine knows of a program, unless it was removed.
-    pub(super) fn view(&self, id: ProgramId) -> Option<View> {
-        self.machine.view(id)
+    /// True if nothing happens any more without a command, and none is to come: everything is being
+    /// stopped, or every program has ended for good.
+    pub(super) fn is_over(&self) -> bool {
+        let is_last = || !self.keep_running && !self.machine.has_stopped();
+        self.machine.is_settled() && (self.machine.is_stopping() || is_last())
     }
 
     /// Returns how the first essential program ended that ended for good.
     pub(super) fn essential_exit(&self) -> Option<i32> {
         let id = self.machine.essential_ended()?;
-        let last = self.programs[id].last_exit.as_ref();
+        let last = self.programs.get(id)?.last_exit.as_ref();
         last.map(|last| last.return_code)
     }
 
     /// Returns the names of the programs that were abandoned, if there are any.
     pub(super) fn abandoned(&self) -> Option<String> {
-        let ids = self.abandoned.iter();
-        let names: Vec<&str> = ids.map(|&id| &**self.programs[id].name()).collect();
-        (!names.is_empty()).then(|| names.join(", "))
+        (!self.abandoned.is_empty()).then(|| self.abandoned.join(", "))
     }
 
     pub(super) fn programs(&self) -> &ProgramTable {
@@ -292,8 +372,10 @@ impl Core {
 
     /// Queues an event of this moment about a program.
     pub(super) fn event(&mut self, id: ProgramId, kind: EventKind) {
-        let name = self.programs[id].name().clone();
-        self.outbox.event(name, kind);
+        match self.programs.get(id) {
+            Some(program) => self.outbox.event(program.name().clone(), kind),
+            None => self.outbox.own_event(kind),
+        }
     }
 
     /// Queues a warning about a program.

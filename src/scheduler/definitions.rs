@@ -1,0 +1,105 @@
+//! From a description to a program: at the build, and when one is added later.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::exec::{BaseEnv, Exec};
+use crate::machine::graph::Links;
+use crate::machine::{Machine, Moment, ProgramId};
+use crate::os::logs::Log;
+use crate::program::{Program, ProgramTable};
+use crate::spec::ChildSpec;
+use crate::text::did_you_mean;
+
+/// What every program is made from.
+pub(super) struct Definitions {
+    base_dir: PathBuf,
+    err_dir: Arc<Path>,
+    base: Arc<BaseEnv>,
+}
+
+impl Definitions {
+    pub(super) fn new(base_dir: PathBuf, err_dir: Arc<Path>, base: Arc<BaseEnv>) -> Self {
+        Self {
+            base_dir,
+            err_dir,
+            base,
+        }
+    }
+
+    /// Makes programs of their descriptions. Each description is freed as soon as its program
+    /// exists.
+    pub(super) fn make_all(&self, specs: Vec<ChildSpec>) -> Result<(Machine, ProgramTable)> {
+        let mut machine = Machine::with_capacity(specs.len());
+        let mut programs = ProgramTable::with_capacity(specs.len());
+        let mut linked = Vec::new();
+        for mut spec in specs {
+            let exec = self.exec(&spec)?;
+            let id = self.add(&mut machine, &mut programs, &spec, exec)?;
+            if !(spec.after.is_empty() && spec.requires.is_empty()) {
+                spec.command = Vec::new();
+                linked.push((id, spec));
+            }
+        }
+        let link = |(id, spec): &(ProgramId, ChildSpec)| Ok((*id, links_of(spec, &programs)?));
+        let links = linked.iter().map(link).collect::<Result<Vec<_>>>()?;
+        let linked = machine.link(Moment::default(), links);
+        linked.map_err(|cycle| cycle_error(&programs, &cycle))?;
+        Ok((machine, programs))
+    }
+
+    /// Checks a command and makes it ready.
+    pub(super) fn exec(&self, spec: &ChildSpec) -> Result<Exec> {
+        Exec::of_program(spec, &self.base_dir, &self.base)
+    }
+
+    /// Adds a program without links.
+    pub(super) fn add(
+        &self,
+        machine: &mut Machine,
+        programs: &mut ProgramTable,
+        spec: &ChildSpec,
+        exec: Exec,
+    ) -> Result<ProgramId> {
+        let log = Log::new(self.err_dir.clone(), exec.name().clone());
+        let id = machine.add(spec.policy());
+        let id = id.ok_or_else(|| Error::of(ErrorKind::Full, "too many programs were added"))?;
+        programs.push(Program::new(id, exec, log, spec.report_bytes));
+        Ok(id)
+    }
+}
+
+/// Returns the programs that one waits for, found by their names.
+pub(super) fn links_of(spec: &ChildSpec, programs: &ProgramTable) -> Result<Links> {
+    let ids = |key: &str, names: &[String]| {
+        let find = |name: &String| match programs.find(name.as_bytes()) {
+            Some(id) => Ok(id),
+            None => Err(Error::new(format!(
+                "program {:?}: {key}: {}",
+                spec.name,
+                unknown_program(programs, name)
+            ))),
+        };
+        names.iter().map(find).collect::<Result<Vec<_>>>()
+    };
+    let requires = ids("requires", &spec.requires)?;
+    let after = ids("after", &spec.after)?;
+    Ok(Links::new(&requires, &after))
+}
+
+/// Says that no program has this name, and which one may be meant.
+pub(super) fn unknown_program(programs: &ProgramTable, name: &str) -> String {
+    let meant = did_you_mean(name, programs.names()).unwrap_or_default();
+    format!("no program {name:?}{meant}")
+}
+
+/// Returns the error of programs that would wait for each other for ever.
+pub(super) fn cycle_error(programs: &ProgramTable, cycle: &[ProgramId]) -> Error {
+    let names: Vec<&str> = cycle.iter().map(|&id| &**programs[id].name()).collect();
+    let first = names.first().copied().unwrap_or_default();
+    let path = names.join(" → ");
+    Error::new(format!(
+        "program {first:?}: waits for itself, in a cycle: {path}"
+    ))
+}

@@ -1,0 +1,241 @@
+//! Orders for one program, while the others run.
+//!
+//! Each order is accepted or refused at once; what comes of it arrives as events. It reaches the
+//! machine at once as well, between two turns: a stop is sent before the method returns, and a
+//! start follows in the next turn.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::machine::{Command, Input, Moment, ProgramId};
+use crate::spec::ChildSpec;
+
+use super::definitions::{cycle_error, links_of, unknown_program};
+use super::{Phase, ProcessScheduler};
+
+impl ProcessScheduler {
+    /// Starts a program, and first the programs that it requires. Its delay and its count of
+    /// restarts begin anew. One that waits for its next restart starts at once, and one that is
+    /// being stopped when it is gone; one that runs is left alone.
+    ///
+    /// After this the host's own loop asks for [`ProcessScheduler::next_deadline`] again.
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, ProcessScheduler, ProgramState};
+    /// # use std::time::Duration;
+    /// # fn main() -> procsched::Result<()> {
+    /// # let logs = tempfile::tempdir().unwrap();
+    /// let web = ChildSpec::new("web", ["sleep", "60"]);
+    /// let mut scheduler = ProcessScheduler::builder("/")
+    ///     .program(web)
+    ///     .err_dir(logs.path())
+    ///     .kill_on_drop()
+    ///     .build()?;
+    /// let mut turn_until = |scheduler: &mut ProcessScheduler, state| {
+    ///     while scheduler.program("web").map(|web| web.state()) != Some(state) {
+    ///         scheduler.step(Some(Duration::from_secs(1))).unwrap();
+    ///     }
+    /// };
+    /// turn_until(&mut scheduler, ProgramState::Running);
+    /// scheduler.stop_program("web")?;
+    /// turn_until(&mut scheduler, ProgramState::Stopped);
+    /// scheduler.start_program("web")?;
+    /// turn_until(&mut scheduler, ProgramState::Running);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::UnknownProgram`]; [`ErrorKind::Stopping`] if everything is being stopped, or
+    /// this program is being removed.
+    pub fn start_program(&mut self, name: &str) -> Result<()> {
+        let id = self.orderable(name)?;
+        self.order(Command::Start(id))
+    }
+
+    /// Stops a program, and first what requires it. It stays down until it is started again; what
+    /// requires it is pending until then. A stop is no failure, and does not end the scheduler.
+    ///
+    /// # Errors
+    ///
+    /// As [`ProcessScheduler::start_program`].
+    pub fn stop_program(&mut self, name: &str) -> Result<()> {
+        let id = self.orderable(name)?;
+        self.order(Command::Stop(id))
+    }
+
+    /// Stops a program and starts it again without a delay. What requires it is stopped before and
+    /// comes back after it. One that does not run is started.
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, ProcessScheduler};
+    /// # use std::time::Duration;
+    /// # fn main() -> procsched::Result<()> {
+    /// # let logs = tempfile::tempdir().unwrap();
+    /// # let web = ChildSpec::new("web", ["sleep", "60"]);
+    /// # let mut scheduler = ProcessScheduler::builder("/")
+    /// #     .program(web).err_dir(logs.path()).kill_on_drop().build()?;
+    /// # while scheduler.programs()[0].pid().is_none() {
+    /// #     scheduler.step(Some(Duration::from_secs(1)))?;
+    /// # }
+    /// let before = scheduler.program("web").and_then(|web| web.pid());
+    /// scheduler.restart_program("web")?;
+    /// while scheduler.program("web").is_none_or(|web| web.restarts() == 0 || web.pid().is_none()) {
+    ///     scheduler.step(Some(Duration::from_secs(1)))?;
+    /// }
+    /// assert_ne!(scheduler.program("web").and_then(|web| web.pid()), before);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`ProcessScheduler::start_program`].
+    pub fn restart_program(&mut self, name: &str) -> Result<()> {
+        let id = self.orderable(name)?;
+        self.order(Command::Restart(id))
+    }
+
+    /// Kills a program's process group at once, and keeps it down as
+    /// [`ProcessScheduler::stop_program`] does. What requires it is stopped as usual.
+    ///
+    /// # Errors
+    ///
+    /// As [`ProcessScheduler::start_program`].
+    pub fn kill_program(&mut self, name: &str) -> Result<()> {
+        let id = self.orderable(name)?;
+        self.order(Command::Kill(id))
+    }
+
+    /// Adds a program, and starts it if the scheduler has been started. A program of this name that
+    /// is being removed is replaced: its group ends first.
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, ProcessScheduler};
+    /// # fn main() -> procsched::Result<()> {
+    /// # let logs = tempfile::tempdir().unwrap();
+    /// # let mut scheduler = ProcessScheduler::builder("/").err_dir(logs.path()).build()?;
+    /// scheduler.add(ChildSpec::new("cache", ["sleep", "60"]))?;
+    /// scheduler.add(ChildSpec::new("web", ["sleep", "60"]).after(["cache"]))?;
+    /// assert_eq!(scheduler.programs().len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Exists`] if there is a program of this name, [`ErrorKind::Stopping`] if
+    /// everything is being stopped, and what [`Builder::build`](crate::Builder::build) says of an
+    /// impossible specification or an unusable log. Then nothing has changed.
+    pub fn add(&mut self, spec: ChildSpec) -> Result<()> {
+        self.check_orders()?;
+        spec.check()?;
+        let links = links_of(&spec, self.core.programs())?;
+        let exec = self.definitions.exec(&spec)?;
+        let now = self.clock.now();
+        if let Some(id) = self.core.programs().find(spec.name.as_bytes()) {
+            if !self.core.machine().is_being_removed(id) {
+                let text = format!("a program {:?} exists already", spec.name);
+                return Err(Error::of(ErrorKind::Exists, text));
+            }
+            let replaced = self.core.replace(now, id, &spec, links, exec);
+            return replaced.map_err(|cycle| cycle_error(self.core.programs(), &cycle));
+        }
+        let id = self.core.add(&self.definitions, &spec, exec)?;
+        if let Err(error) = self.open_log(id) {
+            self.core.take_back(id);
+            return Err(error);
+        }
+        self.core.link(now, id, links);
+        self.plan_for_programs();
+        if self.phase == Phase::Started {
+            self.core.program_mut(id).changed_at = now;
+            self.core.apply(now, Input::Commanded(Command::Start(id)));
+        }
+        Ok(())
+    }
+
+    /// Stops a program, and forgets it when nothing of it is left: then
+    /// [`EventKind::Removed`](crate::EventKind::Removed) comes, and its name is free.
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, ProcessScheduler};
+    /// # fn main() -> procsched::Result<()> {
+    /// # let logs = tempfile::tempdir().unwrap();
+    /// # let mut scheduler = ProcessScheduler::builder("/")
+    /// #     .program(ChildSpec::new("web", ["sleep", "60"])).err_dir(logs.path()).build()?;
+    /// scheduler.remove("web")?; // it does not run yet
+    /// assert!(scheduler.programs().is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`ProcessScheduler::start_program`], and [`ErrorKind::Invalid`] if another program
+    /// requires this one, or starts after it.
+    pub fn remove(&mut self, name: &str) -> Result<()> {
+        let id = self.orderable(name)?;
+        if let Some(other) = self.core.machine().dependents(id).next() {
+            let other = self.core.programs()[other].name();
+            let text = format!("program {other:?} waits for {name:?}: remove it first");
+            return Err(Error::new(text));
+        }
+        self.order(Command::Remove(id))?;
+        self.forget_removed(self.clock.now());
+        Ok(())
+    }
+
+    fn order(&mut self, command: Command) -> Result<()> {
+        let now = self.clock.now();
+        // What has been executed by now is asked to stop, and what has not is killed.
+        self.look_at_late_starts(now);
+        self.core.apply(now, Input::Commanded(command));
+        Ok(())
+    }
+
+    /// Returns the program of this name, if it takes orders.
+    fn orderable(&self, name: &str) -> Result<ProgramId> {
+        self.check_orders()?;
+        let programs = self.core.programs();
+        let Some(id) = programs.find(name.as_bytes()) else {
+            let text = unknown_program(programs, name);
+            return Err(Error::of(ErrorKind::UnknownProgram, text));
+        };
+        if self.core.machine().is_being_removed(id) {
+            let text = format!("program {name:?} is being removed");
+            return Err(Error::of(ErrorKind::Stopping, text));
+        }
+        Ok(id)
+    }
+
+    fn check_orders(&self) -> Result<()> {
+        self.check_owner()?;
+        if self.core.machine().is_stopping() || self.core.is_ending() {
+            let text = "everything is being stopped: no program takes orders any more";
+            return Err(Error::of(ErrorKind::Stopping, text));
+        }
+        Ok(())
+    }
+
+    /// Deals with what is left of programs that were removed.
+    pub(super) fn forget_removed(&mut self, now: Moment) {
+        let mut forgotten = false;
+        for id in self.core.removed() {
+            self.capture.release(now, &mut self.core, id);
+            self.core.program_mut(id).log.close();
+            self.groups.update(self.core.programs(), id);
+            forgotten |= self.core.forget(id);
+        }
+        if forgotten {
+            self.plan_for_programs();
+        }
+    }
+
+    /// Recomputes what depends on the number of programs.
+    fn plan_for_programs(&mut self) {
+        let (_, shortage) = self.launcher.plan_for(self.core.programs().len());
+        if let Some(error) = shortage {
+            self.core.outbox_mut().warn(error);
+        }
+    }
+}
