@@ -22,7 +22,7 @@ use super::capture::{Capture, report_losses};
 use super::core::{Core, Owner, Start};
 use super::fd_budget::FdBudget;
 use super::inbox::Inbox;
-use super::late_starts::{LateStart, LateStarts, Over};
+use super::late_starts::{LateStarts, Over};
 use super::reaper::Reaper;
 
 /// Starts in one turn, at about half a millisecond each.
@@ -205,7 +205,7 @@ impl Launcher {
                 Start::Executed
             }
             Some(late) => {
-                self.late.push(LateStart::new(id, late, read, now));
+                self.late.push(id, late, read, now);
                 Start::Late
             }
         })

@@ -408,10 +408,11 @@ impl ProcessScheduler {
         }
         while let Some(request) = self.inbox.next_request(now) {
             match request {
-                Request::Stop(cause) => self.core.stop_all(now, cause),
-                Request::Kill(cause) => {
-                    self.core.kill_all(now, cause);
-                    self.sweep.iter_mut().for_each(|sweep| sweep.close(now));
+                Request::ShutDown(asked, cause) => {
+                    self.core.shut_down(now, asked, cause);
+                    if let (Asked::Kill, Some(sweep)) = (asked, &mut self.sweep) {
+                        sweep.close(now);
+                    }
                 }
                 Request::Signal(signal) => self.core.outbox_mut().notice(Notice::Signal(signal)),
             }
