@@ -193,14 +193,6 @@ impl Orphans {
         }
     }
 
-    /// Notes that there are no children at all.
-    pub(crate) fn no_children(&mut self) {
-        *self = Self {
-            closing: self.closing.take(),
-            ..Self::default()
-        };
-    }
-
     /// Applies the result of a scan: all children at one moment. True if it has to be repeated,
     /// because it found a process without an owner or a withheld zombie: either may be dead, and
     /// its own children reparented since.

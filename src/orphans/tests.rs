@@ -10,6 +10,14 @@ fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
+fn at(milliseconds: u64) -> Moment {
+    Moment::default().after(ms(milliseconds))
+}
+
+fn unowned(_: i32) -> OrphanOwner {
+    OrphanOwner::Known(None)
+}
+
 fn has_orphans_of_program(orphans: &Orphans) -> bool {
     orphans.owned().any(|(_, id, _)| id == PROGRAM)
 }
@@ -329,7 +337,6 @@ impl World {
 /// Ten thousand programs were asked to end, and waited for a scan of ten thousand children.
 #[test]
 fn a_delayed_scan_is_made_when_it_is_due_or_nothing_else_is_left() {
-    let at = |milliseconds| Moment::default().after(ms(milliseconds));
     let closing = |kill_at| {
         let mut orphans = Orphans::default();
         orphans.close(at(kill_at));
@@ -348,13 +355,7 @@ fn a_delayed_scan_is_made_when_it_is_due_or_nothing_else_is_left() {
         closing(50).begin_scan(at(50), false, false),
         "it is time to kill"
     );
-    orphans.scanned(
-        at(100),
-        &[],
-        |_| false,
-        |_| false,
-        |_| OrphanOwner::Known(None),
-    );
+    orphans.scanned(at(100), &[], |_| false, |_| false, unowned);
     orphans.delay_scan(at(150));
     orphans.request_scan();
     assert!(
@@ -388,7 +389,6 @@ fn every_orphan_is_asked_and_killed_once_and_the_shutdown_ends() {
 /// after the last scan, was left behind.
 #[test]
 fn once_all_else_is_over_there_is_a_scan_although_nothing_has_happened() {
-    let at = |milliseconds| Moment::default().after(ms(milliseconds));
     let mut orphans = Orphans::new([]);
     orphans.close(at(1_000));
     assert!(orphans.begin_scan(at(1), false, false));
@@ -398,13 +398,7 @@ fn once_all_else_is_over_there_is_a_scan_although_nothing_has_happened() {
     assert!(!orphans.is_gone(), "all else is not over");
     assert_eq!(orphans.next_deadline(true), Some(Moment::default()));
     assert!(orphans.begin_scan(at(201), false, true));
-    orphans.scanned(
-        at(201),
-        &[9],
-        |_| false,
-        |_| false,
-        |_| OrphanOwner::Known(None),
-    );
+    orphans.scanned(at(201), &[9], |_| false, |_| false, unowned);
     assert_eq!(orphans.due(at(201)).len(), 1, "it is asked to end");
     orphans.abandon(at(201), true);
     assert!(!orphans.is_gone());
@@ -417,7 +411,6 @@ fn once_all_else_is_over_there_is_a_scan_although_nothing_has_happened() {
 /// was delayed by it waited for ever.
 #[test]
 fn a_zombie_that_a_tracer_withholds_holds_up_nothing() {
-    let at = |milliseconds| Moment::default().after(ms(milliseconds));
     let mut orphans = Orphans::new([]);
     let of_program = |_| OrphanOwner::Known(Some(PROGRAM));
     orphans.scanned(at(1), &[9], |_| false, |_| false, of_program);

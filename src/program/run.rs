@@ -129,15 +129,6 @@ impl LiveRun {
         is_probed.then(|| exit.map_or(Moment::default(), |exit| exit.probe_at))
     }
 
-    /// True if no process is left in its group. If not, sets when to probe again.
-    pub(crate) fn probe(&mut self, now: Moment) -> bool {
-        let is_gone = self.group.is_gone();
-        if !is_gone {
-            self.put_off_probe(now);
-        }
-        is_gone
-    }
-
     /// Sets when to probe again, if a probe was due.
     pub(crate) fn put_off_probe(&mut self, now: Moment) {
         let exit = self.exit();

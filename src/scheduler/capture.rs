@@ -219,10 +219,7 @@ impl Capture {
                 usual.into_iter().for_each(|size| pipe.resize(size));
                 self.poller.resume(pipe.as_fd(), number);
             }
-            Verdict::Widen(size) => {
-                pipe.resize(size);
-                self.coalescer.widened(number, pipe.capacity());
-            }
+            Verdict::Widen(size) => pipe.resize(size),
             Verdict::Rest if self.poller.rest(pipe.as_fd(), number) => {}
             Verdict::Rest => _ = self.coalescer.forget(number),
         }

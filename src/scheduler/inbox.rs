@@ -14,8 +14,7 @@ use crate::os::wake::{Asked, Waker};
 const SECOND_SIGNAL_AFTER: Duration = Duration::from_millis(200);
 
 pub(super) enum Request {
-    Stop(StopCause),
-    Kill(StopCause),
+    ShutDown(Asked, StopCause),
     /// A signal arrived that the host has asked for.
     Signal(i32),
 }
@@ -100,19 +99,16 @@ impl Inbox {
                 let cause = StopCause::Signal { signal, sender };
                 match self.first_stop {
                     Some(first) if now.since(first) < SECOND_SIGNAL_AFTER => continue,
-                    Some(_) => return Some(Request::Kill(cause)),
+                    Some(_) => return Some(Request::ShutDown(Asked::Kill, cause)),
                     None => {
                         self.first_stop = Some(now);
-                        return Some(Request::Stop(cause));
+                        return Some(Request::ShutDown(Asked::Stop, cause));
                     }
                 }
             } else if signal != libc::SIGCHLD {
                 return Some(Request::Signal(signal));
             }
         }
-        Some(match self.waker.take()? {
-            Asked::Kill => Request::Kill(StopCause::Host),
-            Asked::Stop => Request::Stop(StopCause::Host),
-        })
+        Some(Request::ShutDown(self.waker.take()?, StopCause::Host))
     }
 }

@@ -52,6 +52,7 @@ use crate::callbacks::Notice;
 use crate::error::{Error, Result};
 use crate::handle::Handle;
 use crate::machine::{Exit, Moment, ProgramId};
+use crate::orphans::Orphans;
 use crate::os::clock::Clock;
 use crate::os::reap;
 use crate::os::wake::Asked;
@@ -299,8 +300,8 @@ impl ProcessScheduler {
     /// True if a process did not die and was given up.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
-        let sweep = self.sweep.as_ref();
-        self.core.abandoned().is_some() || sweep.is_some_and(OrphanSweep::is_abandoned)
+        let orphans = self.sweep.as_ref().map(OrphanSweep::orphans);
+        self.core.abandoned().is_some() || orphans.is_some_and(Orphans::is_abandoned)
     }
 
     fn start_all(&mut self) {
@@ -352,7 +353,9 @@ impl ProcessScheduler {
                 if let Some(status) = reap::reap(pid)
                     && !is_failed_start
                 {
-                    self.sweep.iter_mut().for_each(|sweep| sweep.reaped(pid));
+                    if let Some(sweep) = &mut self.sweep {
+                        sweep.orphans_mut().reaped(pid);
+                    }
                     self.core.outbox_mut().notice(Notice::Stray(pid, status));
                 }
             }
@@ -414,10 +417,11 @@ impl ProcessScheduler {
         }
         while let Some(request) = self.inbox.next_request(now) {
             match request {
-                Request::Stop(cause) => self.core.stop_all(now, cause),
-                Request::Kill(cause) => {
-                    self.core.kill_all(now, cause);
-                    self.sweep.iter_mut().for_each(|sweep| sweep.close(now));
+                Request::ShutDown(asked, cause) => {
+                    self.core.shut_down(now, asked, cause);
+                    if let (Asked::Kill, Some(sweep)) = (asked, &mut self.sweep) {
+                        sweep.orphans_mut().close(now);
+                    }
                 }
                 Request::Signal(signal) => self.core.outbox_mut().notice(Notice::Signal(signal)),
             }
@@ -463,8 +467,8 @@ impl ProcessScheduler {
     /// True if nothing is left to be done: no program runs or is going to, every report was handed
     /// to the error command, and no orphan is left.
     fn is_settled(&self) -> bool {
-        let sweep = self.sweep.as_ref();
-        self.is_settled_but_for_orphans() && sweep.is_none_or(OrphanSweep::is_gone)
+        let orphans = self.sweep.as_ref().map(OrphanSweep::orphans);
+        self.is_settled_but_for_orphans() && orphans.is_none_or(Orphans::is_gone)
     }
 
     /// A report that is queued is a command to be run.

@@ -30,7 +30,7 @@ use crate::error::Error;
 use crate::machine::{Exit, Moment, ProgramId};
 use crate::os::poller::Poller;
 use crate::os::reap::{self, Seen};
-use crate::program::ProgramTable;
+use crate::program::{Program, ProgramTable};
 use crate::signal::signal_name;
 
 use super::Reap;
@@ -168,15 +168,10 @@ impl Reaper {
     }
 
     /// Sees to it that the death of a program that has just started is found.
-    pub(super) fn watch(
-        &mut self,
-        programs: &mut ProgramTable,
-        id: ProgramId,
-        poller: &mut Poller,
-    ) {
+    pub(super) fn watch(&mut self, program: &mut Program, poller: &mut Poller) {
         // Without a pidfd it may be dead and reaped by another part of the host already.
-        if self.mode == Reap::Own && !programs[id].watch_leader(poller) {
-            self.unwatched.push(id);
+        if self.mode == Reap::Own && !program.watch_leader(poller) {
+            self.unwatched.push(program.id);
         }
     }
 

@@ -267,14 +267,13 @@ impl Core {
         is_gone
     }
 
-    pub(super) fn stop_all(&mut self, now: Moment, cause: StopCause) {
-        self.report_shutdown(Asked::Stop, cause);
-        self.apply(now, Input::Commanded(Command::StopAll));
-    }
-
-    pub(super) fn kill_all(&mut self, now: Moment, cause: StopCause) {
-        self.report_shutdown(Asked::Kill, cause);
-        self.apply(now, Input::Commanded(Command::KillAll));
+    pub(super) fn shut_down(&mut self, now: Moment, asked: Asked, cause: StopCause) {
+        self.report_shutdown(asked, cause);
+        let command = match asked {
+            Asked::Stop => Command::StopAll,
+            Asked::Kill => Command::KillAll,
+        };
+        self.apply(now, Input::Commanded(command));
     }
 
     pub(super) fn next_start(&mut self) -> Option<Run> {

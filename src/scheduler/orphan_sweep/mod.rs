@@ -79,14 +79,12 @@ impl OrphanSweep {
         })
     }
 
-    /// True if no orphan is left.
-    pub(super) fn is_gone(&self) -> bool {
-        self.orphans.is_gone()
+    pub(super) fn orphans(&self) -> &Orphans {
+        &self.orphans
     }
 
-    /// True if an orphan did not die and was given up.
-    pub(super) fn is_abandoned(&self) -> bool {
-        self.orphans.is_abandoned()
+    pub(super) fn orphans_mut(&mut self) -> &mut Orphans {
+        &mut self.orphans
     }
 
     /// Returns when there is something to do. `settled` is true if only orphans are waited for.
@@ -102,17 +100,6 @@ impl OrphanSweep {
         if !self.held.is_empty() {
             self.timing.want(now, children);
         }
-    }
-
-    /// Records that a child was reaped that is not a program's leader.
-    pub(super) fn reaped(&mut self, pid: i32) {
-        self.orphans.reaped(pid);
-    }
-
-    /// Begins the shutdown of the orphans: SIGTERM now, SIGKILL at `kill_at`. A later call can only
-    /// bring that forward.
-    pub(super) fn close(&mut self, kill_at: Moment) {
-        self.orphans.close(kill_at);
     }
 
     /// The group of a program is gone: holds its next start until its orphans are, too. With a delay
@@ -159,7 +146,8 @@ impl OrphanSweep {
         let searching = !deaths_left && self.timing.is_due(now);
         let mut is_complete = false;
         if settled && self.orphans.is_closing() && !reap::has_children() {
-            self.orphans.no_children();
+            self.orphans
+                .scanned(now, &[], |_| false, |_| false, |_| OrphanOwner::Unknown);
         } else if self.orphans.begin_scan(now, searching, settled) {
             self.timing.begin();
             is_complete = self.look(now, core, spawner, settled);
