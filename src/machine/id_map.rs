@@ -86,6 +86,13 @@ impl<T> IdMap<T> {
         self.live == 0
     }
 
+    /// Returns the number of items that there is memory for.
+    #[cfg(test)]
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.items.capacity() + self.ids.capacity()
+    }
+
     /// Returns the item that was added last.
     #[must_use]
     pub fn last(&self) -> Option<&T> {

@@ -27,7 +27,9 @@ impl ProcessScheduler {
             State::Launching { .. } => (ProgramState::Starting, None),
             State::Starting { .. } | State::Running { .. } => (ProgramState::Running, None),
             State::Clearing { start_at } => (ProgramState::Waiting, Some(start_at.since(now))),
-            State::Draining { .. } | State::Stopping { .. } | State::Killed { .. } => (ProgramState::Stopping, None),
+            State::Draining { .. } | State::Stopping { .. } | State::Killed { .. } => {
+                (ProgramState::Stopping, None)
+            }
             State::Abandoned { .. } => (ProgramState::Abandoned, None),
         };
         let living = program.live.as_ref().filter(|live| !live.leader_dead);

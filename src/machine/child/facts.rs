@@ -79,7 +79,8 @@ impl Child {
     fn is_up(&mut self, now: Moment, since: Moment, out: &mut Effects<'_>) {
         self.state = S::Running { since };
         if let Some(watchdog) = self.policy.watchdog {
-            out.timers.arm((self.id, Purpose::Watchdog), now.after(watchdog));
+            out.timers
+                .arm((self.id, Purpose::Watchdog), now.after(watchdog));
         }
     }
 

@@ -294,7 +294,8 @@ impl Child {
 
     fn await_death(&mut self, now: Moment, since: Moment, leader: Leader, out: &mut Effects<'_>) {
         self.state = S::Killed { since, leader };
-        out.timers.arm((self.id, Purpose::Stop), now.after(ABANDON_AFTER));
+        out.timers
+            .arm((self.id, Purpose::Stop), now.after(ABANDON_AFTER));
     }
 
     /// Abandons a group that survived SIGKILL. If that was a start which is not retried, the

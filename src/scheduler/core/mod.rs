@@ -212,7 +212,9 @@ impl Core {
     }
 
     pub(super) fn view(&self, id: ProgramId) -> View {
-        self.machine.view(id).expect("a program of the table is known to the machine")
+        self.machine
+            .view(id)
+            .expect("a program of the table is known to the machine")
     }
 
     /// Returns how the first essential program ended that ended for good.
