@@ -76,6 +76,13 @@ impl<T> IdMap<T> {
         self.items[position].as_mut()
     }
 
+    /// Returns the number of items that there is memory for.
+    #[cfg(test)]
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.items.capacity() + self.ids.capacity()
+    }
+
     /// Returns the item that was added last.
     #[must_use]
     pub fn last(&self) -> Option<&T> {

@@ -263,10 +263,30 @@ mod tests {
 
     const SHORT: Duration = Duration::from_millis(10);
 
+    /// The delay that follows a failed run, or a failed start where there is no uptime.
+    fn again(delay: &mut Delay, backoff: &Backoff, uptime: Option<Duration>) -> Duration {
+        let policy = Policy {
+            backoff: *backoff,
+            ..Policy::default()
+        };
+        match policy.judge(delay, Exit::Code(1), Cause::Exit, uptime) {
+            Verdict::Restart(delay) => delay,
+            Verdict::Down(why) => panic!("always restarts, and not {why:?}"),
+        }
+    }
+
+    fn after_run(delay: &mut Delay, backoff: &Backoff, uptime: Duration) -> Duration {
+        again(delay, backoff, Some(uptime))
+    }
+
+    fn after_failed_start(delay: &mut Delay, backoff: &Backoff) -> Duration {
+        again(delay, backoff, None)
+    }
+
     fn delays(backoff: &Backoff, count: usize) -> Vec<u64> {
         let mut delay = Delay::new(backoff);
         (0..count)
-            .map(|_| delay.after_run(backoff, SHORT).as_secs())
+            .map(|_| after_run(&mut delay, backoff, SHORT).as_secs())
             .collect()
     }
 
@@ -282,7 +302,7 @@ mod tests {
         let backoff = Backoff::default();
         let mut delay = Delay::new(&backoff);
         let got: Vec<u64> = (0..100_000)
-            .map(|_| delay.after_failed_start(&backoff).as_secs())
+            .map(|_| after_failed_start(&mut delay, &backoff).as_secs())
             .collect();
         assert_eq!(got[..8], [1, 2, 4, 8, 16, 32, 60, 60]);
         assert!(got[8..].iter().all(|&delay| delay == 60));
@@ -296,8 +316,11 @@ mod tests {
             ..Backoff::default()
         };
         let mut delay = Delay::new(&backoff);
-        assert_eq!(delay.after_failed_start(&backoff), FAILED_START_DELAY_MIN);
-        assert_eq!(delay.after_run(&backoff, SHORT), Duration::ZERO);
+        assert_eq!(
+            after_failed_start(&mut delay, &backoff),
+            FAILED_START_DELAY_MIN
+        );
+        assert_eq!(after_run(&mut delay, &backoff, SHORT), Duration::ZERO);
     }
 
     #[test]
@@ -305,11 +328,11 @@ mod tests {
         let backoff = Backoff::default();
         for (uptime, expected) in [(29_999, 4), (30_000, 1), (30_001, 1)] {
             let mut delay = Delay::new(&backoff);
-            delay.after_run(&backoff, SHORT);
-            delay.after_run(&backoff, SHORT);
-            let got = delay.after_run(&backoff, Duration::from_millis(uptime));
+            after_run(&mut delay, &backoff, SHORT);
+            after_run(&mut delay, &backoff, SHORT);
+            let got = after_run(&mut delay, &backoff, Duration::from_millis(uptime));
             assert_eq!(got, Duration::from_secs(expected), "after {uptime} ms");
-            let next = delay.after_run(&backoff, SHORT);
+            let next = after_run(&mut delay, &backoff, SHORT);
             assert_eq!(
                 next,
                 Duration::from_secs(expected * 2),
@@ -336,7 +359,7 @@ mod tests {
                     };
                     let mut delay = Delay::new(&backoff);
                     for uptime in extremes.into_iter().cycle().take(200) {
-                        let got = delay.after_run(&backoff, uptime);
+                        let got = after_run(&mut delay, &backoff, uptime);
                         assert!(initial <= got && got <= max, "{backoff:?} gave {got:?}");
                     }
                 }
@@ -355,10 +378,19 @@ mod tests {
             (Restart::OnFailure, false, true, true, true),
             (Restart::Never, false, false, false, false),
         ] {
-            assert_eq!(restart.wants(Exit::Code(0)), clean);
-            assert_eq!(restart.wants(Exit::Code(1)), crash);
-            assert_eq!(restart.wants(killed), signal);
-            assert_eq!(restart.wants(Exit::Unknown), unknown);
+            let policy = Policy {
+                restart,
+                ..Policy::default()
+            };
+            let wants = |exit| {
+                let mut delay = Delay::new(&policy.backoff);
+                let verdict = policy.judge(&mut delay, exit, Cause::Exit, Some(SHORT));
+                matches!(verdict, Verdict::Restart(_))
+            };
+            assert_eq!(wants(Exit::Code(0)), clean);
+            assert_eq!(wants(Exit::Code(1)), crash);
+            assert_eq!(wants(killed), signal);
+            assert_eq!(wants(Exit::Unknown), unknown);
         }
     }
 }

@@ -10,7 +10,7 @@ use super::*;
 mod backoff;
 mod extremes;
 mod leftovers;
-mod pairs;
+//PAIRS mod pairs;
 mod snapshot;
 mod stopping;
 mod timing;
@@ -29,13 +29,7 @@ fn millis(milliseconds: u64) -> Duration {
 
 /// The default policy.
 fn policy() -> Policy {
-    Policy {
-        restart: Restart::Always,
-        essential: false,
-        backoff: Backoff::default(),
-        stop_signal: 15,
-        stop_timeout: secs(10),
-    }
+    Policy::default()
 }
 
 fn restarted(restart: Restart) -> Policy {
@@ -62,7 +56,7 @@ impl Desk {
     fn new(policies: &[Policy]) -> Self {
         let mut machine = Machine::default();
         for &policy in policies {
-            machine.add(policy);
+            machine.add(policy).expect("an id is left");
         }
         Self {
             machine,
@@ -168,7 +162,7 @@ impl Desk {
                 run: of,
                 change:
                     Change::Exited {
-                        asked: false,
+                        cause: Cause::Exit,
                         retry_in,
                         ..
                     },
@@ -178,7 +172,11 @@ impl Desk {
     }
 
     fn state(&self, program: usize) -> State {
-        self.machine.view(id(program)).state
+        self.view(program).state
+    }
+
+    fn view(&self, program: usize) -> View {
+        self.machine.view(id(program)).expect("it was not removed")
     }
 }
 

@@ -134,7 +134,8 @@ fn the_end_of_time_is_reached_without_a_spin() {
 #[test]
 fn museum_108_a_number_of_starts_saturates() {
     let mut desk = Desk::new(&[policy()]);
-    desk.machine.children[0].starts = u64::MAX - 1;
+    let child = desk.machine.children.get_mut(id(0));
+    child.expect("it was added").starts = u64::MAX - 1;
     desk.command(Command::Start(id(0)));
     for _ in 0..3 {
         let run = desk.spawn();
@@ -149,7 +150,7 @@ fn museum_108_a_number_of_starts_saturates() {
 fn a_machine_has_room_for_its_programs_and_no_more() {
     let mut machine = Machine::with_capacity(100);
     for _ in 0..100 {
-        machine.add(policy());
+        machine.add(policy()).expect("an id is left");
     }
     assert_eq!(machine.children.capacity(), 100);
 }

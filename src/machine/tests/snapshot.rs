@@ -1,15 +1,16 @@
 //! What a machine's answers depend on, for tests that ask whether they have been here before.
 
 use super::super::child::Child;
+use super::super::state::Purpose;
 use super::*;
 
 /// All that a machine remembers, but for the orders that were not taken yet.
 pub struct Snapshot<'a> {
-    pub children: &'a [Child],
+    pub children: &'a IdMap<Child>,
     /// The programs that may start, in order.
     pub starts: &'a VecDeque<ProgramId>,
     /// In the order in which they come.
-    pub deadlines: Vec<(Moment, ProgramId)>,
+    pub deadlines: Vec<(Moment, (ProgramId, Purpose))>,
 }
 
 impl Machine {
@@ -36,7 +37,7 @@ fn a_snapshot_shows_what_is_planned_and_not_what_was() {
     let then = desk.now.after(secs(1));
     assert_eq!(
         desk.machine.snapshot().deadlines,
-        [(then, id(1)), (then, id(0))]
+        [id(1), id(0)].map(|id| (then, (id, Purpose::Next)))
     );
     desk.command(Command::StopAll);
     let snapshot = desk.machine.snapshot();

@@ -35,7 +35,7 @@ fn museum_115_cont_follows_the_stop_signal() {
         ..policy()
     });
     assert_eq!(signals(&desk.command(Command::StopAll)), [2, 18]);
-    assert_eq!(desk.machine.view(run.program).starts, 1);
+    assert_eq!(desk.view(0).starts, 1);
 }
 
 /// The respawn timer of a program in its delay fired during the shutdown, and the supervisor
@@ -173,7 +173,7 @@ fn an_exit_in_the_same_wake_up_as_its_kill_deadline_is_not_killed() {
     let exited = Change::Exited {
         exit: CLEAN,
         uptime: GRACE,
-        asked: true,
+        cause: Cause::Shutdown,
         retry_in: None,
     };
     assert_eq!(desk.exit(run, CLEAN), [note(run, exited)]);
@@ -205,7 +205,7 @@ fn members_that_outlive_their_leader_in_a_stop_keep_their_grace() {
 fn museum_113_nothing_calls_a_stop_off() {
     let (mut desk, run) = Desk::running(policy());
     desk.command(Command::StopAll);
-    let late = desk.machine.add(policy());
+    let late = desk.machine.add(policy()).expect("an id is left");
     for program in [run.program, late] {
         assert_eq!(desk.command(Command::Start(program)), []);
         assert!(!desk.machine.has_starts());
@@ -253,7 +253,7 @@ fn the_end_of_an_essential_program_stops_the_rest() {
     let exited = Change::Exited {
         exit: CLEAN,
         uptime: ZERO,
-        asked: false,
+        cause: Cause::Exit,
         retry_in: None,
     };
     assert_eq!(told[..2], [signal(runs[2], 9), note(runs[2], exited)]);
@@ -341,7 +341,10 @@ fn a_program_that_was_executed_before_its_kill_has_started() {
     assert!(matches!(
         told[..],
         [Order::Notify {
-            change: Change::Exited { asked: true, .. },
+            change: Change::Exited {
+                cause: Cause::Shutdown,
+                ..
+            },
             ..
         }]
     ));

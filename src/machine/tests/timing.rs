@@ -187,6 +187,15 @@ fn what_is_late_never_touches_a_successor() {
             run: old,
             at: desk.now,
         },
+        Input::SpawnDelayed {
+            run: old,
+            at: desk.now,
+        },
+        Input::Ready { run: old },
+        Input::Alive { run: old },
+        Input::Unhealthy { run: old },
+        Input::Escaped { run: old },
+        Input::EscapedGone { run: old },
     ] {
         assert_eq!(desk.tell(event), [], "{event:?}");
         assert_eq!(desk.machine.view(new.program), view, "{event:?}");
