@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 /// The fields of a report, in the order that is promised.
-pub const FIELDS: [&str; 16] = [
+pub const FIELDS: [&str; 17] = [
     "process",
     "timestamp",
     "utc_iso",
@@ -22,6 +22,7 @@ pub const FIELDS: [&str; 16] = [
     "log_offset",
     "data_omitted",
     "error",
+    "cause",
 ];
 
 /// One report.

@@ -53,11 +53,11 @@ mod simulation {
     pub mod world;
 }
 
-pub use error::{Error, Result};
+pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventKind, SignalSender, StopCause};
 pub use handle::Handle;
 pub use init::{Init, InitEvent};
-pub use machine::{Backoff, Restart};
+pub use machine::{Backoff, Cause, Restart};
 pub use os::emergency_heap::EmergencyHeap;
 pub use os::shared_writer::SharedWriter;
 pub use report::{ErrorReport, utc_millis};
@@ -66,4 +66,4 @@ pub use signal::{Signal, signal_name};
 pub use spec::{
     ChildSpec, NAME_BYTES_MAX, REPORT_BYTES_DEFAULT, REPORT_BYTES_MAX, STOP_TIMEOUT_DEFAULT,
 };
-pub use status::{ProgramState, ProgramStatus};
+pub use status::{LastExit, ProgramState, ProgramStatus};

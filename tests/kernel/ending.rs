@@ -62,7 +62,9 @@ impl Driver {
         let all = self.setting.specs.iter().zip(&programs);
         let late = all.filter(|(spec, program)| match program.state() {
             ProgramState::Running => false,
-            ProgramState::Stopped => spec.restart == Restart::Always,
+            ProgramState::Stopped | ProgramState::Exited | ProgramState::Failed => {
+                spec.restart_policy() == Restart::Always
+            }
             _ => true,
         });
         late.map(|(spec, program)| (spec.name().to_owned(), program.state()))

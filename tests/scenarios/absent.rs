@@ -74,7 +74,7 @@ fn m152_a_changed_config_changes_nothing_until_the_next_start() {
     }
     supervisor.signal(libc::SIGUSR1);
     supervisor.wait_message(&["stays", "running", &format!("pid={pid}"), "restarts=0"]);
-    supervisor.wait_message(&["waits", "waiting", "restarts=0"]);
+    supervisor.wait_message(&["waits", "backoff", "restarts=0"]);
     assert_eq!(scene.read("runs"), ".", "its delay is as it was");
     assert!(!scene.path("new").exists());
     assert_eq!(supervisor.end().len(), 2);

@@ -224,9 +224,9 @@ fn usr1_prints_a_line_for_each_program() {
     let running = format!("pid={pid}");
     let expected = [
         ("runs", vec!["running", &running, "restarts=0"]),
-        ("waits", vec!["waiting", "restarts=0", "4"]),
+        ("waits", vec!["backoff", "restarts=0", "4"]),
         ("ended", vec!["stopped", "restarts=0", "SIGSEGV"]),
-        ("missing", vec!["waiting", "restarts=0", "127"]),
+        ("missing", vec!["backoff", "restarts=0", "127"]),
     ];
     assert_eq!(lines.len(), 4, "{lines:?}");
     for (line, (name, words)) in lines.iter().zip(expected) {

@@ -353,7 +353,7 @@ fn m92_a_deadline_sixty_days_away_is_slept_for() {
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(switches() - before, 0, "woken in a second of silence");
     supervisor.signal(libc::SIGUSR1);
-    supervisor.wait_message(&["far", "waiting"]);
+    supervisor.wait_message(&["far", "backoff"]);
     assert_eq!(supervisor.end().len(), 1);
 }
 
@@ -390,7 +390,7 @@ fn m92_m93_extreme_values_neither_panic_nor_overflow() {
         "{report:?}"
     );
     supervisor.signal(libc::SIGUSR1);
-    supervisor.wait_message(&["huge", "waiting"]);
+    supervisor.wait_message(&["huge", "backoff"]);
     assert_eq!(supervisor.messages_with(&["panick"]), [""; 0]);
     supervisor.end();
 }

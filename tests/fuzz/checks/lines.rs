@@ -12,10 +12,10 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::event::{Event, EventKind, SignalSender, StopCause};
 use crate::load;
-use crate::machine::Restart;
+use crate::machine::{Cause, Restart};
 use crate::messages::{Level, Style};
 use crate::signal::signal_name;
-use crate::status::{ProgramState, ProgramStatus};
+use crate::status::{LastExit, ProgramState, ProgramStatus};
 use crate::status_line;
 use crate::text::escaped;
 use crate::values::duration;
@@ -186,13 +186,28 @@ fn any_error(choices: &mut Rng) -> Error {
     }
 }
 
+fn last_exit(choices: &mut Rng) -> LastExit {
+    LastExit {
+        return_code: choices.next() as i32,
+        core_dumped: choices.one_in(2),
+        cause: Cause::Exit,
+        at: SystemTime::UNIX_EPOCH,
+        uptime: length(choices),
+        error: choices.one_in(2).then(|| text(choices)),
+        last_line: choices.one_in(2).then(|| text(choices)),
+    }
+}
+
 fn check_status(choices: &mut Rng) {
     let states = [
+        ProgramState::Pending,
         ProgramState::Starting,
         ProgramState::Running,
-        ProgramState::Waiting,
+        ProgramState::Backoff,
         ProgramState::Stopping,
         ProgramState::Stopped,
+        ProgramState::Exited,
+        ProgramState::Failed,
         ProgramState::Abandoned,
     ];
     let count = choices.below(4);
@@ -201,12 +216,15 @@ fn check_status(choices: &mut Rng) {
             name: text(choices).into(),
             command: vec![text(choices).into()],
             state: choices.pick(&states),
+            reason: choices.one_in(2).then(|| text(choices)),
+            is_wanted: choices.one_in(2),
             state_for: length(choices),
             pid: choices.one_in(2).then(|| choices.next() as i32),
             backoff: length(choices),
             restarts: choices.next(),
+            restarts_in_row: choices.next() as u32,
             last_start: None,
-            last_return_code: choices.one_in(2).then(|| choices.next() as i32),
+            last_exit: choices.one_in(2).then(|| last_exit(choices)),
             next_start: choices.one_in(2).then(|| length(choices)),
         })
         .collect();

@@ -31,7 +31,7 @@ fn program(spec: &ChildSpec) -> String {
         ("max", duration(spec.backoff.max)),
         ("reset_after", duration(spec.backoff.reset_after)),
     ];
-    let restart = match spec.restart {
+    let restart = match spec.restart_policy() {
         Restart::Always => "always",
         Restart::OnFailure => "on-failure",
         Restart::Never => "never",

@@ -321,7 +321,11 @@ impl Kernel {
             let exit = run
                 .exit
                 .map(|exit| if run.stolen { Exit::Unknown } else { exit });
-            let ends = exit.is_some_and(|exit| !program.restart.wants(exit));
+            let ends = exit.is_some_and(|exit| match program.restart {
+                Restart::Always => false,
+                Restart::OnFailure => exit == Exit::Code(0),
+                Restart::Never => true,
+            });
             program.essential && run.seen && ends
         };
         if let Some(run) = self.runs.iter().find(ends) {
