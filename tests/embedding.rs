@@ -34,6 +34,7 @@ mod embedding {
     pub mod kit;
     pub mod neighbours;
     pub mod numbers;
+    pub mod orders;
     pub mod own;
     pub mod reactors;
     pub mod refusals;
@@ -51,8 +52,8 @@ mod embedding {
 
 use embedding::host;
 use embedding::{
-    closures, copies, drops, faults, handlers, hints, neighbours, numbers, own, reactors, replaced,
-    sandboxes, spawns, starts, storms, theft, threads, tracers, turns, zombies,
+    closures, copies, drops, faults, handlers, hints, neighbours, numbers, orders, own, reactors,
+    replaced, sandboxes, spawns, starts, storms, theft, threads, tracers, turns, zombies,
 };
 
 fn main() {
@@ -65,6 +66,7 @@ fn main() {
         hints::TESTS,
         neighbours::TESTS,
         numbers::TESTS,
+        orders::TESTS,
         own::TESTS,
         reactors::TESTS,
         replaced::TESTS,

@@ -1,0 +1,532 @@
+//! Orders for one program, with real processes: start, stop, restart, kill, add and remove, in the
+//! order that programs need.
+
+use std::fs;
+use std::path::Path;
+
+use procsched::{
+    Builder, Cause, ChildSpec, ErrorKind, EventKind, ProcessScheduler, ProgramState, Reap, Restart,
+    Status,
+};
+use tempfile::TempDir;
+
+use super::host::{Test, host};
+use super::kit::{self, List, MILLISECOND, turn_until};
+use crate::process;
+
+pub const TESTS: &[Test] = tests![
+    one_program_is_stopped_started_and_restarted_and_the_others_run_on,
+    what_requires_a_program_stops_before_it_and_comes_back_after_it,
+    a_crash_of_what_is_required_stops_nobody,
+    programs_start_and_stop_in_order,
+    a_oneshot_comes_first_and_one_that_fails_holds_what_requires_it,
+    a_program_is_added_and_removed_and_its_name_is_free,
+    a_thousand_programs_come_and_go_and_nothing_stays,
+    a_removed_program_takes_what_left_its_group_with_it,
+    a_name_that_is_being_removed_can_be_added_again,
+    a_refused_order_changes_nothing,
+    limits_and_codes_end_a_program_for_good,
+    a_killed_program_stays_down_and_a_start_forgives,
+    orders_before_the_first_turn,
+    a_restart_waits_for_what_left_the_group,
+];
+
+/// Writes its name to `order` when it starts and when it is told to stop.
+fn noted(name: &str) -> ChildSpec {
+    let script = format!(
+        "trap 'echo -{name} >> order; exit 0' TERM; echo +{name} >> order; \
+         while :; do sleep 0.01; done"
+    );
+    kit::shell(name, &script)
+}
+
+fn order(dir: &TempDir) -> Vec<String> {
+    let text = fs::read_to_string(dir.path().join("order")).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+fn state(scheduler: &ProcessScheduler, name: &str) -> Option<ProgramState> {
+    scheduler.program(name).map(|program| program.state())
+}
+
+#[track_caller]
+fn until(scheduler: &mut ProcessScheduler, name: &str, wanted: ProgramState) {
+    turn_until(scheduler, &format!("{name} is {wanted}"), |scheduler| {
+        state(scheduler, name) == Some(wanted)
+    });
+}
+
+/// Runs what has noted that it runs.
+#[track_caller]
+fn until_noted(scheduler: &mut ProcessScheduler, dir: &TempDir, lines: &[&str]) {
+    let what = format!("the notes are {lines:?}");
+    turn_until(scheduler, &what, |_| order(dir) == lines);
+}
+
+fn reason(scheduler: &ProcessScheduler, name: &str) -> Option<String> {
+    scheduler.program(name)?.reason().map(str::to_owned)
+}
+
+fn to_the_end(scheduler: &mut ProcessScheduler) {
+    scheduler.stop();
+    turn_until(scheduler, "everything has stopped", |_| true);
+    while kit::turn(scheduler, 10_000 * MILLISECOND) == Status::Running {}
+}
+
+fn built(dir: &TempDir, programs: impl IntoIterator<Item = ChildSpec>) -> ProcessScheduler {
+    kit::built(kit::all(dir).programs(programs))
+}
+
+fn one_program_is_stopped_started_and_restarted_and_the_others_run_on() {
+    host(|| {
+        for reap in [Reap::All, Reap::Own] {
+            let dir = kit::directory();
+            let programs = [kit::shell("web", "exec sleep 1000"), kit::sleeper("db")];
+            let builder = kit::all(&dir).reap(reap).programs(programs);
+            let (reports, sink) = kit::reports();
+            let mut scheduler = kit::built(builder.error_handler(sink));
+            let before = kit::all_up(&mut scheduler);
+            scheduler.restart_program("web").expect("it runs");
+            turn_until(&mut scheduler, "web has a new pid", |scheduler| {
+                kit::pid(scheduler, "web").is_some_and(|pid| pid != before[0])
+            });
+            scheduler.stop_program("web").expect("it runs");
+            until(&mut scheduler, "web", ProgramState::Stopped);
+            let web = scheduler.program("web").expect("it is known");
+            assert_eq!((web.is_wanted(), web.pid()), (false, None));
+            let last = web.last_exit().expect("it has ended");
+            assert_eq!((last.cause(), last.return_code()), (Cause::Operator, -15));
+            // A stop by hand is no end for good.
+            assert_eq!(kit::turn(&mut scheduler, 10 * MILLISECOND), Status::Running);
+            scheduler.start_program("web").expect("it is down");
+            until(&mut scheduler, "web", ProgramState::Running);
+            scheduler.start_program("web").expect("it runs already");
+            assert_eq!(kit::pid(&scheduler, "db"), Some(before[1]));
+            let causes: Vec<Cause> = reports
+                .items()
+                .iter()
+                .map(|report| report.cause())
+                .collect();
+            assert_eq!(causes, [Cause::Operator; 2]);
+            assert_eq!(scheduler.program("web").map(|web| web.restarts()), Some(2));
+            to_the_end(&mut scheduler);
+            assert_eq!(reports.items()[3].cause(), Cause::Shutdown);
+        }
+    });
+}
+
+fn what_requires_a_program_stops_before_it_and_comes_back_after_it() {
+    host(|| {
+        let dir = kit::directory();
+        let programs = [
+            noted("web").requires(["app"]),
+            noted("app").requires(["db"]),
+            noted("db"),
+            noted("other"),
+        ];
+        let mut scheduler = built(&dir, programs);
+        turn_until(&mut scheduler, "all have noted that they run", |_| {
+            order(&dir).len() == 4
+        });
+        fs::remove_file(dir.path().join("order")).expect("the notes");
+        let other = kit::pid(&scheduler, "other");
+        scheduler.stop_program("db").expect("it runs");
+        until(&mut scheduler, "db", ProgramState::Stopped);
+        assert_eq!(order(&dir), ["-web", "-app", "-db"]);
+        for (name, why) in [
+            ("app", "requires db: stopped"),
+            ("web", "requires app: pending"),
+        ] {
+            assert_eq!(state(&scheduler, name), Some(ProgramState::Pending));
+            assert_eq!(reason(&scheduler, name).as_deref(), Some(why));
+            let last = scheduler
+                .program(name)
+                .and_then(|program| program.last_exit().cloned());
+            assert_eq!(last.map(|last| last.cause()), Some(Cause::Requirement));
+        }
+        scheduler.start_program("db").expect("it is down");
+        let back = ["-web", "-app", "-db", "+db", "+app", "+web"];
+        until_noted(&mut scheduler, &dir, &back);
+        fs::remove_file(dir.path().join("order")).expect("the notes");
+        scheduler.restart_program("app").expect("it runs");
+        until_noted(&mut scheduler, &dir, &["-web", "-app", "+app", "+web"]);
+        assert_eq!(kit::pid(&scheduler, "other"), other);
+        kit::end(&mut scheduler);
+    });
+}
+
+fn a_crash_of_what_is_required_stops_nobody() {
+    host(|| {
+        let dir = kit::directory();
+        let db = kit::churner("db", 10 * MILLISECOND, "exec sleep 1000");
+        let mut scheduler = built(&dir, [kit::sleeper("web").requires(["db"]), db]);
+        let [web, db] = kit::all_up(&mut scheduler)[..] else {
+            panic!("two run");
+        };
+        process::signal(db, libc::SIGKILL);
+        turn_until(&mut scheduler, "db is back", |scheduler| {
+            kit::pid(scheduler, "db").is_some_and(|pid| pid != db)
+        });
+        assert_eq!(kit::pid(&scheduler, "web"), Some(web));
+        kit::end(&mut scheduler);
+    });
+}
+
+fn programs_start_and_stop_in_order() {
+    host(|| {
+        let dir = kit::directory();
+        // Against the order of the list.
+        let programs = [noted("c").after(["b"]), noted("b").after(["a"]), noted("a")];
+        let mut scheduler = built(&dir, programs);
+        until_noted(&mut scheduler, &dir, &["+a", "+b", "+c"]);
+        to_the_end(&mut scheduler);
+        assert_eq!(order(&dir), ["+a", "+b", "+c", "-c", "-b", "-a"]);
+    });
+}
+
+fn a_oneshot_comes_first_and_one_that_fails_holds_what_requires_it() {
+    host(|| {
+        let dir = kit::directory();
+        let migrate = kit::shell("migrate", "echo +migrate >> order; test -e ok").oneshot(true);
+        let programs = [noted("web").requires(["migrate"]), migrate];
+        let mut scheduler = built(&dir, programs);
+        until(&mut scheduler, "migrate", ProgramState::Failed);
+        assert_eq!(state(&scheduler, "web"), Some(ProgramState::Pending));
+        assert_eq!(
+            reason(&scheduler, "web").as_deref(),
+            Some("requires migrate: failed")
+        );
+        // Nothing will happen by itself: that is the end.
+        while kit::turn(&mut scheduler, 10_000 * MILLISECOND) == Status::Running {}
+        assert_eq!(order(&dir), ["+migrate"]);
+        drop(scheduler);
+
+        let dir = kit::directory();
+        fs::write(dir.path().join("ok"), "").expect("a file");
+        let migrate = kit::shell("migrate", "echo +migrate >> order; test -e ok").oneshot(true);
+        let up = List::new();
+        let sink = up.clone();
+        let builder = kit::all(&dir).programs([noted("web").requires(["migrate"]), migrate]);
+        let mut scheduler = kit::built(builder.on_event(move |event| {
+            if matches!(event.kind(), EventKind::Up) {
+                sink.push(event.program().to_owned());
+            }
+        }));
+        until_noted(&mut scheduler, &dir, &["+migrate", "+web"]);
+        assert_eq!(state(&scheduler, "migrate"), Some(ProgramState::Exited));
+        assert_eq!(up.items(), ["migrate"]);
+        let web = kit::pid(&scheduler, "web");
+        // Running it again takes nobody down.
+        scheduler.start_program("migrate").expect("it has ended");
+        until_noted(&mut scheduler, &dir, &["+migrate", "+web", "+migrate"]);
+        until(&mut scheduler, "migrate", ProgramState::Exited);
+        assert_eq!(kit::pid(&scheduler, "web"), web);
+        kit::end(&mut scheduler);
+    });
+}
+
+/// The names of the programs that were removed, as the host hears of them.
+fn removed(builder: Builder) -> (List<String>, Builder) {
+    let list = List::new();
+    let sink = list.clone();
+    let builder = builder.on_event(move |event| {
+        if matches!(event.kind(), EventKind::Removed) {
+            sink.push(event.program().to_owned());
+        }
+    });
+    (list, builder)
+}
+
+fn a_program_is_added_and_removed_and_its_name_is_free() {
+    host(|| {
+        for reap in [Reap::All, Reap::Own] {
+            let dir = kit::directory();
+            let (removed, builder) = removed(kit::all(&dir).reap(reap).keep_running());
+            let mut scheduler = kit::built(builder);
+            assert_eq!(kit::turn(&mut scheduler, MILLISECOND), Status::Running);
+            let mut pids = Vec::new();
+            for _ in 0..3 {
+                let spec = kit::shell("web", "echo hello >&2; exec sleep 1000");
+                scheduler.add(spec).expect("a free name");
+                until(&mut scheduler, "web", ProgramState::Running);
+                let pid = kit::all_up(&mut scheduler)[0];
+                assert!(!pids.contains(&pid), "{pid} of {pids:?}");
+                pids.push(pid);
+                turn_until(&mut scheduler, "the line is logged", |_| {
+                    kit::log_of(&dir, "web").len() == 6 * pids.len()
+                });
+                scheduler.remove("web").expect("it runs");
+                turn_until(&mut scheduler, "it is removed", |_| {
+                    removed.len() == pids.len()
+                });
+                assert!(scheduler.programs().is_empty());
+            }
+            assert_eq!(removed.items(), ["web"; 3]);
+            kit::end(&mut scheduler);
+        }
+    });
+}
+
+fn a_thousand_programs_come_and_go_and_nothing_stays() {
+    host(|| {
+        let dir = kit::directory();
+        let mut scheduler =
+            kit::built(kit::all(&dir).program(kit::sleeper("stays")).keep_running());
+        let stays = kit::all_up(&mut scheduler)[0];
+        let mut descriptors = None;
+        for round in 0..50 {
+            for index in 0..20 {
+                let name = format!("p{}", round * 20 + index);
+                let spec = kit::shell(&name, "exec sleep 1000");
+                scheduler.add(spec.after(["stays"])).expect("a free name");
+            }
+            kit::all_up(&mut scheduler);
+            for index in 0..20 {
+                let name = format!("p{}", round * 20 + index);
+                scheduler.kill_program(&name).expect("it runs");
+                scheduler.remove(&name).expect("it is known");
+            }
+            turn_until(&mut scheduler, "they are gone", |scheduler| {
+                scheduler.programs().len() == 1
+            });
+            let open = process::descriptors(std::process::id() as i32).len();
+            assert_eq!(
+                *descriptors.get_or_insert(open),
+                open,
+                "after round {round}"
+            );
+        }
+        assert_eq!(kit::pid(&scheduler, "stays"), Some(stays));
+        kit::end(&mut scheduler);
+    });
+}
+
+/// Starts a process that leaves the session and writes its pid to a file.
+const ESCAPE: &str = "setsid sh -c 'echo $$ > escaped; exec sleep 1000' < /dev/null & \
+                      while ! test -s escaped; do sleep 0.01; done; exec sleep 1000";
+
+fn escaped(dir: &Path) -> Option<i32> {
+    let text = fs::read_to_string(dir.join("escaped")).ok()?;
+    text.trim().parse().ok()
+}
+
+fn a_removed_program_takes_what_left_its_group_with_it() {
+    host(|| {
+        let dir = kit::directory();
+        let (removed, builder) = removed(kit::all(&dir).keep_running().subreaper());
+        let mut scheduler = kit::built(builder.program(kit::shell("web", ESCAPE)));
+        let path = dir.path().to_owned();
+        turn_until(&mut scheduler, "a process has left", |_| {
+            escaped(&path).is_some()
+        });
+        let pid = escaped(dir.path()).expect("it was seen");
+        scheduler.remove("web").expect("it runs");
+        turn_until(&mut scheduler, "it is removed", |_| removed.len() == 1);
+        assert!(!process::alive(pid), "{pid} is gone before its program is");
+        kit::end(&mut scheduler);
+    });
+}
+
+fn a_name_that_is_being_removed_can_be_added_again() {
+    host(|| {
+        let dir = kit::directory();
+        let mut scheduler = kit::built(kit::all(&dir).program(noted("web")).keep_running());
+        until_noted(&mut scheduler, &dir, &["+web"]);
+        scheduler.remove("web").expect("it runs");
+        let error = scheduler
+            .start_program("web")
+            .expect_err("it is being removed");
+        assert_eq!(error.kind(), ErrorKind::Stopping, "{error}");
+        scheduler
+            .add(noted("web").report_bytes(7))
+            .expect("its name is taken over");
+        until_noted(&mut scheduler, &dir, &["+web", "-web", "+web"]);
+        assert_eq!(scheduler.programs().len(), 1);
+        let error = scheduler.add(noted("web")).expect_err("it is there");
+        assert_eq!(error.kind(), ErrorKind::Exists);
+        assert_eq!(error.to_string(), "a program \"web\" exists already");
+        kit::end(&mut scheduler);
+    });
+}
+
+fn a_refused_order_changes_nothing() {
+    host(|| {
+        let dir = kit::directory();
+        let programs = [kit::sleeper("web").requires(["db"]), kit::sleeper("db")];
+        let mut scheduler = built(&dir, programs);
+        let pids = kit::all_up(&mut scheduler);
+        let sleeper = || kit::sleeper("new");
+        let refused: [(procsched::Result<()>, ErrorKind, &str); 6] = [
+            (
+                scheduler.stop_program("wbe"),
+                ErrorKind::UnknownProgram,
+                r#"no program "wbe" (did you mean "web"?)"#,
+            ),
+            (
+                scheduler.remove("db"),
+                ErrorKind::Invalid,
+                r#"program "web" waits for "db": remove it first"#,
+            ),
+            (
+                scheduler.add(sleeper().requires(["wbe"])),
+                ErrorKind::Invalid,
+                r#"program "new": requires: no program "wbe" (did you mean "web"?)"#,
+            ),
+            (
+                scheduler.add(sleeper().after(["new"])),
+                ErrorKind::Invalid,
+                r#"program "new": after: "new" cannot wait for itself"#,
+            ),
+            (
+                scheduler.add(sleeper().oneshot(true).restart(Restart::Always)),
+                ErrorKind::Invalid,
+                r#"program "new": restart: a oneshot runs until it succeeds: use "never" or "on-failure""#,
+            ),
+            (
+                scheduler.add(sleeper().success_codes([3]).permanent_failure_codes([3])),
+                ErrorKind::Invalid,
+                r#"program "new": permanent_failure_codes: 3 is in success_codes, too: it can be in one of them"#,
+            ),
+        ];
+        for (result, kind, text) in refused {
+            let error = result.expect_err(text);
+            assert_eq!((error.kind(), error.to_string().as_str()), (kind, text));
+        }
+        assert_eq!(scheduler.programs().len(), 2);
+        assert_eq!(kit::all_up(&mut scheduler), pids);
+        scheduler.stop();
+        kit::turn(&mut scheduler, MILLISECOND);
+        for result in [scheduler.start_program("web"), scheduler.add(sleeper())] {
+            assert_eq!(result.expect_err("a stop").kind(), ErrorKind::Stopping);
+        }
+        kit::end(&mut scheduler);
+        let cycle = [
+            kit::sleeper("a").after(["b"]),
+            kit::sleeper("b").requires(["c"]),
+            kit::sleeper("c").after(["a"]),
+        ];
+        let error = kit::all(&dir).programs(cycle).build().expect_err("a cycle");
+        let text = r#"program "a": waits for itself, in a cycle: a → b → c → a"#;
+        assert_eq!(error.to_string(), text);
+    });
+}
+
+fn limits_and_codes_end_a_program_for_good() {
+    host(|| {
+        let dir = kit::directory();
+        let programs = [
+            kit::churner("limited", MILLISECOND, "exit 1").max_restarts(3),
+            kit::churner("never", MILLISECOND, "exit 1").max_restarts(0),
+            kit::churner("permanent", MILLISECOND, "exit 78").permanent_failure_codes([78]),
+            kit::shell("fine", "exit 143")
+                .restart(Restart::OnFailure)
+                .success_codes([143]),
+            kit::once("failed", "exit 3"),
+            kit::once("done", "exit 0"),
+        ];
+        let (reports, sink) = kit::reports();
+        let mut scheduler = kit::built(kit::all(&dir).programs(programs).error_handler(sink));
+        while kit::turn(&mut scheduler, 10_000 * MILLISECOND) == Status::Running {}
+        let found: Vec<(ProgramState, Option<String>, u64)> = scheduler
+            .programs()
+            .iter()
+            .map(|program| {
+                (
+                    program.state(),
+                    program.reason().map(str::to_owned),
+                    program.restarts(),
+                )
+            })
+            .collect();
+        let reason = |text: &str| Some(text.to_owned());
+        use ProgramState::{Exited, Failed};
+        assert_eq!(
+            found,
+            [
+                (Failed, reason("3 restarts in a row"), 3),
+                (Failed, reason("0 restarts in a row"), 0),
+                (Failed, reason("exit code 78 is permanent"), 0),
+                (Exited, None, 0),
+                (Failed, None, 0),
+                (Exited, None, 0),
+            ]
+        );
+        assert!(
+            reports
+                .items()
+                .iter()
+                .all(|report| report.cause() == Cause::Exit)
+        );
+    });
+}
+
+fn a_killed_program_stays_down_and_a_start_forgives() {
+    host(|| {
+        let dir = kit::directory();
+        let web = kit::shell("web", "trap '' TERM; while :; do sleep 0.01; done");
+        let crashing = kit::shell("crash", "exit 1");
+        let mut scheduler = built(&dir, [web, crashing]);
+        until(&mut scheduler, "crash", ProgramState::Backoff);
+        let starts = |scheduler: &ProcessScheduler| kit::status(scheduler, "crash").restarts();
+        // It waits for a second, and then for two: a start does not.
+        let mut backoff = Vec::new();
+        for start in 1..4 {
+            scheduler.start_program("crash").expect("it waits");
+            turn_until(&mut scheduler, "it was started", |s| starts(s) >= start);
+            until(&mut scheduler, "crash", ProgramState::Backoff);
+            backoff.push(kit::status(&scheduler, "crash").backoff().as_secs());
+        }
+        assert_eq!(backoff, [2; 3], "each start begins anew");
+        scheduler.stop_program("crash").expect("it waits");
+        assert_eq!(state(&scheduler, "crash"), Some(ProgramState::Stopped));
+        until(&mut scheduler, "web", ProgramState::Running);
+        scheduler.kill_program("web").expect("it runs");
+        until(&mut scheduler, "web", ProgramState::Stopped);
+        assert_eq!(kit::code(&scheduler, "web"), Some(-libc::SIGKILL));
+        kit::end(&mut scheduler);
+    });
+}
+
+fn orders_before_the_first_turn() {
+    host(|| {
+        let dir = kit::directory();
+        let mut scheduler = built(&dir, [kit::sleeper("web"), kit::sleeper("db")]);
+        scheduler.stop_program("web").expect("it is known");
+        scheduler.add(kit::sleeper("cache")).expect("a free name");
+        scheduler.remove("db").expect("it is known");
+        until(&mut scheduler, "cache", ProgramState::Running);
+        assert_eq!(state(&scheduler, "web"), Some(ProgramState::Stopped));
+        assert_eq!(scheduler.programs().len(), 2);
+        kit::end(&mut scheduler);
+    });
+}
+
+/// A restart by hand has no delay, and still no two runs at a time.
+fn a_restart_waits_for_what_left_the_group() {
+    host(|| {
+        let dir = kit::directory();
+        let mut scheduler = kit::built(
+            kit::all(&dir)
+                .subreaper()
+                .program(kit::shell("web", ESCAPE)),
+        );
+        let path = dir.path().to_owned();
+        for _ in 0..5 {
+            turn_until(&mut scheduler, "a process has left", |_| {
+                escaped(&path).is_some()
+            });
+            let pid = escaped(&path).expect("it was seen");
+            fs::remove_file(path.join("escaped")).expect("the file");
+            scheduler.restart_program("web").expect("it runs");
+            let starts = kit::status(&scheduler, "web").restarts();
+            turn_until(&mut scheduler, "it starts again", |scheduler| {
+                kit::status(scheduler, "web").restarts() > starts
+            });
+            assert!(
+                !process::alive(pid),
+                "{pid} of the last run lives beside the new one"
+            );
+        }
+        kit::end(&mut scheduler);
+    });
+}
