@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::machine::Cause;
-use crate::report::ErrorReport;
 
 /// A snapshot of one program.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,19 +79,6 @@ pub struct LastExit {
 }
 
 impl LastExit {
-    /// Returns the end of a run that this report is about.
-    pub(crate) fn of(report: &ErrorReport) -> Box<Self> {
-        Box::new(Self {
-            return_code: report.return_code(),
-            core_dumped: report.core_dumped(),
-            cause: report.cause,
-            at: report.timestamp,
-            uptime: report.uptime,
-            error: report.error(),
-            last_line: None,
-        })
-    }
-
     /// Returns the exit code, or minus the number of the signal that terminated it, as
     /// [`ErrorReport::return_code`](crate::ErrorReport::return_code) does.
     #[must_use]

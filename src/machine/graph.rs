@@ -1,4 +1,5 @@
-//! Who starts after whom, who requires whom, and what each program's neighbours know of it.
+//! Which programs start after others, which require others, and what each one's neighbours know
+//! of it.
 //!
 //! Only programs with an edge are here. Each tells its neighbours three facts about itself; what
 //! they need is counted at the receiver, so that a change costs a look at each neighbour and
@@ -124,7 +125,7 @@ struct Dependent {
     program: ProgramId,
     requires: bool,
     /// False while the dependent runs on although what it requires does not, as that was so when
-    /// it was told to require it.
+    /// the edge was made.
     is_armed: bool,
 }
 

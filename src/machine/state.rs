@@ -128,7 +128,7 @@ pub enum Leader {
     Dead,
 }
 
-/// What a program is told to do.
+/// What a command asks of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {
     Start,

@@ -27,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::exec::{BaseEnv, Exec, absolute};
 use crate::lineage::Lineage;
+use crate::machine::ProgramId;
 use crate::os::clock::Clock;
 use crate::os::descriptors;
 use crate::os::emergency_heap;
@@ -362,6 +363,31 @@ impl Builder {
                     "signal {signal} cannot be handled by a scheduler"
                 )));
             }
+        }
+        Ok(())
+    }
+}
+
+impl ProcessScheduler {
+    /// Opens the logs of the first programs, so that what is wrong with them is known before
+    /// anything starts. A stop that arrives meanwhile does not wait for ten thousand of them.
+    fn open_logs(&mut self, count: usize) -> Result<()> {
+        for id in self.core.programs().ids().into_iter().take(count) {
+            if self.inbox.has_stop_signal() {
+                return Ok(());
+            }
+            self.open_log(id)?;
+        }
+        Ok(())
+    }
+
+    /// Opens a program's log. One that is refused is a warning, unless another supervisor has it.
+    pub(super) fn open_log(&mut self, id: ProgramId) -> Result<()> {
+        if let Err(error) = self.capture.open_log(&mut self.core, id) {
+            if self.core.programs()[id].log.is_locked_by_another() {
+                return Err(error);
+            }
+            self.core.warn(id, error);
         }
         Ok(())
     }

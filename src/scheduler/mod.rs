@@ -494,29 +494,6 @@ impl ProcessScheduler {
         self.inbox.waker().publish(self.is_stopping(), true);
         Status::Stopped
     }
-
-    /// Opens the logs of the first programs, so that what is wrong with them is known before
-    /// anything starts. A stop that arrives meanwhile does not wait for ten thousand of them.
-    fn open_logs(&mut self, count: usize) -> Result<()> {
-        for id in self.core.programs().ids().into_iter().take(count) {
-            if self.inbox.has_stop_signal() {
-                return Ok(());
-            }
-            self.open_log(id)?;
-        }
-        Ok(())
-    }
-
-    /// Opens a program's log. One that is refused is a warning, unless another supervisor has it.
-    fn open_log(&mut self, id: ProgramId) -> Result<()> {
-        if let Err(error) = self.capture.open_log(&mut self.core, id) {
-            if self.core.programs()[id].log.is_locked_by_another() {
-                return Err(error);
-            }
-            self.core.warn(id, error);
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

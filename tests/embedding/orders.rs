@@ -31,18 +31,23 @@ pub const TESTS: &[Test] = tests![
     a_restart_waits_for_what_left_the_group,
 ];
 
-/// Writes its name to `order` when it starts and when it is told to stop.
-fn noted(name: &str) -> ChildSpec {
-    let script = format!(
-        "trap 'echo -{name} >> order; exit 0' TERM; echo +{name} >> order; \
-         while :; do sleep 0.01; done"
-    );
-    kit::shell(name, &script)
-}
-
-fn order(dir: &TempDir) -> Vec<String> {
-    let text = fs::read_to_string(dir.path().join("order")).unwrap_or_default();
-    text.lines().map(str::to_owned).collect()
+/// What becomes of programs, in order: `+web` when it was executed, `?web` when it is asked to stop,
+/// `-web` when it has ended.
+fn noted(builder: Builder) -> (List<String>, Builder) {
+    let list = List::new();
+    let sink = list.clone();
+    let builder = builder.on_event(move |event| {
+        let sign = match event.kind() {
+            EventKind::Started { .. } => '+',
+            EventKind::Stopping { .. } => '?',
+            EventKind::Exited { .. } => '-',
+            EventKind::Up => '!',
+            EventKind::Removed => '/',
+            _ => return,
+        };
+        sink.push(format!("{sign}{}", event.program()));
+    });
+    (list, builder)
 }
 
 fn state(scheduler: &ProcessScheduler, name: &str) -> Option<ProgramState> {
@@ -56,11 +61,18 @@ fn until(scheduler: &mut ProcessScheduler, name: &str, wanted: ProgramState) {
     });
 }
 
-/// Runs what has noted that it runs.
+/// Turns until that many more notes have come, and returns them.
 #[track_caller]
-fn until_noted(scheduler: &mut ProcessScheduler, dir: &TempDir, lines: &[&str]) {
-    let what = format!("the notes are {lines:?}");
-    turn_until(scheduler, &what, |_| order(dir) == lines);
+fn next(scheduler: &mut ProcessScheduler, notes: &List<String>, from: &mut usize, wanted: &[&str]) {
+    let start = *from;
+    *from += wanted.len();
+    let end = *from;
+    turn_until(scheduler, "the notes have come", |_| notes.len() >= end);
+    assert_eq!(notes.items()[start..], *wanted);
+}
+
+fn count_of(notes: &List<String>, note: &str) -> usize {
+    notes.items().iter().filter(|known| *known == note).count()
 }
 
 fn reason(scheduler: &ProcessScheduler, name: &str) -> Option<String> {
@@ -69,7 +81,6 @@ fn reason(scheduler: &ProcessScheduler, name: &str) -> Option<String> {
 
 fn to_the_end(scheduler: &mut ProcessScheduler) {
     scheduler.stop();
-    turn_until(scheduler, "everything has stopped", |_| true);
     while kit::turn(scheduler, 10_000 * MILLISECOND) == Status::Running {}
 }
 
@@ -119,20 +130,25 @@ fn what_requires_a_program_stops_before_it_and_comes_back_after_it() {
     host(|| {
         let dir = kit::directory();
         let programs = [
-            noted("web").requires(["app"]),
-            noted("app").requires(["db"]),
-            noted("db"),
-            noted("other"),
+            kit::sleeper("web").requires(["app"]),
+            kit::sleeper("app").requires(["db"]),
+            kit::sleeper("db"),
+            kit::sleeper("other"),
         ];
-        let mut scheduler = built(&dir, programs);
-        turn_until(&mut scheduler, "all have noted that they run", |_| {
-            order(&dir).len() == 4
-        });
-        fs::remove_file(dir.path().join("order")).expect("the notes");
+        let (notes, builder) = noted(kit::all(&dir).programs(programs));
+        let mut scheduler = kit::built(builder);
+        let mut at = 0;
+        next(
+            &mut scheduler,
+            &notes,
+            &mut at,
+            &["+db", "+other", "+app", "+web"],
+        );
         let other = kit::pid(&scheduler, "other");
         scheduler.stop_program("db").expect("it runs");
+        let down = ["?web", "-web", "?app", "-app", "?db", "-db"];
+        next(&mut scheduler, &notes, &mut at, &down);
         until(&mut scheduler, "db", ProgramState::Stopped);
-        assert_eq!(order(&dir), ["-web", "-app", "-db"]);
         for (name, why) in [
             ("app", "requires db: stopped"),
             ("web", "requires app: pending"),
@@ -145,11 +161,10 @@ fn what_requires_a_program_stops_before_it_and_comes_back_after_it() {
             assert_eq!(last.map(|last| last.cause()), Some(Cause::Requirement));
         }
         scheduler.start_program("db").expect("it is down");
-        let back = ["-web", "-app", "-db", "+db", "+app", "+web"];
-        until_noted(&mut scheduler, &dir, &back);
-        fs::remove_file(dir.path().join("order")).expect("the notes");
+        next(&mut scheduler, &notes, &mut at, &["+db", "+app", "+web"]);
         scheduler.restart_program("app").expect("it runs");
-        until_noted(&mut scheduler, &dir, &["-web", "-app", "+app", "+web"]);
+        let again = ["?web", "-web", "?app", "-app", "+app", "+web"];
+        next(&mut scheduler, &notes, &mut at, &again);
         assert_eq!(kit::pid(&scheduler, "other"), other);
         kit::end(&mut scheduler);
     });
@@ -176,72 +191,64 @@ fn programs_start_and_stop_in_order() {
     host(|| {
         let dir = kit::directory();
         // Against the order of the list.
-        let programs = [noted("c").after(["b"]), noted("b").after(["a"]), noted("a")];
-        let mut scheduler = built(&dir, programs);
-        until_noted(&mut scheduler, &dir, &["+a", "+b", "+c"]);
-        to_the_end(&mut scheduler);
-        assert_eq!(order(&dir), ["+a", "+b", "+c", "-c", "-b", "-a"]);
+        let programs = [
+            kit::sleeper("c").after(["b"]),
+            kit::sleeper("b").after(["a"]),
+            kit::sleeper("a"),
+        ];
+        let (notes, builder) = noted(kit::all(&dir).programs(programs));
+        let mut scheduler = kit::built(builder);
+        let mut at = 0;
+        next(&mut scheduler, &notes, &mut at, &["+a", "+b", "+c"]);
+        scheduler.stop();
+        while kit::turn(&mut scheduler, 10_000 * MILLISECOND) == Status::Running {}
+        next(
+            &mut scheduler,
+            &notes,
+            &mut at,
+            &["?c", "-c", "?b", "-b", "?a", "-a"],
+        );
     });
 }
 
 fn a_oneshot_comes_first_and_one_that_fails_holds_what_requires_it() {
     host(|| {
+        let migrate = || kit::shell("migrate", "test -e ok").oneshot(true);
+        let web = || kit::sleeper("web").requires(["migrate"]);
         let dir = kit::directory();
-        let migrate = kit::shell("migrate", "echo +migrate >> order; test -e ok").oneshot(true);
-        let programs = [noted("web").requires(["migrate"]), migrate];
-        let mut scheduler = built(&dir, programs);
+        let (notes, builder) = noted(kit::all(&dir).programs([web(), migrate()]));
+        let mut scheduler = kit::built(builder);
         until(&mut scheduler, "migrate", ProgramState::Failed);
         assert_eq!(state(&scheduler, "web"), Some(ProgramState::Pending));
-        assert_eq!(
-            reason(&scheduler, "web").as_deref(),
-            Some("requires migrate: failed")
-        );
+        let why = reason(&scheduler, "web");
+        assert_eq!(why.as_deref(), Some("requires migrate: failed"));
         // Nothing will happen by itself: that is the end.
         while kit::turn(&mut scheduler, 10_000 * MILLISECOND) == Status::Running {}
-        assert_eq!(order(&dir), ["+migrate"]);
+        assert_eq!(notes.items(), ["+migrate", "-migrate"]);
         drop(scheduler);
 
-        let dir = kit::directory();
         fs::write(dir.path().join("ok"), "").expect("a file");
-        let migrate = kit::shell("migrate", "echo +migrate >> order; test -e ok").oneshot(true);
-        let up = List::new();
-        let sink = up.clone();
-        let builder = kit::all(&dir).programs([noted("web").requires(["migrate"]), migrate]);
-        let mut scheduler = kit::built(builder.on_event(move |event| {
-            if matches!(event.kind(), EventKind::Up) {
-                sink.push(event.program().to_owned());
-            }
-        }));
-        until_noted(&mut scheduler, &dir, &["+migrate", "+web"]);
+        let (notes, builder) = noted(kit::all(&dir).programs([web(), migrate()]));
+        let mut scheduler = kit::built(builder);
+        let mut at = 0;
+        let ready = ["+migrate", "-migrate", "!migrate", "+web"];
+        next(&mut scheduler, &notes, &mut at, &ready);
         assert_eq!(state(&scheduler, "migrate"), Some(ProgramState::Exited));
-        assert_eq!(up.items(), ["migrate"]);
         let web = kit::pid(&scheduler, "web");
         // Running it again takes nobody down.
         scheduler.start_program("migrate").expect("it has ended");
-        until_noted(&mut scheduler, &dir, &["+migrate", "+web", "+migrate"]);
-        until(&mut scheduler, "migrate", ProgramState::Exited);
+        let again = ["+migrate", "-migrate", "!migrate"];
+        next(&mut scheduler, &notes, &mut at, &again);
         assert_eq!(kit::pid(&scheduler, "web"), web);
         kit::end(&mut scheduler);
     });
-}
-
-/// The names of the programs that were removed, as the host hears of them.
-fn removed(builder: Builder) -> (List<String>, Builder) {
-    let list = List::new();
-    let sink = list.clone();
-    let builder = builder.on_event(move |event| {
-        if matches!(event.kind(), EventKind::Removed) {
-            sink.push(event.program().to_owned());
-        }
-    });
-    (list, builder)
 }
 
 fn a_program_is_added_and_removed_and_its_name_is_free() {
     host(|| {
         for reap in [Reap::All, Reap::Own] {
             let dir = kit::directory();
-            let (removed, builder) = removed(kit::all(&dir).reap(reap).keep_running());
+            let (notes, builder) = noted(kit::all(&dir).reap(reap).keep_running());
             let mut scheduler = kit::built(builder);
             assert_eq!(kit::turn(&mut scheduler, MILLISECOND), Status::Running);
             let mut pids = Vec::new();
@@ -257,11 +264,10 @@ fn a_program_is_added_and_removed_and_its_name_is_free() {
                 });
                 scheduler.remove("web").expect("it runs");
                 turn_until(&mut scheduler, "it is removed", |_| {
-                    removed.len() == pids.len()
+                    count_of(&notes, "/web") == pids.len()
                 });
                 assert!(scheduler.programs().is_empty());
             }
-            assert_eq!(removed.items(), ["web"; 3]);
             kit::end(&mut scheduler);
         }
     });
@@ -313,7 +319,7 @@ fn escaped(dir: &Path) -> Option<i32> {
 fn a_removed_program_takes_what_left_its_group_with_it() {
     host(|| {
         let dir = kit::directory();
-        let (removed, builder) = removed(kit::all(&dir).keep_running().subreaper());
+        let (notes, builder) = noted(kit::all(&dir).keep_running().subreaper());
         let mut scheduler = kit::built(builder.program(kit::shell("web", ESCAPE)));
         let path = dir.path().to_owned();
         turn_until(&mut scheduler, "a process has left", |_| {
@@ -321,7 +327,9 @@ fn a_removed_program_takes_what_left_its_group_with_it() {
         });
         let pid = escaped(dir.path()).expect("it was seen");
         scheduler.remove("web").expect("it runs");
-        turn_until(&mut scheduler, "it is removed", |_| removed.len() == 1);
+        turn_until(&mut scheduler, "it is removed", |_| {
+            count_of(&notes, "/web") == 1
+        });
         assert!(!process::alive(pid), "{pid} is gone before its program is");
         kit::end(&mut scheduler);
     });
@@ -330,19 +338,21 @@ fn a_removed_program_takes_what_left_its_group_with_it() {
 fn a_name_that_is_being_removed_can_be_added_again() {
     host(|| {
         let dir = kit::directory();
-        let mut scheduler = kit::built(kit::all(&dir).program(noted("web")).keep_running());
-        until_noted(&mut scheduler, &dir, &["+web"]);
+        let (notes, builder) = noted(kit::all(&dir).program(kit::sleeper("web")).keep_running());
+        let mut scheduler = kit::built(builder);
+        let mut at = 0;
+        next(&mut scheduler, &notes, &mut at, &["+web"]);
         scheduler.remove("web").expect("it runs");
         let error = scheduler
             .start_program("web")
             .expect_err("it is being removed");
         assert_eq!(error.kind(), ErrorKind::Stopping, "{error}");
         scheduler
-            .add(noted("web").report_bytes(7))
+            .add(kit::sleeper("web").report_bytes(7))
             .expect("its name is taken over");
-        until_noted(&mut scheduler, &dir, &["+web", "-web", "+web"]);
+        next(&mut scheduler, &notes, &mut at, &["?web", "-web", "+web"]);
         assert_eq!(scheduler.programs().len(), 1);
-        let error = scheduler.add(noted("web")).expect_err("it is there");
+        let error = scheduler.add(kit::sleeper("web")).expect_err("it is there");
         assert_eq!(error.kind(), ErrorKind::Exists);
         assert_eq!(error.to_string(), "a program \"web\" exists already");
         kit::end(&mut scheduler);
@@ -400,6 +410,7 @@ fn a_refused_order_changes_nothing() {
             assert_eq!(result.expect_err("a stop").kind(), ErrorKind::Stopping);
         }
         kit::end(&mut scheduler);
+        drop(scheduler);
         let cycle = [
             kit::sleeper("a").after(["b"]),
             kit::sleeper("b").requires(["c"]),

@@ -12,7 +12,13 @@ const FIELDS_MAX: usize = 15;
 
 /// Where the scheduler itself may have methods: its turn, how it is built, its deadlines, and what
 /// a host can see of it.
-const FILES: [&str; 4] = ["mod.rs", "builder.rs", "deadline.rs", "snapshot.rs"];
+const FILES: [&str; 5] = [
+    "mod.rs",
+    "builder.rs",
+    "deadline.rs",
+    "operator.rs",
+    "snapshot.rs",
+];
 
 /// The methods that give the machine an event or the time.
 const DOORS: [&str; 2] = ["handle", "handle_timeout"];

@@ -85,7 +85,7 @@ impl Core {
         report.stopping = cause.is_stop();
         report.cause = cause;
         report.log_offset = live.log_offset;
-        program.last_exit = Some(LastExit::of(&report));
+        program.last_exit = Some(last_exit(&report));
         program.exit_record = Some(Box::new(ExitRecord {
             has_failed: has_failed(exit, cause, policy),
             reason: reason(self.machine.view(id), report.return_code()),
@@ -122,7 +122,7 @@ impl Core {
             log_offset,
             ..self.report(run, end)
         };
-        self.programs[run.program].last_exit = Some(LastExit::of(&report));
+        self.programs[run.program].last_exit = Some(last_exit(&report));
         let failed = EventKind::StartFailed {
             error,
             stopping,
@@ -232,6 +232,19 @@ impl Core {
             self.report_shutdown(Asked::Stop, StopCause::AllEnded);
         }
     }
+}
+
+/// Returns what the status of a program keeps of this report.
+fn last_exit(report: &ErrorReport) -> Box<LastExit> {
+    Box::new(LastExit {
+        return_code: report.return_code(),
+        core_dumped: report.core_dumped(),
+        cause: report.cause,
+        at: report.timestamp,
+        uptime: report.uptime,
+        error: report.error(),
+        last_line: None,
+    })
 }
 
 /// Returns why a program is not restarted, if its policy alone does not say it.
