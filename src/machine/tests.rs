@@ -11,6 +11,7 @@ mod backoff;
 mod extremes;
 mod leftovers;
 //PAIRS mod pairs;
+mod shutdown;
 mod snapshot;
 mod stopping;
 mod timing;
