@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::*;
 
 mod backoff;
+mod by_hand;
 mod extremes;
 mod leftovers;
 //PAIRS mod pairs;

@@ -30,7 +30,7 @@ fn killed(run: Run) -> [Order; 2] {
 fn museum_115_cont_follows_the_stop_signal() {
     let (mut desk, run) = Desk::running(policy());
     assert_eq!(desk.command(Command::StopAll), asked(run, GRACE));
-    let (mut desk, run) = Desk::running(Policy {
+    let (mut desk, _) = Desk::running(Policy {
         stop_signal: 2,
         ..policy()
     });
