@@ -9,9 +9,11 @@ use super::*;
 
 mod backoff;
 mod by_hand;
+pub mod every;
 mod extremes;
 mod leftovers;
-//PAIRS mod pairs;
+mod outcomes;
+mod pairs;
 mod shutdown;
 mod snapshot;
 mod stopping;

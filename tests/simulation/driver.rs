@@ -187,6 +187,10 @@ impl Driver {
 
     /// Everything that can be seen from outside, after each step.
     pub fn check(&mut self) -> Check {
+        #[cfg(test)]
+        if let Some(child) = self.machine.snapshot().impossible() {
+            return Err(format!("this cannot be: {child:?}"));
+        }
         self.ledger.agrees(&self.machine)
     }
 

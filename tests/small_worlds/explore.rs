@@ -83,6 +83,9 @@ fn guarded(check: impl FnOnce() -> Check) -> Check {
 
 /// At the end every run was reported once; and what is late changes nothing.
 fn check_new(state: &State, key: &Key) -> Check {
+    if let Some(child) = state.machine.snapshot().impossible() {
+        return Err(format!("this cannot be: {child:?}"));
+    }
     if state.is_over() {
         state.witness.ends()?;
     }
