@@ -205,9 +205,8 @@ impl Machine {
     /// changes the answer.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
-        let shutdown = self
-            .shutdown
-            .map(|(kill_at, end_at)| kill_at.unwrap_or(end_at));
+        let shutdown = self.shutdown.filter(|_| self.unsettled > 0);
+        let shutdown = shutdown.map(|(kill_at, end_at)| kill_at.unwrap_or(end_at));
         self.timers.next().into_iter().chain(shutdown).min()
     }
 
