@@ -355,7 +355,7 @@ impl Machine {
 
     fn is_child_settled(&self, child: &Child) -> bool {
         match child.state {
-            State::Inactive => !child.flags.has(Flags::REMOVED),
+            State::Inactive => true,
             State::Abandoned { .. } => child.goal != Goal::Up,
             State::Due => {
                 let told = self.graph.told(child.id);

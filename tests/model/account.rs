@@ -197,7 +197,8 @@ impl Account {
 
     /// Nothing of it is left that is waited for, and nothing is planned.
     pub fn is_down(&self) -> bool {
-        !self.wanted && !self.starting && self.life.is_none_or(|life| life.given_up)
+        let is_gone = self.life.map_or(!self.escaped, |life| life.given_up);
+        !self.wanted && !self.starting && is_gone
     }
 
     /// Nothing is left to do but to wait for its death.

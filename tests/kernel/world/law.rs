@@ -54,6 +54,15 @@ impl Program {
     pub(super) fn ends_all_by_a_failed_start(&self) -> bool {
         self.essential && self.restart == Restart::Never
     }
+
+    /// It ends for good with this exit.
+    fn ends_by(&self, exit: Exit) -> bool {
+        match self.restart {
+            Restart::Always => false,
+            Restart::OnFailure => exit == Exit::Code(0),
+            Restart::Never => true,
+        }
+    }
 }
 
 /// One run of a program.
@@ -321,11 +330,7 @@ impl Kernel {
             let exit = run
                 .exit
                 .map(|exit| if run.stolen { Exit::Unknown } else { exit });
-            let ends = exit.is_some_and(|exit| match program.restart {
-                Restart::Always => false,
-                Restart::OnFailure => exit == Exit::Code(0),
-                Restart::Never => true,
-            });
+            let ends = exit.is_some_and(|exit| program.ends_by(exit));
             program.essential && run.seen && ends
         };
         if let Some(run) = self.runs.iter().find(ends) {
