@@ -169,7 +169,7 @@ mod json {
     //! The line of JSON. It is written field by field, because the order of the first five is
     //! fixed, and that of a map is not.
 
-    use base64::Engine;
+    use base64::display::Base64Display;
     use base64::engine::general_purpose::STANDARD;
     use serde_json::Value;
     use std::fmt::{self, Display, Write};
@@ -234,7 +234,8 @@ mod json {
             line.string(&self.process)?;
             line.raw("timestamp", &timestamp)?;
             line.raw("utc_iso", &format_args!("\"{utc_iso}\""))?;
-            line.base64("data", stderr)?;
+            let data = Base64Display::new(stderr, &STANDARD);
+            line.raw("data", &format_args!("\"{data}\""))?;
             line.raw("return_code", &self.return_code())?;
             line.raw("pid", or_null(self.pid.as_ref()))?;
             line.raw("uptime", &seconds(self.uptime))?;
@@ -288,20 +289,6 @@ mod json {
                 Some(text) => self.string(text),
                 None => self.0.write_str("null"),
             }
-        }
-
-        fn base64(&mut self, key: &str, bytes: &[u8]) -> fmt::Result {
-            self.key(key)?;
-            self.0.write_char('"')?;
-            let mut text = [0; 1024];
-            // A multiple of three bytes has no padding; only the last piece may.
-            for piece in bytes.chunks(text.len() / 4 * 3) {
-                let length = STANDARD.encode_slice(piece, &mut text);
-                let letters = length.ok().and_then(|length| text.get(..length));
-                let letters = letters.and_then(|letters| str::from_utf8(letters).ok());
-                self.0.write_str(letters.ok_or(fmt::Error)?)?;
-            }
-            self.0.write_char('"')
         }
 
         /// Writes a string. JSON allows most control characters, but a terminal must not interpret
