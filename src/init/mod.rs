@@ -145,20 +145,19 @@ impl Init {
         if self.command.is_empty() {
             return Err(Error::new("the command is empty"));
         }
-        let rewrites = &self.options.rewrites;
-        let sent = rewrites.iter().map(|&(_, to)| to).filter(|&to| to != 0);
-        let taken = rewrites.iter().map(|&(from, _)| from);
-        for signal in sent.chain(taken).chain(self.options.parent_death_signal) {
-            Signal::new(signal)?;
-        }
-        let never = |from: &i32| *from == libc::SIGCHLD || !signal_queue::is_takeable(*from);
-        match rewrites.iter().map(|&(from, _)| from).find(never) {
-            None => Ok(()),
-            Some(from) => {
+        for &(from, to) in &self.options.rewrites {
+            Signal::new(from)?;
+            if to != 0 {
+                Signal::new(to)?;
+            }
+            if from == libc::SIGCHLD || !signal_queue::is_takeable(from) {
                 let what = format!("failed to rewrite {}", signal_name(from));
-                Err(Error::because(what, "it is never passed on"))
+                return Err(Error::because(what, "it is never passed on"));
             }
         }
+        self.options
+            .parent_death_signal
+            .map_or(Ok(()), |signal| Signal::new(signal).map(drop))
     }
 
     /// Runs the command and returns the code to exit with: the command's exit code, 128 + n if
