@@ -91,23 +91,27 @@ fn run(init: Init, is_verbose: bool) -> u8 {
     let outputs = Rc::new(OnceCell::new());
     let lines = Rc::clone(&outputs);
     let init = init.on_event(move |event| {
-        let outputs = || lines.get_or_init(|| Outputs::messages_only(style));
+        let say = |line: &str| {
+            let outputs = lines.get_or_init(|| Outputs::messages_only(style));
+            outputs.lock().say(line);
+            outputs.lock().pump();
+        };
         if let InitEvent::Failed { error, .. } = event {
-            outputs().say(&format!("{SELF}: {}", escaped(&error.to_string())));
+            say(&format!("{SELF}: {}", escaped(&error.to_string())));
         } else if is_verbose || event.is_problem() {
             let level = match event.is_problem() {
                 true => Level::Error,
                 false => Level::Info,
             };
-            outputs().say(&style.own(level, &event.to_string(), ""));
+            say(&style.own(level, &event.to_string(), ""));
         }
         if let (InitEvent::EndingBy { .. }, Some(outputs)) = (event, lines.get()) {
-            outputs.flush();
+            outputs.lock().flush();
         }
     });
     let code = init.run();
     if let Some(outputs) = outputs.get() {
-        outputs.flush();
+        outputs.lock().flush();
     }
     code
 }
