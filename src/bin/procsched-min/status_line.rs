@@ -91,9 +91,4 @@ mod tests {
             ]
         );
     }
-
-    #[test]
-    fn no_program_is_no_line() {
-        assert!(columns(&[]).is_empty());
-    }
 }

@@ -164,14 +164,12 @@ fn build(
 /// Supervises until everything has stopped, and stops it when all has been shown.
 fn supervise(scheduler: &mut ProcessScheduler, outputs: &Outputs, marks: &Marks) {
     let mut stop_at = clock::steady() + STOP_AT_MAX;
-    let mut all_seen = false;
     loop {
         let wait = (!scheduler.is_stopping()).then(|| clock::until(stop_at));
         if turn(scheduler, outputs, wait) == Status::Stopped {
             return;
         }
-        if !all_seen && starts(CRASHING, &lock(marks)) >= STARTS_SHOWN {
-            all_seen = true;
+        if starts(CRASHING, &lock(marks)) >= STARTS_SHOWN {
             stop_at = stop_at.min(clock::steady() + LAST_LOOK);
         }
         if !scheduler.is_stopping() && clock::until(stop_at).is_zero() {

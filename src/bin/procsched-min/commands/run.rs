@@ -174,16 +174,11 @@ fn builder(
 /// Returns 1 for abandoned processes, else an essential program's code, as a shell has it for a
 /// signal.
 fn exit_code(abandoned: bool, essential: Option<i32>) -> u8 {
-    if abandoned {
-        return FAILED;
-    }
-    let Some(return_code) = essential else {
-        return FINE;
-    };
-    let code = if return_code < 0 {
-        128_i32.saturating_sub(return_code)
-    } else {
-        return_code
+    let code = match essential {
+        _ if abandoned => return FAILED,
+        None => return FINE,
+        Some(signal @ ..0) => 128_i32.saturating_sub(signal),
+        Some(code) => code,
     };
     u8::try_from(code).unwrap_or(FAILED)
 }
@@ -207,11 +202,8 @@ mod tests {
             (true, Some(3), 1),
         ];
         for (abandoned, essential, code) in table {
-            assert_eq!(
-                exit_code(abandoned, essential),
-                code,
-                "{abandoned} {essential:?}"
-            );
+            let found = exit_code(abandoned, essential);
+            assert_eq!(found, code, "{abandoned} {essential:?}");
         }
     }
 }

@@ -68,15 +68,6 @@ fn say(outputs: &mut Pair, line: &str) {
 }
 
 #[test]
-fn lines_go_out_at_once() {
-    let (mut outputs, mut out, mut err) = outputs_on_pipes();
-    data(&mut outputs, "{}");
-    say(&mut outputs, "hello");
-    assert_eq!(take(&mut out) + &take(&mut err), "{}\nhello\n");
-    assert!(!outputs.is_pending());
-}
-
-#[test]
 fn a_slow_reader_costs_a_queue_and_nothing_else() {
     let (mut outputs, mut out, _err) = outputs_on_pipes();
     let line = "x".repeat(9_999);
