@@ -19,7 +19,7 @@ use crate::os::terminal::Terminal;
 use crate::signal::signal_name;
 
 use super::job::{Job, wants_terminal};
-use super::reaping::{CHECK_INTERVAL, Reaped, check};
+use super::reaping::{CHECK_INTERVAL, Reaped};
 use super::rest::{Reach, Rest, no_list};
 use super::{CODE_FAILED, InitEvent, Options, exit_code};
 
@@ -88,7 +88,6 @@ impl Running {
         let mut taken = None;
         let exit = loop {
             let left = self.rest.reap(Some(self.pid), &mut self.options);
-            let left = check(self.pid, left);
             if let Reaped::Kept(exit) = left {
                 break exit;
             }

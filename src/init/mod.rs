@@ -20,8 +20,8 @@ pub use event::InitEvent;
 use crate::error::{Error, Result};
 use crate::machine::Exit;
 use crate::os::signal_queue;
-use crate::report::CODE_UNKNOWN;
-use crate::signal::{SIGNAL_MAX, Signal, signal_name};
+use crate::report::{CODE_UNKNOWN, return_code};
+use crate::signal::{Signal, signal_name};
 use command::Running;
 
 /// Runs one command as the first process of a container: forwards signals to it, reaps orphans and
@@ -230,10 +230,9 @@ impl Options {
 
 /// Returns the exit code of a shell: 128 + n for signal n.
 fn exit_code(exit: Exit) -> u8 {
-    let code = match exit {
-        Exit::Code(code) => code,
-        Exit::Signal { signal, .. } => 128 + signal.clamp(0, SIGNAL_MAX),
-        Exit::Unknown => CODE_UNKNOWN,
+    let code = match return_code(exit) {
+        signal @ ..0 => 128_i32.saturating_sub(signal),
+        code => code,
     };
     u8::try_from(code).unwrap_or(CODE_FAILED)
 }

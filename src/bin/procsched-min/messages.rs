@@ -80,17 +80,14 @@ impl Style {
         verb: &str,
         details: &str,
     ) -> String {
-        let paint = match (self.color, level) {
-            (false, _) | (true, Info) => "",
-            (true, Success) => "\x1b[32m",
-            (true, Warning) => "\x1b[33m",
-            (true, Error) => "\x1b[31m",
+        let color = |code: &'static str| if self.color { code } else { "" };
+        let (dim, plain) = (color("\x1b[2m"), color("\x1b[0m"));
+        let (paint, end) = match level {
+            Info => ("", ""),
+            Success => (color("\x1b[32m"), plain),
+            Warning => (color("\x1b[33m"), plain),
+            Error => (color("\x1b[31m"), plain),
         };
-        let (dim, plain) = match self.color {
-            true => ("\x1b[2m", "\x1b[0m"),
-            false => ("", ""),
-        };
-        let end = if paint.is_empty() { "" } else { plain };
         let (at, name) = (utc_millis(at), escaped(name));
         let (verb, details) = (escaped(verb), escaped(details));
         let gap = match details.is_empty() {
