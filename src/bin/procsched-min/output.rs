@@ -51,22 +51,18 @@ pub struct Pair {
 impl Outputs {
     /// Uses stdout and stderr of this process.
     pub fn standard(style: Style) -> Self {
-        Self::new(Output::new(io::stdout()), Output::new(io::stderr()), style)
+        Self(Arc::new(Mutex::new(Pair {
+            stdout: Output::new(io::stdout()),
+            stderr: Output::new(io::stderr()),
+            style,
+        })))
     }
 
     /// Uses stderr alone: stdout belongs to another.
     pub fn messages_only(style: Style) -> Self {
-        let mut stdout = Output::new(io::stdout());
-        stdout.state = State::Off;
-        Self::new(stdout, Output::new(io::stderr()), style)
-    }
-
-    fn new(stdout: Output, stderr: Output, style: Style) -> Self {
-        Self(Arc::new(Mutex::new(Pair {
-            stdout,
-            stderr,
-            style,
-        })))
+        let outputs = Self::standard(style);
+        outputs.lock().stdout.state = State::Off;
+        outputs
     }
 
     /// A panic while this was locked leaves at worst an incomplete line.
