@@ -409,7 +409,7 @@ impl ProcessScheduler {
                 Request::ShutDown(asked, cause) => {
                     self.core.shut_down(now, asked, cause);
                     if let (Asked::Kill, Some(sweep)) = (asked, &mut self.sweep) {
-                        sweep.orphans_mut().close(now);
+                        sweep.orphans_mut().close(now, None);
                     }
                 }
                 Request::Signal(signal) => self.core.outbox_mut().notice(Notice::Signal(signal)),

@@ -166,12 +166,9 @@ impl OrphanSweep {
     /// The shutdown of the orphans begins with that of the programs, or when all of those have ended
     /// for good.
     fn begin_closing(&mut self, now: Moment, children: usize) {
-        if self.orphans.is_closing() {
-            return;
-        }
-        self.orphans.close(now.after(self.longest_stop));
-        if !RateLimit::is_few(children) {
-            self.orphans.delay_scan(now);
+        if !self.orphans.is_closing() {
+            let last_scan = (!RateLimit::is_few(children)).then_some(now);
+            self.orphans.close(now.after(self.longest_stop), last_scan);
         }
     }
 
