@@ -179,6 +179,9 @@ impl SideCommands {
 
     /// Kills the commands whose time is over, and starts those that there is room for.
     pub(super) fn turn(&mut self, now: Moment, core: &mut Core, launcher: &mut Launcher) {
+        if !self.handle_reports() {
+            return;
+        }
         self.look_at_late(core, launcher.spawner());
         let is_closed = self.closing_at.is_some_and(|at| now >= at);
         if is_closed {
