@@ -202,8 +202,9 @@ impl Reaper {
     ) {
         self.turn = Turn::default();
         self.deaths_left = false;
-        let leaders = &mut self.turn.leaders;
-        leaders.extend(self.unwatched.drain(..).map(|id| (id, false)));
+        for id in self.unwatched.drain(..) {
+            self.turn.leaders.push_back((id, false));
+        }
         if inbox.has_sigchld() {
             inbox.take_sigchld_pids(&mut self.turn.pids);
             self.turn.pids.reverse();
