@@ -27,18 +27,18 @@ pub(crate) enum Notice {
 /// The host's closures.
 pub(crate) struct Callbacks {
     pub(crate) on_report: OnReport,
-    pub(crate) on_event: Option<OnEvent>,
-    pub(crate) on_stray: Option<OnStray>,
-    pub(crate) on_signal: Option<OnSignal>,
+    pub(crate) on_event: OnEvent,
+    pub(crate) on_stray: OnStray,
+    pub(crate) on_signal: OnSignal,
 }
 
 impl Default for Callbacks {
     fn default() -> Self {
         Self {
             on_report: Box::new(print_report),
-            on_event: None,
-            on_stray: None,
-            on_signal: None,
+            on_event: Box::new(|_| {}),
+            on_stray: Box::new(|_, _| {}),
+            on_signal: Box::new(|_| {}),
         }
     }
 }
@@ -67,22 +67,10 @@ impl Callbacks {
 
     fn call_unprotected(&mut self, notice: &Notice) {
         match notice {
-            Notice::Event(event) => {
-                if let Some(on_event) = &mut self.on_event {
-                    on_event(event);
-                }
-            }
+            Notice::Event(event) => (self.on_event)(event),
             Notice::Report(report) => (self.on_report)(report.process(), report),
-            Notice::Stray(pid, status) => {
-                if let Some(on_stray) = &mut self.on_stray {
-                    on_stray(*pid, *status);
-                }
-            }
-            Notice::Signal(signal) => {
-                if let Some(on_signal) = &mut self.on_signal {
-                    on_signal(*signal);
-                }
-            }
+            Notice::Stray(pid, status) => (self.on_stray)(*pid, *status),
+            Notice::Signal(signal) => (self.on_signal)(*signal),
         }
     }
 }

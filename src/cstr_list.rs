@@ -33,32 +33,13 @@ impl CStrList {
     }
 }
 
-/// A list under construction.
-#[derive(Debug, Default)]
-pub(crate) struct CStrListBuilder(Vec<u8>);
-
-impl CStrListBuilder {
-    /// Returns the offset at which the next string begins.
-    pub(crate) fn end(&self) -> usize {
-        self.0.len()
-    }
-
-    pub(crate) fn push(&mut self, string: &CStr) {
-        self.0.extend_from_slice(string.to_bytes_with_nul());
-    }
-
-    pub(crate) fn finish(self) -> CStrList {
-        CStrList(self.0.into())
-    }
-}
-
 impl<T: AsRef<CStr>> FromIterator<T> for CStrList {
     fn from_iter<I: IntoIterator<Item = T>>(strings: I) -> Self {
-        let mut list = CStrListBuilder::default();
+        let mut bytes = Vec::new();
         for string in strings {
-            list.push(string.as_ref());
+            bytes.extend(string.as_ref().to_bytes_with_nul());
         }
-        list.finish()
+        Self(bytes.into())
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io::Read;
-use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -12,11 +11,10 @@ use std::time::Duration;
 
 use nix::unistd::{AccessFlags, access};
 
-use crate::cstr_list::{CStrList, CStrListBuilder};
+use crate::cstr_list::CStrList;
 use crate::error::{Error, Result, errno_text};
 use crate::lineage::{CHAIN_VARIABLE, Lineage, PROGRAM_VARIABLE};
-use crate::os::limits::DescriptorLimit;
-use crate::os::spawn::{Apart, Command, Failure, Place, Spawner, Started, Step, Strings};
+use crate::os::spawn::{Command, Failure, Place, Spawner, Started, Step, Strings};
 use crate::report::CODE_UNKNOWN;
 use crate::spec::ChildSpec;
 
@@ -79,11 +77,6 @@ fn variables(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<CString> {
 fn variable(key: &OsStr, value: &OsStr) -> Result<CString> {
     let text = [key.as_bytes(), b"=", value.as_bytes()].concat();
     c_string(OsStr::from_bytes(&text))
-}
-
-/// Returns an offset in bytes, which must be below 4 GiB.
-fn offset(bytes: usize) -> Result<u32> {
-    u32::try_from(bytes).map_err(|_| Error::new("the command is longer than 4 GiB"))
 }
 
 fn c_string(text: &OsStr) -> Result<CString> {
@@ -159,32 +152,39 @@ impl Exec {
         directory: Option<PathBuf>,
         base: &Arc<BaseEnv>,
     ) -> Result<Self> {
-        let mut strings = CStrListBuilder::default();
         let mut resolved = 0;
+        let mut arguments = Vec::with_capacity(command.len());
         for (index, argument) in command.iter().enumerate() {
             if index == 0 && argument.as_bytes().contains(&b'/') {
                 let path = base_dir.join(argument);
                 resolved = path.as_os_str().len() - argument.len();
-                strings.push(&c_string(path.as_os_str())?);
+                arguments.push(c_string(path.as_os_str())?);
             } else {
-                strings.push(&c_string(argument)?);
+                arguments.push(c_string(argument)?);
             }
         }
-        let end_of_arguments = offset(strings.end())?;
-        env.iter().for_each(|variable| strings.push(variable));
-        let end_of_env = offset(strings.end())?;
-        if let Some(directory) = &directory {
-            strings.push(&c_string(directory.as_os_str())?);
+        let directory = directory.map(|directory| c_string(directory.as_os_str()));
+        let directory = directory.transpose()?;
+        let bytes = |strings: &[CString]| -> usize {
+            let each = strings
+                .iter()
+                .map(|string| string.as_bytes_with_nul().len());
+            each.sum()
+        };
+        let end_of_arguments = bytes(&arguments);
+        let end_of_env = end_of_arguments + bytes(env);
+        let end = end_of_env + bytes(directory.as_slice());
+        if u32::try_from(end).is_err() {
+            return Err(Error::new("the command is longer than 4 GiB"));
         }
-        offset(strings.end())?;
         Ok(Self {
             base: base.clone(),
             name: "".into(),
-            strings: strings.finish(),
+            strings: arguments.iter().chain(env).chain(&directory).collect(),
             layout: Layout {
-                env: end_of_arguments,
-                directory: end_of_env,
-                resolved: offset(resolved)?,
+                env: end_of_arguments as u32,
+                directory: end_of_env as u32,
+                resolved: resolved as u32,
                 replaces: env.len() > 1,
             },
         })
@@ -201,11 +201,12 @@ impl Exec {
 
     /// Returns the program and its arguments as they were given.
     pub(crate) fn command(&self) -> Vec<OsString> {
-        let mut command: Vec<OsString> = self.argv().map(os_string).collect();
-        if let Some(program) = command.first_mut() {
-            *program = os_string_of(&program.as_bytes()[self.layout.resolved as usize..]);
-        }
-        command
+        let mut skipped = self.layout.resolved as usize;
+        let as_given = |argument: &CStr| {
+            let text = &argument.to_bytes()[std::mem::take(&mut skipped)..];
+            OsStr::from_bytes(text).to_owned()
+        };
+        self.argv().map(as_given).collect()
     }
 
     /// Returns the base environment without what the command's own replaces, and then its own.
@@ -246,20 +247,8 @@ impl Exec {
         in_path(self.path(), program)
     }
 
-    /// Starts it in a session of its own. `more` is one more argument, for this start alone.
-    pub(crate) fn spawn_apart(
-        self: &Arc<Self>,
-        spawner: &mut Spawner,
-        stdio: [BorrowedFd<'_>; 3],
-        limit: Option<DescriptorLimit>,
-        more: Option<&CStr>,
-        wait: Duration,
-    ) -> std::result::Result<Started, Failure> {
-        let place = Place::Apart(Apart { stdio, limit });
-        self.spawn_at(spawner, place, more, wait)
-    }
-
-    /// Starts it in this place, and waits for its exec for at most `wait`.
+    /// Starts it in this place, and waits for its exec for at most `wait`. `more` is one more
+    /// argument, for this start alone.
     pub(crate) fn spawn_at(
         self: &Arc<Self>,
         spawner: &mut Spawner,
@@ -307,23 +296,21 @@ impl Exec {
             })
         };
         let cwd = path_of(self.directory());
-        if let Some(errno) = directory_problem(&cwd) {
+        if let Some(errno) = directory_problem(cwd) {
             return Err(failed(Step::Directory, errno, 0));
         }
         let mut denied = None;
         for (index, candidate) in self.candidates().iter().enumerate() {
             let path = cwd.join(path_of(candidate));
             match file_problem(&path) {
-                None if missing_interpreter(&cwd, &path).is_none() => return Ok(path),
+                None if missing_interpreter(cwd, &path).is_none() => return Ok(path),
                 None => return Err(failed(Step::Exec, libc::ENOENT, index)),
-                Some(libc::EACCES) => denied = denied.or(Some(index)),
+                Some(libc::EACCES) => denied = denied.or(Some((libc::EACCES, index))),
                 Some(_) => {}
             }
         }
-        match denied {
-            Some(index) => Err(failed(Step::Exec, libc::EACCES, index)),
-            None => Err(failed(Step::Exec, libc::ENOENT, 0)),
-        }
+        let (errno, index) = denied.unwrap_or((libc::ENOENT, 0));
+        Err(failed(Step::Exec, errno, index))
     }
 
     /// Tells apart what one errno stands for: a missing program, a missing interpreter, and a
@@ -335,7 +322,7 @@ impl Exec {
         let candidates = self.candidates();
         let path = path_of(candidates.get(failure.candidate).unwrap_or_default());
         let cwd = path_of(self.directory());
-        if missing && let Some(interpreter) = missing_interpreter(&cwd, &path) {
+        if missing && let Some(interpreter) = missing_interpreter(cwd, path) {
             let errno = errno_text(failure.errno);
             let reason = format!("its interpreter {interpreter:?}: {errno}");
             return Error::because(format!("failed to execute {path:?}"), reason);
@@ -364,35 +351,27 @@ impl Strings for Exec {
 
 /// Returns the code that stands for a failed start in a report, as a shell would give it.
 pub(crate) fn failed_start_code(failure: Failure) -> i32 {
-    match (failure.step, failure.errno) {
-        (Step::Exec, libc::ENOENT | libc::ENOTDIR) => 127,
-        (Step::Exec, _) => 126,
-        (
-            Step::Process
-            | Step::Session
-            | Step::Group
-            | Step::Limit
-            | Step::Directory
-            | Step::Descriptors,
-            _,
-        ) => CODE_UNKNOWN,
+    match failure.errno {
+        _ if failure.step != Step::Exec => CODE_UNKNOWN,
+        libc::ENOENT | libc::ENOTDIR => 127,
+        _ => 126,
     }
 }
 
 /// Returns the errno with which chdir(2) would refuse this, if it would.
 fn directory_problem(directory: &Path) -> Option<i32> {
-    match std::fs::metadata(directory) {
-        Ok(found) if found.is_dir() => access(directory, AccessFlags::X_OK).err().map(|e| e as i32),
-        Ok(_) => Some(libc::ENOTDIR),
-        Err(error) => Some(error.raw_os_error().unwrap_or(libc::ENOENT)),
-    }
+    problem(directory, std::fs::Metadata::is_dir, libc::ENOTDIR)
 }
 
 /// Returns the errno with which execve(2) would refuse this file, if it would.
 fn file_problem(path: &Path) -> Option<i32> {
+    problem(path, std::fs::Metadata::is_file, libc::EACCES)
+}
+
+fn problem(path: &Path, is_right: fn(&std::fs::Metadata) -> bool, otherwise: i32) -> Option<i32> {
     match std::fs::metadata(path) {
-        Ok(found) if found.is_file() => access(path, AccessFlags::X_OK).err().map(|e| e as i32),
-        Ok(_) => Some(libc::EACCES),
+        Ok(found) if is_right(&found) => access(path, AccessFlags::X_OK).err().map(|e| e as i32),
+        Ok(_) => Some(otherwise),
         Err(error) => Some(error.raw_os_error().unwrap_or(libc::ENOENT)),
     }
 }
@@ -415,16 +394,8 @@ fn in_path(path: &[u8], program: &CStr) -> CStrList {
     path.split(|&byte| byte == b':').filter_map(join).collect()
 }
 
-fn path_of(text: &CStr) -> PathBuf {
-    os_string(text).into()
-}
-
-fn os_string(text: &CStr) -> OsString {
-    os_string_of(text.to_bytes())
-}
-
-fn os_string_of(text: &[u8]) -> OsString {
-    OsStr::from_bytes(text).to_owned()
+fn path_of(text: &CStr) -> &Path {
+    Path::new(OsStr::from_bytes(text.to_bytes()))
 }
 
 /// Returns the interpreter that this script names, if that does not exist. Both may be relative to

@@ -14,7 +14,6 @@
 //! signals.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::machine::{Moment, ProgramId};
@@ -34,12 +33,9 @@ const ABANDON_AFTER: Duration = Duration::from_secs(5);
 /// The known orphans, and the state of the shutdown.
 #[derive(Debug, Default)]
 pub(crate) struct Orphans {
-    inherited: BTreeSet<i32>,
     known: BTreeMap<i32, Orphan>,
-    /// The known orphans that belong to a program.
-    owned: BTreeSet<(ProgramId, i32)>,
-    /// Zombies that only their tracer can wait for.
-    withheld: BTreeSet<i32>,
+    /// Children from before, and zombies that only their tracer can wait for.
+    spared: BTreeSet<i32>,
     closing: Option<Closing>,
     /// Something has happened since the last scan.
     scan_wanted: bool,
@@ -50,39 +46,19 @@ pub(crate) struct Orphans {
 /// The owner of an orphan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OrphanOwner {
-    Program(ProgramId),
-    None,
+    /// The program that its environment proves, if it does.
+    Known(Option<ProgramId>),
     /// Its environment could not be read.
     Unknown,
-}
-
-impl From<Option<ProgramId>> for OrphanOwner {
-    fn from(program: Option<ProgramId>) -> Self {
-        program.map_or(Self::None, Self::Program)
-    }
 }
 
 #[derive(Debug)]
 struct Orphan {
     program: Option<ProgramId>,
+    /// True if a signal may have terminated it.
     asked: bool,
     /// When it was sent SIGKILL.
     killed_at: Option<Moment>,
-}
-
-impl Orphan {
-    fn of(program: Option<ProgramId>) -> Self {
-        Self {
-            program,
-            asked: false,
-            killed_at: None,
-        }
-    }
-
-    /// True if a signal may have terminated it.
-    fn was_signalled(&self) -> bool {
-        self.asked || self.killed_at.is_some()
-    }
 }
 
 /// The shutdown.
@@ -133,7 +109,7 @@ impl Orphans {
     /// Spares the children in `inherited`, which this process had before.
     pub(crate) fn new(inherited: impl IntoIterator<Item = i32>) -> Self {
         Self {
-            inherited: inherited.into_iter().collect(),
+            spared: inherited.into_iter().collect(),
             ..Self::default()
         }
     }
@@ -145,37 +121,27 @@ impl Orphans {
 
     /// Forgets a reaped child, whose pid may be reused.
     pub(crate) fn reaped(&mut self, pid: i32) {
-        let program = self.known.remove(&pid).and_then(|orphan| orphan.program);
-        if let Some(program) = program {
-            self.owned.remove(&(program, pid));
-        }
-        self.inherited.remove(&pid);
-        self.withheld.remove(&pid);
+        self.known.remove(&pid);
+        self.spared.remove(&pid);
     }
 
-    /// Begins the shutdown, or moves its deadline to an earlier moment.
-    pub(crate) fn close(&mut self, kill_at: Moment) {
+    /// Begins the shutdown, or moves its deadline to an earlier moment. With a `last_scan` its first
+    /// scan waits like any later one: for many programs, most of which are about to end, it is
+    /// expensive, and rarely finds an orphan.
+    pub(crate) fn close(&mut self, kill_at: Moment, last_scan: Option<Moment>) {
         match &mut self.closing {
             Some(closing) => closing.kill_at = closing.kill_at.min(kill_at),
             None => {
                 self.scan_wanted = true;
                 self.closing = Some(Closing {
                     kill_at,
-                    last_scan: None,
+                    last_scan,
                     silent_interval: LAST_SCAN_INTERVAL,
                     killing: false,
                     settled_at: None,
                     abandoned: false,
                 });
             }
-        }
-    }
-
-    /// Lets the first scan of the shutdown wait like any later one. For many programs, most of
-    /// which are about to end, it is expensive, and rarely finds an orphan.
-    pub(crate) fn delay_scan(&mut self, now: Moment) {
-        if let Some(closing) = &mut self.closing {
-            closing.last_scan.get_or_insert(now);
         }
     }
 
@@ -221,14 +187,6 @@ impl Orphans {
         }
     }
 
-    /// Notes that there are no children at all.
-    pub(crate) fn no_children(&mut self) {
-        *self = Self {
-            closing: self.closing.take(),
-            ..Self::default()
-        };
-    }
-
     /// Applies the result of a scan: all children at one moment. True if it has to be repeated,
     /// because it found a process without an owner or a withheld zombie: either may be dead, and
     /// its own children reparented since.
@@ -249,18 +207,16 @@ impl Orphans {
         still.sort_unstable();
         let is_there = |pid: &i32| still.binary_search(pid).is_ok();
         self.known.retain(|pid, _| is_there(pid));
-        self.owned.retain(|(_, pid)| is_there(pid));
-        self.inherited.retain(is_there);
-        self.withheld.retain(is_there);
+        self.spared.retain(is_there);
         let mut is_incomplete = false;
         for pid in still {
-            if self.inherited.contains(&pid) || self.withheld.contains(&pid) {
+            if self.spared.contains(&pid) {
                 continue;
             }
             if let Some(orphan) = self.known.get(&pid) {
-                if orphan.was_signalled() && is_withheld(pid) {
-                    self.reaped(pid);
-                    self.withheld.insert(pid);
+                if orphan.asked && is_withheld(pid) {
+                    self.known.remove(&pid);
+                    self.spared.insert(pid);
                     is_incomplete = true;
                 }
                 continue;
@@ -268,62 +224,38 @@ impl Orphans {
             if is_ours(pid) {
                 continue;
             }
-            let program = match owner_of(pid) {
-                OrphanOwner::Program(program) => Some(program),
-                OrphanOwner::None => None,
-                // The next scan may find out.
-                OrphanOwner::Unknown => continue,
+            // The next scan may find out what is unknown.
+            let OrphanOwner::Known(program) = owner_of(pid) else {
+                continue;
             };
             is_incomplete |= program.is_none();
             if program.is_none() && is_withheld(pid) {
-                self.withheld.insert(pid);
+                self.spared.insert(pid);
                 continue;
             }
-            self.owned.extend(program.map(|program| (program, pid)));
-            self.known.insert(pid, Orphan::of(program));
+            let orphan = Orphan {
+                program,
+                asked: false,
+                killed_at: None,
+            };
+            self.known.insert(pid, orphan);
         }
         is_incomplete
     }
 
-    /// Returns the SIGKILLs for the orphans of a program that starts again, once for each.
+    /// Returns the SIGKILLs for the orphans of programs that start again, once for each.
     pub(crate) fn kill_orphans_of(
         &mut self,
         now: Moment,
-        program: ProgramId,
+        starts_again: impl Fn(ProgramId) -> bool,
     ) -> Vec<PendingSignal> {
-        let mut sends = Vec::new();
-        for &(_, pid) in self.owned.range(range_of(program)) {
-            let orphan = self.known.get_mut(&pid);
-            let Some(orphan) = orphan.filter(|orphan| orphan.killed_at.is_none()) else {
-                continue;
-            };
-            orphan.killed_at = Some(now);
-            sends.push(PendingSignal {
-                pid,
-                program: orphan.program,
-                kill: true,
-            });
-        }
-        sends
+        self.signal(now, true, |program| program.is_some_and(&starts_again))
     }
 
-    /// True if an orphan of this program is known.
-    pub(crate) fn has_orphans_of(&self, program: ProgramId) -> bool {
-        self.owned.range(range_of(program)).next().is_some()
-    }
-
-    /// Returns an orphan of this program that was sent SIGKILL at least this long ago.
-    pub(crate) fn survivor_of(
-        &self,
-        program: ProgramId,
-        now: Moment,
-        age: Duration,
-    ) -> Option<i32> {
-        let mut pids = self.owned.range(range_of(program)).map(|&(_, pid)| pid);
-        pids.find(|pid| {
-            let killed_at = self.known.get(pid).and_then(|orphan| orphan.killed_at);
-            killed_at.is_some_and(|at| now.since(at) >= age)
-        })
+    /// Returns the known orphans that belong to a program, and when each was sent SIGKILL.
+    pub(crate) fn owned(&self) -> impl Iterator<Item = (i32, ProgramId, Option<Moment>)> {
+        let known = self.known.iter();
+        known.filter_map(|(&pid, orphan)| Some((pid, orphan.program?, orphan.killed_at)))
     }
 
     /// Returns the signals that the shutdown has to send now.
@@ -332,18 +264,26 @@ impl Orphans {
             return Vec::new();
         };
         let kill = now >= closing.kill_at;
+        self.signal(now, kill, |_| true)
+    }
+
+    /// Returns this signal for each of these that was sent neither it nor SIGKILL.
+    fn signal(
+        &mut self,
+        now: Moment,
+        kill: bool,
+        is_wanted: impl Fn(Option<ProgramId>) -> bool,
+    ) -> Vec<PendingSignal> {
         let mut sends = Vec::new();
         for (&pid, orphan) in &mut self.known {
-            if orphan.killed_at.is_some() || (orphan.asked && !kill) {
+            let program = orphan.program;
+            let is_sent = orphan.killed_at.is_some() || (orphan.asked && !kill);
+            if is_sent || !is_wanted(program) {
                 continue;
             }
             orphan.asked = true;
             orphan.killed_at = kill.then_some(now);
-            sends.push(PendingSignal {
-                pid,
-                program: orphan.program,
-                kill,
-            });
+            sends.push(PendingSignal { pid, program, kill });
         }
         sends
     }
@@ -416,11 +356,6 @@ impl Orphans {
         let closing = self.closing.as_ref();
         closing.is_some_and(|closing| closing.abandoned)
     }
-}
-
-/// Returns the range of a program in `owned`.
-fn range_of(program: ProgramId) -> RangeInclusive<(ProgramId, i32)> {
-    (program, i32::MIN)..=(program, i32::MAX)
 }
 
 #[cfg(test)]

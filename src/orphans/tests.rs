@@ -10,6 +10,18 @@ fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
+fn at(milliseconds: u64) -> Moment {
+    Moment::default().after(ms(milliseconds))
+}
+
+fn unowned(_: i32) -> OrphanOwner {
+    OrphanOwner::Known(None)
+}
+
+fn has_orphans_of_program(orphans: &Orphans) -> bool {
+    orphans.owned().any(|(_, id, _)| id == PROGRAM)
+}
+
 /// Xorshift: the same numbers for the same seed.
 struct Dice(u64);
 
@@ -147,10 +159,8 @@ impl World {
     }
 
     fn closes(&mut self, kill_at: Moment) {
-        self.orphans.close(kill_at);
-        if self.dice.below(2) == 0 {
-            self.orphans.delay_scan(self.now);
-        }
+        let is_delayed = self.dice.below(2) == 0;
+        self.orphans.close(kill_at, is_delayed.then_some(self.now));
         self.kill_at = Some(self.kill_at.map_or(kill_at, |known| known.min(kill_at)));
     }
 
@@ -167,8 +177,8 @@ impl World {
             let all: Vec<i32> = self.children.keys().copied().collect();
             let kind = |pid: i32| self.children[&pid].kind;
             let whose = |pid: i32| match kind(pid) {
-                Kind::Orphan(_) if self.children[&pid].is_withheld => OrphanOwner::None,
-                Kind::Orphan(program) => OrphanOwner::from(program),
+                Kind::Orphan(_) if self.children[&pid].is_withheld => OrphanOwner::Known(None),
+                Kind::Orphan(program) => OrphanOwner::Known(program),
                 other => panic!("{other:?} was asked for its program"),
             };
             let is_ours = |pid: i32| kind(pid) == Kind::Ours;
@@ -183,14 +193,14 @@ impl World {
         let named = self.orphans.abandon(self.now, settled);
         self.gives_up(&named);
         if self.searching {
-            let sends = self.orphans.kill_orphans_of(self.now, PROGRAM);
+            let sends = self.orphans.kill_orphans_of(self.now, |id| id == PROGRAM);
             assert!(
                 sends
                     .iter()
                     .all(|send| send.kill && send.program == Some(PROGRAM))
             );
             sends.iter().for_each(|&send| self.gets(send, None));
-            self.searching = self.orphans.has_orphans_of(PROGRAM) && self.kill_at.is_none();
+            self.searching = has_orphans_of_program(&self.orphans) && self.kill_at.is_none();
         }
         let next = self.orphans.next_deadline(self.is_settled());
         assert!(
@@ -325,11 +335,9 @@ impl World {
 /// Ten thousand programs were asked to end, and waited for a scan of ten thousand children.
 #[test]
 fn a_delayed_scan_is_made_when_it_is_due_or_nothing_else_is_left() {
-    let at = |milliseconds| Moment::default().after(ms(milliseconds));
     let closing = |kill_at| {
         let mut orphans = Orphans::default();
-        orphans.close(at(kill_at));
-        orphans.delay_scan(at(0));
+        orphans.close(at(kill_at), Some(at(0)));
         orphans
     };
     let mut orphans = closing(10_000);
@@ -344,8 +352,8 @@ fn a_delayed_scan_is_made_when_it_is_due_or_nothing_else_is_left() {
         closing(50).begin_scan(at(50), false, false),
         "it is time to kill"
     );
-    orphans.scanned(at(100), &[], |_| false, |_| false, |_| OrphanOwner::None);
-    orphans.delay_scan(at(150));
+    orphans.scanned(at(100), &[], |_| false, |_| false, unowned);
+    orphans.close(at(20_000), Some(at(150)));
     orphans.request_scan();
     assert!(
         orphans.begin_scan(at(200), false, false),
@@ -378,9 +386,8 @@ fn every_orphan_is_asked_and_killed_once_and_the_shutdown_ends() {
 /// after the last scan, was left behind.
 #[test]
 fn once_all_else_is_over_there_is_a_scan_although_nothing_has_happened() {
-    let at = |milliseconds| Moment::default().after(ms(milliseconds));
     let mut orphans = Orphans::new([]);
-    orphans.close(at(1_000));
+    orphans.close(at(1_000), None);
     assert!(orphans.begin_scan(at(1), false, false));
     orphans.scanned(at(1), &[9], |_| true, |_| false, |_| OrphanOwner::Unknown);
     orphans.abandon(at(1), false);
@@ -388,7 +395,7 @@ fn once_all_else_is_over_there_is_a_scan_although_nothing_has_happened() {
     assert!(!orphans.is_gone(), "all else is not over");
     assert_eq!(orphans.next_deadline(true), Some(Moment::default()));
     assert!(orphans.begin_scan(at(201), false, true));
-    orphans.scanned(at(201), &[9], |_| false, |_| false, |_| OrphanOwner::None);
+    orphans.scanned(at(201), &[9], |_| false, |_| false, unowned);
     assert_eq!(orphans.due(at(201)).len(), 1, "it is asked to end");
     orphans.abandon(at(201), true);
     assert!(!orphans.is_gone());
@@ -401,17 +408,16 @@ fn once_all_else_is_over_there_is_a_scan_although_nothing_has_happened() {
 /// was delayed by it waited for ever.
 #[test]
 fn a_zombie_that_a_tracer_withholds_holds_up_nothing() {
-    let at = |milliseconds| Moment::default().after(ms(milliseconds));
     let mut orphans = Orphans::new([]);
-    let of_program = |_| OrphanOwner::Program(PROGRAM);
+    let of_program = |_| OrphanOwner::Known(Some(PROGRAM));
     orphans.scanned(at(1), &[9], |_| false, |_| false, of_program);
-    assert_eq!(orphans.kill_orphans_of(at(1), PROGRAM).len(), 1);
+    assert_eq!(orphans.kill_orphans_of(at(1), |id| id == PROGRAM).len(), 1);
     orphans.scanned(at(2), &[9], |_| false, |_| false, of_program);
-    assert!(orphans.has_orphans_of(PROGRAM), "it is dying");
+    assert!(has_orphans_of_program(&orphans), "it is dying");
     orphans.scanned(at(3), &[9], |_| false, |_| true, of_program);
-    assert!(!orphans.has_orphans_of(PROGRAM), "it is dead");
+    assert!(!has_orphans_of_program(&orphans), "it is dead");
     // Nor does the end wait for it, or give it up.
-    orphans.close(at(4));
+    orphans.close(at(4), None);
     assert!(orphans.begin_scan(at(4), false, true));
     orphans.scanned(at(4), &[9], |_| false, |_| true, of_program);
     assert_eq!(orphans.due(at(4)), []);

@@ -10,12 +10,11 @@ use std::time::SystemTime;
 pub(crate) use run::{ExitRecord, FailedStart, LiveRun};
 pub(crate) use table::ProgramTable;
 
-use crate::error::{Error, Result};
 use crate::exec::Exec;
 use crate::machine::{Moment, ProgramId, Run};
 use crate::os::logs::Log;
 use crate::os::poller::Poller;
-use crate::os::stream::{Read, Sink, Stream};
+use crate::os::stream::Stream;
 
 /// What a descriptor is that a turn waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,44 +105,6 @@ impl Program {
     /// Returns the current run, if it is this one.
     pub(crate) fn live_run(&mut self, run: Run) -> Option<&mut LiveRun> {
         self.live.as_mut().filter(|live| live.run == run)
-    }
-
-    /// Gives a pipe to the latest run. The pipe of the run before becomes the old one; an old one
-    /// is read once more and closed. That is an error if a process still held it.
-    pub(crate) fn attach(
-        &mut self,
-        stream: Stream,
-        poller: &mut Poller,
-        buffer: &mut [u8],
-    ) -> Result<()> {
-        let (latest_key, oldest_key) = (Key::Stream(self.id), Key::OldStream(self.id));
-        let latest = self.stream.take();
-        let oldest = if latest.is_some() {
-            self.detach(oldest_key, poller)
-        } else {
-            None
-        };
-        if let Some(latest) = latest {
-            poller.renumber(latest.as_fd(), latest_key.number(), oldest_key.number());
-            self.old_stream = Some(latest);
-        }
-        poller.add(stream.as_fd(), latest_key.number());
-        self.stream = Some(stream);
-        let Some(oldest) = oldest else { return Ok(()) };
-        let mut sink = Sink {
-            buffer,
-            log: &mut self.log,
-            tail: None,
-        };
-        if oldest.read_pending(&mut sink) == Read::End {
-            return Ok(());
-        }
-        self.pipes_closed += 1;
-        Err(Error::new(format!(
-            "closed the stderr pipe of an earlier run, which a process outside its group still \
-             holds ({} so far)",
-            self.pipes_closed
-        )))
     }
 
     /// Takes a pipe away, and out of the poller.

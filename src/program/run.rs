@@ -1,12 +1,12 @@
 //! One run of a program, from its start until nothing is left of its process group.
 
-use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::error::Error;
-use crate::machine::{Exit, Moment, Restart, Run};
+use crate::machine::{Moment, Restart, Run};
 use crate::os::group::Group;
 use crate::os::tail::Tail;
+use crate::report::ErrorReport;
 
 /// The delay between two probes of a group: the first, and the longest. In between it doubles.
 const PROBE_DELAY_MIN: Duration = Duration::from_millis(1);
@@ -42,12 +42,8 @@ pub(crate) struct LiveRun {
     exit: Option<Box<ExitTracking>>,
 }
 
-/// What is tracked of a run whose leader has exited, or whose group was signalled.
+/// What is tracked of a run whose group was signalled, or is probed.
 pub(crate) struct ExitTracking {
-    /// The delay before the next start, if its leader has exited and it is restarted.
-    pub(crate) retry_in: Option<Duration>,
-    /// True if its group is gone, and processes that left the group may not be.
-    pub(crate) awaits_search: bool,
     /// When its SIGKILL was accepted.
     killed_at: Option<Moment>,
     /// True if a warning about a refused signal was written; the second, about a refused SIGKILL.
@@ -61,8 +57,6 @@ pub(crate) struct ExitTracking {
 impl Default for ExitTracking {
     fn default() -> Self {
         Self {
-            retry_in: None,
-            awaits_search: false,
             killed_at: None,
             refusal_reported: false,
             kill_refusal_reported: false,
@@ -75,19 +69,11 @@ impl Default for ExitTracking {
 
 /// The end of a run. Its report waits until the pipe was drained.
 pub(crate) struct ExitRecord {
-    pub(crate) at: SystemTime,
-    pub(crate) pid: i32,
-    pub(crate) exit: Exit,
-    pub(crate) uptime: Duration,
-    /// True if it was asked to stop.
-    pub(crate) asked: bool,
+    /// Without the last bytes.
+    pub(crate) report: ErrorReport,
     /// True if it ended in another way than it was asked to.
     pub(crate) has_failed: bool,
     pub(crate) restart: Restart,
-    pub(crate) retry_in: Option<Duration>,
-    pub(crate) restarts: u64,
-    pub(crate) log: Option<PathBuf>,
-    pub(crate) log_offset: u64,
     /// Complete when the pipe has been drained.
     pub(crate) tail: Tail,
 }
@@ -128,17 +114,6 @@ impl LiveRun {
         self.exit.as_ref()?.killed_at
     }
 
-    /// True if its group is gone, and processes that left the group may not be.
-    pub(crate) fn awaits_search(&self) -> bool {
-        self.exit.as_ref().is_some_and(|exit| exit.awaits_search)
-    }
-
-    /// True if it is restarted without a delay as soon as nothing is left of it.
-    pub(crate) fn is_restarted_at_once(&self) -> bool {
-        let exit = self.exit.as_ref();
-        exit.is_some_and(|exit| exit.retry_in == Some(Duration::ZERO))
-    }
-
     /// Returns the last bytes that it wrote, for the report; none are kept from now on.
     pub(crate) fn take_tail(&mut self) -> Tail {
         std::mem::replace(&mut self.tail, Tail::new(0))
@@ -148,17 +123,8 @@ impl LiveRun {
     pub(crate) fn next_probe(&self) -> Option<Moment> {
         let exit = self.exit.as_ref();
         let is_dying = !self.leader_dead && self.killed_at().is_some();
-        let is_probed = (self.group.is_leader_reaped() || is_dying) && !self.awaits_search();
+        let is_probed = self.group.is_leader_reaped() || is_dying;
         is_probed.then(|| exit.map_or(Moment::default(), |exit| exit.probe_at))
-    }
-
-    /// True if no process is left in its group. If not, sets when to probe again.
-    pub(crate) fn probe(&mut self, now: Moment) -> bool {
-        let is_gone = self.group.is_gone();
-        if !is_gone {
-            self.put_off_probe(now);
-        }
-        is_gone
     }
 
     /// Sets when to probe again, if a probe was due.
@@ -172,7 +138,7 @@ impl LiveRun {
 
     /// True if its group has answered without a leader for so long that it may consist of zombies.
     pub(crate) fn may_be_zombies(&self) -> bool {
-        self.group.is_leader_reaped() && !self.awaits_search() && self.has_answered_long()
+        self.group.is_leader_reaped() && self.has_answered_long()
     }
 
     /// True if it was probed several times and still exists.

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -31,12 +30,10 @@ use crate::os::clock::Clock;
 use crate::os::descriptors;
 use crate::os::emergency_heap;
 use crate::os::logs::Log;
-use crate::os::pages::{Pages, trim_memory};
-use crate::os::poller::Poller;
+use crate::os::pages::trim_memory;
 use crate::os::spawn::Spawner;
-use crate::os::stream::READ_BYTES_MAX;
 use crate::os::wake::Waker;
-use crate::program::{Key, Program, ProgramTable};
+use crate::program::{Program, ProgramTable};
 use crate::report::ErrorReport;
 use crate::spec::{
     ChildSpec, ERR_DIR_DEFAULT, SIGNAL_MAX, STOP_TIMEOUT_DEFAULT, directory_problem,
@@ -124,7 +121,7 @@ impl Builder {
     /// Sets a closure that is called with each event, in the order in which they happen. None by
     /// default.
     pub fn on_event(mut self, handler: impl FnMut(&Event) + Send + 'static) -> Self {
-        self.callbacks.on_event = Some(Box::new(handler));
+        self.callbacks.on_event = Box::new(handler);
         self
     }
 
@@ -138,7 +135,7 @@ impl Builder {
     /// program of this scheduler: orphans, and the host's own children. Never called with
     /// [`Reap::Own`]. None by default.
     pub fn on_stray(mut self, handler: impl FnMut(i32, ExitStatus) + Send + 'static) -> Self {
-        self.callbacks.on_stray = Some(Box::new(handler));
+        self.callbacks.on_stray = Box::new(handler);
         self
     }
 
@@ -157,7 +154,7 @@ impl Builder {
         handler: impl FnMut(i32) + Send + 'static,
     ) -> Self {
         self.other_signals = signals.into_iter().collect();
-        self.callbacks.on_signal = Some(Box::new(handler));
+        self.callbacks.on_signal = Box::new(handler);
         self
     }
 
@@ -250,18 +247,25 @@ impl Builder {
         let handler = handler.map(|command| Exec::of_command(command, &base_dir, &base));
         let handler = handler.transpose()?;
         let clock = Clock::new();
-        let supplies = Supplies::take(self.programs.len())?;
+        emergency_heap::reserve_for(self.programs.len())
+            .map_err(|errno| Error::os("failed to reserve memory", errno as i32))?;
+        let null = Arc::new(descriptors::null_device()?);
+        // Early, as it takes a low number.
+        let spawner = Spawner::new(Some(null.clone()))
+            .map_err(|errno| Error::os("failed to prepare for starts", errno as i32))?;
+        let waker = Arc::new(Waker::new()?);
+        let capture = Capture::new(&waker)?;
         let (budget, limit) = FdBudget::make(
             self.programs.len(),
             self.reap,
-            &supplies.poller,
+            capture.poller(),
             self.raise_descriptor_limit,
         );
         let inbox = Inbox::install(
             self.stop_signals.clone(),
             &self.other_signals,
             self.reap == Reap::All,
-            supplies.waker,
+            waker,
         )?;
         let sweep = self.establish_sweep(lineage)?;
         prepare_err_dir(&err_dir)?;
@@ -269,11 +273,11 @@ impl Builder {
         let mut scheduler = ProcessScheduler {
             core: Core::new(machine, programs, Outbox::new(self.callbacks)),
             inbox,
-            reaper: Reaper::new(self.reap, self.safety_sweep, sweep.has_orphans()),
+            reaper: Reaper::new(self.reap, self.safety_sweep, sweep.is_some()),
             groups: GroupProbes::default(),
             sweep,
-            launcher: Launcher::new(clock, supplies.spawner, supplies.null, limit, budget),
-            capture: Capture::new(supplies.poller, supplies.buffer),
+            launcher: Launcher::new(clock, spawner, null, limit, budget),
+            capture,
             side_commands: SideCommands::new(handler, self.trim_memory),
             clock,
             phase: Phase::Built,
@@ -289,9 +293,9 @@ impl Builder {
         Ok(scheduler)
     }
 
-    fn establish_sweep(&self, lineage: Option<Arc<Lineage>>) -> Result<OrphanSweep> {
+    fn establish_sweep(&self, lineage: Option<Arc<Lineage>>) -> Result<Option<OrphanSweep>> {
         let Some(lineage) = lineage else {
-            return Ok(OrphanSweep::none());
+            return Ok(None);
         };
         if self.reap != Reap::All {
             return Err(Error::because(
@@ -301,7 +305,7 @@ impl Builder {
         }
         let timeouts = self.programs.iter().map(|spec| spec.policy().stop_timeout);
         let longest_stop = timeouts.max().unwrap_or(STOP_TIMEOUT_DEFAULT);
-        OrphanSweep::establish(longest_stop, lineage)
+        OrphanSweep::establish(longest_stop, lineage).map(Some)
     }
 
     fn check_directories(&self) -> Result<()> {
@@ -343,37 +347,6 @@ impl Builder {
             }
         }
         Ok(())
-    }
-}
-
-/// What the kernel has to provide before anything can run.
-struct Supplies {
-    null: Arc<OwnedFd>,
-    waker: Arc<Waker>,
-    poller: Poller,
-    spawner: Spawner,
-    buffer: Pages,
-}
-
-impl Supplies {
-    fn take(programs: usize) -> Result<Self> {
-        emergency_heap::reserve_for(programs)
-            .map_err(|errno| Error::os("failed to reserve memory", errno as i32))?;
-        let null = Arc::new(descriptors::null_device()?);
-        // Early, as it takes a low number.
-        let spawner = Spawner::new(Some(null.clone()))
-            .map_err(|errno| Error::os("failed to prepare for starts", errno as i32))?;
-        let waker = Waker::new()?;
-        let mut poller = Poller::new()?;
-        poller.add(waker.as_fd(), Key::Wake.number());
-        Ok(Self {
-            null,
-            waker: Arc::new(waker),
-            poller,
-            spawner,
-            buffer: Pages::new(READ_BYTES_MAX)
-                .map_err(|errno| Error::os("failed to allocate a buffer", errno as i32))?,
-        })
     }
 }
 

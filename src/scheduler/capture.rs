@@ -1,16 +1,17 @@
 //! Program output: the wait for it, and its way from pipes to logs and to the last bytes that a
 //! report carries.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::EventKind;
 use crate::machine::{Moment, ProgramId};
 use crate::os::logs::Flaws;
 use crate::os::pages::Pages;
 use crate::os::poller::Poller;
-use crate::os::stream::{Read, Sink, Stream};
+use crate::os::stream::{READ_BYTES_MAX, Read, Sink, Stream};
+use crate::os::wake::Waker;
 use crate::program::Key;
 
 use super::coalescer::{ReadCoalescer, Verdict};
@@ -29,32 +30,27 @@ pub(super) struct Capture {
 }
 
 impl Capture {
-    pub(super) fn new(poller: Poller, buffer: Pages) -> Self {
-        Self {
+    /// Polls the waker, and has a buffer to read into.
+    pub(super) fn new(waker: &Waker) -> Result<Self> {
+        let mut poller = Poller::new()?;
+        poller.add(waker.as_fd(), Key::Wake.number());
+        let buffer = Pages::new(READ_BYTES_MAX)
+            .map_err(|errno| Error::os("failed to allocate a buffer", errno as i32))?;
+        Ok(Self {
             poller,
             ready: Vec::new(),
             coalescer: ReadCoalescer::default(),
             buffer,
             log_flaws: Flaws::default(),
-        }
+        })
     }
 
-    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.poller.as_fd()
+    pub(super) fn poller(&self) -> &Poller {
+        &self.poller
     }
 
-    pub(super) fn poller(&mut self) -> &mut Poller {
+    pub(super) fn poller_mut(&mut self) -> &mut Poller {
         &mut self.poller
-    }
-
-    /// True if something is ready.
-    pub(super) fn is_ready(&self) -> bool {
-        self.poller.is_ready()
-    }
-
-    /// True if the latest wait did not learn what is ready.
-    pub(super) fn lost_events(&self) -> bool {
-        self.poller.lost_events()
     }
 
     /// Returns when a pipe that rests is to be read.
@@ -62,16 +58,11 @@ impl Capture {
         self.coalescer.next_deadline()
     }
 
-    /// Returns how long a wait may be at most, where some descriptors cannot be polled.
-    pub(super) fn wait_max(&self) -> Option<Duration> {
-        self.poller.wait_max()
-    }
-
     /// Waits until something is readable, for at most `limit`.
     pub(super) fn wait(&mut self, limit: Option<Duration>, inbox: &Inbox) {
         self.ready.clear();
         self.poller.wait(limit, &mut self.ready);
-        if self.ready.contains(&Key::Wake.number()) && inbox.clear() {
+        if self.ready.contains(&Key::Wake.number()) && inbox.waker().clear() {
             self.poller.note_useful();
         }
     }
@@ -85,17 +76,38 @@ impl Capture {
         self.ready.iter().filter_map(leader)
     }
 
-    /// Reads from now on what the latest run writes.
+    /// Reads from now on what the latest run writes. The pipe of the run before becomes the old one;
+    /// an old one is read once more and closed, with a warning if a process still held it.
     pub(super) fn attach(&mut self, core: &mut Core, id: ProgramId, stderr: OwnedFd) {
+        let (key, old_key) = (Key::Stream(id), Key::OldStream(id));
         // What is known of the pipes' rates was about the runs before.
-        self.coalescer.forget(Key::OldStream(id).number());
-        let usual = self.coalescer.forget(Key::Stream(id).number());
+        self.coalescer.forget(old_key.number());
+        let usual = self.coalescer.forget(key.number());
         let program = core.program_mut(id);
-        if let (Some(pipe), Some(bytes)) = (&program.stream, usual) {
-            pipe.resize(bytes);
+        let mut oldest = None;
+        if let Some(latest) = program.stream.take() {
+            usual.into_iter().for_each(|bytes| latest.resize(bytes));
+            oldest = program.detach(old_key, &mut self.poller);
+            self.poller
+                .renumber(latest.as_fd(), key.number(), old_key.number());
+            program.old_stream = Some(latest);
         }
         let stream = Stream::new(stderr);
-        if let Err(error) = program.attach(stream, &mut self.poller, &mut self.buffer) {
+        self.poller.add(stream.as_fd(), key.number());
+        program.stream = Some(stream);
+        let Some(oldest) = oldest else { return };
+        let mut sink = Sink {
+            buffer: &mut self.buffer,
+            log: &mut program.log,
+            tail: None,
+        };
+        if oldest.read_pending(&mut sink) != Read::End {
+            program.pipes_closed += 1;
+            let error = Error::new(format!(
+                "closed the stderr pipe of an earlier run, which a process outside its group still \
+                 holds ({} so far)",
+                program.pipes_closed
+            ));
             core.warn(id, error);
         }
     }
@@ -209,15 +221,11 @@ impl Capture {
             .on_read(now, number, bytes, || pipe.capacity());
         match verdict {
             Verdict::Same => {}
-            Verdict::Poll => self.poller.resume(pipe.as_fd(), number),
-            Verdict::PollAndShrink(size) => {
-                pipe.resize(size);
+            Verdict::Poll(usual) => {
+                usual.into_iter().for_each(|size| pipe.resize(size));
                 self.poller.resume(pipe.as_fd(), number);
             }
-            Verdict::Widen(size) => {
-                pipe.resize(size);
-                self.coalescer.widened(number, pipe.capacity());
-            }
+            Verdict::Widen(size) => pipe.resize(size),
             Verdict::Rest if self.poller.rest(pipe.as_fd(), number) => {}
             Verdict::Rest => _ = self.coalescer.forget(number),
         }

@@ -63,12 +63,9 @@ pub(super) enum Verdict {
     Same,
     /// From now on the pipe rests.
     Rest,
-    /// From now on it is polled again.
-    Poll,
-    /// The same, and its size is restored.
-    PollAndShrink(usize),
-    /// It goes on resting, and is to be widened to this size. [`ReadCoalescer::widened`] records
-    /// the result.
+    /// From now on it is polled again, and its size is restored if it was widened.
+    Poll(Option<usize>),
+    /// It goes on resting, and is to be widened to this size, if the system allows that.
     Widen(usize),
 }
 
@@ -82,8 +79,8 @@ struct PipeRate {
     /// The number of them that begins a rest.
     streak_wanted: u16,
     pause: Duration,
-    /// The size of the pipe; known while it rests.
-    capacity: usize,
+    /// The size of the pipe, once a read in this rest has asked for it.
+    capacity: Option<usize>,
     /// Its size before it was widened.
     usual: Option<usize>,
     /// The bytes read up to now in this series of reads.
@@ -105,23 +102,15 @@ impl ReadCoalescer {
         match known {
             Some(index) if self.rates[index].read_due.is_some() => {
                 let may_widen = self.wide() < WIDE_MAX;
-                self.rates[index].on_rest_read(now, bytes, may_widen)
+                self.rates[index].on_rest_read(now, bytes, may_widen, capacity)
             }
-            Some(index) => self.rates[index].on_polled_read(now, bytes, capacity),
+            Some(index) => self.rates[index].on_polled_read(now, bytes),
             None => {
                 if bytes <= SMALL_BYTES_MAX {
                     self.track(now, key);
                 }
                 Verdict::Same
             }
-        }
-    }
-
-    /// Records the size of a pipe that was to be widened.
-    pub(super) fn widened(&mut self, key: u64, capacity: usize) {
-        let rate = self.rates.iter_mut().find(|rate| rate.key == key);
-        if let Some(rate) = rate {
-            rate.capacity = capacity;
         }
     }
 
@@ -160,7 +149,7 @@ impl ReadCoalescer {
             streak: 1,
             streak_wanted: STREAK_MIN,
             pause: PAUSE_MAX,
-            capacity: 0,
+            capacity: None,
             usual: None,
             seen: 0,
             read_due: None,
@@ -177,12 +166,7 @@ impl ReadCoalescer {
 
 impl PipeRate {
     /// A read of a pipe that does not rest.
-    fn on_polled_read(
-        &mut self,
-        now: Moment,
-        bytes: usize,
-        capacity: impl FnOnce() -> usize,
-    ) -> Verdict {
+    fn on_polled_read(&mut self, now: Moment, bytes: usize) -> Verdict {
         let is_quick = now.since(self.read_at) <= GAP_MAX;
         self.read_at = now;
         if bytes > SMALL_BYTES_MAX {
@@ -197,19 +181,26 @@ impl PipeRate {
         if self.streak < self.streak_wanted {
             return Verdict::Same;
         }
-        self.capacity = capacity();
+        self.capacity = None;
         self.read_due = Some(now.after(self.pause));
         Verdict::Rest
     }
 
     /// A read of a pipe that rests. The next pause is as long as it takes to fill a third of the
     /// pipe at this rate, so that its writer never waits.
-    fn on_rest_read(&mut self, now: Moment, bytes: usize, may_widen: bool) -> Verdict {
+    fn on_rest_read(
+        &mut self,
+        now: Moment,
+        bytes: usize,
+        may_widen: bool,
+        capacity: impl FnOnce() -> usize,
+    ) -> Verdict {
         if bytes == 0 && self.seen == 0 {
             self.pause = PAUSE_MAX;
             return self.poll();
         }
-        if bytes >= READ_BYTES_MAX && self.capacity > READ_BYTES_MAX {
+        let capacity = *self.capacity.get_or_insert_with(capacity);
+        if bytes >= READ_BYTES_MAX && capacity > READ_BYTES_MAX {
             // There is more.
             self.seen = self.seen.saturating_add(bytes);
             self.read_due = Some(now);
@@ -217,10 +208,10 @@ impl PipeRate {
         }
         let bytes = bytes + std::mem::take(&mut self.seen);
         let time = now.since(self.read_at).as_nanos();
-        let fitting = time * (self.capacity as u128 / 3) / bytes as u128;
+        let fitting = time * (capacity as u128 / 3) / bytes as u128;
         let fitting = Duration::from_nanos(u64::try_from(fitting).unwrap_or(u64::MAX));
         // A pipe that is nearly full tells no rate: the read came late.
-        let is_full = bytes >= self.capacity / 4 * 3;
+        let is_full = bytes >= capacity / 4 * 3;
         let longest = if is_full {
             self.pause / 2
         } else {
@@ -229,7 +220,7 @@ impl PipeRate {
         let pause = fitting.min(longest).min(PAUSE_MAX);
         self.read_at = now;
         if pause < PAUSE_USUAL_MIN && may_widen && self.usual.is_none() {
-            self.usual = Some(self.capacity);
+            self.usual = self.capacity.take();
             self.pause = pause.max(PAUSE_MIN);
             self.read_due = Some(now.after(self.pause));
             return Verdict::Widen(WIDE_BYTES);
@@ -252,10 +243,7 @@ impl PipeRate {
         self.read_due = None;
         self.streak = 0;
         self.seen = 0;
-        match self.usual.take() {
-            Some(usual) => Verdict::PollAndShrink(usual),
-            None => Verdict::Poll,
-        }
+        Verdict::Poll(self.usual.take())
     }
 }
 
@@ -269,6 +257,7 @@ mod tests {
     struct World {
         coalescer: ReadCoalescer,
         now: Moment,
+        capacity: usize,
     }
 
     impl World {
@@ -276,12 +265,14 @@ mod tests {
             Self {
                 coalescer: ReadCoalescer::default(),
                 now: Moment::default(),
+                capacity: PIPE,
             }
         }
 
         fn after(&mut self, micros: u64, key: u64, bytes: usize) -> Verdict {
             self.now = self.now.after(Duration::from_micros(micros));
-            self.coalescer.on_read(self.now, key, bytes, || PIPE)
+            self.coalescer
+                .on_read(self.now, key, bytes, || self.capacity)
         }
 
         fn due(&self) -> Vec<u64> {
@@ -315,7 +306,7 @@ mod tests {
         assert_eq!(world.after(0, 1, 5_000), Verdict::Same);
         assert!(world.due().is_empty());
         assert_eq!(world.pause(), Some(500));
-        assert_eq!(world.after(500, 1, 0), Verdict::Poll);
+        assert_eq!(world.after(500, 1, 0), Verdict::Poll(None));
         assert_eq!(world.pause(), None);
         assert_eq!(world.after(1, 1, 64), Verdict::Same, "it begins anew");
     }
@@ -361,12 +352,12 @@ mod tests {
         let mut world = World::new();
         world.begin_rest(1);
         assert_eq!(world.after(500, 1, PIPE), Verdict::Widen(WIDE_BYTES));
-        world.coalescer.widened(1, WIDE_BYTES);
+        world.capacity = WIDE_BYTES;
         assert_eq!(world.after(100, 1, PIPE), Verdict::Same);
         assert_eq!(world.pause(), Some(0), "there may be more in it");
         assert_eq!(world.after(0, 1, 1000), Verdict::Same);
         assert!(world.pause() >= Some(50), "{:?}", world.pause());
-        assert_eq!(world.after(500, 1, 0), Verdict::PollAndShrink(PIPE));
+        assert_eq!(world.after(500, 1, 0), Verdict::Poll(Some(PIPE)));
     }
 
     #[test]
@@ -378,8 +369,7 @@ mod tests {
                 heard += 1;
             }
             // It cannot be widened, and is full each time.
-            world.coalescer.widened(1, PIPE);
-            let is_over = |verdict| matches!(verdict, Verdict::Poll | Verdict::PollAndShrink(_));
+            let is_over = |verdict| matches!(verdict, Verdict::Poll(_));
             let looks = (0..10).take_while(|_| !is_over(world.after(1000, 1, PIPE)));
             assert!(looks.count() < 10, "it rests although its writer waits");
         }

@@ -15,14 +15,14 @@ use super::{Phase, ProcessScheduler};
 /// [`ProcessScheduler::next_deadline`] is asked after each turn.
 impl AsFd for ProcessScheduler {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.capture.as_fd()
+        self.capture.poller().as_fd()
     }
 }
 
 /// The same as [`AsFd`], for reactors that want a number.
 impl AsRawFd for ProcessScheduler {
     fn as_raw_fd(&self) -> RawFd {
-        self.capture.as_fd().as_raw_fd()
+        self.capture.poller().as_fd().as_raw_fd()
     }
 }
 
@@ -54,9 +54,9 @@ impl ProcessScheduler {
         let next = match self.phase {
             Phase::Finished => None,
             Phase::Built => Some(now),
-            Phase::Started if self.capture.is_ready() => Some(now),
+            Phase::Started if self.capture.poller().is_ready() => Some(now),
             Phase::Started => {
-                let unpollable = self.capture.wait_max().map(|time| now.after(time));
+                let unpollable = self.capture.poller().wait_max().map(|time| now.after(time));
                 let resting = self.capture.next_deadline();
                 let others = self.next_turn().into_iter();
                 others.chain(unpollable).chain(resting).min()
@@ -78,7 +78,7 @@ impl ProcessScheduler {
     /// Returns when the next turn has to be, whatever the descriptors say. The beginning of time
     /// stands for "at once".
     fn next_turn(&self) -> Option<Moment> {
-        if self.core.has_starts() || !self.core.outbox().is_empty() {
+        if self.core.machine().has_starts() || !self.core.outbox().is_empty() {
             return Some(Moment::default());
         }
         let reaper = self.reaper.next_deadline(self.core.children());
@@ -88,13 +88,14 @@ impl ProcessScheduler {
             return Some(self.launcher.burial_end());
         }
         let settled = self.is_settled_but_for_orphans();
+        let sweep = self.sweep.as_ref();
         let components = [
             reaper,
-            self.core.next_deadline(),
+            self.core.machine().next_deadline(),
             self.groups.next_deadline(),
             self.launcher.next_deadline(),
             self.side_commands.next_deadline(),
-            self.sweep.next_deadline(settled),
+            sweep.and_then(|sweep| sweep.next_deadline(settled)),
         ];
         components.into_iter().flatten().min()
     }

@@ -71,11 +71,6 @@ impl GroupProbes {
         }
     }
 
-    /// Returns the programs with groups that may have members and no leader.
-    pub(super) fn iter(&self) -> impl Iterator<Item = ProgramId> {
-        self.programs.iter().copied()
-    }
-
     pub(super) fn next_deadline(&self) -> Option<Moment> {
         self.timers.next()
     }
@@ -121,7 +116,13 @@ impl GroupProbes {
         let programs = core.programs();
         let live = |id: ProgramId| programs[id].live.as_ref();
         let may_be_zombies = |id: ProgramId| live(id).is_some_and(LiveRun::may_be_zombies);
-        let suspects = self.take_suspects(SUSPECTS_PER_LOOK_MAX, may_be_zombies);
+        let latest = &mut self.latest_suspect;
+        let suspects = in_turn(
+            &self.programs,
+            latest,
+            SUSPECTS_PER_LOOK_MAX,
+            may_be_zombies,
+        );
         let groups = suspects.iter().filter_map(|&id| live(id));
         let groups: BTreeSet<i32> = groups.map(LiveRun::pid).collect();
         let start = clock.now();
@@ -153,53 +154,45 @@ impl GroupProbes {
             due.push(id);
         }
         if child_died {
-            let more: Vec<ProgramId> = self
-                .in_turn(self.latest)
-                .take(PROBES_PER_TURN_MAX)
-                .collect();
-            self.latest = more.last().copied().or(self.latest);
-            due.extend(more);
+            let latest = &mut self.latest;
+            due.extend(in_turn(&self.programs, latest, PROBES_PER_TURN_MAX, |_| {
+                true
+            }));
         }
         // Programs that died together start again in the order of their deaths.
         let mut seen = BTreeSet::new();
         due.retain(|&id| seen.insert(id));
     }
+}
 
-    /// Returns the next of those that are suspected, so that each has its turn.
-    fn take_suspects(
-        &mut self,
-        most: usize,
-        is_suspect: impl Fn(ProgramId) -> bool,
-    ) -> Vec<ProgramId> {
-        let suspects = self.in_turn(self.latest_suspect);
-        let suspects: Vec<ProgramId> = suspects.filter(|&id| is_suspect(id)).take(most).collect();
-        self.latest_suspect = suspects.last().copied();
-        suspects
-    }
-
-    /// Returns all of them, each once: those after `latest` first.
-    fn in_turn(&self, latest: Option<ProgramId>) -> impl Iterator<Item = ProgramId> {
-        let after = latest.map_or(Bound::Unbounded, Bound::Excluded);
-        let rest = self.programs.range((after, Bound::Unbounded));
-        let all = rest.chain(self.programs.iter());
-        all.copied().take(self.programs.len())
-    }
+/// Returns some of those that are wanted, each once: those after `latest` first, so that each has
+/// its turn.
+fn in_turn(
+    programs: &BTreeSet<ProgramId>,
+    latest: &mut Option<ProgramId>,
+    most: usize,
+    is_wanted: impl Fn(ProgramId) -> bool,
+) -> Vec<ProgramId> {
+    let after = latest.map_or(Bound::Unbounded, Bound::Excluded);
+    let rest = programs.range((after, Bound::Unbounded));
+    let all = rest.chain(programs).copied().take(programs.len());
+    let next: Vec<ProgramId> = all.filter(|&id| is_wanted(id)).take(most).collect();
+    *latest = next.last().copied();
+    next
 }
 
 /// Probes one group. Its run keeps when it is probed again.
 fn probe_one(now: Moment, core: &mut Core, id: ProgramId) -> Option<Found> {
     let live = core.program_mut(id).live.as_mut()?;
-    if live.awaits_search() {
-        return None;
+    let has_leader = !live.group.is_leader_reaped();
+    if !has_leader && live.group.is_gone() {
+        return Some(Found::Gone);
     }
-    if !live.group.is_leader_reaped() {
-        live.put_off_probe(now);
+    live.put_off_probe(now);
+    if has_leader {
         let is_suspect = !live.leader_dead && live.has_answered_long();
         let is_withheld = is_suspect && children::is_withheld_zombie(live.pid());
         return is_withheld.then_some(Found::LeaderWithheld);
-    }
-    if live.probe(now) {
-        return Some(Found::Gone);
     }
     if let Some(error) = live.take_delay_warning(now) {
         core.warn(id, error);
@@ -256,7 +249,8 @@ mod tests {
             groups.insert(ProgramId(id), at(0));
         }
         let is_odd = |id: ProgramId| id.0 % 2 == 1;
-        let mut take = |most| groups.take_suspects(most, is_odd);
+        let latest = &mut groups.latest_suspect;
+        let mut take = |most| in_turn(&groups.programs, latest, most, is_odd);
         assert_eq!(take(2), [1, 3].map(ProgramId));
         assert_eq!(take(2), [5, 7].map(ProgramId));
         assert_eq!(take(2), [9, 1].map(ProgramId));

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::event::StopCause;
-use crate::handle::Handle;
 use crate::machine::Moment;
 use crate::os::signals::Signals;
 use crate::os::wake::{Asked, Waker};
@@ -15,8 +14,7 @@ use crate::os::wake::{Asked, Waker};
 const SECOND_SIGNAL_AFTER: Duration = Duration::from_millis(200);
 
 pub(super) enum Request {
-    Stop(StopCause),
-    Kill(StopCause),
+    ShutDown(Asked, StopCause),
     /// A signal arrived that the host has asked for.
     Signal(i32),
 }
@@ -53,9 +51,9 @@ impl Inbox {
         self.signals.unblock_here();
     }
 
-    /// Empties the wake pipe. True if something was in it.
-    pub(super) fn clear(&self) -> bool {
-        self.waker.clear()
+    /// Returns what handles ask through.
+    pub(super) fn waker(&self) -> &Arc<Waker> {
+        &self.waker
     }
 
     /// Takes the signals that have arrived.
@@ -101,43 +99,16 @@ impl Inbox {
                 let cause = StopCause::Signal { signal, sender };
                 match self.first_stop {
                     Some(first) if now.since(first) < SECOND_SIGNAL_AFTER => continue,
-                    Some(_) => return Some(Request::Kill(cause)),
+                    Some(_) => return Some(Request::ShutDown(Asked::Kill, cause)),
                     None => {
                         self.first_stop = Some(now);
-                        return Some(Request::Stop(cause));
+                        return Some(Request::ShutDown(Asked::Stop, cause));
                     }
                 }
             } else if signal != libc::SIGCHLD {
                 return Some(Request::Signal(signal));
             }
         }
-        Some(match self.waker.take()? {
-            Asked::Kill => Request::Kill(StopCause::Host),
-            Asked::Stop => Request::Stop(StopCause::Host),
-        })
-    }
-
-    /// Asks for something as a handle does.
-    pub(super) fn ask(&self, wanted: Asked) {
-        self.waker.ask(wanted);
-    }
-
-    pub(super) fn handle(&self) -> Handle {
-        Handle(self.waker.clone())
-    }
-
-    /// Shows the state to all handles.
-    pub(super) fn publish(&self, stopping: bool, stopped: bool) {
-        self.waker.publish(stopping, stopped);
-    }
-
-    /// False in a copy of the process that was made by fork.
-    pub(super) fn is_ours(&self) -> bool {
-        self.waker.is_ours()
-    }
-
-    /// Returns the pid of the process that this belongs to.
-    pub(super) fn owner(&self) -> u32 {
-        self.waker.owner()
+        Some(Request::ShutDown(self.waker.take()?, StopCause::Host))
     }
 }

@@ -35,7 +35,7 @@ const WAIT: Duration = Duration::from_millis(50);
 const WAIT_BESIDE_LATE: Duration = Duration::from_millis(5);
 
 #[derive(Debug)]
-pub(super) struct LateStart {
+struct LateStart {
     id: ProgramId,
     late: Late,
     /// Our end of its pipe.
@@ -47,18 +47,6 @@ pub(super) struct LateStart {
 }
 
 impl LateStart {
-    pub(super) fn new(id: ProgramId, late: Late, stderr: OwnedFd, now: Moment) -> Self {
-        Self {
-            id,
-            late,
-            stderr,
-            begun_at: now,
-            next_look: now.after(LOOK_PAUSE_MIN),
-            pause: LOOK_PAUSE_MIN,
-            is_reported: false,
-        }
-    }
-
     fn over(self, answer: Result<(), Failure>) -> Over {
         (self.id, self.stderr, self.begun_at, self.late, answer)
     }
@@ -95,8 +83,16 @@ pub(super) type Over = (ProgramId, OwnedFd, Moment, Late, Result<(), Failure>);
 pub(super) struct LateStarts(Vec<LateStart>);
 
 impl LateStarts {
-    pub(super) fn push(&mut self, start: LateStart) {
-        self.0.push(start);
+    pub(super) fn push(&mut self, id: ProgramId, late: Late, stderr: OwnedFd, now: Moment) {
+        self.0.push(LateStart {
+            id,
+            late,
+            stderr,
+            begun_at: now,
+            next_look: now.after(LOOK_PAUSE_MIN),
+            pause: LOOK_PAUSE_MIN,
+            is_reported: false,
+        });
     }
 
     pub(super) fn next_deadline(&self) -> Option<Moment> {

@@ -13,7 +13,7 @@ use crate::os::clock::{self, Clock};
 use crate::os::descriptors;
 use crate::os::group::Group;
 use crate::os::limits::DescriptorLimit;
-use crate::os::spawn::{Failure, Spawner, Started, Step};
+use crate::os::spawn::{Apart, Failure, Place, Spawner, Started, Step};
 use crate::os::tail::Tail;
 use crate::program::{FailedStart, LiveRun};
 use crate::report::CODE_UNKNOWN;
@@ -22,7 +22,7 @@ use super::capture::{Capture, report_losses};
 use super::core::{Core, Owner, Start};
 use super::fd_budget::FdBudget;
 use super::inbox::Inbox;
-use super::late_starts::{LateStart, LateStarts, Over};
+use super::late_starts::{LateStarts, Over};
 use super::reaper::Reaper;
 
 /// Starts in one turn, at about half a millisecond each.
@@ -176,8 +176,9 @@ impl Launcher {
         let (read, write) = pipe.map_err(|error| failed(CODE_UNKNOWN, error, log_offset))?;
         let stdio = [self.null.as_fd(), self.null.as_fd(), write.as_fd()];
         let exec = core.programs()[id].exec.clone();
-        let wait = self.late.wait();
-        let started = exec.spawn_apart(&mut self.spawner, stdio, self.limit, None, wait);
+        let limit = self.limit;
+        let place = Place::Apart(Apart { stdio, limit });
+        let started = exec.spawn_at(&mut self.spawner, place, None, self.late.wait());
         let started = started.map_err(|failure| {
             let error = self.explain(core, id, failure);
             failed(failed_start_code(failure), error, log_offset)
@@ -196,7 +197,7 @@ impl Launcher {
             .live
             .insert(LiveRun::new(run, group, log_offset, now, tail));
         live.is_launching = late.is_some();
-        reaper.watch(core.programs_mut(), id, capture.poller());
+        reaper.watch(program, capture.poller_mut());
         core.own(pid, Owner::Program(id));
         Ok(match late {
             None => {
@@ -204,7 +205,7 @@ impl Launcher {
                 Start::Executed
             }
             Some(late) => {
-                self.late.push(LateStart::new(id, late, read, now));
+                self.late.push(id, late, read, now);
                 Start::Late
             }
         })
@@ -303,26 +304,26 @@ impl Launcher {
         // A child that failed may still be on its stack: its late start is kept until it is buried.
         let (id, stderr, begun_at, _late, answer) = over;
         let at = self.clock.now();
-        let is_stopping = core.is_stopping();
         let Some(live) = &mut core.program_mut(id).live else {
             return;
         };
-        let (run, pid) = (live.run, live.pid());
+        let (run, pid, log_offset) = (live.run, live.pid(), live.log_offset);
         live.is_launching = false;
         live.group.on_made();
         // The answer is `Ok` for a process that has executed its program, and for one that was
         // killed before. After our SIGKILL we assume the latter; if the exec was faster, what the
         // program wrote is dropped with its pipe.
         let was_killed = live.killed_at().is_some();
-        match answer {
+        let (return_code, error) = match answer {
             Ok(()) if !was_killed => {
                 live.started_at = at;
                 capture.attach(core, id, stderr);
                 core.started(at, run, Start::Executed);
+                return;
             }
             Ok(()) => {
                 let age = at.since(begun_at).as_secs_f64();
-                let cause = match is_stopping {
+                let cause = match core.machine().is_stopping() {
                     true => "the stop",
                     false => "its deadline",
                 };
@@ -330,35 +331,20 @@ impl Launcher {
                     "start cancelled by {cause}: pid {pid} had not executed its program after \
                      {age:.1} s"
                 ));
-                self.late_start_failed(core, capture, run, CODE_UNKNOWN, error);
+                (CODE_UNKNOWN, error)
             }
-            Err(failure) => {
-                let error = self.explain(core, id, failure);
-                self.late_start_failed(core, capture, run, failed_start_code(failure), error);
-            }
-        }
-    }
-
-    /// Nothing was executed, so that there is no run. The process is dead.
-    fn late_start_failed(
-        &mut self,
-        core: &mut Core,
-        capture: &mut Capture,
-        run: Run,
-        return_code: i32,
-        error: Error,
-    ) {
-        let program = core.program_mut(run.program);
-        program.unwatch_leader(capture.poller());
-        let Some(live) = program.live.take() else {
-            return;
+            Err(failure) => (failed_start_code(failure), self.explain(core, id, failure)),
         };
-        core.disown(live.pid());
-        self.spawner.bury(live.pid());
+        // Nothing was executed, so that there is no run. The process is dead.
+        let program = core.program_mut(id);
+        program.unwatch_leader(capture.poller_mut());
+        program.live = None;
+        core.disown(pid);
+        self.spawner.bury(pid);
         let failed = FailedStart {
             return_code,
             error,
-            log_offset: live.log_offset,
+            log_offset,
         };
         core.started(self.clock.now(), run, Start::Failed(failed));
     }

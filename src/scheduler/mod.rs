@@ -46,9 +46,11 @@ use std::time::Duration;
 
 pub use builder::Builder;
 
+use crate::callbacks::Notice;
 use crate::error::{Error, Result};
 use crate::handle::Handle;
 use crate::machine::{Exit, Moment, ProgramId};
+use crate::orphans::Orphans;
 use crate::os::clock::Clock;
 use crate::os::reap;
 use crate::os::wake::Asked;
@@ -91,7 +93,8 @@ pub struct ProcessScheduler {
     core: Core,
     reaper: Reaper,
     groups: GroupProbes,
-    sweep: OrphanSweep,
+    /// Of a process that gets orphans.
+    sweep: Option<OrphanSweep>,
     launcher: Launcher,
     capture: Capture,
     /// After the capture, which polls its pipe.
@@ -135,7 +138,7 @@ pub enum Reap {
 
 impl Drop for ProcessScheduler {
     fn drop(&mut self) {
-        if !self.inbox.is_ours() {
+        if !self.inbox.waker().is_ours() {
             return;
         }
         for program in self.core.programs_mut().iter_mut() {
@@ -227,7 +230,7 @@ impl ProcessScheduler {
         match self.phase {
             Phase::Finished => {
                 // Signals still come, and the host may still wait for the descriptor.
-                self.inbox.clear();
+                self.inbox.waker().clear();
                 return Ok(Status::Stopped);
             }
             Phase::Started => {}
@@ -238,7 +241,8 @@ impl ProcessScheduler {
         self.capture.wait(wait, &self.inbox);
         self.inbox.collect();
         let now = self.clock.now();
-        self.look_at_late_starts(now);
+        self.launcher
+            .look_at_late(now, &mut self.core, &mut self.capture);
         self.reap(now);
         let gone = self.probe_groups(now);
         self.capture.drain_exited(now, &mut self.core);
@@ -247,11 +251,16 @@ impl ProcessScheduler {
         self.core.handle_timeout(now);
         self.core.report_if_all_ended();
         self.sweep_orphans(now);
-        self.start_due();
+        self.launcher.start_due(
+            &mut self.core,
+            &mut self.capture,
+            &mut self.reaper,
+            &self.inbox,
+        );
         self.capture
             .drain_ready(now, &mut self.core, &mut self.reaper);
         self.groups.take_in_killed(&mut self.core);
-        self.inbox.publish(self.is_stopping(), false);
+        self.inbox.waker().publish(self.is_stopping(), false);
         self.deliver();
         let now = self.clock.now();
         self.side_commands
@@ -262,24 +271,24 @@ impl ProcessScheduler {
     /// Asks every program to stop; the turns that follow carry it out. The same as
     /// [`Handle::stop`].
     pub fn stop(&self) {
-        self.inbox.ask(Asked::Stop);
+        self.inbox.waker().ask(Asked::Stop);
     }
 
     /// Kills every program at once. The same as [`Handle::kill`].
     pub fn kill(&self) {
-        self.inbox.ask(Asked::Kill);
+        self.inbox.waker().ask(Asked::Kill);
     }
 
     /// Returns a remote control for other threads and signal handlers.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        self.inbox.handle()
+        Handle(self.inbox.waker().clone())
     }
 
     /// True if a stop was asked for, or an essential program has ended for good.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
-        self.core.is_stopping()
+        self.core.machine().is_stopping()
     }
 
     /// Returns the code of the first essential program that ended for good, and so stopped the rest:
@@ -292,7 +301,8 @@ impl ProcessScheduler {
     /// True if a process did not die and was given up.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
-        self.core.abandoned().is_some() || self.sweep.is_abandoned()
+        let orphans = self.sweep.as_ref().map(OrphanSweep::orphans);
+        self.core.abandoned().is_some() || orphans.is_some_and(Orphans::is_abandoned)
     }
 
     fn start_all(&mut self) {
@@ -302,21 +312,13 @@ impl ProcessScheduler {
         self.core.start_all(now);
     }
 
-    fn look_at_late_starts(&mut self, now: Moment) {
-        self.launcher
-            .look_at_late(now, &mut self.core, &mut self.capture);
-        let spawner = self.launcher.spawner();
-        self.side_commands.look_at_late(&mut self.core, spawner);
-    }
-
     fn reap(&mut self, now: Moment) {
         if self.inbox.has_sigchld() {
             self.launcher.spawner().reap_failed();
-            self.sweep.want_look(now, self.core.children());
+            self.want_look(now);
         }
-        let (readable, lost_events) = (self.capture.readable_leaders(), self.capture.lost_events());
         let (inbox, core) = (&mut self.inbox, &mut self.core);
-        self.reaper.begin(now, inbox, core, readable, lost_events);
+        self.reaper.begin(now, inbox, core, &self.capture);
         while let Some(found) = self.reaper.next(now, &self.core) {
             self.bury(now, found);
         }
@@ -327,7 +329,7 @@ impl ProcessScheduler {
             reaper::Found::Leader(id, exit) => self.leader_exited(now, id, exit),
             reaper::Found::UnreliablePidfd(id) => {
                 let program = self.core.program_mut(id);
-                program.unwatch_leader(self.capture.poller());
+                program.unwatch_leader(self.capture.poller_mut());
                 return;
             }
             reaper::Found::SideCommand(pid) => {
@@ -341,25 +343,34 @@ impl ProcessScheduler {
                 if let Some(status) = reap::reap(pid)
                     && !is_failed_start
                 {
-                    self.sweep.reaped(pid);
-                    self.core.outbox_mut().stray(pid, status);
+                    if let Some(sweep) = &mut self.sweep {
+                        sweep.orphans_mut().reaped(pid);
+                    }
+                    self.core.outbox_mut().notice(Notice::Stray(pid, status));
                 }
             }
         }
-        self.sweep.want_look(now, self.core.children());
+        self.want_look(now);
+    }
+
+    /// A child has died: its own children may have been reparented to us.
+    fn want_look(&mut self, now: Moment) {
+        if let Some(sweep) = &mut self.sweep {
+            sweep.want_look(now, self.core.children());
+        }
     }
 
     fn leader_exited(&mut self, now: Moment, id: ProgramId, exit: Option<Exit>) {
         let (core, capture) = (&mut self.core, &mut self.capture);
         if self.launcher.on_death(core, capture, id) {
-            core.leader_exited(now, id, exit, capture.poller());
+            core.leader_exited(now, id, exit, capture.poller_mut());
         }
     }
 
     /// Returns the programs whose group is gone.
     fn probe_groups(&mut self, now: Moment) -> Vec<ProgramId> {
         let child_died = self.inbox.has_sigchld();
-        let has_orphans = self.sweep.has_orphans();
+        let has_orphans = self.sweep.is_some();
         let (clock, core) = (self.clock, &mut self.core);
         let found = self.groups.probe(clock, now, core, child_died, has_orphans);
         let mut gone = Vec::new();
@@ -379,7 +390,8 @@ impl ProcessScheduler {
     fn release(&mut self, now: Moment, gone: Vec<ProgramId>) {
         for id in gone {
             let (core, capture) = (&mut self.core, &mut self.capture);
-            if !self.sweep.hold(now, core, capture, id) {
+            let sweep = self.sweep.as_mut();
+            if !sweep.is_some_and(|sweep| sweep.hold(now, core, capture, id)) {
                 core.group_gone(now, id);
             }
             self.groups.update(core.programs(), id);
@@ -394,12 +406,13 @@ impl ProcessScheduler {
         }
         while let Some(request) = self.inbox.next_request(now) {
             match request {
-                Request::Stop(cause) => self.core.stop_all(now, cause),
-                Request::Kill(cause) => {
-                    self.core.kill_all(now, cause);
-                    self.sweep.close(now);
+                Request::ShutDown(asked, cause) => {
+                    self.core.shut_down(now, asked, cause);
+                    if let (Asked::Kill, Some(sweep)) = (asked, &mut self.sweep) {
+                        sweep.orphans_mut().close(now, None);
+                    }
                 }
-                Request::Signal(signal) => self.core.outbox_mut().signal(signal),
+                Request::Signal(signal) => self.core.outbox_mut().notice(Notice::Signal(signal)),
             }
         }
     }
@@ -407,19 +420,10 @@ impl ProcessScheduler {
     fn sweep_orphans(&mut self, now: Moment) {
         let settled = self.is_settled_but_for_orphans();
         let deaths_left = self.reaper.has_deaths_left();
-        let (core, groups) = (&mut self.core, &self.groups);
         let spawner = self.launcher.spawner();
-        self.sweep
-            .turn(now, core, groups, spawner, settled, deaths_left);
-    }
-
-    fn start_due(&mut self) {
-        self.launcher.start_due(
-            &mut self.core,
-            &mut self.capture,
-            &mut self.reaper,
-            &self.inbox,
-        );
+        if let Some(sweep) = &mut self.sweep {
+            sweep.turn(now, &mut self.core, spawner, settled, deaths_left);
+        }
     }
 
     fn deliver(&mut self) {
@@ -430,33 +434,34 @@ impl ProcessScheduler {
 
     /// The programs, pipes and signals are those of the process that built this.
     fn check_owner(&self) -> Result<()> {
-        if self.inbox.is_ours() {
+        if self.inbox.waker().is_ours() {
             return Ok(());
         }
         Err(Error::new(format!(
             "the scheduler belongs to process {}, and this is a copy of that, made by fork; build \
              one of your own, after the fork",
-            self.inbox.owner()
+            self.inbox.waker().owner()
         )))
     }
 
     /// True if nothing is left to be done: no program runs or is going to, every report was handed
     /// to the error command, and no orphan is left.
     fn is_settled(&self) -> bool {
-        self.is_settled_but_for_orphans() && self.sweep.is_gone()
+        let orphans = self.sweep.as_ref().map(OrphanSweep::orphans);
+        self.is_settled_but_for_orphans() && orphans.is_none_or(Orphans::is_gone)
     }
 
     /// A report that is queued is a command to be run.
     fn is_settled_but_for_orphans(&self) -> bool {
         let commands = &self.side_commands;
         let has_jobs = commands.handle_reports() && self.core.outbox().has_reports();
-        self.core.is_settled() && commands.is_idle() && !has_jobs
+        self.core.machine().is_settled() && commands.is_idle() && !has_jobs
     }
 
     /// Stops turning when nothing runs and nothing is going to.
     fn finish_if_settled(&mut self, now: Moment) -> Status {
         self.core.report_if_all_ended();
-        if self.core.is_settled() {
+        if self.core.machine().is_settled() {
             self.side_commands.close(now);
         }
         let may_have_missed = self.reaper.may_have_missed();
@@ -466,7 +471,7 @@ impl ProcessScheduler {
         self.capture.close(now, &mut self.core);
         self.deliver();
         self.phase = Phase::Finished;
-        self.inbox.publish(self.is_stopping(), true);
+        self.inbox.waker().publish(self.is_stopping(), true);
         Status::Stopped
     }
 

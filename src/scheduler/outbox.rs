@@ -4,17 +4,16 @@
 //! ask for is the one that follows from them.
 
 use std::collections::VecDeque;
-use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::callbacks::{Callbacks, Notice};
 use crate::error::Error;
 use crate::event::{Event, EventKind};
-use crate::machine::{Exit, Moment, ProgramId};
+use crate::machine::{Moment, ProgramId};
 use crate::os::{clock, emergency_heap};
-use crate::program::{ExitRecord, Program, ProgramTable};
-use crate::report::{End, ErrorReport, return_code};
+use crate::program::{ExitRecord, ProgramTable};
+use crate::report::ErrorReport;
 
 use super::side_commands::SideCommands;
 
@@ -78,19 +77,7 @@ impl Outbox {
         self.queue.push_back(Queued::Exit(id));
     }
 
-    pub(super) fn report(&mut self, report: ErrorReport) {
-        self.notice(Notice::Report(report));
-    }
-
-    pub(super) fn stray(&mut self, pid: i32, status: ExitStatus) {
-        self.notice(Notice::Stray(pid, status));
-    }
-
-    pub(super) fn signal(&mut self, signal: i32) {
-        self.notice(Notice::Signal(signal));
-    }
-
-    fn notice(&mut self, notice: Notice) {
+    pub(super) fn notice(&mut self, notice: Notice) {
         self.queue.push_back(Queued::Notice(notice));
     }
 
@@ -124,57 +111,37 @@ impl Outbox {
                 }
                 Queued::Notice(notice) => self.callbacks.call(&notice),
                 Queued::Exit(id) => {
-                    let program = &mut programs[id];
-                    if let Some(record) = program.exit_record.take() {
-                        self.deliver_exit(program, *record, side_commands);
+                    if let Some(record) = programs[id].exit_record.take() {
+                        self.deliver_exit(*record, side_commands);
                     }
                 }
             }
         }
     }
 
-    fn deliver_exit(
-        &mut self,
-        program: &Program,
-        record: ExitRecord,
-        side_commands: &mut SideCommands,
-    ) {
+    fn deliver_exit(&mut self, record: ExitRecord, side_commands: &mut SideCommands) {
+        let mut report = record.report;
+        (report.stderr, report.data_omitted) = record.tail.into_words();
+        let last_line = || report.stderr.last_line();
         let event = |kind| {
             Notice::Event(Event {
-                program: program.name().clone(),
-                at: record.at,
+                program: report.process.clone(),
+                at: report.timestamp,
                 kind,
             })
         };
-        let (stderr, data_omitted) = record.tail.into_words();
-        let last_line = record.has_failed.then(|| stderr.last_line()).flatten();
-        let exit = record.exit;
         let exited = event(EventKind::Exited {
-            pid: record.pid,
-            return_code: return_code(exit),
-            core_dumped: matches!(exit, Exit::Signal { core_dumped, .. } if core_dumped),
-            uptime: record.uptime,
-            stopping: record.asked,
-            retry_in: record.retry_in,
+            pid: report.pid.unwrap_or_default(),
+            return_code: report.return_code(),
+            core_dumped: report.core_dumped(),
+            uptime: report.uptime,
+            stopping: report.stopping,
+            retry_in: report.retry_in,
             restart: record.restart,
-            last_line,
+            last_line: record.has_failed.then(last_line).flatten(),
         });
-        let waiting = record.retry_in;
+        let waiting = report.retry_in;
         let waiting = waiting.map(|delay| event(EventKind::Waiting { delay }));
-        let report = ErrorReport {
-            process: program.name().clone(),
-            timestamp: record.at,
-            stderr,
-            pid: Some(record.pid),
-            uptime: record.uptime,
-            restarts: record.restarts,
-            retry_in: record.retry_in,
-            end: End::Exited(exit),
-            stopping: record.asked,
-            log: record.log,
-            log_offset: record.log_offset,
-            data_omitted,
-        };
         self.callbacks.call(&exited);
         self.deliver_report(report, side_commands);
         if let Some(waiting) = waiting {

@@ -41,7 +41,8 @@ impl RateLimit {
         children <= FEW_MAX
     }
 
-    fn delay(&self, children: usize) -> Duration {
+    /// Returns how much later than now it is done for this many children.
+    pub(super) fn delay(&self, children: usize) -> Duration {
         if Self::is_few(children) {
             return Duration::ZERO;
         }

@@ -30,10 +30,11 @@ use crate::error::Error;
 use crate::machine::{Exit, Moment, ProgramId};
 use crate::os::poller::Poller;
 use crate::os::reap::{self, Seen};
-use crate::program::ProgramTable;
+use crate::program::{Program, ProgramTable};
 use crate::signal::signal_name;
 
 use super::Reap;
+use super::capture::Capture;
 use super::core::{Core, Owner};
 use super::inbox::Inbox;
 use super::rate_limit::RateLimit;
@@ -90,8 +91,8 @@ pub(super) struct Reaper {
     next_stolen_look: Moment,
     /// True if the turns with such looks follow each other at once.
     is_safety_scan: bool,
-    /// With [`Reap::Own`]: programs to be looked at in the next turn, as no descriptor reports
-    /// their leader's death.
+    /// Programs to be looked at in the next turn: no descriptor reports their leader's death, or
+    /// this turn has found too many.
     unwatched: Vec<ProgramId>,
     /// True if the last turn's limit has left dead children unreaped.
     deaths_left: bool,
@@ -168,15 +169,10 @@ impl Reaper {
     }
 
     /// Sees to it that the death of a program that has just started is found.
-    pub(super) fn watch(
-        &mut self,
-        programs: &mut ProgramTable,
-        id: ProgramId,
-        poller: &mut Poller,
-    ) {
+    pub(super) fn watch(&mut self, program: &mut Program, poller: &mut Poller) {
         // Without a pidfd it may be dead and reaped by another part of the host already.
-        if self.mode == Reap::Own && !programs[id].watch_leader(poller) {
-            self.unwatched.push(id);
+        if self.mode == Reap::Own && !program.watch_leader(poller) {
+            self.unwatched.push(program.id);
         }
     }
 
@@ -196,18 +192,19 @@ impl Reaper {
         }
     }
 
-    /// Decides what this turn looks at. `readable` are the programs whose leader's descriptor is
-    /// readable.
+    /// Decides what this turn looks at.
     pub(super) fn begin(
         &mut self,
         now: Moment,
         inbox: &mut Inbox,
         core: &mut Core,
-        readable: impl Iterator<Item = ProgramId>,
-        lost_events: bool,
+        capture: &Capture,
     ) {
         self.turn = Turn::default();
         self.deaths_left = false;
+        for id in self.unwatched.drain(..) {
+            self.turn.leaders.push_back((id, false));
+        }
         if inbox.has_sigchld() {
             inbox.take_sigchld_pids(&mut self.turn.pids);
             self.turn.pids.reverse();
@@ -221,24 +218,18 @@ impl Reaper {
         }
         self.turn.is_safety_scan = self.begin_safety_scan(now, inbox, core);
         // The end does not wait for the rate limit.
-        let is_last = self.full_wait.next().is_some() && core.is_settled();
+        let is_last = self.full_wait.next().is_some() && core.machine().is_settled();
         self.turn.is_full_wait = self.turn.is_safety_scan || is_last || self.full_wait.is_due(now);
         match self.mode {
             Reap::All => self.turn.eof_looks = self.eof_looks_due.min(EOF_LOOKS_PER_TURN_MAX),
-            Reap::Own => self.begin_own(core, readable, lost_events),
+            Reap::Own => self.begin_own(core, capture),
         }
     }
 
-    fn begin_own(
-        &mut self,
-        core: &Core,
-        readable: impl Iterator<Item = ProgramId>,
-        lost_events: bool,
-    ) {
+    fn begin_own(&mut self, core: &Core, capture: &Capture) {
         let turn = &mut self.turn;
+        let readable = capture.readable_leaders();
         turn.leaders.extend(readable.map(|id| (id, true)));
-        turn.leaders
-            .extend(self.unwatched.drain(..).map(|id| (id, false)));
         if turn.is_full_wait || !turn.pids.is_empty() {
             turn.side_commands.extend(core.side_commands());
         }
@@ -248,7 +239,7 @@ impl Reaper {
             }
         }
         if turn.is_full_wait {
-            let is_each = turn.is_safety_scan || lost_events;
+            let is_each = turn.is_safety_scan || capture.poller().lost_events();
             let programs = core.programs().iter().filter(|program| {
                 let live = program.live.as_ref();
                 live.is_some_and(|live| is_each || !live.is_watched)
@@ -283,13 +274,6 @@ impl Reaper {
 
     /// Returns the next child that is dead. It is to be reaped before the next call.
     pub(super) fn next(&mut self, now: Moment, core: &Core) -> Option<Found> {
-        match self.mode {
-            Reap::All => self.next_of_all(now, core),
-            Reap::Own => self.next_of_own(now, core),
-        }
-    }
-
-    fn next_of_all(&mut self, now: Moment, core: &Core) -> Option<Found> {
         while let Some(pid) = self.turn.pids.pop() {
             if let Some(found) = look_at_pid(core, pid) {
                 return Some(found);
@@ -301,25 +285,36 @@ impl Reaper {
                 return Some(found);
             }
         }
-        if self.turn.is_full_wait
+        if self.mode == Reap::All
+            && self.turn.is_full_wait
             && let Some(found) = self.wait_for_any(now, core)
         {
             return Some(found);
         }
-        if self.deaths_left {
-            return None;
-        }
-        if !self.turn.has_waited {
-            self.turn.has_waited = true;
+        if !self.deaths_left && !std::mem::replace(&mut self.turn.has_waited, true) {
             self.begin_stolen_looks(now, core);
         }
-        while let Some((id, _)) = self.turn.leaders.pop_front() {
-            let seen = look_at(core.programs(), id);
-            if let Some(found) = seen.and_then(|seen| leader(id, seen)) {
-                return Some(found);
+        while let Some((id, is_readable)) = self.turn.leaders.pop_front() {
+            match look_at(core.programs(), id) {
+                Some(Seen::Alive) if is_readable => return Some(Found::UnreliablePidfd(id)),
+                Some(Seen::Alive) | None => {}
+                Some(seen) => {
+                    self.turn.deaths += 1;
+                    if self.turn.deaths >= DEATHS_PER_TURN_MAX && !self.turn.leaders.is_empty() {
+                        let rest = self.turn.leaders.drain(..);
+                        self.unwatched.extend(rest.map(|(id, _)| id));
+                        self.leave_deaths(now);
+                    }
+                    return leader(id, seen);
+                }
             }
         }
-        self.next_side_command()
+        if self.turn.is_full_wait {
+            self.full_wait_is_over();
+        }
+        let mut side_commands = std::iter::from_fn(|| self.turn.side_commands.pop());
+        let dead = side_commands.find(|&pid| reap::look(pid, None) != Seen::Alive);
+        dead.map(Found::SideCommand)
     }
 
     fn look_at_eof_candidate(&mut self, core: &Core) -> Option<Found> {
@@ -337,7 +332,6 @@ impl Reaper {
     /// Asks the kernel for any dead child.
     fn wait_for_any(&mut self, now: Moment, core: &Core) -> Option<Found> {
         if self.turn.deaths == DEATHS_PER_TURN_MAX {
-            self.turn.is_full_wait = false;
             self.leave_deaths(now);
             return None;
         }
@@ -345,7 +339,7 @@ impl Reaper {
             Ok(Some(death)) if Some(death.pid) != self.turn.latest => {
                 self.turn.latest = Some(death.pid);
                 self.turn.deaths += 1;
-                return Some(of_owner(core, death.pid, death.exit));
+                return Some(of_owner(core, death.pid, Some(death.exit)));
             }
             Ok(None) => {}
             // A child that still exists after its reap cannot be reaped and hides the others, as
@@ -355,13 +349,13 @@ impl Reaper {
                 self.turn.leaders.extend(ids.map(|id| (id, false)));
             }
         }
-        self.turn.is_full_wait = false;
         self.full_wait_is_over();
         None
     }
 
     /// Every child that was dead is reaped: those with an ended pipe were alive.
     fn full_wait_is_over(&mut self) {
+        self.turn.is_full_wait = false;
         self.full_wait.done();
         self.eof_candidates.clear();
         self.eof_looks_due = 0;
@@ -370,6 +364,7 @@ impl Reaper {
     /// The next turn follows at once, and is a safety scan if this one was to be.
     fn leave_deaths(&mut self, now: Moment) {
         self.deaths_left = true;
+        self.turn.is_full_wait = false;
         if self.turn.is_safety_scan {
             self.next_safety_scan = Some(now);
         }
@@ -394,44 +389,6 @@ impl Reaper {
             self.turn.leaders.push_back((id, false));
         }
     }
-
-    fn next_of_own(&mut self, now: Moment, core: &Core) -> Option<Found> {
-        if let Some(found) = self.next_side_command() {
-            return Some(found);
-        }
-        if self.deaths_left {
-            return None;
-        }
-        while let Some((id, is_readable)) = self.turn.leaders.pop_front() {
-            match look_at(core.programs(), id) {
-                Some(Seen::Alive) if is_readable => return Some(Found::UnreliablePidfd(id)),
-                Some(Seen::Alive) | None => {}
-                Some(seen) => {
-                    self.turn.deaths += 1;
-                    if self.turn.deaths == DEATHS_PER_TURN_MAX && !self.turn.leaders.is_empty() {
-                        let rest = self.turn.leaders.drain(..);
-                        self.unwatched.extend(rest.map(|(id, _)| id));
-                        self.leave_deaths(now);
-                    }
-                    return leader(id, seen);
-                }
-            }
-        }
-        if self.turn.is_full_wait {
-            self.turn.is_full_wait = false;
-            self.full_wait_is_over();
-        }
-        None
-    }
-
-    fn next_side_command(&mut self) -> Option<Found> {
-        while let Some(pid) = self.turn.side_commands.pop() {
-            if reap::look(pid, None) != Seen::Alive {
-                return Some(Found::SideCommand(pid));
-            }
-        }
-        None
-    }
 }
 
 /// Looks at a leader that is not known to be dead.
@@ -450,17 +407,16 @@ fn leader(id: ProgramId, seen: Seen) -> Option<Found> {
 
 /// A signal said that this child is dead. If that is not true, nothing is known.
 fn look_at_pid(core: &Core, pid: i32) -> Option<Found> {
-    match (reap::look(pid, None), core.owner(pid)) {
-        (Seen::Dead(exit), _) => Some(of_owner(core, pid, exit)),
-        (Seen::Stolen, Some(Owner::Program(id))) => Some(Found::Leader(id, None)),
-        (Seen::Stolen, Some(Owner::SideCommand)) => Some(Found::SideCommand(pid)),
-        (Seen::Stolen, None) | (Seen::Alive, _) => None,
+    match reap::look(pid, None) {
+        Seen::Dead(exit) => Some(of_owner(core, pid, Some(exit))),
+        Seen::Stolen => core.owner(pid).map(|_| of_owner(core, pid, None)),
+        Seen::Alive => None,
     }
 }
 
-fn of_owner(core: &Core, pid: i32, exit: Exit) -> Found {
+fn of_owner(core: &Core, pid: i32, exit: Option<Exit>) -> Found {
     match core.owner(pid) {
-        Some(Owner::Program(id)) => Found::Leader(id, Some(exit)),
+        Some(Owner::Program(id)) => Found::Leader(id, exit),
         Some(Owner::SideCommand) => Found::SideCommand(pid),
         None => Found::Other(pid),
     }

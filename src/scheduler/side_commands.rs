@@ -20,7 +20,7 @@ use crate::os::descriptors;
 use crate::os::emergency_heap::EmergencyHeap;
 use crate::os::group::Group;
 use crate::os::pages::trim_memory;
-use crate::os::spawn::{Late, Spawner, Started};
+use crate::os::spawn::{Apart, Late, Place, Spawner, Started};
 #[cfg(feature = "json")]
 use crate::report::ErrorReport;
 
@@ -44,15 +44,9 @@ const DYING_TIME_MAX: Duration = Duration::from_secs(1);
 /// How long the exec of a command is waited for.
 const START_WAIT: Duration = Duration::from_millis(10);
 
+/// The reports that wait for the error handler, and its running commands; none without a handler.
 pub(super) struct SideCommands {
-    handler: Option<Handler>,
-    /// True if memory that many waiting reports have taken is given back to the system.
-    trims_memory: bool,
-}
-
-/// The error handler: reports that wait for it, and its running commands.
-struct Handler {
-    exec: Arc<Exec>,
+    handler: Option<Arc<Exec>>,
     /// Our stderr, for the command's.
     stderr: Option<OwnedFd>,
     waiting: VecDeque<Job>,
@@ -64,6 +58,8 @@ struct Handler {
     dropped: u64,
     /// The latest deadline of all runs, once no program runs any more.
     closing_at: Option<Moment>,
+    /// True if memory that many waiting reports have taken is given back to the system.
+    trims_memory: bool,
 }
 
 struct Job {
@@ -80,34 +76,25 @@ struct Running {
     killed: bool,
 }
 
-impl Running {
-    /// Returns why the command could not be executed, once that is known; its process is reaped
-    /// then.
-    fn look_at_late(&mut self, spawner: &mut Spawner, exec: &Exec) -> Option<Error> {
-        let answer = self.late.as_mut()?.poll(spawner)?;
-        self.group.on_made();
-        if answer.is_err() {
-            spawner.bury(self.group.number());
-        }
-        // Only now: a child that is still on its stack would keep it for good.
-        self.late = None;
-        let failure = answer.err()?;
-        Some(exec.explain(failure))
-    }
-}
-
 impl SideCommands {
     pub(super) fn new(handler: Option<Exec>, trims_memory: bool) -> Self {
+        let stderr = || descriptors::duplicate(std::io::stderr().as_fd()).ok();
         Self {
-            handler: handler.map(Handler::new),
+            stderr: handler.as_ref().and_then(|_| stderr()),
+            handler: handler.map(Arc::new),
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            is_backlog: false,
+            running: Vec::new(),
+            dropped: 0,
+            closing_at: None,
             trims_memory,
         }
     }
 
     /// True if nothing runs or waits.
     pub(super) fn is_idle(&self) -> bool {
-        let handler = self.handler.as_ref();
-        handler.is_none_or(|handler| handler.waiting.is_empty() && handler.running.is_empty())
+        self.waiting.is_empty() && self.running.is_empty()
     }
 
     /// True if a report leads to a command.
@@ -117,116 +104,25 @@ impl SideCommands {
 
     /// Returns when a turn has something to do, unless a command ends before.
     pub(super) fn next_deadline(&self) -> Option<Moment> {
-        self.handler.as_ref().and_then(Handler::next_deadline)
+        let closing = self.closing_at.filter(|_| !self.is_idle()).map(|at| {
+            let all_killed = self.running.iter().all(|running| running.killed);
+            let is_dying = self.waiting.is_empty() && all_killed;
+            at.after(if is_dying {
+                DYING_TIME_MAX
+            } else {
+                Duration::ZERO
+            })
+        });
+        let living = self.running.iter().filter(|running| !running.killed);
+        living.map(|running| running.deadline).chain(closing).min()
     }
 
     /// Queues a report for the error handler, if it has room, and there is memory.
     #[cfg(feature = "json")]
     pub(super) fn push(&mut self, report: &ErrorReport) {
-        if let Some(handler) = &mut self.handler {
-            handler.push(report);
-        }
-    }
-
-    /// No program runs any more: the commands have five seconds.
-    pub(super) fn close(&mut self, now: Moment) {
-        if let Some(handler) = &mut self.handler {
-            handler
-                .closing_at
-                .get_or_insert(now.after(CLOSING_TIME_MAX));
-        }
-    }
-
-    /// Looks at the commands that have not been executed yet.
-    pub(super) fn look_at_late(&mut self, core: &mut Core, spawner: &mut Spawner) {
-        let Some(handler) = &mut self.handler else {
+        if !self.handle_reports() {
             return;
-        };
-        let exec = &handler.exec;
-        handler.running.retain_mut(|running| {
-            let Some(error) = running.look_at_late(spawner, exec) else {
-                return true;
-            };
-            core.disown(running.group.number());
-            warn(core, &running.name, error);
-            false
-        });
-    }
-
-    /// Records that a command is dead and reaped.
-    pub(super) fn on_exit(&mut self, core: &mut Core, spawner: &mut Spawner, pid: i32) {
-        core.disown(pid);
-        let Some(handler) = &mut self.handler else {
-            return;
-        };
-        let exec = &handler.exec;
-        let mut ended = handler
-            .running
-            .extract_if(.., |running| running.group.number() == pid);
-        if let Some(mut running) = ended.next()
-            && let Some(error) = running.look_at_late(spawner, exec)
-        {
-            warn(core, &running.name, error);
         }
-    }
-
-    /// Kills the commands whose time is over, and starts those that there is room for.
-    pub(super) fn turn(&mut self, now: Moment, core: &mut Core, launcher: &mut Launcher) {
-        let Some(handler) = &mut self.handler else {
-            return;
-        };
-        let is_closed = handler.closing_at.is_some_and(|at| now >= at);
-        if is_closed {
-            handler.dropped += handler.waiting.len() as u64;
-            handler.waiting.clear();
-            handler.waiting_bytes = 0;
-        }
-        handler.kill_overdue(now, is_closed, core);
-        if handler
-            .closing_at
-            .is_some_and(|at| now >= at.after(DYING_TIME_MAX))
-        {
-            handler.running.clear();
-        }
-        while handler.running.len() < RUNNING_MAX
-            && let Some(job) = handler.waiting.pop_front()
-        {
-            handler.waiting_bytes -= job.json.len();
-            if let Err(error) = handler.start(&job, now, core, launcher) {
-                warn(core, &job.name, error);
-            }
-        }
-        let dropped = std::mem::take(&mut handler.dropped);
-        if dropped > 0 {
-            let text = format!("dropped {dropped} reports that waited for error_handler");
-            core.outbox_mut().warn(Error::new(text));
-        }
-        if handler.waiting.is_empty()
-            && std::mem::take(&mut handler.is_backlog)
-            && self.trims_memory
-        {
-            trim_memory();
-        }
-    }
-}
-
-impl Handler {
-    fn new(exec: Exec) -> Self {
-        let stderr = descriptors::duplicate(std::io::stderr().as_fd()).ok();
-        Self {
-            exec: Arc::new(exec),
-            stderr,
-            waiting: VecDeque::new(),
-            waiting_bytes: 0,
-            is_backlog: false,
-            running: Vec::new(),
-            dropped: 0,
-            closing_at: None,
-        }
-    }
-
-    #[cfg(feature = "json")]
-    fn push(&mut self, report: &ErrorReport) {
         let json = match self.waiting.len() < WAITING_MAX {
             true => report.try_to_json(),
             false => None,
@@ -243,19 +139,77 @@ impl Handler {
         self.is_backlog |= self.waiting.len() >= BACKLOG;
     }
 
-    fn next_deadline(&self) -> Option<Moment> {
-        let is_idle = self.waiting.is_empty() && self.running.is_empty();
-        let closing = self.closing_at.filter(|_| !is_idle).map(|at| {
-            let all_killed = self.running.iter().all(|running| running.killed);
-            let is_dying = self.waiting.is_empty() && all_killed;
-            at.after(if is_dying {
-                DYING_TIME_MAX
-            } else {
-                Duration::ZERO
-            })
+    /// No program runs any more: the commands have five seconds.
+    pub(super) fn close(&mut self, now: Moment) {
+        self.closing_at.get_or_insert(now.after(CLOSING_TIME_MAX));
+    }
+
+    /// Looks at the commands that have not been executed yet. One that could not be is reaped.
+    fn look_at_late(&mut self, core: &mut Core, spawner: &mut Spawner) {
+        let Some(exec) = &self.handler else {
+            return;
+        };
+        self.running.retain_mut(|running| {
+            let late = running.late.as_mut();
+            let Some(answer) = late.and_then(|late| late.poll(spawner)) else {
+                return true;
+            };
+            running.group.on_made();
+            let pid = running.group.number();
+            if answer.is_err() {
+                spawner.bury(pid);
+            }
+            // Only now: a child that is still on its stack would keep it for good.
+            running.late = None;
+            let Err(failure) = answer else {
+                return true;
+            };
+            core.disown(pid);
+            warn(core, &running.name, exec.explain(failure));
+            false
         });
-        let living = self.running.iter().filter(|running| !running.killed);
-        living.map(|running| running.deadline).chain(closing).min()
+    }
+
+    /// Records that a command is dead and reaped.
+    pub(super) fn on_exit(&mut self, core: &mut Core, spawner: &mut Spawner, pid: i32) {
+        core.disown(pid);
+        self.look_at_late(core, spawner);
+        self.running.retain(|running| running.group.number() != pid);
+    }
+
+    /// Kills the commands whose time is over, and starts those that there is room for.
+    pub(super) fn turn(&mut self, now: Moment, core: &mut Core, launcher: &mut Launcher) {
+        if !self.handle_reports() {
+            return;
+        }
+        self.look_at_late(core, launcher.spawner());
+        let is_closed = self.closing_at.is_some_and(|at| now >= at);
+        if is_closed {
+            self.dropped += self.waiting.len() as u64;
+            self.waiting.clear();
+            self.waiting_bytes = 0;
+        }
+        self.kill_overdue(now, is_closed, core);
+        let closed_at = self.closing_at.map(|at| at.after(DYING_TIME_MAX));
+        if closed_at.is_some_and(|at| now >= at) {
+            self.running.clear();
+        }
+        while self.running.len() < RUNNING_MAX
+            && let Some(job) = self.waiting.pop_front()
+        {
+            self.waiting_bytes -= job.json.len();
+            if let Err(error) = self.start(&job, now, core, launcher) {
+                warn(core, &job.name, error);
+            }
+        }
+        let dropped = std::mem::take(&mut self.dropped);
+        if dropped > 0 {
+            let text = format!("dropped {dropped} reports that waited for error_handler");
+            core.outbox_mut().warn(Error::new(text));
+        }
+        if self.waiting.is_empty() && std::mem::take(&mut self.is_backlog) && self.trims_memory {
+            trim_memory();
+        }
     }
 
     fn kill_overdue(&mut self, now: Moment, is_closed: bool, core: &mut Core) {
@@ -284,6 +238,9 @@ impl Handler {
         core: &mut Core,
         launcher: &mut Launcher,
     ) -> Result<(), Error> {
+        let Some(exec) = &self.handler else {
+            return Ok(());
+        };
         let stdin = descriptors::memory_file(job.json.as_bytes())
             .map_err(|error| Error::io("failed to hand a report to error_handler", &error))?;
         let name =
@@ -291,10 +248,9 @@ impl Handler {
         let (spawner, null, limit) = launcher.for_command();
         let stderr = self.stderr.as_ref().unwrap_or(null);
         let stdio = [stdin.as_fd(), null.as_fd(), stderr.as_fd()];
-        let started = self
-            .exec
-            .spawn_apart(spawner, stdio, limit, Some(&name), START_WAIT);
-        let (group, late) = match started.map_err(|failure| self.exec.explain(failure))? {
+        let place = Place::Apart(Apart { stdio, limit });
+        let started = exec.spawn_at(spawner, place, Some(&name), START_WAIT);
+        let (group, late) = match started.map_err(|failure| exec.explain(failure))? {
             Started::Executed(pid) => (Group::new(pid), None),
             Started::Late(late) => (Group::of_new(late.pid()), Some(late)),
         };

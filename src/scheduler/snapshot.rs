@@ -19,7 +19,7 @@ impl ProcessScheduler {
 
     fn status_of(&self, id: ProgramId, now: Moment) -> ProgramStatus {
         let program = &self.core.programs()[id];
-        let view = self.core.view(id);
+        let view = self.core.machine().view(id);
         let (state, next_start) = match view.state {
             State::Inactive => (ProgramState::Stopped, None),
             State::Waiting { until } => (ProgramState::Waiting, Some(until.since(now))),

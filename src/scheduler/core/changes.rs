@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::callbacks::Notice;
 use crate::error::Error;
 use crate::event::{EventKind, StopCause};
 use crate::machine::{Change, Exit, Moment, Policy, ProgramId, Run};
@@ -9,7 +10,7 @@ use crate::os::clock;
 use crate::os::tail::LastWords;
 use crate::os::wake::Asked;
 use crate::program::{ExitRecord, FailedStart};
-use crate::report::{End, ErrorReport, return_code};
+use crate::report::{End, ErrorReport};
 
 use super::Core;
 
@@ -62,24 +63,21 @@ impl Core {
     ) {
         let id = run.program;
         let policy = self.machine.policy(id);
+        let mut report = self.report(run, End::Exited(exit));
         let program = &mut self.programs[id];
         let Some(live) = &mut program.live else {
             return;
         };
-        live.exit().retry_in = retry_in;
-        program.last_return_code = Some(return_code(exit));
+        report.pid = Some(live.pid());
+        report.uptime = uptime;
+        report.retry_in = retry_in;
+        report.stopping = asked;
+        report.log_offset = live.log_offset;
+        program.last_return_code = Some(report.return_code());
         program.exit_record = Some(Box::new(ExitRecord {
-            at: clock::wall(),
-            pid: live.pid(),
-            exit,
-            uptime,
-            asked,
+            report,
             has_failed: has_failed(exit, asked, policy),
             restart: policy.restart,
-            retry_in,
-            restarts: run.generation.saturating_sub(1),
-            log: program.log.path(),
-            log_offset: live.log_offset,
             tail: live.take_tail(),
         }));
         self.outbox.exit(id);
@@ -100,22 +98,15 @@ impl Core {
         } = *failed;
         program.log.remark(&format!("failed to start: {error}"));
         program.last_return_code = Some(return_code);
+        let end = End::NotStarted {
+            return_code,
+            error: error.clone(),
+        };
         let report = ErrorReport {
-            process: program.name().clone(),
-            timestamp: clock::wall(),
-            stderr: LastWords::default(),
-            pid: None,
-            uptime: Duration::ZERO,
-            restarts: run.generation.saturating_sub(1),
             retry_in,
-            end: End::NotStarted {
-                return_code,
-                error: error.clone(),
-            },
             stopping,
-            log: program.log.path(),
             log_offset,
-            data_omitted: 0,
+            ..self.report(run, end)
         };
         let failed = EventKind::StartFailed {
             error,
@@ -123,7 +114,7 @@ impl Core {
             retry_in,
         };
         self.event(run.program, failed);
-        self.outbox.report(report);
+        self.outbox.notice(Notice::Report(report));
         if let Some(delay) = retry_in {
             self.event(run.program, EventKind::Waiting { delay });
         }
@@ -132,44 +123,53 @@ impl Core {
 
     /// A run whose leader does not die is reported now: it never will be otherwise.
     fn on_abandoned(&mut self, now: Moment, run: Run) {
-        let restarts = self.machine.view(run.program).starts.saturating_sub(1);
-        let stopping = self.machine.is_stopping();
-        let program = &mut self.programs[run.program];
-        let (process, log) = (program.name().clone(), program.log.path());
-        let Some(live) = &mut program.live else {
+        let Some(live) = &mut self.programs[run.program].live else {
             return;
         };
-        let pid = live.pid();
+        let (pid, log_offset) = (live.pid(), live.log_offset);
+        let uptime = match live.is_launching {
+            true => Duration::ZERO,
+            false => now.since(live.started_at),
+        };
+        let tail = (!live.leader_dead).then(|| live.take_tail());
         let text = format!("abandoned: process group {pid} is not gone 5 s after SIGKILL");
-        let report = (!live.leader_dead).then(|| {
-            let (stderr, data_omitted) = live.take_tail().into_words();
-            let uptime = match live.is_launching {
-                true => Duration::ZERO,
-                false => now.since(live.started_at),
-            };
-            ErrorReport {
-                process,
-                timestamp: clock::wall(),
-                stderr,
-                pid: Some(pid),
-                uptime,
-                restarts,
-                retry_in: None,
-                end: End::Abandoned {
-                    error: Error::new(text),
-                },
-                stopping,
-                log,
-                log_offset: live.log_offset,
-                data_omitted,
-            }
-        });
+        let end = End::Abandoned {
+            error: Error::new(text),
+        };
         if !self.abandoned.contains(&run.program) {
             self.abandoned.push(run.program);
         }
         self.event(run.program, EventKind::Abandoned { pid });
-        if let Some(report) = report {
-            self.outbox.report(report);
+        if let Some(tail) = tail {
+            let (stderr, data_omitted) = tail.into_words();
+            self.outbox.notice(Notice::Report(ErrorReport {
+                stderr,
+                pid: Some(pid),
+                uptime,
+                stopping: self.machine.is_stopping(),
+                log_offset,
+                data_omitted,
+                ..self.report(run, end)
+            }));
+        }
+    }
+
+    /// Returns a report of this moment, without what depends on how the run has ended.
+    fn report(&self, run: Run, end: End) -> ErrorReport {
+        let program = &self.programs[run.program];
+        ErrorReport {
+            process: program.name().clone(),
+            timestamp: clock::wall(),
+            stderr: LastWords::default(),
+            pid: None,
+            uptime: Duration::ZERO,
+            restarts: run.generation.saturating_sub(1),
+            retry_in: None,
+            end,
+            stopping: false,
+            log: program.log.path(),
+            log_offset: 0,
+            data_omitted: 0,
         }
     }
 

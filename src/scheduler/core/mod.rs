@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::error::Error;
 use crate::event::{EventKind, StopCause};
-use crate::machine::{Command, Exit, Input, Machine, Moment, Order, ProgramId, Run, View};
+use crate::machine::{Command, Exit, Input, Machine, Moment, Order, ProgramId, Run};
 use crate::os::group::Sent;
 use crate::os::poller::Poller;
 use crate::os::reap;
@@ -140,7 +140,7 @@ impl Core {
         self.apply(now, Input::LeaderExited { run, exit });
         let program = &mut self.programs[id];
         let record = program.exit_record.as_ref();
-        let asked = record.is_some_and(|record| record.asked);
+        let asked = record.is_some_and(|record| record.report.stopping);
         program.unwatch_leader(poller);
         if let Some(live) = &mut program.live
             && !live.group.is_leader_reaped()
@@ -156,9 +156,14 @@ impl Core {
 
     /// Tells the machine that nothing is left of a program's run.
     pub(super) fn group_gone(&mut self, now: Moment, id: ProgramId) {
-        if let Some(live) = self.programs[id].live.take() {
-            self.apply(now, Input::GroupGone { run: live.run });
+        if let Some(run) = self.take_run(id) {
+            self.apply(now, Input::GroupGone { run });
         }
+    }
+
+    /// Takes away a run of which nothing is left.
+    pub(super) fn take_run(&mut self, id: ProgramId) -> Option<Run> {
+        self.programs[id].live.take().map(|live| live.run)
     }
 
     /// Answers a start.
@@ -180,39 +185,22 @@ impl Core {
         }
     }
 
-    pub(super) fn stop_all(&mut self, now: Moment, cause: StopCause) {
-        self.report_shutdown(Asked::Stop, cause);
-        self.apply(now, Input::Commanded(Command::StopAll));
-    }
-
-    pub(super) fn kill_all(&mut self, now: Moment, cause: StopCause) {
-        self.report_shutdown(Asked::Kill, cause);
-        self.apply(now, Input::Commanded(Command::KillAll));
+    pub(super) fn shut_down(&mut self, now: Moment, asked: Asked, cause: StopCause) {
+        self.report_shutdown(asked, cause);
+        let command = match asked {
+            Asked::Stop => Command::StopAll,
+            Asked::Kill => Command::KillAll,
+        };
+        self.apply(now, Input::Commanded(command));
     }
 
     pub(super) fn next_start(&mut self) -> Option<Run> {
         self.machine.next_start()
     }
 
-    pub(super) fn has_starts(&self) -> bool {
-        self.machine.has_starts()
-    }
-
-    pub(super) fn next_deadline(&self) -> Option<Moment> {
-        self.machine.next_deadline()
-    }
-
-    /// True if no program runs or is going to.
-    pub(super) fn is_settled(&self) -> bool {
-        self.machine.is_settled()
-    }
-
-    pub(super) fn is_stopping(&self) -> bool {
-        self.machine.is_stopping()
-    }
-
-    pub(super) fn view(&self, id: ProgramId) -> View {
-        self.machine.view(id)
+    /// Returns the machine, to be asked.
+    pub(super) fn machine(&self) -> &Machine {
+        &self.machine
     }
 
     /// Returns how the first essential program ended that ended for good.

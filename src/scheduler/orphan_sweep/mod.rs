@@ -5,7 +5,7 @@
 
 mod timing;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::event::EventKind;
 use crate::lineage::{CHAIN_VARIABLE, Lineage};
 use crate::machine::state::State;
-use crate::machine::{Moment, ProgramId};
+use crate::machine::{Input, Moment, ProgramId, Run};
 use crate::orphans::{ALL_PROCESSES, OrphanOwner, Orphans, PendingSignal};
 use crate::os::group::Sent;
 use crate::os::spawn::Spawner;
@@ -24,7 +24,6 @@ use crate::program::LiveRun;
 
 use super::capture::Capture;
 use super::core::{Core, Owner};
-use super::groups::GroupProbes;
 use super::rate_limit::RateLimit;
 use timing::LookTiming;
 
@@ -37,14 +36,13 @@ const NAMED_MAX: usize = 32;
 /// How long after a SIGKILL a warning says that an orphan still delays a start.
 const DELAY_REPORTED_AFTER: Duration = Duration::from_secs(5);
 
-/// The orphans of a process that gets them; nothing in one that gets none.
-pub(super) struct OrphanSweep(Option<Sweep>);
-
-struct Sweep {
+/// The orphans of a process that gets them.
+pub(super) struct OrphanSweep {
     orphans: Orphans,
     lineage: Arc<Lineage>,
-    /// Programs whose group is gone and whose orphans are not known to be.
-    held: Vec<Held>,
+    /// Runs whose group is gone and whose orphans are not known to be: the next start of their
+    /// program is held.
+    held: BTreeMap<ProgramId, Held>,
     timing: LookTiming,
     /// When a warning about a held start may be due.
     next_warning: Option<Moment>,
@@ -55,11 +53,10 @@ struct Sweep {
     _subreaper: Subreaper,
 }
 
-/// A start that is held until the program's orphans are gone.
 struct Held {
-    program: ProgramId,
-    since: Moment,
-    delay_reported: bool,
+    run: Run,
+    /// True if a warning says that an orphan delays the start.
+    is_reported: bool,
 }
 
 impl OrphanSweep {
@@ -73,65 +70,38 @@ impl OrphanSweep {
             let what = "failed to look for the children that this process has already";
             children::list().map_err(|error| Error::io(what, &error))?
         };
-        Ok(Self(Some(Sweep {
+        Ok(Self {
             orphans: Orphans::new(inherited.unwrap_or_default()),
             lineage,
-            held: Vec::new(),
+            held: BTreeMap::new(),
             timing: LookTiming::new(),
             next_warning: None,
             longest_stop,
             blindness_reported: false,
             _subreaper: subreaper,
-        })))
+        })
     }
 
-    /// Returns the sweep of a process that gets no orphans.
-    pub(super) fn none() -> Self {
-        Self(None)
+    pub(super) fn orphans(&self) -> &Orphans {
+        &self.orphans
     }
 
-    pub(super) fn has_orphans(&self) -> bool {
-        self.0.is_some()
-    }
-
-    /// True if no orphan is left.
-    pub(super) fn is_gone(&self) -> bool {
-        self.0.as_ref().is_none_or(|sweep| sweep.orphans.is_gone())
-    }
-
-    /// True if an orphan did not die and was given up.
-    pub(super) fn is_abandoned(&self) -> bool {
-        let sweep = self.0.as_ref();
-        sweep.is_some_and(|sweep| sweep.orphans.is_abandoned())
+    pub(super) fn orphans_mut(&mut self) -> &mut Orphans {
+        &mut self.orphans
     }
 
     /// Returns when there is something to do. `settled` is true if only orphans are waited for.
     pub(super) fn next_deadline(&self, settled: bool) -> Option<Moment> {
-        let sweep = self.0.as_ref()?;
-        let waited_for = sweep.timing.next().into_iter().chain(sweep.next_warning);
-        let waited_for = waited_for.filter(|_| !sweep.held.is_empty());
-        waited_for.chain(sweep.orphans.next_deadline(settled)).min()
+        let waited_for = self.timing.next().into_iter().chain(self.next_warning);
+        let waited_for = waited_for.filter(|_| !self.held.is_empty());
+        waited_for.chain(self.orphans.next_deadline(settled)).min()
     }
 
     /// A child has died: its own children may have been reparented to us.
     pub(super) fn want_look(&mut self, now: Moment, children: usize) {
-        if let Some(sweep) = &mut self.0 {
-            sweep.want_look(now, children);
-        }
-    }
-
-    /// Records that a child was reaped that is not a program's leader.
-    pub(super) fn reaped(&mut self, pid: i32) {
-        if let Some(sweep) = &mut self.0 {
-            sweep.orphans.reaped(pid);
-        }
-    }
-
-    /// Begins the shutdown of the orphans: SIGTERM now, SIGKILL at `kill_at`. A later call can only
-    /// bring that forward.
-    pub(super) fn close(&mut self, kill_at: Moment) {
-        if let Some(sweep) = &mut self.0 {
-            sweep.orphans.close(kill_at);
+        self.orphans.request_scan();
+        if !self.held.is_empty() {
+            self.timing.want(now, children);
         }
     }
 
@@ -144,29 +114,21 @@ impl OrphanSweep {
         capture: &mut Capture,
         id: ProgramId,
     ) -> bool {
-        let Some(sweep) = &mut self.0 else {
-            return false;
-        };
-        if core.is_stopping() || !matches!(core.view(id).state, State::Clearing { .. }) {
+        if core.machine().is_stopping()
+            || !matches!(core.machine().view(id).state, State::Clearing { .. })
+        {
             return false;
         }
-        let live = core.programs()[id].live.as_ref();
-        let is_at_once = live.is_some_and(LiveRun::is_restarted_at_once);
+        let is_at_once = core.machine().policy(id).backoff.initial.is_zero();
         if is_at_once && capture.drain_run(now, core, id) {
             return false;
         }
-        let Some(live) = &mut core.program_mut(id).live else {
+        let Some(run) = core.take_run(id) else {
             return false;
         };
-        live.exit().awaits_search = true;
-        sweep.held.push(Held {
-            program: id,
-            since: now,
-            delay_reported: false,
-        });
-        let warning_at = now.after(DELAY_REPORTED_AFTER);
-        sweep.next_warning.get_or_insert(warning_at);
-        sweep.want_look(now, core.children());
+        let is_reported = false;
+        self.held.insert(id, Held { run, is_reported });
+        self.want_look(now, core.children());
         true
     }
 
@@ -176,52 +138,23 @@ impl OrphanSweep {
         &mut self,
         now: Moment,
         core: &mut Core,
-        groups: &GroupProbes,
         spawner: &Spawner,
         settled: bool,
         deaths_left: bool,
     ) {
-        if let Some(sweep) = &mut self.0 {
-            sweep.turn(now, core, groups, spawner, settled, deaths_left);
-        }
-    }
-}
-
-impl Sweep {
-    fn want_look(&mut self, now: Moment, children: usize) {
-        self.orphans.request_scan();
-        if !self.held.is_empty() {
-            self.timing.want(now, children);
-        }
-    }
-
-    fn turn(
-        &mut self,
-        now: Moment,
-        core: &mut Core,
-        groups: &GroupProbes,
-        spawner: &Spawner,
-        settled: bool,
-        deaths_left: bool,
-    ) {
-        if core.is_stopping() || settled {
+        if core.machine().is_stopping() || settled {
             self.begin_closing(now, core.children());
         }
         let settled = settled && !deaths_left;
-        if self.timing.is_silent_due(now) && !deaths_left {
-            self.orphans.request_scan();
-        }
         // The zombies of a storm are not worth a look.
         let searching = !deaths_left && self.timing.is_due(now);
-        if searching {
-            self.timing.take_silent();
-        }
         let mut is_complete = false;
         if settled && self.orphans.is_closing() && !reap::has_children() {
-            self.orphans.no_children();
+            self.orphans
+                .scanned(now, &[], |_| false, |_| false, |_| OrphanOwner::Unknown);
         } else if self.orphans.begin_scan(now, searching, settled) {
             self.timing.begin();
-            is_complete = self.look(now, core, groups, spawner, settled);
+            is_complete = self.look(now, core, spawner, settled);
         }
         let sends = self.orphans.due(now);
         let abandoned = self.orphans.abandon(now, settled);
@@ -233,12 +166,9 @@ impl Sweep {
     /// The shutdown of the orphans begins with that of the programs, or when all of those have ended
     /// for good.
     fn begin_closing(&mut self, now: Moment, children: usize) {
-        if self.orphans.is_closing() {
-            return;
-        }
-        self.orphans.close(now.after(self.longest_stop));
-        if !RateLimit::is_few(children) {
-            self.orphans.delay_scan(now);
+        if !self.orphans.is_closing() {
+            let last_scan = (!RateLimit::is_few(children)).then_some(now);
+            self.orphans.close(now.after(self.longest_stop), last_scan);
         }
     }
 
@@ -248,18 +178,11 @@ impl Sweep {
     /// A process that dies before it is asked for its owner may send its own children to us, too
     /// late for the list in which it was found: then there is another list, at once for few. Each
     /// is asked once.
-    fn look(
-        &mut self,
-        now: Moment,
-        core: &mut Core,
-        groups: &GroupProbes,
-        spawner: &Spawner,
-        settled: bool,
-    ) -> bool {
+    fn look(&mut self, now: Moment, core: &mut Core, spawner: &Spawner, settled: bool) -> bool {
         let children = core.children();
         let is_few = RateLimit::is_few(children);
         for _ in 0..if is_few { LISTS_PER_LOOK_MAX } else { 1 } {
-            match self.look_through_list(now, core, groups, spawner, settled) {
+            match self.look_through_list(now, core, spawner, settled) {
                 Ok(true) => {}
                 Ok(false) => {
                     // The next that fails is reported again.
@@ -284,7 +207,6 @@ impl Sweep {
         &mut self,
         now: Moment,
         core: &mut Core,
-        groups: &GroupProbes,
         spawner: &Spawner,
         settled: bool,
     ) -> io::Result<bool> {
@@ -307,11 +229,10 @@ impl Sweep {
         let lineage = &self.lineage;
         let mut trouble = None;
         let mut whose = |pid: i32| match children::variable(pid, CHAIN_VARIABLE) {
-            Ok(Some(chain)) => match lineage.program_in(&chain) {
-                Some(name) => OrphanOwner::from(programs.find(name)),
-                None => OrphanOwner::None,
-            },
-            Ok(None) => OrphanOwner::None,
+            Ok(chain) => {
+                let program = |chain: &Vec<u8>| programs.find(lineage.program_in(chain)?);
+                OrphanOwner::Known(chain.as_ref().and_then(program))
+            }
             Err(error) => {
                 let is_not_yet = children::is_not_yet(&error);
                 if !is_not_yet || (may_wait && trouble.is_none()) {
@@ -320,15 +241,15 @@ impl Sweep {
                 if may_wait {
                     OrphanOwner::Unknown
                 } else {
-                    OrphanOwner::None
+                    OrphanOwner::Known(None)
                 }
             }
         };
         // A process that is still in the group of a program is asked, and killed, with that. Such a
         // group has a leader that was not reaped yet, or it is probed.
-        let live = groups.iter().filter_map(|id| programs[id].live.as_ref());
+        let live = programs.iter().filter_map(|program| program.live.as_ref());
         let without_leader: BTreeSet<i32> = live
-            .filter(|live| !live.awaits_search())
+            .filter(|live| live.group.is_leader_reaped())
             .map(LiveRun::pid)
             .collect();
         let is_group = |group: i32| {
@@ -361,48 +282,50 @@ impl Sweep {
     /// Kills the orphans that hold a start, and releases the starts that none holds any more. Only a
     /// complete look tells that: the death of a known orphan may have sent another to us.
     fn release(&mut self, now: Moment, core: &mut Core, is_complete: bool) {
-        let is_stopping = core.is_stopping();
+        let is_stopping = core.machine().is_stopping();
         let is_warning_due = self.next_warning.is_some_and(|at| at <= now);
         if !(is_complete || is_warning_due || is_stopping) {
             return;
         }
-        self.next_warning = None;
-        let mut index = 0;
-        while let Some(held) = self.held.get_mut(index) {
-            let id = held.program;
+        let owners: BTreeSet<ProgramId> = self.orphans.owned().map(|(_, id, _)| id).collect();
+        self.held.retain(|id, held| {
             // The shutdown has a deadline for orphans, and kills those that were not killed.
-            if is_stopping || (is_complete && !self.orphans.has_orphans_of(id)) {
-                self.held.swap_remove(index);
-                core.group_gone(now, id);
-                continue;
+            let is_over = is_stopping || (is_complete && !owners.contains(id));
+            if is_over {
+                core.apply(now, Input::GroupGone { run: held.run });
             }
-            let is_reported = held.delay_reported;
-            let survivor = self.orphans.survivor_of(id, now, DELAY_REPORTED_AFTER);
-            held.delay_reported |= survivor.is_some();
-            if !held.delay_reported {
-                let warning_at = held.since.after(DELAY_REPORTED_AFTER);
-                let again_at = now.after(DELAY_REPORTED_AFTER);
-                let warning_at = if warning_at > now {
-                    warning_at
-                } else {
-                    again_at
-                };
-                let next = self.next_warning.get_or_insert(warning_at);
-                *next = warning_at.min(*next);
-            }
-            index += 1;
-            send_all(core, self.orphans.kill_orphans_of(now, id));
-            if let Some(pid) = survivor.filter(|_| !is_reported) {
-                let error = Error::new(format!(
-                    "start delayed: pid {pid} left the program's group and survived SIGKILL"
-                ));
-                core.warn(id, error);
-            }
-        }
+            !is_over
+        });
+        let is_held = |id| self.held.contains_key(&id);
+        send_all(core, self.orphans.kill_orphans_of(now, is_held));
+        self.warn_of_survivors(now, core);
         if self.held.is_empty() {
             self.timing.stop_silent();
         } else if is_complete {
             self.timing.plan_silent(now, core.children());
+            self.orphans.request_scan();
+        }
+    }
+
+    /// Warns of an orphan that survives SIGKILL, once for each start that it holds.
+    fn warn_of_survivors(&mut self, now: Moment, core: &mut Core) {
+        self.next_warning = None;
+        for (pid, id, killed_at) in self.orphans.owned() {
+            let held = self.held.get_mut(&id).filter(|held| !held.is_reported);
+            let (Some(held), Some(killed_at)) = (held, killed_at) else {
+                continue;
+            };
+            let warning_at = killed_at.after(DELAY_REPORTED_AFTER);
+            if warning_at > now {
+                let next = self.next_warning.get_or_insert(warning_at);
+                *next = warning_at.min(*next);
+                continue;
+            }
+            held.is_reported = true;
+            let error = Error::new(format!(
+                "start delayed: pid {pid} left the program's group and survived SIGKILL"
+            ));
+            core.warn(id, error);
         }
     }
 }

@@ -61,17 +61,13 @@ impl LookTiming {
 
     /// True if a look is due.
     pub(super) fn is_due(&self, now: Moment) -> bool {
-        self.is_silent_due(now) || self.limit.is_due(now)
-    }
-
-    /// True if a look is due although nothing has happened.
-    pub(super) fn is_silent_due(&self, now: Moment) -> bool {
-        self.next_silent.is_some_and(|at| at <= now)
+        self.next().is_some_and(|at| at <= now)
     }
 
     /// Records that a look begins.
     pub(super) fn begin(&mut self) {
         self.limit.done();
+        self.next_silent = None;
     }
 
     /// Records that a look has failed, and plans the next. True if it has failed so often that
@@ -92,7 +88,7 @@ impl LookTiming {
         if now.since(since) >= INCOMPLETE_MAX {
             return true;
         }
-        let soon = delay_of(children).max(INCOMPLETE_RETRY);
+        let soon = self.limit.delay(children).max(INCOMPLETE_RETRY);
         self.limit.put_off(now.after(soon));
         false
     }
@@ -105,7 +101,7 @@ impl LookTiming {
 
     /// Plans a look for the case that nothing happens.
     pub(super) fn plan_silent(&mut self, now: Moment, children: usize) {
-        let after = delay_of(children).max(self.silent_after);
+        let after = self.limit.delay(children).max(self.silent_after);
         self.next_silent = Some(now.after(after));
         self.silent_after = (self.silent_after * 2).min(SILENT_LOOK_MAX);
     }
@@ -115,13 +111,4 @@ impl LookTiming {
         self.next_silent = None;
         self.silent_after = SILENT_LOOK_MIN;
     }
-
-    pub(super) fn take_silent(&mut self) {
-        self.next_silent = None;
-    }
-}
-
-fn delay_of(children: usize) -> Duration {
-    let children = u32::try_from(children).unwrap_or(u32::MAX);
-    LOOK_DELAY_PER_CHILD.saturating_mul(children)
 }
