@@ -3,7 +3,7 @@
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io::Read;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::cstr_list::{CStrList, CStrListBuilder};
 use crate::error::{Error, Result, errno_text};
 use crate::lineage::{CHAIN_VARIABLE, Lineage, PROGRAM_VARIABLE};
 use crate::os::limits::DescriptorLimit;
-use crate::os::spawn::{Apart, Command, Failure, Place, Spawner, Started, Step, Strings};
+use crate::os::spawn::{Command, Failure, Place, Spawner, Started, Step};
 use crate::report::CODE_UNKNOWN;
 use crate::spec::ChildSpec;
 
@@ -91,7 +91,7 @@ fn c_string(text: &OsStr) -> Result<CString> {
     CString::new(text.as_bytes()).map_err(nul)
 }
 
-/// One command, ready. There may be ten thousand, and a child that is late keeps its own alive.
+/// One command, ready. There may be ten thousand.
 #[derive(Debug)]
 pub(crate) struct Exec {
     base: Arc<BaseEnv>,
@@ -248,33 +248,34 @@ impl Exec {
 
     /// Starts it in a session of its own. `more` is one more argument, for this start alone.
     pub(crate) fn spawn_apart(
-        self: &Arc<Self>,
+        &self,
         spawner: &mut Spawner,
         stdio: [BorrowedFd<'_>; 3],
         limit: Option<DescriptorLimit>,
         more: Option<&CStr>,
         wait: Duration,
     ) -> std::result::Result<Started, Failure> {
-        let place = Place::Apart(Apart { stdio, limit });
+        let stdio = stdio.map(|fd| fd.as_raw_fd());
+        let place = Place::Apart { stdio, limit };
         self.spawn_at(spawner, place, more, wait)
     }
 
     /// Starts it in this place, and waits for its exec for at most `wait`.
     pub(crate) fn spawn_at(
-        self: &Arc<Self>,
+        &self,
         spawner: &mut Spawner,
-        place: Place<'_>,
+        place: Place,
         more: Option<&CStr>,
         wait: Duration,
     ) -> std::result::Result<Started, Failure> {
         let lineage = self.base.lineage.as_ref();
         let chain = lineage.and_then(|lineage| lineage.variable_of(&self.name));
         spawner.spawn(Command {
-            strings: self.clone(),
             candidates: self.candidates(),
+            arguments: &mut self.argv().chain(more),
             // The first of all: a look at the environment of a process ends at some length.
-            variable: chain.as_deref(),
-            argument: more,
+            variables: &mut chain.as_deref().into_iter().chain(self.env()),
+            directory: self.directory(),
             place,
             wait,
         })
@@ -345,20 +346,6 @@ impl Exec {
             return Error::not_in_path(what, self.path());
         }
         Error::os(format!("failed to execute {path:?}"), failure.errno)
-    }
-}
-
-impl Strings for Exec {
-    fn each_argument(&self, take: &mut dyn FnMut(&CStr)) {
-        self.argv().for_each(take);
-    }
-
-    fn each_variable(&self, take: &mut dyn FnMut(&CStr)) {
-        self.env().for_each(take);
-    }
-
-    fn directory(&self) -> &CStr {
-        self.directory()
     }
 }
 

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use crate::error::Error;
@@ -14,7 +13,7 @@ use crate::os::clock::Clock;
 use crate::os::descriptors;
 use crate::os::group::{Group, Sent};
 use crate::os::signal_queue::{self, Taken, Target};
-use crate::os::spawn::{Failure, Inside, Late, Place, Spawner, Started};
+use crate::os::spawn::{Failure, Late, Place, Spawner, Started};
 use crate::os::subreaper::{self, is_pid_1};
 use crate::os::terminal::Terminal;
 use crate::signal::signal_name;
@@ -48,7 +47,7 @@ pub(super) struct Running {
     late: Option<Late>,
     /// Why its late exec failed.
     failure: Option<Failure>,
-    exec: Arc<Exec>,
+    exec: Exec,
     spawner: Spawner,
 }
 
@@ -312,7 +311,7 @@ fn prepare(options: &mut Options) -> Result<Reach, u8> {
 struct Executed {
     pid: i32,
     late: Option<Late>,
-    exec: Arc<Exec>,
+    exec: Exec,
     spawner: Spawner,
 }
 
@@ -327,15 +326,14 @@ fn execute(
     options: &mut Options,
 ) -> Result<Executed, u8> {
     let exec = Exec::in_our_place(command).map_err(|error| options.fail(error, CODE_FAILED))?;
-    let exec = Arc::new(exec);
     let mut spawner = Spawner::new(None).map_err(|errno| {
         let what = "failed to make a stack for the command's first steps";
         options.fail(Error::os(what, errno as i32), CODE_FAILED)
     })?;
-    let place = Place::Inside(Inside {
-        terminal: offer.map(|terminal| terminal.as_fd()),
+    let place = Place::Inside {
+        terminal: offer.map(|terminal| terminal.as_fd().as_raw_fd()),
         ignored,
-    });
+    };
     let started = exec.spawn_at(&mut spawner, place, None, START_WAIT);
     if let Some(error) = spawner.take_warning() {
         options.warn(error);

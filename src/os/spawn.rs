@@ -35,12 +35,9 @@ mod late;
 mod lists;
 mod slot;
 mod spawner;
-mod stack;
 mod table;
 
-use std::ffi::CStr;
-use std::os::fd::BorrowedFd;
-use std::sync::Arc;
+use std::ffi::{CStr, c_int};
 use std::time::Duration;
 
 pub(crate) use self::late::Late;
@@ -50,49 +47,36 @@ use super::raw;
 use super::signal_queue::SignalSet;
 use crate::cstr_list::CStrList;
 
-/// The strings of a command that are the same at each start. They stay in memory, unchanged, for
-/// as long as a child may read them.
-pub(crate) trait Strings: Send + Sync {
-    fn each_argument(&self, take: &mut dyn FnMut(&CStr));
-    fn each_variable(&self, take: &mut dyn FnMut(&CStr));
-    /// Returns the working directory.
-    fn directory(&self) -> &CStr;
-}
-
-/// What to execute, and with what.
-pub(crate) struct Command<'a> {
-    pub(crate) strings: Arc<dyn Strings>,
+/// What to execute, and with what. Its strings are read once, when it is spawned.
+pub(crate) struct Command<'a, 's> {
     /// The files to try, in order; the first that can be executed is.
     pub(crate) candidates: CStrList,
-    /// One more argument, after the others.
-    pub(crate) argument: Option<&'a CStr>,
-    /// One more variable, before the others.
-    pub(crate) variable: Option<&'a CStr>,
-    pub(crate) place: Place<'a>,
+    pub(crate) arguments: &'a mut dyn Iterator<Item = &'s CStr>,
+    pub(crate) variables: &'a mut dyn Iterator<Item = &'s CStr>,
+    /// The working directory of one in a session of its own.
+    pub(crate) directory: &'s CStr,
+    pub(crate) place: Place,
     /// How long the child is waited for before it is late.
     pub(crate) wait: Duration,
 }
 
-/// Where a command runs, and what of ours it gets. Nothing in it has a destructor.
-pub(crate) enum Place<'a> {
-    Apart(Apart<'a>),
-    Inside(Inside<'a>),
-}
-
-/// In a session of its own, with every disposition default and with these things only.
-pub(crate) struct Apart<'a> {
-    /// stdin, stdout, stderr; each numbered 3 or higher.
-    pub(crate) stdio: [BorrowedFd<'a>; 3],
-    /// The limit on descriptors, if it is not to be ours.
-    pub(crate) limit: Option<DescriptorLimit>,
-}
-
-/// In our session, in a group of its own, with all that we were given ourselves.
-pub(crate) struct Inside<'a> {
-    /// The terminal, if the command's group is to have it.
-    pub(crate) terminal: Option<BorrowedFd<'a>>,
-    /// The signals that it shall ignore.
-    pub(crate) ignored: SignalSet,
+/// Where a command runs, and what of ours it gets. The descriptors stay open until it is spawned.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place {
+    /// In a session of its own, with every disposition default and with these things only.
+    Apart {
+        /// stdin, stdout, stderr; each numbered 3 or higher.
+        stdio: [c_int; 3],
+        /// The limit on descriptors, if it is not to be ours.
+        limit: Option<DescriptorLimit>,
+    },
+    /// In our session, in a group of its own, with all that we were given ourselves.
+    Inside {
+        /// The terminal, if the command's group is to have it.
+        terminal: Option<c_int>,
+        /// The signals that it shall ignore.
+        ignored: SignalSet,
+    },
 }
 
 /// The step at which a start failed.
@@ -151,7 +135,7 @@ impl Failure {
         }
     }
 
-    /// As it goes through a pipe.
+    /// As the child tells it.
     fn to_numbers(self) -> [usize; 3] {
         [self.step as usize, raw::int(self.errno), self.candidate]
     }

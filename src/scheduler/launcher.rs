@@ -175,7 +175,7 @@ impl Launcher {
         let pipe = self.stderr_pipe(core, id);
         let (read, write) = pipe.map_err(|error| failed(CODE_UNKNOWN, error, log_offset))?;
         let stdio = [self.null.as_fd(), self.null.as_fd(), write.as_fd()];
-        let exec = core.programs()[id].exec.clone();
+        let exec = &core.programs()[id].exec;
         let wait = self.late.wait();
         let started = exec.spawn_apart(&mut self.spawner, stdio, self.limit, None, wait);
         let started = started.map_err(|failure| {
@@ -232,7 +232,7 @@ impl Launcher {
     fn stderr_pipe(&mut self, core: &mut Core, id: ProgramId) -> Result<(OwnedFd, OwnedFd)> {
         let budget = self.budget;
         let make = || {
-            let (read, write) = descriptors::stderr_pipe()?;
+            let (read, write) = descriptors::child_pipe()?;
             if budget.is_almost_used_up(&write) {
                 return Err(Errno::EMFILE);
             }

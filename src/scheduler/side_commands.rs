@@ -52,7 +52,7 @@ pub(super) struct SideCommands {
 
 /// The error handler: reports that wait for it, and its running commands.
 struct Handler {
-    exec: Arc<Exec>,
+    exec: Exec,
     /// Our stderr, for the command's.
     stderr: Option<OwnedFd>,
     waiting: VecDeque<Job>,
@@ -214,7 +214,7 @@ impl Handler {
     fn new(exec: Exec) -> Self {
         let stderr = descriptors::duplicate(std::io::stderr().as_fd()).ok();
         Self {
-            exec: Arc::new(exec),
+            exec,
             stderr,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
