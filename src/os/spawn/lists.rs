@@ -39,7 +39,7 @@ impl Lists {
     }
 
     /// Adds a list, and returns its index. Until all are there its pointers are offsets plus 1.
-    fn add<'s>(&mut self, list: &mut dyn Iterator<Item = &'s CStr>) -> usize {
+    fn add(&mut self, list: &mut dyn Iterator<Item = &CStr>) -> usize {
         let begin = self.pointers.len();
         for string in list {
             let offset = self.strings.len();
