@@ -93,14 +93,9 @@ pub(crate) fn note_shortage() {
     IS_SHORT.store(true, Ordering::Relaxed);
 }
 
-/// True if the system has refused memory since [`forget_shortage`].
-pub(crate) fn is_shortage_noted() -> bool {
-    IS_SHORT.load(Ordering::Relaxed)
-}
-
-/// Forgets the shortage once it has been reported.
-pub(crate) fn forget_shortage() {
-    IS_SHORT.store(false, Ordering::Relaxed);
+/// True if the system has refused memory since this was asked last.
+pub(crate) fn take_shortage() -> bool {
+    IS_SHORT.swap(false, Ordering::Relaxed)
 }
 
 // SAFETY: memory comes from the system or, if it has none, from an arena, whose blocks do not
@@ -110,20 +105,6 @@ unsafe impl GlobalAlloc for EmergencyHeap {
         // SAFETY: the caller's promises are the same.
         let bytes = unsafe { System.alloc(layout) };
         if bytes.is_null() { take(layout) } else { bytes }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promises are the same.
-        let bytes = unsafe { System.alloc_zeroed(layout) };
-        if !bytes.is_null() {
-            return bytes;
-        }
-        let block = take(layout);
-        if !block.is_null() {
-            // SAFETY: the block has that many bytes. It may have been used before.
-            unsafe { block.write_bytes(0, layout.size()) };
-        }
-        block
     }
 
     unsafe fn dealloc(&self, bytes: *mut u8, layout: Layout) {
