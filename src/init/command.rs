@@ -241,7 +241,10 @@ impl Running {
             let sent = signal;
             self.options.emit(InitEvent::Forwarded { signal, sent });
         } else {
-            self.forward(Taken::from_process(signal));
+            self.forward(Taken {
+                signal,
+                is_from_kernel: false,
+            });
         }
     }
 

@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use libc::{c_int, c_ulong};
+use nix::unistd::getpid;
 
+use super::group::send;
 use super::handlers::{bit, sigaction};
 use super::pause::{pause, timespec};
 use super::{FAULTS, errno, raw, retry};
@@ -93,16 +95,6 @@ pub(crate) struct Taken {
     pub(crate) is_from_kernel: bool,
 }
 
-impl Taken {
-    pub(crate) fn from_process(signal: i32) -> Self {
-        let is_from_kernel = false;
-        Self {
-            signal,
-            is_from_kernel,
-        }
-    }
-}
-
 /// Takes the next signal, or waits for it; `None` when the time is over, or early, as after a stop
 /// and a continue. SIGCHLD comes last: there may be one after another, and the kernel delivers the
 /// lowest number first.
@@ -128,7 +120,7 @@ fn take(signals: SignalSet, timeout: Option<Duration>) -> Option<Taken> {
         pause(FAILED_WAIT_PAUSE);
     }
     // SAFETY: it was zeroed, and the kernel fills it or leaves it. Both signals have a sender.
-    let is_from_us = || unsafe { info.assume_init().si_pid() == libc::getpid() };
+    let is_from_us = || unsafe { info.assume_init().si_pid() } == getpid().as_raw();
     let is_own_write = matches!(signal, libc::SIGPIPE | libc::SIGXFSZ) && is_from_us();
     // SAFETY: as above; every signal has a code.
     let is_from_kernel = unsafe { info.assume_init().si_code } == libc::SI_KERNEL;
@@ -156,14 +148,11 @@ pub(crate) enum Target {
 
 impl Target {
     fn send(self, signal: i32) {
-        // SAFETY: getpid and kill take plain numbers; 0 is our own group.
-        unsafe {
-            let number = match self {
-                Self::Process => libc::getpid(),
-                Self::Group => 0,
-            };
-            libc::kill(number, signal);
-        }
+        let number = match self {
+            Self::Process => getpid().as_raw(),
+            Self::Group => 0,
+        };
+        send(number, signal);
     }
 }
 
@@ -254,8 +243,7 @@ pub(crate) fn on_parent_death(signal: i32) -> nix::Result<()> {
     let set = || unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, wanted, none, none, none) };
     retry(|| nix::errno::Errno::result(set()))?;
     if std::os::unix::process::parent_id() != parent {
-        // SAFETY: getpid and kill take plain numbers; the target is this process.
-        unsafe { libc::kill(libc::getpid(), signal) };
+        Target::Process.send(signal);
     }
     Ok(())
 }
