@@ -54,7 +54,8 @@ pub(super) struct Running {
 impl Running {
     /// Starts the command. On failure emits why, and returns the exit code.
     pub(super) fn start(command: &[OsString], mut options: Options) -> Result<Self, u8> {
-        signal_queue::stop_ignoring_sigchld();
+        // While it is ignored, the kernel reaps the children, and their statuses are lost.
+        signal_queue::set_default(libc::SIGCHLD);
         let reach = prepare(&mut options)?;
         let mut inherited = BTreeSet::new();
         if !is_pid_1() {

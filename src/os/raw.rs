@@ -16,13 +16,20 @@ pub(super) const IS_DIRECT: bool = cfg!(all(
 /// The largest errno.
 const ERRNO_MAX: isize = 4095;
 
-/// Makes a system call. The error is the errno.
+/// Makes a system call; arguments that are left out are 0. The error is the errno.
 ///
 /// # Safety
 ///
 /// As for the call.
-pub(super) unsafe fn call(number: c_long, arguments: [usize; 6]) -> Result<usize, c_int> {
-    let [a, b, c, d, e, f] = arguments;
+pub(super) unsafe fn call<const N: usize>(
+    number: c_long,
+    arguments: [usize; N],
+) -> Result<usize, c_int> {
+    let mut all = [0; 6];
+    all.iter_mut()
+        .zip(arguments)
+        .for_each(|(to, from)| *to = from);
+    let [a, b, c, d, e, f] = all;
     let answer: isize;
     #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
     // SAFETY: the kernel preserves all registers but these three (syscall(2)).
@@ -148,11 +155,10 @@ mod tests {
     #[test]
     fn an_answer_is_a_value_or_an_errno_and_errno_stays_as_it_was() {
         nix::errno::Errno::set_raw(libc::EXDEV);
-        let none = [0; 6];
         // SAFETY: neither call takes a pointer, and both only ask.
         let (pid, refused) = unsafe {
-            let nowhere = [int(-1), int(libc::F_GETFD), 0, 0, 0, 0];
-            (call(libc::SYS_getpid, none), call(libc::SYS_fcntl, nowhere))
+            let nowhere = [int(-1), int(libc::F_GETFD)];
+            (call(libc::SYS_getpid, []), call(libc::SYS_fcntl, nowhere))
         };
         assert_eq!(pid, Ok(std::process::id() as usize));
         assert_eq!(refused, Err(libc::EBADF));

@@ -76,7 +76,7 @@ pub(crate) fn set_mask(how: c_int, set: &SignalSet) -> SignalSet {
     let mut before = SignalSet::EMPTY;
     let new = ptr::from_ref(set).expose_provenance();
     let old = (&raw mut before).expose_provenance();
-    let arguments = [raw::int(how), new, old, SET_BYTES, 0, 0];
+    let arguments = [raw::int(how), new, old, SET_BYTES];
     // SAFETY: both pointers are to live sets of that size. With a valid `how` the call cannot fail.
     let _ = unsafe { raw::call(libc::SYS_rt_sigprocmask, arguments) };
     before
@@ -169,11 +169,9 @@ pub(crate) fn stop_self(target: Target, signal: i32) -> bool {
     let (go_on, stop) = ([libc::SIGCONT], [signal]);
     let handler: extern "C" fn(c_int) = note_continue;
     IS_CONTINUED.store(false, Ordering::SeqCst);
-    // SAFETY: the handler only stores to an atomic; the default action runs no code.
-    unsafe {
-        libc::signal(libc::SIGCONT, handler as libc::sighandler_t);
-        libc::signal(signal, libc::SIG_DFL);
-    }
+    // SAFETY: the handler only stores to an atomic.
+    unsafe { libc::signal(libc::SIGCONT, handler as libc::sighandler_t) };
+    set_default(signal);
     set_mask(libc::SIG_BLOCK, &SignalSet::of(stop));
     set_mask(libc::SIG_UNBLOCK, &SignalSet::of(go_on));
     target.send(signal);
@@ -204,13 +202,6 @@ pub(crate) fn ignored() -> SignalSet {
     SignalSet::of((1..=SIGNAL_MAX).filter(is_ignored))
 }
 
-/// Gives SIGCHLD its default action: while it is ignored, the kernel reaps the children, and their
-/// statuses are lost.
-pub(crate) fn stop_ignoring_sigchld() {
-    // SAFETY: the default action runs no code.
-    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
-}
-
 /// At least the size of the kernel's sigaction on every architecture.
 const SIGACTION_BYTES: usize = 64;
 
@@ -220,15 +211,8 @@ const SIGACTION_BYTES: usize = 64;
 pub(crate) fn set_default(signal: i32) {
     // All zero is the default handler, no flags and an empty mask, in any order of fields.
     let action = [0_u8; SIGACTION_BYTES];
-    let no_old = 0;
-    let arguments = [
-        raw::int(signal),
-        action.as_ptr().expose_provenance(),
-        no_old,
-        SET_BYTES,
-        0,
-        0,
-    ];
+    let (new, old) = (action.as_ptr().expose_provenance(), 0);
+    let arguments = [raw::int(signal), new, old, SET_BYTES];
     // SAFETY: the pointer is to live memory, larger than what the kernel reads.
     let _ = unsafe { raw::call(libc::SYS_rt_sigaction, arguments) };
 }

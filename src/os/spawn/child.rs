@@ -106,7 +106,7 @@ pub(super) extern "C" fn main(argument: *mut c_void) -> ! {
     if let Some(wire) = child.wire {
         let numbers = failure.to_numbers();
         let bytes = (&raw const numbers).expose_provenance();
-        let write = [int(wire), bytes, size_of_val(&numbers), 0, 0, 0];
+        let write = [int(wire), bytes, size_of_val(&numbers)];
         // SAFETY: as many bytes as the live numbers have, which a pipe takes at once.
         while unsafe { raw::call(libc::SYS_write, write) } == Err(libc::EINTR) {}
     }
@@ -116,7 +116,7 @@ pub(super) extern "C" fn main(argument: *mut c_void) -> ! {
 fn exit() -> ! {
     loop {
         // SAFETY: ends this process without running anything of the parent's.
-        let _ = unsafe { raw::call(libc::SYS_exit_group, [127, 0, 0, 0, 0, 0]) };
+        let _ = unsafe { raw::call(libc::SYS_exit_group, [127]) };
     }
 }
 
@@ -144,13 +144,13 @@ fn prepare_apart(
     // SAFETY: plain system calls; every pointer is to memory that the slot keeps alive, and the
     // descriptor table is the child's own copy.
     unsafe {
-        raw::call(libc::SYS_setsid, [0; 6]).map_err(failed(Step::Session))?;
+        raw::call(libc::SYS_setsid, []).map_err(failed(Step::Session))?;
         default_dispositions(&SignalSet::EMPTY);
-        let directory = [cwd.expose_provenance(), 0, 0, 0, 0, 0];
-        raw::call(libc::SYS_chdir, directory).map_err(failed(Step::Directory))?;
+        let directory = cwd.expose_provenance();
+        raw::call(libc::SYS_chdir, [directory]).map_err(failed(Step::Directory))?;
         for (target, source) in stdio.into_iter().enumerate() {
             // dup3(2) refuses two equal numbers, and those here are 3 or higher.
-            let copy = [int(source), target, 0, 0, 0, 0];
+            let copy = [int(source), target];
             loop {
                 match raw::call(libc::SYS_dup3, copy) {
                     Ok(_) => break,
@@ -160,7 +160,7 @@ fn prepare_apart(
             }
         }
         // Room for the descriptor that reads the list of the others.
-        let _ = raw::call(libc::SYS_close, [int(stdio[2]), 0, 0, 0, 0, 0]);
+        let _ = raw::call(libc::SYS_close, [int(stdio[2])]);
         close_the_rest(wire);
         if let Some(limit) = limit {
             give_back(limit).map_err(failed(Step::Limit))?;
@@ -175,7 +175,7 @@ fn prepare_apart(
 fn prepare_inside(terminal: Option<c_int>, ignored: &SignalSet) -> Result<(), Failure> {
     // SAFETY: plain system calls on plain numbers.
     unsafe {
-        raw::call(libc::SYS_setpgid, [0; 6]).map_err(failed(Step::Group))?;
+        raw::call(libc::SYS_setpgid, [0, 0]).map_err(failed(Step::Group))?;
         if let Some(terminal) = terminal {
             // Our group's number is our own, which an old C library keeps from before a fork.
             move_foreground(terminal, libc::getpgid(0));
@@ -211,14 +211,14 @@ fn give_back(DescriptorLimit(limit): DescriptorLimit) -> Result<usize, c_int> {
     let mut wanted = [wide(limit.rlim_cur), wide(limit.rlim_max)];
     // SAFETY: both pointers are to two live numbers, as the call wants them.
     unsafe {
-        let asked = raw::call(libc::SYS_prlimit64, [this_process, resource, 0, old, 0, 0]);
+        let asked = raw::call(libc::SYS_prlimit64, [this_process, resource, 0, old]);
         if asked.is_ok() {
             let hard = (&raw const now[1]).read_volatile();
             wanted[1] = wanted[1].min(hard);
             wanted[0] = wanted[0].min(wanted[1]);
         }
         let new = (&raw const wanted).expose_provenance();
-        raw::call(libc::SYS_prlimit64, [this_process, resource, new, 0, 0, 0])
+        raw::call(libc::SYS_prlimit64, [this_process, resource, new])
     }
 }
 
@@ -238,7 +238,7 @@ fn execute(child: &Child) -> Failure {
             child.argv.expose_provenance(),
             child.env.expose_provenance(),
         );
-        let arguments = [candidate.expose_provenance(), argv, env, 0, 0, 0];
+        let arguments = [candidate.expose_provenance(), argv, env];
         // SAFETY: three live, null-terminated things, as execve wants them.
         if let Err(errno) = unsafe { raw::call(libc::SYS_execve, arguments) } {
             last.errno = errno;

@@ -332,7 +332,7 @@ unsafe fn fork() -> Result<c_int, c_int> {
         false => [flags, none],
     };
     // SAFETY: a copy of everything, the stack too; no pointer is handed over.
-    let made = unsafe { raw::call(libc::SYS_clone, [first, second, 0, 0, 0, 0]) };
+    let made = unsafe { raw::call(libc::SYS_clone, [first, second]) };
     made.map(|pid| c_int::try_from(pid).unwrap_or(c_int::MAX))
 }
 

@@ -112,21 +112,13 @@ impl Cut {
         const CLOSE_RANGE_UNSHARE: c_int = 1 << 1;
         // SAFETY: plain numbers. Closed is only what the child has in a table of its own.
         unsafe {
-            let range = [int(self.first), int(c_int::MAX)];
-            let leave = [range[0], range[1], int(CLOSE_RANGE_UNSHARE), 0, 0, 0];
+            let leave = [int(self.first), int(c_int::MAX), int(CLOSE_RANGE_UNSHARE)];
             raw::call(libc::SYS_close_range, leave)?;
             let Some(word) = self.trial else {
                 return Ok(());
             };
             // The number below the cut is one of our own.
-            let copy = [
-                int(self.first - 1),
-                int(libc::F_DUPFD_CLOEXEC),
-                int(word),
-                0,
-                0,
-                0,
-            ];
+            let copy = [int(self.first - 1), int(libc::F_DUPFD_CLOEXEC), int(word)];
             match raw::call(libc::SYS_fcntl, copy) {
                 Ok(number) if number == int(word) => Ok(()),
                 Ok(_) | Err(_) => Err(libc::EAGAIN),
