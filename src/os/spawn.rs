@@ -81,7 +81,6 @@ pub(crate) enum Place {
 
 /// The step at which a start failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(i32)]
 pub(crate) enum Step {
     Process,
     Session,
@@ -93,6 +92,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
+    /// In the order of their numbers.
     const ALL: [Self; 7] = [
         Self::Process,
         Self::Session,
@@ -102,11 +102,6 @@ impl Step {
         Self::Descriptors,
         Self::Exec,
     ];
-
-    fn of_number(number: i32) -> Self {
-        let is_it = |step: &&Self| **step as i32 == number;
-        Self::ALL.iter().find(is_it).copied().unwrap_or(Self::Exec)
-    }
 }
 
 /// A child, or word of one.
@@ -141,10 +136,9 @@ impl Failure {
     }
 
     fn of_numbers([step, errno, candidate]: [usize; 3]) -> Self {
-        let number = |number: usize| i32::try_from(number).unwrap_or_default();
         Self {
-            step: Step::of_number(number(step)),
-            errno: number(errno),
+            step: Step::ALL.get(step).copied().unwrap_or(Step::Exec),
+            errno: i32::try_from(errno).unwrap_or_default(),
             candidate,
         }
     }

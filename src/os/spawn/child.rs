@@ -14,7 +14,7 @@ use super::{Failure, Place, Step};
 use crate::os::limits::DescriptorLimit;
 
 /// What the child is handed: plain values and pointers, so that it never runs a destructor.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Child {
     pub(super) candidates: *const *const c_char,
     pub(super) argv: *const *const c_char,

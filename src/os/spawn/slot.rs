@@ -58,14 +58,9 @@ impl Slot {
             said: Arc::as_ptr(&self.said),
         };
         self.said.reset();
-        let place: &mut Child = match &mut self.child {
-            Some(place) => {
-                **place = child;
-                place
-            }
-            none => none.insert(Box::new(child)),
-        };
-        std::ptr::from_mut(place).cast()
+        let place = self.child.get_or_insert_with(|| Box::new(child));
+        **place = child;
+        std::ptr::from_mut::<Child>(place).cast()
     }
 
     pub(super) fn said(&self) -> &Arc<Said> {
