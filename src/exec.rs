@@ -272,9 +272,15 @@ impl Exec {
         let chain = lineage.and_then(|lineage| lineage.variable_of(&self.name));
         spawner.spawn(Command {
             candidates: self.candidates(),
-            arguments: &mut self.argv().chain(more),
+            arguments: &|take| self.argv().chain(more).for_each(take),
             // The first of all: a look at the environment of a process ends at some length.
-            variables: &mut chain.as_deref().into_iter().chain(self.env()),
+            variables: &|take| {
+                chain
+                    .as_deref()
+                    .into_iter()
+                    .chain(self.env())
+                    .for_each(take)
+            },
             directory: self.directory(),
             place,
             wait,

@@ -47,14 +47,17 @@ use super::raw;
 use super::signal_queue::SignalSet;
 use crate::cstr_list::CStrList;
 
+/// Visits each string of a list, in order.
+pub(crate) type Each<'a> = &'a dyn Fn(&mut dyn FnMut(&CStr));
+
 /// What to execute, and with what. Its strings are read once, when it is spawned.
-pub(crate) struct Command<'a, 's> {
+pub(crate) struct Command<'a> {
     /// The files to try, in order; the first that can be executed is.
     pub(crate) candidates: CStrList,
-    pub(crate) arguments: &'a mut dyn Iterator<Item = &'s CStr>,
-    pub(crate) variables: &'a mut dyn Iterator<Item = &'s CStr>,
+    pub(crate) arguments: Each<'a>,
+    pub(crate) variables: Each<'a>,
     /// The working directory of one in a session of its own.
-    pub(crate) directory: &'s CStr,
+    pub(crate) directory: &'a CStr,
     pub(crate) place: Place,
     /// How long the child is waited for before it is late.
     pub(crate) wait: Duration,

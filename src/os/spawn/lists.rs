@@ -4,10 +4,10 @@
 //! A child that is late reads them until its exec, so that all are copies. Their memory is used
 //! again at the next start, so that a steady restart allocates nothing.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::c_char;
 use std::ptr;
 
-use super::Command;
+use super::{Command, Each};
 
 /// The files to try, the arguments, the environment; and the directory.
 #[derive(Debug, Default)]
@@ -20,32 +20,29 @@ pub(super) struct Lists {
 }
 
 impl Lists {
-    pub(super) fn fill(&mut self, command: Command<'_, '_>) {
-        self.strings.clear();
-        self.pointers.clear();
-        self.add(&mut command.candidates.iter());
-        self.argv = self.add(command.arguments);
-        self.env = self.add(command.variables);
-        self.directory = self.add(&mut std::iter::once(command.directory));
-        // From here on the strings stay where they are.
-        let base = self.strings.as_ptr().cast::<c_char>();
-        for pointer in self
-            .pointers
-            .iter_mut()
-            .filter(|pointer| !pointer.is_null())
-        {
-            *pointer = base.wrapping_add(pointer.addr() - 1);
+    pub(super) fn fill(&mut self, command: Command<'_>) {
+        loop {
+            let base = self.strings.as_ptr();
+            self.strings.clear();
+            self.pointers.clear();
+            self.add(&|take| command.candidates.iter().for_each(take));
+            self.argv = self.add(command.arguments);
+            self.env = self.add(command.variables);
+            self.directory = self.add(&|take| take(command.directory));
+            if self.strings.as_ptr() == base {
+                return;
+            }
+            // They have moved as they grew, and have room now.
         }
     }
 
-    /// Adds a list, and returns its index. Until all are there its pointers are offsets plus 1.
-    fn add(&mut self, list: &mut dyn Iterator<Item = &CStr>) -> usize {
+    /// Adds a list, and returns its index.
+    fn add(&mut self, each: Each<'_>) -> usize {
         let begin = self.pointers.len();
-        for string in list {
-            let offset = self.strings.len();
-            self.pointers.push(ptr::without_provenance(offset + 1));
+        each(&mut |string| {
+            self.pointers.push(self.strings.as_ptr_range().end.cast());
             self.strings.extend_from_slice(string.to_bytes_with_nul());
-        }
+        });
         self.pointers.push(ptr::null());
         begin
     }
@@ -71,6 +68,7 @@ impl Lists {
 mod tests {
     use super::super::Place;
     use super::*;
+    use std::ffi::CStr;
     use std::time::Duration;
 
     fn strings(list: *const *const c_char) -> Vec<String> {
@@ -90,8 +88,8 @@ mod tests {
         for variables in [0, 1000, 2000, 1] {
             lists.fill(Command {
                 candidates: [c"/bin/a", c""].into_iter().collect(),
-                arguments: &mut [c"a", c"-b", c""].into_iter(),
-                variables: &mut std::iter::repeat_n(c"A=1", variables),
+                arguments: &|take| [c"a", c"-b", c""].into_iter().for_each(take),
+                variables: &|take| (0..variables).for_each(|_| take(c"A=1")),
                 directory: c"/tmp",
                 place: Place::Apart {
                     stdio: [3; 3],

@@ -69,7 +69,7 @@ impl Spawner {
 
     /// Runs the command, in the best way that the system allows. Its pid is the number of its
     /// group.
-    pub(crate) fn spawn(&mut self, command: Command<'_, '_>) -> Result<Started, Failure> {
+    pub(crate) fn spawn(&mut self, command: Command<'_>) -> Result<Started, Failure> {
         let (place, wait) = (command.place, command.wait);
         let slot = self.slot.take().map_or_else(Slot::new, Ok);
         let slot = self.slot.insert(slot.map_err(no_process)?);

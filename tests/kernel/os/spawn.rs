@@ -31,11 +31,13 @@ pub(super) fn chain_of(name: &str) -> Option<String> {
 const BURIAL_LOOKS_MAX: u32 = 20;
 const BURIAL_PAUSE: Duration = Duration::from_micros(50);
 
-pub(crate) struct Command<'a, 's> {
+pub(crate) type Each<'a> = &'a dyn Fn(&mut dyn FnMut(&CStr));
+
+pub(crate) struct Command<'a> {
     pub(crate) candidates: CStrList,
-    pub(crate) arguments: &'a mut dyn Iterator<Item = &'s CStr>,
-    pub(crate) variables: &'a mut dyn Iterator<Item = &'s CStr>,
-    pub(crate) directory: &'s CStr,
+    pub(crate) arguments: Each<'a>,
+    pub(crate) variables: Each<'a>,
+    pub(crate) directory: &'a CStr,
     pub(crate) place: Place,
     pub(crate) wait: Duration,
 }
@@ -118,10 +120,10 @@ impl Spawner {
         })
     }
 
-    pub(crate) fn spawn(&mut self, command: Command<'_, '_>) -> Result<Started, Failure> {
+    pub(crate) fn spawn(&mut self, command: Command<'_>) -> Result<Started, Failure> {
         let Place::Apart { stdio, .. } = command.place;
-        let text = |variable: &CStr| variable.to_str().ok().map(str::to_owned);
-        let env: Vec<String> = command.variables.filter_map(text).collect();
+        let mut env = Vec::new();
+        (command.variables)(&mut |variable| env.extend(variable.to_str().map(str::to_owned)));
         let value = |key: &str| {
             let mut values = env.iter().filter_map(|variable| {
                 let value = variable.strip_prefix(key)?.strip_prefix('=')?;
