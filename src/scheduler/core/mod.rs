@@ -244,7 +244,7 @@ impl Core {
         };
         self.machine.replace(now, vec![replacement])?;
         let program = &mut self.programs[id];
-        program.exec = Arc::new(exec);
+        program.exec = exec;
         program.set_report_bytes(spec.report_bytes);
         self.carry_out(now);
         Ok(())
