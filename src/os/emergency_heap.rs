@@ -30,8 +30,9 @@ const PROGRAM_BYTES: usize = 4096;
 /// Blocks are aligned like malloc's. An allocation that needs more is rare, and gets none.
 const ALIGNMENT: usize = 2 * size_of::<usize>();
 
-/// The first is mapped at startup, the second when the number of programs is known.
-static ARENAS: [Arena; 2] = [const { Arena::new() }; 2];
+/// The first is mapped at startup, the second when the number of programs is known, and each of the
+/// others when there are twice as many.
+static ARENAS: [Arena; 16] = [const { Arena::new() }; 16];
 
 /// The system has refused memory, and no warning has been given yet.
 static IS_SHORT: AtomicBool = AtomicBool::new(false);
@@ -85,7 +86,8 @@ pub(crate) fn reserve_for(programs: usize) -> Result<(), Errno> {
     if ARENAS[0].pages.get().is_none() {
         return Ok(());
     }
-    ARENAS[1].map(programs.saturating_mul(PROGRAM_BYTES).max(STARTUP_BYTES))
+    let wanted = programs.saturating_mul(PROGRAM_BYTES).max(STARTUP_BYTES);
+    grow(&ARENAS[1..], wanted)
 }
 
 /// Notes that the system has refused memory.
@@ -145,12 +147,31 @@ fn take(layout: Layout) -> *mut u8 {
     if IS_OPTIONAL.get() || layout.align() > ALIGNMENT {
         return ptr::null_mut();
     }
-    let block = ARENAS.iter().find_map(|arena| arena.take(layout.size()));
+    let block = mapped(&ARENAS).find_map(|arena| arena.take(layout.size()));
     block.unwrap_or(ptr::null_mut())
 }
 
 fn arena_of(bytes: *mut u8) -> Option<&'static Arena> {
-    ARENAS.iter().find(|arena| arena.has(bytes))
+    mapped(&ARENAS).find(|arena| arena.has(bytes))
+}
+
+/// Returns the arenas with pages, which come first.
+fn mapped(arenas: &[Arena]) -> impl Iterator<Item = &Arena> {
+    arenas
+        .iter()
+        .take_while(|arena| arena.pages.get().is_some())
+}
+
+/// Maps another arena, unless the pages of these are enough. It is at least as large as they are,
+/// so that a few do for any number of programs.
+fn grow(arenas: &[Arena], wanted: usize) -> Result<(), Errno> {
+    let lengths = mapped(arenas).filter_map(|arena| arena.pages.get().map(Pages::len));
+    let (count, length) = lengths.fold((0, 0), |(count, sum), length| (count + 1, sum + length));
+    if length >= wanted {
+        return Ok(());
+    }
+    let arena = arenas.get(count).ok_or(Errno::ENOMEM)?;
+    arena.map((wanted - length).max(length))
 }
 
 /// Pages cut into blocks. The size of a block is a power of two; a freed one is used again for the
@@ -243,6 +264,30 @@ mod tests {
         arena.map(2 * STARTUP_BYTES).expect("nothing to do");
         assert_eq!(arena.pages.get().map(Pages::len), Some(STARTUP_BYTES));
         arena
+    }
+
+    #[test]
+    fn pages_grow_with_the_number_of_programs_and_are_mapped_seldom() {
+        let arenas: [Arena; 4] = std::array::from_fn(|_| Arena::new());
+        let lengths = |arenas: &[Arena]| -> Vec<usize> {
+            super::mapped(arenas)
+                .filter_map(|arena| arena.pages.get().map(Pages::len))
+                .collect()
+        };
+        let page = 64 * 1024;
+        for (wanted, expected) in [
+            (page, vec![page]),
+            (page, vec![page]),
+            (page + 1, vec![page, page]),
+            (2 * page, vec![page, page]),
+            (7 * page, vec![page, page, 5 * page]),
+            (8 * page, vec![page, page, 5 * page, 7 * page]),
+            (14 * page, vec![page, page, 5 * page, 7 * page]),
+        ] {
+            assert_eq!(grow(&arenas, wanted), Ok(()));
+            assert_eq!(lengths(&arenas), expected);
+        }
+        assert_eq!(grow(&arenas, 15 * page), Err(Errno::ENOMEM));
     }
 
     #[test]

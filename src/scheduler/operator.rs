@@ -6,6 +6,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::{Command, Input, Moment, ProgramId};
+use crate::os::emergency_heap;
 use crate::spec::ChildSpec;
 
 use super::definitions::{cycle_error, links_of, unknown_program};
@@ -140,6 +141,8 @@ impl ProcessScheduler {
             let replaced = self.core.replace(now, id, &spec, links, exec);
             return replaced.map_err(|cycle| cycle_error(self.core.programs(), &cycle));
         }
+        emergency_heap::reserve_for(self.core.programs().len() + 1)
+            .map_err(|errno| Error::os("failed to reserve memory", errno as i32))?;
         let id = self.core.add(&self.definitions, &spec, exec)?;
         if let Err(error) = self.open_log(id) {
             self.core.take_back(id);
