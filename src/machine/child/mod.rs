@@ -237,7 +237,7 @@ impl Child {
             return delay;
         }
         let share = u128::from(next_chance(out.chance) >> 32) * u128::from(self.policy.jitter);
-        let nanos = delay.as_nanos().saturating_mul(share) / 1_000 >> 32;
+        let nanos = (delay.as_nanos().saturating_mul(share) / 1_000) >> 32;
         delay.saturating_add(Duration::from_nanos(
             u64::try_from(nanos).unwrap_or(u64::MAX),
         ))

@@ -178,7 +178,7 @@ impl Case {
         set(&mut machine, RUN.program, self.state, self.goal, self.cause);
         let mut links = BTreeMap::new();
         let (until, since) = (moment(LATER), moment(SINCE));
-        let mut other = |machine: &mut Machine, links, state| {
+        let other = |machine: &mut Machine, links, state| {
             set(machine, OTHER, state, Goal::Up, Cause::Exit);
             machine.graph.link(BTreeMap::from([(RUN.program, links)]));
         };
