@@ -52,7 +52,7 @@ fn what_runs_is_stopped_and_then_forgotten() {
     assert!(!desk.machine.is_stopping());
 }
 
-/// Late news of it found its successor, or a place in a list that was another's.
+/// A late fact about it found its successor, or a place in a list that was another's.
 #[test]
 fn what_was_forgotten_is_never_heard_of_again() {
     let (mut desk, old) = Desk::running(policy());
