@@ -32,7 +32,7 @@ const ALIGNMENT: usize = 2 * size_of::<usize>();
 
 /// The first is mapped at startup, the second when the number of programs is known, and each of the
 /// others when there are twice as many.
-static ARENAS: [Arena; 16] = [const { Arena::new() }; 16];
+static ARENAS: [Arena; 8] = [const { Arena::new() }; 8];
 
 /// The system has refused memory, and no warning has been given yet.
 static IS_SHORT: AtomicBool = AtomicBool::new(false);
