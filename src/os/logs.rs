@@ -2,6 +2,12 @@
 //! written blocks nothing: the pipe is drained, lost bytes are counted, and the log says so when it
 //! can be written again.
 //!
+//! Bytes are lost without being counted in few places only: a log that was removed while it was open
+//! takes what is written until the next start; a pipe that a process outside its group still holds
+//! is closed when it becomes the third (`capture::attach`), and at the end (`capture::release`); and
+//! a start that was cancelled although its exec was faster drops its pipe
+//! (`launcher::late_start_is_over`).
+//!
 //! An opened log is checked before it is trusted: a regular file, ours, with one name, not reached
 //! through a symlink. The default directory is world-writable.
 

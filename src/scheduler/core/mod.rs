@@ -2,7 +2,7 @@
 //! left, before anything else is read. What its decisions are about is here, too: the programs,
 //! and the owner of each child.
 
-mod changes;
+mod notices;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
