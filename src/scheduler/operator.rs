@@ -56,6 +56,33 @@ impl ProcessScheduler {
     /// Stops a program, and first what requires it. It stays down until it is started again; what
     /// requires it is pending until then. A stop is no failure, and does not end the scheduler.
     ///
+    /// ```
+    /// # use procsched::{Cause, ChildSpec, ProcessScheduler, ProgramState};
+    /// # use std::time::Duration;
+    /// # fn main() -> procsched::Result<()> {
+    /// # let logs = tempfile::tempdir().unwrap();
+    /// let db = ChildSpec::new("db", ["sleep", "60"]);
+    /// let web = ChildSpec::new("web", ["sleep", "60"]).requires(["db"]);
+    /// let mut scheduler = ProcessScheduler::builder("/")
+    ///     .programs([db, web])
+    ///     .err_dir(logs.path())
+    ///     .kill_on_drop()
+    ///     .build()?;
+    /// while scheduler.program("web").is_none_or(|web| web.state() != ProgramState::Running) {
+    ///     scheduler.step(Some(Duration::from_secs(1)))?;
+    /// }
+    /// scheduler.stop_program("db")?;
+    /// while scheduler.program("db").is_none_or(|db| db.state() != ProgramState::Stopped) {
+    ///     scheduler.step(Some(Duration::from_secs(1)))?;
+    /// }
+    /// let web = scheduler.program("web").expect("it is known");
+    /// assert_eq!(web.state(), ProgramState::Pending);
+    /// assert_eq!(web.reason(), Some("requires db: stopped"));
+    /// assert_eq!(web.last_exit().map(|last| last.cause()), Some(Cause::Requirement));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`ProcessScheduler::start_program`].
@@ -98,6 +125,26 @@ impl ProcessScheduler {
 
     /// Kills a program's process group at once, and keeps it down as
     /// [`ProcessScheduler::stop_program`] does. What requires it is stopped as usual.
+    ///
+    /// ```
+    /// # use procsched::{Cause, ChildSpec, ProcessScheduler, ProgramState};
+    /// # use std::time::Duration;
+    /// # fn main() -> procsched::Result<()> {
+    /// # let logs = tempfile::tempdir().unwrap();
+    /// # let web = ChildSpec::new("web", ["sleep", "60"]);
+    /// # let mut scheduler = ProcessScheduler::builder("/")
+    /// #     .program(web).err_dir(logs.path()).kill_on_drop().build()?;
+    /// # while scheduler.programs()[0].pid().is_none() {
+    /// #     scheduler.step(Some(Duration::from_secs(1)))?;
+    /// # }
+    /// scheduler.kill_program("web")?;
+    /// while scheduler.program("web").is_none_or(|web| web.state() != ProgramState::Stopped) {
+    ///     scheduler.step(Some(Duration::from_secs(1)))?;
+    /// }
+    /// assert_eq!(scheduler.programs()[0].last_return_code(), Some(-libc::SIGKILL));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
