@@ -186,6 +186,7 @@ impl ProcessScheduler {
                 return Err(Error::of(ErrorKind::Exists, text));
             }
             let replaced = self.core.replace(now, id, &spec, links, exec);
+            self.groups.take_in_killed(&mut self.core);
             return replaced.map_err(|cycle| cycle_error(self.core.programs(), &cycle));
         }
         emergency_heap::reserve_for(self.core.programs().len() + 1)
@@ -241,6 +242,8 @@ impl ProcessScheduler {
         let (core, capture) = (&mut self.core, &mut self.capture);
         self.launcher.look_at_late(now, core, capture);
         self.core.apply(now, Input::Commanded(command));
+        // They are probed although no turn has come between.
+        self.groups.take_in_killed(&mut self.core);
         Ok(())
     }
 
