@@ -88,6 +88,13 @@ pub enum EventKind {
     /// It has become ready, or has succeeded as a oneshot: it is up. Not sent of a program that is up
     /// as soon as it was executed.
     Up,
+    /// An order that came through a [`Handle`](crate::Handle) was refused. The event's program is the
+    /// name that was given.
+    #[non_exhaustive]
+    Refused {
+        /// Why.
+        error: Error,
+    },
     /// It was removed. Nothing is heard of it any more, and its name is free.
     Removed,
     /// It is down until its next start.

@@ -115,3 +115,13 @@ pub(crate) fn signal_problem(number: i32) -> Option<String> {
     let is_valid = (1..=SIGNAL_MAX).contains(&number);
     (!is_valid).then(|| format!("invalid signal {number}: expected 1 to {SIGNAL_MAX}"))
 }
+/// Which processes of a program get a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum SignalTo {
+    /// Every process of its group. The default.
+    #[default]
+    Group,
+    /// Its first process.
+    Main,
+}

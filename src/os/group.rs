@@ -110,6 +110,14 @@ impl Group {
             || self.signal(0) == Sent::Gone
     }
 
+    /// Sends a signal to the leader alone.
+    pub(crate) fn signal_leader(&self, signal: i32) -> Sent {
+        if self.leader_reaped {
+            return Sent::Gone;
+        }
+        send(self.number, signal)
+    }
+
     /// Sends a signal to every member; signal 0 only asks.
     pub(crate) fn signal(&self, signal: i32) -> Sent {
         if self.leader_reaped {

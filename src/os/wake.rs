@@ -90,6 +90,11 @@ impl Waker {
         }
     }
 
+    /// Wakes the scheduler, for what is not kept here.
+    pub(crate) fn wake(&self) {
+        wake(self.write.as_fd());
+    }
+
     /// Takes the highest request, if it is higher than the one taken before.
     pub(crate) fn take(&self) -> Option<Asked> {
         let asked = self.asked.load(Ordering::SeqCst);

@@ -51,8 +51,39 @@ impl ProcessScheduler {
     /// ```
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
+        self.next_moment().map(|at| self.clock.instant(at))
+    }
+
+    /// Returns how long a host may wait for the descriptor: the time until
+    /// [`ProcessScheduler::next_deadline`], in whole milliseconds, rounded up as poll(2) needs it. `None`
+    /// is for ever.
+    ///
+    /// ```
+    /// # let err_dir = std::env::temp_dir().join(format!("procsched-doc-wait-{}", std::process::id()));
+    /// use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    /// use procsched::{ChildSpec, ProcessScheduler, Restart, Status};
+    /// use std::os::fd::AsFd;
+    /// use std::time::Duration;
+    ///
+    /// let once = ChildSpec::new("once", ["sleep", "0.1"]).restart(Restart::Never);
+    /// let mut scheduler = ProcessScheduler::builder("/").program(once).err_dir(&err_dir).build()?;
+    /// while scheduler.step(Some(Duration::ZERO))? == Status::Running {
+    ///     let timeout = scheduler.poll_timeout();
+    ///     let timeout = timeout.map_or(PollTimeout::NONE, |time| time.try_into().unwrap());
+    ///     poll(&mut [PollFd::new(scheduler.as_fd(), PollFlags::POLLIN)], timeout).ok();
+    /// }
+    /// # std::fs::remove_dir_all(&err_dir).expect("clean up");
+    /// # Ok::<(), procsched::Error>(())
+    /// ```
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        let until = self.next_moment().map(|at| self.clock.until(at));
+        until.map(whole_milliseconds)
+    }
+
+    fn next_moment(&self) -> Option<Moment> {
         let now = self.clock.now();
-        let next = match self.phase {
+        match self.phase {
             Phase::Finished => None,
             Phase::Built => Some(now),
             Phase::Started if self.capture.poller().is_ready() => Some(now),
@@ -62,8 +93,7 @@ impl ProcessScheduler {
                 let others = self.next_turn().into_iter();
                 others.chain(unpollable).chain(resting).min()
             }
-        };
-        next.map(|at| self.clock.instant(at))
+        }
     }
 
     /// Returns how long the wait may be.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::event::StopCause;
+use crate::handle::{Handle, NamedOrder, Orders};
 use crate::machine::Moment;
 use crate::os::signals::Signals;
 use crate::os::wake::{Asked, Waker};
@@ -22,6 +23,8 @@ pub(super) enum Request {
 pub(super) struct Inbox {
     signals: Signals,
     waker: Arc<Waker>,
+    /// What handles have asked for.
+    orders: Arc<Orders>,
     stop_signals: Vec<i32>,
     first_stop: Option<Moment>,
     /// Signals that arrived and were not handled yet.
@@ -40,6 +43,7 @@ impl Inbox {
         Ok(Self {
             signals: Signals::install(&stop_signals, others, exclusive, waker.clone())?,
             waker,
+            orders: Arc::default(),
             stop_signals,
             first_stop: None,
             arrived: Vec::new(),
@@ -54,6 +58,15 @@ impl Inbox {
     /// Returns what handles ask through.
     pub(super) fn waker(&self) -> &Arc<Waker> {
         &self.waker
+    }
+
+    pub(super) fn handle(&self) -> Handle {
+        Handle::new(self.waker.clone(), self.orders.clone())
+    }
+
+    /// Takes the orders that have come through handles.
+    pub(super) fn take_orders(&self) -> Vec<NamedOrder> {
+        self.orders.take()
     }
 
     /// Takes the signals that have arrived.

@@ -287,7 +287,7 @@ impl ProcessScheduler {
     /// Returns a remote control for other threads and signal handlers.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        Handle(self.inbox.waker().clone())
+        self.inbox.handle()
     }
 
     /// True if a stop was asked for, or an essential program has ended for good.
@@ -421,6 +421,7 @@ impl ProcessScheduler {
                 Request::Signal(signal) => self.core.outbox_mut().notice(Notice::Signal(signal)),
             }
         }
+        self.carry_out_orders();
     }
 
     fn sweep_orphans(&mut self, now: Moment) {

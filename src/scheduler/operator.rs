@@ -5,8 +5,13 @@
 //! start follows in the next turn.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::EventKind;
+use crate::handle::{NamedOrder, Order};
 use crate::machine::{Command, Input, Moment, ProgramId};
 use crate::os::emergency_heap;
+use crate::os::group::Sent;
+use crate::program::LiveRun;
+use crate::signal::{SignalTo, signal_name, signal_problem};
 use crate::spec::ChildSpec;
 
 use super::definitions::{cycle_error, links_of, unknown_program};
@@ -154,6 +159,97 @@ impl ProcessScheduler {
         self.order(Command::Kill(id))
     }
 
+    /// Sends a signal to a program whose first process lives: to its process group, or to its first process alone.
+    /// What it does about that is its own matter: an end by the signal is an end by itself, after
+    /// which it is restarted as its policy says.
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, ErrorKind, ProcessScheduler, ProgramState, SignalTo};
+    /// # use std::time::Duration;
+    /// # fn main() -> procsched::Result<()> {
+    /// # let logs = tempfile::tempdir().unwrap();
+    /// # let web = ChildSpec::new("web", ["sleep", "60"]);
+    /// # let mut scheduler = ProcessScheduler::builder("/")
+    /// #     .program(web).err_dir(logs.path()).kill_on_drop().build()?;
+    /// let early = scheduler.signal_program("web", libc::SIGUSR1, SignalTo::Group);
+    /// assert_eq!(early.unwrap_err().kind(), ErrorKind::NotRunning);
+    /// while scheduler.program("web").is_none_or(|web| web.state() != ProgramState::Running) {
+    ///     scheduler.step(Some(Duration::from_secs(1)))?;
+    /// }
+    /// scheduler.signal_program("web", libc::SIGUSR1, SignalTo::Main)?;
+    /// while scheduler.program("web").is_none_or(|web| web.state() != ProgramState::Backoff) {
+    ///     scheduler.step(Some(Duration::from_secs(1)))?;
+    /// }
+    /// assert_eq!(scheduler.programs()[0].last_return_code(), Some(-libc::SIGUSR1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::UnknownProgram`]; [`ErrorKind::NotRunning`]; [`ErrorKind::Invalid`] for what is
+    /// no signal, 0 too; [`ErrorKind::Os`] if the system refuses it.
+    pub fn signal_program(&mut self, name: &str, signal: i32, to: SignalTo) -> Result<()> {
+        self.check_owner()?;
+        if let Some(problem) = signal_problem(signal) {
+            return Err(Error::new(problem));
+        }
+        let programs = self.core.programs();
+        let Some(id) = programs.find(name.as_bytes()) else {
+            let text = unknown_program(programs, name);
+            return Err(Error::of(ErrorKind::UnknownProgram, text));
+        };
+        let live = programs[id].live.as_ref();
+        let runs = |live: &&LiveRun| !live.is_launching && !live.leader_dead;
+        let sent = live.filter(runs).map(|live| match to {
+            SignalTo::Group => live.group.signal(signal),
+            SignalTo::Main => live.group.signal_leader(signal),
+        });
+        match sent {
+            Some(Sent::Delivered) => Ok(()),
+            None | Some(Sent::Gone) => {
+                let text = format!("program {name:?} does not run");
+                Err(Error::of(ErrorKind::NotRunning, text))
+            }
+            Some(Sent::Refused(errno)) => {
+                let what = format!("failed to send {} to program {name:?}", signal_name(signal));
+                Err(Error::os(what, errno as i32))
+            }
+        }
+    }
+
+    /// Opens the log of each program anew whose path leads elsewhere by now: it was renamed or
+    /// removed. For log rotation, after the files were renamed.
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, ProcessScheduler};
+    /// # use std::fs;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let logs = tempfile::tempdir()?;
+    /// # let web = ChildSpec::new("web", ["sleep", "60"]);
+    /// # let mut scheduler = ProcessScheduler::builder("/").program(web).err_dir(logs.path()).build()?;
+    /// let log = logs.path().join("web.stderr.log");
+    /// fs::rename(&log, logs.path().join("web.stderr.log.1"))?;
+    /// scheduler.reopen_logs();
+    /// assert!(log.exists());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn reopen_logs(&mut self) {
+        if !self.inbox.waker().is_ours() {
+            return;
+        }
+        let programs = self.core.programs().iter();
+        let has_log = programs.filter(|program| program.log.path().is_some());
+        let ids: Vec<ProgramId> = has_log.map(|program| program.id).collect();
+        for id in ids {
+            // One that another supervisor has is said like any that is refused.
+            if let Err(error) = self.open_log(id) {
+                self.core.warn(id, error);
+            }
+        }
+    }
+
     /// Adds a program, and starts it if the scheduler has been started. A program of this name that
     /// is being removed is replaced: its group ends first.
     ///
@@ -234,6 +330,22 @@ impl ProcessScheduler {
         self.order(Command::Remove(id))?;
         self.forget_removed(self.clock.now());
         Ok(())
+    }
+
+    /// Carries out what handles have asked for. What is refused is an event.
+    pub(super) fn carry_out_orders(&mut self) {
+        for NamedOrder { program, order } in self.inbox.take_orders() {
+            let done = match order {
+                Order::Start => self.start_program(&program),
+                Order::Stop => self.stop_program(&program),
+                Order::Restart => self.restart_program(&program),
+                Order::Signal(signal, to) => self.signal_program(&program, signal, to),
+            };
+            if let Err(error) = done {
+                let kind = EventKind::Refused { error };
+                self.core.outbox_mut().event(program.into(), kind);
+            }
+        }
     }
 
     fn order(&mut self, command: Command) -> Result<()> {

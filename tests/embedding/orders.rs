@@ -6,7 +6,7 @@ use std::path::Path;
 
 use procsched::{
     Builder, Cause, ChildSpec, ErrorKind, EventKind, ProcessScheduler, ProgramState, Reap, Restart,
-    Status,
+    SignalTo, Status,
 };
 use tempfile::TempDir;
 
@@ -29,6 +29,10 @@ pub const TESTS: &[Test] = tests![
     a_killed_program_stays_down_and_a_start_forgives,
     orders_before_the_first_turn,
     a_restart_waits_for_what_left_the_group,
+    a_thread_gives_orders_through_a_handle,
+    orders_that_nobody_takes_are_bounded,
+    a_signal_goes_to_the_group_or_to_the_first_process,
+    logs_are_opened_anew_after_a_rotation,
 ];
 
 /// What becomes of programs, in order: `+web` when it was executed, `?web` when it is asked to stop,
@@ -538,6 +542,146 @@ fn a_restart_waits_for_what_left_the_group() {
                 "{pid} of the last run lives beside the new one"
             );
         }
+        kit::end(&mut scheduler);
+    });
+}
+
+fn a_thread_gives_orders_through_a_handle() {
+    host(|| {
+        let dir = kit::directory();
+        let builder = kit::all(&dir).programs([kit::sleeper("web"), kit::sleeper("db")]);
+        let refused = List::new();
+        let sink = refused.clone();
+        let mut scheduler = kit::built(builder.on_event(move |event| {
+            if let EventKind::Refused { error, .. } = event.kind() {
+                sink.push((event.program().to_owned(), error.to_string()));
+            }
+        }));
+        let pids = kit::all_up(&mut scheduler);
+        let handle = scheduler.handle();
+        let thread = std::thread::spawn(move || {
+            handle.restart_program("web").expect("it is queued");
+            handle.stop_program("db").expect("it is queued");
+            handle
+                .signal_program("none", 10, SignalTo::Main)
+                .expect("it is queued");
+        });
+        // No turn is due: the handle alone wakes this one.
+        kit::turn(&mut scheduler, kit_patience());
+        until(&mut scheduler, "db", ProgramState::Stopped);
+        turn_until(&mut scheduler, "web has a new pid", |scheduler| {
+            kit::pid(scheduler, "web").is_some_and(|pid| pid != pids[0])
+        });
+        thread.join().expect("no panic");
+        turn_until(&mut scheduler, "the last is refused", |_| {
+            refused.len() == 1
+        });
+        let text = r#"no program "none""#;
+        assert_eq!(refused.items(), [("none".to_owned(), text.to_owned())]);
+        kit::end(&mut scheduler);
+    });
+}
+
+/// Longer than any test waits.
+fn kit_patience() -> std::time::Duration {
+    60_000 * MILLISECOND
+}
+
+fn orders_that_nobody_takes_are_bounded() {
+    host(|| {
+        let dir = kit::directory();
+        let mut scheduler = built(&dir, [kit::sleeper("web")]);
+        kit::all_up(&mut scheduler);
+        let handle = scheduler.handle();
+        for _ in 0..1024 {
+            handle.start_program("web").expect("there is room");
+        }
+        let error = handle.start_program("web").expect_err("there is none");
+        assert_eq!(error.kind(), ErrorKind::Full);
+        let text = "1024 orders wait for the scheduler already";
+        assert_eq!(error.to_string(), text);
+        kit::turn(&mut scheduler, MILLISECOND);
+        handle.start_program("web").expect("there is room again");
+        let copy = handle.clone();
+        let child = kit::copy(move || {
+            let error = copy.start_program("web").expect_err("it is a copy");
+            i32::from(error.kind() != ErrorKind::Invalid)
+        });
+        assert_eq!(kit::ended(child).code(), Some(0));
+        kit::end(&mut scheduler);
+        let error = handle.start_program("web").expect_err("it has stopped");
+        assert_eq!(error.kind(), ErrorKind::Stopping);
+    });
+}
+
+fn a_signal_goes_to_the_group_or_to_the_first_process() {
+    host(|| {
+        for reap in [Reap::All, Reap::Own] {
+            signal_to_group_and_leader(reap);
+        }
+    });
+}
+
+/// A shell with a child; both say which signal they got.
+fn signal_to_group_and_leader(reap: Reap) {
+    {
+        let dir = kit::directory();
+        let script = "trap 'echo shell >> got' USR1; \
+                      sh -c 'trap \"echo child >> got\" USR1; echo up >> got; \
+                             while :; do sleep 0.01; done' & \
+                      while :; do sleep 0.01; done";
+        let builder = kit::all(&dir).reap(reap).program(kit::shell("web", script));
+        let mut scheduler = kit::built(builder);
+        let path = dir.path().join("got");
+        let got = || {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        turn_until(&mut scheduler, "both are up", |_| got() == ["up"]);
+        let mut send = |to| scheduler.signal_program("web", libc::SIGUSR1, to);
+        send(SignalTo::Main).expect("it runs");
+        process::wait_for("the shell alone", || got() == ["shell", "up"]);
+        send(SignalTo::Group).expect("it runs");
+        process::wait_for("both", || got() == ["child", "shell", "shell", "up"]);
+        for invalid in [0, -1, 65] {
+            let error = scheduler.signal_program("web", invalid, SignalTo::Group);
+            assert_eq!(error.expect_err("no signal").kind(), ErrorKind::Invalid);
+        }
+        // A KILL by hand is a crash like any other.
+        scheduler
+            .signal_program("web", libc::SIGKILL, SignalTo::Group)
+            .expect("it runs");
+        until(&mut scheduler, "web", ProgramState::Backoff);
+        let error = scheduler.signal_program("web", libc::SIGUSR1, SignalTo::Group);
+        let error = error.expect_err("it does not run");
+        assert_eq!(error.kind(), ErrorKind::NotRunning);
+        assert_eq!(error.to_string(), r#"program "web" does not run"#);
+        kit::end(&mut scheduler);
+    }
+}
+
+fn logs_are_opened_anew_after_a_rotation() {
+    host(|| {
+        let dir = kit::directory();
+        let script = "while :; do if test -e go; then rm go; echo line >&2; fi; sleep 0.01; done";
+        let mut scheduler = built(&dir, [kit::shell("web", script)]);
+        kit::all_up(&mut scheduler);
+        let log = dir.path().join("logs/web.stderr.log");
+        let write = |scheduler: &mut ProcessScheduler, path: &Path, length: u64| {
+            fs::write(dir.path().join("go"), "").expect("a file");
+            turn_until(scheduler, "the line is there", |_| {
+                fs::metadata(path).is_ok_and(|file| file.len() == length)
+            });
+        };
+        write(&mut scheduler, &log, 5);
+        let old = log.with_extension("log.1");
+        fs::rename(&log, &old).expect("a rename");
+        write(&mut scheduler, &old, 10);
+        scheduler.reopen_logs();
+        write(&mut scheduler, &log, 5);
+        assert_eq!(fs::metadata(&old).map(|file| file.len()).ok(), Some(10));
         kit::end(&mut scheduler);
     });
 }

@@ -63,7 +63,7 @@ pub use os::emergency_heap::EmergencyHeap;
 pub use os::shared_writer::SharedWriter;
 pub use report::{ErrorReport, utc_millis};
 pub use scheduler::{Builder, ProcessScheduler, Reap, Status};
-pub use signal::{Signal, signal_name};
+pub use signal::{Signal, SignalTo, signal_name};
 pub use spec::{
     ChildSpec, NAME_BYTES_MAX, REPORT_BYTES_DEFAULT, REPORT_BYTES_MAX, STOP_TIMEOUT_DEFAULT,
 };

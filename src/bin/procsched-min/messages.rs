@@ -135,6 +135,7 @@ fn message(kind: &EventKind) -> Option<Message> {
             let last_line = last_line.as_deref();
             exited(*pid, *return_code, *core_dumped, *uptime, next, last_line)
         }
+        EventKind::Refused { error, .. } => (Warning, "refused", error.to_string()),
         EventKind::Up => (Success, "up", String::new()),
         EventKind::Removed => (Info, "removed", String::new()),
         EventKind::Waiting { .. } => return None,

@@ -95,7 +95,7 @@ fn check_event(choices: &mut Rng) {
 fn any_kind(choices: &mut Rng) -> EventKind {
     let pid = choices.next() as i32;
     let retry_in = choices.one_in(2).then(|| length(choices));
-    match choices.below(15) {
+    match choices.below(16) {
         0 => EventKind::Started { pid },
         1 => EventKind::StartFailed {
             error: any_error(choices),
@@ -141,6 +141,9 @@ fn any_kind(choices: &mut Rng) -> EventKind {
         },
         11 => EventKind::Up,
         12 => EventKind::Removed,
+        14 => EventKind::Refused {
+            error: any_error(choices),
+        },
         13 => EventKind::KillingAll {
             cause: any_cause(choices),
         },
