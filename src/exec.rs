@@ -1,6 +1,7 @@
 //! A program made ready to be executed: everything that can be found out or can fail before the
 //! fork is done here, once, when the scheduler is built.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -207,6 +208,30 @@ impl Exec {
             OsStr::from_bytes(text).to_owned()
         };
         self.argv().map(as_given).collect()
+    }
+
+    /// Returns the keys of the config in which another definition of this program differs:
+    /// `command`, `cwd`, and `env.NAME` for each variable, in their order.
+    pub(crate) fn differences(&self, new: &Self) -> Vec<String> {
+        let mut keys = Vec::new();
+        if self.command() != new.command() {
+            keys.push("command".to_owned());
+        }
+        if self.directory() != new.directory() {
+            keys.push("cwd".to_owned());
+        }
+        let variables = |exec: &'_ Self| -> BTreeMap<Vec<u8>, CString> {
+            let own = exec.strings.part(exec.layout.env..exec.layout.directory);
+            own.map(|own| (key_of(own).to_vec(), own.to_owned()))
+                .collect()
+        };
+        let (old, new) = (variables(self), variables(new));
+        let names: BTreeSet<&Vec<u8>> = old.keys().chain(new.keys()).collect();
+        let differing = names
+            .into_iter()
+            .filter(|name| old.get(*name) != new.get(*name));
+        keys.extend(differing.map(|name| format!("env.{}", String::from_utf8_lossy(name))));
+        keys
     }
 
     /// Returns the base environment without what the command's own replaces, and then its own.

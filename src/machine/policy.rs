@@ -169,6 +169,33 @@ pub enum Verdict {
 }
 
 impl Policy {
+    /// Returns the keys of the config in which another policy differs, without `oneshot`.
+    #[must_use]
+    pub fn differences(&self, new: &Self) -> Vec<&'static str> {
+        let (old_delay, new_delay) = (&self.backoff, &new.backoff);
+        let all = [
+            ("restart", self.restart != new.restart),
+            ("essential", self.essential != new.essential),
+            ("backoff.initial", old_delay.initial != new_delay.initial),
+            ("backoff.max", old_delay.max != new_delay.max),
+            (
+                "backoff.reset_after",
+                old_delay.reset_after != new_delay.reset_after,
+            ),
+            ("backoff.jitter", self.jitter != new.jitter),
+            ("max_restarts", self.max_restarts != new.max_restarts),
+            ("success_codes", self.success != new.success),
+            ("permanent_failure_codes", self.permanent != new.permanent),
+            ("ready", self.ready != new.ready),
+            ("start_timeout", self.start_timeout != new.start_timeout),
+            ("watchdog", self.watchdog != new.watchdog),
+            ("stop_signal", self.stop_signal != new.stop_signal),
+            ("stop_timeout", self.stop_timeout != new.stop_timeout),
+        ];
+        let differing = all.into_iter().filter(|(_, differs)| *differs);
+        differing.map(|(key, _)| key).collect()
+    }
+
     /// True if a run that ended by itself in this way has succeeded.
     #[must_use]
     pub fn is_success(&self, exit: Exit) -> bool {

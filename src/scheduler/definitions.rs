@@ -90,13 +90,23 @@ pub(super) fn links_of(spec: &ChildSpec, programs: &ProgramTable) -> Result<Link
 
 /// Says that no program has this name, and which one may be meant.
 pub(super) fn unknown_program(programs: &ProgramTable, name: &str) -> String {
-    let meant = did_you_mean(name, programs.names()).unwrap_or_default();
+    unknown_name(programs.names(), name)
+}
+
+/// The same, of programs with these names.
+pub(super) fn unknown_name<'a>(names: impl Iterator<Item = &'a str>, name: &str) -> String {
+    let meant = did_you_mean(name, names).unwrap_or_default();
     format!("no program {name:?}{meant}")
 }
 
 /// Returns the error of programs that would wait for each other for ever.
 pub(super) fn cycle_error(programs: &ProgramTable, cycle: &[ProgramId]) -> Error {
     let names: Vec<&str> = cycle.iter().map(|&id| &**programs[id].name()).collect();
+    cycle_text(&names)
+}
+
+/// The same, with their names.
+pub(super) fn cycle_text(names: &[&str]) -> Error {
     let first = names.first().copied().unwrap_or_default();
     let path = names.join(" → ");
     Error::new(format!(
