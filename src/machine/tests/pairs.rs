@@ -165,6 +165,7 @@ fn set(machine: &mut Machine, id: ProgramId, state: State, goal: Goal, cause: Ca
     let child = machine.children.get_mut(id).expect("it was added");
     (child.state, child.goal, child.cause) = (state, goal, cause);
     (child.starts, child.why) = (RUN.generation, Why::Failed);
+    child.flags.set(Flags::TELLS_READY, child.policy.ready);
     machine.count_settled(id);
 }
 
