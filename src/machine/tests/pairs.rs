@@ -212,7 +212,7 @@ impl Case {
             }
         };
         set(machine, OTHER, state, Goal::Up, Cause::Exit);
-        machine.graph.link(BTreeMap::from([(RUN.program, links)]));
+        machine.set_links(BTreeMap::from([(RUN.program, links)]));
         machine.resolve(moment(NOW));
     }
 
@@ -226,7 +226,7 @@ impl Case {
         let state = State::Stopping { since, leader };
         set(machine, dependent, state, Goal::Up, Cause::Requirement);
         let links = Links::new(&[RUN.program], &[]);
-        machine.graph.link(BTreeMap::from([(dependent, links)]));
+        machine.set_links(BTreeMap::from([(dependent, links)]));
         machine.resolve(moment(NOW));
         assert!(machine.graph.drain(RUN.program));
     }

@@ -1,0 +1,28 @@
+//! Counts anew what is counted step by step, for tests.
+
+use super::{Counts, Graph, count, pairs};
+
+impl Graph {
+    /// Counts anew what each program learned of others, and compares.
+    pub fn recount(&self) -> Result<(), String> {
+        for (id, node) in &self.nodes {
+            let mut counts = Counts::default();
+            for (other, requires) in pairs(&node.links) {
+                let told = self.nodes.get(&other).ok_or("a link leads nowhere")?;
+                let mut dependents = told.dependents.iter();
+                let dependent = dependents
+                    .find(|dependent| dependent.program == *id && dependent.requires == requires)
+                    .ok_or("a link is known at one end only")?;
+                count(&mut counts, dependent, told.told, true);
+            }
+            if counts != node.counts {
+                return Err(format!("{id:?} has {:?}, of {counts:?}", node.counts));
+            }
+        }
+        let waits = self.blocks.values().flatten().count();
+        if waits != self.waits.values().sum::<usize>() {
+            return Err("not all that wait for an end are known".to_owned());
+        }
+        Ok(())
+    }
+}
