@@ -17,6 +17,8 @@
 
 pub mod child;
 pub mod definitions;
+#[cfg(test)]
+mod footprint;
 pub mod graph;
 mod id_map;
 pub mod interface;
@@ -50,6 +52,10 @@ pub struct Machine {
     starts: VecDeque<ProgramId>,
     /// Programs that began to drain and have not been looked at since.
     draining: VecDeque<ProgramId>,
+    /// Programs that run, and require one that may be down.
+    short: VecDeque<ProgramId>,
+    /// Programs that are due, and whose neighbours have changed.
+    due: VecDeque<ProgramId>,
     /// Programs that are down and to be forgotten.
     forgotten: Vec<ProgramId>,
     /// The number of children that are not settled, kept up to date because every turn asks.

@@ -121,8 +121,16 @@ impl Child {
         }
     }
 
+    /// A start that is under way has a former definition: it is ended as soon as it is answered.
+    pub fn restart_spawning(&mut self) {
+        if self.state == S::Spawning {
+            self.flags.set(Flags::OUTDATED, true);
+            self.delay = Delay::new(&self.policy.backoff);
+        }
+    }
+
     /// A run that is being ended for a fault ends as one that was asked to.
-    fn take_over(&mut self, cause: Cause) {
+    pub(super) fn take_over(&mut self, cause: Cause) {
         if !self.cause.is_stop() {
             self.cause = cause;
         }

@@ -9,6 +9,10 @@ use crate::machine::state::{Cause, Fact, Purpose, State as S};
 
 impl Child {
     pub(super) fn on_fact(&mut self, now: Moment, fact: Fact, out: &mut Effects<'_>) {
+        if self.state == S::Spawning && self.flags.has(Flags::OUTDATED) {
+            self.flags.set(Flags::OUTDATED, false);
+            self.take_over(Cause::Reload);
+        }
         match fact {
             Fact::Spawned { at } | Fact::SpawnFailed { at } => self.on_answer(now, at, fact, out),
             Fact::SpawnDelayed { at } => self.on_spawn_delayed(now, at, out),
@@ -65,7 +69,7 @@ impl Child {
         }
         // It may have been killed for its late start.
         self.cause = Cause::Exit;
-        if self.policy.ready || self.policy.oneshot {
+        if self.flags.has(Flags::TELLS_READY) || self.policy.oneshot {
             self.state = S::Starting { since: at };
             if let Some(timeout) = self.policy.start_timeout {
                 out.timers.arm((self.id, Purpose::Ready), at.after(timeout));

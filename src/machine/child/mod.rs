@@ -85,9 +85,9 @@ pub struct Child {
     pub starts: u64,
 }
 
-/// What else is remembered of a program, in one byte.
+/// What else is remembered of a program, in two bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Flags(u8);
+pub struct Flags(u16);
 
 impl Flags {
     /// It is a oneshot that has succeeded: it counts as up.
@@ -107,6 +107,10 @@ impl Flags {
     /// It got a start while a run was being ended for a fault: whatever its policy says, it starts
     /// when that is gone.
     pub const AGAIN: Self = Self(128);
+    /// Its latest run says when it is ready.
+    pub const TELLS_READY: Self = Self(256);
+    /// The start that is under way has a former definition.
+    pub const OUTDATED: Self = Self(512);
 
     #[must_use]
     pub fn has(self, flag: Self) -> bool {
@@ -151,9 +155,10 @@ impl Child {
         self.starts = self.starts.saturating_add(1);
         self.state = S::Spawning;
         self.cause = Cause::Exit;
-        self.flags.set(Flags::SUCCEEDED, false);
         self.flags.set(Flags::PASSED, false);
         self.flags.set(Flags::AGAIN, false);
+        self.flags.set(Flags::OUTDATED, false);
+        self.flags.set(Flags::TELLS_READY, self.policy.ready);
         self.run()
     }
 
@@ -195,6 +200,13 @@ impl Child {
             }
     }
 
+    /// True if it is a oneshot that has succeeded, and the rest of its group ends.
+    #[must_use]
+    pub fn is_succeeding(&self) -> bool {
+        let is_done = self.policy.oneshot && self.why == Why::Exited && self.goal != Up;
+        is_done && matches!(self.state, S::Killed { .. })
+    }
+
     /// True if its latest run ended, or is ending, because it was asked to.
     fn was_asked(&self) -> bool {
         self.goal != Up || self.cause.is_stop()
@@ -203,6 +215,7 @@ impl Child {
     fn become_due(&mut self, out: &mut Effects<'_>) {
         self.state = S::Due;
         self.flags.set(Flags::PASSED, false);
+        self.flags.set(Flags::SUCCEEDED, false);
         self.queue(out.starts);
     }
 
