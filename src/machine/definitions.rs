@@ -28,8 +28,7 @@ impl Machine {
         let shared = self.children.last().map(|child| &child.policy);
         let shared = shared.filter(|shared| ***shared == policy).cloned();
         let policy = shared.unwrap_or_else(|| Arc::new(policy));
-        let id = self.children.next_id()?;
-        self.children.push(Child::new(id, policy))
+        self.children.push(Child::new(policy))
     }
 
     /// Sets what each of these programs waits for, unless that made a cycle: then its path is

@@ -11,7 +11,8 @@ impl Machine {
     /// Hashes all that decides what comes, with moments told from `now`. How often a program ran
     /// decides nothing, nor does how long ago a run began, or a moment that is past.
     pub fn hash_state<H: Hasher>(&self, now: Moment, hasher: &mut H) {
-        for child in self.children.iter() {
+        for (id, child) in self.children.pairs() {
+            id.hash(hasher);
             hash_child(child, now, hasher);
         }
         for (at, key) in self.timers.in_order() {
@@ -45,13 +46,7 @@ fn hash_child<H: Hasher>(child: &Child, now: Moment, hasher: &mut H) {
         State::Inactive | State::Waiting { .. } | State::Due
     );
     let is_up = child.goal == Goal::Up;
-    (
-        child.id,
-        child.flags,
-        is_up,
-        Some(child.why).filter(|_| !is_up),
-    )
-        .hash(hasher);
+    (child.flags, is_up, Some(child.why).filter(|_| !is_up)).hash(hasher);
     Some((child.goal, child.cause))
         .filter(|_| !is_idle)
         .hash(hasher);

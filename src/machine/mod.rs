@@ -153,7 +153,7 @@ impl Machine {
         if self
             .children
             .get(run.program)
-            .is_some_and(|child| child.run() == run)
+            .is_some_and(|child| child.run(run.program) == run)
         {
             self.apply(now, run.program, Trigger::Fact(fact));
             self.resolve(now);
@@ -199,7 +199,7 @@ impl Machine {
             if child.state != State::Due || self.hold(id).is_some() {
                 continue;
             }
-            let run = self.children.get_mut(id).map(Child::begin);
+            let run = self.children.get_mut(id).map(|child| child.begin(id));
             self.graph.touch(id);
             return run;
         }
@@ -227,8 +227,8 @@ impl Machine {
         debug_assert_eq!(
             self.unsettled,
             self.children
-                .iter()
-                .filter(|child| !self.is_child_settled(child))
+                .pairs()
+                .filter(|(id, child)| !self.is_child_settled(*id, child))
                 .count()
         );
         self.unsettled == 0
@@ -333,6 +333,7 @@ impl Machine {
             return;
         };
         let mut effects = Effects {
+            id,
             orders: &mut self.orders,
             timers: &mut self.timers,
             starts: &mut self.starts,
@@ -361,7 +362,7 @@ impl Machine {
         let Some(child) = self.children.get(id) else {
             return;
         };
-        let is_unsettled = !self.is_child_settled(child);
+        let is_unsettled = !self.is_child_settled(id, child);
         let Some(child) = self.children.get_mut(id) else {
             return;
         };
@@ -371,12 +372,12 @@ impl Machine {
         self.unsettled -= usize::from(was_unsettled);
     }
 
-    fn is_child_settled(&self, child: &Child) -> bool {
+    fn is_child_settled(&self, id: ProgramId, child: &Child) -> bool {
         match child.state {
             State::Inactive => true,
             State::Abandoned { .. } => child.goal != Goal::Up,
             State::Due => {
-                let told = self.graph.told(child.id);
+                let told = self.graph.told(id);
                 told.is_some_and(|told| told.standing == Standing::Never)
             }
             State::Waiting { .. }

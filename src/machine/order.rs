@@ -190,7 +190,7 @@ impl Machine {
         if self.hold(id).is_none()
             && let Some(child) = self.children.get_mut(id)
         {
-            child.queue(&mut self.starts);
+            child.queue(id, &mut self.starts);
         }
     }
 
@@ -211,7 +211,7 @@ impl Machine {
         if !child.flags.has(Flags::REMOVED) || !child.is_down() {
             return;
         }
-        let run = child.run();
+        let run = child.run(id);
         self.children.remove(id);
         self.removing -= 1;
         let change = Change::Removed;
@@ -233,7 +233,7 @@ impl Machine {
             if child.flags.has(Flags::AFTER_REMOVALS) {
                 child.flags.set(Flags::AFTER_REMOVALS, false);
                 if child.state == State::Due {
-                    child.queue(&mut machine.starts);
+                    child.queue(id, &mut machine.starts);
                 }
             }
         });

@@ -33,7 +33,7 @@ impl Child {
                 return;
             }
             S::Inactive | S::Waiting { .. } => {
-                out.timers.disarm((self.id, Purpose::Next));
+                out.timers.disarm((out.id, Purpose::Next));
                 self.become_due(out);
             }
             S::Clearing { .. } => self.state = S::Clearing { start_at: now },
@@ -96,7 +96,7 @@ impl Child {
         match self.state {
             S::Inactive | S::Abandoned { .. } => {}
             S::Waiting { .. } | S::Due => {
-                out.timers.disarm((self.id, Purpose::Next));
+                out.timers.disarm((out.id, Purpose::Next));
                 self.state = S::Inactive;
             }
             // The answer to the start comes first; it finds the new goal.
@@ -137,7 +137,7 @@ impl Child {
     }
 
     pub(super) fn kill_new(&mut self, now: Moment, out: &mut Effects<'_>) {
-        out.timers.disarm((self.id, Purpose::Launch));
+        out.timers.disarm((out.id, Purpose::Launch));
         self.kill(now, now, New, out);
     }
 }

@@ -56,6 +56,8 @@ pub const LAUNCH_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Where a child's answers go.
 pub struct Effects<'a> {
+    /// The child's own id.
+    pub id: ProgramId,
     pub orders: &'a mut VecDeque<Order>,
     pub timers: &'a mut Timers<(ProgramId, Purpose)>,
     /// Programs that may start, in order.
@@ -71,7 +73,6 @@ pub struct Effects<'a> {
 /// One program.
 #[derive(Debug, Clone)]
 pub struct Child {
-    pub id: ProgramId,
     pub goal: Goal,
     /// Why it is down, if its goal is not up.
     pub why: Why,
@@ -127,9 +128,8 @@ impl Flags {
 }
 
 impl Child {
-    pub fn new(id: ProgramId, policy: Arc<Policy>) -> Self {
+    pub fn new(policy: Arc<Policy>) -> Self {
         Self {
-            id,
             goal: Down,
             why: Why::New,
             cause: Cause::Exit,
@@ -141,16 +141,16 @@ impl Child {
         }
     }
 
-    /// Returns the latest run.
-    pub fn run(&self) -> Run {
+    /// Returns the latest run of this child, whose id this is.
+    pub fn run(&self, id: ProgramId) -> Run {
         Run {
-            program: self.id,
+            program: id,
             generation: self.starts,
         }
     }
 
     /// Begins a new run, which the scheduler starts now.
-    pub fn begin(&mut self) -> Run {
+    pub fn begin(&mut self, id: ProgramId) -> Run {
         debug_assert_eq!(self.state, S::Due);
         self.starts = self.starts.saturating_add(1);
         self.state = S::Spawning;
@@ -159,7 +159,7 @@ impl Child {
         self.flags.set(Flags::AGAIN, false);
         self.flags.set(Flags::OUTDATED, false);
         self.flags.set(Flags::TELLS_READY, self.policy.ready);
-        self.run()
+        self.run(id)
     }
 
     /// Applies one command or fact.
@@ -216,14 +216,14 @@ impl Child {
         self.state = S::Due;
         self.flags.set(Flags::PASSED, false);
         self.flags.set(Flags::SUCCEEDED, false);
-        self.queue(out.starts);
+        self.queue(out.id, out.starts);
     }
 
     /// Puts it in the queue of starts, once.
-    pub fn queue(&mut self, starts: &mut VecDeque<ProgramId>) {
+    pub fn queue(&mut self, id: ProgramId, starts: &mut VecDeque<ProgramId>) {
         if !self.flags.has(Flags::QUEUED) {
             self.flags.set(Flags::QUEUED, true);
-            starts.push_back(self.id);
+            starts.push_back(id);
         }
     }
 
@@ -232,7 +232,7 @@ impl Child {
             return self.become_due(out);
         }
         self.state = S::Waiting { until };
-        out.timers.arm((self.id, Purpose::Next), until);
+        out.timers.arm((out.id, Purpose::Next), until);
     }
 
     /// Decides what follows a run that was not asked to end. Without an uptime the start failed.
@@ -263,7 +263,7 @@ impl Child {
 
     /// Handles the end of a group: starts again if that is wanted.
     fn gone(&mut self, out: &mut Effects<'_>) {
-        out.timers.disarm((self.id, Purpose::Stop));
+        out.timers.disarm((out.id, Purpose::Stop));
         if self.goal == Up {
             return self.become_due(out);
         }
@@ -308,7 +308,7 @@ impl Child {
             return self.kill(now, since, leader, out);
         }
         self.state = S::Stopping { since, leader };
-        out.timers.arm((self.id, Purpose::Stop), now.after(timeout));
+        out.timers.arm((out.id, Purpose::Stop), now.after(timeout));
     }
 
     fn kill(&mut self, now: Moment, since: Moment, leader: Leader, out: &mut Effects<'_>) {
@@ -320,13 +320,13 @@ impl Child {
     fn await_death(&mut self, now: Moment, since: Moment, leader: Leader, out: &mut Effects<'_>) {
         self.state = S::Killed { since, leader };
         out.timers
-            .arm((self.id, Purpose::Stop), now.after(ABANDON_AFTER));
+            .arm((out.id, Purpose::Stop), now.after(ABANDON_AFTER));
     }
 
     /// Abandons a group that survived SIGKILL. If that was a start which is not retried, the
     /// program has ended as well.
     pub fn abandon(&mut self, leader: Leader, out: &mut Effects<'_>) {
-        out.timers.disarm((self.id, Purpose::Stop));
+        out.timers.disarm((out.id, Purpose::Stop));
         self.state = S::Abandoned { leader };
         self.notify(Change::Abandoned, out);
         if leader == Leader::New && !self.was_asked() {
@@ -346,17 +346,17 @@ impl Child {
     }
 
     fn disarm_run(&self, out: &mut Effects<'_>) {
-        out.timers.disarm((self.id, Purpose::Ready));
-        out.timers.disarm((self.id, Purpose::Watchdog));
+        out.timers.disarm((out.id, Purpose::Ready));
+        out.timers.disarm((out.id, Purpose::Watchdog));
     }
 
     fn signal(&self, signal: i32, out: &mut Effects<'_>) {
-        let run = self.run();
+        let run = self.run(out.id);
         out.orders.push_back(Order::Signal { run, signal });
     }
 
     fn notify(&self, change: Change, out: &mut Effects<'_>) {
-        let run = self.run();
+        let run = self.run(out.id);
         out.orders.push_back(Order::Notify { run, change });
     }
 
@@ -364,7 +364,7 @@ impl Child {
     /// builds supervision goes on.
     fn impossible(&self, fact: Fact, out: &mut Effects<'_>) {
         let state = self.state;
-        debug_assert!(false, "{:?}: unexpected {fact:?} in {state:?}", self.id);
+        debug_assert!(false, "{:?}: unexpected {fact:?} in {state:?}", out.id);
         self.notify(Change::Impossible { state, fact }, out);
     }
 }

@@ -187,7 +187,7 @@ impl Case {
         }
         if self.state == State::Due && self.hold.is_none() {
             let mut starts = std::mem::take(&mut machine.starts);
-            self.child(&mut machine).queue(&mut starts);
+            self.child(&mut machine).queue(RUN.program, &mut starts);
             machine.starts = starts;
         }
         if let Some((purpose, at)) = deadline_of(self.state) {
