@@ -239,6 +239,9 @@ impl Book {
             if page.group.is_some() && !is_abandoned {
                 return Err(format!("{:?} was removed before its group", page.id));
             }
+            if page.escaped && !is_abandoned {
+                return Err(format!("{:?} was removed before what escaped", page.id));
+            }
             if page.runs > 0 && page.reports != 1 {
                 return Err(format!(
                     "{:?} was removed with {} reports",
