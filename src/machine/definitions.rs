@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::Machine;
 use super::child::{Child, Flags};
-use super::graph::Links;
+use super::graph::{Counts, Facts, Links};
 use super::interface::{Moment, ProgramId};
+use super::order::facts_of;
 use super::policy::Policy;
 use super::state::{Cause, Goal, State, Trigger, Verb, Why};
 
@@ -27,8 +28,7 @@ impl Machine {
         let shared = self.children.last().map(|child| &child.policy);
         let shared = shared.filter(|shared| ***shared == policy).cloned();
         let policy = shared.unwrap_or_else(|| Arc::new(policy));
-        let id = self.children.next_id()?;
-        self.children.push(Child::new(id, policy))
+        self.children.push(Child::new(policy))
     }
 
     /// Sets what each of these programs waits for, unless that made a cycle: then its path is
@@ -42,9 +42,17 @@ impl Machine {
         if let Some(cycle) = self.graph.find_cycle(&links) {
             return Err(cycle);
         }
-        self.graph.link(links);
+        self.set_links(links);
         self.resolve(now);
         Ok(())
+    }
+
+    pub(super) fn set_links(&mut self, links: BTreeMap<ProgramId, Links>) {
+        let children = &self.children;
+        self.graph.link(links, |id| {
+            let child = children.get(id);
+            child.map_or(Facts::NONE, |child| facts_of(child, Counts::default()))
+        });
     }
 
     /// Lets a program that was added start only when everything is gone that is being removed.
@@ -102,16 +110,35 @@ impl Machine {
         if let Some(cycle) = self.graph.find_cycle(&links) {
             return Err(cycle);
         }
+        // A stop goes by the new definition, but what depends on it by the former one.
+        for new in &all {
+            if let Some(child) = self.children.get_mut(new.program) {
+                let oneshot = child.policy.oneshot;
+                child.policy = Arc::new(Policy {
+                    oneshot,
+                    ..new.policy
+                });
+                child.delay.clamp(&new.policy.backoff);
+            }
+        }
         let stop = Trigger::Command(Verb::Restart, Cause::Reload);
         for new in all.iter().filter(|new| new.restart) {
             if !self.stopping && self.children.get(new.program).is_some_and(is_run) {
                 self.apply(now, new.program, stop);
             }
         }
-        self.resolve(now);
-        self.graph.link(links);
+        self.settle(now);
         for new in &all {
-            self.take_over(now, new);
+            if let Some(child) = self.children.get_mut(new.program)
+                && child.policy.oneshot != new.policy.oneshot
+            {
+                child.policy = Arc::new(new.policy);
+            }
+        }
+        let old: Vec<Links> = all.iter().map(|new| self.links_of(new.program)).collect();
+        self.set_links(links);
+        for (new, old) in all.iter().zip(&old) {
+            self.take_over(now, new, old);
         }
         self.resolve(now);
         Ok(())
@@ -121,25 +148,28 @@ impl Machine {
         let Some(child) = self.children.get(new.program) else {
             return false;
         };
-        let links = self.graph.links(new.program).cloned().unwrap_or_default();
+        let links = self.links_of(new.program);
         new.restart
             || child.flags.has(Flags::REMOVED)
             || *child.policy != new.policy
             || links != new.links
     }
 
+    fn links_of(&self, id: ProgramId) -> Links {
+        self.graph.links(id).cloned().unwrap_or_default()
+    }
+
     /// Takes over a definition whose links are set. A run that may not go on is being stopped.
-    fn take_over(&mut self, now: Moment, new: &Replacement) {
+    fn take_over(&mut self, now: Moment, new: &Replacement, old: &Links) {
         let id = new.program;
         let Some(child) = self.children.get_mut(id) else {
             return;
         };
-        child.policy = Arc::new(new.policy);
-        child.delay.clamp(&new.policy.backoff);
-        if new.restart {
-            child.flags.set(Flags::SUCCEEDED, false);
-        }
+        child.flags.set(Flags::PASSED, false);
         let was_removed = child.flags.has(Flags::REMOVED);
+        if new.restart || was_removed {
+            child.restart_spawning();
+        }
         child.flags.set(Flags::REMOVED, false);
         if was_removed {
             self.removing -= 1;
@@ -165,22 +195,25 @@ impl Machine {
         if starts {
             self.apply(now, id, Trigger::Command(Verb::Start, Cause::Reload));
         }
-        if is_up || starts {
-            self.start_newly_required(now, id);
+        let is_anew = starts || (is_up && new.restart);
+        for &other in new.links.requires() {
+            if is_anew || (is_up && !old.requires().contains(&other)) {
+                self.pull(now, other);
+            }
         }
     }
 
-    /// Starts what a program requires, but for what was stopped by hand.
-    fn start_newly_required(&mut self, now: Moment, id: ProgramId) {
-        let required = self.graph.links(id).map(|links| links.requires().to_vec());
-        for other in required.unwrap_or_default() {
-            let is_stopped = |child: &Child| child.goal != Goal::Up && child.why == Why::Stopped;
-            let is_wanted =
-                |child: &Child| child.goal == Goal::Up || child.flags.has(Flags::SUCCEEDED);
-            let child = self.children.get(other);
-            if child.is_some_and(|child| !is_wanted(child) && !is_stopped(child)) {
-                self.order(now, other, Verb::Start, Cause::Reload);
-            }
+    /// Starts a program that another requires, unless it was stopped by hand.
+    fn pull(&mut self, now: Moment, id: ProgramId) {
+        if let Some(child) = self.children.get(id)
+            && child.goal != Goal::Up
+            && !child.flags.has(Flags::SUCCEEDED)
+            && !child.is_succeeding()
+            && !child.flags.has(Flags::REMOVED)
+            && child.why != Why::Stopped
+        {
+            self.start_required(now, id, Cause::Reload);
+            self.apply(now, id, Trigger::Command(Verb::Start, Cause::Reload));
         }
     }
 }

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::interface::ProgramId;
 
 /// The programs that a program waits for at each start, each of them once.
+#[cfg_attr(test, derive(Hash))]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Links {
     requires: Vec<ProgramId>,
@@ -62,8 +63,8 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// What is known of a program that has not told anything yet.
-    const UNKNOWN: Self = Self {
+    /// Those of a program that does not exist.
+    pub const NONE: Self = Self {
         standing: Standing::Never,
         ending: false,
         downs: true,
@@ -99,6 +100,7 @@ impl Counts {
     }
 }
 
+#[cfg_attr(test, derive(Hash))]
 #[derive(Debug, Clone)]
 struct Node {
     links: Links,
@@ -108,18 +110,19 @@ struct Node {
     is_dirty: bool,
 }
 
-impl Default for Node {
-    fn default() -> Self {
+impl Node {
+    fn new(told: Facts) -> Self {
         Self {
             links: Links::default(),
             dependents: Vec::new(),
-            told: Facts::UNKNOWN,
+            told,
             counts: Counts::default(),
             is_dirty: false,
         }
     }
 }
 
+#[cfg_attr(test, derive(Hash))]
 #[derive(Debug, Clone, Copy)]
 struct Dependent {
     program: ProgramId,
@@ -133,6 +136,8 @@ struct Dependent {
 pub struct Graph {
     nodes: BTreeMap<ProgramId, Node>,
     dirty: VecDeque<ProgramId>,
+    /// Programs that were not down when they told last.
+    arming: BTreeSet<ProgramId>,
     /// For each program that is ending, those that wait for its end before they stop, each with
     /// the number of its wait. One that has stopped waiting may still be listed.
     blocks: BTreeMap<ProgramId, Vec<(ProgramId, u64)>>,
@@ -142,13 +147,25 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Replaces the links of these programs, which make no cycle.
-    pub fn link(&mut self, links: BTreeMap<ProgramId, Links>) {
-        for &id in links.keys() {
-            self.unlink(id);
+    /// Replaces the links of these programs, which make no cycle. `facts` are those of a program
+    /// without an edge.
+    pub fn link(&mut self, links: BTreeMap<ProgramId, Links>, facts: impl Fn(ProgramId) -> Facts) {
+        let mut concerned: BTreeSet<ProgramId> = links.keys().copied().collect();
+        let mut armed = BTreeMap::new();
+        for (&id, new) in &links {
+            let old = self.links(id).into_iter().flat_map(pairs);
+            concerned.extend(old.chain(pairs(new)).map(|(other, _)| other));
+            armed.insert(id, self.unlink(id));
+        }
+        for &id in &concerned {
+            self.nodes.entry(id).or_insert_with(|| Node::new(facts(id)));
         }
         for (id, links) in links {
-            self.set_links(id, links);
+            self.arming.extend(&links.requires);
+            self.set_links(id, links, &armed[&id]);
+        }
+        for id in concerned {
+            self.drop_if_bare(id);
         }
     }
 
@@ -158,14 +175,20 @@ impl Graph {
         let Some(node) = self.nodes.get(&id) else {
             return Vec::new();
         };
+        let mut bare: Vec<ProgramId> = pairs(&node.links).map(|(other, _)| other).collect();
         for dependent in node.dependents.clone() {
             let mut links = self.links(dependent.program).cloned().unwrap_or_default();
             links.requires.retain(|&other| other != id);
             links.after.retain(|&other| other != id);
-            self.unlink(dependent.program);
-            self.set_links(dependent.program, links);
+            let armed = self.unlink(dependent.program);
+            self.set_links(dependent.program, links, &armed);
+            bare.push(dependent.program);
         }
         self.unlink(id);
+        bare.push(id);
+        for id in bare {
+            self.drop_if_bare(id);
+        }
         self.stop_waiting(id);
         self.release(id)
     }
@@ -230,6 +253,9 @@ impl Graph {
             && node.told != facts
         {
             let told = std::mem::replace(&mut node.told, facts);
+            if !facts.downs {
+                self.arming.insert(id);
+            }
             let mut dependents = std::mem::take(&mut node.dependents);
             for dependent in &mut dependents {
                 self.tell_dependent(dependent, told, facts);
@@ -249,9 +275,22 @@ impl Graph {
             return;
         };
         count(&mut node.counts, dependent, told, false);
-        dependent.is_armed |= !facts.downs;
         count(&mut node.counts, dependent, facts, true);
         self.touch(dependent.program);
+    }
+
+    /// When all have told how they are: what requires one that is not down may not run without it
+    /// from now on.
+    pub fn arm(&mut self) {
+        while let Some(id) = self.arming.pop_first() {
+            if let Some(node) = self.nodes.get_mut(&id)
+                && !node.told.downs
+            {
+                for dependent in &mut node.dependents {
+                    dependent.is_armed = true;
+                }
+            }
+        }
     }
 
     /// A program is to stop. True if it has to wait for programs that depend on it and are ending:
@@ -322,20 +361,21 @@ impl Graph {
         found.map(|&other| (other, false))
     }
 
-    fn set_links(&mut self, id: ProgramId, links: Links) {
+    fn set_links(&mut self, id: ProgramId, links: Links, armed: &[ProgramId]) {
         for (other, requires) in pairs(&links) {
-            let node = self.nodes.entry(other).or_default();
-            let is_armed = !node.told.downs;
+            let Some(node) = self.nodes.get_mut(&other) else {
+                continue;
+            };
+            let told = node.told;
             let dependent = Dependent {
                 program: id,
                 requires,
-                is_armed,
+                is_armed: armed.contains(&other),
             };
             node.dependents.push(dependent);
-            let told = node.told;
-            let counts = &mut self.nodes.entry(id).or_default().counts;
-            count(counts, &dependent, told, true);
-            self.touch(other);
+            if let Some(node) = self.nodes.get_mut(&id) {
+                count(&mut node.counts, &dependent, told, true);
+            }
         }
         if let Some(node) = self.nodes.get_mut(&id) {
             node.links = links;
@@ -343,20 +383,27 @@ impl Graph {
         self.touch(id);
     }
 
-    /// Removes the edges from a program to others.
-    fn unlink(&mut self, id: ProgramId) {
+    /// Removes the edges from a program to others. Returns those that it may not run without.
+    fn unlink(&mut self, id: ProgramId) -> Vec<ProgramId> {
+        let mut armed = Vec::new();
         let Some(node) = self.nodes.get_mut(&id) else {
-            return;
+            return armed;
         };
         node.counts = Counts::default();
         let links = std::mem::take(&mut node.links);
         for (other, _) in pairs(&links) {
-            if let Some(node) = self.nodes.get_mut(&other) {
-                node.dependents.retain(|dependent| dependent.program != id);
+            let Some(node) = self.nodes.get_mut(&other) else {
+                continue;
+            };
+            let is_armed = |dependent: &Dependent| {
+                dependent.program == id && dependent.requires && dependent.is_armed
+            };
+            if node.dependents.iter().any(is_armed) {
+                armed.push(other);
             }
-            self.drop_if_bare(other);
+            node.dependents.retain(|dependent| dependent.program != id);
         }
-        self.drop_if_bare(id);
+        armed
     }
 
     fn drop_if_bare(&mut self, id: ProgramId) {
@@ -431,3 +478,6 @@ fn pairs(links: &Links) -> impl Iterator<Item = (ProgramId, bool)> + use<'_> {
     let requires = links.requires.iter().map(|&id| (id, true));
     requires.chain(links.after.iter().map(|&id| (id, false)))
 }
+
+#[cfg(test)]
+mod recount;

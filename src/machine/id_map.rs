@@ -97,6 +97,12 @@ impl<T> IdMap<T> {
         self.items.iter_mut().flatten()
     }
 
+    /// Returns the items with their ids.
+    pub fn pairs(&self) -> impl Iterator<Item = (ProgramId, &T)> {
+        let items = self.items.iter().enumerate();
+        items.filter_map(|(at, item)| Some((self.id_at(at), item.as_ref()?)))
+    }
+
     /// Returns the first id at or after this one.
     #[must_use]
     pub fn first_from(&self, id: ProgramId) -> Option<ProgramId> {

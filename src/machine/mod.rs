@@ -17,6 +17,8 @@
 
 pub mod child;
 pub mod definitions;
+#[cfg(test)]
+mod footprint;
 pub mod graph;
 mod id_map;
 pub mod interface;
@@ -50,6 +52,10 @@ pub struct Machine {
     starts: VecDeque<ProgramId>,
     /// Programs that began to drain and have not been looked at since.
     draining: VecDeque<ProgramId>,
+    /// Programs that run, and require one that may be down.
+    short: VecDeque<ProgramId>,
+    /// Programs that are due, and whose neighbours have changed.
+    due: VecDeque<ProgramId>,
     /// Programs that are down and to be forgotten.
     forgotten: Vec<ProgramId>,
     /// The number of children that are not settled, kept up to date because every turn asks.
@@ -147,7 +153,7 @@ impl Machine {
         if self
             .children
             .get(run.program)
-            .is_some_and(|child| child.run() == run)
+            .is_some_and(|child| child.run(run.program) == run)
         {
             self.apply(now, run.program, Trigger::Fact(fact));
             self.resolve(now);
@@ -193,7 +199,7 @@ impl Machine {
             if child.state != State::Due || self.hold(id).is_some() {
                 continue;
             }
-            let run = self.children.get_mut(id).map(Child::begin);
+            let run = self.children.get_mut(id).map(|child| child.begin(id));
             self.graph.touch(id);
             return run;
         }
@@ -221,8 +227,8 @@ impl Machine {
         debug_assert_eq!(
             self.unsettled,
             self.children
-                .iter()
-                .filter(|child| !self.is_child_settled(child))
+                .pairs()
+                .filter(|(id, child)| !self.is_child_settled(*id, child))
                 .count()
         );
         self.unsettled == 0
@@ -327,6 +333,7 @@ impl Machine {
             return;
         };
         let mut effects = Effects {
+            id,
             orders: &mut self.orders,
             timers: &mut self.timers,
             starts: &mut self.starts,
@@ -355,7 +362,7 @@ impl Machine {
         let Some(child) = self.children.get(id) else {
             return;
         };
-        let is_unsettled = !self.is_child_settled(child);
+        let is_unsettled = !self.is_child_settled(id, child);
         let Some(child) = self.children.get_mut(id) else {
             return;
         };
@@ -365,12 +372,12 @@ impl Machine {
         self.unsettled -= usize::from(was_unsettled);
     }
 
-    fn is_child_settled(&self, child: &Child) -> bool {
+    fn is_child_settled(&self, id: ProgramId, child: &Child) -> bool {
         match child.state {
             State::Inactive => true,
             State::Abandoned { .. } => child.goal != Goal::Up,
             State::Due => {
-                let told = self.graph.told(child.id);
+                let told = self.graph.told(id);
                 told.is_some_and(|told| told.standing == Standing::Never)
             }
             State::Waiting { .. }

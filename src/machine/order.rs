@@ -1,10 +1,12 @@
 //! Starts what is required, stops what depends on something first, and shuts everything down: what
 //! a command for one program, or a change of one, means for the others.
 
+use std::collections::BTreeSet;
+
 use super::child::{Child, Flags};
 use super::graph::{Counts, Facts, Standing};
 use super::interface::{Change, Moment, Order, ProgramId};
-use super::state::{Cause, Goal, State, Trigger, Verb, Why};
+use super::state::{Cause, Goal, Leader, State, Trigger, Verb, Why};
 use super::{Machine, SHUTDOWN_KILL_BEFORE};
 
 impl Machine {
@@ -16,25 +18,49 @@ impl Machine {
             return;
         }
         if is_start {
-            self.start_required(now, id);
+            self.start_required(now, id, cause);
         }
         self.apply(now, id, Trigger::Command(verb, cause));
     }
 
-    /// Starts everything that a program requires and that is not wanted yet.
-    pub(super) fn start_required(&mut self, now: Moment, id: ProgramId) {
+    /// Starts everything that a program requires and that is not wanted yet, and what that
+    /// requires. A reload does not start what was stopped by hand.
+    pub(super) fn start_required(&mut self, now: Moment, id: ProgramId, cause: Cause) {
+        let mut seen = BTreeSet::new();
         let mut next = vec![id];
         while let Some(id) = next.pop() {
             let required = self.graph.links(id).map(|links| links.requires().to_vec());
             for id in required.unwrap_or_default() {
-                let is_wanted =
-                    |child: &Child| child.goal == Goal::Up || child.flags.has(Flags::SUCCEEDED);
-                if !self.children.get(id).is_none_or(is_wanted) {
-                    self.apply(now, id, Trigger::Command(Verb::Start, Cause::Operator));
+                if seen.insert(id) && self.start_one_required(now, id, cause) {
                     next.push(id);
                 }
             }
         }
+    }
+
+    /// Starts a program that is required, unless it is wanted. Returns true if something that it
+    /// requires may be down.
+    fn start_one_required(&mut self, now: Moment, id: ProgramId, cause: Cause) -> bool {
+        let Some(child) = self.children.get(id) else {
+            return false;
+        };
+        let has_succeeded = child.flags.has(Flags::SUCCEEDED) || child.is_succeeding();
+        if child.flags.has(Flags::REMOVED) || has_succeeded {
+            return false;
+        }
+        if child.goal == Goal::Up {
+            let is_starting = matches!(
+                child.state,
+                State::Spawning | State::Launching { .. } | State::Starting { .. }
+            );
+            let told = self.graph.told(id);
+            return is_starting || told.is_some_and(|told| told.standing == Standing::Never);
+        }
+        if cause == Cause::Reload && child.why == Why::Stopped {
+            return false;
+        }
+        self.apply(now, id, Trigger::Command(Verb::Start, cause));
+        true
     }
 
     /// Stops or kills everything, for good. A program is asked to stop when everything has ended
@@ -89,11 +115,23 @@ impl Machine {
     /// Lets every change reach the programs that depend on it, until nothing changes any more.
     ///
     /// A program that is to stop looks for those that stop before it only when all of them know
-    /// that they do.
+    /// that they do, and one that is due starts only when all that it waits for have told how
+    /// they are.
     pub(super) fn resolve(&mut self, now: Moment) {
+        self.settle(now);
+        while let Some(id) = self.due.pop_front() {
+            self.release(id);
+        }
+        self.graph.arm();
+    }
+
+    /// Lets every change reach the programs that depend on it, but starts nothing.
+    pub(super) fn settle(&mut self, now: Moment) {
         loop {
             if let Some(id) = self.graph.pop_dirty() {
                 self.look_at(now, id);
+            } else if let Some(id) = self.short.pop_front() {
+                self.stop_short(now, id);
             } else if let Some(id) = self.draining.pop_front() {
                 self.drain(now, id);
             } else if let Some(id) = self.forgotten.pop() {
@@ -110,29 +148,49 @@ impl Machine {
             return;
         };
         let counts = self.graph.counts(id);
+        if counts.downs > 0 && child.is_wanted_run() {
+            self.short.push_back(id);
+        }
         let facts = facts_of(child, counts);
         for waiting in self.graph.tell(id, facts) {
             self.effect(now, waiting, |child, out| child.drained(now, out));
         }
         self.count_settled(id);
-        let Some(child) = self.children.get_mut(id) else {
+        let Some(child) = self.children.get(id) else {
             return;
         };
         if !matches!(child.state, State::Draining { .. }) {
             self.graph.stop_waiting(id);
         }
-        if counts.downs > 0 && child.is_wanted_run() {
-            let stop = Trigger::Command(Verb::Restart, Cause::Requirement);
-            return self.apply(now, id, stop);
+        if child.state == State::Due {
+            self.due.push_back(id);
         }
-        if child.state == State::Due && !child.flags.has(Flags::QUEUED) {
-            let is_passed = counts.after_coming == 0 || child.flags.has(Flags::PASSED);
-            child.flags.set(Flags::PASSED, is_passed);
-            if self.hold(id).is_none()
-                && let Some(child) = self.children.get_mut(id)
-            {
-                child.queue(&mut self.starts);
-            }
+    }
+
+    /// Stops a program that requires one which is down.
+    fn stop_short(&mut self, now: Moment, id: ProgramId) {
+        let is_run = self.children.get(id).is_some_and(Child::is_wanted_run);
+        if is_run && self.graph.counts(id).downs > 0 {
+            let stop = Trigger::Command(Verb::Restart, Cause::Requirement);
+            self.apply(now, id, stop);
+        }
+    }
+
+    /// Lets a program start that is due, if nothing holds it.
+    fn release(&mut self, id: ProgramId) {
+        let comes = self.graph.counts(id).after_coming > 0;
+        let Some(child) = self.children.get_mut(id) else {
+            return;
+        };
+        if child.state != State::Due {
+            return;
+        }
+        let is_passed = child.flags.has(Flags::PASSED) || !comes;
+        child.flags.set(Flags::PASSED, is_passed);
+        if self.hold(id).is_none()
+            && let Some(child) = self.children.get_mut(id)
+        {
+            child.queue(id, &mut self.starts);
         }
     }
 
@@ -153,7 +211,7 @@ impl Machine {
         if !child.flags.has(Flags::REMOVED) || !child.is_down() {
             return;
         }
-        let run = child.run();
+        let run = child.run(id);
         self.children.remove(id);
         self.removing -= 1;
         let change = Change::Removed;
@@ -175,7 +233,7 @@ impl Machine {
             if child.flags.has(Flags::AFTER_REMOVALS) {
                 child.flags.set(Flags::AFTER_REMOVALS, false);
                 if child.state == State::Due {
-                    child.queue(&mut machine.starts);
+                    child.queue(id, &mut machine.starts);
                 }
             }
         });
@@ -183,9 +241,10 @@ impl Machine {
 }
 
 /// What a program tells its neighbours.
-fn facts_of(child: &Child, counts: Counts) -> Facts {
+pub(super) fn facts_of(child: &Child, counts: Counts) -> Facts {
     let is_oneshot = child.policy.oneshot;
-    let ending = child.is_ending();
+    // What is about to be stopped is waited for as if it was.
+    let ending = child.is_ending() || (counts.downs > 0 && child.is_wanted_run());
     let standing = standing_of(child, counts);
     let is_stopped = standing == Standing::Never || (ending && child.cause.is_stop());
     Facts {
@@ -200,18 +259,19 @@ fn standing_of(child: &Child, counts: Counts) -> Standing {
         return Standing::Up;
     }
     let is_up = child.goal == Goal::Up;
-    // A oneshot that has succeeded is up as soon as the rest of its group is gone.
-    let is_done = child.policy.oneshot && child.why == Why::Exited;
     match child.state {
         State::Running { .. } => Standing::Up,
         State::Abandoned { .. } => Standing::Never,
-        State::Killed { .. } if !is_up && is_done => Standing::Coming,
+        _ if child.is_succeeding() => Standing::Coming,
         _ if !is_up => Standing::Never,
         State::Spawning | State::Launching { .. } | State::Starting { .. } => Standing::Coming,
         _ if counts.never > 0 => Standing::Never,
         State::Inactive | State::Waiting { .. } | State::Clearing { .. } => Standing::Retrying,
-        State::Draining { .. } | State::Stopping { .. } | State::Killed { .. } => {
-            if child.cause.is_stop() {
+        // What ends for a fault is judged at its exit, and what was started after that starts
+        // without a delay.
+        State::Draining { .. } => Standing::Coming,
+        State::Stopping { leader, .. } | State::Killed { leader, .. } => {
+            if child.cause.is_stop() || leader == Leader::Dead {
                 Standing::Coming
             } else {
                 Standing::Retrying

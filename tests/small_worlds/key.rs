@@ -141,7 +141,7 @@ impl Writer {
 
     fn seen(&mut self, seen: &Seen, child: &Child) {
         self.flag(seen.run.is_some());
-        self.flag(seen.run == Some(child.run()));
+        self.flag(seen.run.is_some_and(|run| child.run(run.program) == run));
         self.flag(seen.has_group);
         self.flag(seen.executed);
         self.flag(seen.told_as_started);

@@ -33,7 +33,7 @@ impl Child {
                 return;
             }
             S::Inactive | S::Waiting { .. } => {
-                out.timers.disarm((self.id, Purpose::Next));
+                out.timers.disarm((out.id, Purpose::Next));
                 self.become_due(out);
             }
             S::Clearing { .. } => self.state = S::Clearing { start_at: now },
@@ -96,7 +96,7 @@ impl Child {
         match self.state {
             S::Inactive | S::Abandoned { .. } => {}
             S::Waiting { .. } | S::Due => {
-                out.timers.disarm((self.id, Purpose::Next));
+                out.timers.disarm((out.id, Purpose::Next));
                 self.state = S::Inactive;
             }
             // The answer to the start comes first; it finds the new goal.
@@ -121,15 +121,23 @@ impl Child {
         }
     }
 
+    /// A start that is under way has a former definition: it is ended as soon as it is answered.
+    pub fn restart_spawning(&mut self) {
+        if self.state == S::Spawning {
+            self.flags.set(Flags::OUTDATED, true);
+            self.delay = Delay::new(&self.policy.backoff);
+        }
+    }
+
     /// A run that is being ended for a fault ends as one that was asked to.
-    fn take_over(&mut self, cause: Cause) {
+    pub(super) fn take_over(&mut self, cause: Cause) {
         if !self.cause.is_stop() {
             self.cause = cause;
         }
     }
 
     pub(super) fn kill_new(&mut self, now: Moment, out: &mut Effects<'_>) {
-        out.timers.disarm((self.id, Purpose::Launch));
+        out.timers.disarm((out.id, Purpose::Launch));
         self.kill(now, now, New, out);
     }
 }

@@ -9,6 +9,10 @@ use crate::machine::state::{Cause, Fact, Purpose, State as S};
 
 impl Child {
     pub(super) fn on_fact(&mut self, now: Moment, fact: Fact, out: &mut Effects<'_>) {
+        if self.state == S::Spawning && self.flags.has(Flags::OUTDATED) {
+            self.flags.set(Flags::OUTDATED, false);
+            self.take_over(Cause::Reload);
+        }
         match fact {
             Fact::Spawned { at } | Fact::SpawnFailed { at } => self.on_answer(now, at, fact, out),
             Fact::SpawnDelayed { at } => self.on_spawn_delayed(now, at, out),
@@ -54,8 +58,8 @@ impl Child {
     }
 
     fn answered(&mut self, now: Moment, at: Moment, executed: bool, out: &mut Effects<'_>) {
-        out.timers.disarm((self.id, Purpose::Launch));
-        out.timers.disarm((self.id, Purpose::Stop));
+        out.timers.disarm((out.id, Purpose::Launch));
+        out.timers.disarm((out.id, Purpose::Stop));
         if !executed {
             return self.start_failed(at, out);
         }
@@ -65,10 +69,10 @@ impl Child {
         }
         // It may have been killed for its late start.
         self.cause = Cause::Exit;
-        if self.policy.ready || self.policy.oneshot {
+        if self.flags.has(Flags::TELLS_READY) || self.policy.oneshot {
             self.state = S::Starting { since: at };
             if let Some(timeout) = self.policy.start_timeout {
-                out.timers.arm((self.id, Purpose::Ready), at.after(timeout));
+                out.timers.arm((out.id, Purpose::Ready), at.after(timeout));
             }
             return;
         }
@@ -80,7 +84,7 @@ impl Child {
         self.state = S::Running { since };
         if let Some(watchdog) = self.policy.watchdog {
             out.timers
-                .arm((self.id, Purpose::Watchdog), now.after(watchdog));
+                .arm((out.id, Purpose::Watchdog), now.after(watchdog));
         }
     }
 
@@ -89,7 +93,7 @@ impl Child {
             S::Spawning if !self.was_asked() => {
                 let until = at.after(LAUNCH_TIMEOUT);
                 self.state = S::Launching { until };
-                out.timers.arm((self.id, Purpose::Launch), until);
+                out.timers.arm((out.id, Purpose::Launch), until);
             }
             S::Spawning => self.kill_new(now, out),
             S::Inactive | S::Waiting { .. } | S::Due | S::Launching { .. } => {
@@ -161,7 +165,7 @@ impl Child {
         };
         self.notify_exit(exit, uptime, retry_in, out);
         if let Some(delay) = retry_in {
-            out.timers.disarm((self.id, Purpose::Stop));
+            out.timers.disarm((out.id, Purpose::Stop));
             let start_at = now.after(self.stretched(delay, out));
             self.state = S::Clearing { start_at };
             return;
@@ -219,7 +223,7 @@ impl Child {
             return;
         };
         if !self.policy.oneshot {
-            out.timers.disarm((self.id, Purpose::Ready));
+            out.timers.disarm((out.id, Purpose::Ready));
             self.is_up(now, since, out);
             self.notify(Change::Up, out);
         }
@@ -240,7 +244,7 @@ impl Child {
     fn on_escaped_gone(&mut self, out: &mut Effects<'_>) {
         self.flags.set(Flags::ESCAPED, false);
         if self.state == S::Due {
-            self.queue(out.starts);
+            self.queue(out.id, out.starts);
         }
     }
 

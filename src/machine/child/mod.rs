@@ -56,6 +56,8 @@ pub const LAUNCH_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Where a child's answers go.
 pub struct Effects<'a> {
+    /// The child's own id.
+    pub id: ProgramId,
     pub orders: &'a mut VecDeque<Order>,
     pub timers: &'a mut Timers<(ProgramId, Purpose)>,
     /// Programs that may start, in order.
@@ -71,7 +73,6 @@ pub struct Effects<'a> {
 /// One program.
 #[derive(Debug, Clone)]
 pub struct Child {
-    pub id: ProgramId,
     pub goal: Goal,
     /// Why it is down, if its goal is not up.
     pub why: Why,
@@ -85,9 +86,9 @@ pub struct Child {
     pub starts: u64,
 }
 
-/// What else is remembered of a program, in one byte.
+/// What else is remembered of a program, in two bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Flags(u8);
+pub struct Flags(u16);
 
 impl Flags {
     /// It is a oneshot that has succeeded: it counts as up.
@@ -107,6 +108,10 @@ impl Flags {
     /// It got a start while a run was being ended for a fault: whatever its policy says, it starts
     /// when that is gone.
     pub const AGAIN: Self = Self(128);
+    /// Its latest run says when it is ready.
+    pub const TELLS_READY: Self = Self(256);
+    /// The start that is under way has a former definition.
+    pub const OUTDATED: Self = Self(512);
 
     #[must_use]
     pub fn has(self, flag: Self) -> bool {
@@ -123,9 +128,8 @@ impl Flags {
 }
 
 impl Child {
-    pub fn new(id: ProgramId, policy: Arc<Policy>) -> Self {
+    pub fn new(policy: Arc<Policy>) -> Self {
         Self {
-            id,
             goal: Down,
             why: Why::New,
             cause: Cause::Exit,
@@ -137,24 +141,25 @@ impl Child {
         }
     }
 
-    /// Returns the latest run.
-    pub fn run(&self) -> Run {
+    /// Returns the latest run of this child, whose id this is.
+    pub fn run(&self, id: ProgramId) -> Run {
         Run {
-            program: self.id,
+            program: id,
             generation: self.starts,
         }
     }
 
     /// Begins a new run, which the scheduler starts now.
-    pub fn begin(&mut self) -> Run {
+    pub fn begin(&mut self, id: ProgramId) -> Run {
         debug_assert_eq!(self.state, S::Due);
         self.starts = self.starts.saturating_add(1);
         self.state = S::Spawning;
         self.cause = Cause::Exit;
-        self.flags.set(Flags::SUCCEEDED, false);
         self.flags.set(Flags::PASSED, false);
         self.flags.set(Flags::AGAIN, false);
-        self.run()
+        self.flags.set(Flags::OUTDATED, false);
+        self.flags.set(Flags::TELLS_READY, self.policy.ready);
+        self.run(id)
     }
 
     /// Applies one command or fact.
@@ -195,6 +200,13 @@ impl Child {
             }
     }
 
+    /// True if it is a oneshot that has succeeded, and the rest of its group ends.
+    #[must_use]
+    pub fn is_succeeding(&self) -> bool {
+        let is_done = self.policy.oneshot && self.why == Why::Exited && self.goal != Up;
+        is_done && matches!(self.state, S::Killed { .. })
+    }
+
     /// True if its latest run ended, or is ending, because it was asked to.
     fn was_asked(&self) -> bool {
         self.goal != Up || self.cause.is_stop()
@@ -203,14 +215,15 @@ impl Child {
     fn become_due(&mut self, out: &mut Effects<'_>) {
         self.state = S::Due;
         self.flags.set(Flags::PASSED, false);
-        self.queue(out.starts);
+        self.flags.set(Flags::SUCCEEDED, false);
+        self.queue(out.id, out.starts);
     }
 
     /// Puts it in the queue of starts, once.
-    pub fn queue(&mut self, starts: &mut VecDeque<ProgramId>) {
+    pub fn queue(&mut self, id: ProgramId, starts: &mut VecDeque<ProgramId>) {
         if !self.flags.has(Flags::QUEUED) {
             self.flags.set(Flags::QUEUED, true);
-            starts.push_back(self.id);
+            starts.push_back(id);
         }
     }
 
@@ -219,7 +232,7 @@ impl Child {
             return self.become_due(out);
         }
         self.state = S::Waiting { until };
-        out.timers.arm((self.id, Purpose::Next), until);
+        out.timers.arm((out.id, Purpose::Next), until);
     }
 
     /// Decides what follows a run that was not asked to end. Without an uptime the start failed.
@@ -250,7 +263,7 @@ impl Child {
 
     /// Handles the end of a group: starts again if that is wanted.
     fn gone(&mut self, out: &mut Effects<'_>) {
-        out.timers.disarm((self.id, Purpose::Stop));
+        out.timers.disarm((out.id, Purpose::Stop));
         if self.goal == Up {
             return self.become_due(out);
         }
@@ -295,7 +308,7 @@ impl Child {
             return self.kill(now, since, leader, out);
         }
         self.state = S::Stopping { since, leader };
-        out.timers.arm((self.id, Purpose::Stop), now.after(timeout));
+        out.timers.arm((out.id, Purpose::Stop), now.after(timeout));
     }
 
     fn kill(&mut self, now: Moment, since: Moment, leader: Leader, out: &mut Effects<'_>) {
@@ -307,13 +320,13 @@ impl Child {
     fn await_death(&mut self, now: Moment, since: Moment, leader: Leader, out: &mut Effects<'_>) {
         self.state = S::Killed { since, leader };
         out.timers
-            .arm((self.id, Purpose::Stop), now.after(ABANDON_AFTER));
+            .arm((out.id, Purpose::Stop), now.after(ABANDON_AFTER));
     }
 
     /// Abandons a group that survived SIGKILL. If that was a start which is not retried, the
     /// program has ended as well.
     pub fn abandon(&mut self, leader: Leader, out: &mut Effects<'_>) {
-        out.timers.disarm((self.id, Purpose::Stop));
+        out.timers.disarm((out.id, Purpose::Stop));
         self.state = S::Abandoned { leader };
         self.notify(Change::Abandoned, out);
         if leader == Leader::New && !self.was_asked() {
@@ -333,17 +346,17 @@ impl Child {
     }
 
     fn disarm_run(&self, out: &mut Effects<'_>) {
-        out.timers.disarm((self.id, Purpose::Ready));
-        out.timers.disarm((self.id, Purpose::Watchdog));
+        out.timers.disarm((out.id, Purpose::Ready));
+        out.timers.disarm((out.id, Purpose::Watchdog));
     }
 
     fn signal(&self, signal: i32, out: &mut Effects<'_>) {
-        let run = self.run();
+        let run = self.run(out.id);
         out.orders.push_back(Order::Signal { run, signal });
     }
 
     fn notify(&self, change: Change, out: &mut Effects<'_>) {
-        let run = self.run();
+        let run = self.run(out.id);
         out.orders.push_back(Order::Notify { run, change });
     }
 
@@ -351,7 +364,7 @@ impl Child {
     /// builds supervision goes on.
     fn impossible(&self, fact: Fact, out: &mut Effects<'_>) {
         let state = self.state;
-        debug_assert!(false, "{:?}: unexpected {fact:?} in {state:?}", self.id);
+        debug_assert!(false, "{:?}: unexpected {fact:?} in {state:?}", out.id);
         self.notify(Change::Impossible { state, fact }, out);
     }
 }

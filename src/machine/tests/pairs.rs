@@ -165,6 +165,7 @@ fn set(machine: &mut Machine, id: ProgramId, state: State, goal: Goal, cause: Ca
     let child = machine.children.get_mut(id).expect("it was added");
     (child.state, child.goal, child.cause) = (state, goal, cause);
     (child.starts, child.why) = (RUN.generation, Why::Failed);
+    child.flags.set(Flags::TELLS_READY, child.policy.ready);
     machine.count_settled(id);
 }
 
@@ -186,7 +187,7 @@ impl Case {
         }
         if self.state == State::Due && self.hold.is_none() {
             let mut starts = std::mem::take(&mut machine.starts);
-            self.child(&mut machine).queue(&mut starts);
+            self.child(&mut machine).queue(RUN.program, &mut starts);
             machine.starts = starts;
         }
         if let Some((purpose, at)) = deadline_of(self.state) {
@@ -211,7 +212,7 @@ impl Case {
             }
         };
         set(machine, OTHER, state, Goal::Up, Cause::Exit);
-        machine.graph.link(BTreeMap::from([(RUN.program, links)]));
+        machine.set_links(BTreeMap::from([(RUN.program, links)]));
         machine.resolve(moment(NOW));
     }
 
@@ -225,7 +226,7 @@ impl Case {
         let state = State::Stopping { since, leader };
         set(machine, dependent, state, Goal::Up, Cause::Requirement);
         let links = Links::new(&[RUN.program], &[]);
-        machine.graph.link(BTreeMap::from([(dependent, links)]));
+        machine.set_links(BTreeMap::from([(dependent, links)]));
         machine.resolve(moment(NOW));
         assert!(machine.graph.drain(RUN.program));
     }

@@ -1,0 +1,196 @@
+//! What the machine says and orders about one program, beside what has happened to it.
+
+use std::mem::discriminant;
+use std::time::Duration;
+
+use crate::machine::state::{Cause, Goal, Leader, State};
+use crate::machine::{Change, Moment, ProgramId, Run, View};
+
+use super::book::{Check, DEATH};
+use super::page::{Page, is_ending};
+
+const SIGABRT: i32 = 6;
+const SIGKILL: i32 = 9;
+const SIGCONT: i32 = 18;
+
+/// How long the caller may take to execute a program.
+const LAUNCH: Duration = Duration::from_secs(90);
+
+impl Page {
+    pub fn is_leader(&self, leader: Leader) -> bool {
+        self.group
+            .as_ref()
+            .is_some_and(|group| group.leader == leader)
+    }
+
+    pub fn see_signal(&mut self, signal: i32) -> Check {
+        let (id, policy) = (self.id, self.definition.policy);
+        let Some(group) = &mut self.group else {
+            return Err(format!("{id:?} has no group for signal {signal}"));
+        };
+        match signal {
+            SIGKILL => group.killed = true,
+            SIGCONT => {}
+            SIGABRT if policy.watchdog.is_some() => group.asked_to_stop = true,
+            _ if signal == policy.stop_signal && !group.asked_to_stop => group.asked_to_stop = true,
+            _ => return Err(format!("{id:?} gets signal {signal}")),
+        }
+        Ok(())
+    }
+
+    pub fn see_change(&mut self, run: Run, change: Change) -> Check {
+        let wrong = || Err(format!("{change:?} of {run:?} is wrong"));
+        let (uptime, cause, retry_in) = match change {
+            Change::Started if self.is_leader(Leader::Alive) => return Ok(()),
+            Change::StartFailed { retry_in } => (None, None, retry_in),
+            Change::Exited {
+                uptime,
+                cause,
+                retry_in,
+                ..
+            } => (Some(uptime), Some(cause), retry_in),
+            Change::Up | Change::Removed | Change::Killed => return Ok(()),
+            Change::Stopping { timeout, .. } => {
+                if timeout == self.definition.policy.stop_timeout {
+                    return Ok(());
+                }
+                return wrong();
+            }
+            Change::Abandoned => {
+                self.reports += u32::from(!self.is_leader(Leader::Dead));
+                return Ok(());
+            }
+            Change::Started | Change::Impossible { .. } => return wrong(),
+        };
+        self.reports += 1;
+        let Some(expected) = self.expected.take() else {
+            return wrong();
+        };
+        let is_right = expected.uptime == uptime
+            && expected.retry_in == retry_in
+            && cause.is_none_or(|cause| cause == expected.cause);
+        if is_right {
+            return Ok(());
+        }
+        Err(format!("{change:?} of {run:?} should be {expected:?}"))
+    }
+
+    /// Takes over what the machine says of it. Returns true if it is stopped for a requirement.
+    pub fn enter(&mut self, now: Moment, new: State) -> bool {
+        let old = std::mem::replace(&mut self.state, new);
+        // A late start came true that was being killed.
+        let has_come_true = self.is_leader(Leader::Alive)
+            && matches!(
+                old,
+                State::Killed {
+                    leader: Leader::New,
+                    ..
+                }
+            )
+            && !self.was_asked();
+        if discriminant(&old) == discriminant(&new) && !has_come_true {
+            return false;
+        }
+        let could_run = matches!(
+            old,
+            State::Spawning
+                | State::Launching { .. }
+                | State::Starting { .. }
+                | State::Running { .. }
+        ) && !self.is_leader(Leader::Dead);
+        let is_required = is_ending(new)
+            && !self.was_asked()
+            && self.cause == Cause::Exit
+            && (could_run || has_come_true || matches!(old, State::Clearing { .. }));
+        // A run that ended by itself before is not asked any more, but its end is.
+        let is_required = is_required
+            || (matches!(old, State::Clearing { .. }) && is_ending(new) && !self.was_asked());
+        if is_required {
+            self.cause = Cause::Requirement;
+        }
+        let policy = &self.definition.policy;
+        self.deadline = match new {
+            State::Waiting { until } | State::Launching { until } => Some(until),
+            State::Starting { since } => policy.start_timeout.map(|span| since.after(span)),
+            State::Running { since } => {
+                let from = if self.tells_ready { now } else { since };
+                policy.watchdog.map(|span| from.after(span))
+            }
+            State::Stopping { .. } => Some(now.after(policy.stop_timeout)),
+            State::Killed { .. } => Some(now.after(DEATH)),
+            _ => None,
+        };
+        is_required
+    }
+
+    /// What the machine says is what has happened.
+    pub fn agrees(&self, view: &View, starting: Option<ProgramId>) -> Check {
+        let id = self.id;
+        let wrong = |what: &str| Err(format!("{id:?}: {what}: {view:?} {self:?}"));
+        let goal = match (self.wanted, self.hard) {
+            (true, _) => Goal::Up,
+            (false, false) => Goal::Down,
+            (false, true) => Goal::DownNow,
+        };
+        if view.goal != goal {
+            return wrong("another goal");
+        }
+        if goal != Goal::Up && view.why != self.why {
+            return wrong("another reason");
+        }
+        if [
+            view.delay,
+            Duration::from_secs(u64::from(view.restarts_in_row)),
+        ] != [self.delay, Duration::from_secs(u64::from(self.in_row))]
+        {
+            return wrong("another delay or count");
+        }
+        if view.starts != self.runs || self.expected.is_some() {
+            return wrong("another run, or one that was not reported");
+        }
+        if (starting == Some(id)) != (view.state == State::Spawning) {
+            return wrong("not the start that is under way");
+        }
+        let group = self.group.as_ref();
+        let (leader, killed) =
+            group.map_or((None, false), |group| (Some(group.leader), group.killed));
+        let killed_run = killed && group.is_some_and(|group| !group.killed_early);
+        let asked = group.is_some_and(|group| group.asked_to_stop);
+        let alive = leader == Some(Leader::Alive);
+        let planned = |at: Moment| self.plan.is_some_and(|(from, to)| from <= at && at <= to);
+        let is_so = match view.state {
+            // What escaped keeps a program known that is removed.
+            State::Inactive => leader.is_none() && !self.wanted && (!self.removed || self.escaped),
+            State::Waiting { until } => leader.is_none() && self.wanted && planned(until),
+            State::Due => leader.is_none() && self.wanted,
+            State::Spawning => leader.is_none(),
+            State::Launching { until } => {
+                leader == Some(Leader::New) && !killed && until == self.since.after(LAUNCH)
+            }
+            State::Starting { since } => {
+                alive
+                    && !asked
+                    && self.wanted
+                    && since == self.since
+                    && (self.tells_ready || self.is_oneshot())
+            }
+            State::Running { since } => {
+                alive && !asked && self.wanted && since == self.since && !self.is_oneshot()
+            }
+            State::Draining { since } => alive && !killed_run && !asked && since == self.since,
+            State::Stopping { leader: said, .. } => asked && !killed_run && leader == Some(said),
+            State::Killed { leader: said, .. } => killed && leader == Some(said),
+            State::Clearing { start_at } => {
+                killed && leader == Some(Leader::Dead) && self.wanted && planned(start_at)
+            }
+            State::Abandoned { leader: said } => {
+                killed && leader == Some(said) && (self.wanted || !self.removed)
+            }
+        };
+        if is_so {
+            Ok(())
+        } else {
+            wrong("another state")
+        }
+    }
+}
