@@ -38,6 +38,7 @@ mod embedding {
     pub mod own;
     pub mod reactors;
     pub mod refusals;
+    pub mod reload;
     pub mod replaced;
     pub mod sandboxes;
     pub mod spawns;
@@ -53,7 +54,7 @@ mod embedding {
 use embedding::host;
 use embedding::{
     closures, copies, drops, faults, handlers, hints, neighbours, numbers, orders, own, reactors,
-    replaced, sandboxes, spawns, starts, storms, theft, threads, tracers, turns, zombies,
+    reload, replaced, sandboxes, spawns, starts, storms, theft, threads, tracers, turns, zombies,
 };
 
 fn main() {
@@ -69,6 +70,7 @@ fn main() {
         orders::TESTS,
         own::TESTS,
         reactors::TESTS,
+        reload::TESTS,
         replaced::TESTS,
         sandboxes::TESTS,
         spawns::TESTS,

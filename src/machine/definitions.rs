@@ -1,6 +1,6 @@
 //! Programs come, change and go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Machine;
@@ -19,6 +19,17 @@ pub struct Replacement {
     pub links: Links,
     /// True if a run with the former definition may not go on.
     pub restart: bool,
+}
+
+/// A change of many programs.
+#[derive(Debug, Clone, Default)]
+pub struct Edit {
+    pub removes: Vec<ProgramId>,
+    pub replaces: Vec<Replacement>,
+    /// Programs that were added just now, and what they wait for.
+    pub adds: Vec<(ProgramId, Links)>,
+    /// True if what was added is started.
+    pub starts: bool,
 }
 
 impl Machine {
@@ -56,8 +67,6 @@ impl Machine {
     }
 
     /// Lets a program that was added start only when everything is gone that is being removed.
-    // Not reachable through the library yet.
-    #[cfg_attr(not(test), allow(dead_code))]
     pub fn start_after_removals(&mut self, id: ProgramId) {
         if self.removing > 0
             && let Some(child) = self.children.get_mut(id)
@@ -93,25 +102,49 @@ impl Machine {
         }
     }
 
-    /// Replaces definitions. What may not go on is stopped in the order of the former links, and
-    /// starts anew by the new ones. If those made a cycle, its path is returned, and nothing has
-    /// changed.
+    /// Changes many programs at once. What may not go on, and what is removed, is stopped in the order
+    /// of the former links; the new links hold for everything that starts after that; and what was
+    /// added starts, if `starts`, when everything is gone that is removed. If the new links made a
+    /// cycle, its path is returned, and nothing has changed.
     ///
     /// A definition that does not differ changes nothing. What failed is started again; what was
     /// stopped stays so.
-    pub fn replace(
-        &mut self,
-        now: Moment,
-        mut all: Vec<Replacement>,
-    ) -> Result<(), Vec<ProgramId>> {
-        all.retain(|new| self.is_new(new));
-        let links = all.iter().map(|new| (new.program, new.links.clone()));
-        let links: BTreeMap<ProgramId, Links> = links.collect();
-        if let Some(cycle) = self.graph.find_cycle(&links) {
+    pub fn edit(&mut self, now: Moment, edit: Edit) -> Result<(), Vec<ProgramId>> {
+        let Edit {
+            removes,
+            mut replaces,
+            adds,
+            starts,
+        } = edit;
+        replaces.retain(|new| self.is_new(new));
+        let replaced = replaces.iter().map(|new| (new.program, new.links.clone()));
+        let links: BTreeMap<ProgramId, Links> = replaced.chain(adds.clone()).collect();
+        let mut last = links.clone();
+        last.extend(removes.iter().map(|&id| (id, Links::default())));
+        if let Some(cycle) = self.graph.find_cycle(&last) {
             return Err(cycle);
         }
+        self.begin_edit(now, &removes, &replaces);
+        let old = replaces.iter().map(|new| self.links_of(new.program));
+        let old: Vec<Links> = old.collect();
+        self.set_links(links);
+        for (id, _) in &adds {
+            self.start_after_removals(*id);
+        }
+        for (new, old) in replaces.iter().zip(&old) {
+            self.take_over(now, new, old);
+        }
+        for (id, _) in adds.iter().filter(|_| starts) {
+            self.order(now, *id, Verb::Start, Cause::Reload);
+        }
+        self.resolve(now);
+        Ok(())
+    }
+
+    /// Stops what is removed or may not go on, by the former links.
+    fn begin_edit(&mut self, now: Moment, removes: &[ProgramId], replaces: &[Replacement]) {
         // A stop goes by the new definition, but what depends on it by the former one.
-        for new in &all {
+        for new in replaces {
             if let Some(child) = self.children.get_mut(new.program) {
                 let oneshot = child.policy.oneshot;
                 child.policy = Arc::new(Policy {
@@ -121,27 +154,58 @@ impl Machine {
                 child.delay.clamp(&new.policy.backoff);
             }
         }
+        self.let_go(removes, replaces);
+        for &id in removes {
+            self.begin_removal(now, id);
+        }
         let stop = Trigger::Command(Verb::Restart, Cause::Reload);
-        for new in all.iter().filter(|new| new.restart) {
+        for new in replaces.iter().filter(|new| new.restart) {
             if !self.stopping && self.children.get(new.program).is_some_and(is_run) {
                 self.apply(now, new.program, stop);
             }
         }
         self.settle(now);
-        for new in &all {
+        for new in replaces {
             if let Some(child) = self.children.get_mut(new.program)
                 && child.policy.oneshot != new.policy.oneshot
             {
                 child.policy = Arc::new(new.policy);
             }
         }
-        let old: Vec<Links> = all.iter().map(|new| self.links_of(new.program)).collect();
-        self.set_links(links);
-        for (new, old) in all.iter().zip(&old) {
-            self.take_over(now, new, old);
+    }
+
+    /// What goes on and does not wait any more for a program that is removed runs on without it.
+    fn let_go(&mut self, removes: &[ProgramId], replaces: &[Replacement]) {
+        let removes: BTreeSet<ProgramId> = removes.iter().copied().collect();
+        let mut links = BTreeMap::new();
+        for new in replaces.iter().filter(|new| !new.restart) {
+            let old = self.links_of(new.program);
+            let kept = |ids: &[ProgramId]| -> Vec<ProgramId> {
+                let kept = ids.iter().filter(|id| !removes.contains(id));
+                kept.copied().collect()
+            };
+            let less = Links::new(&kept(old.requires()), &kept(old.after()));
+            if less != old {
+                links.insert(new.program, less);
+            }
         }
-        self.resolve(now);
-        Ok(())
+        if !links.is_empty() {
+            self.set_links(links);
+        }
+    }
+
+    /// Replaces definitions: an edit without more.
+    #[cfg_attr(not(test), allow(dead_code))]
+    pub fn replace(
+        &mut self,
+        now: Moment,
+        replaces: Vec<Replacement>,
+    ) -> Result<(), Vec<ProgramId>> {
+        let edit = Edit {
+            replaces,
+            ..Edit::default()
+        };
+        self.edit(now, edit)
     }
 
     fn is_new(&self, new: &Replacement) -> bool {
@@ -155,7 +219,9 @@ impl Machine {
             || links != new.links
     }
 
-    fn links_of(&self, id: ProgramId) -> Links {
+    /// Returns what a program waits for.
+    #[must_use]
+    pub fn links_of(&self, id: ProgramId) -> Links {
         self.graph.links(id).cloned().unwrap_or_default()
     }
 

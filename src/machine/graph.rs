@@ -35,6 +35,11 @@ impl Links {
     }
 
     #[must_use]
+    pub fn after(&self) -> &[ProgramId] {
+        &self.after
+    }
+
+    #[must_use]
     pub fn requires(&self) -> &[ProgramId] {
         &self.requires
     }

@@ -100,9 +100,10 @@ impl Program {
         }
     }
 
-    /// Sets how many bytes the report of the next run has at most.
-    pub(crate) fn set_report_bytes(&mut self, bytes: usize) {
-        self.report_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+    /// Takes over a new definition, which holds from the next start on.
+    pub(crate) fn redefine(&mut self, exec: Exec, report_bytes: usize) {
+        self.exec = exec;
+        self.report_bytes = u32::try_from(report_bytes).unwrap_or(u32::MAX);
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {

@@ -37,6 +37,7 @@ mod orphan_sweep;
 mod outbox;
 mod rate_limit;
 mod reaper;
+mod reload;
 // Without JSON there is nothing to hand to a command, and no way to ask for one.
 #[cfg_attr(not(feature = "json"), allow(dead_code))]
 mod side_commands;

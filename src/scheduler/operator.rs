@@ -374,7 +374,7 @@ impl ProcessScheduler {
         Ok(id)
     }
 
-    fn check_orders(&self) -> Result<()> {
+    pub(super) fn check_orders(&self) -> Result<()> {
         self.check_owner()?;
         if self.core.machine().is_stopping() || self.core.is_ending() {
             let text = "everything is being stopped: no program takes orders any more";
@@ -398,7 +398,7 @@ impl ProcessScheduler {
     }
 
     /// Recomputes what depends on the number of programs.
-    fn plan_for_programs(&mut self) {
+    pub(super) fn plan_for_programs(&mut self) {
         let (_, shortage) = self.launcher.plan_for(self.core.programs().len());
         if let Some(error) = shortage {
             self.core.outbox_mut().warn(error);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::exec::Exec;
 use crate::machine::definitions::{Edit, Replacement};
 use crate::machine::graph::{Graph, Links};
@@ -18,7 +18,8 @@ use super::{Phase, ProcessScheduler};
 /// A new definition, checked, and the program that has its name already.
 struct Wanted {
     spec: ChildSpec,
-    exec: Exec,
+    /// Until its program has it.
+    exec: Option<Exec>,
     old: Option<ProgramId>,
     kind: Option<PlannedKind>,
 }
@@ -72,15 +73,15 @@ impl ProcessScheduler {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Stopping`] if everything is being stopped; [`ErrorKind::Invalid`] for an
+    /// [`ErrorKind::Stopping`](crate::ErrorKind) if everything is being stopped; `Invalid` for an
     /// impossible specification, two of one name, an unknown name in `after` or `requires`, or a
-    /// cycle; [`ErrorKind::Os`] for a log that cannot be locked, or too little memory. Then nothing
+    /// cycle; `Os` for a log that cannot be locked, or too little memory. Then nothing
     /// has changed.
     pub fn apply(&mut self, specs: Vec<ChildSpec>) -> Result<Plan> {
-        let wanted = self.wanted(specs)?;
+        let mut wanted = self.wanted(specs)?;
         let plan = self.plan_of(&wanted);
         let now = self.clock.now();
-        let ids = self.add_new(&wanted)?;
+        let ids = self.add_new(&mut wanted)?;
         // What has been executed by now is asked to stop, and what has not is killed.
         let (core, capture) = (&mut self.core, &mut self.capture);
         self.launcher.look_at_late(now, core, capture);
@@ -113,7 +114,7 @@ impl ProcessScheduler {
             };
             wanted.push(Wanted {
                 spec,
-                exec,
+                exec: Some(exec),
                 old,
                 kind,
             });
@@ -137,7 +138,7 @@ impl ProcessScheduler {
         if program.report_bytes as usize != spec.report_bytes {
             keys.push("report_bytes".to_owned());
         }
-        let links = machine.links(id);
+        let links = machine.links_of(id);
         let names = |ids: &[ProgramId]| -> BTreeSet<&str> {
             let names = ids.iter().map(|&id| &**self.core.programs()[id].name());
             names.collect()
@@ -166,10 +167,10 @@ impl ProcessScheduler {
 
     fn plan_of(&self, wanted: &[Wanted]) -> Plan {
         let mut plan = Plan::default();
-        for Wanted { exec, kind, .. } in wanted {
+        for Wanted { spec, kind, .. } in wanted {
             match kind.clone() {
                 Some(kind) => plan.changes.push(PlannedChange {
-                    program: exec.name().clone(),
+                    program: spec.name.as_str().into(),
                     kind,
                 }),
                 None => plan.unchanged += 1,
@@ -192,12 +193,17 @@ impl ProcessScheduler {
             let is_known = machine.view(*id).is_some() && !machine.is_being_removed(*id);
             is_known && !kept.contains(id)
         };
-        self.core.programs().ids().into_iter().filter(goes).collect()
+        self.core
+            .programs()
+            .ids()
+            .into_iter()
+            .filter(goes)
+            .collect()
     }
 
     /// Adds what is new, down and without links, and opens its logs. Returns the id of each
     /// definition; on failure, nothing is left.
-    fn add_new(&mut self, wanted: &[Wanted]) -> Result<Vec<ProgramId>> {
+    fn add_new(&mut self, wanted: &mut [Wanted]) -> Result<Vec<ProgramId>> {
         let new = wanted.iter().filter(|wanted| wanted.old.is_none()).count();
         emergency_heap::reserve_for(self.core.programs().len() + new)
             .map_err(|errno| Error::os("failed to reserve memory", errno as i32))?;
@@ -206,7 +212,7 @@ impl ProcessScheduler {
         for one in wanted {
             let id = match one.old {
                 Some(id) => Ok(id),
-                None => self.add_one(&one.spec, &mut added),
+                None => self.add_one(one, &mut added),
             };
             match id {
                 Ok(id) => ids.push(id),
@@ -219,9 +225,10 @@ impl ProcessScheduler {
         Ok(ids)
     }
 
-    fn add_one(&mut self, spec: &ChildSpec, added: &mut Vec<ProgramId>) -> Result<ProgramId> {
-        let exec = self.definitions.exec(spec)?;
-        let id = self.core.add(&self.definitions, spec, exec)?;
+    fn add_one(&mut self, one: &mut Wanted, added: &mut Vec<ProgramId>) -> Result<ProgramId> {
+        let exec = one.exec.take();
+        let exec = exec.map_or_else(|| self.definitions.exec(&one.spec), Ok)?;
+        let id = self.core.add(&self.definitions, &one.spec, exec)?;
         added.push(id);
         self.open_log(id)?;
         Ok(id)
@@ -242,9 +249,10 @@ impl ProcessScheduler {
                 Some(PlannedKind::Add) => edit.adds.push((id, links)),
                 None => {}
                 Some(_) => {
+                    let Some(exec) = one.exec else { continue };
                     let old = &self.core.programs()[id].exec;
                     let oneshot = self.core.machine().policy(id).map(|policy| policy.oneshot);
-                    let restart = !old.differences(&one.exec).is_empty()
+                    let restart = !old.differences(&exec).is_empty()
                         || oneshot != Some(one.spec.policy().oneshot);
                     edit.replaces.push(Replacement {
                         program: id,
@@ -252,17 +260,15 @@ impl ProcessScheduler {
                         links,
                         restart,
                     });
-                    replaced.push((id, one.exec, one.spec.report_bytes));
+                    replaced.push((id, exec, one.spec.report_bytes));
                 }
             }
         }
-        let starts = self.phase == Phase::Started;
-        let edited = self.core.edit(now, edit, starts);
+        edit.starts = self.phase == Phase::Started;
+        let edited = self.core.edit(now, edit);
         debug_assert!(edited.is_ok(), "the links were checked");
         for (id, exec, report_bytes) in replaced {
-            let program = self.core.program_mut(id);
-            program.exec = exec;
-            program.set_report_bytes(report_bytes);
+            self.core.program_mut(id).redefine(exec, report_bytes);
         }
         Ok(())
     }
@@ -307,7 +313,9 @@ fn restart_with_required(wanted: &mut [Wanted], runs: impl Fn(ProgramId) -> bool
             Some(PlannedKind::Restart { .. } | PlannedKind::RestartWith { .. })
         )
     };
-    let mut restarted: Vec<usize> = (0..wanted.len()).filter(|&at| is_restart(&wanted[at])).collect();
+    let mut restarted: Vec<usize> = (0..wanted.len())
+        .filter(|&at| is_restart(&wanted[at]))
+        .collect();
     while let Some(index) = restarted.pop() {
         let Wanted { spec, .. } = &wanted[index];
         // A oneshot takes nothing down.

@@ -37,7 +37,7 @@ pub const TESTS: &[Test] = tests![
 
 /// What becomes of programs, in order: `+web` when it was executed, `?web` when it is asked to stop,
 /// `-web` when it has ended.
-fn noted(builder: Builder) -> (List<String>, Builder) {
+pub fn noted(builder: Builder) -> (List<String>, Builder) {
     let list = List::new();
     let sink = list.clone();
     let builder = builder.on_event(move |event| {
@@ -59,7 +59,7 @@ fn state(scheduler: &ProcessScheduler, name: &str) -> Option<ProgramState> {
 }
 
 #[track_caller]
-fn until(scheduler: &mut ProcessScheduler, name: &str, wanted: ProgramState) {
+pub fn until(scheduler: &mut ProcessScheduler, name: &str, wanted: ProgramState) {
     turn_until(scheduler, &format!("{name} is {wanted}"), |scheduler| {
         state(scheduler, name) == Some(wanted)
     });
@@ -67,7 +67,12 @@ fn until(scheduler: &mut ProcessScheduler, name: &str, wanted: ProgramState) {
 
 /// Turns until that many more notes have come, and returns them.
 #[track_caller]
-fn next(scheduler: &mut ProcessScheduler, notes: &List<String>, from: &mut usize, wanted: &[&str]) {
+pub fn next(
+    scheduler: &mut ProcessScheduler,
+    notes: &List<String>,
+    from: &mut usize,
+    wanted: &[&str],
+) {
     let start = *from;
     *from += wanted.len();
     let end = *from;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::event::{EventKind, StopCause};
 use crate::exec::Exec;
-use crate::machine::definitions::Replacement;
+use crate::machine::definitions::{Edit, Replacement};
 use crate::machine::graph::Links;
 use crate::machine::state::Why;
 use crate::machine::{Command, Exit, Input, Machine, Moment, Order, ProgramId, Run};
@@ -242,10 +242,23 @@ impl Core {
             links,
             restart: true,
         };
-        self.machine.replace(now, vec![replacement])?;
-        let program = &mut self.programs[id];
-        program.exec = exec;
-        program.set_report_bytes(spec.report_bytes);
+        let edit = Edit {
+            replaces: vec![replacement],
+            ..Edit::default()
+        };
+        self.edit(now, edit)?;
+        self.programs[id].redefine(exec, spec.report_bytes);
+        Ok(())
+    }
+
+    /// Changes many programs at once. If there were a cycle, its path is returned, and nothing has
+    /// changed.
+    pub(super) fn edit(
+        &mut self,
+        now: Moment,
+        edit: Edit,
+    ) -> std::result::Result<(), Vec<ProgramId>> {
+        self.machine.edit(now, edit)?;
         self.carry_out(now);
         Ok(())
     }
