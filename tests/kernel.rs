@@ -99,7 +99,9 @@ mod kernel {
     pub mod difference;
     pub mod driver;
     pub mod ending;
+    pub mod hearing;
     pub mod life;
+    pub mod operator;
     pub mod setting;
     pub mod unreapable;
     pub mod vain;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::kernel::world::{Program, byte_of};
+use crate::kernel::world::byte_of;
 
 const OURS: &str = "procsched: ";
 const NOTE: &str = " bytes of stderr were lost here: ";
@@ -18,11 +18,14 @@ enum Part<'a> {
 }
 
 /// Compares a log with what was read, and what the host was told of.
-pub fn check(program: &Program, log: &[u8], told_as_lost: u64) -> Result<(), String> {
-    let drained = program
-        .drained
-        .iter()
-        .flat_map(|&(pipe, from, count)| (from..from + count).map(move |at| byte_of(pipe, at)));
+pub fn check(
+    name: &str,
+    drained: impl Iterator<Item = (usize, u64, u64)>,
+    log: &[u8],
+    told_as_lost: u64,
+) -> Result<(), String> {
+    let drained = drained
+        .flat_map(|(pipe, from, count)| (from..from + count).map(move |at| byte_of(pipe, at)));
     let drained: Vec<u8> = drained.collect();
     let (mut at, mut lost) = (0_usize, 0_u64);
     for part in parts(log)? {
@@ -30,8 +33,7 @@ pub fn check(program: &Program, log: &[u8], told_as_lost: u64) -> Result<(), Str
             Part::Bytes(bytes) => {
                 if drained.get(at..at + bytes.len()) != Some(bytes) {
                     return Err(format!(
-                        "{}: the log has other bytes than those that were read, from byte {at} on",
-                        program.name
+                        "{name}: the log has other bytes than those that were read, from byte {at} on"
                     ));
                 }
                 at += bytes.len();
@@ -44,15 +46,13 @@ pub fn check(program: &Program, log: &[u8], told_as_lost: u64) -> Result<(), Str
     }
     let Some(rest) = drained.len().checked_sub(at) else {
         return Err(format!(
-            "{}: the log says that more is missing than there was",
-            program.name
+            "{name}: the log says that more is missing than there was"
         ));
     };
     lost += rest as u64;
     if lost != told_as_lost {
         return Err(format!(
-            "{}: {lost} bytes are not in the log, and the host was told of {told_as_lost}",
-            program.name
+            "{name}: {lost} bytes are not in the log, and the host was told of {told_as_lost}"
         ));
     }
     Ok(())

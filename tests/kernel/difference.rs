@@ -13,7 +13,9 @@ use std::time::Duration;
 use super::life;
 use super::world::{self, Action, Kernel, Moods, Plan, Temper, Weather};
 use crate::common::tools::probe_path;
+use crate::machine::Backoff;
 use crate::model::rng::Rng;
+use crate::spec::ChildSpec;
 
 /// The units that are tried one after the other, in milliseconds.
 const UNITS: [u64; 3] = [20, 80, 240];
@@ -330,13 +332,16 @@ fn on_simulated_kernel(seed: u64, scenario: &Scenario, unit: u64) -> Result<Trac
         Rng::new(seed),
         Weather::fair(),
         Moods::default(),
-        &scenario.names(),
         32,
     );
-    for (program, actor) in kernel.programs.iter_mut().zip(&scenario.actors) {
+    for (actor, name) in scenario.actors.iter().zip(scenario.names()) {
+        let delay = Duration::from_millis(actor.delay_units * unit);
+        let backoff = Backoff { initial: delay, max: delay, ..Backoff::default() };
+        let spec = ChildSpec::new(name, ["program"]).backoff(backoff);
+        let spec = spec.stop_timeout(Duration::from_millis(actor.grace_units * unit));
+        let index = kernel.add_program(&spec);
+        let program = &mut kernel.programs[index];
         program.is_missing = actor.is_missing;
-        program.stop_timeout = actor.grace_units * unit * 1_000_000;
-        program.restarts_at_once = actor.delay_units == 0;
         program.script = Some(actor.runs.iter().map(|run| run.plan(unit)).collect());
     }
     world::boot(kernel);

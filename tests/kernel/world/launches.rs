@@ -3,7 +3,8 @@
 //! execute their program, fail, or are killed.
 
 use super::fates::killed_by;
-use super::law::{LATE_MAX, Program, Run};
+use super::law::LATE_MAX;
+use super::programs::{Program, Run};
 use super::plans::SECOND;
 use super::process::{Action, Parent, Plan, Process, Time, Whose};
 use super::{Kernel, OUR_GROUP};
@@ -38,8 +39,10 @@ pub struct Launch {
     exit: Option<Exit>,
     /// Its run, if there is one.
     run: Option<usize>,
-    /// The library has sent it a SIGKILL.
-    is_killed: bool,
+    /// When the library has first sent it a SIGKILL.
+    killed: Option<Time>,
+    /// An order ended it, so that it is to be killed.
+    ordered: Option<Time>,
     /// It was reported as given up.
     is_abandoned: bool,
 }
@@ -79,7 +82,8 @@ impl Kernel {
             is_late: false,
             exit: None,
             run: None,
-            is_killed: false,
+            killed: None,
+            ordered: None,
             is_abandoned: false,
         };
         self.launches.insert(serial, launch);
@@ -185,7 +189,8 @@ impl Kernel {
 
     fn add_run(&mut self, serial: u64, index: usize, launch: &Launch) -> usize {
         let run = self.runs.len();
-        let new = Run::new(index, launch.pid, serial, launch.pipe, self.now);
+        let mut new = Run::new(index, launch.pid, serial, launch.pipe, launch.begun);
+        new.started = self.now;
         self.runs.push(new);
         self.programs[index].runs.push(run);
         run
@@ -230,13 +235,13 @@ impl Kernel {
             fate,
             index,
             run,
-            is_killed,
+            killed,
             ..
         } = *self.launch_of(serial);
         match fate {
             Fate::Pending => return fate,
             // The library does not know which it was: it is a start that failed.
-            Fate::Executed | Fate::Killed if is_killed => {
+            Fate::Executed | Fate::Killed if killed.is_some() => {
                 self.counts.late_killed += 1;
                 self.start_failed(index);
                 if let Some(run) = run {
@@ -274,7 +279,7 @@ impl Kernel {
             Some(process) => process.whose = Whose::Run(run),
             None => {
                 self.runs[run].stolen = true;
-                self.runs[run].seen = true;
+                self.run_is_seen(run);
             }
         }
     }
@@ -284,6 +289,21 @@ impl Kernel {
         self.launches
             .get(&serial)
             .is_some_and(|launch| launch.is_late)
+    }
+
+    /// An order ends the late start of a program, if there is one.
+    pub(super) fn order_ends_launch(&mut self, index: usize) {
+        let now = self.now;
+        let launches = self.launches.values_mut();
+        for launch in launches.filter(|launch| launch.index == Some(index)) {
+            launch.ordered.get_or_insert(now);
+        }
+    }
+
+    /// It may count as given up.
+    pub(super) fn launch_may_be_given_up(&self, serial: u64) -> bool {
+        let killed = self.launches.get(&serial).and_then(|launch| launch.killed);
+        killed.is_some_and(|at| at.saturating_add(5 * SECOND) <= self.now)
     }
 
     /// Whether something has become of it.
@@ -315,7 +335,7 @@ impl Kernel {
         let Some(launch) = self.launches.values_mut().find(is_it) else {
             return false;
         };
-        let is_first = launch.is_killed && !std::mem::replace(&mut launch.is_abandoned, true);
+        let is_first = launch.killed.is_some() && !std::mem::replace(&mut launch.is_abandoned, true);
         self.counts.late_abandoned += 1;
         is_first
     }
@@ -323,7 +343,7 @@ impl Kernel {
     /// The library forgets a late start without its answer, although it goes on.
     pub fn late_is_dropped(&mut self, serial: u64) {
         let launch = self.launch_of(serial);
-        let (pid, is_killed) = (launch.pid, launch.is_killed);
+        let (pid, is_killed) = (launch.pid, launch.killed.is_some());
         let lives = self.processes.get(&pid).is_some_and(Process::lives);
         if self.handle.is_some() && lives && !is_killed {
             self.violated(format!("the late start {pid} is forgotten"));
@@ -332,10 +352,11 @@ impl Kernel {
 
     /// The library has sent it a SIGKILL, dead or alive.
     pub(super) fn launch_is_killed(&mut self, serial: u64) {
+        let now = self.now;
         let Some(launch) = self.launches.get_mut(&serial) else {
             return;
         };
-        launch.is_killed = true;
+        launch.killed.get_or_insert(now);
         // If it is given up as well, that may be the end of everything.
         let program = launch.index.map(|index| &self.programs[index]);
         self.may_be_stopping |= program.is_some_and(Program::ends_all_by_a_failed_start);
@@ -351,13 +372,14 @@ impl Kernel {
             _ => return Some("which has not executed its program, and gets nothing but SIGKILL"),
         }
         let Launch { index, begun, .. } = *self.launch_of(serial);
-        index?;
+        let index = index?;
         if now >= begun.saturating_add(LAUNCH_MAX) {
             self.counts.late_over_time += 1;
             return None;
         }
         // A stop ends it at once.
-        let is_stopping = stop_asked.is_some() || may_be_stopping;
+        let is_asked = self.may_end_since(index, begun).is_some();
+        let is_stopping = is_asked || stop_asked.is_some() || may_be_stopping;
         (!is_stopping).then_some("which has time left to execute its program")
     }
 
@@ -381,11 +403,12 @@ impl Kernel {
             return Err(format!("a start that failed stays a zombie: {zombie:?}"));
         }
         for launch in self.launches.values() {
-            if launch.index.is_none() || !launch.is_late || launch.is_killed {
+            if launch.index.is_none() || !launch.is_late || launch.killed.is_some() {
                 continue;
             }
             let stop = self.stop_asked.unwrap_or(Time::MAX);
-            let end = (launch.begun + LAUNCH_MAX).min(stop);
+            let order = launch.ordered.unwrap_or(Time::MAX);
+            let end = (launch.begun + LAUNCH_MAX).min(stop).min(order);
             if launch.fate == Fate::Pending && self.now > end.saturating_add(LATE_MAX) {
                 return Err(format!("a late start outlives its time: {launch:?}"));
             }

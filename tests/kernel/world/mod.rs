@@ -7,9 +7,12 @@
 mod fates;
 mod launches;
 mod law;
+mod orders;
 mod pipes;
 mod plans;
 mod process;
+mod programs;
+mod removals;
 mod sight;
 mod waits;
 mod weather;
@@ -26,11 +29,13 @@ use crate::os::spawn::Failure;
 pub use fates::Deed;
 pub use launches::Fate;
 use launches::Launch;
-pub use law::{Counts, LATE_MAX, Program, Run};
+pub use law::{Counts, LATE_MAX};
+pub use orders::Verb;
 pub use pipes::byte_of;
 use pipes::{Descriptor, Pipe};
 pub use plans::Moods;
 pub use process::{Action, Parent, Plan, Process, Temper, Time, Whose};
+pub use programs::{Program, Removal, Run, Wish};
 pub use waits::Waited;
 pub use weather::{Call, Weather};
 
@@ -244,7 +249,7 @@ pub fn spawn(name: Option<&str>, stderr: i32) -> Result<(i32, u64), Failure> {
 }
 
 impl Kernel {
-    pub fn new(rng: Rng, weather: Weather, moods: Moods, names: &[String], numbers: usize) -> Self {
+    pub fn new(rng: Rng, weather: Weather, moods: Moods, numbers: usize) -> Self {
         Self {
             now: 1_000_000_000,
             rng,
@@ -265,7 +270,7 @@ impl Kernel {
             disk: None,
             agenda: Vec::new(),
             handle: None,
-            programs: names.iter().map(|name| Program::new(name)).collect(),
+            programs: Vec::new(),
             runs: Vec::new(),
             launches: BTreeMap::new(),
             stop_asked: None,
