@@ -226,25 +226,11 @@ mod tests {
 
     #[test]
     fn reads_as_one_sentence() {
-        let text = |error: Error| error.to_string();
-        assert_eq!(
-            text(Error::new("no program is named \"x\"")),
-            "no program is named \"x\""
-        );
-        assert_eq!(
-            text(Error::os("failed to open log \"/x\"", libc::EACCES)),
-            "failed to open log \"/x\": Permission denied"
-        );
-        assert_eq!(
-            text(Error::os("failed to create a process", libc::EAGAIN)),
-            "failed to create a process: Resource temporarily unavailable"
-        );
-        assert_eq!(
-            text(Error::because(
-                "failed to open log \"/x\"",
-                "it is a directory"
-            )),
-            "failed to open log \"/x\": it is a directory"
-        );
+        let log = r#"failed to open log "/x""#;
+        let refused = Error::os(log, libc::EACCES).to_string();
+        assert_eq!(refused, format!("{log}: Permission denied"));
+        let odd = Error::because(log, "it is a directory").to_string();
+        assert_eq!(odd, format!("{log}: it is a directory"));
+        assert_eq!(Error::new(log).to_string(), log);
     }
 }

@@ -130,6 +130,41 @@
 //! # Ok::<(), procsched::Error>(())
 //! ```
 //!
+//! # One program at a time
+//!
+//! Programs can be started, stopped, restarted, added and removed while the others run, and start
+//! and stop in the order that they need.
+//!
+//! ```
+//! use procsched::{ChildSpec, ProcessScheduler, ProgramState};
+//! use std::time::Duration;
+//!
+//! # let err_dir = std::env::temp_dir().join(format!("procsched-doc-one-{}", std::process::id()));
+//! let web = ChildSpec::new("web", ["sleep", "60"]).requires(["migrate"]);
+//! let migrate = ChildSpec::new("migrate", ["true"]).oneshot(true);
+//! let mut scheduler = ProcessScheduler::builder("/")
+//!     .programs([web, migrate])
+//!     .err_dir(&err_dir)
+//!     .kill_on_drop()
+//!     .build()?;
+//! let mut turn_until = |scheduler: &mut ProcessScheduler, state| {
+//!     while scheduler.program("web").map(|web| web.state()) != Some(state) {
+//!         scheduler.step(Some(Duration::from_secs(1))).unwrap();
+//!     }
+//! };
+//! turn_until(&mut scheduler, ProgramState::Running);
+//! scheduler.stop_program("migrate")?; // it is done, and takes nothing down
+//! scheduler.restart_program("web")?; // that needs it again, and starts it
+//! scheduler.step(Some(Duration::from_secs(1)))?;
+//! turn_until(&mut scheduler, ProgramState::Running);
+//! scheduler.add(ChildSpec::new("cache", ["sleep", "60"]))?;
+//! scheduler.remove("cache")?;
+//! assert!(scheduler.add(ChildSpec::new("web", ["true"])).is_err());
+//! # drop(scheduler);
+//! # std::fs::remove_dir_all(&err_dir).expect("clean up");
+//! # Ok::<(), procsched::Error>(())
+//! ```
+//!
 //! # A loop of your own
 //!
 //! A host that waits for other things too waits for a descriptor and a deadline, and after each

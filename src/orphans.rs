@@ -125,29 +125,23 @@ impl Orphans {
         self.spared.remove(&pid);
     }
 
-    /// Begins the shutdown, or moves its deadline to an earlier moment.
-    pub(crate) fn close(&mut self, kill_at: Moment) {
+    /// Begins the shutdown, or moves its deadline to an earlier moment. With a `last_scan` its first
+    /// scan waits like any later one: for many programs, most of which are about to end, it is
+    /// expensive, and rarely finds an orphan.
+    pub(crate) fn close(&mut self, kill_at: Moment, last_scan: Option<Moment>) {
         match &mut self.closing {
             Some(closing) => closing.kill_at = closing.kill_at.min(kill_at),
             None => {
                 self.scan_wanted = true;
                 self.closing = Some(Closing {
                     kill_at,
-                    last_scan: None,
+                    last_scan,
                     silent_interval: LAST_SCAN_INTERVAL,
                     killing: false,
                     settled_at: None,
                     abandoned: false,
                 });
             }
-        }
-    }
-
-    /// Lets the first scan of the shutdown wait like any later one. For many programs, most of
-    /// which are about to end, it is expensive, and rarely finds an orphan.
-    pub(crate) fn delay_scan(&mut self, now: Moment) {
-        if let Some(closing) = &mut self.closing {
-            closing.last_scan.get_or_insert(now);
         }
     }
 

@@ -176,7 +176,7 @@ mod json {
     //! The line of JSON. It is written field by field, because the order of the first five is
     //! fixed, and that of a map is not.
 
-    use base64::Engine;
+    use base64::display::Base64Display;
     use base64::engine::general_purpose::STANDARD;
     use serde_json::Value;
     use std::fmt::{self, Display, Write};
@@ -235,28 +235,30 @@ mod json {
 
         fn write(&self, out: &mut dyn Write, stderr: &[u8]) -> fmt::Result {
             let omitted = self.data_omitted + (self.stderr.len() - stderr.len()) as u64;
-            let mut line = Line(out);
+            write!(out, "{{\"process\":{}", Text(&self.process))?;
+            let mut field = |key: &str, json: &dyn Display| write!(out, ",\"{key}\":{json}");
             let (timestamp, utc_iso) = instants(self.timestamp);
-            line.0.write_str("{\"process\":")?;
-            line.string(&self.process)?;
-            line.raw("timestamp", &timestamp)?;
-            line.raw("utc_iso", &format_args!("\"{utc_iso}\""))?;
-            line.base64("data", stderr)?;
-            line.raw("return_code", &self.return_code())?;
-            line.raw("pid", or_null(self.pid.as_ref()))?;
-            line.raw("uptime", &seconds(self.uptime))?;
-            line.raw("restarts", &self.restarts)?;
-            line.raw("retry_in", or_null(self.retry_in.map(seconds).as_ref()))?;
-            line.text("signal", self.signal().map(signal_name).as_deref())?;
-            line.raw("core_dumped", &self.core_dumped())?;
-            line.raw("stopping", &self.stopping)?;
+            field("timestamp", &timestamp)?;
+            field("utc_iso", &format_args!("\"{utc_iso}\""))?;
+            let data = Base64Display::new(stderr, &STANDARD);
+            field("data", &format_args!("\"{data}\""))?;
+            field("return_code", &self.return_code())?;
+            field("pid", or_null(self.pid.as_ref()))?;
+            field("uptime", &seconds(self.uptime))?;
+            field("restarts", &self.restarts)?;
+            field("retry_in", or_null(self.retry_in.map(seconds).as_ref()))?;
+            let signal = self.signal().map(signal_name);
+            field("signal", or_null(signal.as_deref().map(Text).as_ref()))?;
+            field("core_dumped", &self.core_dumped())?;
+            field("stopping", &self.stopping)?;
             let log = self.log.as_ref().map(|log| log.to_string_lossy());
-            line.text("log", log.as_deref())?;
-            line.raw("log_offset", &self.log_offset)?;
-            line.raw("data_omitted", &omitted)?;
-            line.text("error", self.error().as_deref())?;
-            line.raw("cause", &format_args!("\"{}\"", self.cause))?;
-            line.0.write_char('}')
+            field("log", or_null(log.as_deref().map(Text).as_ref()))?;
+            field("log_offset", &self.log_offset)?;
+            field("data_omitted", &omitted)?;
+            let error = self.error();
+            field("error", or_null(error.as_deref().map(Text).as_ref()))?;
+            field("cause", &format_args!("\"{}\"", self.cause))?;
+            out.write_char('}')
         }
     }
 
@@ -276,52 +278,19 @@ mod json {
         }
     }
 
-    /// An object after its first field.
-    struct Line<'a>(&'a mut dyn Write);
+    /// A JSON string. It may have most control characters, but a terminal must not interpret those
+    /// of a path, so they are escaped.
+    struct Text<'a>(&'a str);
 
-    impl Line<'_> {
-        fn key(&mut self, key: &str) -> fmt::Result {
-            write!(self.0, ",\"{key}\":")
-        }
-
-        /// Writes a field whose value is JSON already.
-        fn raw(&mut self, key: &str, json: &dyn Display) -> fmt::Result {
-            self.key(key)?;
-            write!(self.0, "{json}")
-        }
-
-        fn text(&mut self, key: &str, text: Option<&str>) -> fmt::Result {
-            self.key(key)?;
-            match text {
-                Some(text) => self.string(text),
-                None => self.0.write_str("null"),
-            }
-        }
-
-        fn base64(&mut self, key: &str, bytes: &[u8]) -> fmt::Result {
-            self.key(key)?;
-            self.0.write_char('"')?;
-            let mut text = [0; 1024];
-            // A multiple of three bytes has no padding; only the last piece may.
-            for piece in bytes.chunks(text.len() / 4 * 3) {
-                let length = STANDARD.encode_slice(piece, &mut text);
-                let letters = length.ok().and_then(|length| text.get(..length));
-                let letters = letters.and_then(|letters| str::from_utf8(letters).ok());
-                self.0.write_str(letters.ok_or(fmt::Error)?)?;
-            }
-            self.0.write_char('"')
-        }
-
-        /// Writes a string. JSON allows most control characters, but a terminal must not interpret
-        /// those of a path, so they are escaped.
-        fn string(&mut self, text: &str) -> fmt::Result {
-            for character in Value::from(text).to_string().chars() {
+    impl Display for Text<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            for character in Value::from(self.0).to_string().chars() {
                 if is_printable(character) {
-                    self.0.write_char(character)?;
+                    f.write_char(character)?;
                     continue;
                 }
                 for unit in character.encode_utf16(&mut [0; 2]) {
-                    write!(self.0, "\\u{unit:04x}")?;
+                    write!(f, "\\u{unit:04x}")?;
                 }
             }
             Ok(())

@@ -64,7 +64,7 @@ impl Signal {
         if let Some((signal, _)) = known.iter().find(|(_, known)| known == name) {
             return Ok(*signal);
         }
-        if let Ok(number) = text.parse() {
+        if let Ok(number) = name.parse() {
             return Self::new(number);
         }
         let usable = known.iter().filter(|(signal, _)| is_usable(*signal));

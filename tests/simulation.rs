@@ -26,6 +26,7 @@ mod model {
     pub mod ledger;
     pub mod lives;
     pub mod rng;
+    pub mod stops;
     #[macro_use]
     pub mod tallying;
     pub mod trial;

@@ -27,6 +27,8 @@ mod model {
     pub mod account;
     #[allow(dead_code)]
     pub mod ledger;
+    #[allow(dead_code)]
+    pub mod stops;
     pub mod witness;
 }
 

@@ -24,8 +24,15 @@ pub(super) struct Item<'n> {
 /// A key of an object, with its value.
 pub(super) struct Member<'n> {
     pub key: &'n str,
-    pub key_place: Place,
+    key_place: Place,
     pub value: Item<'n>,
+}
+
+impl Member<'_> {
+    /// Adds an error at the key.
+    pub(super) fn complain(&self, problems: &mut Problems, message: String) {
+        problems.add(self.key_place, &self.value.path, message);
+    }
 }
 
 /// A known key, and how to apply its value to a `T`.
@@ -51,12 +58,9 @@ impl<'n> Item<'n> {
         Self { node, path }
     }
 
-    pub(super) fn place(&self) -> Place {
-        self.node.place
-    }
-
-    pub(super) fn path(&self) -> &str {
-        &self.path
+    /// Returns where this value is in the file, and the path to it.
+    pub(super) fn position(&self) -> (Place, String) {
+        (self.node.place, self.path.clone())
     }
 
     pub(super) fn is_array(&self) -> bool {
@@ -95,7 +99,7 @@ impl<'n> Item<'n> {
             .ok()
     }
 
-    pub(super) fn wrong_type(&self, expected: &str, problems: &mut Problems) {
+    fn wrong_type<T>(&self, expected: &str, problems: &mut Problems) -> Option<T> {
         let got = match &self.node.kind {
             Kind::Null => "null".to_owned(),
             Kind::Bool(value) => value.to_string(),
@@ -105,14 +109,14 @@ impl<'n> Item<'n> {
             Kind::Object(_) => "an object".to_owned(),
         };
         self.complain(problems, format!("expected {expected}, got {got}"));
+        None
     }
 
     pub(super) fn boolean(&self, problems: &mut Problems) -> Option<bool> {
-        if let Kind::Bool(value) = self.node.kind {
-            return Some(value);
+        match self.node.kind {
+            Kind::Bool(value) => Some(value),
+            _ => self.wrong_type("true or false", problems),
         }
-        self.wrong_type("true or false", problems);
-        None
     }
 
     pub(super) fn string(&self, problems: &mut Problems) -> Option<&'n str> {
@@ -125,11 +129,10 @@ impl<'n> Item<'n> {
 
     /// Reads a string that an error describes as `expected`.
     pub(super) fn string_of(&self, expected: &str, problems: &mut Problems) -> Option<&'n str> {
-        if let Kind::String(text) = &self.node.kind {
-            return Some(text);
+        match &self.node.kind {
+            Kind::String(text) => Some(text),
+            _ => self.wrong_type(expected, problems),
         }
-        self.wrong_type(expected, problems);
-        None
     }
 
     /// Reads a string with `from_text`, or a whole number.
@@ -152,18 +155,14 @@ impl<'n> Item<'n> {
         {
             return Some(value);
         }
-        self.wrong_type(expected, problems);
-        None
+        self.wrong_type(expected, problems)
     }
 
     pub(super) fn duration(&self, problems: &mut Problems) -> Option<Duration> {
         match &self.node.kind {
             Kind::Number(number) => self.accept(duration::from_number(number), problems),
             Kind::String(text) => self.accept(duration::from_text(text), problems),
-            Kind::Null | Kind::Bool(_) | Kind::Array(_) | Kind::Object(_) => {
-                self.wrong_type(duration::EXPECTED, problems);
-                None
-            }
+            _ => self.wrong_type(duration::EXPECTED, problems),
         }
     }
 
@@ -176,8 +175,7 @@ impl<'n> Item<'n> {
     /// Reads a program and its arguments.
     pub(super) fn command(&self, problems: &mut Problems) -> Option<Vec<OsString>> {
         let Kind::Array(nodes) = &self.node.kind else {
-            self.wrong_type(r#"an array such as ["program", "argument"]"#, problems);
-            return None;
+            return self.wrong_type(r#"an array such as ["program", "argument"]"#, problems);
         };
         let mut command = Vec::with_capacity(nodes.len());
         for (index, node) in nodes.iter().enumerate() {
@@ -200,24 +198,23 @@ impl<'n> Item<'n> {
     /// duplicate is an error, and is returned too, so that the errors in it are found.
     pub(super) fn members(&self, expected: &str, problems: &mut Problems) -> Vec<Member<'n>> {
         let Kind::Object(entries) = &self.node.kind else {
-            self.wrong_type(expected, problems);
-            return Vec::new();
+            return self.wrong_type(expected, problems).unwrap_or_default();
         };
         let mut first_places = BTreeMap::new();
         let mut members = Vec::new();
         for entry in entries.iter().filter(|entry| !is_ignored(&entry.key)) {
-            let value = self.member(entry);
-            let first = *first_places.entry(&*entry.key).or_insert(entry.place);
+            let member = Member {
+                key: &entry.key,
+                key_place: entry.place,
+                value: self.member(entry),
+            };
+            let first = *first_places.entry(member.key).or_insert(entry.place);
             if first != entry.place {
                 let Place { line, column } = first;
                 let message = format!("duplicate key: already defined at {line}:{column}");
-                problems.add(entry.place, &value.path, message);
+                member.complain(problems, message);
             }
-            members.push(Member {
-                key: &entry.key,
-                key_place: entry.place,
-                value,
-            });
+            members.push(member);
         }
         members
     }
@@ -238,7 +235,7 @@ impl<'n> Item<'n> {
                     let instead = did_you_mean(member.key, names.iter().copied())
                         .unwrap_or_else(|| format!(": use {}", names.join(", ")));
                     let message = format!("unknown key{instead}");
-                    problems.add(member.key_place, &member.value.path, message);
+                    member.complain(problems, message);
                 }
             }
         }

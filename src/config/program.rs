@@ -56,13 +56,13 @@ const BACKOFF_FIELDS: [Field<Draft>; 3] = [
     ("initial", |draft, item, problems| {
         let initial = item.duration(problems);
         draft.delays_unknown |= initial.is_none();
-        draft.initial = initial.map(|_| Given::by(item));
+        draft.initial = initial.map(|_| item.position());
         set(&mut draft.spec.backoff.initial, initial);
     }),
     ("max", |draft, item, problems| {
         let max = item.duration(problems);
         draft.delays_unknown |= max.is_none();
-        draft.max = max.map(|_| Given::by(item));
+        draft.max = max.map(|_| item.position());
         set(&mut draft.spec.backoff.max, max);
     }),
     ("reset_after", |draft, item, problems| {
@@ -81,25 +81,10 @@ pub(super) struct Draft {
     spec: ChildSpec,
     has_command: bool,
     /// Where its own delays are in the file; `None` for an inherited one.
-    initial: Option<Given>,
-    max: Option<Given>,
+    initial: Option<(Place, String)>,
+    max: Option<(Place, String)>,
     /// True if a delay could not be read, so that their order cannot be checked.
     delays_unknown: bool,
-}
-
-/// Where a value is in the file.
-struct Given {
-    place: Place,
-    path: String,
-}
-
-impl Given {
-    fn by(item: &Item<'_>) -> Self {
-        Self {
-            place: item.place(),
-            path: item.path().to_owned(),
-        }
-    }
 }
 
 /// Sets `target`, if there is a value: one that was refused leaves it as it was.
@@ -148,7 +133,7 @@ impl Draft {
     pub(super) fn program(&self, member: &Member<'_>, problems: &mut Problems) -> ChildSpec {
         let item = &member.value;
         if let Some(problem) = name_problem(member.key) {
-            problems.add(member.key_place, item.path(), problem);
+            member.complain(problems, problem);
         }
         let mut draft = Self::new(self.spec.clone());
         draft.spec.name = member.key.to_owned();
@@ -175,7 +160,7 @@ impl Draft {
             let key_problem = env_problem(key, OsStr::new(""));
             let value = item.string(problems).map(OsStr::new);
             if let Some(problem) = key_problem {
-                problems.add(member.key_place, item.path(), problem);
+                member.complain(problems, problem);
             } else if let Some(value) = value
                 && item.passes(env_problem(key, value), problems)
             {
@@ -197,7 +182,8 @@ impl Draft {
         let has_own = self.max.is_some() || self.initial.is_some();
         let layer = if has_own { self } else { defaults };
         let given = layer.max.as_ref().or(layer.initial.as_ref());
-        let (Some(problem), Some(given)) = (backoff_problem(&self.spec.backoff), given) else {
+        let (Some(problem), Some((place, path))) = (backoff_problem(&self.spec.backoff), given)
+        else {
             return;
         };
         let other = match (&layer.max, &layer.initial) {
@@ -210,6 +196,6 @@ impl Draft {
             Some((name, None)) => format!("; {name} is the built-in one"),
             None => String::new(),
         };
-        problems.add(given.place, &given.path, format!("{problem}{note}"));
+        problems.add(*place, path, format!("{problem}{note}"));
     }
 }

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::exec::{Exec, failed_start_code};
-use crate::machine::{Exit, Moment};
+use crate::machine::Exit;
 use crate::os::children::{self, StateChange};
-use crate::os::clock::Clock;
 use crate::os::descriptors;
-use crate::os::group::{Group, Sent};
+use crate::os::group::Sent;
 use crate::os::signal_queue::{self, Taken, Target};
 use crate::os::spawn::{Failure, Inside, Late, Place, Spawner, Started};
 use crate::os::subreaper::{self, is_pid_1};
@@ -20,8 +19,8 @@ use crate::os::terminal::Terminal;
 use crate::signal::signal_name;
 
 use super::job::{Job, wants_terminal};
-use super::reaping::{CHECK_INTERVAL, Reaped, check, reap_batch};
-use super::rest::{Reach, Rest, STOP_TIMEOUT, no_list};
+use super::reaping::{CHECK_INTERVAL, Reaped};
+use super::rest::{Reach, Rest, no_list};
 use super::{CODE_FAILED, InitEvent, Options, exit_code};
 
 /// How long the command's exec is waited for before signals are handled again.
@@ -33,15 +32,10 @@ const ENDINGS: [i32; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIG
 /// The running command.
 pub(super) struct Running {
     pid: i32,
-    group: Group,
+    /// What is stopped after it.
+    rest: Rest,
     options: Options,
     job: Job,
-    clock: Clock,
-    reach: Reach,
-    /// The children from before, which only PID 1 signals.
-    inherited: BTreeSet<i32>,
-    /// When the first SIGTERM was forwarded.
-    asked_at: Option<Moment>,
     /// The signal that stopped it, until it is continued.
     stopped: Option<i32>,
     /// Set while its exec takes too long to wait for.
@@ -65,25 +59,27 @@ impl Running {
         let mut job = Job::new(ignored);
         let offer = job.offer();
         let has_lent = offer.is_some();
-        let executed = execute(command, offer, ignored, &mut options)?;
-        job.started(executed.pid, has_lent);
+        let exec = Exec::in_our_place(command).map_err(|error| options.fail(error, CODE_FAILED))?;
+        let exec = Arc::new(exec);
+        let mut spawner = Spawner::new(None).map_err(|errno| {
+            let what = "failed to make a stack for the command's first steps";
+            options.fail(Error::os(what, errno as i32), CODE_FAILED)
+        })?;
+        let (pid, late) = execute(&exec, &mut spawner, offer, ignored, &mut options)?;
+        job.started(pid, has_lent);
         // So that the command can close its descriptors, and its file system can be unmounted.
         descriptors::close_inheritable();
         let _ = std::env::set_current_dir("/");
         Ok(Self {
-            pid: executed.pid,
-            group: Group::new(executed.pid),
+            pid,
+            rest: Rest::new(pid, reach, inherited),
             options,
             job,
-            clock: Clock::new(),
-            reach,
-            inherited,
-            asked_at: None,
             stopped: None,
-            late: executed.late,
+            late,
             failure: None,
-            exec: executed.exec,
-            spawner: executed.spawner,
+            exec,
+            spawner,
         })
     }
 
@@ -91,13 +87,12 @@ impl Running {
     pub(super) fn run(mut self) -> u8 {
         let mut taken = None;
         let exit = loop {
-            let gone = |pid| _ = self.inherited.remove(&pid);
-            let left = reap_batch(Some(self.pid), &mut self.options, gone);
-            let left = check(self.pid, left);
+            let left = self.rest.reap(Some(self.pid), &mut self.options);
             if let Reaped::Kept(exit) = left {
                 break exit;
             }
-            let is_hidden = (left == Reaped::Failed && self.is_overdue()) || self.is_withheld();
+            let is_hidden =
+                (left == Reaped::Failed && self.rest.is_overdue()) || self.is_withheld();
             if is_hidden {
                 break Exit::Unknown;
             }
@@ -113,18 +108,7 @@ impl Running {
         let key = self.job.key_that_ended(exit);
         self.job.take_back();
         let code = self.failure_code().unwrap_or(exit_code(exit));
-        let rest = Rest {
-            leader: self.pid,
-            leader_code: code,
-            group: self.group,
-            reach: self.reach,
-            inherited: self.inherited,
-            clock: self.clock,
-            asked_at: self.asked_at,
-            signalled: BTreeSet::new(),
-            refused: BTreeSet::new(),
-        };
-        rest.end(&mut self.options);
+        self.rest.end(code, &mut self.options);
         // The group that had the terminal from the command is gone by now.
         self.job.take_back_abandoned();
         let mapped = self.options.mapped(code);
@@ -157,13 +141,7 @@ impl Running {
 
     /// True if the command was asked to end and is a zombie that only its tracer can wait for.
     fn is_withheld(&self) -> bool {
-        self.asked_at.is_some() && children::is_withheld_zombie(self.pid)
-    }
-
-    /// True if the command was asked to end, and its time is over.
-    fn is_overdue(&self) -> bool {
-        let asked = self.asked_at.map(|asked| asked.after(STOP_TIMEOUT));
-        asked.is_some_and(|end| self.clock.until(end).is_zero())
+        self.rest.kill_at.is_some() && children::is_withheld_zombie(self.pid)
     }
 
     /// Handles a stop or continue of the command, then the signal, and then stops this process
@@ -201,8 +179,8 @@ impl Running {
             }
             return;
         };
-        if signal == libc::SIGTERM && self.asked_at.is_none() {
-            self.asked_at = Some(self.clock.now());
+        if signal == libc::SIGTERM {
+            self.rest.note_asked();
         }
         self.job.note_sent(taken, sent);
         match self.signal(sent) {
@@ -225,7 +203,7 @@ impl Running {
     fn signal(&self, signal: i32) -> Sent {
         let sent = match self.options.single {
             true => Sent::Gone,
-            false => self.group.signal(signal),
+            false => self.rest.group.signal(signal),
         };
         match sent {
             Sent::Gone => children::signal(self.pid, signal),
@@ -271,7 +249,7 @@ impl Running {
     fn continue_group(&mut self) {
         self.stopped = None;
         self.job.note_continued();
-        if self.group.signal(libc::SIGCONT) == Sent::Gone {
+        if self.rest.group.signal(libc::SIGCONT) == Sent::Gone {
             children::signal(self.pid, libc::SIGCONT);
         }
     }
@@ -308,35 +286,23 @@ fn prepare(options: &mut Options) -> Result<Reach, u8> {
     Ok(Reach::Children)
 }
 
-/// A started command.
-struct Executed {
-    pid: i32,
-    late: Option<Late>,
-    exec: Arc<Exec>,
-    spawner: Spawner,
-}
-
 fn code_of(failure: Failure) -> u8 {
     u8::try_from(failed_start_code(failure)).unwrap_or(CODE_FAILED)
 }
 
+/// Executes the command, and returns its pid.
 fn execute(
-    command: &[OsString],
+    exec: &Arc<Exec>,
+    spawner: &mut Spawner,
     offer: Option<&Terminal>,
     ignored: signal_queue::SignalSet,
     options: &mut Options,
-) -> Result<Executed, u8> {
-    let exec = Exec::in_our_place(command).map_err(|error| options.fail(error, CODE_FAILED))?;
-    let exec = Arc::new(exec);
-    let mut spawner = Spawner::new(None).map_err(|errno| {
-        let what = "failed to make a stack for the command's first steps";
-        options.fail(Error::os(what, errno as i32), CODE_FAILED)
-    })?;
+) -> Result<(i32, Option<Late>), u8> {
     let place = Place::Inside(Inside {
         terminal: offer.map(|terminal| terminal.as_fd()),
         ignored,
     });
-    let started = exec.spawn_at(&mut spawner, place, None, START_WAIT);
+    let started = exec.spawn_at(spawner, place, None, START_WAIT);
     if let Some(error) = spawner.take_warning() {
         options.warn(error);
     }
@@ -351,10 +317,5 @@ fn execute(
         }
     };
     options.emit(InitEvent::Started { pid });
-    Ok(Executed {
-        pid,
-        late,
-        exec,
-        spawner,
-    })
+    Ok((pid, late))
 }

@@ -20,8 +20,8 @@ pub use event::InitEvent;
 use crate::error::{Error, Result};
 use crate::machine::Exit;
 use crate::os::signal_queue;
-use crate::report::CODE_UNKNOWN;
-use crate::signal::{SIGNAL_MAX, Signal, signal_name};
+use crate::report::{CODE_UNKNOWN, return_code};
+use crate::signal::{Signal, signal_name};
 use command::Running;
 
 /// Runs one command as the first process of a container: forwards signals to it, reaps orphans and
@@ -145,20 +145,19 @@ impl Init {
         if self.command.is_empty() {
             return Err(Error::new("the command is empty"));
         }
-        let rewrites = &self.options.rewrites;
-        let sent = rewrites.iter().map(|&(_, to)| to).filter(|&to| to != 0);
-        let taken = rewrites.iter().map(|&(from, _)| from);
-        for signal in sent.chain(taken).chain(self.options.parent_death_signal) {
-            Signal::new(signal)?;
-        }
-        let never = |from: &i32| *from == libc::SIGCHLD || !signal_queue::is_takeable(*from);
-        match rewrites.iter().map(|&(from, _)| from).find(never) {
-            None => Ok(()),
-            Some(from) => {
+        for &(from, to) in &self.options.rewrites {
+            Signal::new(from)?;
+            if to != 0 {
+                Signal::new(to)?;
+            }
+            if from == libc::SIGCHLD || !signal_queue::is_takeable(from) {
                 let what = format!("failed to rewrite {}", signal_name(from));
-                Err(Error::because(what, "it is never passed on"))
+                return Err(Error::because(what, "it is never passed on"));
             }
         }
+        self.options
+            .parent_death_signal
+            .map_or(Ok(()), |signal| Signal::new(signal).map(drop))
     }
 
     /// Runs the command and returns the code to exit with: the command's exit code, 128 + n if
@@ -231,10 +230,9 @@ impl Options {
 
 /// Returns the exit code of a shell: 128 + n for signal n.
 fn exit_code(exit: Exit) -> u8 {
-    let code = match exit {
-        Exit::Code(code) => code,
-        Exit::Signal { signal, .. } => 128 + signal.clamp(0, SIGNAL_MAX),
-        Exit::Unknown => CODE_UNKNOWN,
+    let code = match return_code(exit) {
+        signal @ ..0 => 128_i32.saturating_sub(signal),
+        code => code,
     };
     u8::try_from(code).unwrap_or(CODE_FAILED)
 }

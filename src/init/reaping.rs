@@ -40,39 +40,32 @@ impl Reaped {
 }
 
 /// Reaps dead children up to `kept`, and calls `gone` with each pid that may be reused.
+///
+/// At the end `kept` is checked by its pid, because a zombie that cannot be reaped may hide it. If
+/// it is no child any more, its exit status is unknown.
 pub(super) fn reap_batch(
     kept: Option<i32>,
     options: &mut Options,
     mut gone: impl FnMut(i32),
 ) -> Reaped {
     for _ in 0..BATCH_MAX {
-        let death = match reap::peek() {
-            Ok(Some(death)) => death,
-            Ok(None) => return Reaped::All,
-            Err(_) => return Reaped::Failed,
+        let left = match reap::peek() {
+            Ok(Some(death)) if Some(death.pid) == kept => return Reaped::Kept(death.exit),
+            Ok(Some(death)) if reap::reap(death.pid).is_some() => {
+                gone(death.pid);
+                let (pid, code) = (death.pid, exit_code(death.exit));
+                options.emit(InitEvent::Reaped { pid, code });
+                continue;
+            }
+            Ok(Some(_)) => Reaped::Stuck,
+            Ok(None) => Reaped::All,
+            Err(_) => Reaped::Failed,
         };
-        if Some(death.pid) == kept {
-            return Reaped::Kept(death.exit);
-        }
-        if reap::reap(death.pid).is_none() {
-            return Reaped::Stuck;
-        }
-        gone(death.pid);
-        let (pid, code) = (death.pid, exit_code(death.exit));
-        options.emit(InitEvent::Reaped { pid, code });
+        return match kept.map(|kept| reap::look(kept, None)) {
+            Some(Seen::Dead(exit)) => Reaped::Kept(exit),
+            Some(Seen::Stolen) => Reaped::Kept(Exit::Unknown),
+            Some(Seen::Alive) | None => left,
+        };
     }
     Reaped::More
-}
-
-/// Checks `kept` by its pid, because a zombie that cannot be reaped may hide it. If it is no child
-/// any more, its exit status is unknown.
-pub(super) fn check(kept: i32, left: Reaped) -> Reaped {
-    if matches!(left, Reaped::More | Reaped::Kept(_)) {
-        return left;
-    }
-    match reap::look(kept, None) {
-        Seen::Dead(exit) => Reaped::Kept(exit),
-        Seen::Stolen => Reaped::Kept(Exit::Unknown),
-        Seen::Alive => left,
-    }
 }

@@ -32,7 +32,7 @@ use super::{InitEvent, Options};
 const GRACE: Duration = Duration::from_secs(2);
 
 /// The time from the first forwarded SIGTERM to SIGKILL for everything.
-pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long processes may exist after SIGKILL before they are abandoned.
 const DEATH_TIME_MAX: Duration = Duration::from_secs(5);
@@ -57,18 +57,18 @@ pub(super) enum Reach {
 
 /// What is left after the command.
 pub(super) struct Rest {
-    /// The command's pid, which is also its process group ID. It is a zombie.
-    pub(super) leader: i32,
-    pub(super) leader_code: u8,
+    /// The command's group, whose ID is its pid.
     pub(super) group: Group,
-    pub(super) reach: Reach,
-    pub(super) inherited: BTreeSet<i32>,
-    pub(super) clock: Clock,
-    pub(super) asked_at: Option<Moment>,
+    reach: Reach,
+    /// The children from before, which only PID 1 signals.
+    inherited: BTreeSet<i32>,
+    clock: Clock,
+    /// When everything is killed, once a SIGTERM was forwarded.
+    pub(super) kill_at: Option<Moment>,
     /// The children that were sent the current signal.
-    pub(super) signalled: BTreeSet<i32>,
+    signalled: BTreeSet<i32>,
     /// The children that this process may not signal.
-    pub(super) refused: BTreeSet<i32>,
+    refused: BTreeSet<i32>,
 }
 
 /// Returns why only the command's group can be stopped.
@@ -79,21 +79,45 @@ pub(super) fn no_list() -> Error {
 }
 
 impl Rest {
-    /// Stops it. Returns when nothing is left, or the rest survives SIGKILL.
-    pub(super) fn end(mut self, options: &mut Options) {
+    pub(super) fn new(command: i32, reach: Reach, inherited: BTreeSet<i32>) -> Self {
+        Self {
+            group: Group::new(command),
+            reach,
+            inherited,
+            clock: Clock::new(),
+            kill_at: None,
+            signalled: BTreeSet::new(),
+            refused: BTreeSet::new(),
+        }
+    }
+
+    /// Notes that a SIGTERM is forwarded.
+    pub(super) fn note_asked(&mut self) {
+        let kill_at = self.clock.now().after(STOP_TIMEOUT);
+        self.kill_at.get_or_insert(kill_at);
+    }
+
+    /// True if the command was asked to end, and its time is over.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.kill_at
+            .is_some_and(|at| self.clock.until(at).is_zero())
+    }
+
+    /// Stops it after the command, a zombie with this exit code. Returns when nothing is left, or
+    /// the rest survives SIGKILL.
+    pub(super) fn end(&mut self, code: u8, options: &mut Options) {
         let exit_at = self.clock.now();
         if self.reach != Reach::All {
             // While the unreaped leader keeps the group ID from being reused.
             self.group.signal(libc::SIGTERM);
             self.group.signal(libc::SIGCONT);
         }
-        self.reap_leader(options);
-        let asked = self.asked_at.map(|asked| asked.after(STOP_TIMEOUT));
+        self.reap_leader(code, options);
         let limit = exit_at.after(GRACE);
-        let kill_at = asked.map_or(limit, |asked| asked.min(limit));
+        let kill_at = self.kill_at.map_or(limit, |at| at.min(limit));
         let give_up_at = kill_at.max(exit_at).after(DEATH_TIME_MAX);
 
-        if self.reap(options) == Reaped::All && self.is_over() {
+        if self.reap(None, options) == Reaped::All && self.is_over() {
             return;
         }
         options.emit(InitEvent::Stopping);
@@ -113,7 +137,7 @@ impl Rest {
         self.signal_all(signal);
         let (mut scan_wanted, mut next_scan) = (true, self.clock.now());
         loop {
-            let left = self.reap(options);
+            let left = self.reap(None, options);
             if left == Reaped::All && self.is_over() {
                 return true;
             }
@@ -150,8 +174,9 @@ impl Rest {
         }
     }
 
-    fn reap(&mut self, options: &mut Options) -> Reaped {
-        reap_batch(None, options, |pid| {
+    /// Reaps dead children up to `kept`.
+    pub(super) fn reap(&mut self, kept: Option<i32>, options: &mut Options) -> Reaped {
+        reap_batch(kept, options, |pid| {
             for pids in [&mut self.inherited, &mut self.signalled, &mut self.refused] {
                 pids.remove(&pid);
             }
@@ -173,11 +198,11 @@ impl Rest {
         self.group.is_gone() || is_zombies_only()
     }
 
-    fn reap_leader(&mut self, options: &mut Options) {
+    fn reap_leader(&mut self, code: u8, options: &mut Options) {
+        let pid = self.group.number();
         self.group.pin();
-        reap::reap(self.leader);
+        reap::reap(pid);
         self.group.on_leader_reaped();
-        let (pid, code) = (self.leader, self.leader_code);
         options.emit(InitEvent::Ended { pid, code });
     }
 

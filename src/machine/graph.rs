@@ -133,10 +133,12 @@ struct Dependent {
 pub struct Graph {
     nodes: BTreeMap<ProgramId, Node>,
     dirty: VecDeque<ProgramId>,
-    /// For each program that is ending, those that wait for its end before they stop.
-    blocks: BTreeMap<ProgramId, Vec<ProgramId>>,
-    /// For each program that is to stop, the number of those that it waits for.
-    waits: BTreeMap<ProgramId, usize>,
+    /// For each program that is ending, those that wait for its end before they stop, each with
+    /// the number of its wait. One that has stopped waiting may still be listed.
+    blocks: BTreeMap<ProgramId, Vec<(ProgramId, u64)>>,
+    /// For each program that is to stop, the number of its wait, and of those that it waits for.
+    waits: BTreeMap<ProgramId, (u64, usize)>,
+    next_wait: u64,
 }
 
 impl Graph {
@@ -255,7 +257,6 @@ impl Graph {
     /// A program is to stop. True if it has to wait for programs that depend on it and are ending:
     /// [`Graph::tell`] returns it when they have.
     pub fn drain(&mut self, id: ProgramId) -> bool {
-        self.stop_waiting(id);
         let Some(node) = self.nodes.get(&id) else {
             return false;
         };
@@ -268,9 +269,11 @@ impl Graph {
         if ending.is_empty() {
             return false;
         }
-        self.waits.insert(id, ending.len());
+        self.next_wait += 1;
+        self.waits.insert(id, (self.next_wait, ending.len()));
         for other in ending {
-            self.blocks.entry(other).or_default().push(id);
+            let waiting = self.blocks.entry(other).or_default();
+            waiting.push((id, self.next_wait));
         }
         true
     }
@@ -283,26 +286,21 @@ impl Graph {
 
     /// A program does not wait for others any more.
     pub fn stop_waiting(&mut self, id: ProgramId) {
-        if self.waits.remove(&id).is_some() {
-            self.blocks.retain(|_, waiting| {
-                waiting.retain(|&other| other != id);
-                !waiting.is_empty()
-            });
-        }
+        self.waits.remove(&id);
     }
 
     /// A program has ended. Returns those that waited for nothing else.
     fn release(&mut self, id: ProgramId) -> Vec<ProgramId> {
-        let mut free = self.blocks.remove(&id).unwrap_or_default();
-        free.retain(|waiting| {
-            let Some(count) = self.waits.get_mut(waiting) else {
-                return false;
-            };
-            *count -= 1;
-            *count == 0
-        });
-        for id in &free {
-            self.waits.remove(id);
+        let mut free = Vec::new();
+        for (waiting, number) in self.blocks.remove(&id).unwrap_or_default() {
+            let wait = self.waits.get_mut(&waiting);
+            if let Some((_, count)) = wait.filter(|(current, _)| *current == number) {
+                *count -= 1;
+                if *count == 0 {
+                    self.waits.remove(&waiting);
+                    free.push(waiting);
+                }
+            }
         }
         free
     }

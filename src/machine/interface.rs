@@ -49,6 +49,8 @@ pub struct Run {
 
 /// What goes into the machine: facts and commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+// Programs cannot say yet that they are ready, alive or ill.
+#[cfg_attr(not(test), allow(dead_code))]
 pub enum Input {
     /// The answer to a start: it has run since `at`.
     Spawned { run: Run, at: Moment },

@@ -154,7 +154,6 @@ impl Machine {
             return;
         }
         let run = child.run();
-        self.unsettled -= usize::from(child.flags.has(Flags::UNSETTLED));
         self.children.remove(id);
         self.removing -= 1;
         let change = Change::Removed;

@@ -8,9 +8,17 @@ use std::time::Duration;
 use super::*;
 
 mod backoff;
+mod by_hand;
+pub mod every;
 mod extremes;
 mod leftovers;
-//PAIRS mod pairs;
+mod limits;
+mod oneshots;
+mod outcomes;
+mod pairs;
+mod readiness;
+mod removal;
+mod shutdown;
 mod snapshot;
 mod stopping;
 mod timing;

@@ -159,10 +159,8 @@ impl World {
     }
 
     fn closes(&mut self, kill_at: Moment) {
-        self.orphans.close(kill_at);
-        if self.dice.below(2) == 0 {
-            self.orphans.delay_scan(self.now);
-        }
+        let is_delayed = self.dice.below(2) == 0;
+        self.orphans.close(kill_at, is_delayed.then_some(self.now));
         self.kill_at = Some(self.kill_at.map_or(kill_at, |known| known.min(kill_at)));
     }
 
@@ -339,8 +337,7 @@ impl World {
 fn a_delayed_scan_is_made_when_it_is_due_or_nothing_else_is_left() {
     let closing = |kill_at| {
         let mut orphans = Orphans::default();
-        orphans.close(at(kill_at));
-        orphans.delay_scan(at(0));
+        orphans.close(at(kill_at), Some(at(0)));
         orphans
     };
     let mut orphans = closing(10_000);
@@ -356,7 +353,7 @@ fn a_delayed_scan_is_made_when_it_is_due_or_nothing_else_is_left() {
         "it is time to kill"
     );
     orphans.scanned(at(100), &[], |_| false, |_| false, unowned);
-    orphans.delay_scan(at(150));
+    orphans.close(at(20_000), Some(at(150)));
     orphans.request_scan();
     assert!(
         orphans.begin_scan(at(200), false, false),
@@ -390,7 +387,7 @@ fn every_orphan_is_asked_and_killed_once_and_the_shutdown_ends() {
 #[test]
 fn once_all_else_is_over_there_is_a_scan_although_nothing_has_happened() {
     let mut orphans = Orphans::new([]);
-    orphans.close(at(1_000));
+    orphans.close(at(1_000), None);
     assert!(orphans.begin_scan(at(1), false, false));
     orphans.scanned(at(1), &[9], |_| true, |_| false, |_| OrphanOwner::Unknown);
     orphans.abandon(at(1), false);
@@ -420,7 +417,7 @@ fn a_zombie_that_a_tracer_withholds_holds_up_nothing() {
     orphans.scanned(at(3), &[9], |_| false, |_| true, of_program);
     assert!(!has_orphans_of_program(&orphans), "it is dead");
     // Nor does the end wait for it, or give it up.
-    orphans.close(at(4));
+    orphans.close(at(4), None);
     assert!(orphans.begin_scan(at(4), false, true));
     orphans.scanned(at(4), &[9], |_| false, |_| true, of_program);
     assert_eq!(orphans.due(at(4)), []);

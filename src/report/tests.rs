@@ -20,50 +20,43 @@ fn report() -> ErrorReport {
     }
 }
 
+fn ended(end: End) -> ErrorReport {
+    ErrorReport { end, ..report() }
+}
+
+fn exited(code: i32) -> ErrorReport {
+    ended(End::Exited(Exit::Code(code)))
+}
+
+fn killed(signal: i32, core_dumped: bool) -> ErrorReport {
+    ended(End::Exited(Exit::Signal {
+        signal,
+        core_dumped,
+    }))
+}
+
 #[test]
 fn the_codes_and_the_reasons() {
-    let with = |end| ErrorReport { end, ..report() };
-    let signal = |signal, core_dumped| {
-        with(End::Exited(Exit::Signal {
-            signal,
-            core_dumped,
-        }))
-    };
-    assert_eq!(with(End::Exited(Exit::Code(0))).return_code(), 0);
-    assert_eq!(signal(9, false).return_code(), -9);
-    assert_eq!(signal(9, false).signal(), Some(9));
-    assert!(!signal(6, false).core_dumped());
-    assert!(signal(6, true).core_dumped());
-    let unknown = with(End::Exited(Exit::Unknown));
-    assert_eq!(unknown.return_code(), 125);
-    assert!(
-        unknown
-            .error()
-            .is_some_and(|error| error.starts_with("exit status unknown: "))
-    );
+    assert_eq!(exited(0).return_code(), 0);
+    assert_eq!(exited(1).error(), None);
+    assert!(!killed(6, false).core_dumped());
+    assert!(killed(6, true).core_dumped());
     let error = Error::new("abandoned: it would not die");
-    let abandoned = with(End::Abandoned { error });
-    assert_eq!(abandoned.return_code(), 125);
-    assert!(
-        abandoned
-            .error()
-            .is_some_and(|error| error.starts_with("abandoned: "))
-    );
-    assert_eq!(with(End::Exited(Exit::Code(1))).error(), None);
+    for (end, start) in [
+        (End::Exited(Exit::Unknown), "exit status unknown: "),
+        (End::Abandoned { error }, "abandoned: "),
+    ] {
+        let report = ended(end);
+        assert_eq!(report.return_code(), 125);
+        let error = report.error().expect("an error");
+        assert!(error.starts_with(start), "{error}");
+    }
 }
 
 /// "exit 143" and a death by SIGTERM are two things in every field.
 #[test]
 fn museum_45_an_exit_code_is_no_signal() {
-    let exit = ErrorReport {
-        end: End::Exited(Exit::Code(143)),
-        ..report()
-    };
-    let end = End::Exited(Exit::Signal {
-        signal: 15,
-        core_dumped: false,
-    });
-    let kill = ErrorReport { end, ..report() };
+    let (exit, kill) = (exited(143), killed(15, false));
     assert_eq!((exit.return_code(), exit.signal()), (143, None));
     assert_eq!((kill.return_code(), kill.signal()), (-15, Some(15)));
 }

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -31,12 +30,9 @@ use crate::machine::ProgramId;
 use crate::os::clock::Clock;
 use crate::os::descriptors;
 use crate::os::emergency_heap;
-use crate::os::pages::{Pages, trim_memory};
-use crate::os::poller::Poller;
+use crate::os::pages::trim_memory;
 use crate::os::spawn::Spawner;
-use crate::os::stream::READ_BYTES_MAX;
 use crate::os::wake::Waker;
-use crate::program::Key;
 use crate::report::ErrorReport;
 use crate::spec::{ChildSpec, ERR_DIR_DEFAULT, SIGNAL_MAX, directory_problem};
 
@@ -270,13 +266,20 @@ impl Builder {
         let handler = handler.map(|command| Exec::of_command(command, &base_dir, &base));
         let handler = handler.transpose()?;
         let clock = Clock::new();
-        let supplies = Supplies::take(self.programs.len())?;
-        let budget = FdBudget::new(self.reap, &supplies.poller, self.raise_descriptor_limit);
+        emergency_heap::reserve_for(self.programs.len())
+            .map_err(|errno| Error::os("failed to reserve memory", errno as i32))?;
+        let null = Arc::new(descriptors::null_device()?);
+        // Early, as it takes a low number.
+        let spawner = Spawner::new(Some(null.clone()))
+            .map_err(|errno| Error::os("failed to prepare for starts", errno as i32))?;
+        let waker = Arc::new(Waker::new()?);
+        let capture = Capture::new(&waker)?;
+        let budget = FdBudget::new(self.reap, capture.poller(), self.raise_descriptor_limit);
         let inbox = Inbox::install(
             self.stop_signals.clone(),
             &self.other_signals,
             self.reap == Reap::All,
-            supplies.waker,
+            waker,
         )?;
         let sweep = self.establish_sweep(lineage)?;
         prepare_err_dir(&err_dir)?;
@@ -294,8 +297,8 @@ impl Builder {
             reaper: Reaper::new(self.reap, self.safety_sweep, sweep.is_some()),
             groups: GroupProbes::default(),
             sweep,
-            launcher: Launcher::new(clock, supplies.spawner, supplies.null, budget),
-            capture: Capture::new(supplies.poller, supplies.buffer),
+            launcher: Launcher::new(clock, spawner, null, budget),
+            capture,
             side_commands: SideCommands::new(handler, self.trim_memory),
             clock,
             phase: Phase::Built,
@@ -390,36 +393,5 @@ impl ProcessScheduler {
             self.core.warn(id, error);
         }
         Ok(())
-    }
-}
-
-/// What the kernel has to provide before anything can run.
-struct Supplies {
-    null: Arc<OwnedFd>,
-    waker: Arc<Waker>,
-    poller: Poller,
-    spawner: Spawner,
-    buffer: Pages,
-}
-
-impl Supplies {
-    fn take(programs: usize) -> Result<Self> {
-        emergency_heap::reserve_for(programs)
-            .map_err(|errno| Error::os("failed to reserve memory", errno as i32))?;
-        let null = Arc::new(descriptors::null_device()?);
-        // Early, as it takes a low number.
-        let spawner = Spawner::new(Some(null.clone()))
-            .map_err(|errno| Error::os("failed to prepare for starts", errno as i32))?;
-        let waker = Waker::new()?;
-        let mut poller = Poller::new()?;
-        poller.add(waker.as_fd(), Key::Wake.number());
-        Ok(Self {
-            null,
-            waker: Arc::new(waker),
-            poller,
-            spawner,
-            buffer: Pages::new(READ_BYTES_MAX)
-                .map_err(|errno| Error::os("failed to allocate a buffer", errno as i32))?,
-        })
     }
 }

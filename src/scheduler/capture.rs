@@ -1,7 +1,7 @@
 //! Program output: the wait for it, and its way from pipes to logs and to the last bytes that a
 //! report carries.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -10,7 +10,8 @@ use crate::machine::{Moment, ProgramId};
 use crate::os::logs::Flaws;
 use crate::os::pages::Pages;
 use crate::os::poller::Poller;
-use crate::os::stream::{Read, Sink, Stream};
+use crate::os::stream::{READ_BYTES_MAX, Read, Sink, Stream};
+use crate::os::wake::Waker;
 use crate::program::Key;
 
 use super::coalescer::{ReadCoalescer, Verdict};
@@ -29,14 +30,19 @@ pub(super) struct Capture {
 }
 
 impl Capture {
-    pub(super) fn new(poller: Poller, buffer: Pages) -> Self {
-        Self {
+    /// Polls the waker, and has a buffer to read into.
+    pub(super) fn new(waker: &Waker) -> Result<Self> {
+        let mut poller = Poller::new()?;
+        poller.add(waker.as_fd(), Key::Wake.number());
+        let buffer = Pages::new(READ_BYTES_MAX)
+            .map_err(|errno| Error::os("failed to allocate a buffer", errno as i32))?;
+        Ok(Self {
             poller,
             ready: Vec::new(),
             coalescer: ReadCoalescer::default(),
             buffer,
             log_flaws: Flaws::default(),
-        }
+        })
     }
 
     pub(super) fn poller(&self) -> &Poller {

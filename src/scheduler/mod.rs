@@ -245,7 +245,8 @@ impl ProcessScheduler {
         self.capture.wait(wait, &self.inbox);
         self.inbox.collect();
         let now = self.clock.now();
-        self.look_at_late_starts(now);
+        self.launcher
+            .look_at_late(now, &mut self.core, &mut self.capture);
         self.reap(now);
         let gone = self.probe_groups(now);
         self.capture.drain_exited(now, &mut self.core);
@@ -254,7 +255,12 @@ impl ProcessScheduler {
         self.core.handle_timeout(now);
         self.core.report_if_all_ended();
         self.sweep_orphans(now);
-        self.start_due();
+        self.launcher.start_due(
+            &mut self.core,
+            &mut self.capture,
+            &mut self.reaper,
+            &self.inbox,
+        );
         self.capture
             .drain_ready(now, &mut self.core, &mut self.reaper);
         self.groups.take_in_killed(&mut self.core);
@@ -311,24 +317,13 @@ impl ProcessScheduler {
         self.core.start_all(now);
     }
 
-    fn look_at_late_starts(&mut self, now: Moment) {
-        self.launcher
-            .look_at_late(now, &mut self.core, &mut self.capture);
-        let spawner = self.launcher.spawner();
-        self.side_commands.look_at_late(&mut self.core, spawner);
-    }
-
     fn reap(&mut self, now: Moment) {
         if self.inbox.has_sigchld() {
             self.launcher.spawner().reap_failed();
             self.want_look(now);
         }
-        let (readable, lost_events) = (
-            self.capture.readable_leaders(),
-            self.capture.poller().lost_events(),
-        );
         let (inbox, core) = (&mut self.inbox, &mut self.core);
-        self.reaper.begin(now, inbox, core, readable, lost_events);
+        self.reaper.begin(now, inbox, core, &self.capture);
         while let Some(found) = self.reaper.next(now, &self.core) {
             self.bury(now, found);
         }
@@ -420,7 +415,7 @@ impl ProcessScheduler {
                 Request::ShutDown(asked, cause) => {
                     self.core.shut_down(now, asked, cause);
                     if let (Asked::Kill, Some(sweep)) = (asked, &mut self.sweep) {
-                        sweep.orphans_mut().close(now);
+                        sweep.orphans_mut().close(now, None);
                     }
                 }
                 Request::Signal(signal) => self.core.outbox_mut().notice(Notice::Signal(signal)),
@@ -435,15 +430,6 @@ impl ProcessScheduler {
         if let Some(sweep) = &mut self.sweep {
             sweep.turn(now, &mut self.core, spawner, settled, deaths_left);
         }
-    }
-
-    fn start_due(&mut self) {
-        self.launcher.start_due(
-            &mut self.core,
-            &mut self.capture,
-            &mut self.reaper,
-            &self.inbox,
-        );
     }
 
     fn deliver(&mut self) {

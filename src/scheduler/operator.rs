@@ -188,7 +188,8 @@ impl ProcessScheduler {
     fn order(&mut self, command: Command) -> Result<()> {
         let now = self.clock.now();
         // What has been executed by now is asked to stop, and what has not is killed.
-        self.look_at_late_starts(now);
+        let (core, capture) = (&mut self.core, &mut self.capture);
+        self.launcher.look_at_late(now, core, capture);
         self.core.apply(now, Input::Commanded(command));
         Ok(())
     }

@@ -34,6 +34,7 @@ use crate::program::{Program, ProgramTable};
 use crate::signal::signal_name;
 
 use super::Reap;
+use super::capture::Capture;
 use super::core::{Core, Owner};
 use super::inbox::Inbox;
 use super::rate_limit::RateLimit;
@@ -191,20 +192,19 @@ impl Reaper {
         }
     }
 
-    /// Decides what this turn looks at. `readable` are the programs whose leader's descriptor is
-    /// readable.
+    /// Decides what this turn looks at.
     pub(super) fn begin(
         &mut self,
         now: Moment,
         inbox: &mut Inbox,
         core: &mut Core,
-        readable: impl Iterator<Item = ProgramId>,
-        lost_events: bool,
+        capture: &Capture,
     ) {
         self.turn = Turn::default();
         self.deaths_left = false;
-        let leaders = &mut self.turn.leaders;
-        leaders.extend(self.unwatched.drain(..).map(|id| (id, false)));
+        for id in self.unwatched.drain(..) {
+            self.turn.leaders.push_back((id, false));
+        }
         if inbox.has_sigchld() {
             inbox.take_sigchld_pids(&mut self.turn.pids);
             self.turn.pids.reverse();
@@ -222,17 +222,13 @@ impl Reaper {
         self.turn.is_full_wait = self.turn.is_safety_scan || is_last || self.full_wait.is_due(now);
         match self.mode {
             Reap::All => self.turn.eof_looks = self.eof_looks_due.min(EOF_LOOKS_PER_TURN_MAX),
-            Reap::Own => self.begin_own(core, readable, lost_events),
+            Reap::Own => self.begin_own(core, capture),
         }
     }
 
-    fn begin_own(
-        &mut self,
-        core: &Core,
-        readable: impl Iterator<Item = ProgramId>,
-        lost_events: bool,
-    ) {
+    fn begin_own(&mut self, core: &Core, capture: &Capture) {
         let turn = &mut self.turn;
+        let readable = capture.readable_leaders();
         turn.leaders.extend(readable.map(|id| (id, true)));
         if turn.is_full_wait || !turn.pids.is_empty() {
             turn.side_commands.extend(core.side_commands());
@@ -243,7 +239,7 @@ impl Reaper {
             }
         }
         if turn.is_full_wait {
-            let is_each = turn.is_safety_scan || lost_events;
+            let is_each = turn.is_safety_scan || capture.poller().lost_events();
             let programs = core.programs().iter().filter(|program| {
                 let live = program.live.as_ref();
                 live.is_some_and(|live| is_each || !live.is_watched)

@@ -145,7 +145,7 @@ impl SideCommands {
     }
 
     /// Looks at the commands that have not been executed yet. One that could not be is reaped.
-    pub(super) fn look_at_late(&mut self, core: &mut Core, spawner: &mut Spawner) {
+    fn look_at_late(&mut self, core: &mut Core, spawner: &mut Spawner) {
         let Some(exec) = &self.handler else {
             return;
         };
@@ -179,6 +179,10 @@ impl SideCommands {
 
     /// Kills the commands whose time is over, and starts those that there is room for.
     pub(super) fn turn(&mut self, now: Moment, core: &mut Core, launcher: &mut Launcher) {
+        if !self.handle_reports() {
+            return;
+        }
+        self.look_at_late(core, launcher.spawner());
         let is_closed = self.closing_at.is_some_and(|at| now >= at);
         if is_closed {
             self.dropped += self.waiting.len() as u64;

@@ -36,6 +36,7 @@ mod turn;
 mod model {
     pub mod account;
     pub mod ledger;
+    pub mod stops;
     #[macro_use]
     pub mod tallying;
     pub mod witness;

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::machine::state::{Cause, Why};
 use crate::machine::{Exit, Moment, Policy, Restart};
 
 /// Nanoseconds.
@@ -24,12 +25,10 @@ pub fn delay(policy: &Policy, doublings: u32) -> Duration {
     )
 }
 
-pub fn comes_back(restart: Restart, exit: Exit) -> bool {
-    match restart {
-        Restart::Always => true,
-        Restart::OnFailure => exit != Exit::Code(0),
-        Restart::Never => false,
-    }
+/// True if a program was asked to end, and does not end for a fault of its own.
+pub fn was_asked(cause: Cause) -> bool {
+    use Cause::{Operator, Reload, Requirement, Shutdown};
+    [Operator, Reload, Requirement, Shutdown].contains(&cause)
 }
 
 pub fn nanos(duration: Duration) -> Time {
@@ -50,9 +49,13 @@ pub struct Life {
     /// When it executed its program, or else when it became known that it had not yet.
     pub since: Time,
     pub executed: bool,
+    /// It is up.
+    pub ready: bool,
+    /// When it showed last that it is not stuck.
+    pub alive_at: Time,
     pub leader_dead: bool,
-    /// When it was asked to stop.
-    pub asked: Option<Time>,
+    /// What ends it, and since when, if it did not end by itself.
+    pub ending: Option<(Cause, Time)>,
     /// It has got its stop signal: what has not executed anything gets none.
     pub signalled: bool,
     /// Since when nothing is left to do but to wait for its death.
@@ -65,13 +68,43 @@ impl Life {
         Self {
             since,
             executed: false,
+            ready: false,
+            alive_at: since,
             leader_dead: false,
-            asked: None,
+            ending: None,
             signalled: false,
             awaited: None,
             given_up: false,
         }
     }
+
+    pub fn was_asked(&self) -> bool {
+        self.ending.is_some_and(|(cause, _)| was_asked(cause))
+    }
+
+    /// Nothing ends it, and it has not ended.
+    pub fn goes_on(&self) -> bool {
+        !self.leader_dead && self.ending.is_none() && self.awaited.is_none() && !self.given_up
+    }
+
+    /// Something ends it from now on. What was asked for prevails over a fault.
+    pub fn end_for(&mut self, now: Time, cause: Cause) {
+        let (first, since) = *self.ending.get_or_insert((cause, now));
+        if was_asked(cause) && !was_asked(first) {
+            self.ending = Some((cause, since));
+        }
+    }
+}
+
+/// A moment at which something happens that no fact brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    Start,
+    GiveUp,
+    Kill,
+    KillNew,
+    StartTimeout,
+    Watchdog,
 }
 
 /// What happened to one program.
@@ -80,15 +113,27 @@ pub struct Account {
     pub policy: Policy,
     /// Somebody wants it to run, and it did not end for good since.
     pub wanted: bool,
+    /// It is to be killed, and not asked.
+    pub hard: bool,
+    /// Why it is not wanted.
+    pub why: Why,
     pub starts: u64,
+    /// The number of restarts in a row.
     pub doublings: u32,
     pub life: Option<Life>,
     /// The delay before its next start ends then.
     pub plan: Option<Time>,
-    /// It may start.
+    /// It may start, but for what escaped.
     pub ready: bool,
     /// It is being started.
     pub starting: bool,
+    /// It was told to start while a run was being ended for a fault.
+    pub again: bool,
+    /// Processes left its group, and are there.
+    pub escaped: bool,
+    /// It is to be forgotten when nothing of it is left.
+    pub removed: bool,
+    pub forgotten: bool,
 }
 
 impl Account {
@@ -96,31 +141,53 @@ impl Account {
         Self {
             policy,
             wanted: false,
+            hard: false,
+            why: Why::New,
             starts: 0,
             doublings: 0,
             life: None,
             plan: None,
             ready: false,
             starting: false,
+            again: false,
+            escaped: false,
+            removed: false,
+            forgotten: false,
         }
     }
 
     /// When something is to happen to it that no fact brings.
     pub fn deadline(&self) -> Option<Time> {
+        self.due().map(|(at, _)| at)
+    }
+
+    /// What is to happen to it that no fact brings, and when.
+    pub fn due(&self) -> Option<(Time, Due)> {
         let Some(life) = self.life else {
-            return self.plan;
+            return self.plan.map(|plan| (plan, Due::Start));
         };
+        let after = |since: Time, span: Duration| since.saturating_add(nanos(span));
         if life.given_up {
             return None;
         }
         if let Some(awaited) = life.awaited {
-            return Some(awaited.saturating_add(PATIENCE));
+            return Some((awaited.saturating_add(PATIENCE), Due::GiveUp));
         }
-        let stop = life
-            .asked
-            .map(|asked| asked.saturating_add(nanos(self.policy.stop_timeout)));
-        let launch = (!life.executed).then(|| life.since.saturating_add(LAUNCH_MAX));
-        stop.into_iter().chain(launch).min()
+        if let Some((_, since)) = life.ending {
+            return Some((after(since, self.policy.stop_timeout), Due::Kill));
+        }
+        if life.leader_dead {
+            return None;
+        }
+        if !life.executed {
+            return Some((life.since.saturating_add(LAUNCH_MAX), Due::KillNew));
+        }
+        if !life.ready {
+            let timeout = self.policy.start_timeout?;
+            return Some((after(life.since, timeout), Due::StartTimeout));
+        }
+        let watchdog = self.policy.watchdog?;
+        Some((after(life.alive_at, watchdog), Due::Watchdog))
     }
 
     pub fn is_settled(&self) -> bool {
@@ -128,21 +195,41 @@ impl Account {
         at_rest && !self.ready && !self.starting && self.plan.is_none()
     }
 
+    /// Nothing of it is left that is waited for, and nothing is planned.
+    pub fn is_down(&self) -> bool {
+        let is_gone = self.life.map_or(!self.escaped, |life| life.given_up);
+        !self.wanted && !self.starting && is_gone
+    }
+
     /// Nothing is left to do but to wait for its death.
     pub fn was_killed(&self) -> bool {
         self.life.is_some_and(|life| life.awaited.is_some())
     }
 
-    /// It runs, and nobody asked it not to.
+    /// It runs, and nothing ends it.
+    pub fn runs(&self) -> bool {
+        self.life
+            .is_some_and(|life| life.executed && life.goes_on())
+    }
+
+    /// It is up.
     pub fn is_up(&self) -> bool {
-        self.life.is_some_and(|life| {
-            life.executed && !life.leader_dead && life.asked.is_none() && !life.given_up
-        })
+        self.runs() && self.life.is_some_and(|life| life.ready)
+    }
+
+    /// It was asked to end, or is not wanted any more.
+    pub fn was_asked(&self) -> bool {
+        !self.wanted || self.life.is_some_and(|life| life.was_asked())
+    }
+
+    /// It may be started now.
+    pub fn may_start(&self) -> bool {
+        self.ready && !self.escaped
     }
 
     /// When it has run long enough for its delay to begin anew.
     pub fn resets_at(&self) -> Option<Time> {
-        let life = self.life.filter(|_| self.is_up())?;
+        let life = self.life.filter(|_| self.runs())?;
         Some(
             life.since
                 .saturating_add(nanos(self.policy.backoff.reset_after)),
@@ -154,9 +241,48 @@ impl Account {
         delay(&self.policy, self.doublings)
     }
 
-    pub fn delay_and_double(&mut self) -> Duration {
+    /// What follows a run that was not asked to end: a delay, or an end for good. `cause` is what
+    /// ended it. Without an uptime the start failed.
+    pub fn follows(
+        &mut self,
+        exit: Exit,
+        cause: Cause,
+        uptime: Option<Duration>,
+    ) -> Result<Duration, Why> {
+        let Policy {
+            restart,
+            oneshot,
+            success,
+            permanent,
+            max_restarts,
+            backoff,
+            ..
+        } = self.policy;
+        let by_itself = cause == Cause::Exit && uptime.is_some();
+        let good = by_itself && (exit == Exit::Code(0) || success.contains(exit));
+        if std::mem::take(&mut self.again) {
+            return Ok(Duration::ZERO);
+        }
+        if by_itself && permanent.contains(exit) {
+            return Err(Why::Permanent);
+        }
+        match restart {
+            Restart::Always | Restart::OnFailure if !good => {}
+            Restart::Always if !oneshot => {}
+            _ if good => return Err(Why::Exited),
+            _ => return Err(Why::Failed),
+        }
+        if uptime.is_some_and(|uptime| uptime >= backoff.reset_after) {
+            self.doublings = 0;
+        }
+        if max_restarts == Some(self.doublings) {
+            return Err(Why::GaveUp);
+        }
         let delay = self.next_delay();
         self.doublings += 1;
-        delay
+        Ok(match uptime {
+            Some(_) => delay,
+            None => delay.max(FAILED_START_MIN),
+        })
     }
 }

@@ -6,27 +6,46 @@
 
 use std::time::Duration;
 
-use crate::machine::state::State;
-use crate::machine::{Change, Command, Exit, Input, Machine, Order, Policy, ProgramId, Run};
+use crate::machine::state::{Cause, Goal, State, Why};
+use crate::machine::{Change, Command, Exit, Hold, Input, Machine, Order, Policy, ProgramId, Run};
 
-use super::account::{Account, FAILED_START_MIN, Life, Time, comes_back, moment, nanos, time};
+use super::account::{Account, Life, Time, moment, nanos, time};
 
 pub type Check = Result<(), String>;
 
 /// Entries that the timers may keep beside twice the number of programs.
 const DEADLINES_SPARE: usize = 17;
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Ledger {
     pub accounts: Vec<Account>,
     pub stopping: bool,
-    /// What is not softened by a later stop.
-    pub killing: bool,
+    /// What stopped a program in the middle of its start.
+    pub stop_cause: Cause,
+    pub shutdown_timeout: Option<Duration>,
+    /// When a shutdown kills what is left, and when it gives that up.
+    pub shutdown: Option<(Time, Time)>,
     pub essential_ended: Option<ProgramId>,
     owed: Vec<Order>,
     /// Where two lists are put in the order of their programs.
     sorted: [Vec<Order>; 2],
     pub resets: u64,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            accounts: Vec::new(),
+            stopping: false,
+            stop_cause: Cause::Operator,
+            shutdown_timeout: None,
+            shutdown: None,
+            essential_ended: None,
+            owed: Vec::new(),
+            sorted: Default::default(),
+            resets: 0,
+        }
+    }
 }
 
 impl Ledger {
@@ -35,7 +54,9 @@ impl Ledger {
     }
 
     pub fn next_deadline(&self) -> Option<Time> {
-        self.accounts.iter().filter_map(Account::deadline).min()
+        let shutdown = self.shutdown.filter(|_| !self.is_settled());
+        let deadlines = self.accounts.iter().filter_map(Account::deadline);
+        deadlines.chain(shutdown.map(|(kill, _)| kill)).min()
     }
 
     pub fn is_settled(&self) -> bool {
@@ -43,7 +64,7 @@ impl Ledger {
     }
 
     pub fn has_ready(&self) -> bool {
-        self.accounts.iter().any(|account| account.ready)
+        self.accounts.iter().any(Account::may_start)
     }
 
     fn run(&self, index: usize) -> Run {
@@ -53,14 +74,14 @@ impl Ledger {
         }
     }
 
-    fn owe_signal(&mut self, index: usize, signal: i32) {
+    pub(super) fn owe_signal(&mut self, index: usize, signal: i32) {
         self.owed.push(Order::Signal {
             run: self.run(index),
             signal,
         });
     }
 
-    fn owe_note(&mut self, index: usize, change: Change) {
+    pub(super) fn owe_note(&mut self, index: usize, change: Change) {
         self.owed.push(Order::Notify {
             run: self.run(index),
             change,
@@ -76,10 +97,12 @@ impl Ledger {
             Account { life: Some(_), .. } => "next to an earlier run",
             Account { plan: Some(_), .. } => "before its deadline",
             Account { ready: false, .. } => "that nobody wants",
+            Account { escaped: true, .. } => "next to processes that escaped",
             _ if account.starts != run.generation => "with a wrong generation",
             _ => {
                 account.ready = false;
                 account.starting = true;
+                account.again = false;
                 return Ok(());
             }
         };
@@ -89,41 +112,116 @@ impl Ledger {
     /// Takes in what the machine is being told, and works out what it owes for that.
     pub fn take_in(&mut self, now: Time, event: Input) {
         match event {
+            Input::Commanded(command) => return self.commanded(now, command),
+            Input::Spawned { run, .. }
+            | Input::SpawnFailed { run, .. }
+            | Input::SpawnDelayed { run, .. }
+            | Input::LeaderExited { run, .. }
+            | Input::GroupGone { run }
+            | Input::Ready { run }
+            | Input::Alive { run }
+            | Input::Unhealthy { run }
+            | Input::Escaped { run }
+            | Input::EscapedGone { run }
+                if self.is_stale(run) => {}
             Input::Spawned { run, at } => self.spawned(now, run, time(at)),
             Input::SpawnFailed { run, at } => self.start_failed(now, run, time(at)),
             Input::SpawnDelayed { run, at } => self.start_delayed(now, run, time(at)),
             Input::LeaderExited { run, exit } => self.exited(now, run, exit),
             Input::GroupGone { run } => self.gone(now, run),
-            Input::Commanded(Command::Start(program)) => self.wanted(program),
-            Input::Commanded(Command::StopAll) => self.stop_all(now, false),
-            Input::Commanded(Command::KillAll) => self.stop_all(now, true),
+            Input::Ready { run } => self.told_ready(now, run),
+            Input::Alive { run } => {
+                let account = &mut self.accounts[run.program.0 as usize];
+                let is_up = account.is_up();
+                if let Some(life) = account.life.as_mut().filter(|_| is_up) {
+                    life.alive_at = now;
+                }
+            }
+            Input::Unhealthy { run } => {
+                let index = run.program.0 as usize;
+                if self.accounts[index].is_up() {
+                    self.fault(now, index, Cause::Unhealthy);
+                }
+            }
+            Input::Escaped { run } => self.accounts[run.program.0 as usize].escaped = true,
+            Input::EscapedGone { run } => self.accounts[run.program.0 as usize].escaped = false,
+        }
+        self.forget();
+    }
+
+    fn commanded(&mut self, now: Time, command: Command) {
+        let index = |program: ProgramId| program.0 as usize;
+        match command {
+            Command::Start(program) => self.start(now, index(program)),
+            Command::Restart(program) => self.restart(now, index(program)),
+            Command::Stop(program) => self.call_off(now, index(program), false, Cause::Operator),
+            Command::Kill(program) => self.call_off(now, index(program), true, Cause::Operator),
+            Command::Remove(program) => {
+                if !std::mem::replace(&mut self.accounts[index(program)].removed, true) {
+                    self.call_off(now, index(program), false, Cause::Reload);
+                }
+            }
+            Command::StopAll => self.stop_all(now, false),
+            Command::KillAll => self.stop_all(now, true),
+        }
+        self.forget();
+    }
+
+    /// Late news of an earlier run, or of a program that was forgotten; nothing is owed for it.
+    fn is_stale(&self, run: Run) -> bool {
+        let account = &self.accounts[run.program.0 as usize];
+        account.starts != run.generation || account.forgotten
+    }
+
+    /// What was removed is forgotten when nothing of it is left.
+    pub(super) fn forget(&mut self) {
+        for index in 0..self.accounts.len() {
+            let account = &mut self.accounts[index];
+            if account.removed && !account.forgotten && account.is_down() {
+                account.forgotten = true;
+                self.owe_note(index, Change::Removed);
+            }
         }
     }
 
-    /// Late news of an earlier run; nothing is owed for it.
-    fn is_stale(&self, run: Run) -> bool {
-        self.accounts[run.program.0 as usize].starts != run.generation
-    }
-
-    fn wanted(&mut self, program: ProgramId) {
-        if self.stopping {
+    /// It is wanted, and what was is forgiven, unless it is on its way or there.
+    fn start(&mut self, now: Time, index: usize) {
+        let account = &mut self.accounts[index];
+        if self.stopping || account.removed {
             return;
         }
-        let account = &mut self.accounts[program.0 as usize];
-        account.wanted = true;
-        if account.life.is_none() && !account.starting {
-            account.plan = None;
-            account.ready = true;
+        (account.wanted, account.hard) = (true, false);
+        if account.starting || account.life.is_some_and(|life| life.goes_on()) {
+            return;
+        }
+        account.doublings = 0;
+        match account.life {
+            None => (account.plan, account.ready) = (None, true),
+            Some(life) if life.leader_dead => account.plan = account.plan.map(|_| now),
+            Some(life) => account.again = !life.given_up && !life.was_asked(),
+        }
+    }
+
+    fn restart(&mut self, now: Time, index: usize) {
+        let account = &mut self.accounts[index];
+        if self.stopping || account.removed {
+            return;
+        }
+        let ends = |life: &Life| life.goes_on() || life.ending.is_some() || life.awaited.is_some();
+        if account.life.as_ref().is_some_and(ends) {
+            (account.wanted, account.hard, account.doublings) = (true, false, 0);
+            self.stop(now, index, Cause::Operator);
+        } else {
+            self.start(now, index);
         }
     }
 
     fn spawned(&mut self, now: Time, run: Run, at: Time) {
-        if self.is_stale(run) {
-            return;
-        }
         let index = run.program.0 as usize;
         let account = &mut self.accounts[index];
         account.starting = false;
+        let asked = account.was_asked();
+        let policy = account.policy;
         let life = account.life.get_or_insert(Life::new(at));
         life.since = at;
         life.executed = true;
@@ -131,197 +229,120 @@ impl Ledger {
             return;
         }
         // It was killed for being late, and was executed before that: its end is like any other.
-        if !self.stopping {
-            life.awaited = None;
+        if !asked {
+            (life.awaited, life.ending) = (None, None);
+            (life.ready, life.alive_at) = (!policy.ready && !policy.oneshot, at);
         }
         self.owe_note(index, Change::Started);
-        if self.stopping {
-            self.stop(now, index, self.killing);
+        if asked {
+            self.stop(now, index, self.stop_cause);
         }
     }
 
     /// It has a process from now on, and no more than that.
     fn start_delayed(&mut self, now: Time, run: Run, at: Time) {
-        if self.is_stale(run) {
-            return;
-        }
         let index = run.program.0 as usize;
         self.accounts[index].starting = false;
         self.accounts[index].life = Some(Life::new(at));
-        if self.stopping {
-            self.stop(now, index, self.killing);
+        if !self.accounts[index].wanted {
+            self.stop(now, index, self.stop_cause);
         }
     }
 
     fn start_failed(&mut self, now: Time, run: Run, at: Time) {
-        if self.is_stale(run) {
-            return;
-        }
         let index = run.program.0 as usize;
         let account = &mut self.accounts[index];
+        let asked = account.was_asked();
         account.starting = false;
         if account.life.take().is_some_and(|life| life.given_up) {
             return self.gone(now, run);
         }
-        let again = account.wanted && comes_back(account.policy.restart, Exit::Unknown);
-        let retry_in = again.then(|| account.delay_and_double().max(FAILED_START_MIN));
+        if asked {
+            account.ready = account.wanted;
+            return self.owe_note(index, Change::StartFailed { retry_in: None });
+        }
+        let follows = account.follows(Exit::Unknown, Cause::StartFailed, None);
+        let retry_in = follows.ok();
         account.plan = retry_in.map(|delay| at.saturating_add(nanos(delay)));
-        let ended_for_good = account.wanted && !again;
+        // What was asked for meanwhile starts without a delay.
+        if retry_in == Some(Duration::ZERO) {
+            (account.plan, account.ready) = (None, true);
+        }
         self.owe_note(index, Change::StartFailed { retry_in });
-        if ended_for_good {
-            self.ended_for_good(now, index);
+        if let Err(why) = follows {
+            self.ended_for_good(now, index, why);
+        }
+    }
+
+    fn told_ready(&mut self, now: Time, run: Run) {
+        let index = run.program.0 as usize;
+        let account = &mut self.accounts[index];
+        if account.runs() && !account.is_up() && !account.policy.oneshot {
+            if let Some(life) = account.life.as_mut() {
+                (life.ready, life.alive_at) = (true, now);
+            }
+            self.owe_note(index, Change::Up);
         }
     }
 
     fn exited(&mut self, now: Time, run: Run, exit: Exit) {
         let index = run.program.0 as usize;
         let account = &mut self.accounts[index];
-        let Some(life) = account
-            .life
-            .as_mut()
-            .filter(|_| account.starts == run.generation)
-        else {
+        let asked = account.was_asked();
+        let Some(life) = account.life.as_mut() else {
             return;
         };
         life.leader_dead = true;
         if life.given_up {
             return;
         }
-        let uptime = now.saturating_sub(life.since);
-        let asked = life.asked.is_some();
-        let again = !asked && comes_back(account.policy.restart, exit);
-        if !asked && !again {
-            life.awaited = Some(now);
-        }
-        if again && u128::from(uptime) >= account.policy.backoff.reset_after.as_nanos() {
-            self.resets += u64::from(account.doublings > 0);
-            account.doublings = 0;
-        }
-        let retry_in = again.then(|| account.delay_and_double());
-        account.plan = retry_in.map(|delay| now.saturating_add(nanos(delay)));
+        let uptime = Duration::from_nanos(now.saturating_sub(life.since));
+        let cause = life.ending.map_or(Cause::Exit, |(cause, _)| cause);
+        let mut follows = None;
         if !asked {
+            (life.ending, life.awaited) = (None, None);
+            let before = account.doublings;
+            let next = account.follows(exit, cause, Some(uptime));
+            self.resets += u64::from(account.doublings == 1 && before > 0);
+            account.plan = next.ok().map(|delay| now.saturating_add(nanos(delay)));
+            follows = Some(next);
             self.owe_signal(index, 9);
         }
-        let uptime = Duration::from_nanos(uptime);
-        self.owe_note(
-            index,
-            Change::Exited {
-                exit,
-                uptime,
-                asked,
-                retry_in,
-            },
-        );
-        if !asked && !again {
-            self.ended_for_good(now, index);
+        let change = Change::Exited {
+            exit,
+            uptime,
+            cause,
+            retry_in: follows.and_then(Result::ok),
+        };
+        self.owe_note(index, change);
+        if let Some(Err(why)) = follows {
+            if let Some(life) = self.accounts[index].life.as_mut() {
+                life.awaited = Some(now);
+            }
+            self.ended_for_good(now, index, why);
         }
     }
 
-    fn ended_for_good(&mut self, now: Time, index: usize) {
-        self.accounts[index].wanted = false;
-        if self.accounts[index].policy.essential && !self.stopping {
+    pub(super) fn ended_for_good(&mut self, now: Time, index: usize, why: Why) {
+        let account = &mut self.accounts[index];
+        (account.wanted, account.why) = (false, why);
+        let is_done = account.policy.oneshot && why == Why::Exited;
+        if account.policy.essential && !is_done && !self.stopping {
             self.essential_ended = Some(ProgramId(index as u32));
             self.stop_all(now, false);
         }
     }
 
     fn gone(&mut self, now: Time, run: Run) {
-        if self.is_stale(run) {
-            return;
-        }
-        let account = &mut self.accounts[run.program.0 as usize];
+        let index = run.program.0 as usize;
+        let account = &mut self.accounts[index];
         account.life = None;
         if account.wanted && account.plan.is_none_or(|plan| plan <= now) {
             account.plan = None;
             account.ready = true;
         }
-    }
-
-    fn stop_all(&mut self, now: Time, kill: bool) {
-        self.stopping = true;
-        self.killing |= kill;
-        for index in 0..self.accounts.len() {
-            let account = &mut self.accounts[index];
-            account.wanted = false;
-            account.plan = None;
-            account.ready = false;
-            self.stop(now, index, kill);
-        }
-    }
-
-    /// What one program is owed by a stop: whoever lives and was not asked is asked, whoever was
-    /// asked and has its grace loses that by a kill, and leftovers are only waited for.
-    fn stop(&mut self, now: Time, index: usize, kill: bool) {
-        let Policy {
-            stop_signal,
-            stop_timeout,
-            ..
-        } = self.accounts[index].policy;
-        let Some(life) = self.accounts[index].life.as_mut() else {
-            return;
-        };
-        if life.awaited.is_some() {
-            // It was killed for being late, and now it is not wanted either.
-            life.asked.get_or_insert(now);
-            return;
-        }
-        if life.leader_dead && life.asked.is_none() {
-            life.awaited = Some(now);
-            return;
-        }
-        // What has not executed its program has nothing to clean up.
-        let kill = kill || stop_signal == 9 || !life.executed;
-        life.asked.get_or_insert(now);
-        let signalled = std::mem::replace(&mut life.signalled, life.executed);
-        if life.executed && !signalled && !kill {
-            self.owe_signal(index, stop_signal);
-            self.owe_signal(index, 18);
-            self.owe_note(
-                index,
-                Change::Stopping {
-                    signal: stop_signal,
-                    timeout: stop_timeout,
-                },
-            );
-        }
-        if kill || stop_timeout.is_zero() {
-            self.kill(now, index);
-        }
-    }
-
-    fn kill(&mut self, now: Time, index: usize) {
-        if let Some(life) = self.accounts[index].life.as_mut() {
-            life.awaited = Some(now);
-        }
-        self.owe_signal(index, 9);
-        self.owe_note(index, Change::Killed);
-    }
-
-    /// Every deadline passes that is due.
-    pub fn pass(&mut self, now: Time) {
-        for index in 0..self.accounts.len() {
-            while self.accounts[index]
-                .deadline()
-                .is_some_and(|deadline| deadline <= now)
-            {
-                let account = &mut self.accounts[index];
-                match account.life.as_mut() {
-                    None => {
-                        account.plan = None;
-                        account.ready = true;
-                    }
-                    Some(life) if life.awaited.is_some() => {
-                        life.given_up = true;
-                        let failed_to_start = account.wanted && !life.executed;
-                        let again = comes_back(account.policy.restart, Exit::Unknown);
-                        self.owe_note(index, Change::Abandoned);
-                        if failed_to_start && !again {
-                            self.ended_for_good(now, index);
-                        }
-                    }
-                    Some(_) => self.kill(now, index),
-                }
-            }
+        if !account.wanted && account.policy.oneshot && account.why == Why::Exited {
+            self.owe_note(index, Change::Up);
         }
     }
 
@@ -358,26 +379,35 @@ impl Ledger {
         if machine.deadlines() > 2 * self.accounts.len() + DEADLINES_SPARE {
             return Err(format!("{} deadlines are kept", machine.deadlines()));
         }
-        let got = [
-            machine.has_starts(),
-            machine.is_settled(),
-            machine.is_stopping(),
-        ];
-        let owed = [self.has_ready(), self.is_settled(), self.stopping];
+        // What was called off, or is held, may be in the queue.
+        if self.has_ready() && !machine.has_starts() {
+            return Err("a start is forgotten".to_owned());
+        }
+        let got = [machine.is_settled(), machine.is_stopping()];
+        let owed = [self.is_settled(), self.stopping];
         if got != owed {
-            return Err(format!(
-                "has starts, settled, stopping are {got:?} and not {owed:?}"
-            ));
+            return Err(format!("settled, stopping are {got:?} and not {owed:?}"));
         }
         if machine.essential_ended() != self.essential_ended {
             return Err("another essential program ended".to_owned());
         }
         for (index, account) in self.accounts.iter().enumerate() {
             let view = machine.view(ProgramId(index as u32));
-            let is_up = matches!(view.state, State::Running { .. });
-            let right = view.starts == account.starts
-                && view.delay == account.next_delay()
-                && is_up == account.is_up();
+            let right = match view {
+                None => account.forgotten,
+                Some(view) => {
+                    let is_up = matches!(view.state, State::Running { .. });
+                    let held = (account.ready && account.escaped).then_some(Hold::Escaped);
+                    !account.forgotten
+                        && view.starts == account.starts
+                        && view.delay == account.next_delay()
+                        && view.restarts_in_row == account.doublings
+                        && is_up == account.is_up()
+                        && (view.goal == Goal::Up) == account.wanted
+                        && (account.wanted || view.why == account.why)
+                        && view.hold == held
+                }
+            };
             if !right {
                 return Err(format!(
                     "program {index} looks wrong: {view:?}, {account:?}"

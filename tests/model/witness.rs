@@ -5,7 +5,7 @@
 //! before the moment that the host was told, a run that is reported twice or never, or as started
 //! although its process has not executed the program.
 
-use crate::machine::{Change, Order, Run};
+use crate::machine::{Change, Command, Order, Run};
 
 use super::account::Time;
 use super::ledger::Check;
@@ -26,6 +26,12 @@ pub struct Seen {
     pub reports: u32,
     /// The host was told that it does not come back earlier.
     pub not_before: Option<Time>,
+    /// It was told as up, after its start.
+    pub told_as_up: bool,
+    /// It was stopped by hand, and not started since.
+    pub stopped: bool,
+    /// It was removed, and nothing is heard of it any more.
+    pub removed: bool,
 }
 
 #[derive(Clone, Default)]
@@ -53,6 +59,23 @@ impl Witness {
     /// A command to start: what the host was told about later is overruled.
     pub fn start_asked(&mut self, program: usize) {
         self.programs[program].not_before = None;
+        self.programs[program].stopped = false;
+    }
+
+    /// One program is to stop, or to go.
+    pub fn stopped(&mut self, program: usize) {
+        self.programs[program].stopped = true;
+    }
+
+    /// Takes note of a command.
+    pub fn commanded(&mut self, command: Command) {
+        match command {
+            Command::Start(id) | Command::Restart(id) => self.start_asked(id.0 as usize),
+            Command::Stop(id) | Command::Kill(id) | Command::Remove(id) => {
+                self.stopped(id.0 as usize);
+            }
+            Command::StopAll | Command::KillAll => self.stop_asked(),
+        }
     }
 
     /// A start is asked for; `alone` if no process of an earlier run is left.
@@ -66,8 +89,10 @@ impl Witness {
                 ..Seen::default()
             },
         );
-        let problem = if stopping {
+        let problem = if stopping || last.stopped {
             "after a stop request"
+        } else if last.removed {
+            "after it was removed"
         } else if !alone {
             "next to a process of an earlier run"
         } else if last.not_before.is_some_and(|not_before| now < not_before) {
@@ -127,6 +152,13 @@ impl Witness {
 
     fn noted(&mut self, now: Time, run: Run, change: Change) -> Check {
         let seen = self.seen(run);
+        if seen.removed {
+            return Err(format!("{change:?} is told of {run:?}, which was removed"));
+        }
+        seen.removed = change == Change::Removed;
+        if seen.removed && run.generation == 0 {
+            return Ok(());
+        }
         if seen.run != Some(run) {
             return Err(format!(
                 "{change:?} is told of {run:?}, which is not the latest"
@@ -136,20 +168,26 @@ impl Witness {
             Change::Started if !seen.executed => "has not executed its program",
             Change::Started if seen.told_as_started => "was told as started before",
             Change::StartFailed { .. } if seen.executed => "has executed its program",
-            Change::Exited { .. } | Change::Stopping { .. } if !seen.told_as_started => {
+            Change::Exited { .. } | Change::Stopping { .. } | Change::Up
+                if !seen.told_as_started =>
+            {
                 "was not told as started"
             }
+            Change::Up if seen.told_as_up => "was told as up before",
+            Change::Removed if seen.reports != 1 => "was not reported",
             _ => "",
         };
         if !problem.is_empty() {
             return Err(format!("{change:?} is told of {run:?}, which {problem}"));
         }
         seen.told_as_started |= change == Change::Started;
+        seen.told_as_up |= change == Change::Up;
         let reported = match change {
             Change::Exited { .. } | Change::StartFailed { .. } => true,
             Change::Abandoned => !seen.leader_dead,
             Change::Impossible { .. } => return Err(format!("{run:?} met what cannot be")),
-            Change::Started | Change::Stopping { .. } | Change::Killed => false,
+            Change::Started | Change::Up | Change::Stopping { .. } | Change::Killed => false,
+            Change::Removed => false,
         };
         if let Change::Exited { retry_in, .. } | Change::StartFailed { retry_in } = change {
             let told = |delay| now.saturating_add(u64::try_from(delay).unwrap_or(u64::MAX));

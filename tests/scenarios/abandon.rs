@@ -39,7 +39,8 @@ fn m117_what_cannot_die_is_named_and_left_behind() {
         (125, Some(pid), None)
     );
     assert!(report.stopping(), "{report:?}");
-    supervisor.wait_message(&["stuck", "abandoned", &pid.to_string()]);
+    let said = format!(" abandoned pid={pid} still exists 5 s after SIGKILL");
+    supervisor.wait_message(&["stuck", &said]);
     assert_eq!(supervisor.reports_of("fine")[0].signal(), Some("SIGTERM"));
     hold.release();
 }

@@ -48,9 +48,16 @@ fn the_demo_shows_everything_and_ends_by_itself() {
         count(&[" exited", "code=3", "retry_in=2s"]) >= 1,
         "growing delays: {text}"
     );
-    assert!(count(&[" stopping", "SIGTERM"]) >= 2, "{text}");
     assert!(
-        count(&[" killed", "SIGKILL"]) == 1,
+        count(&[" stopping pid=", " signal=SIGTERM timeout=10s"]) >= 1,
+        "{text}"
+    );
+    assert!(
+        count(&[" stopping pid=", " signal=SIGTERM timeout=2s"]) == 1,
+        "{text}"
+    );
+    assert!(
+        count(&[" killed  pid=", " signal=SIGKILL"]) == 1,
         "who ignores SIGTERM is killed: {text}"
     );
     // Words of a program, and not their Base64.

@@ -291,7 +291,8 @@ fn m72_a_full_disk_costs_bytes_that_are_counted_and_said() {
         "{written} bytes on 256 KiB"
     );
     let lost = (BYTES - written).to_string();
-    supervisor.wait_message(&["p", "dropped", &lost]);
+    let said = format!(" dropped bytes={lost} of its stderr are not in its log");
+    supervisor.wait_message(&["p", &said]);
     supervisor.wait_message(&["p", "No space left on device"]);
     let said = supervisor.messages_with(&["No space left on device"]).len();
     assert!(

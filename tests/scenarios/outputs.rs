@@ -223,10 +223,34 @@ fn usr1_prints_a_line_for_each_program() {
     let lines = supervisor.messages().split_off(before);
     let running = format!("pid={pid}");
     let expected = [
-        ("runs", vec!["running", &running, "restarts=0"]),
-        ("waits", vec!["backoff", "restarts=0", "4"]),
-        ("ended", vec!["stopped", "restarts=0", "SIGSEGV"]),
-        ("missing", vec!["backoff", "restarts=0", "127"]),
+        (
+            "runs",
+            vec![
+                "running",
+                &running,
+                "restarts=0",
+                "last_exit=-",
+                "retry_in=-",
+            ],
+        ),
+        (
+            "waits",
+            vec![
+                "backoff",
+                "pid=-",
+                "restarts=0",
+                "last_exit=4 ",
+                "retry_in=59m",
+            ],
+        ),
+        (
+            "ended",
+            vec!["failed", "restarts=0", "last_exit=SIGSEGV ", "retry_in=-"],
+        ),
+        (
+            "missing",
+            vec!["backoff", "restarts=0", "last_exit=127 ", "retry_in=59m"],
+        ),
     ];
     assert_eq!(lines.len(), 4, "{lines:?}");
     for (line, (name, words)) in lines.iter().zip(expected) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::machine::{Backoff, Command, Exit, Policy, ProgramId, Restart};
+use crate::machine::{Backoff, Command, Exit, ExitSet, Policy, ProgramId, Restart};
 
 use super::driver::Driver;
 use super::world::Temper;
@@ -73,10 +73,28 @@ fn any_policy(rng: &mut Rng, extreme: bool) -> Policy {
         Restart::OnFailure,
         Restart::Never,
     ]);
+    let mut success = ExitSet::default();
+    let mut permanent = ExitSet::default();
+    if rng.one_in(8) {
+        success.insert(any_exit(rng));
+        permanent.insert(Exit::Code(rng.pick(&[0, 1, 78])));
+    }
     Policy {
         restart,
         essential: rng.one_in(16),
         backoff,
+        jitter: 0,
+        max_restarts: rng.one_in(8).then(|| rng.below(4) as u32),
+        success,
+        permanent,
+        ready: rng.one_in(4),
+        oneshot: rng.one_in(8),
+        start_timeout: rng
+            .one_in(2)
+            .then(|| Duration::from_millis(rng.pick(&[1, 500, 10_000, 60_000]))),
+        watchdog: rng
+            .one_in(8)
+            .then(|| Duration::from_millis(rng.pick(&[20_000, 60_000]))),
         stop_signal: rng.pick(&[15, 15, 15, 2, 1, 9]),
         stop_timeout: if rng.one_in(3) {
             Duration::from_secs(10)
@@ -102,6 +120,10 @@ pub fn begin(mut rng: Rng, traced: bool) -> (Driver, Mood) {
         .rng
         .pick(&[0, 1, 977 * SECOND, 1_000_000_000 * SECOND]);
     driver.by_number = driver.rng.one_in(2);
+    let timeout = driver.rng.pick(&[0, 1_500, 4_000, 30_000]);
+    let timeout = (timeout > 0 && driver.rng.one_in(2)).then(|| Duration::from_millis(timeout));
+    driver.machine.set_shutdown_timeout(timeout);
+    driver.ledger.shutdown_timeout = timeout;
     if driver.trace.is_some() {
         let by = if driver.by_number { "number" } else { "handle" };
         driver.say(format_args!("{programs} programs, signalled by {by}"));
@@ -133,7 +155,7 @@ impl Driver {
         if step == mood.stop_at {
             self.stop_somehow()?;
         }
-        match self.rng.below(36) {
+        match self.rng.below(38) {
             0..=5 => self.turn(),
             6..=8 => self.wake_at_deadline(),
             9..=11 => self.time_passes(),
@@ -146,10 +168,11 @@ impl Driver {
             22 => self.exit_at_the_reset(),
             23 => self.die_at_a_deadline(),
             24 if self.rng.one_in(8) => self.somebody_flaps(),
-            24 => self.start_somebody(),
+            24 => self.command_somebody(),
             25 => self.tell_stale(),
             26..=28 => self.one_thing_alone(),
             29 => self.carry_out(1),
+            30 | 31 => self.somebody_shows_a_sign(),
             32..=35 => self.somebody_executes(),
             _ if self.ledger.stopping && self.rng.one_in(8) => self.stop_somehow(),
             _ => self.timeout(),
@@ -326,9 +349,31 @@ impl Driver {
         self.turn()
     }
 
-    fn start_somebody(&mut self) -> Check {
+    fn command_somebody(&mut self) -> Check {
+        let program = ProgramId(self.rng.index(self.programs()) as u32);
+        let command = match self.rng.below(16) {
+            0..=6 => Command::Start(program),
+            7..=10 => Command::Restart(program),
+            11..=13 => Command::Stop(program),
+            14 => Command::Kill(program),
+            _ if self.rng.one_in(4) => Command::Remove(program),
+            _ => Command::Start(program),
+        };
+        self.tally.by_hand += 1;
+        self.command(command)
+    }
+
+    /// A run says that it is ready or alive, is found to be sick, or left something behind.
+    fn somebody_shows_a_sign(&mut self) -> Check {
         let program = self.rng.index(self.programs());
-        self.command(Command::Start(ProgramId(program as u32)))
+        let Some(run) = self.latest_run(program) else {
+            return Ok(());
+        };
+        let sign = self.any_sign(run);
+        if self.by_number {
+            self.facts()?;
+        }
+        self.tell(sign)
     }
 
     /// A program dies as often as an impatient operator starts it, and leaves a deadline that is

@@ -55,7 +55,7 @@ impl Driver {
         let mut machine = Machine::with_capacity(0);
         let mut ledger = Ledger::default();
         for &policy in &policies {
-            machine.add(policy);
+            machine.add(policy).expect("an id is left");
             ledger.add(policy);
         }
         Self {
@@ -91,13 +91,12 @@ impl Driver {
     pub fn tell(&mut self, event: Input) -> Check {
         self.say(format_args!("told      {event:?}"));
         match event {
-            Input::Commanded(Command::StopAll | Command::KillAll) => self.witness.stop_asked(),
-            Input::Commanded(Command::Start(program)) => {
-                self.witness.start_asked(program.0 as usize)
-            }
+            Input::Commanded(command) => self.witness.commanded(command),
             Input::LeaderExited { run, .. } => self.witness.leader_died(run),
             Input::GroupGone { run } => self.witness.gone(run),
             Input::Spawned { .. } | Input::SpawnFailed { .. } | Input::SpawnDelayed { .. } => {}
+            Input::Ready { .. } | Input::Alive { .. } | Input::Unhealthy { .. } => {}
+            Input::Escaped { .. } | Input::EscapedGone { .. } => {}
         }
         self.ledger.take_in(self.now, event);
         self.machine.handle(moment(self.now), event);
@@ -188,6 +187,10 @@ impl Driver {
 
     /// Everything that can be seen from outside, after each step.
     pub fn check(&mut self) -> Check {
+        #[cfg(test)]
+        if let Some(child) = self.machine.snapshot().impossible() {
+            return Err(format!("this cannot be: {child:?}"));
+        }
         self.ledger.agrees(&self.machine)
     }
 
@@ -313,6 +316,40 @@ impl Driver {
         self.tell(Input::Commanded(command))
     }
 
+    /// A sign of life, or of what is left: without a promise of when it comes.
+    pub fn any_sign(&mut self, run: Run) -> Input {
+        match self.rng.below(8) {
+            0..=2 => Input::Ready { run },
+            3 | 4 => Input::Alive { run },
+            5 => Input::Unhealthy { run },
+            6 => Input::Escaped { run },
+            _ => Input::EscapedGone { run },
+        }
+    }
+
+    /// A command for one program, or for all.
+    fn any_command(&mut self, program: ProgramId) -> Command {
+        match self.rng.below(8) {
+            0 => Command::StopAll,
+            1 => Command::KillAll,
+            2 | 3 => Command::Stop(program),
+            4 => Command::Kill(program),
+            5 => Command::Restart(program),
+            6 => Command::Start(program),
+            _ => Command::Remove(program),
+        }
+    }
+
+    /// The run that was begun last, if its start was answered.
+    pub fn latest_run(&self, program: usize) -> Option<Run> {
+        let account = &self.ledger.accounts[program];
+        let generation = account.starts;
+        (generation > 0 && !account.starting).then_some(Run {
+            program: ProgramId(program as u32),
+            generation,
+        })
+    }
+
     /// Asks for a start and answers it; whether there was one.
     pub fn start_one(&mut self) -> Result<bool, String> {
         self.carry_out(usize::MAX)?;
@@ -332,7 +369,7 @@ impl Driver {
         if !self.fair && self.rng.one_in(1024) {
             self.tally.stopped_in_start += 1;
             for _ in 0..1 + self.rng.index(3) {
-                let command = self.rng.pick(&[Command::StopAll, Command::KillAll]);
+                let command = self.any_command(run.program);
                 self.tell(Input::Commanded(command))?;
             }
         }
@@ -402,7 +439,7 @@ impl Driver {
             generation,
         };
         let at = moment(self.now);
-        let event = match self.rng.below(5) {
+        let event = match self.rng.below(6) {
             0 => Input::Spawned { run, at },
             1 => Input::SpawnFailed { run, at },
             2 => Input::SpawnDelayed { run, at },
@@ -410,7 +447,8 @@ impl Driver {
                 run,
                 exit: super::chaos::any_exit(&mut self.rng),
             },
-            _ => Input::GroupGone { run },
+            4 => Input::GroupGone { run },
+            _ => self.any_sign(run),
         };
         self.tally.stale += 1;
         self.say(format_args!("stale     {event:?}"));
@@ -430,7 +468,8 @@ impl Driver {
     }
 
     pub fn is_abandoned(&self, program: usize) -> Option<Leader> {
-        match self.machine.view(ProgramId(program as u32)).state {
+        let view = self.machine.view(ProgramId(program as u32))?;
+        match view.state {
             State::Abandoned { leader } => Some(leader),
             _ => None,
         }

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use crate::machine::state::Leader;
-use crate::machine::{Command, Policy};
+use crate::machine::{Command, Exit, Input, Policy};
 
 use super::chaos::HORIZON;
 use super::driver::Driver;
@@ -16,7 +16,7 @@ use crate::model::account::Time;
 use crate::model::ledger::Check;
 
 /// Turns until a fair run is over: each program has a few things to go through.
-const TURNS_MAX: usize = 100;
+const TURNS_MAX: usize = 400;
 
 /// How long what got SIGKILL may take.
 const PATIENCE: Time = 5_000_000_000;
@@ -42,6 +42,7 @@ impl Driver {
 
     /// Turns until something holds. Where nothing happens, the clock goes to the next deadline.
     fn until(&mut self, goal: &str, holds: fn(&Self) -> bool) -> Check {
+        let mut was_idle = false;
         for _ in 0..TURNS_MAX {
             let steps = (self.tally.starts, self.now);
             self.world.tidy_up();
@@ -49,6 +50,7 @@ impl Driver {
             for number in self.world.launching() {
                 self.world.execute(number);
             }
+            self.show_signs()?;
             self.turn()?;
             self.check()?;
             if holds(self) {
@@ -58,13 +60,42 @@ impl Driver {
             if rests {
                 match self.ledger.next_deadline() {
                     Some(deadline) if deadline - self.now < HORIZON => self.now = deadline,
-                    _ => break,
+                    // Signs that came before the last turn are shown anew.
+                    _ if was_idle => break,
+                    _ => was_idle = true,
                 }
             }
         }
         let world = self.world.describe();
         self.say(format_args!("at the end: {world}"));
         Err(format!("in a fair run it is not so that {goal}"))
+    }
+
+    /// What runs says that it is ready and alive, or does what it is for; what escaped ends.
+    fn show_signs(&mut self) -> Check {
+        for program in 0..self.programs() {
+            let Some(run) = self.latest_run(program) else {
+                continue;
+            };
+            for sign in [
+                Input::Ready { run },
+                Input::Alive { run },
+                Input::EscapedGone { run },
+            ] {
+                if self.by_number {
+                    self.facts()?;
+                }
+                self.tell(sign)?;
+            }
+            let account = &self.ledger.accounts[program];
+            if account.policy.oneshot
+                && account.runs()
+                && let Some(number) = self.world.leader_of(program)
+            {
+                self.world.end(number, Exit::Code(0), false);
+            }
+        }
+        Ok(())
     }
 
     /// Every program that is wanted runs, or waits for a moment that nobody lives to see; and
@@ -79,13 +110,13 @@ impl Driver {
             .accounts
             .iter()
             .enumerate()
-            .all(|(program, account)| match account.wanted {
-                true => {
-                    let waits =
-                        !self.world.has_process_of(program) && account.plan.is_some_and(far);
-                    waits || (account.is_up() && self.world.leader_of(program).is_some())
-                }
-                false => !self.world.has_process_of(program),
+            .all(|(program, account)| {
+                let waits = account.deadline().is_some_and(far);
+                waits
+                    || match account.wanted {
+                        true => account.is_up() && self.world.leader_of(program).is_some(),
+                        false => !self.world.has_process_of(program),
+                    }
             })
     }
 
@@ -100,6 +131,7 @@ impl Driver {
             }
         }
         let from = self.now;
+        let was_stopping = self.ledger.stopping;
         let grace = self
             .policies
             .iter()
@@ -118,6 +150,12 @@ impl Driver {
         })?;
         let grace = if never { 0 } else { grace as Time };
         let took = self.now - from;
+        if let Some((_, end)) = self.ledger.shutdown.filter(|_| !was_stopping) {
+            self.tally.cut_short += 1;
+            if self.now > end {
+                return Err("the shutdown took longer than it may".to_owned());
+            }
+        }
         if took > grace + PATIENCE {
             return Err(format!("the stop took {:?}", Duration::from_nanos(took)));
         }
@@ -127,6 +165,8 @@ impl Driver {
 
     /// Only what cannot die is left, it was named, and when it dies after all nothing is said.
     fn nothing_is_left(&mut self) -> Check {
+        // A shutdown that ran out of time may have given up what died in the same moment.
+        self.facts()?;
         if self.machine.next_deadline().is_some() || self.machine.next_start().is_some() {
             return Err("something is planned after the end".to_owned());
         }
@@ -136,6 +176,7 @@ impl Driver {
             let right = match named {
                 Some(Leader::New | Leader::Alive) => alive,
                 Some(Leader::Dead) => !alive && self.world.has_process_of(program),
+                None if self.ledger.accounts[program].forgotten => true,
                 None => !self.world.has_process_of(program),
             };
             if !right {

@@ -1,6 +1,8 @@
 //! What a simulation has seen: one that has not met a thing has not tried it.
 
+use crate::machine::state::Cause;
 use crate::machine::{Change, Order};
+use crate::model::account::was_asked;
 
 tally! {
     steps: "steps",
@@ -27,6 +29,11 @@ tally! {
     inherited: "numbers that another program had",
     edges: "exits within 1 ns of the reset",
     raced: "deaths in the wake of a deadline",
+    by_hand: "commands for one program",
+    ups: "programs told as up",
+    faults: "runs ended for a fault",
+    removed: "programs removed",
+    cut_short: "shutdowns that ended in time",
     wishes: "wishes that came true in the end",
     ends: "stops that came true in the end",
 }
@@ -38,8 +45,13 @@ impl Tally {
         };
         match change {
             Change::StartFailed { .. } => self.failed += 1,
-            Change::Exited { asked: false, .. } => self.exits += 1,
-            Change::Exited { asked: true, .. } => self.asked += 1,
+            Change::Exited { cause, .. } => match cause {
+                cause if was_asked(cause) => self.asked += 1,
+                Cause::Exit => self.exits += 1,
+                _ => self.faults += 1,
+            },
+            Change::Up => self.ups += 1,
+            Change::Removed => self.removed += 1,
             Change::Stopping { .. } => self.stops += 1,
             Change::Killed => self.kills += 1,
             Change::Abandoned => self.abandoned += 1,

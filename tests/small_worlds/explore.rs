@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::mem::{Discriminant, discriminant};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::machine::ProgramId;
 use crate::machine::state::State as Life;
 use crate::model::ledger::Check;
 
@@ -82,6 +83,9 @@ fn guarded(check: impl FnOnce() -> Check) -> Check {
 
 /// At the end every run was reported once; and what is late changes nothing.
 fn check_new(state: &State, key: &Key) -> Check {
+    if let Some(child) = state.machine.snapshot().impossible() {
+        return Err(format!("this cannot be: {child:?}"));
+    }
     if state.is_over() {
         state.witness.ends()?;
     }
@@ -241,7 +245,10 @@ impl Explorer {
         path.extend_from_slice(steps);
         let (state, _) = self.live(path, |line| lines.push(line));
         for program in 0..PROGRAMS {
-            let child = &state.machine.snapshot().children[program];
+            let snapshot = state.machine.snapshot();
+            let Some(child) = snapshot.children.get(ProgramId(program as u32)) else {
+                continue;
+            };
             lines.push(format!(
                 "program {program} is {:?}, and shall be {:?}",
                 child.state, child.goal

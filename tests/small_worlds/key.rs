@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::machine::child::Child;
+use crate::machine::child::{Child, Flags};
 use crate::machine::state::{Leader, State as Life};
 use crate::machine::{Moment, ProgramId};
 use crate::model::account::{Account, Time, nanos, time};
@@ -81,7 +81,9 @@ impl Writer {
             Life::Due => (2, None, 0),
             Life::Spawning => (3, None, 0),
             Life::Launching { until } => (9, Some(until), 0),
+            Life::Starting { since } => (10, None, u8::from(agrees(since))),
             Life::Running { since } => (4, None, u8::from(agrees(since))),
+            Life::Draining { since } => (11, None, u8::from(agrees(since))),
             Life::Stopping { since, leader: l } => {
                 (5, None, 3 * u8::from(agrees(since)) + leader(l))
             }
@@ -93,6 +95,13 @@ impl Writer {
         self.byte(detail);
         self.until_moment(until.unwrap_or_default());
         self.duration(child.delay.peek());
+        // Without oneshots and limits, why it is down and the number of restarts decide nothing.
+        self.byte(if is_ending(child) {
+            child.cause as u8
+        } else {
+            0
+        });
+        self.flag(child.flags.has(Flags::AGAIN));
         self.byte(child.starts.min(COUNTERS_MAX) as u8);
     }
 
@@ -104,11 +113,18 @@ impl Writer {
             account.starting,
             life.is_some(),
             life.is_some_and(|life| life.leader_dead),
-            life.is_some_and(|life| life.asked.is_some()),
+            life.is_some_and(|life| life.ending.is_some()),
+            life.is_some_and(|life| life.was_asked()),
             life.is_some_and(|life| life.awaited.is_some()),
             life.is_some_and(|life| life.given_up),
             life.is_some_and(|life| life.executed),
             life.is_some_and(|life| life.signalled),
+            life.is_some_and(|life| life.ready),
+            account.hard,
+            account.again,
+            account.escaped,
+            account.removed,
+            account.forgotten,
         ];
         for flags in flags.chunks(8) {
             let add = |byte, flag: &bool| 2 * byte + u8::from(*flag);
@@ -160,7 +176,8 @@ fn write(state: &State, swapped: bool) -> Key {
     let snapshot = state.machine.snapshot();
     for program in 0..PROGRAMS {
         let account = &state.ledger.accounts[program];
-        let child = &snapshot.children[program];
+        let child = snapshot.children.get(ProgramId(program as u32));
+        let child = child.expect("no program is removed here");
         writer.child(child, account);
         writer.account(account);
         writer.seen(&state.witness.programs[program], child);
@@ -169,7 +186,8 @@ fn write(state: &State, swapped: bool) -> Key {
     for place in 0..PROGRAMS {
         writer.option(snapshot.starts.get(place).copied().map(index));
         let deadline = snapshot.deadlines.get(place).copied();
-        writer.option(deadline.map(|(_, program)| index(program)));
+        writer
+            .option(deadline.map(|(_, (program, purpose))| index(program) * 8 + purpose as usize));
         writer.until_moment(deadline.map_or(Moment::default(), |(at, _)| at));
     }
     assert!(
@@ -180,11 +198,21 @@ fn write(state: &State, swapped: bool) -> Key {
     writer.flag(state.machine.is_stopping());
     writer.option(state.ledger.essential_ended.map(index));
     writer.flag(state.ledger.stopping);
-    writer.flag(state.ledger.killing);
+    let stop_cause = state.starting.map(|_| state.ledger.stop_cause as usize);
+    writer.option(stop_cause);
     writer.flag(state.witness.stop_was_asked);
     writer.option(state.starting.map(|run| index(run.program)));
     writer.world(state, swapped);
     writer.key
+}
+
+/// The cause of what ends it matters while that is to be told.
+fn is_ending(child: &Child) -> bool {
+    match child.state {
+        Life::Spawning | Life::Stopping { .. } => true,
+        Life::Killed { leader, .. } => leader != Leader::Dead,
+        _ => false,
+    }
 }
 
 impl Key {

@@ -31,8 +31,8 @@ fn policy(ends: usize, times: usize) -> Policy {
             max: 2 * delay,
             reset_after: 3 * delay,
         },
-        stop_signal: 15,
         stop_timeout: Duration::from_secs(stop_timeout),
+        ..Policy::default()
     }
 }
 

@@ -99,7 +99,7 @@ impl State {
         let mut machine = Machine::with_capacity(PROGRAMS);
         let mut ledger = Ledger::default();
         for &policy in &setting.policies {
-            machine.add(policy);
+            machine.add(policy).expect("an id is left");
             ledger.add(policy);
         }
         Self {
@@ -296,10 +296,7 @@ impl State {
     }
 
     fn command(&mut self, command: Command, trace: &mut dyn FnMut(fmt::Arguments<'_>)) -> Check {
-        match command {
-            Command::Start(program) => self.witness.start_asked(program.0 as usize),
-            Command::StopAll | Command::KillAll => self.witness.stop_asked(),
-        }
+        self.witness.commanded(command);
         self.tell(Input::Commanded(command), trace)
     }
 
@@ -408,6 +405,11 @@ impl State {
                 Input::SpawnDelayed { run, at },
                 Input::LeaderExited { run, exit },
                 Input::GroupGone { run },
+                Input::Ready { run },
+                Input::Alive { run },
+                Input::Unhealthy { run },
+                Input::Escaped { run },
+                Input::EscapedGone { run },
             ] {
                 self.machine.handle(at, event);
                 if let Some(order) = self.machine.next_order() {

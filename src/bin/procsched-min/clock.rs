@@ -27,10 +27,6 @@ pub fn pause(length: Duration) {
 
 /// Returns the timeout for poll(2), rounded up: one that ends too early would spin.
 pub fn milliseconds(timeout: Option<Duration>) -> PollTimeout {
-    let up = |time: Duration| i32::try_from(time.as_nanos().div_ceil(1_000_000));
-    match timeout.map(up) {
-        None => PollTimeout::NONE,
-        Some(Ok(time)) => PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX),
-        Some(Err(_)) => PollTimeout::MAX,
-    }
+    let up = |time: Duration| PollTimeout::try_from(time.as_nanos().div_ceil(1_000_000));
+    PollTimeout::from(timeout.map(|time| up(time).unwrap_or(PollTimeout::MAX)))
 }

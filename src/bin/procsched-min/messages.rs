@@ -80,17 +80,14 @@ impl Style {
         verb: &str,
         details: &str,
     ) -> String {
-        let paint = match (self.color, level) {
-            (false, _) | (true, Info) => "",
-            (true, Success) => "\x1b[32m",
-            (true, Warning) => "\x1b[33m",
-            (true, Error) => "\x1b[31m",
+        let color = |code: &'static str| if self.color { code } else { "" };
+        let (dim, plain) = (color("\x1b[2m"), color("\x1b[0m"));
+        let (paint, end) = match level {
+            Info => ("", ""),
+            Success => (color("\x1b[32m"), plain),
+            Warning => (color("\x1b[33m"), plain),
+            Error => (color("\x1b[31m"), plain),
         };
-        let (dim, plain) = match self.color {
-            true => ("\x1b[2m", "\x1b[0m"),
-            false => ("", ""),
-        };
-        let end = if paint.is_empty() { "" } else { plain };
         let (at, name) = (utc_millis(at), escaped(name));
         let (verb, details) = (escaped(verb), escaped(details));
         let gap = match details.is_empty() {
@@ -114,7 +111,7 @@ fn wants_color() -> bool {
 /// Returns the message of an event; `None` if another line has it.
 fn message(kind: &EventKind) -> Option<Message> {
     Some(match kind {
-        EventKind::Started { pid, .. } => started(*pid),
+        EventKind::Started { pid, .. } => (Success, "started", format!("pid={pid}")),
         EventKind::StartFailed {
             error,
             stopping,
@@ -146,25 +143,31 @@ fn message(kind: &EventKind) -> Option<Message> {
             signal,
             timeout,
             ..
-        } => stopping(*pid, *signal, *timeout),
-        EventKind::Killed { pid, .. } => killed(*pid),
-        EventKind::Abandoned { pid, .. } => abandoned(*pid),
-        EventKind::StoppingAll { cause, .. } => stopping_all(cause, is_first_process()),
-        EventKind::KillingAll { cause, .. } => {
-            let (level, _, details) = stopping_all(cause, is_first_process());
-            (level, "killing", details)
+        } => {
+            let (signal, timeout) = (signal_name(*signal), duration(*timeout));
+            let details = format!("pid={pid} signal={signal} timeout={timeout}");
+            (Info, "stopping", details)
         }
+        EventKind::Killed { pid, .. } => (Warning, "killed", format!("pid={pid} signal=SIGKILL")),
+        EventKind::Abandoned { pid, .. } => {
+            // It may be dead, and held by a tracer.
+            let details = format!("pid={pid} still exists 5 s after SIGKILL");
+            (Error, "abandoned", details)
+        }
+        EventKind::StoppingAll { cause, .. } => stopping_all("stopping", cause),
+        EventKind::KillingAll { cause, .. } => stopping_all("killing", cause),
         EventKind::OrphanSignalled { pid, signal, .. } => orphan_signalled(*pid, *signal),
-        EventKind::BytesDropped { bytes, .. } => bytes_dropped(*bytes),
-        EventKind::HandlerPanicked { message, .. } => handler_panicked(message),
-        EventKind::Warning { error, .. } => warning(error),
+        EventKind::BytesDropped { bytes, .. } => {
+            let details = format!("bytes={bytes} of its stderr are not in its log");
+            (Warning, "dropped", details)
+        }
+        EventKind::HandlerPanicked { message, .. } => {
+            (Error, "warning", format!("a handler panicked: {message}"))
+        }
+        EventKind::Warning { error, .. } => (Warning, "warning", error.to_string()),
         // A kind that is newer than this list.
         newer => (Warning, "event", format!("{newer:?}")),
     })
-}
-
-fn started(pid: i32) -> Message {
-    (Success, "started", format!("pid={pid}"))
 }
 
 fn start_failed(
@@ -206,44 +209,10 @@ fn exited(
     (if is_fine { Info } else { Error }, "exited", details)
 }
 
-fn stopping(pid: i32, signal: i32, timeout: Duration) -> Message {
-    let (signal, timeout) = (signal_name(signal), duration(timeout));
-    let details = format!("pid={pid} signal={signal} timeout={timeout}");
-    (Info, "stopping", details)
-}
-
-fn killed(pid: i32) -> Message {
-    (Warning, "killed", format!("pid={pid} signal=SIGKILL"))
-}
-
-fn abandoned(pid: i32) -> Message {
-    // It may be dead, and held by a tracer.
-    let details = format!("pid={pid} still exists 5 s after SIGKILL");
-    (Error, "abandoned", details)
-}
-
-fn bytes_dropped(bytes: u64) -> Message {
-    let details = format!("bytes={bytes} of its stderr are not in its log");
-    (Warning, "dropped", details)
-}
-
-fn handler_panicked(message: &str) -> Message {
-    (Error, "warning", format!("a handler panicked: {message}"))
-}
-
-fn warning(error: &impl Display) -> Message {
-    (Warning, "warning", error.to_string())
-}
-
-/// True if this process is PID 1 of its namespace.
-fn is_first_process() -> bool {
-    std::process::id() == 1
-}
-
-fn stopping_all(cause: &StopCause, is_first_process: bool) -> Message {
+fn stopping_all(verb: &'static str, cause: &StopCause) -> Message {
     let (level, why) = match cause {
         StopCause::Signal { signal, sender, .. } => {
-            let sender = sender_of(*signal, *sender, is_first_process);
+            let sender = sender_of(*signal, *sender, std::process::id() == 1);
             (Info, signal_name(*signal) + &sender)
         }
         StopCause::Host => (Info, format!("requested by {SELF}")),
@@ -264,7 +233,7 @@ fn stopping_all(cause: &StopCause, is_first_process: bool) -> Message {
         // A cause that is newer than this list.
         newer => (Warning, format!("{newer:?}")),
     };
-    (level, "stopping", format!("everything: {why}"))
+    (level, verb, format!("everything: {why}"))
 }
 
 /// Names the sender of a signal. The kernel sends PID 1 more than a terminal's signals:

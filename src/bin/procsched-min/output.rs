@@ -40,7 +40,9 @@ const FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Outputs(Arc<Mutex<Pair>>);
 
-struct Pair {
+/// stdout and stderr. What is queued for them is written at the end of the turn, by
+/// [`Pair::pump`], or earlier if it is much.
+pub struct Pair {
     stdout: Output,
     stderr: Output,
     style: Style,
@@ -49,102 +51,58 @@ struct Pair {
 impl Outputs {
     /// Uses stdout and stderr of this process.
     pub fn standard(style: Style) -> Self {
-        Self::new(Output::new(io::stdout()), Output::new(io::stderr()), style)
-    }
-
-    /// Uses stderr alone: stdout belongs to another.
-    pub fn messages_only(style: Style) -> Self {
-        let mut stdout = Output::new(io::stdout());
-        stdout.state = State::Off;
-        Self::new(stdout, Output::new(io::stderr()), style)
-    }
-
-    fn new(stdout: Output, stderr: Output, style: Style) -> Self {
         Self(Arc::new(Mutex::new(Pair {
-            stdout,
-            stderr,
+            stdout: Output::new(io::stdout()),
+            stderr: Output::new(io::stderr()),
             style,
         })))
     }
 
-    /// Queues a report for stdout until the end of the turn.
-    pub fn report_in_turn(&self, report: &ErrorReport) {
-        let mut pair = self.lock();
-        pair.stdout.push_report(report);
-        pair.pump_if_much();
-    }
-
-    /// Queues a line for stderr until the end of the turn.
-    pub fn say_in_turn(&self, line: &str) {
-        let mut pair = self.lock();
-        pair.stderr.push(line);
-        pair.pump_if_much();
-    }
-
-    /// Prints a line on stdout.
-    pub fn data(&self, line: &str) {
-        let mut pair = self.lock();
-        pair.stdout.push(line);
-        pair.pump();
-    }
-
-    /// Prints a line on stderr.
-    pub fn say(&self, line: &str) {
-        let mut pair = self.lock();
-        pair.stderr.push(line);
-        pair.pump();
-    }
-
-    /// Prints a line of the binary's own on stderr.
-    pub fn say_own(&self, level: Level, verb: &str, details: &str) {
-        let mut pair = self.lock();
-        pair.say_own(level, verb, details);
-        pair.pump();
-    }
-
-    /// Writes what can be written now.
-    pub fn pump(&self) {
-        self.lock().pump();
-    }
-
-    /// True if something is queued, so that [`Outputs::pump`] has to be called again.
-    pub fn is_pending(&self) -> bool {
-        self.lock().is_pending()
-    }
-
-    /// Waits until an output takes what is queued, `other` is readable, or the time is over.
-    pub fn wait(&self, other: &impl AsFd, timeout: Option<Duration>) {
-        self.lock().wait(other, timeout);
-    }
-
-    /// Writes what is queued, for 1 s at most. Drops, counts and reports the rest.
-    pub fn flush(&self) {
-        let deadline = clock::steady() + FLUSH_TIME_MAX;
-        self.pump();
-        while self.is_pending() && !clock::until(deadline).is_zero() {
-            clock::pause(RETRY);
-            self.pump();
-        }
-        let mut pair = self.lock();
-        pair.stdout.drop_queue();
-        pair.stdout.refusal = None;
-        pair.stdout.is_memory_short = false;
-        pair.stderr.is_memory_short = false;
-        pair.pump();
+    /// Uses stderr alone: stdout belongs to another.
+    pub fn messages_only(style: Style) -> Self {
+        let outputs = Self::standard(style);
+        outputs.lock().stdout.state = State::Off;
+        outputs
     }
 
     /// A panic while this was locked leaves at worst an incomplete line.
-    fn lock(&self) -> MutexGuard<'_, Pair> {
+    pub fn lock(&self) -> MutexGuard<'_, Pair> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Pair {
-    fn is_pending(&self) -> bool {
+    /// Queues a report for stdout.
+    pub fn report(&mut self, report: &ErrorReport) {
+        self.stdout.push_report(report);
+        self.pump_if_much();
+    }
+
+    /// Queues a line for stdout.
+    pub fn data(&mut self, line: &str) {
+        self.stdout.push(line);
+        self.pump_if_much();
+    }
+
+    /// Queues a line for stderr.
+    pub fn say(&mut self, line: &str) {
+        self.stderr.push(line);
+        self.pump_if_much();
+    }
+
+    /// Prints a line of the binary's own on stderr.
+    pub fn say_own(&mut self, level: Level, verb: &str, details: &str) {
+        self.stderr.push(&self.style.own(level, verb, details));
+        self.pump();
+    }
+
+    /// True if something is queued, so that [`Pair::pump`] has to be called again.
+    pub fn is_pending(&self) -> bool {
         self.stdout.is_pending() || self.stderr.is_pending()
     }
 
-    fn wait(&self, other: &impl AsFd, timeout: Option<Duration>) {
+    /// Waits until an output takes what is queued, `other` is readable, or the time is over.
+    pub fn wait(&self, other: &impl AsFd, timeout: Option<Duration>) {
         let outputs = [&self.stdout, &self.stderr];
         let mut descriptors = vec![PollFd::new(other.as_fd(), PollFlags::POLLIN)];
         let waiting = outputs.iter().filter(|output| output.waits_for_readiness());
@@ -163,12 +121,27 @@ impl Pair {
         }
     }
 
-    /// Writes, reports the trouble of one output on the other, and writes that.
-    fn pump(&mut self) {
+    /// Writes what is queued, for 1 s at most. Drops, counts and reports the rest.
+    pub fn flush(&mut self) {
+        let deadline = clock::steady() + FLUSH_TIME_MAX;
+        self.pump();
+        while self.is_pending() && !clock::until(deadline).is_zero() {
+            clock::pause(RETRY);
+            self.pump();
+        }
+        self.stdout.drop_queue();
+        self.stdout.refusal = None;
+        self.stdout.is_memory_short = false;
+        self.stderr.is_memory_short = false;
+        self.pump();
+    }
+
+    /// Writes what can be written now, reports the trouble of one output on the other, and writes
+    /// that.
+    pub fn pump(&mut self) {
         self.stdout.pump();
         self.stderr.pump();
-        let is_trouble = self.stdout.is_in_trouble() || self.stderr.is_in_trouble();
-        if is_trouble && self.stderr.takes_trouble() {
+        if self.stderr.takes_trouble() {
             self.report_trouble();
         }
         if self.stdout.has_room()
@@ -202,7 +175,8 @@ impl Pair {
             }),
         ];
         for problem in problems.iter().flatten() {
-            self.say_own(Level::Error, "warning", problem);
+            let line = self.style.own(Level::Error, "warning", problem);
+            self.stderr.push(&line);
         }
     }
 
@@ -214,11 +188,6 @@ impl Pair {
         }
         let counts = (&mut stdout.unqueued, &mut stderr.unqueued);
         Some((std::mem::take(counts.0), std::mem::take(counts.1)))
-    }
-
-    fn say_own(&mut self, level: Level, verb: &str, details: &str) {
-        let line = self.style.own(level, verb, details);
-        self.stderr.push(&line);
     }
 }
 
@@ -389,12 +358,6 @@ impl Output {
     /// True if a line about the other output is likely to be written.
     fn has_room(&self) -> bool {
         self.queue.len() <= QUEUE_BYTES_MAX / 2
-    }
-
-    /// True if something may have to be reported about it.
-    fn is_in_trouble(&self) -> bool {
-        let is_dead = matches!(self.state, State::Dead(_));
-        is_dead || self.refusal.is_some() || self.dropped > 0 || self.unqueued > 0
     }
 
     /// True if the queue has space for a turn's trouble: its counts are reset when it is queued.

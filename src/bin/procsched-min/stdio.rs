@@ -32,8 +32,7 @@ pub fn complain(lines: &str) {
 /// Prints lines on stderr, and waits 1 s at most for its reader: SIGTERM may be blocked by now.
 pub fn complain_in_time(lines: &str) {
     let outputs = Outputs::messages_only(Style::new([]));
-    for line in lines.lines() {
-        outputs.say(line);
-    }
+    let mut outputs = outputs.lock();
+    lines.lines().for_each(|line| outputs.say(line));
     outputs.flush();
 }

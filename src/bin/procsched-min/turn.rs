@@ -25,18 +25,20 @@ pub fn turn(
     timeout: Option<Duration>,
 ) -> Status {
     let mut wait = timeout;
-    if outputs.is_pending() {
+    if outputs.lock().is_pending() {
         let deadline = scheduler.next_deadline().map(clock::until);
-        outputs.wait(scheduler, [timeout, deadline].into_iter().flatten().min());
+        outputs
+            .lock()
+            .wait(scheduler, [timeout, deadline].into_iter().flatten().min());
         wait = Some(Duration::ZERO);
     }
     match guarded(|| scheduler.step(wait)) {
         Ok(status) => {
-            outputs.pump();
+            outputs.lock().pump();
             status
         }
         Err(problem) => {
-            outputs.say_own(Level::Error, "warning", &problem);
+            outputs.lock().say_own(Level::Error, "warning", &problem);
             clock::pause(FAILED_PAUSE);
             Status::Running
         }

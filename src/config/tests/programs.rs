@@ -1,310 +1,201 @@
 //! Every error of a program, with its place and its words.
 
-use super::parse;
 use super::refused::check;
+use super::{cases, parse};
 
-/// Checks the error of a file whose only program has `keys` in line 2, next to its command.
-fn check_keys(keys: &str, expected: &str) {
-    let text = format!("{{\"programs\": {{\"web\": {{\"command\": [\"a\"],\n{keys}}}}}}}");
-    check(&text, &[expected]);
+/// Checks the errors of files whose only program has the keys of a case in line 2, next to its
+/// command.
+fn check_keys(table: &str) {
+    for (keys, expected) in cases(table) {
+        let text = format!("{{\"programs\": {{\"web\": {{\"command\": [\"a\"],\n{keys}}}}}}}");
+        check(&text, &[expected]);
+    }
 }
 
 /// What is said of the values of a key, each at its beginning.
-fn check_values(key: &str, cases: &[(&str, &str)]) {
-    for (value, expected) in cases {
+fn check_values(key: &str, table: &str) {
+    for (value, expected) in cases(table) {
         let keys = format!("\"{key}\": {value}");
         let column = keys.len() - value.len() + 1;
-        check_keys(
-            &keys,
-            &format!("2:{column}: programs.web.{key}: {expected}"),
-        );
+        check_keys(&format!(
+            "{keys} => 2:{column}: programs.web.{key}: {expected}"
+        ));
     }
 }
 
 #[test]
 fn names_of_programs() {
-    let rule = "use 1 to 64 of A-Z a-z 0-9 . _ @ - and begin with a letter or digit";
     let long = "n".repeat(65);
-    #[rustfmt::skip]
-    let table = [
-        ("", r#""""#, "the name is empty".to_owned()),
-        ("../a", r#""../a""#, "a name cannot have '/' in it".into()),
-        ("a b", r#""a b""#, "a name cannot have ' ' in it".into()),
-        ("ä", r#""ä""#, "a name cannot have 'ä' in it".into()),
-        ("a\\u0000", r#""a\0""#, "a name cannot have '\\0' in it".into()),
-        (".a", r#"".a""#, "a name cannot begin with '.'".into()),
-        ("-a", "-a", "a name cannot begin with '-'".into()),
-        (&long, &format!("{}…", &long[..64]), "the name has 65 bytes".into()),
-    ];
-    for (name, path, problem) in table {
-        let expected = format!("1:15: programs.{path}: {problem}: {rule}");
-        check(
-            &format!(r#"{{"programs": {{"{name}": ["a"]}}}}"#),
-            &[&expected],
-        );
+    let cut = &long[..64];
+    let table = r#"
+        "" => "": the name is empty
+        "../a" => "../a": a name cannot have '/' in it
+        "a b" => "a b": a name cannot have ' ' in it
+        "ä" => "ä": a name cannot have 'ä' in it
+        "a\u0000" => "a\0": a name cannot have '\0' in it
+        ".a" => ".a": a name cannot begin with '.'
+        "-a" => -a: a name cannot begin with '-'"#;
+    let too_long = format!("\"{long}\" => {cut}…: the name has 65 bytes");
+    let rule = "use 1 to 64 of A-Z a-z 0-9 . _ @ - and begin with a letter or digit";
+    for (name, problem) in cases(table).chain(cases(&too_long)) {
+        let text = format!(r#"{{"programs": {{{name}: ["a"]}}}}"#);
+        check(&text, &[&format!("1:15: programs.{problem}: {rule}")]);
     }
-    for name in ["a", "0", "A.b_c@d-e", &long[..64]] {
-        assert!(
-            parse(&format!(r#"{{"programs": {{"{name}": ["a"]}}}}"#)).is_ok(),
-            "{name}"
-        );
+    for name in ["a", "0", "A.b_c@d-e", cut] {
+        let text = format!(r#"{{"programs": {{"{name}": ["a"]}}}}"#);
+        assert!(parse(&text).is_ok(), "{name}");
     }
 }
 
 #[test]
 fn commands() {
-    let either = r#"expected an array such as ["program", "argument"], or an object, got"#;
-    let array = r#"expected an array such as ["program", "argument"], got"#;
-    let missing = r#"the key "command" is missing: give an array such as ["program", "argument"]"#;
-    #[rustfmt::skip]
-    let table = [
-        ("null", format!("1:20: programs.w: {either} null")),
-        ("false", format!("1:20: programs.w: {either} false")),
-        (r#""a b""#, format!(r#"1:20: programs.w: {either} "a b""#)),
-        ("{}", format!("1:20: programs.w: {missing}")),
-        (r#"{"x-command": ["a"]}"#, format!("1:20: programs.w: {missing}")),
-        ("[]", "1:20: programs.w: the command is empty: give at least the program".into()),
-        (r#"["", "a"]"#, "1:21: programs.w[0]: the program to run is an empty string".into()),
-        (
-            r#"["a", "b\u0000"]"#,
-            "1:26: programs.w[1]: an argument cannot have a NUL byte in it".into(),
-        ),
-        (r#"["a", 80]"#, "1:26: programs.w[1]: expected a string in quotes, got 80".into()),
-        (r#"["a", ["b"]]"#, "1:26: programs.w[1]: expected a string, got an array".into()),
-        (r#"{"command": "a b"}"#, format!(r#"1:32: programs.w.command: {array} "a b""#)),
-        (r#"{"command": {"a": 1}}"#, format!("1:32: programs.w.command: {array} an object")),
-        (
-            r#"{"command": []}"#,
-            "1:32: programs.w.command: the command is empty: give at least the program".into(),
-        ),
-    ];
-    for (program, expected) in table {
+    let table = r#"
+        null => 1:20: programs.w: expected an array such as ["program", "argument"], or an object, got null
+        false => 1:20: programs.w: expected an array such as ["program", "argument"], or an object, got false
+        "a b" => 1:20: programs.w: expected an array such as ["program", "argument"], or an object, got "a b"
+        {} => 1:20: programs.w: the key "command" is missing: give an array such as ["program", "argument"]
+        {"x-command": ["a"]} => 1:20: programs.w: the key "command" is missing: give an array such as ["program", "argument"]
+        [] => 1:20: programs.w: the command is empty: give at least the program
+        ["", "a"] => 1:21: programs.w[0]: the program to run is an empty string
+        ["a", "b\u0000"] => 1:26: programs.w[1]: an argument cannot have a NUL byte in it
+        ["a", 80] => 1:26: programs.w[1]: expected a string in quotes, got 80
+        ["a", ["b"]] => 1:26: programs.w[1]: expected a string, got an array
+        {"command": "a b"} => 1:32: programs.w.command: expected an array such as ["program", "argument"], got "a b"
+        {"command": {"a": 1}} => 1:32: programs.w.command: expected an array such as ["program", "argument"], got an object
+        {"command": []} => 1:32: programs.w.command: the command is empty: give at least the program"#;
+    for (program, expected) in cases(table) {
         check(
             &format!(r#"{{"programs": {{"w": {program}}}}}"#),
-            &[&expected],
+            &[expected],
         );
     }
-    assert!(
-        parse(r#"{"programs": {"w": ["a", ""]}}"#).is_ok(),
-        "an argument may be empty"
-    );
+    let empty = parse(r#"{"programs": {"w": ["a", ""]}}"#);
+    assert!(empty.is_ok(), "an argument may be empty");
 }
 
 #[test]
 fn plain_values() {
     check_values(
         "cwd",
-        &[
-            (r#""""#, "the directory is an empty string"),
-            ("true", "expected a string in quotes, got true"),
-            (r#""a\u0000""#, "a path cannot have a NUL byte in it"),
-        ],
+        r#"
+        "" => the directory is an empty string
+        true => expected a string in quotes, got true
+        "a\u0000" => a path cannot have a NUL byte in it"#,
     );
     check_values(
         "essential",
-        &[
-            (r#""yes""#, r#"expected true or false, got "yes""#),
-            ("1", "expected true or false, got 1"),
-            ("null", "expected true or false, got null"),
-        ],
+        r#"
+        "yes" => expected true or false, got "yes"
+        1 => expected true or false, got 1
+        null => expected true or false, got null"#,
     );
-    let names = r#""always", "on-failure" or "never""#;
     check_values(
         "restart",
-        &[
-            ("null", &format!("expected {names}, got null")),
-            ("true", &format!("expected {names}, got true")),
-            (r#""no""#, &format!(r#"unknown value "no": use {names}"#)),
-            (
-                r#""Always\n""#,
-                r#"unknown value "Always\n" (did you mean "always"?)"#,
-            ),
-        ],
+        r#"
+        null => expected "always", "on-failure" or "never", got null
+        true => expected "always", "on-failure" or "never", got true
+        "no" => unknown value "no": use "always", "on-failure" or "never"
+        "Always\n" => unknown value "Always\n" (did you mean "always"?)"#,
+    );
+    check_values(
+        "report_bytes",
+        r#"
+        524289 => 524289 bytes are more than a report can carry: use at most 524288
+        "4k" => expected a whole number from 0 to 524288, got "4k"
+        -1 => expected a whole number from 0 to 524288, got -1
+        1.0 => expected a whole number from 0 to 524288, got 1.0
+        null => expected a whole number from 0 to 524288, got null
+        99999999999999999999 => expected a whole number from 0 to 524288, got 99999999999999999999"#,
     );
 }
 
 #[test]
-fn numbers() {
-    let seconds = r#"a number of seconds, or "500ms", "8s", "1m30s", "1h""#;
-    let most = "expected at most 18446744073709551615 seconds";
-    let durations = [
-        ("null", &*format!("expected {seconds}, got null")),
-        ("[5]", &format!("expected {seconds}, got an array")),
-        (
-            r#""8 s""#,
-            &format!(r#"invalid duration "8 s": expected {seconds}"#),
-        ),
-        ("-0.5", "invalid duration -0.5: expected 0 or more"),
-        ("1e300", &format!("invalid duration 1e300: {most}")),
-        (
-            r#""1e3s""#,
-            &format!(r#"invalid duration "1e3s": expected {seconds}"#),
-        ),
-    ];
-    check_values("stop_timeout", &durations);
+fn durations() {
+    let table = r#"
+        null => expected a number of seconds, or "500ms", "8s", "1m30s", "1h", got null
+        [5] => expected a number of seconds, or "500ms", "8s", "1m30s", "1h", got an array
+        "8 s" => invalid duration "8 s": expected a number of seconds, or "500ms", "8s", "1m30s", "1h"
+        -0.5 => invalid duration -0.5: expected 0 or more
+        1e300 => invalid duration 1e300: expected at most 18446744073709551615 seconds
+        "1e3s" => invalid duration "1e3s": expected a number of seconds, or "500ms", "8s", "1m30s", "1h""#;
+    check_values("stop_timeout", table);
     for key in ["initial", "max", "reset_after"] {
-        for (value, expected) in durations {
+        for (value, expected) in cases(table) {
             let start = format!("\"backoff\": {{\"{key}\": ");
             let place = format!("2:{}: programs.web.backoff.{key}", start.len() + 1);
-            check_keys(
-                &format!("{start}{value}}}"),
-                &format!("{place}: {expected}"),
-            );
+            check_keys(&format!("{start}{value}}} => {place}: {expected}"));
         }
     }
-    let bytes = "expected a whole number from 0 to 524288, got";
-    check_values(
-        "report_bytes",
-        &[
-            (
-                "524289",
-                "524289 bytes are more than a report can carry: use at most 524288",
-            ),
-            (r#""4k""#, &format!(r#"{bytes} "4k""#)),
-            ("-1", &format!("{bytes} -1")),
-            ("1.0", &format!("{bytes} 1.0")),
-            ("null", &format!("{bytes} null")),
-            (
-                "99999999999999999999",
-                &format!("{bytes} 99999999999999999999"),
-            ),
-        ],
-    );
 }
 
 #[test]
 fn signals() {
-    let expected = r#"expected a signal such as "TERM", or its number, got"#;
-    let a_name = r#"use a name such as "TERM", or a number from 1 to 64"#;
     check_values(
         "stop_signal",
-        &[
-            ("null", &format!("{expected} null")),
-            ("1.5", &format!("{expected} 1.5")),
-            ("9999999999", &format!("{expected} 9999999999")),
-            ("0", "invalid signal 0: expected 1 to 64"),
-            ("-9", "invalid signal -9: expected 1 to 64"),
-            ("65", "invalid signal 65: expected 1 to 64"),
-            (
-                r#""SIGTREM""#,
-                r#"unknown signal "SIGTREM" (did you mean "TERM"?)"#,
-            ),
-            (
-                r#""RTMIN+31""#,
-                r#"unknown signal "RTMIN+31" (did you mean "RTMIN+1"?)"#,
-            ),
-            (
-                r#""15""#,
-                r#"unknown signal "15": write 15 without the quotes"#,
-            ),
-            (r#""65""#, "invalid signal 65: expected 1 to 64"),
-            // Not STOP, which would be refused.
-            (r#""STP""#, &format!(r#"unknown signal "STP": {a_name}"#)),
-            (r#""SIG""#, &format!(r#"unknown signal "SIG": {a_name}"#)),
-            (r#""""#, &format!(r#"unknown signal "": {a_name}"#)),
-        ],
+        r#"
+        null => expected a signal such as "TERM", or its number, got null
+        1.5 => expected a signal such as "TERM", or its number, got 1.5
+        9999999999 => expected a signal such as "TERM", or its number, got 9999999999
+        0 => invalid signal 0: expected 1 to 64
+        -9 => invalid signal -9: expected 1 to 64
+        65 => invalid signal 65: expected 1 to 64
+        "SIGTREM" => unknown signal "SIGTREM" (did you mean "TERM"?)
+        "RTMIN+31" => unknown signal "RTMIN+31" (did you mean "RTMIN+1"?)
+        "15" => unknown signal "15": write 15 without the quotes
+        "65" => invalid signal 65: expected 1 to 64
+        "SIG" => unknown signal "SIG": use a name such as "TERM", or a number from 1 to 64
+        "" => unknown signal "": use a name such as "TERM", or a number from 1 to 64"#,
     );
+    // Not STOP, which would be refused.
+    let no_other =
+        r#""STP" => unknown signal "STP": use a name such as "TERM", or a number from 1 to 64"#;
+    check_values("stop_signal", no_other);
 }
 
 #[test]
 fn variables() {
-    check_values(
-        "env",
-        &[(r#"["A=1"]"#, "expected an object of strings, got an array")],
+    check_keys(
+        r#"
+        "env": ["A=1"] => 2:8: programs.web.env: expected an object of strings, got an array
+        "env": {"A": 1} => 2:14: programs.web.env.A: expected a string in quotes, got 1
+        "env": {"A": null} => 2:14: programs.web.env.A: expected a string, got null
+        "env": {"": "1"} => 2:9: programs.web.env."": a variable needs a name
+        "env": {"A=B": "1"} => 2:9: programs.web.env."A=B": the name "A=B" cannot have "=" in it
+        "env": {"A\u0000": "1"} => 2:9: programs.web.env."A\0": a variable cannot have a NUL byte in it
+        "env": {"A": "\u0000"} => 2:14: programs.web.env.A: a variable cannot have a NUL byte in it"#,
     );
-    #[rustfmt::skip]
-    let table = [
-        (r#""A": 1"#, "2:14: programs.web.env.A: expected a string in quotes, got 1"),
-        (r#""A": null"#, "2:14: programs.web.env.A: expected a string, got null"),
-        (r#""": "1""#, r#"2:9: programs.web.env."": a variable needs a name"#),
-        (r#""A=B": "1""#, r#"2:9: programs.web.env."A=B": the name "A=B" cannot have "=" in it"#),
-        (
-            r#""A\u0000": "1""#,
-            r#"2:9: programs.web.env."A\0": a variable cannot have a NUL byte in it"#,
-        ),
-        (r#""A": "\u0000""#, "2:14: programs.web.env.A: a variable cannot have a NUL byte in it"),
-    ];
-    for (env, expected) in table {
-        check_keys(&format!("\"env\": {{{env}}}"), expected);
-    }
 }
 
 #[test]
 fn the_order_of_delays() {
-    let hint = "raise max or lower initial";
-    let at = "programs.web.backoff";
-    for (backoff, expected) in [
-        (
-            r#"{"max": 1, "initial": "1001ms"}"#,
-            format!("2:20: {at}.max: max (1s) is below initial (1.001s): {hint}"),
-        ),
-        (
-            r#"{"initial": "2m"}"#,
-            format!(
-                "2:24: {at}.initial: max (60s) is below initial (120s): {hint}; max is the built-in one"
-            ),
-        ),
-        (
-            r#"{"max": 0}"#,
-            format!(
-                "2:20: {at}.max: max (0ns) is below initial (1s): {hint}; initial is the built-in one"
-            ),
-        ),
-        (
-            r#""1s""#,
-            format!(
-                r#"2:12: {at}: expected an object such as {{"initial": "1s", "max": "60s"}}, got "1s""#
-            ),
-        ),
-        // What could not be read says nothing about the order.
-        (
-            r#"{"initial": 90, "max": "5min"}"#,
-            format!(
-                r#"2:35: {at}.max: invalid duration "5min": expected a number of seconds, or "500ms", "8s", "1m30s", "1h""#
-            ),
-        ),
-    ] {
-        check_keys(&format!("\"backoff\": {backoff}"), &expected);
-    }
+    check_keys(
+        r#"
+        "backoff": {"max": 1, "initial": "1001ms"} => 2:20: programs.web.backoff.max: max (1s) is below initial (1.001s): raise max or lower initial
+        "backoff": {"initial": "2m"} => 2:24: programs.web.backoff.initial: max (60s) is below initial (120s): raise max or lower initial; max is the built-in one
+        "backoff": {"max": 0} => 2:20: programs.web.backoff.max: max (0ns) is below initial (1s): raise max or lower initial; initial is the built-in one
+        "backoff": "1s" => 2:12: programs.web.backoff: expected an object such as {"initial": "1s", "max": "60s"}, got "1s""#,
+    );
+    // What could not be read says nothing about the order.
+    check_keys(
+        r#"
+        "backoff": {"initial": 90, "max": "5min"} => 2:35: programs.web.backoff.max: invalid duration "5min": expected a number of seconds, or "500ms", "8s", "1m30s", "1h""#,
+    );
 }
 
+/// An error of the defaults is reported once, at its place, however many programs inherit it.
 #[test]
 fn the_order_of_delays_with_defaults() {
-    let hint = "raise max or lower initial";
-    let wrong = "is below initial";
-    for (defaults, program, expected) in [
-        // Reported once, at its place, however many programs inherit it.
-        (
-            r#"{"initial": 9, "max": 5}"#,
-            "{}",
-            format!("1:51: defaults.backoff.max: max (5s) {wrong} (9s): {hint}"),
-        ),
-        (
-            r#"{"initial": 90}"#,
-            "{}",
-            format!(
-                "1:41: defaults.backoff.initial: max (60s) {wrong} (90s): {hint}; max is the built-in one"
-            ),
-        ),
-        (
-            r#"{"initial": 9, "max": 10}"#,
-            r#"{"max": 5}"#,
-            format!(
-                "3:14: programs.b.backoff.max: max (5s) {wrong} (9s): {hint}; initial is that of \"defaults\""
-            ),
-        ),
-        (
-            r#"{"max": 10}"#,
-            r#"{"initial": 12}"#,
-            format!(
-                "3:18: programs.b.backoff.initial: max (10s) {wrong} (12s): {hint}; max is that of \"defaults\""
-            ),
-        ),
-    ] {
+    let table = r#"
+        {"initial": 9, "max": 5} + {} => 1:51: defaults.backoff.max: max (5s) is below initial (9s): raise max or lower initial
+        {"initial": 90} + {} => 1:41: defaults.backoff.initial: max (60s) is below initial (90s): raise max or lower initial; max is the built-in one
+        {"initial": 9, "max": 10} + {"max": 5} => 3:14: programs.b.backoff.max: max (5s) is below initial (9s): raise max or lower initial; initial is that of "defaults"
+        {"max": 10} + {"initial": 12} => 3:18: programs.b.backoff.initial: max (10s) is below initial (12s): raise max or lower initial; max is that of "defaults""#;
+    for (backoffs, expected) in cases(table) {
+        let (defaults, own) = backoffs.split_once(" + ").expect("both");
         let text = format!(
-            "{{\"defaults\": {{\"backoff\":    {defaults}}},\n\"programs\": {{\"a\": [\"a\"], \"c\": [\"a\"], \"b\": {{\"command\": [\"a\"], \"backoff\":\n     {program}}}}}}}"
+            "{{\"defaults\": {{\"backoff\":    {defaults}}},\n\"programs\": {{\"a\": [\"a\"], \"c\": [\"a\"], \"b\": {{\"command\": [\"a\"], \"backoff\":\n     {own}}}}}}}"
         );
-        check(&text, &[&expected]);
+        check(&text, &[expected]);
     }
 }
 

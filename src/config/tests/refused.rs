@@ -3,9 +3,8 @@
 
 use std::path::Path;
 
-use super::parse;
+use super::cases;
 use crate::config::Config;
-use crate::config::syntax::FILE_BYTES_MAX;
 use crate::spec::HOME;
 
 /// The lines that are shown for a file, without its name.
@@ -49,10 +48,6 @@ fn the_line_of_the_documentation() {
     assert_eq!(
         error.message(),
         r#"unknown value "on-fail" (did you mean "on-failure"?)"#
-    );
-    assert_eq!(
-        error.to_string(),
-        format!("{}: {}", error.path(), error.message())
     );
 }
 
@@ -107,16 +102,9 @@ fn what_is_no_text() {
     }
 }
 
+/// A file that is too long is loaded in the tests of `Config`.
 #[test]
-fn what_is_too_much() {
-    let too_long = " ".repeat(FILE_BYTES_MAX + 1);
-    check(
-        &too_long,
-        &["1:1: the file is too long: at most 4 MiB are read"],
-    );
-    let mut long = r#"{"programs": {"w": ["a"]}}"#.to_owned();
-    long.extend(std::iter::repeat_n(' ', FILE_BYTES_MAX - long.len()));
-    assert!(parse(&long).is_ok());
+fn what_is_too_deep() {
     let deep = "[".repeat(1_000_000);
     check(
         &deep,
@@ -132,103 +120,61 @@ fn what_is_too_much() {
 
 #[test]
 fn the_file_as_a_whole() {
-    let missing = r#"the key "programs" is missing: give {"name": ["program", "argument"]}"#;
-    let nothing = r#"there is no program: give at least {"name": ["program", "argument"]}"#;
-    #[rustfmt::skip]
-    let table = [
-        ("null", vec![r#"1:1: expected an object with "programs", got null"#.to_owned()]),
-        ("{}", vec![format!("1:1: {missing}")]),
-        (r#"{"$schema": ""}"#, vec![format!("1:1: {missing}")]),
-        (
-            r#" {"program": {}}"#,
-            vec![
-                format!("1:2: {missing}"),
-                r#"1:3: program: unknown key (did you mean "programs"?)"#.into(),
-            ],
-        ),
-        (r#"{"programs": {}}"#, vec![format!("1:14: programs: {nothing}")]),
-        (r#"{"programs": {"x-web": ["a"]}}"#, vec![format!("1:14: programs: {nothing}")]),
-        (
-            r#"{"programs": ["a"]}"#,
-            vec![
-                "1:14: programs: expected an object with a key for each program, got an array"
-                    .into(),
-            ],
-        ),
-        (
-            r#"{"programs": null}"#,
-            vec!["1:14: programs: expected an object with a key for each program, got null".into()],
-        ),
-    ];
-    for (text, expected) in table {
-        let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
-        check(text, &expected);
+    let table = r#"
+        null => 1:1: expected an object with "programs", got null
+        {} => 1:1: the key "programs" is missing: give {"name": ["program", "argument"]}
+        {"$schema": ""} => 1:1: the key "programs" is missing: give {"name": ["program", "argument"]}
+        {"programs": {}} => 1:14: programs: there is no program: give at least {"name": ["program", "argument"]}
+        {"programs": {"x-web": ["a"]}} => 1:14: programs: there is no program: give at least {"name": ["program", "argument"]}
+        {"programs": ["a"]} => 1:14: programs: expected an object with a key for each program, got an array
+        {"programs": null} => 1:14: programs: expected an object with a key for each program, got null"#;
+    for (text, expected) in cases(table) {
+        check(text, &[expected]);
     }
+    check(
+        r#" {"program": {}}"#,
+        &[
+            r#"1:2: the key "programs" is missing: give {"name": ["program", "argument"]}"#,
+            r#"1:3: program: unknown key (did you mean "programs"?)"#,
+        ],
+    );
 }
 
 #[test]
 fn the_keys_of_the_file() {
-    let array = r#"expected an array such as ["program", "argument"], got"#;
-    #[rustfmt::skip]
-    let table = [
-        (r#""base_dir": 5"#, "base_dir: expected a string in quotes, got 5"),
-        (r#""base_dir": null"#, "base_dir: expected a string, got null"),
-        (r#""base_dir": """#, "base_dir: the directory is an empty string"),
-        (r#""err_dir": """#, "err_dir: the directory is an empty string"),
-        (r#""err_dir": "a\u0000""#, "err_dir: a path cannot have a NUL byte in it"),
-        (r#""base_dir": "~/app""#, &format!("base_dir: {HOME}")),
-        (r#""err_dir": "~/""#, &format!("err_dir: {HOME}")),
-        (r#""error_handler": ["~/x", "~/y"]"#, &format!("error_handler[0]: {HOME}")),
-        (r#""err_dir": [ ]"#, "err_dir: expected a string, got an array"),
-        (r#""defaults": [ ]"#, "defaults: expected an object, got an array"),
-        (r#""error_handler": "a b""#, &format!(r#"error_handler: {array} "a b""#)),
-        (
-            r#""error_handler": []"#,
-            "error_handler: the command is empty: give at least the program",
-        ),
-        (r#""error_handler": [""]"#, "error_handler[0]: the program to run is an empty string"),
-    ];
-    for (keys, expected) in table {
+    let table = r#"
+        "base_dir": 5 => base_dir: expected a string in quotes, got 5
+        "base_dir": null => base_dir: expected a string, got null
+        "base_dir": "" => base_dir: the directory is an empty string
+        "err_dir": "" => err_dir: the directory is an empty string
+        "err_dir": "a\u0000" => err_dir: a path cannot have a NUL byte in it
+        "base_dir": "~/app" => base_dir: HOME
+        "err_dir": "~/" => err_dir: HOME
+        "error_handler": ["~/x", "~/y"] => error_handler[0]: HOME
+        "err_dir": [ ] => err_dir: expected a string, got an array
+        "defaults": [ ] => defaults: expected an object, got an array
+        "error_handler": "a b" => error_handler: expected an array such as ["program", "argument"], got "a b"
+        "error_handler": [] => error_handler: the command is empty: give at least the program
+        "error_handler": [""] => error_handler[0]: the program to run is an empty string"#;
+    for (keys, expected) in cases(table) {
         let text = format!("{{\"programs\": {{\"w\": [\"a\"]}},\n{keys}}}");
-        let shown = lines_of(text.as_bytes());
         let column = keys.find(": ").expect("a value") + 3 + usize::from(expected.contains("[0]"));
-        assert_eq!(shown, [format!("2:{column}: {expected}")], "{text}");
+        let expected = expected.replace("HOME", HOME);
+        check(&text, &[&format!("2:{column}: {expected}")]);
     }
 }
 
 #[test]
 fn unknown_keys() {
-    let known = "cwd, env, restart, essential, backoff, stop_signal, stop_timeout, report_bytes";
-    for (text, expected) in [
-        (
-            r#"{"programs": {"w": ["a"]}, "restart": "never"}"#,
-            "1:28: restart: unknown key: use base_dir, err_dir, error_handler, defaults, programs",
-        ),
-        (
-            r#"{"programs": {"w": ["a"]}, "defaults": {"command": ["a"]}}"#,
-            &format!("1:41: defaults.command: unknown key: use {known}"),
-        ),
-        (
-            r#"{"programs": {"w": {"command": ["a"], "zz": 1}}}"#,
-            &format!("1:39: programs.w.zz: unknown key: use command, {known}"),
-        ),
-        (
-            r#"{"programs": {"w": {"command": ["a"], "Restart": 1}}}"#,
-            r#"1:39: programs.w.Restart: unknown key (did you mean "restart"?)"#,
-        ),
-        (
-            r#"{"programs": {"w": {"command": ["a"], "backoff": {"maximum": 1}}}}"#,
-            r#"1:51: programs.w.backoff.maximum: unknown key (did you mean "max"?)"#,
-        ),
-        (
-            r#"{"programs": {"w": ["a"]}, "a.b\u0000\n": 1}"#,
-            r#"1:28: "a.b\0\n": unknown key: use base_dir, err_dir, error_handler, defaults, programs"#,
-        ),
-        (
-            r#"{"programs": {"w": ["a"]}, "": 1}"#,
-            r#"1:28: "": unknown key: use base_dir, err_dir, error_handler, defaults, programs"#,
-        ),
-    ] {
+    let table = r#"
+        {"programs": {"w": ["a"]}, "restart": "never"} => 1:28: restart: unknown key: use base_dir, err_dir, error_handler, defaults, programs
+        {"programs": {"w": ["a"]}, "defaults": {"command": ["a"]}} => 1:41: defaults.command: unknown key: use cwd, env, restart, essential, backoff, stop_signal, stop_timeout, report_bytes
+        {"programs": {"w": {"command": ["a"], "zz": 1}}} => 1:39: programs.w.zz: unknown key: use command, cwd, env, restart, essential, backoff, stop_signal, stop_timeout, report_bytes
+        {"programs": {"w": {"command": ["a"], "Restart": 1}}} => 1:39: programs.w.Restart: unknown key (did you mean "restart"?)
+        {"programs": {"w": {"command": ["a"], "backoff": {"maximum": 1}}}} => 1:51: programs.w.backoff.maximum: unknown key (did you mean "max"?)
+        {"programs": {"w": ["a"]}, "a.b\u0000\n": 1} => 1:28: "a.b\0\n": unknown key: use base_dir, err_dir, error_handler, defaults, programs
+        {"programs": {"w": ["a"]}, "": 1} => 1:28: "": unknown key: use base_dir, err_dir, error_handler, defaults, programs"#;
+    for (text, expected) in cases(table) {
         check(text, &[expected]);
     }
     let long = "k".repeat(5_000);
@@ -240,30 +186,18 @@ fn unknown_keys() {
 
 #[test]
 fn duplicate_keys() {
-    for (text, expected) in [
-        (
-            "{\"programs\": {\"w\": [\"a\"]},\n \"base_dir\": \"a\", \"base_dir\": \"a\"}",
-            "2:19: base_dir: duplicate key: already defined at 2:2",
-        ),
-        (
-            "{\"programs\": {\"w\": [\"a\"],\n\"\\u0077\": [\"b\"]}}",
-            "2:1: programs.w: duplicate key: already defined at 1:15",
-        ),
-        (
-            r#"{"programs": {"w": ["a"]}, "programs": {"w": ["a"]}}"#,
-            "1:28: programs: duplicate key: already defined at 1:2",
-        ),
-        (
-            r#"{"programs": {"w": {"command": ["a"], "env": {"A": "1", "A": "1"}}}}"#,
-            "1:57: programs.w.env.A: duplicate key: already defined at 1:47",
-        ),
-        (
-            r#"{"programs": {"w": {"command": ["a"], "backoff": {"max": 1, "max": 1}}}}"#,
-            "1:61: programs.w.backoff.max: duplicate key: already defined at 1:51",
-        ),
-    ] {
+    let table = r#"
+        {"programs": {"w": ["a"]}, "base_dir": "a", "base_dir": "a"} => 1:45: base_dir: duplicate key: already defined at 1:28
+        {"programs": {"w": ["a"]}, "programs": {"w": ["a"]}} => 1:28: programs: duplicate key: already defined at 1:2
+        {"programs": {"w": {"command": ["a"], "env": {"A": "1", "A": "1"}}}} => 1:57: programs.w.env.A: duplicate key: already defined at 1:47
+        {"programs": {"w": {"command": ["a"], "backoff": {"max": 1, "max": 1}}}} => 1:61: programs.w.backoff.max: duplicate key: already defined at 1:51"#;
+    for (text, expected) in cases(table) {
         check(text, &[expected]);
     }
+    check(
+        "{\"programs\": {\"w\": [\"a\"],\n\"\\u0077\": [\"b\"]}}",
+        &["2:1: programs.w: duplicate key: already defined at 1:15"],
+    );
     // Each is checked by itself, too.
     check(
         r#"{"programs": {"w": [], "w": [5], "w": ["a"]}}"#,

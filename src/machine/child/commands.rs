@@ -37,12 +37,13 @@ impl Child {
                 self.become_due(out);
             }
             S::Clearing { .. } => self.state = S::Clearing { start_at: now },
+            // The start waits until the group is gone, also if the run ends for a fault.
+            S::Stopping { leader, .. } | S::Killed { leader, .. } => {
+                let is_fault = leader != Dead && !self.cause.is_stop();
+                self.flags.set(Flags::AGAIN, is_fault);
+            }
             // The start waits for what holds it, or until the group is gone.
-            S::Due
-            | S::Draining { .. }
-            | S::Stopping { .. }
-            | S::Killed { .. }
-            | S::Abandoned { .. } => {}
+            S::Due | S::Draining { .. } | S::Abandoned { .. } => {}
         }
         self.delay = Delay::new(&self.policy.backoff);
     }
@@ -79,6 +80,7 @@ impl Child {
 
     fn on_stop(&mut self, now: Moment, verb: Verb, cause: Cause, out: &mut Effects<'_>) {
         let was_up = self.goal == Up;
+        self.flags.set(Flags::AGAIN, false);
         // A stop does not turn a kill back into a stop.
         if verb == Verb::Kill {
             self.goal = DownNow;

@@ -104,6 +104,9 @@ impl Flags {
     pub const AFTER_REMOVALS: Self = Self(32);
     /// It is counted among those that are not settled.
     pub const UNSETTLED: Self = Self(64);
+    /// It was told to start while a run was being ended for a fault: whatever its policy says, it
+    /// starts when that is gone.
+    pub const AGAIN: Self = Self(128);
 
     #[must_use]
     pub fn has(self, flag: Self) -> bool {
@@ -150,6 +153,7 @@ impl Child {
         self.cause = Cause::Exit;
         self.flags.set(Flags::SUCCEEDED, false);
         self.flags.set(Flags::PASSED, false);
+        self.flags.set(Flags::AGAIN, false);
         self.run()
     }
 
@@ -220,6 +224,9 @@ impl Child {
 
     /// Decides what follows a run that was not asked to end. Without an uptime the start failed.
     fn judge(&mut self, exit: Exit, uptime: Option<Duration>, out: &mut Effects<'_>) -> Verdict {
+        if self.flags.has(Flags::AGAIN) {
+            return Verdict::Restart(Duration::ZERO);
+        }
         let verdict = self.policy.judge(&mut self.delay, exit, self.cause, uptime);
         if let Verdict::Down(why) = verdict {
             (self.goal, self.why) = (Down, why);
@@ -235,7 +242,7 @@ impl Child {
             return delay;
         }
         let share = u128::from(next_chance(out.chance) >> 32) * u128::from(self.policy.jitter);
-        let nanos = delay.as_nanos().saturating_mul(share) / 1_000 >> 32;
+        let nanos = (delay.as_nanos().saturating_mul(share) / 1_000) >> 32;
         delay.saturating_add(Duration::from_nanos(
             u64::try_from(nanos).unwrap_or(u64::MAX),
         ))

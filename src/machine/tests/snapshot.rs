@@ -13,6 +13,14 @@ pub struct Snapshot<'a> {
     pub deadlines: Vec<(Moment, (ProgramId, Purpose))>,
 }
 
+impl Snapshot<'_> {
+    /// Returns a program that is in a state that cannot be with its goal, by the table of pairs.
+    pub fn impossible(&self) -> Option<&Child> {
+        let cannot_be = |child: &&Child| !every::can_be(child.state, child.goal, child.cause);
+        self.children.iter().find(cannot_be)
+    }
+}
+
 impl Machine {
     pub fn snapshot(&self) -> Snapshot<'_> {
         Snapshot {

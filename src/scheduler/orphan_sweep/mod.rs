@@ -162,14 +162,11 @@ impl OrphanSweep {
     /// The shutdown of the orphans begins with that of the programs, or when all of those have ended
     /// for good.
     fn begin_closing(&mut self, now: Moment, core: &Core) {
-        if self.orphans.is_closing() {
-            return;
-        }
-        let longest_stop = core.machine().longest_stop();
-        let kill_at = now.after(longest_stop.unwrap_or(STOP_TIMEOUT_DEFAULT));
-        self.orphans.close(kill_at);
-        if !RateLimit::is_few(core.children()) {
-            self.orphans.delay_scan(now);
+        if !self.orphans.is_closing() {
+            let longest_stop = core.machine().longest_stop();
+            let kill_at = now.after(longest_stop.unwrap_or(STOP_TIMEOUT_DEFAULT));
+            let last_scan = (!RateLimit::is_few(core.children())).then_some(now);
+            self.orphans.close(kill_at, last_scan);
         }
     }
 

@@ -95,11 +95,13 @@ fn check_event(choices: &mut Rng) {
 fn any_kind(choices: &mut Rng) -> EventKind {
     let pid = choices.next() as i32;
     let retry_in = choices.one_in(2).then(|| length(choices));
-    match choices.below(13) {
+    match choices.below(15) {
         0 => EventKind::Started { pid },
         1 => EventKind::StartFailed {
             error: any_error(choices),
             stopping: choices.one_in(2),
+            cause: Cause::StartFailed,
+            reason: choices.one_in(2).then(|| text(choices)),
             retry_in,
         },
         2 => EventKind::Exited {
@@ -108,8 +110,10 @@ fn any_kind(choices: &mut Rng) -> EventKind {
             core_dumped: choices.one_in(2),
             uptime: length(choices),
             stopping: choices.one_in(2),
+            cause: Cause::Operator,
             retry_in,
             restart: any_restart(choices),
+            reason: choices.one_in(2).then(|| text(choices)),
             last_line: choices.one_in(2).then(|| text(choices)),
         },
         3 => EventKind::Waiting {
@@ -135,7 +139,9 @@ fn any_kind(choices: &mut Rng) -> EventKind {
         10 => EventKind::StoppingAll {
             cause: any_cause(choices),
         },
-        11 => EventKind::KillingAll {
+        11 => EventKind::Up,
+        12 => EventKind::Removed,
+        13 => EventKind::KillingAll {
             cause: any_cause(choices),
         },
         _ => EventKind::Warning {

@@ -265,10 +265,15 @@ impl Kernel {
             let exit = run
                 .exit
                 .map(|exit| if run.stolen { Exit::Unknown } else { exit });
+<<<<<<< HEAD
             let is_for_good = |policy: &_| exit.is_some_and(|exit| is_for_good(policy, exit));
             let is_done = |exit| program.is_oneshot() && program.policy.is_success(exit);
             let is_done = exit.is_some_and(is_done);
             program.policy.essential && run.seen && is_for_good(&program.policy) && !is_done
+=======
+            let ends = exit.is_some_and(|exit| program.ends_by(exit));
+            program.essential && run.seen && ends
+>>>>>>> h-machine
         };
         let may_be_asked =
             |run: &&Run| self.may_end_since(run.program, run.begun).is_some();

@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, OpenOptions};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::unistd::{AccessFlags, access};
@@ -91,10 +90,7 @@ impl Warnings {
             return self.add(key, Some(error.to_string()));
         };
         if let Some(first) = self.printed.get(path) {
-            let command = program
-                .command()
-                .first()
-                .map_or(OsStr::new(""), OsString::as_ref);
+            let command = &program.command()[0];
             let text = format!("failed to execute {command:?}: not found in PATH, see {first}");
             return self.all.push((key, text));
         }
@@ -150,12 +146,7 @@ fn exposure(path: &Path) -> Option<String> {
         return None;
     }
     // The path as written, and the one that its symlinks resolve to.
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_PATH)
-        .open(path);
-    let number = opened.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-    let real = fs::read_link(format!("/proc/self/fd/{number}")).unwrap_or_default();
+    let real = path.canonicalize().unwrap_or_default();
     let mut parts = path.ancestors().chain(real.ancestors());
     parts.find_map(exposed_part)
 }

@@ -4,12 +4,11 @@ use std::cell::OnceCell;
 use std::ffi::OsStr;
 use std::rc::Rc;
 
-use procsched::text::{escaped, nearest};
-use procsched::{Init, InitEvent, signal_name};
+use procsched::text::escaped;
+use procsched::{Init, InitEvent, Signal};
 
 use super::Command;
 use super::parse::Arguments;
-use crate::clock;
 use crate::messages::{Level, SELF, Style};
 use crate::output::Outputs;
 
@@ -42,8 +41,6 @@ passed on.
     exec: |arguments| Ok(run(configure(arguments)?, arguments.has("--verbose"))),
     ..Command::PLAIN
 };
-
-const SIGNAL_MAX: i32 = 64;
 
 /// Returns what the arguments ask for, or what is wrong with them.
 pub fn configure(arguments: &Arguments) -> Result<Init, String> {
@@ -82,26 +79,9 @@ fn success_code(value: &OsStr) -> Result<u8, String> {
     number.ok_or_else(|| format!("invalid exit code {value:?}: expected 0 to 255"))
 }
 
-/// Parses a signal's name, with or without `SIG`, or its number.
 fn signal(text: &str) -> Result<i32, String> {
-    let given = text.to_ascii_uppercase();
-    let given = given.strip_prefix("SIG").unwrap_or(&given);
-    let named = |number: i32| Some((number, signal_name(number).strip_prefix("SIG")?.to_owned()));
-    let names: Vec<(i32, String)> = (1..=SIGNAL_MAX).filter_map(named).collect();
-    if let Some((number, _)) = names.iter().find(|(_, name)| name == given) {
-        return Ok(*number);
-    }
-    match given.parse::<i32>() {
-        Ok(number) if (1..=SIGNAL_MAX).contains(&number) => Ok(number),
-        Ok(_) => Err(format!(
-            "invalid signal {given}: expected 1 to {SIGNAL_MAX}"
-        )),
-        Err(_) => {
-            let meant = nearest(given, names.iter().map(|(_, name)| name.as_str()));
-            let meant = meant.map_or_else(String::new, |name| format!(" (did you mean {name:?}?)"));
-            Err(format!("unknown signal {text:?}{meant}"))
-        }
-    }
+    let signal = text.parse().map(Signal::number);
+    signal.map_err(|error| error.to_string())
 }
 
 /// Runs the command and returns the exit code.
@@ -111,25 +91,27 @@ fn run(init: Init, is_verbose: bool) -> u8 {
     let outputs = Rc::new(OnceCell::new());
     let lines = Rc::clone(&outputs);
     let init = init.on_event(move |event| {
-        let outputs = || lines.get_or_init(|| Outputs::messages_only(style));
+        let say = |line: &str| {
+            let outputs = lines.get_or_init(|| Outputs::messages_only(style));
+            outputs.lock().say(line);
+            outputs.lock().pump();
+        };
         if let InitEvent::Failed { error, .. } = event {
-            outputs().say(&format!("{SELF}: {}", escaped(&error.to_string())));
+            say(&format!("{SELF}: {}", escaped(&error.to_string())));
         } else if is_verbose || event.is_problem() {
-            let level = if event.is_problem() {
-                Level::Error
-            } else {
-                Level::Info
+            let level = match event.is_problem() {
+                true => Level::Error,
+                false => Level::Info,
             };
-            let line = style.line(clock::wall(), SELF, level, &event.to_string(), "");
-            outputs().say(&line);
+            say(&style.own(level, &event.to_string(), ""));
         }
         if let (InitEvent::EndingBy { .. }, Some(outputs)) = (event, lines.get()) {
-            outputs.flush();
+            outputs.lock().flush();
         }
     });
     let code = init.run();
     if let Some(outputs) = outputs.get() {
-        outputs.flush();
+        outputs.lock().flush();
     }
     code
 }

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use procsched::text::nearest;
+use procsched::text::did_you_mean;
 
 use super::{ALL, Command, FOREIGN, Opt, help};
 
@@ -160,10 +160,8 @@ fn unknown_command(word: &OsStr) -> String {
 }
 
 fn unknown(kind: &str, word: &OsStr, known: impl Iterator<Item = &'static str>) -> String {
-    match nearest(&word.to_string_lossy(), known) {
-        Some(meant) => format!("unknown {kind} {word:?} (did you mean {meant:?}?)"),
-        None => format!("unknown {kind} {word:?}"),
-    }
+    let meant = did_you_mean(&word.to_string_lossy(), known).unwrap_or_default();
+    format!("unknown {kind} {word:?}{meant}")
 }
 
 fn is_option(word: &OsStr) -> bool {

@@ -90,16 +90,18 @@ fn run(path: &Path) -> u8 {
     silence_panics();
     let pid = std::process::id();
     let details = format!("pid={pid} programs={count} config={}", source(path));
-    outputs.say_own(Level::Info, "started", &details);
+    outputs.lock().say_own(Level::Info, "started", &details);
     while turn(&mut scheduler, &outputs, None) == Status::Running {
         if status_wanted.swap(false, Ordering::Relaxed) {
+            let mut outputs = outputs.lock();
             for line in status_line::lines(&style, &scheduler.programs()) {
-                outputs.say_in_turn(&line);
+                outputs.say(&line);
             }
             outputs.pump();
         }
     }
     let code = exit_code(scheduler.is_abandoned(), scheduler.essential_exit());
+    let mut outputs = outputs.lock();
     outputs.say_own(Level::Info, "stopped", &format!("code={code}"));
     outputs.flush();
     // The exit of this process frees everything at once, which is faster.
@@ -146,10 +148,10 @@ fn builder(
         .into_builder()
         .on_event(move |event| {
             if let Some(line) = style.event(event) {
-                for_events.say_in_turn(&line);
+                for_events.lock().say(&line);
             }
         })
-        .error_handler(move |_, report| for_reports.report_in_turn(report))
+        .error_handler(move |_, report| for_reports.lock().report(report))
         .stop_on_signals(STOP_SIGNALS)
         .on_signals(
             OTHER_SIGNALS.into_iter().chain(REALTIME),
@@ -159,7 +161,7 @@ fn builder(
                 SIGXFSZ => {}
                 other => {
                     let details = format!("{} is reserved and does nothing", signal_name(other));
-                    for_signals.say_own(Level::Info, "signal", &details);
+                    for_signals.lock().say_own(Level::Info, "signal", &details);
                 }
             },
         )
@@ -172,16 +174,11 @@ fn builder(
 /// Returns 1 for abandoned processes, else an essential program's code, as a shell has it for a
 /// signal.
 fn exit_code(abandoned: bool, essential: Option<i32>) -> u8 {
-    if abandoned {
-        return FAILED;
-    }
-    let Some(return_code) = essential else {
-        return FINE;
-    };
-    let code = if return_code < 0 {
-        128_i32.saturating_sub(return_code)
-    } else {
-        return_code
+    let code = match essential {
+        _ if abandoned => return FAILED,
+        None => return FINE,
+        Some(signal @ ..0) => 128_i32.saturating_sub(signal),
+        Some(code) => code,
     };
     u8::try_from(code).unwrap_or(FAILED)
 }
@@ -205,11 +202,8 @@ mod tests {
             (true, Some(3), 1),
         ];
         for (abandoned, essential, code) in table {
-            assert_eq!(
-                exit_code(abandoned, essential),
-                code,
-                "{abandoned} {essential:?}"
-            );
+            let found = exit_code(abandoned, essential);
+            assert_eq!(found, code, "{abandoned} {essential:?}");
         }
     }
 }

@@ -30,22 +30,20 @@ pub enum Mark {
     Killed,
 }
 
-/// The events of one program, in their order.
-#[derive(Debug, Clone)]
-pub struct Row {
-    pub name: String,
-    pub marks: Vec<(Duration, Mark)>,
-}
+/// An event of a program, and the time from the begin to it.
+pub type Entry = (Duration, String, Mark);
 
-/// Draws the rows under a time axis.
-pub fn draw(rows: &[Row], length: Duration) -> String {
+/// Draws a row for each program under a time axis. The entries are in the order of their times.
+pub fn draw(names: &[String], entries: &[Entry]) -> String {
+    let length = entries.last().map_or(Duration::ZERO, |(at, ..)| *at);
     let scale = Scale::new(length);
-    let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
+    let width = names.iter().map(String::len).max().unwrap_or(0);
     let (labels, ticks) = scale.axis();
     let mut out = format!("  {:<width$}  {labels}\n  {:<width$}  {ticks}\n", "", "");
-    for row in rows {
-        let cells = scale.cells(&row.marks);
-        let line = format!("  {:<width$}  {cells}", row.name);
+    for name in names {
+        let own = entries.iter().filter(|(_, program, _)| program == name);
+        let own: Vec<_> = own.map(|(at, _, mark)| (*at, *mark)).collect();
+        let line = format!("  {name:<width$}  {}", scale.cells(&own));
         out.push_str(line.trim_end());
         out.push('\n');
     }
@@ -65,17 +63,13 @@ impl Scale {
         let steps = [100, 200, 250, 500, 1_000, 2_000, 5_000].map(Duration::from_millis);
         let longer = length / COLUMNS_MAX as u32 + Duration::from_nanos(1);
         let column = steps.into_iter().find(fits).unwrap_or(longer);
-        let mut scale = Self {
-            column,
-            columns: COLUMNS_MAX,
-        };
+        let mut scale = Self { column, columns: 0 };
         scale.columns = scale.at(length) + 1;
         scale
     }
 
     fn at(&self, moment: Duration) -> usize {
-        let index = moment.as_nanos() / self.column.as_nanos();
-        usize::try_from(index).map_or(self.columns - 1, |index| index.min(self.columns - 1))
+        (moment.as_nanos() / self.column.as_nanos()) as usize
     }
 
     /// Returns the labels, and the ticks under their first letters.
@@ -131,65 +125,62 @@ fn rank(sign: char) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn row(name: &str, marks: &[(u64, Mark)]) -> Row {
-        let marks = marks.iter();
-        let marks = marks.map(|&(ms, mark)| (Duration::from_millis(ms), mark));
-        Row {
-            name: name.to_owned(),
-            marks: marks.collect(),
-        }
+    fn drawn(names: &[&str], entries: &[(u64, &str, Mark)]) -> String {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let entry = |&(ms, name, mark): &(u64, &str, Mark)| {
+            (Duration::from_millis(ms), name.to_owned(), mark)
+        };
+        draw(&names, &Vec::from_iter(entries.iter().map(entry)))
     }
 
     #[test]
     fn runs_waits_and_ends_are_drawn_under_their_times() {
         use Mark::{Died, Killed, Started, Stopped};
-        let rows = [
-            row("fine", &[(0, Started), (8_100, Stopped)]),
-            row(
-                "crash",
-                &[(0, Started), (1_000, Died), (2_000, Started), (3_000, Died)],
-            ),
-            row("deaf", &[(0, Started), (10_200, Killed), (10_200, Stopped)]),
-            row("late", &[]),
+        let entries = [
+            (0, "fine", Started),
+            (0, "crash", Started),
+            (0, "deaf", Started),
+            (1_000, "crash", Died),
+            (2_000, "crash", Started),
+            (3_000, "crash", Died),
+            (8_100, "fine", Stopped),
+            (10_200, "deaf", Killed),
+            (10_200, "deaf", Stopped),
         ];
-        let drawn = draw(&rows, Duration::from_millis(10_500));
         let expected = concat!(
             "         0s        2s        4s        6s        8s        10s\n",
             "         |         |         |         |         |         |\n",
             "  fine   ########################################s\n",
-            "  crash  #####x....#####x.....................................\n",
+            "  crash  #####x....#####x....................................\n",
             "  deaf   ###################################################K\n",
             "  late\n",
         );
-        assert_eq!(drawn, expected);
+        assert_eq!(
+            drawn(&["fine", "crash", "deaf", "late"], &entries),
+            expected
+        );
     }
 
     #[test]
     fn waiting_ends_with_a_start() {
         use Mark::{Died, Started};
-        let marks = [(0, Died), (500, Started), (600, Died), (900, Started)];
-        let rows = [row("x", &marks)];
-        let drawn = draw(&rows, Duration::from_secs(1));
-        assert!(drawn.ends_with("  x  x....#x..##\n"), "{drawn}");
-        let drawn = draw(&[row("x", &[(300, Died)])], Duration::from_secs(1));
-        assert!(drawn.ends_with("  x     x.......\n"), "{drawn}");
+        let end = (1_000, "y", Started);
+        let marks = [(0, "x", Died), (500, "x", Started), (600, "x", Died)];
+        let text = drawn(&["x"], &[&marks[..], &[(900, "x", Started), end]].concat());
+        assert!(text.ends_with("  x  x....#x..##\n"), "{text}");
+        let text = drawn(&["x"], &[(0, "y", Started), (300, "x", Died), end]);
+        assert!(text.ends_with("  x     x.......\n"), "{text}");
     }
 
     #[test]
     fn any_length_fits() {
-        let lengths = [0, 1, 999, 5_999, 6_000, 25_000, 299_999, 1 << 40];
-        for length in lengths {
-            let marks = [
-                (0, Mark::Started),
-                (length, Mark::Killed),
-                (length * 2, Mark::Died),
-            ];
-            let rows = [row("x", &marks)];
-            let drawn = draw(&rows, Duration::from_millis(length));
-            assert!(
-                drawn.lines().all(|line| line.len() <= 80),
-                "{length}: {drawn}"
+        for length in [0, 1, 999, 5_999, 6_000, 25_000, 299_999, 1 << 40] {
+            let text = drawn(
+                &["x"],
+                &[(0, "x", Mark::Started), (length, "x", Mark::Killed)],
             );
+            let is_short = |line: &str| line.len() <= 80;
+            assert!(text.lines().all(is_short), "{length}: {text}");
         }
     }
 }

@@ -1,0 +1,189 @@
+//! Programs that go, and starts that wait for what escaped.
+
+use super::super::state::Leader;
+use super::*;
+
+fn removed(run: Run) -> Order {
+    note(run, Change::Removed)
+}
+
+#[test]
+fn what_does_not_run_is_forgotten_at_once() {
+    let mut desk = Desk::new(&[policy(); 2]);
+    let never_ran = Run {
+        program: id(0),
+        generation: 0,
+    };
+    assert_eq!(desk.command(Command::Remove(id(0))), [removed(never_ran)]);
+    assert_eq!(desk.machine.view(id(0)), None);
+    assert_eq!(desk.command(Command::Remove(id(0))), [], "once");
+    desk.command(Command::Start(id(1)));
+    let run = desk.spawn();
+    desk.end(run, CRASH);
+    assert_eq!(desk.command(Command::Remove(id(1))), [removed(run)]);
+    assert!(desk.machine.is_settled());
+    assert_eq!(
+        desk.machine.next_deadline(),
+        None,
+        "its delay is called off"
+    );
+    assert!(desk.machine.next_start().is_none());
+}
+
+#[test]
+fn what_runs_is_stopped_and_then_forgotten() {
+    let (mut desk, run) = Desk::running(essential(Restart::Never));
+    let told = desk.command(Command::Remove(id(0)));
+    assert_eq!(signals(&told), [15, 18]);
+    assert_eq!(desk.command(Command::Remove(id(0))), []);
+    for command in [Command::Start(id(0)), Command::Restart(id(0))] {
+        assert_eq!(desk.command(command), [], "it does not come back");
+    }
+    let told = desk.exit(run, CLEAN);
+    let exited = Change::Exited {
+        exit: CLEAN,
+        uptime: ZERO,
+        cause: Cause::Reload,
+        retry_in: None,
+    };
+    assert_eq!(told, [note(run, exited)]);
+    assert_eq!(desk.gone(run), [removed(run)]);
+    assert!(desk.machine.is_settled());
+    assert!(!desk.machine.is_stopping());
+}
+
+/// Late news of it found its successor, or a place in a list that was another's.
+#[test]
+fn what_was_forgotten_is_never_heard_of_again() {
+    let (mut desk, old) = Desk::running(policy());
+    desk.command(Command::Remove(id(0)));
+    desk.exit(old, CLEAN);
+    desk.gone(old);
+    let new = desk.machine.add(policy()).expect("an id is left");
+    assert_eq!(new, id(1), "an id is given once");
+    desk.command(Command::Start(new));
+    desk.spawn();
+    let view = desk.machine.view(new);
+    let at = desk.now;
+    let (run, exit) = (old, CRASH);
+    for late in [
+        Input::Spawned { run, at },
+        Input::SpawnFailed { run, at },
+        Input::SpawnDelayed { run, at },
+        Input::LeaderExited { run, exit },
+        Input::GroupGone { run },
+        Input::Ready { run },
+        Input::Alive { run },
+        Input::Unhealthy { run },
+        Input::Escaped { run },
+        Input::EscapedGone { run },
+    ] {
+        assert_eq!(desk.tell(late), [], "{late:?}");
+    }
+    assert_eq!(desk.machine.view(new), view);
+}
+
+#[test]
+fn what_does_not_die_is_abandoned_and_then_forgotten() {
+    let (mut desk, run) = Desk::running(policy());
+    desk.command(Command::Remove(id(0)));
+    desk.command(Command::Kill(id(0)));
+    let abandoned = note(run, Change::Abandoned);
+    assert_eq!(desk.timeout_at_deadline(), [abandoned, removed(run)]);
+    assert_eq!(desk.machine.view(id(0)), None);
+    assert!(desk.machine.is_settled());
+    assert_eq!(desk.exit(run, CRASH), []);
+    assert_eq!(desk.gone(run), []);
+}
+
+#[test]
+fn a_removal_in_the_middle_of_a_start_waits_for_its_answer() {
+    let (mut desk, run) = Desk::spawning(policy());
+    assert_eq!(desk.command(Command::Remove(id(0))), []);
+    let told = desk.tell(Input::SpawnFailed { run, at: desk.now });
+    let failed = note(run, Change::StartFailed { retry_in: None });
+    assert_eq!(told, [failed, removed(run)]);
+}
+
+#[test]
+fn a_removal_goes_on_during_a_shutdown_and_begins_in_one() {
+    let (mut desk, runs) = Desk::all_running(&[policy(); 2]);
+    desk.command(Command::Remove(id(0)));
+    desk.command(Command::StopAll);
+    desk.command(Command::Remove(id(1)));
+    for run in runs {
+        desk.exit(run, CLEAN);
+        assert_eq!(desk.gone(run), [removed(run)]);
+    }
+    assert!(desk.machine.is_settled());
+}
+
+#[test]
+fn a_start_is_held_while_processes_that_escaped_are_there() {
+    let (mut desk, run) = Desk::running(policy());
+    assert_eq!(desk.tell(Input::Escaped { run }), []);
+    desk.end(run, CRASH);
+    desk.timeout_at_deadline();
+    assert!(desk.machine.next_start().is_none());
+    assert_eq!(desk.view(0).hold, Some(Hold::Escaped));
+    assert!(!desk.machine.is_settled(), "it starts some time");
+    assert_eq!(desk.machine.next_deadline(), None);
+    assert_eq!(desk.tell(Input::EscapedGone { run }), []);
+    assert_eq!(desk.view(0).hold, None);
+    assert!(desk.machine.has_starts());
+    assert_eq!(desk.spawn().generation, 2);
+}
+
+#[test]
+fn a_hold_that_was_lifted_before_the_start_is_none() {
+    let (mut desk, run) = Desk::running(policy());
+    desk.tell(Input::Escaped { run });
+    desk.exit(run, CRASH);
+    desk.tell(Input::EscapedGone { run });
+    desk.gone(run);
+    desk.timeout_at_deadline();
+    desk.spawn();
+}
+
+/// Found when it was in the queue already.
+#[test]
+fn a_start_that_is_due_is_held_too() {
+    let (mut desk, run) = Desk::running(policy());
+    desk.end(run, CRASH);
+    desk.timeout_at_deadline();
+    desk.tell(Input::Escaped { run });
+    assert!(desk.machine.next_start().is_none());
+    desk.tell(Input::EscapedGone { run });
+    desk.spawn();
+    assert!(desk.machine.next_start().is_none(), "once");
+}
+
+#[test]
+fn a_stop_takes_back_a_start_that_is_held_for_what_escaped() {
+    let (mut desk, run) = Desk::running(policy());
+    desk.tell(Input::Escaped { run });
+    desk.end(run, CRASH);
+    desk.timeout_at_deadline();
+    assert_eq!(desk.command(Command::Stop(id(0))), []);
+    assert!(desk.machine.is_settled());
+    desk.tell(Input::EscapedGone { run });
+    assert!(desk.machine.next_start().is_none());
+    desk.command(Command::Start(id(0)));
+    desk.spawn();
+}
+
+#[test]
+fn a_start_by_hand_waits_for_what_escaped() {
+    let (mut desk, run) = Desk::running(policy());
+    desk.tell(Input::Escaped { run });
+    desk.command(Command::Kill(id(0)));
+    desk.timeout_at_deadline();
+    let leader = Leader::Alive;
+    assert_eq!(desk.state(0), State::Abandoned { leader });
+    desk.command(Command::Start(id(0)));
+    desk.exit(run, CRASH);
+    desk.gone(run);
+    assert_eq!(desk.view(0).hold, Some(Hold::Escaped));
+    desk.tell(Input::EscapedGone { run });
+    desk.spawn();
+}
