@@ -124,11 +124,12 @@ impl ProcessScheduler {
     /// # Errors
     ///
     /// [`ErrorKind::Exists`] if there is a program of this name, [`ErrorKind::Stopping`] if
-    /// everything is being stopped, and what [`Builder::build`](crate::Builder::build) says of an
+    /// everything is being stopped, or a program that it waits for is being removed, and what [`Builder::build`](crate::Builder::build) says of an
     /// impossible specification or an unusable log. Then nothing has changed.
     pub fn add(&mut self, spec: ChildSpec) -> Result<()> {
         self.check_orders()?;
         spec.check()?;
+        self.check_linked(&spec)?;
         let links = links_of(&spec, self.core.programs())?;
         let exec = self.definitions.exec(&spec)?;
         let now = self.clock.now();
@@ -207,6 +208,20 @@ impl ProcessScheduler {
             return Err(Error::of(ErrorKind::Stopping, text));
         }
         Ok(id)
+    }
+
+    /// A program cannot wait for one that is being removed.
+    fn check_linked(&self, spec: &ChildSpec) -> Result<()> {
+        let programs = self.core.programs();
+        for other in spec.requires.iter().chain(&spec.after) {
+            let id = programs.find(other.as_bytes());
+            if id.is_some_and(|id| self.core.machine().is_being_removed(id)) {
+                let name = spec.name();
+                let text = format!("program {name:?}: program {other:?} is being removed");
+                return Err(Error::of(ErrorKind::Stopping, text));
+            }
+        }
+        Ok(())
     }
 
     fn check_orders(&self) -> Result<()> {
