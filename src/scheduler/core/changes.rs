@@ -99,7 +99,7 @@ impl Core {
 
     fn on_failed_start(&mut self, run: Run, retry_in: Option<Duration>) {
         let view = self.machine.view(run.program);
-        let cause = view.map_or(Cause::StartFailed, |view| view.cause);
+        let cause = cause_in(view);
         let stopping = cause.is_stop();
         let program = &mut self.programs[run.program];
         let Some(failed) = program.failed_start.take() else {
@@ -161,7 +161,7 @@ impl Core {
         if let Some(tail) = tail {
             let (stderr, data_omitted) = tail.into_words();
             let view = self.machine.view(run.program);
-            let cause = view.map_or(Cause::Exit, |view| view.cause);
+            let cause = cause_in(view);
             self.outbox.notice(Notice::Report(ErrorReport {
                 stderr,
                 pid: Some(pid),
@@ -246,6 +246,12 @@ fn last_exit(report: &ErrorReport) -> Box<LastExit> {
         last_line: None,
     })
 }
+/// Returns what ended the latest run. The machine knows a program no more that it has just forgotten:
+/// the removal ended that.
+fn cause_in(view: Option<View>) -> Cause {
+    view.map_or(Cause::Reload, |view| view.cause)
+}
+
 
 /// Returns why a program is not restarted, if its policy alone does not say it.
 fn reason(view: Option<View>, return_code: i32) -> Option<String> {
