@@ -265,9 +265,10 @@ impl ProcessScheduler {
             .drain_ready(now, &mut self.core, &mut self.reaper);
         self.groups.take_in_killed(&mut self.core);
         self.inbox.waker().publish(self.is_stopping(), false);
+        self.release_removed(now);
         self.deliver();
+        self.drop_removed();
         let now = self.clock.now();
-        self.forget_removed(now);
         self.side_commands
             .turn(now, &mut self.core, &mut self.launcher);
         Ok(self.finish_if_settled(now))

@@ -182,7 +182,8 @@ impl ProcessScheduler {
             return Err(Error::new(text));
         }
         self.order(Command::Remove(id))?;
-        self.forget_removed(self.clock.now());
+        self.release_removed(self.clock.now());
+        self.drop_removed();
         Ok(())
     }
 
@@ -234,16 +235,24 @@ impl ProcessScheduler {
         Ok(())
     }
 
-    /// Deals with what is left of programs that were removed.
-    pub(super) fn forget_removed(&mut self, now: Moment) {
-        let mut forgotten = false;
-        for id in self.core.removed() {
+    /// Closes what is open of programs that the machine has forgotten, and reports their removal: after
+    /// that nothing is heard of them.
+    pub(super) fn release_removed(&mut self, now: Moment) {
+        for id in self.core.take_forgotten() {
             self.capture.release(now, &mut self.core, id);
             self.core.program_mut(id).log.close();
             self.groups.update(self.core.programs(), id);
-            forgotten |= self.core.forget(id);
+            self.core.report_removal(id);
         }
-        if forgotten {
+    }
+
+    /// Drops the programs that were removed and are gone.
+    pub(super) fn drop_removed(&mut self) {
+        let mut is_any_dropped = false;
+        for id in self.core.removed() {
+            is_any_dropped |= self.core.drop_if_gone(id);
+        }
+        if is_any_dropped {
             self.plan_for_programs();
         }
     }

@@ -33,7 +33,7 @@ impl Core {
             Change::Removed => {
                 self.event(id, EventKind::Removed);
                 self.programs.forget_name(id);
-                self.removed.push(id);
+                self.forgotten.push(id);
             }
             Change::StartFailed { retry_in } => self.on_failed_start(run, retry_in),
             Change::Exited {

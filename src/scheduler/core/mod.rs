@@ -54,7 +54,9 @@ pub(super) struct Core {
     killed: Vec<ProgramId>,
     /// The names of programs that were abandoned, even if they have died since.
     abandoned: Vec<Arc<str>>,
-    /// Programs that the machine has forgotten, and of which something is left here.
+    /// Programs that the machine has forgotten, and whose removal is not reported yet.
+    forgotten: Vec<ProgramId>,
+    /// Programs whose removal was reported, and of which something is left here.
     removed: Vec<ProgramId>,
     /// How much of a shutdown was reported as an event, with its cause.
     shutdown_reported: Option<Asked>,
@@ -78,6 +80,7 @@ impl Core {
             exited: Vec::new(),
             killed: Vec::new(),
             abandoned: Vec::new(),
+            forgotten: Vec::new(),
             removed: Vec::new(),
             shutdown_reported: None,
             keep_running,
@@ -250,14 +253,25 @@ impl Core {
         Ok(())
     }
 
-    /// Returns the programs that the machine has forgotten.
+    /// Takes the programs that the machine has forgotten, whose removal is to be reported.
+    pub(super) fn take_forgotten(&mut self) -> Vec<ProgramId> {
+        std::mem::take(&mut self.forgotten)
+    }
+
+    /// Reports that a program was removed: the last event with its name.
+    pub(super) fn report_removal(&mut self, id: ProgramId) {
+        self.event(id, EventKind::Removed);
+        self.removed.push(id);
+    }
+
+    /// Returns the programs whose removal was reported, and of which something is left.
     pub(super) fn removed(&self) -> Vec<ProgramId> {
         self.removed.clone()
     }
 
     /// Forgets a program that the machine has forgotten. False if a process of it is left that was
     /// abandoned, or if its last run is not reported yet.
-    pub(super) fn forget(&mut self, id: ProgramId) -> bool {
+    pub(super) fn drop_if_gone(&mut self, id: ProgramId) -> bool {
         let program = &self.programs[id];
         let is_gone = program.live.is_none() && program.exit_record.is_none();
         if is_gone {
@@ -369,9 +383,10 @@ impl Core {
         &mut self.outbox
     }
 
-    /// Queues an event of this moment about a program.
+    /// Queues an event of this moment about a program; about none if that was removed.
     pub(super) fn event(&mut self, id: ProgramId, kind: EventKind) {
-        match self.programs.get(id) {
+        let program = self.programs.get(id);
+        match program.filter(|_| !self.removed.contains(&id)) {
             Some(program) => self.outbox.event(program.name().clone(), kind),
             None => self.outbox.own_event(kind),
         }
