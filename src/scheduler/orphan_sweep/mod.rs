@@ -90,7 +90,9 @@ impl OrphanSweep {
     /// Returns when there is something to do. `settled` is true if only orphans are waited for.
     pub(super) fn next_deadline(&self, settled: bool) -> Option<Moment> {
         let waited_for = self.timing.next().into_iter().chain(self.next_warning);
-        let waited_for = waited_for.filter(|_| !self.held.is_empty());
+        // At the end no start is waited for, and the scans have times of their own.
+        let is_waiting = !self.held.is_empty() && !self.orphans.is_closing();
+        let waited_for = waited_for.filter(|_| is_waiting);
         waited_for.chain(self.orphans.next_deadline(settled)).min()
     }
 
