@@ -58,6 +58,15 @@ impl Machine {
         }
     }
 
+    /// Starts a program that was added, and what it requires. What was stopped by hand stays down.
+    pub fn start_added(&mut self, now: Moment, id: ProgramId) {
+        if !self.stopping {
+            self.start_required(now, id, true);
+            self.apply(now, id, Trigger::Command(Verb::Start, Cause::Operator));
+            self.resolve(now);
+        }
+    }
+
     /// Takes back a program that was added just now, and has no links.
     pub fn take_back(&mut self, id: ProgramId) {
         self.children.remove(id);
@@ -166,21 +175,7 @@ impl Machine {
             self.apply(now, id, Trigger::Command(Verb::Start, Cause::Reload));
         }
         if is_up || starts {
-            self.start_newly_required(now, id);
-        }
-    }
-
-    /// Starts what a program requires, but for what was stopped by hand.
-    fn start_newly_required(&mut self, now: Moment, id: ProgramId) {
-        let required = self.graph.links(id).map(|links| links.requires().to_vec());
-        for other in required.unwrap_or_default() {
-            let is_stopped = |child: &Child| child.goal != Goal::Up && child.why == Why::Stopped;
-            let is_wanted =
-                |child: &Child| child.goal == Goal::Up || child.flags.has(Flags::SUCCEEDED);
-            let child = self.children.get(other);
-            if child.is_some_and(|child| !is_wanted(child) && !is_stopped(child)) {
-                self.order(now, other, Verb::Start, Cause::Reload);
-            }
+            self.start_required(now, id, true);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Starts what is required, stops what depends on something first, and shuts everything down: what
 //! a command for one program, or a change of one, means for the others.
 
+use std::collections::BTreeSet;
+
 use super::child::{Child, Flags};
 use super::graph::{Counts, Facts, Standing};
 use super::interface::{Change, Moment, Order, ProgramId};
@@ -16,23 +18,33 @@ impl Machine {
             return;
         }
         if is_start {
-            self.start_required(now, id);
+            self.start_required(now, id, false);
         }
         self.apply(now, id, Trigger::Command(verb, cause));
     }
 
-    /// Starts everything that a program requires and that is not wanted yet.
-    pub(super) fn start_required(&mut self, now: Moment, id: ProgramId) {
+    /// Starts what a program requires, and what that requires in turn, as far as it is down. What was
+    /// stopped by hand stays down if it is spared.
+    pub(super) fn start_required(&mut self, now: Moment, id: ProgramId, spares_stopped: bool) {
+        let mut seen = BTreeSet::new();
         let mut next = vec![id];
         while let Some(id) = next.pop() {
             let required = self.graph.links(id).map(|links| links.requires().to_vec());
             for id in required.unwrap_or_default() {
-                let is_wanted =
-                    |child: &Child| child.goal == Goal::Up || child.flags.has(Flags::SUCCEEDED);
-                if !self.children.get(id).is_none_or(is_wanted) {
-                    self.apply(now, id, Trigger::Command(Verb::Start, Cause::Operator));
-                    next.push(id);
+                let Some(child) = self.children.get(id).filter(|_| seen.insert(id)) else {
+                    continue;
+                };
+                let is_wanted = child.goal == Goal::Up;
+                let is_up = matches!(child.state, State::Running { .. });
+                let is_passed = is_up || child.flags.has(Flags::SUCCEEDED);
+                let is_spared = spares_stopped && !is_wanted && child.why == Why::Stopped;
+                if is_passed || is_spared || child.flags.has(Flags::REMOVED) {
+                    continue;
                 }
+                if !is_wanted {
+                    self.apply(now, id, Trigger::Command(Verb::Start, Cause::Operator));
+                }
+                next.push(id);
             }
         }
     }

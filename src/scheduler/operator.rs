@@ -149,8 +149,7 @@ impl ProcessScheduler {
         self.core.link(now, id, links);
         self.plan_for_programs();
         if self.phase == Phase::Started {
-            self.core.program_mut(id).changed_at = now;
-            self.core.apply(now, Input::Commanded(Command::Start(id)));
+            self.core.start_added(now, id);
         }
         Ok(())
     }

@@ -31,7 +31,6 @@ impl Core {
             Change::Started => self.event(id, EventKind::Started { pid }),
             Change::Up => self.event(id, EventKind::Up),
             Change::Removed => {
-                self.event(id, EventKind::Removed);
                 self.programs.forget_name(id);
                 self.forgotten.push(id);
             }
@@ -246,12 +245,12 @@ fn last_exit(report: &ErrorReport) -> Box<LastExit> {
         last_line: None,
     })
 }
+
 /// Returns what ended the latest run. The machine knows a program no more that it has just forgotten:
 /// the removal ended that.
 fn cause_in(view: Option<View>) -> Cause {
     view.map_or(Cause::Reload, |view| view.cause)
 }
-
 
 /// Returns why a program is not restarted, if its policy alone does not say it.
 fn reason(view: Option<View>, return_code: i32) -> Option<String> {

@@ -199,10 +199,16 @@ impl Core {
             // One that was stopped before stays down.
             let view = self.machine.view(id);
             if view.is_some_and(|view| view.why == Why::New) {
-                self.programs[id].changed_at = now;
-                self.apply(now, Input::Commanded(Command::Start(id)));
+                self.start_added(now, id);
             }
         }
+    }
+
+    /// Starts a program that is new.
+    pub(super) fn start_added(&mut self, now: Moment, id: ProgramId) {
+        self.programs[id].changed_at = now;
+        self.machine.start_added(now, id);
+        self.carry_out(now);
     }
 
     /// Adds a program, which has no links yet and is down.
