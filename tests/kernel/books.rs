@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::kernel::world::byte_of;
+use crate::kernel::world::{Program, byte_of};
 
 const OURS: &str = "procsched: ";
 const NOTE: &str = " bytes of stderr were lost here: ";
@@ -18,14 +18,12 @@ enum Part<'a> {
 }
 
 /// Compares a log with what was read, and what the host was told of.
-pub fn check(
-    name: &str,
-    drained: impl Iterator<Item = (usize, u64, u64)>,
-    log: &[u8],
-    told_as_lost: u64,
-) -> Result<(), String> {
-    let drained = drained
-        .flat_map(|(pipe, from, count)| (from..from + count).map(move |at| byte_of(pipe, at)));
+pub fn check(program: &Program, log: &[u8], told_as_lost: u64) -> Result<(), String> {
+    let name = &program.name;
+    let drained = program
+        .drained
+        .iter()
+        .flat_map(|&(pipe, from, count)| (from..from + count).map(move |at| byte_of(pipe, at)));
     let drained: Vec<u8> = drained.collect();
     let (mut at, mut lost) = (0_usize, 0_u64);
     for part in parts(log)? {

@@ -328,15 +328,14 @@ fn with_orphans_last(lines: Vec<String>) -> Vec<String> {
 fn on_simulated_kernel(seed: u64, scenario: &Scenario, unit: u64) -> Result<Trace, String> {
     let directory = life::directory();
     life::empty(&directory);
-    let mut kernel = Kernel::new(
-        Rng::new(seed),
-        Weather::fair(),
-        Moods::default(),
-        32,
-    );
+    let mut kernel = Kernel::new(Rng::new(seed), Weather::fair(), Moods::default(), 32);
     for (actor, name) in scenario.actors.iter().zip(scenario.names()) {
         let delay = Duration::from_millis(actor.delay_units * unit);
-        let backoff = Backoff { initial: delay, max: delay, ..Backoff::default() };
+        let backoff = Backoff {
+            initial: delay,
+            max: delay,
+            ..Backoff::default()
+        };
         let spec = ChildSpec::new(name, ["program"]).backoff(backoff);
         let spec = spec.stop_timeout(Duration::from_millis(actor.grace_units * unit));
         let index = kernel.add_program(&spec);

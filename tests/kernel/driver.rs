@@ -32,6 +32,8 @@ pub struct Account {
     pub lost: u64,
     /// The last that was told of it is that it was removed.
     pub removed: bool,
+    /// Where its part of the log ends, which the next program of its name goes on with.
+    pub log_end: Option<usize>,
 }
 
 pub struct Driver {
@@ -126,7 +128,11 @@ impl Driver {
         if self.rng.one_in(3) {
             self.something_comes();
         }
-        if self.setting.orders.is_some_and(|often| self.rng.one_in(often)) {
+        if self
+            .setting
+            .orders
+            .is_some_and(|often| self.rng.one_in(often))
+        {
             self.give_some_order()?;
         }
         self.turn()?;

@@ -1,12 +1,11 @@
 //! The end of a life: everything works again, and every wish must come true. Then nothing may be
 //! left of what was.
 
+use std::collections::BTreeMap;
+
 use super::books;
 use super::driver::{Check, Driver, descriptors};
-use super::setting::NAMES;
-use super::world::{
-    self, Kernel, LATE_MAX, Parent, Process, Program, Removal, Time, Whose, Wish,
-};
+use super::world::{self, Kernel, LATE_MAX, Parent, Process, Program, Removal, Time, Whose, Wish};
 use crate::scheduler::Status;
 use crate::spec::ChildSpec;
 use crate::status::{ProgramState, ProgramStatus};
@@ -66,16 +65,26 @@ impl Driver {
     fn late(&self) -> Vec<(String, ProgramState)> {
         let programs = self.scheduler.programs();
         let find = |name: &str| programs.iter().find(|program| program.name() == name);
+        let is_up = |index: &usize| {
+            let state = find(self.setting.specs[*index].name()).map(ProgramStatus::state);
+            match world::with(|kernel| kernel.programs[*index].is_oneshot()) {
+                true => state == Some(ProgramState::Exited),
+                false => state == Some(ProgramState::Running),
+            }
+        };
         let mut late = Vec::new();
         for index in self.there() {
             let name = self.setting.specs[index].name();
             let Some(state) = find(name).map(ProgramStatus::state) else {
                 continue;
             };
-            let is_right = world::with(|kernel| {
-                let program = &kernel.programs[index];
-                program.removal == Removal::No && is_right(kernel, program, state)
-            });
+            let required = world::with(|kernel| kernel.programs[index].requires.clone());
+            let is_held = state == ProgramState::Pending && !required.iter().all(is_up);
+            let is_right = is_held
+                || world::with(|kernel| {
+                    let program = &kernel.programs[index];
+                    program.removal == Removal::No && is_right(program, state)
+                });
             if !is_right {
                 late.push((name.to_owned(), state));
             }
@@ -97,7 +106,7 @@ impl Driver {
     }
 
     /// Everything has ended for good, and the host does not keep the scheduler running.
-    fn is_to_end(&self) -> bool {
+    pub(super) fn is_to_end(&self) -> bool {
         let programs = self.scheduler.programs();
         let has_ended = |program: &ProgramStatus| {
             matches!(
@@ -239,15 +248,13 @@ impl Driver {
                 }
             }
             // Programs that had one name after each other have one log.
-            for name in NAMES {
-                let accounts = self.accounts.iter().zip(&kernel.programs);
-                let of_name = accounts.filter(|(_, program)| program.name == name);
-                let lost = of_name.map(|(account, _)| account.lost).sum();
-                let programs = kernel.programs.iter();
-                let of_name = programs.filter(|program| program.name == name);
-                let drained = of_name.flat_map(|program| &program.drained).copied();
-                let log = books::log_of(&self.directory, name);
-                books::check(name, drained, &log, lost)?;
+            let mut begins = BTreeMap::new();
+            for (program, account) in kernel.programs.iter().zip(&self.accounts) {
+                let log = books::log_of(&self.directory, &program.name);
+                let begin = begins.entry(&program.name).or_insert(0);
+                let end = account.log_end.unwrap_or(log.len());
+                books::check(program, &log[*begin..end], account.lost)?;
+                *begin = end;
             }
             kernel.check_pipes()
         })
@@ -255,15 +262,15 @@ impl Driver {
 }
 
 /// Whether this is what is to become of a program in a fair system.
-fn is_right(kernel: &Kernel, program: &Program, state: ProgramState) -> bool {
+fn is_right(program: &Program, state: ProgramState) -> bool {
     let may_end = program.may_end_for_good();
     match state {
         ProgramState::Running => program.wish != Wish::Down,
         ProgramState::Stopped => program.wish != Wish::Up,
         ProgramState::Exited => may_end && program.wish != Wish::Down,
         ProgramState::Failed => may_end && program.wish != Wish::Down,
-        ProgramState::Pending => program.requires.iter().any(|&other| !kernel.is_up(other)),
-        ProgramState::Starting
+        ProgramState::Pending
+        | ProgramState::Starting
         | ProgramState::Backoff
         | ProgramState::Stopping
         | ProgramState::Abandoned => false,

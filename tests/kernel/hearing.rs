@@ -1,5 +1,6 @@
 //! What the host is told, held against what is so.
 
+use super::books;
 use super::driver::{Check, Driver, Told};
 use super::world::{self, Kernel, Removal, byte_of};
 use crate::event::{Event, EventKind};
@@ -45,6 +46,7 @@ impl Driver {
         match (event.kind(), index) {
             (EventKind::Removed, Some(index)) => {
                 self.accounts[index].removed = true;
+                self.its_log_ends(index);
                 return world::with(|kernel| kernel.is_removed(index));
             }
             (EventKind::StoppingAll { .. } | EventKind::KillingAll { .. }, None) => {
@@ -63,6 +65,12 @@ impl Driver {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Notes where the log of a program ends that was removed just now.
+    pub(super) fn its_log_ends(&mut self, index: usize) {
+        let log = books::log_of(&self.directory, self.setting.specs[index].name());
+        self.accounts[index].log_end.get_or_insert(log.len());
     }
 
     /// Which program of this name is told of: the first of which it was not told that it was removed.
@@ -85,7 +93,6 @@ impl Driver {
             ));
         }
         account.reports += 1;
-        let bytes_max = self.setting.specs[index].report_bytes;
         world::with(|kernel| {
             kernel.say(format_args!(
                 "report    {name} pid {:?} code {} stopping {} bytes {}+{} {:?}",
@@ -100,7 +107,7 @@ impl Driver {
             kernel.counts.asked += u64::from(report.stopping());
             match report.pid() {
                 None => check_failed_start(kernel, index, report),
-                Some(pid) => check_end(kernel, index, pid, report, bytes_max),
+                Some(pid) => check_end(kernel, index, pid, report),
             }
         })
         .map_err(|problem| format!("{name}, report {}: {problem}", report.restarts() + 1))
@@ -125,13 +132,7 @@ fn check_failed_start(kernel: &mut Kernel, index: usize, report: &ErrorReport) -
     }
 }
 
-fn check_end(
-    kernel: &mut Kernel,
-    index: usize,
-    pid: i32,
-    report: &ErrorReport,
-    bytes_max: usize,
-) -> Check {
+fn check_end(kernel: &mut Kernel, index: usize, pid: i32, report: &ErrorReport) -> Check {
     let is_abandoned = report
         .error()
         .is_some_and(|error| error.starts_with("abandoned"));
@@ -181,7 +182,7 @@ fn check_end(
     let is_tail = (total - kept..)
         .zip(report.stderr())
         .all(|(at, &byte)| byte == byte_of(truth.pipe, at));
-    if !is_tail || kept != total.min(bytes_max as u64) {
+    if !is_tail || kept != total.min(truth.report_bytes as u64) {
         return Err(format!("its {kept} bytes are not the last of {total}"));
     }
     Ok(())
@@ -201,7 +202,7 @@ fn check_stopping(report: &ErrorReport) -> Check {
 /// One that ran when it was ordered to end ended by that; others may have been faster.
 fn check_cause(kernel: &mut Kernel, run: usize, cause: Cause) -> Check {
     let run = &kernel.runs[run];
-    let (program, begun, was_ordered) = (run.program, run.begun, run.was_ordered);
+    let (program, begun, was_ordered) = (run.program, run.serial, run.was_ordered);
     if cause.is_stop() {
         kernel.counts.ordered += u64::from(was_ordered);
         return kernel.check_stop_cause(program, begun, cause);
@@ -216,7 +217,7 @@ impl Kernel {
     /// A run that began then is told to have been asked to end.
     fn check_stop_cause(&mut self, program: usize, begun: u64, cause: Cause) -> Check {
         let ends = &self.programs[program].ends;
-        let mut own = ends.iter().filter(|(at, _)| *at >= begun);
+        let mut own = ends.iter().filter(|(at, _)| at.serial > begun);
         let is_true = match cause {
             Cause::Shutdown => self.stop_asked.is_some(),
             Cause::Requirement => {

@@ -12,6 +12,10 @@ const PROGRAMS_MAX: usize = 4;
 
 impl Driver {
     pub(super) fn give_some_order(&mut self) -> Check {
+        // When everything has ended the host is told in the next turn.
+        if self.is_to_end() && !self.takes_no_orders() {
+            return Ok(());
+        }
         let name = self.rng.pick(&NAMES);
         let verb = match self.rng.below(12) {
             0 | 1 => Verb::Start,
@@ -92,6 +96,12 @@ impl Driver {
                 "{verb:?} {name} was refused with {refused:?}, and {expected:?} was expected"
             ));
         }
+        if let Some(index) = index
+            && verb == Verb::Remove
+            && !self.names().iter().any(|there| there == name)
+        {
+            self.its_log_ends(index);
+        }
         match index {
             Some(index) if refused.is_none() && verb != Verb::Start => {
                 world::with(|kernel| kernel.check_is_signalled(index))
@@ -122,9 +132,16 @@ impl Driver {
         let mut spec = any_spec(&mut self.rng, name, &others, &directory);
         if self.rng.one_in(4) {
             // The same again.
-            let known = self.setting.specs.iter().rfind(|known| known.name() == name);
+            let known = self
+                .setting
+                .specs
+                .iter()
+                .rfind(|known| known.name() == name);
             let linked = |spec: &ChildSpec| !(spec.requires.is_empty() && spec.after.is_empty());
-            spec = known.filter(|known| !linked(known)).cloned().unwrap_or(spec);
+            spec = known
+                .filter(|known| !linked(known))
+                .cloned()
+                .unwrap_or(spec);
         }
         self.add(spec)
     }
@@ -188,8 +205,7 @@ impl Driver {
             None => {
                 world::with(|kernel| {
                     kernel.counts.added += 1;
-                    let index = kernel.add_program(&spec);
-                    kernel.was_added(index);
+                    kernel.add_program(&spec);
                 });
                 self.setting.specs.push(spec);
                 self.accounts.push(Account::default());

@@ -94,7 +94,11 @@ fn any_specs(rng: &mut Rng, directory: &Path) -> Vec<ChildSpec> {
     let programs = 1 + rng.index(3);
     let is_linked = rng.one_in(2);
     for name in &NAMES[..programs] {
-        let others = if is_linked { &NAMES[..specs.len()] } else { &[] };
+        let others = if is_linked {
+            &NAMES[..specs.len()]
+        } else {
+            &[]
+        };
         specs.push(any_spec(rng, name, others, directory));
     }
     // Whatever the order in which they are written.

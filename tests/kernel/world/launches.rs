@@ -4,9 +4,10 @@
 
 use super::fates::killed_by;
 use super::law::LATE_MAX;
-use super::programs::{Program, Run};
+use super::orders::ABANDON_AFTER;
 use super::plans::SECOND;
 use super::process::{Action, Parent, Plan, Process, Time, Whose};
+use super::programs::{Program, Run};
 use super::{Kernel, OUR_GROUP};
 use crate::machine::Exit;
 use crate::os::spawn::{Failure, Step};
@@ -189,8 +190,9 @@ impl Kernel {
 
     fn add_run(&mut self, serial: u64, index: usize, launch: &Launch) -> usize {
         let run = self.runs.len();
-        let mut new = Run::new(index, launch.pid, serial, launch.pipe, launch.begun);
+        let mut new = Run::new(index, launch.pid, serial, launch.pipe);
         new.started = self.now;
+        new.report_bytes = self.programs[index].report_bytes;
         self.runs.push(new);
         self.programs[index].runs.push(run);
         run
@@ -303,7 +305,7 @@ impl Kernel {
     /// It may count as given up.
     pub(super) fn launch_may_be_given_up(&self, serial: u64) -> bool {
         let killed = self.launches.get(&serial).and_then(|launch| launch.killed);
-        killed.is_some_and(|at| at.saturating_add(5 * SECOND) <= self.now)
+        killed.is_some_and(|at| at.saturating_add(ABANDON_AFTER) <= self.now)
     }
 
     /// Whether something has become of it.
@@ -323,6 +325,12 @@ impl Kernel {
         all.any(|launch| launch.index == Some(index))
     }
 
+    /// The library does not end its start.
+    pub(super) fn is_launch_going_on(&self, index: usize) -> bool {
+        let mut all = self.launches.values();
+        all.any(|launch| launch.index == Some(index) && launch.killed.is_none())
+    }
+
     /// Late starts of programs, of which the library keeps a pipe each.
     pub fn launching(&self) -> usize {
         let all = self.launches.values();
@@ -335,7 +343,8 @@ impl Kernel {
         let Some(launch) = self.launches.values_mut().find(is_it) else {
             return false;
         };
-        let is_first = launch.killed.is_some() && !std::mem::replace(&mut launch.is_abandoned, true);
+        let is_first =
+            launch.killed.is_some() && !std::mem::replace(&mut launch.is_abandoned, true);
         self.counts.late_abandoned += 1;
         is_first
     }
@@ -378,7 +387,7 @@ impl Kernel {
             return None;
         }
         // A stop ends it at once.
-        let is_asked = self.may_end_since(index, begun).is_some();
+        let is_asked = self.may_end_since(index, serial).is_some();
         let is_stopping = is_asked || stop_asked.is_some() || may_be_stopping;
         (!is_stopping).then_some("which has time left to execute its program")
     }

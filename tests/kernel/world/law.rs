@@ -207,8 +207,10 @@ impl Kernel {
         if let Some(problem) = self.problem_with_start(index) {
             self.violated(format!("{name} starts {problem}"));
         }
+        let tried = self.next_serial();
         let program = &mut self.programs[index];
         program.starts += 1;
+        program.tried = tried;
         let latest_pipe = latest_pipe(self, index);
         let mut wrong = Vec::new();
         if self.is_being_launched(index) {
@@ -223,15 +225,15 @@ impl Kernel {
             let is_known = is_named && !self.is_overlooked(process, index);
             // See `ProcessScheduler::must_search`.
             let holds = process.stderr.as_ref().map(|stderr| stderr.pipe);
-            let is_passed_over =
-                self.programs[index].restarts_at_once() && (holds.is_none() || holds != latest_pipe);
+            let is_passed_over = self.programs[index].restarts_at_once()
+                && (holds.is_none() || holds != latest_pipe);
             if !process.left {
                 wrong.push(format!("{pid}, a member of an earlier run's group"));
             } else if is_known && !is_passed_over {
                 wrong.push(format!("{pid}, which had left its group and come home"));
             }
         }
-        self.programs[index].former = None;
+        self.programs[index].former.clear();
         for what in wrong {
             self.violated(format!("{name} starts beside {what}"));
         }
@@ -239,12 +241,21 @@ impl Kernel {
 
     /// A start of this program has failed; it may be one that ends everything by that.
     pub(super) fn start_failed(&mut self, index: Option<usize>) {
-        let now = self.now;
+        let now = self.stamp();
         if let Some(index) = index {
             self.programs[index].failed_at = Some(now);
         }
-        if index.is_some_and(|index| self.programs[index].ends_all_by_a_failed_start()) {
-            self.stop_asked.get_or_insert(self.now);
+        let ends_all = |index: &usize| self.programs[*index].ends_all_by_a_failed_start();
+        if let Some(index) = index.filter(ends_all) {
+            // A start that was taken back is no end.
+            if self
+                .may_end_since(index, self.programs[index].tried)
+                .is_some()
+            {
+                self.may_be_stopping = true;
+            } else {
+                self.stop_asked.get_or_insert(self.now);
+            }
         }
     }
 
@@ -265,18 +276,12 @@ impl Kernel {
             let exit = run
                 .exit
                 .map(|exit| if run.stolen { Exit::Unknown } else { exit });
-<<<<<<< HEAD
             let is_for_good = |policy: &_| exit.is_some_and(|exit| is_for_good(policy, exit));
             let is_done = |exit| program.is_oneshot() && program.policy.is_success(exit);
             let is_done = exit.is_some_and(is_done);
             program.policy.essential && run.seen && is_for_good(&program.policy) && !is_done
-=======
-            let ends = exit.is_some_and(|exit| program.ends_by(exit));
-            program.essential && run.seen && ends
->>>>>>> h-machine
         };
-        let may_be_asked =
-            |run: &&Run| self.may_end_since(run.program, run.begun).is_some();
+        let may_be_asked = |run: &&Run| self.may_end_since(run.program, run.serial).is_some();
         let ended = self.runs.iter().filter(ends);
         let (asked, unasked): (Vec<&Run>, Vec<&Run>) = ended.partition(may_be_asked);
         let (may_be_stopping, first) = (!asked.is_empty(), unasked.first().map(|run| run.ended));
@@ -353,9 +358,13 @@ impl Kernel {
         if !self.leader_lives(run) {
             return None;
         }
-        let Run { program: index, begun, .. } = self.runs[run];
+        let Run {
+            program: index,
+            serial,
+            ..
+        } = self.runs[run];
         let program = &self.programs[index];
-        let asked = self.may_end_since(index, begun);
+        let asked = self.may_end_since(index, serial);
         let Some(asked) = asked.into_iter().chain(self.stop_asked).min() else {
             if self.may_be_stopping {
                 return None;
@@ -364,9 +373,8 @@ impl Kernel {
         };
         let in_time =
             self.may_be_stopping || self.now >= asked.saturating_add(program.stop_timeout_min());
-        let is_killed = self.kill_asked || program.killed.is_some_and(|at| at >= begun);
-        let early =
-            signal == libc::SIGKILL && !is_killed && !program.kills_at_once() && !in_time;
+        let is_killed = self.kill_asked || program.killed.is_some_and(|at| at > serial);
+        let early = signal == libc::SIGKILL && !is_killed && !program.kills_at_once() && !in_time;
         early.then_some("which has time left to end by itself")
     }
 }

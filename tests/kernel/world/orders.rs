@@ -1,14 +1,16 @@
 //! What the operator asks of one program, and what that allows to happen to others: what may be
 //! signalled, what may start, and what has to stop first.
 
-use super::Kernel;
+use super::law::LATE_MAX;
 use super::process::{Time, Whose};
 use super::programs::{Program, Removal, Run, Wish};
+use super::{Call, Kernel};
 use crate::machine::Cause;
 use crate::spec::ChildSpec;
 
-/// As in `src/machine/child`, written once more: what is given up is waited for no longer.
-const ABANDON_AFTER: Time = 5_000_000_000;
+/// As in `src/machine/child`, written once more: what is given up is waited for no longer. The turn that
+/// kills began before the kill.
+pub(super) const ABANDON_AFTER: Time = 5_000_000_000 - LATE_MAX;
 
 /// An order for one program that exists and takes orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,14 +26,14 @@ impl Kernel {
     /// A program is there from now on. Those that it names are there, too.
     pub fn add_program(&mut self, spec: &ChildSpec) -> usize {
         let index = self.programs.len();
-        self.programs.push(Program::new(spec.name(), spec.policy()));
+        self.programs.push(Program::new(spec));
         self.link(index, spec);
         index
     }
 
     /// The programs of the beginning, which may name each other in any order.
     pub fn add_programs(&mut self, specs: &[ChildSpec]) {
-        let programs = specs.iter().map(|spec| Program::new(spec.name(), spec.policy()));
+        let programs = specs.iter().map(Program::new);
         self.programs.extend(programs);
         for (index, spec) in specs.iter().enumerate() {
             self.link(index, spec);
@@ -49,31 +51,23 @@ impl Kernel {
         }
     }
 
-    /// A program was added while others run: what it requires starts with it.
-    pub fn was_added(&mut self, index: usize) {
-        for other in self.all_required(index) {
-            let wish = &mut self.programs[other].wish;
-            if *wish == Wish::Down {
-                *wish = Wish::Either;
-            }
-        }
-    }
-
     /// A program that was being removed has another definition.
     pub fn was_replaced(&mut self, index: usize, spec: &ChildSpec) {
         let program = &mut self.programs[index];
-        program.former = Some(program.policy);
+        program.former.push(program.policy);
+        let links = [&program.requires[..], &program.after].concat();
+        program.former_links.extend(links);
         program.policy = spec.policy();
+        program.report_bytes = spec.report_bytes;
         program.wish = Wish::Up;
         program.removal = Removal::No;
         program.is_touched = true;
         self.link(index, spec);
-        self.was_added(index);
     }
 
     /// The operator gives an order, which will be accepted.
     pub fn is_ordered(&mut self, index: usize, verb: Verb) {
-        let now = self.now;
+        let now = self.stamp();
         self.counts.orders += 1;
         self.say(format_args!("order     {verb:?} {index}"));
         let must_say_so = verb != Verb::Start && self.runs_for_all_we_know(index);
@@ -94,7 +88,7 @@ impl Kernel {
         }
         match verb {
             Verb::Start | Verb::Restart => self.is_wanted_with_what_it_requires(index),
-            Verb::Kill => (program.wish, program.killed) = (Wish::Down, Some(now)),
+            Verb::Kill => (program.wish, program.killed) = (Wish::Down, Some(now.serial)),
             Verb::Stop => program.wish = Wish::Down,
             Verb::Remove => (program.wish, program.removal) = (Wish::Down, Removal::Asked),
         }
@@ -159,11 +153,13 @@ impl Kernel {
     /// end at once.
     pub fn check_is_signalled(&self, index: usize) -> Result<(), String> {
         let program = &self.programs[index];
-        let is_killed = program.killed.is_some();
         let Some(run) = self.latest_run(index) else {
             return Ok(());
         };
-        let waits = !self.dependents(index).is_empty() && !is_killed;
+        let is_killed = program.killed.is_some_and(|at| at > run.serial);
+        let mut programs = self.programs.iter();
+        let is_awaited = programs.any(|program| program.former_links.contains(&index));
+        let waits = !is_killed && (is_awaited || !self.dependents(index).is_empty());
         if run.exit.is_none() && run.was_ordered && !run.is_signalled && !waits {
             return Err(format!("{run:?} was not asked to end by an order"));
         }
@@ -172,31 +168,36 @@ impl Kernel {
 
     /// Since when a run of this program that began then may be ended, as it, or what it requires,
     /// was asked to.
-    pub(super) fn may_end_since(&self, index: usize, begun: Time) -> Option<Time> {
+    pub(super) fn may_end_since(&self, index: usize, begun: u64) -> Option<Time> {
         let program = &self.programs[index];
         let own = program.ends.iter().map(|(at, _)| *at);
-        let own = own.filter(|&at| at >= begun);
+        let own = own.filter(|at| at.serial > begun).map(|at| at.time);
         own.chain(self.requirement_lost(index, begun)).min()
     }
 
     /// Since when it may not run, as what it requires is to be down, or has ended for good.
-    pub fn requirement_lost(&self, index: usize, begun: Time) -> Option<Time> {
-        let required = self.programs[index].requires.iter();
+    pub fn requirement_lost(&self, index: usize, begun: u64) -> Option<Time> {
+        let program = &self.programs[index];
+        let required = program.requires.iter().chain(&program.former_links);
         let lost = required.filter_map(|&other| self.takes_down_since(other, begun));
         lost.min()
     }
 
-    fn takes_down_since(&self, index: usize, begun: Time) -> Option<Time> {
+    fn takes_down_since(&self, index: usize, begun: u64) -> Option<Time> {
         let program = &self.programs[index];
         if program.is_oneshot() {
             return None;
         }
         let ended = program.runs.iter().map(|&run| &self.runs[run]);
         // What is known later than it was may have let others start.
-        let ended = ended.filter(|run| run.stolen || run.seen && run.seen_at >= begun);
+        let ended = ended.filter(|run| run.stolen || run.seen && run.seen_at > begun);
         let ended = ended.map(|run| run.ended);
-        let failed = program.failed_at.filter(|&at| at >= begun);
-        let ends = ended.chain(failed).filter(|_| program.may_end_for_good());
+        let failed = program.failed_at.filter(|at| at.serial > begun);
+        let failed = failed.map(|at| at.time);
+        // It does not come back without what it requires, a oneshot too.
+        let is_short = program.requires.iter().any(|&other| !self.is_up(other));
+        let is_over = is_short || program.may_end_for_good();
+        let ends = ended.chain(failed).filter(|_| is_over);
         let killed = program.runs.iter().filter_map(|&run| self.runs[run].killed);
         let given_up = killed.filter(|at| at + ABANDON_AFTER <= self.now);
         let stopped = self.may_end_since(index, begun);
@@ -211,14 +212,19 @@ impl Kernel {
 
     /// The first signal that ends a run: what depends on it is to have ended.
     pub(super) fn problem_with_order(&self, run: usize) -> Option<String> {
-        let Run { program, begun, .. } = self.runs[run];
-        let is_killed = self.programs[program].killed.is_some_and(|at| at >= begun);
+        let Run {
+            program, serial, ..
+        } = self.runs[run];
+        let is_killed = self.programs[program].killed.is_some_and(|at| at > serial);
         if self.runs[run].is_signalled || is_killed || self.kill_asked {
             return None;
         }
-        let is_shutdown_alone = self.may_end_since(program, begun).is_none();
+        let is_shutdown_alone = self.may_end_since(program, serial).is_none();
+        // What requires a oneshot goes on when that is run once more.
+        let is_oneshot = self.programs[program].is_oneshot();
         let stops_before = |&other: &usize| {
-            self.programs[other].requires.contains(&program) || is_shutdown_alone
+            let requires = self.programs[other].requires.contains(&program);
+            is_shutdown_alone || requires && !is_oneshot
         };
         let dependents = self.dependents(program).into_iter().filter(stops_before);
         for other in dependents {
@@ -243,7 +249,8 @@ impl Kernel {
         let found = living.find(|(_, process)| {
             let is_known = match process.whose {
                 Whose::New(_) => {
-                    self.is_launching(process.serial) && !self.launch_may_be_given_up(process.serial)
+                    self.is_launching(process.serial)
+                        && !self.launch_may_be_given_up(process.serial)
                 }
                 _ => !process.left,
             };
@@ -278,13 +285,14 @@ impl Kernel {
         let Some(run) = self.latest_run(index) else {
             return false;
         };
-        let is_ordered = program.ends.iter().any(|(at, _)| *at >= run.begun);
+        let is_ordered = program.ends.iter().any(|(at, _)| at.serial > run.serial);
         if !program.is_oneshot() {
             return program.wish != Wish::Down && !is_ordered && self.runs_for_all_we_know(index);
         }
         let is_success = run.exit.is_some_and(|exit| program.policy.is_success(exit));
         let is_known = run.seen && !run.stolen && !self.is_being_launched(index);
-        is_success && is_known && !is_ordered && program.wish != Wish::Down
+        let is_latest = program.tried < run.serial;
+        is_success && is_known && is_latest && !is_ordered && program.wish != Wish::Down
     }
 
     /// It was never tried, or is in its first try, and nothing is in its way.
@@ -297,8 +305,13 @@ impl Kernel {
         let is_running = |run: &Run| run.exit.is_none();
         let is_running = program.is_oneshot() && self.latest_run(index).is_some_and(is_running);
         match program.starts {
-            0 => true,
-            1 => self.is_being_launched(index) || is_running,
+            // One that lacks a descriptor is not seen here.
+            0 => {
+                let may_fail = |&call: &Call| self.weather.may_fail(call);
+                let may_fail = [Call::Pipe, Call::Open].iter().any(may_fail);
+                !may_fail && self.weather.descriptors_max >= 1024
+            }
+            1 => self.is_launch_going_on(index) || is_running,
             _ => false,
         }
     }

@@ -3,14 +3,20 @@
 use super::Kernel;
 use super::process::{Plan, Time};
 use crate::machine::{Cause, Exit, Policy, Restart};
+use crate::spec::ChildSpec;
+
+/// A moment, and its place among those of one time: processes have such numbers, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stamp {
+    pub time: Time,
+    pub serial: u64,
+}
 
 /// What the operator wants of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
     Up,
     Down,
-    /// Whether what was stopped comes back with a program that is added and requires it is not said.
-    Either,
 }
 
 /// How far a removal has got.
@@ -31,21 +37,26 @@ pub struct Program {
     /// What was read of its pipes, in order: which pipe, from where, how much.
     pub drained: Vec<(usize, u64, u64)>,
     pub policy: Policy,
-    /// That of a definition that was replaced, until its next start.
-    pub former: Option<Policy>,
+    pub report_bytes: usize,
+    /// Those of definitions that were replaced, until its next start.
+    pub former: Vec<Policy>,
+    /// What it depended on by definitions that were replaced.
+    pub former_links: Vec<usize>,
     pub requires: Vec<usize>,
     pub after: Vec<usize>,
     pub wish: Wish,
     pub removal: Removal,
     /// Each order that ends a run, and what it is told as.
-    pub ends: Vec<(Time, Cause)>,
+    pub ends: Vec<(Stamp, Cause)>,
     /// When it was last killed by an order.
-    pub killed: Option<Time>,
+    pub killed: Option<u64>,
     /// There was an order for it, or for what it requires.
     pub is_touched: bool,
     /// How often it was started, and when that has failed last.
     pub starts: u64,
-    pub failed_at: Option<Time>,
+    pub failed_at: Option<Stamp>,
+    /// The number of the moment in which it was tried last.
+    pub tried: u64,
     /// It starts next without a look that did not fail.
     pub overlooks: bool,
     /// There is no such file.
@@ -55,13 +66,15 @@ pub struct Program {
 }
 
 impl Program {
-    pub fn new(name: &str, policy: Policy) -> Self {
+    pub fn new(spec: &ChildSpec) -> Self {
         Self {
-            name: name.to_owned(),
+            name: spec.name().to_owned(),
             runs: Vec::new(),
             drained: Vec::new(),
-            policy,
-            former: None,
+            policy: spec.policy(),
+            report_bytes: spec.report_bytes,
+            former: Vec::new(),
+            former_links: Vec::new(),
             requires: Vec::new(),
             after: Vec::new(),
             wish: Wish::Up,
@@ -71,6 +84,7 @@ impl Program {
             is_touched: false,
             starts: 0,
             failed_at: None,
+            tried: 0,
             overlooks: false,
             is_missing: false,
             script: None,
@@ -142,9 +156,9 @@ pub struct Run {
     /// Its leader's.
     pub serial: u64,
     pub pipe: usize,
-    /// When its process was made.
-    pub begun: Time,
     pub started: Time,
+    /// How much of what it writes its report has.
+    pub report_bytes: usize,
     /// When its group was asked to end, and not killed yet.
     pub asked: Option<Time>,
     /// Its leader was sent a signal that ends it.
@@ -158,7 +172,7 @@ pub struct Run {
     /// The library knows of its end.
     pub seen: bool,
     /// Since when.
-    pub seen_at: Time,
+    pub seen_at: u64,
     pub reaped: bool,
     /// By somebody else.
     pub stolen: bool,
@@ -170,14 +184,14 @@ pub struct Run {
 }
 
 impl Run {
-    pub fn new(program: usize, pid: i32, serial: u64, pipe: usize, begun: Time) -> Self {
+    pub fn new(program: usize, pid: i32, serial: u64, pipe: usize) -> Self {
         Self {
             program,
             pid,
             serial,
             pipe,
-            begun,
-            started: begun,
+            started: 0,
+            report_bytes: 0,
             asked: None,
             is_signalled: false,
             killed: None,
@@ -196,6 +210,11 @@ impl Run {
 }
 
 impl Kernel {
+    pub(super) fn stamp(&mut self) -> Stamp {
+        let (time, serial) = (self.now, self.next_serial());
+        Stamp { time, serial }
+    }
+
     /// The program that has this name now, or had it last.
     pub(super) fn index_of(&self, name: &str) -> usize {
         let mut programs = self.programs.iter();
@@ -205,7 +224,7 @@ impl Kernel {
 
     /// The library knows of its end, or may.
     pub(super) fn run_is_seen(&mut self, run: usize) {
-        let now = self.now;
+        let now = self.next_serial();
         let run = &mut self.runs[run];
         if !std::mem::replace(&mut run.seen, true) {
             run.seen_at = now;

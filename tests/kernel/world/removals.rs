@@ -26,10 +26,13 @@ impl Kernel {
                 return Err(format!("this was not reaped: {run:?}"));
             }
         }
-        let left = self.processes.iter().filter(|(_, process)| match process.whose {
-            Whose::Run(run) => self.runs[run].program == index && process.lives(),
-            _ => false,
-        });
+        let left = self
+            .processes
+            .iter()
+            .filter(|(_, process)| match process.whose {
+                Whose::Run(run) => self.runs[run].program == index && process.lives(),
+                _ => false,
+            });
         let (mut wrong, mut survivors) = (Vec::new(), 0);
         for (pid, process) in left {
             let Whose::Run(run) = process.whose else {
@@ -82,7 +85,9 @@ impl Kernel {
             programs.any(|program| program.removal != Removal::Told && program.name == name)
         };
         for program in &self.programs {
-            if program.removal == Removal::Told && !is_there(&program.name) && is_open(&program.name)
+            if program.removal == Removal::Told
+                && !is_there(&program.name)
+                && is_open(&program.name)
             {
                 return Err(format!("{} was removed, and its log is open", program.name));
             }
@@ -94,7 +99,9 @@ impl Kernel {
     pub fn check_stops(&self) -> Result<(), String> {
         let is_late = |run: &&Run| {
             let time = self.programs[run.program].stop_timeout_max();
-            let end = run.asked.map(|at| at.saturating_add(time).saturating_add(LATE_MAX));
+            let end = run
+                .asked
+                .map(|at| at.saturating_add(time).saturating_add(LATE_MAX));
             run.exit.is_none() && end.is_some_and(|end| end < self.now)
         };
         match self.runs.iter().find(is_late) {
