@@ -103,6 +103,7 @@ mod kernel {
     pub mod life;
     pub mod operator;
     pub mod setting;
+    pub mod story;
     pub mod unreapable;
     pub mod vain;
     pub mod world;
