@@ -226,8 +226,7 @@ impl ProcessScheduler {
 
     fn check_orders(&self) -> Result<()> {
         self.check_owner()?;
-        let has_ended = self.phase == Phase::Finished;
-        if self.core.machine().is_stopping() || self.core.is_ending() || has_ended {
+        if self.core.machine().is_stopping() || self.core.is_ending() {
             let text = "everything is being stopped: no program takes orders any more";
             return Err(Error::of(ErrorKind::Stopping, text));
         }

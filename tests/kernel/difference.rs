@@ -11,8 +11,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::{life, story};
 use super::world::{self, Action, Kernel, Moods, Plan, Temper, Weather};
+use super::{life, story};
 use crate::common::tools::probe_path;
 use crate::machine::Backoff;
 use crate::model::rng::Rng;
@@ -265,8 +265,12 @@ fn any_orders(rng: &mut Rng, actors: usize, stop_units: u64) -> Vec<Order> {
         let actor = rng.index(actors);
         // What was stopped comes back, as a rule.
         let verb = match orders.last() {
-            Some(&Order { verb: Verb::Remove, .. }) => Verb::Add,
-            Some(&Order { verb: Verb::Stop, .. }) if rng.one_in(2) => Verb::Start,
+            Some(&Order {
+                verb: Verb::Remove, ..
+            }) => Verb::Add,
+            Some(&Order {
+                verb: Verb::Stop, ..
+            }) if rng.one_in(2) => Verb::Start,
             _ => verb,
         };
         let before = orders.last().map(|order: &Order| order.actor);

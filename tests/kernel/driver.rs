@@ -217,6 +217,9 @@ impl Driver {
             && self.told.lock().expect("one thread").is_empty()
             && world::with(|kernel| kernel.acts == acts);
         self.hear()?;
+        // Without programs it ends, and says nothing of it.
+        let is_empty = self.accounts.iter().all(|account| account.removed);
+        self.is_ending |= is_empty && !self.setting.keep_running;
         self.spins_not(is_vain)?;
         world::with(|kernel| {
             kernel.check_launches()?;

@@ -226,8 +226,11 @@ impl Core {
 
     /// Reports that everything stops because no program runs and none will.
     pub(in super::super) fn report_if_all_ended(&mut self) {
-        let is_by_itself = !self.machine.is_stopping() && !self.programs.is_empty();
-        if is_by_itself && self.is_over() {
+        if self.machine.is_stopping() || !self.is_over() {
+            return;
+        }
+        self.has_ended = true;
+        if !self.programs.is_empty() {
             self.report_shutdown(Asked::Stop, StopCause::AllEnded);
         }
     }

@@ -62,6 +62,8 @@ pub(super) struct Core {
     shutdown_reported: Option<Asked>,
     /// True if only a stop of everything ends it.
     keep_running: bool,
+    /// True if everything had ended at the end of a turn. What follows cannot be taken back.
+    has_ended: bool,
 }
 
 impl Core {
@@ -84,6 +86,7 @@ impl Core {
             removed: Vec::new(),
             shutdown_reported: None,
             keep_running,
+            has_ended: false,
         }
     }
 
@@ -305,9 +308,9 @@ impl Core {
         &self.machine
     }
 
-    /// True if an end of everything was reported.
+    /// True if an end of everything was reported, or has come.
     pub(super) fn is_ending(&self) -> bool {
-        self.shutdown_reported.is_some()
+        self.shutdown_reported.is_some() || self.has_ended
     }
 
     /// True if nothing happens any more without a command, and none is to come: everything is being
