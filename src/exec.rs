@@ -14,7 +14,7 @@ use nix::unistd::{AccessFlags, access};
 use crate::cstr_list::CStrList;
 use crate::error::{Error, Result, errno_text};
 use crate::lineage::{CHAIN_VARIABLE, Lineage, PROGRAM_VARIABLE};
-use crate::os::spawn::{Command, Failure, Place, Spawner, Started, Step, Strings};
+use crate::os::spawn::{Command, Failure, Place, Spawner, Started, Step};
 use crate::report::CODE_UNKNOWN;
 use crate::spec::ChildSpec;
 
@@ -84,7 +84,7 @@ fn c_string(text: &OsStr) -> Result<CString> {
     CString::new(text.as_bytes()).map_err(nul)
 }
 
-/// One command, ready. There may be ten thousand, and a child that is late keeps its own alive.
+/// One command, ready. There may be ten thousand.
 #[derive(Debug)]
 pub(crate) struct Exec {
     base: Arc<BaseEnv>,
@@ -250,20 +250,26 @@ impl Exec {
     /// Starts it in this place, and waits for its exec for at most `wait`. `more` is one more
     /// argument, for this start alone.
     pub(crate) fn spawn_at(
-        self: &Arc<Self>,
+        &self,
         spawner: &mut Spawner,
-        place: Place<'_>,
+        place: Place,
         more: Option<&CStr>,
         wait: Duration,
     ) -> std::result::Result<Started, Failure> {
         let lineage = self.base.lineage.as_ref();
         let chain = lineage.and_then(|lineage| lineage.variable_of(&self.name));
         spawner.spawn(Command {
-            strings: self.clone(),
             candidates: self.candidates(),
+            arguments: &|take| self.argv().chain(more).for_each(take),
             // The first of all: a look at the environment of a process ends at some length.
-            variable: chain.as_deref(),
-            argument: more,
+            variables: &|take| {
+                chain
+                    .as_deref()
+                    .into_iter()
+                    .chain(self.env())
+                    .for_each(take)
+            },
+            directory: self.directory(),
             place,
             wait,
         })
@@ -332,20 +338,6 @@ impl Exec {
             return Error::not_in_path(what, self.path());
         }
         Error::os(format!("failed to execute {path:?}"), failure.errno)
-    }
-}
-
-impl Strings for Exec {
-    fn each_argument(&self, take: &mut dyn FnMut(&CStr)) {
-        self.argv().for_each(take);
-    }
-
-    fn each_variable(&self, take: &mut dyn FnMut(&CStr)) {
-        self.env().for_each(take);
-    }
-
-    fn directory(&self) -> &CStr {
-        self.directory()
     }
 }
 

@@ -1,4 +1,7 @@
 //! Controls a scheduler from other threads and from signal handlers.
+//!
+//! What can be asked for here can only grow, from a stop to a kill. Orders that can be repeated are
+//! methods of the scheduler (`scheduler/operator.rs`).
 
 use std::sync::Arc;
 

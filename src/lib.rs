@@ -291,6 +291,8 @@
 //! scheduler connects them. `src/init/` is independent of the scheduler. Imports point one way:
 //! binary, `config`, `scheduler`, then `report` and `os`, `spec`, `machine`. Only `src/os/` has
 //! unsafe code.
+//!
+//! The map of all files, with what each is for, is in `README.md`, "How it is built".
 
 #![deny(unsafe_code)]
 // Every public type can be named by a caller.

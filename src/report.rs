@@ -126,6 +126,19 @@ impl ErrorReport {
     }
 
     /// Returns what ended it.
+    ///
+    /// ```
+    /// # use procsched::{Cause, ChildSpec, ProcessScheduler, Restart};
+    /// # let logs = tempfile::tempdir().unwrap();
+    /// let once = ChildSpec::new("once", ["false"]).restart(Restart::Never);
+    /// let mut scheduler = ProcessScheduler::builder("/")
+    ///     .program(once)
+    ///     .err_dir(logs.path())
+    ///     .error_handler(|_, report| assert_eq!(report.cause(), Cause::Exit))
+    ///     .build()?;
+    /// scheduler.start()?;
+    /// # Ok::<(), procsched::Error>(())
+    /// ```
     #[must_use]
     pub fn cause(&self) -> Cause {
         self.cause

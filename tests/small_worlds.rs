@@ -50,7 +50,7 @@ use small_worlds::explore::{Seen, explore};
 use small_worlds::settings::{Which, settings};
 
 /// What a world has not met it has not tried.
-const KINDS: usize = 15;
+const KINDS: usize = 18;
 const LIVES: usize = 10;
 
 #[test]

@@ -16,7 +16,9 @@ use crate::spec::{
 };
 use crate::text::{did_you_mean, quoted};
 
-/// The keys of a program. `command` comes first, because `defaults` does not have it.
+/// The keys of a program. `command` comes first, because `defaults` does not have it. Each is also
+/// in the help of `check` and `run` (`load.rs` of the binary), the README, `tests/fuzz/config.dict`,
+/// `tests/fuzz/checks/print.rs` and the lists of `config/tests`.
 const FIELDS: [Field<Draft>; 9] = [
     ("command", |draft, item, problems| {
         draft.has_command = true;

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use crate::error::Error;
@@ -13,7 +12,7 @@ use crate::os::children::{self, StateChange};
 use crate::os::descriptors;
 use crate::os::group::Sent;
 use crate::os::signal_queue::{self, Taken, Target};
-use crate::os::spawn::{Failure, Inside, Late, Place, Spawner, Started};
+use crate::os::spawn::{Failure, Late, Place, Spawner, Started};
 use crate::os::subreaper::{self, is_pid_1};
 use crate::os::terminal::Terminal;
 use crate::signal::signal_name;
@@ -42,14 +41,15 @@ pub(super) struct Running {
     late: Option<Late>,
     /// Why its late exec failed.
     failure: Option<Failure>,
-    exec: Arc<Exec>,
+    exec: Exec,
     spawner: Spawner,
 }
 
 impl Running {
     /// Starts the command. On failure emits why, and returns the exit code.
     pub(super) fn start(command: &[OsString], mut options: Options) -> Result<Self, u8> {
-        signal_queue::stop_ignoring_sigchld();
+        // While it is ignored, the kernel reaps the children, and their statuses are lost.
+        signal_queue::set_default(libc::SIGCHLD);
         let reach = prepare(&mut options)?;
         let mut inherited = BTreeSet::new();
         if !is_pid_1() {
@@ -60,7 +60,6 @@ impl Running {
         let offer = job.offer();
         let has_lent = offer.is_some();
         let exec = Exec::in_our_place(command).map_err(|error| options.fail(error, CODE_FAILED))?;
-        let exec = Arc::new(exec);
         let mut spawner = Spawner::new(None).map_err(|errno| {
             let what = "failed to make a stack for the command's first steps";
             options.fail(Error::os(what, errno as i32), CODE_FAILED)
@@ -220,7 +219,10 @@ impl Running {
             let sent = signal;
             self.options.emit(InitEvent::Forwarded { signal, sent });
         } else {
-            self.forward(Taken::from_process(signal));
+            self.forward(Taken {
+                signal,
+                is_from_kernel: false,
+            });
         }
     }
 
@@ -292,16 +294,16 @@ fn code_of(failure: Failure) -> u8 {
 
 /// Executes the command, and returns its pid.
 fn execute(
-    exec: &Arc<Exec>,
+    exec: &Exec,
     spawner: &mut Spawner,
     offer: Option<&Terminal>,
     ignored: signal_queue::SignalSet,
     options: &mut Options,
 ) -> Result<(i32, Option<Late>), u8> {
-    let place = Place::Inside(Inside {
-        terminal: offer.map(|terminal| terminal.as_fd()),
+    let place = Place::Inside {
+        terminal: offer.map(|terminal| terminal.as_fd().as_raw_fd()),
         ignored,
-    });
+    };
     let started = exec.spawn_at(spawner, place, None, START_WAIT);
     if let Some(error) = spawner.take_warning() {
         options.warn(error);

@@ -116,7 +116,7 @@ pub enum Change {
     StartFailed { retry_in: Option<Duration> },
     /// It is ready, or has succeeded as a oneshot; not reported of one that is up at its start.
     Up,
-    /// Its first process ended.
+    /// Its first process ended. It is restarted after `retry_in`, at the earliest.
     Exited {
         exit: Exit,
         uptime: Duration,

@@ -242,6 +242,14 @@ impl Machine {
         timeouts.map(|child| child.policy.stop_timeout).max()
     }
 
+    /// True if what has left the group of a program has to end with its run: the program starts
+    /// again, or was stopped. What a program leaves that has ended for good goes on.
+    #[must_use]
+    pub fn ends_escaped(&self, program: ProgramId) -> bool {
+        let ends = |child: &Child| child.goal == Goal::Up || child.why == Why::Stopped;
+        !self.stopping && self.children.get(program).is_some_and(ends)
+    }
+
     /// True after a stop of everything, by a command or by the end of an essential program.
     #[must_use]
     pub fn is_stopping(&self) -> bool {

@@ -3,6 +3,10 @@
 //! The delay before a restart begins at `initial` and doubles with each restart, up to `max`. A
 //! run that lasted `reset_after` or longer sets it back to `initial`; time spent waiting does not
 //! count.
+//!
+//! A start can be later than that, never earlier: what is left of the group has to be gone
+//! (`Clearing` in `child`), nothing may hold it (`Hold`), and a turn starts few at a time (`launcher`
+//! of the scheduler).
 
 use std::time::Duration;
 

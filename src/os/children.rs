@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
-use super::group::{Sent, outcome};
+use super::group::{Sent, send};
 use super::numbers::numbers_of;
 use super::reap::{self, Seen};
 pub(crate) use super::stat::group_of;
@@ -151,18 +151,16 @@ pub(crate) fn signal(pid: i32, signal: i32) -> Sent {
     if pid <= 1 {
         return Sent::Refused(Errno::EINVAL);
     }
-    // SAFETY: kill takes two integers, and the pid is that of a single process.
-    outcome(unsafe { libc::kill(pid, signal) })
+    send(pid, signal)
 }
 
-/// Sends a signal to every other process. Only PID 1 may: elsewhere it would reach all processes
-/// of our user.
+/// Sends a signal to every other process. Only PID 1 may, whose descendants they are: elsewhere it
+/// would reach all processes of our user.
 pub(crate) fn signal_all(signal: i32) -> Sent {
     if !is_pid_1() {
         return Sent::Refused(Errno::EPERM);
     }
-    // SAFETY: kill takes two integers; in our own PID namespace it reaches our descendants only.
-    outcome(unsafe { libc::kill(-1, signal) })
+    send(-1, signal)
 }
 
 /// Reads the kernel's list of each thread; `None` if it was built without (CONFIG_PROC_CHILDREN).

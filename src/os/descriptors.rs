@@ -39,8 +39,8 @@ pub(crate) fn null_device() -> Result<OwnedFd> {
     above_standard(file.into()).map_err(|errno| Error::os(what, errno as i32))
 }
 
-/// Makes a pipe for a child's stderr: our end does not block, the child's end does.
-pub(crate) fn stderr_pipe() -> std::result::Result<(OwnedFd, OwnedFd), Errno> {
+/// Makes a pipe for a child to write to: our end does not block, the child's end does.
+pub(crate) fn child_pipe() -> std::result::Result<(OwnedFd, OwnedFd), Errno> {
     let (read, write) = retry(|| nix::unistd::pipe2(OFlag::O_CLOEXEC))?;
     let (read, write) = (above_standard(read)?, above_standard(write)?);
     retry(|| fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)))?;
@@ -51,11 +51,6 @@ pub(crate) fn stderr_pipe() -> std::result::Result<(OwnedFd, OwnedFd), Errno> {
 pub(crate) fn wake_pipe() -> std::result::Result<(OwnedFd, OwnedFd), Errno> {
     let (read, write) = retry(|| nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK))?;
     Ok((above_standard(read)?, above_standard(write)?))
-}
-
-/// Makes a pipe by which a child reports a failure before its exec: our end does not block.
-pub(super) fn failure_pipe() -> std::result::Result<(OwnedFd, OwnedFd), Errno> {
-    stderr_pipe()
 }
 
 /// Makes a file in memory with `text` in it, to be read from its start: a stdin that cannot block.
@@ -88,20 +83,16 @@ pub(crate) fn close_inheritable() {
     }
 }
 
-/// Duplicates a descriptor.
-pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> std::result::Result<OwnedFd, Errno> {
-    above_standard_copy(fd)
-}
-
 pub(super) fn above_standard(fd: OwnedFd) -> std::result::Result<OwnedFd, Errno> {
     if fd.as_raw_fd() >= FIRST {
         Ok(fd)
     } else {
-        above_standard_copy(fd.as_fd())
+        duplicate(fd.as_fd())
     }
 }
 
-fn above_standard_copy(fd: BorrowedFd<'_>) -> std::result::Result<OwnedFd, Errno> {
+/// Duplicates a descriptor.
+pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> std::result::Result<OwnedFd, Errno> {
     retry(|| {
         fd.try_clone_to_owned()
             .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))

@@ -30,8 +30,9 @@ const PROGRAM_BYTES: usize = 4096;
 /// Blocks are aligned like malloc's. An allocation that needs more is rare, and gets none.
 const ALIGNMENT: usize = 2 * size_of::<usize>();
 
-/// The first is mapped at startup, the second when the number of programs is known.
-static ARENAS: [Arena; 2] = [const { Arena::new() }; 2];
+/// The first is mapped at startup, the second when the number of programs is known, and each of the
+/// others when there are twice as many.
+static ARENAS: [Arena; 8] = [const { Arena::new() }; 8];
 
 /// The system has refused memory, and no warning has been given yet.
 static IS_SHORT: AtomicBool = AtomicBool::new(false);
@@ -85,7 +86,8 @@ pub(crate) fn reserve_for(programs: usize) -> Result<(), Errno> {
     if ARENAS[0].pages.get().is_none() {
         return Ok(());
     }
-    ARENAS[1].map(programs.saturating_mul(PROGRAM_BYTES).max(STARTUP_BYTES))
+    let wanted = programs.saturating_mul(PROGRAM_BYTES).max(STARTUP_BYTES);
+    grow(&ARENAS[1..], wanted)
 }
 
 /// Notes that the system has refused memory.
@@ -93,14 +95,9 @@ pub(crate) fn note_shortage() {
     IS_SHORT.store(true, Ordering::Relaxed);
 }
 
-/// True if the system has refused memory since [`forget_shortage`].
-pub(crate) fn is_shortage_noted() -> bool {
-    IS_SHORT.load(Ordering::Relaxed)
-}
-
-/// Forgets the shortage once it has been reported.
-pub(crate) fn forget_shortage() {
-    IS_SHORT.store(false, Ordering::Relaxed);
+/// True if the system has refused memory since this was asked last.
+pub(crate) fn take_shortage() -> bool {
+    IS_SHORT.swap(false, Ordering::Relaxed)
 }
 
 // SAFETY: memory comes from the system or, if it has none, from an arena, whose blocks do not
@@ -110,20 +107,6 @@ unsafe impl GlobalAlloc for EmergencyHeap {
         // SAFETY: the caller's promises are the same.
         let bytes = unsafe { System.alloc(layout) };
         if bytes.is_null() { take(layout) } else { bytes }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promises are the same.
-        let bytes = unsafe { System.alloc_zeroed(layout) };
-        if !bytes.is_null() {
-            return bytes;
-        }
-        let block = take(layout);
-        if !block.is_null() {
-            // SAFETY: the block has that many bytes. It may have been used before.
-            unsafe { block.write_bytes(0, layout.size()) };
-        }
-        block
     }
 
     unsafe fn dealloc(&self, bytes: *mut u8, layout: Layout) {
@@ -164,14 +147,31 @@ fn take(layout: Layout) -> *mut u8 {
     if IS_OPTIONAL.get() || layout.align() > ALIGNMENT {
         return ptr::null_mut();
     }
-    let mut blocks = ARENAS.iter().map(|arena| arena.take(layout.size()));
-    blocks
-        .find(|block| !block.is_null())
-        .unwrap_or(ptr::null_mut())
+    let block = mapped(&ARENAS).find_map(|arena| arena.take(layout.size()));
+    block.unwrap_or(ptr::null_mut())
 }
 
 fn arena_of(bytes: *mut u8) -> Option<&'static Arena> {
-    ARENAS.iter().find(|arena| arena.has(bytes))
+    mapped(&ARENAS).find(|arena| arena.has(bytes))
+}
+
+/// Returns the arenas with pages, which come first.
+fn mapped(arenas: &[Arena]) -> impl Iterator<Item = &Arena> {
+    arenas
+        .iter()
+        .take_while(|arena| arena.pages.get().is_some())
+}
+
+/// Maps another arena, unless the pages of these are enough. It is at least as large as they are,
+/// so that a few do for any number of programs.
+fn grow(arenas: &[Arena], wanted: usize) -> Result<(), Errno> {
+    let lengths = mapped(arenas).filter_map(|arena| arena.pages.get().map(Pages::len));
+    let (count, length) = lengths.fold((0, 0), |(count, sum), length| (count + 1, sum + length));
+    if length >= wanted {
+        return Ok(());
+    }
+    let arena = arenas.get(count).ok_or(Errno::ENOMEM)?;
+    arena.map((wanted - length).max(length))
 }
 
 /// Pages cut into blocks. The size of a block is a power of two; a freed one is used again for the
@@ -214,11 +214,9 @@ impl Arena {
         pages.is_some_and(|pages| offset(pages) < pages.len())
     }
 
-    /// Returns a block of at least that size, or null.
-    fn take(&self, size: usize) -> *mut u8 {
-        let Some(pages) = self.pages.get() else {
-            return ptr::null_mut();
-        };
+    /// Returns a block of at least that size, if there is room.
+    fn take(&self, size: usize) -> Option<*mut u8> {
+        let pages = self.pages.get()?;
         let size = block_size(size);
         let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
         let blocks = &mut *blocks;
@@ -227,14 +225,14 @@ impl Arena {
             let block = pages.base().wrapping_add(offset);
             // SAFETY: a freed block is ours, aligned, and begins with the number of the next.
             *first = unsafe { block.cast::<usize>().read() };
-            return block;
+            return Some(block);
         }
         if size > pages.len() - blocks.used {
-            return ptr::null_mut();
+            return None;
         }
         let block = pages.base().wrapping_add(blocks.used);
         blocks.used += size;
-        block
+        Some(block)
     }
 
     /// Takes back a block of this arena that was taken with this size, or a larger one.
@@ -269,9 +267,33 @@ mod tests {
     }
 
     #[test]
+    fn pages_grow_with_the_number_of_programs_and_are_mapped_seldom() {
+        let arenas: [Arena; 4] = std::array::from_fn(|_| Arena::new());
+        let lengths = |arenas: &[Arena]| -> Vec<usize> {
+            super::mapped(arenas)
+                .filter_map(|arena| arena.pages.get().map(Pages::len))
+                .collect()
+        };
+        let page = 64 * 1024;
+        for (wanted, expected) in [
+            (page, vec![page]),
+            (page, vec![page]),
+            (page + 1, vec![page, page]),
+            (2 * page, vec![page, page]),
+            (7 * page, vec![page, page, 5 * page]),
+            (8 * page, vec![page, page, 5 * page, 7 * page]),
+            (14 * page, vec![page, page, 5 * page, 7 * page]),
+        ] {
+            assert_eq!(grow(&arenas, wanted), Ok(()));
+            assert_eq!(lengths(&arenas), expected);
+        }
+        assert_eq!(grow(&arenas, 15 * page), Err(Errno::ENOMEM));
+    }
+
+    #[test]
     fn without_pages_there_is_nothing() {
         let arena = Arena::new();
-        assert!(arena.take(8).is_null());
+        assert!(arena.take(8).is_none());
         assert!(!arena.has(ptr::null_mut()));
         assert!(!arena.has((&raw const arena).cast_mut().cast()));
     }
@@ -280,12 +302,12 @@ mod tests {
     fn blocks_are_served_until_the_arena_is_used_up() {
         let arena = mapped();
         for size in [STARTUP_BYTES + 1, 1 << 40, isize::MAX as usize] {
-            assert!(arena.take(size).is_null(), "{size}");
+            assert!(arena.take(size).is_none(), "{size}");
         }
         for round in 0..4 {
-            assert!(!arena.take(STARTUP_BYTES / 4).is_null(), "round {round}");
+            assert!(arena.take(STARTUP_BYTES / 4).is_some(), "round {round}");
         }
-        assert!(arena.take(1).is_null());
+        assert!(arena.take(1).is_none());
     }
 
     #[test]
@@ -293,8 +315,8 @@ mod tests {
         let arena = mapped();
         for turn in 0..100_000 {
             let size = 1 + turn * 7 % 9000;
-            let block = arena.take(size);
-            assert!(!block.is_null() && arena.has(block), "turn {turn}");
+            let block = arena.take(size).expect("a freed one");
+            assert!(arena.has(block), "turn {turn}");
             arena.put_back(block, size);
         }
     }
@@ -314,10 +336,9 @@ mod tests {
             };
             for (number, (takes, size)) in steps.into_iter().enumerate() {
                 if takes || held.is_empty() {
-                    let block = arena.take(size);
-                    if block.is_null() {
+                    let Some(block) = arena.take(size) else {
                         continue;
-                    }
+                    };
                     prop_assert_eq!(block as usize % ALIGNMENT, 0);
                     // SAFETY: taken with this size.
                     unsafe { block.write_bytes(number as u8, size) };

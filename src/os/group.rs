@@ -37,6 +37,7 @@ pub(crate) enum Sent {
 /// exec.
 #[derive(Debug)]
 pub(crate) struct Group {
+    /// Above 1, so that its negative is a group and never all processes.
     number: i32,
     leader_reaped: bool,
     /// The leader may not have made the group yet.
@@ -105,13 +106,8 @@ impl Group {
     /// True if no member is left, not even a zombie.
     pub(crate) fn is_gone(&self) -> bool {
         // Usually there is no group of that number at all.
-        (self.pidfd.is_none() && self.ask_by_number() == Sent::Gone) || self.signal(0) == Sent::Gone
-    }
-
-    fn ask_by_number(&self) -> Sent {
-        // SAFETY: kill takes two integers; signal 0 only asks. The number is above 1, so that
-        // its negative is a group and never all processes.
-        outcome(unsafe { libc::kill(-self.number, 0) })
+        (self.pidfd.is_none() && send(-self.number, 0) == Sent::Gone)
+            || self.signal(0) == Sent::Gone
     }
 
     /// Sends a signal to every member; signal 0 only asks.
@@ -119,31 +115,24 @@ impl Group {
         if self.leader_reaped {
             match self.signal_by_pidfd(signal) {
                 Some(Sent::Delivered) => return Sent::Delivered,
-                Some(Sent::Gone) if self.ask_by_number() == Sent::Gone || do_pidfds_work() => {
+                Some(Sent::Gone) if send(-self.number, 0) == Sent::Gone || do_pidfds_work() => {
                     return Sent::Gone;
                 }
                 // An older kernel, or perhaps a sandbox.
                 Some(Sent::Gone | Sent::Refused(_)) | None => {}
             }
-            if self.is_number_anothers() {
+            // A process has this number after the leader's reap: as no new process gets a number
+            // that a group has, our group is gone.
+            if send(self.number, 0) != Sent::Gone {
                 return Sent::Gone;
             }
         }
-        // SAFETY: kill takes two integers. The number is above 1, so that its negative is a
-        // group and never all processes.
-        let sent = outcome(unsafe { libc::kill(-self.number, signal) });
+        let sent = send(-self.number, signal);
         if sent == Sent::Gone && self.leader_is_new && !self.leader_reaped {
-            // SAFETY: as above; the number is pinned by the leader.
-            return outcome(unsafe { libc::kill(self.number, signal) });
+            // The leader pins the number.
+            return send(self.number, signal);
         }
         sent
-    }
-
-    /// True if there is a process of this number after the leader's reap: as no new process gets a
-    /// number that a group has, our group is gone.
-    fn is_number_anothers(&self) -> bool {
-        // SAFETY: kill takes two integers; signal 0 only asks.
-        outcome(unsafe { libc::kill(self.number, 0) }) != Sent::Gone
     }
 
     /// Returns `None` without a pidfd.
@@ -186,8 +175,14 @@ fn do_pidfds_work() -> bool {
         .is_some_and(|pidfd| send_by_pidfd(&pidfd, 0, PIDFD_SIGNAL_THREAD_GROUP) == Sent::Delivered)
 }
 
+/// Sends a signal to a process or, by the negative of its number, to a group (kill(2)).
+pub(super) fn send(to: i32, signal: i32) -> Sent {
+    // SAFETY: kill takes two integers.
+    outcome(unsafe { libc::kill(to, signal) })
+}
+
 /// Decodes the result of kill(2) or a similar call.
-pub(super) fn outcome(status: i32) -> Sent {
+fn outcome(status: i32) -> Sent {
     if status != -1 {
         return Sent::Delivered;
     }

@@ -12,9 +12,8 @@
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
-use std::sync::atomic::{Ordering, fence};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use nix::errno::Errno;
 
@@ -43,15 +42,15 @@ const HANDLERS: [Handler; LAYERS_MAX] = [
 /// The handlers that each layer calls after itself.
 static PREVIOUS: [Previous; LAYERS_MAX] = [const { Previous::new() }; LAYERS_MAX];
 
-/// The newest slot; each points to the next.
-static SLOTS: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
+/// The first slot; each has the next.
+static FIRST: Slot = Slot::new();
 
 /// What each installed handler of ours has replaced. Its lock is held to change dispositions.
 static INSTALLED: Mutex<Vec<Installed>> = Mutex::new(Vec::new());
 
 /// The signals of one scheduler. A slot is used again by a later scheduler, and never freed.
 pub(super) struct Slot {
-    next: *const Slot,
+    next: OnceLock<Box<Slot>>,
     /// The [`Identity`] of its scheduler's process; 0 if it is free. A forked copy has another
     /// one, and leaves the slot alone.
     owner: AtomicU64,
@@ -60,8 +59,9 @@ pub(super) struct Slot {
     /// Bit `n - 1` stands for signal `n`.
     wanted: AtomicU64,
     pending: AtomicU64,
-    /// The pids that came with SIGCHLD.
-    hints: Hints,
+    /// The pids that came with SIGCHLD. To be taken after [`Slot::take`], as a handler leaves the
+    /// hint first.
+    pub(super) hints: Hints,
     /// The first sender of each other signal since it was last taken; see [`sender_code`].
     senders: [AtomicU64; NUMBERS],
     /// The pipe that wakes the scheduler.
@@ -69,12 +69,6 @@ pub(super) struct Slot {
     /// Handlers that are using it: the pipe may be closed only when there are none.
     writers: AtomicU32,
 }
-
-// SAFETY: `next` is written once, before the slot is published, and points to another slot that
-// lives for ever; the rest are atomics.
-unsafe impl Sync for Slot {}
-// SAFETY: as above; nothing in it belongs to a thread.
-unsafe impl Send for Slot {}
 
 struct Installed {
     layer: usize,
@@ -157,7 +151,10 @@ impl Dispositions {
         let is_free = |slot: &&Slot| {
             slot.owner.load(Ordering::SeqCst) == 0 && slot.writers.load(Ordering::SeqCst) == 0
         };
-        let slot = slots().find(is_free).unwrap_or_else(new_slot);
+        let slot = slots().find(is_free).unwrap_or_else(|| {
+            let last = slots().last().unwrap_or(&FIRST);
+            last.next.get_or_init(|| Box::new(Slot::new()))
+        });
         slot.exclusive.store(exclusive, Ordering::SeqCst);
         slot.wanted.store(0, Ordering::SeqCst);
         slot.pending.store(0, Ordering::SeqCst);
@@ -242,6 +239,20 @@ impl Dispositions {
 }
 
 impl Slot {
+    const fn new() -> Self {
+        Self {
+            next: OnceLock::new(),
+            owner: AtomicU64::new(0),
+            exclusive: AtomicBool::new(false),
+            wanted: AtomicU64::new(0),
+            pending: AtomicU64::new(0),
+            hints: Hints::new(),
+            senders: [const { AtomicU64::new(SENDER_UNKNOWN) }; NUMBERS],
+            wake: AtomicI32::new(-1),
+            writers: AtomicU32::new(0),
+        }
+    }
+
     /// Takes the signals that arrived since the last call, as bits.
     pub(super) fn take(&self) -> u64 {
         self.pending.swap(0, Ordering::SeqCst)
@@ -249,12 +260,6 @@ impl Slot {
 
     pub(super) fn pending(&self) -> u64 {
         self.pending.load(Ordering::SeqCst)
-    }
-
-    /// Adds the children that may have died to `pids`. To be called after [`Slot::take`], as a
-    /// handler leaves the hint first.
-    pub(super) fn take_hints(&self, pids: &mut Vec<i32>) {
-        self.hints.take(pids);
     }
 
     /// Takes the sender of a signal. To be called after [`Slot::take`], as for hints.
@@ -378,29 +383,9 @@ fn mark_slots(signal: i32, info: Option<&libc::siginfo_t>) {
     }
 }
 
+/// Async-signal-safe, as all of them are there for ever.
 fn slots() -> impl Iterator<Item = &'static Slot> {
-    let newest = SLOTS.load(Ordering::SeqCst).cast_const();
-    // SAFETY: every pointer in the list is null or points to a slot that is never freed.
-    let slot = |pointer: *const Slot| unsafe { pointer.as_ref() };
-    std::iter::successors(slot(newest), move |known| slot(known.next))
-}
-
-/// Adds a slot to the list. The caller holds the lock on the dispositions.
-fn new_slot() -> &'static Slot {
-    let slot = Box::leak(Box::new(Slot {
-        next: SLOTS.load(Ordering::SeqCst),
-        owner: AtomicU64::new(0),
-        exclusive: AtomicBool::new(false),
-        wanted: AtomicU64::new(0),
-        pending: AtomicU64::new(0),
-        hints: Hints::new(),
-        senders: [const { AtomicU64::new(SENDER_UNKNOWN) }; NUMBERS],
-        wake: AtomicI32::new(-1),
-        writers: AtomicU32::new(0),
-    }));
-    fence(Ordering::SeqCst);
-    SLOTS.store(slot, Ordering::SeqCst);
-    slot
+    std::iter::successors(Some(&FIRST), |slot| slot.next.get().map(Box::as_ref))
 }
 
 fn index(signal: i32) -> usize {

@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use super::pages::Pages;
 
 /// The page with the mark. It is never unmapped: a signal handler may read it in any thread.
-static PAGE: OnceLock<Pages> = OnceLock::new();
+/// `None` where the system does not know how.
+static PAGE: OnceLock<Option<Pages>> = OnceLock::new();
 
 /// Without such a page: the mark (upper half), and its timer plus 1.
 static TIMED: AtomicU64 = AtomicU64::new(0);
@@ -33,7 +34,12 @@ impl Identity {
     pub(crate) fn establish() -> Self {
         if mark() == 0 {
             let next = LATEST.fetch_add(1, Ordering::SeqCst).wrapping_add(1).max(1);
-            match map_page() {
+            PAGE.get_or_init(|| {
+                let pages = Pages::new(size_of::<AtomicU32>()).ok()?;
+                pages.wipe_on_fork().ok()?;
+                Some(pages)
+            });
+            match page() {
                 // If another thread is faster, its mark will do.
                 Some(page) => {
                     let _ = page.compare_exchange(0, next, Ordering::SeqCst, Ordering::SeqCst);
@@ -85,20 +91,9 @@ fn mark() -> u32 {
     }
 }
 
-/// Returns the page, and maps it if there is none and the system knows how.
-fn map_page() -> Option<&'static AtomicU32> {
-    if PAGE.get().is_none() {
-        let pages = Pages::new(size_of::<AtomicU32>()).ok()?;
-        pages.wipe_on_fork().ok()?;
-        // If another thread is faster, this one is unmapped.
-        let _ = PAGE.set(pages);
-    }
-    page()
-}
-
 /// Returns the page, if there is one. Async-signal-safe.
 fn page() -> Option<&'static AtomicU32> {
-    let page = PAGE.get()?.base().cast::<AtomicU32>();
+    let page = PAGE.get()?.as_ref()?.base().cast::<AtomicU32>();
     // SAFETY: a mapping that is never unmapped, aligned to a page and zeroed.
     Some(unsafe { &*page })
 }

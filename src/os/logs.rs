@@ -2,27 +2,33 @@
 //! written blocks nothing: the pipe is drained, lost bytes are counted, and the log says so when it
 //! can be written again.
 //!
+//! Bytes are lost without being counted in few places only: a log that was removed while it was open
+//! takes what is written until the next start; a pipe that a process outside its group still holds
+//! is closed when it becomes the third (`capture::attach`), and at the end (`capture::release`); and
+//! a start that was cancelled although its exec was faster drops its pipe
+//! (`launcher::late_start_is_over`).
+//!
 //! An opened log is checked before it is trusted: a regular file, ours, with one name, not reached
 //! through a symlink. The default directory is world-writable.
 
 use std::fs::{File, Metadata};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fchmod};
 
 use super::retry;
 use crate::error::{Error, Result, errno_text};
 use crate::machine::Moment;
 
 /// How often opening or creating a file is tried while others keep removing it.
-const OPEN_TRIES_MAX: usize = 8;
+const OPEN_TRIES_MAX: usize = 16;
 
 /// The least time between two notices about the same log.
 const NOTICE_INTERVAL: Duration = Duration::from_secs(10);
@@ -96,17 +102,16 @@ struct Loss {
 }
 
 /// Why a file is not opened as a log.
-#[derive(Debug, Clone, PartialEq)]
-enum Refusal {
-    LockedByAnother(Error),
-    Unusable(Error),
+#[derive(Debug)]
+struct Refusal {
+    error: Error,
+    is_lock: bool,
 }
 
-impl Refusal {
-    fn error(&self) -> &Error {
-        match self {
-            Self::LockedByAnother(error) | Self::Unusable(error) => error,
-        }
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        let is_lock = false;
+        Self { error, is_lock }
     }
 }
 
@@ -161,9 +166,9 @@ impl Log {
                 Ok(size)
             }
             Err(refusal) => {
-                let error = refusal.error().clone();
+                let error = refusal.error.clone();
                 let before = self.loss().refused.replace(refusal);
-                let is_known = before.is_some_and(|before| *before.error() == error);
+                let is_known = before.is_some_and(|before| before.error == error);
                 if is_known && error.descriptor_shortage().is_none() {
                     Ok(0)
                 } else {
@@ -186,8 +191,8 @@ impl Log {
 
     /// True if it was refused because another supervisor has it.
     pub(crate) fn is_locked_by_another(&self) -> bool {
-        let refused = self.loss.as_ref().map(|loss| &loss.refused);
-        matches!(refused, Some(Some(Refusal::LockedByAnother(_))))
+        let refused = self.loss.as_ref().and_then(|loss| loss.refused.as_ref());
+        refused.is_some_and(|refusal| refusal.is_lock)
     }
 
     /// Appends bytes, or counts them as lost.
@@ -312,10 +317,6 @@ fn size_of(file: &File, path: &Path) -> Option<u64> {
     is_it.then_some(here.len())
 }
 
-fn errno_of(error: std::io::Error) -> Errno {
-    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
-}
-
 /// A log that was opened.
 struct Opened {
     file: File,
@@ -331,18 +332,23 @@ struct Opened {
 /// locks.
 fn open_file(path: &Path) -> std::result::Result<Opened, Refusal> {
     let what = || format!("failed to open log {path:?}");
-    let because = |reason: &str| Error::because(what(), reason);
-    let refuse = |reason: &str| Refusal::Unusable(because(reason));
+    let refuse = |reason: &str| Error::because(what(), reason);
     for _ in 0..OPEN_TRIES_MAX {
-        let opened = open_or_create(path);
+        let opened = match retry(|| nix::fcntl::open(path, log_flags(), Mode::empty())) {
+            Err(Errno::ENOENT) => create(path),
+            opened => opened.map(|fd| (File::from(fd), None)),
+        };
+        if let Err(Errno::EEXIST) = opened {
+            // Put there just now.
+            continue;
+        }
         let (file, mode_refused) = opened.map_err(|errno| match errno {
             Errno::ELOOP => refuse("it is a symbolic link"),
             Errno::EISDIR => refuse("it is a directory"),
             Errno::ENXIO => refuse("it is not a regular file"),
-            errno => Refusal::Unusable(Error::os(what(), errno as i32)),
+            errno => Error::os(what(), errno as i32),
         })?;
-        let found = file.metadata();
-        let found = found.map_err(|error| Refusal::Unusable(Error::io(what(), &error)))?;
+        let found = file.metadata().map_err(|error| Error::io(what(), &error))?;
         // An unlink counts a link less before it takes away the name, and has its directory for
         // itself until both are done. So has this, which is refused where there is a name; and
         // what it makes where there is none any more is opened next.
@@ -351,12 +357,13 @@ fn open_file(path: &Path) -> std::result::Result<Opened, Refusal> {
             continue;
         }
         if let Some(reason) = mistrust(&found) {
-            return Err(refuse(&reason));
+            return Err(refuse(&reason).into());
         }
         let lock_refused = match lock(&file) {
             Err(Errno::EWOULDBLOCK) => {
-                let error = because("another supervisor is writing to it");
-                return Err(Refusal::LockedByAnother(error));
+                let error = refuse("another supervisor is writing to it");
+                let is_lock = true;
+                return Err(Refusal { error, is_lock });
             }
             result => result.err(),
         };
@@ -367,7 +374,7 @@ fn open_file(path: &Path) -> std::result::Result<Opened, Refusal> {
             lock_refused,
         });
     }
-    Err(refuse("it is replaced again and again"))
+    Err(refuse("it is replaced again and again").into())
 }
 
 /// Whether the name by which it was opened was not taken away from it. Asked after its links were
@@ -405,30 +412,13 @@ fn lock(file: &File) -> std::result::Result<(), Errno> {
     })
 }
 
-/// Opens or creates the file. A new one gets mode 0640 whatever the umask, or the reason why not;
-/// an old one keeps its mode.
-fn open_or_create(path: &Path) -> std::result::Result<(File, Option<Errno>), Errno> {
-    for _ in 0..OPEN_TRIES_MAX {
-        match retry(|| nix::fcntl::open(path, log_flags(), Mode::empty())) {
-            Err(Errno::ENOENT) => {}
-            result => return result.map(|fd| (File::from(fd), None)),
-        }
-        match create(path) {
-            Err(Errno::EEXIST) => {}
-            result => return result,
-        }
-    }
-    Err(Errno::ENOENT)
-}
-
-/// Creates the file, and returns why it has not got its mode, if so.
+/// Creates the file with mode 0640, whatever the umask, and returns why it has not got that, if so.
 fn create(path: &Path) -> std::result::Result<(File, Option<Errno>), Errno> {
     let flags = log_flags() | OFlag::O_CREAT | OFlag::O_EXCL;
     let mode = Mode::from_bits_truncate(0o640);
     let file = File::from(retry(|| nix::fcntl::open(path, flags, mode))?);
-    let mode = PermissionsExt::from_mode(0o640);
     // Its mode at the creation was narrower, if it differed.
-    let mode_refused = file.set_permissions(mode).err().map(errno_of);
+    let mode_refused = fchmod(&file, mode).err();
     Ok((file, mode_refused))
 }
 

@@ -29,18 +29,9 @@ pub(super) fn numbers_in(directory: c_int, mut visit: impl FnMut(c_int)) -> Resu
     let mut buffer = [0_u8; 4096];
     loop {
         let (base, length) = (buffer.as_mut_ptr(), buffer.len());
+        let arguments = [raw::int(directory), base.expose_provenance(), length];
         // SAFETY: the kernel writes at most that much into a buffer of our own.
-        let read = unsafe {
-            let arguments = [
-                raw::int(directory),
-                base.expose_provenance(),
-                length,
-                0,
-                0,
-                0,
-            ];
-            raw::call(libc::SYS_getdents64, arguments)
-        };
+        let read = unsafe { raw::call(libc::SYS_getdents64, arguments) };
         let count = match read.map_err(Errno::from_raw)? {
             0 => return Ok(()),
             count => count,

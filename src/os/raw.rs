@@ -16,14 +16,55 @@ pub(super) const IS_DIRECT: bool = cfg!(all(
 /// The largest errno.
 const ERRNO_MAX: isize = 4095;
 
-/// Makes a system call. The error is the errno.
+/// Makes a system call; arguments that are left out are 0. The error is the errno.
 ///
 /// # Safety
 ///
 /// As for the call.
-pub(super) unsafe fn call(number: c_long, arguments: [usize; 6]) -> Result<usize, c_int> {
-    // SAFETY: as promised to this function.
-    decode(unsafe { trap(number, arguments) })
+pub(super) unsafe fn call<const N: usize>(
+    number: c_long,
+    arguments: [usize; N],
+) -> Result<usize, c_int> {
+    let mut all = [0; 6];
+    all.iter_mut()
+        .zip(arguments)
+        .for_each(|(to, from)| *to = from);
+    let [a, b, c, d, e, f] = all;
+    let answer: isize;
+    #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
+    // SAFETY: the kernel preserves all registers but these three (syscall(2)).
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            inlateout("rax") number as isize => answer,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+    #[cfg(all(target_arch = "aarch64", target_pointer_width = "64"))]
+    // SAFETY: the kernel preserves all registers but the first (syscall(2)).
+    unsafe {
+        std::arch::asm!(
+            "svc 0",
+            in("x8") number as isize,
+            inlateout("x0") a => answer,
+            in("x1") b, in("x2") c, in("x3") d, in("x4") e, in("x5") f,
+            options(nostack),
+        );
+    }
+    #[cfg(not(all(
+        any(target_arch = "x86_64", target_arch = "aarch64"),
+        target_pointer_width = "64"
+    )))]
+    {
+        // SAFETY: as promised to this function.
+        answer = match unsafe { libc::syscall(number, a, b, c, d, e, f) } {
+            -1 => -(super::errno() as isize),
+            answer => answer as isize,
+        };
+    }
+    decode(answer)
 }
 
 fn decode(answer: isize) -> Result<usize, c_int> {
@@ -39,50 +80,6 @@ pub(super) fn int(number: c_int) -> usize {
     (number as isize).cast_unsigned()
 }
 
-#[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
-unsafe fn trap(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> isize {
-    let answer;
-    // SAFETY: the kernel preserves all registers but these three (syscall(2)).
-    unsafe {
-        std::arch::asm!(
-            "syscall",
-            inlateout("rax") number as isize => answer,
-            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
-            lateout("rcx") _, lateout("r11") _,
-            options(nostack),
-        );
-    }
-    answer
-}
-
-#[cfg(all(target_arch = "aarch64", target_pointer_width = "64"))]
-unsafe fn trap(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> isize {
-    let answer;
-    // SAFETY: the kernel preserves all registers but the first (syscall(2)).
-    unsafe {
-        std::arch::asm!(
-            "svc 0",
-            in("x8") number as isize,
-            inlateout("x0") a => answer,
-            in("x1") b, in("x2") c, in("x3") d, in("x4") e, in("x5") f,
-            options(nostack),
-        );
-    }
-    answer
-}
-
-#[cfg(not(all(
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    target_pointer_width = "64"
-)))]
-unsafe fn trap(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> isize {
-    // SAFETY: as promised to `call`.
-    match unsafe { libc::syscall(number, a, b, c, d, e, f) } {
-        -1 => -(super::errno() as isize),
-        answer => answer as isize,
-    }
-}
-
 /// Makes a child that shares our memory and runs `main` on its own stack, and does not wait for it.
 /// The kernel sets `tid` to 0, and wakes futex(2) waiters there, when the child has left our memory
 /// by an exec or exit.
@@ -91,7 +88,6 @@ unsafe fn trap(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> isize {
 ///
 /// The stack is used by nothing else, and it, `argument` and `tid` stay where they are until the
 /// child has left our memory. `main` never returns, and touches nothing that this process uses.
-#[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
 pub(super) unsafe fn clone_sharing(
     flags: c_int,
     stack: *mut c_void,
@@ -100,6 +96,7 @@ pub(super) unsafe fn clone_sharing(
     argument: *mut c_void,
 ) -> Result<c_int, c_int> {
     let answer: isize;
+    #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
     // SAFETY: the parent returns with all registers as they were but those three. The child has
     // the same registers and another stack, and never gets to the end of this.
     unsafe {
@@ -118,25 +115,9 @@ pub(super) unsafe fn clone_sharing(
             lateout("rcx") _, lateout("r11") _,
         );
     }
-    pid_or_errno(answer)
-}
-
-/// As above, but for the order of the last two arguments of clone(2).
-///
-/// # Safety
-///
-/// As above.
-#[cfg(all(target_arch = "aarch64", target_pointer_width = "64"))]
-pub(super) unsafe fn clone_sharing(
-    flags: c_int,
-    stack: *mut c_void,
-    tid: *const u32,
-    main: extern "C" fn(*mut c_void) -> !,
-    argument: *mut c_void,
-) -> Result<c_int, c_int> {
-    let answer: isize;
-    // SAFETY: the parent returns with all registers as they were but the first. The child has
-    // the same registers and another stack, and never gets to the end of this.
+    // As above, but for the order of the last two arguments of clone(2).
+    #[cfg(all(target_arch = "aarch64", target_pointer_width = "64"))]
+    // SAFETY: as above, but for one register.
     unsafe {
         std::arch::asm!(
             "svc 0",
@@ -155,33 +136,15 @@ pub(super) unsafe fn clone_sharing(
             lateout("x30") _,
         );
     }
-    pid_or_errno(answer)
-}
-
-/// Fails: see the head of this file.
-///
-/// # Safety
-///
-/// As above.
-#[cfg(not(all(
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    target_pointer_width = "64"
-)))]
-pub(super) unsafe fn clone_sharing(
-    _: c_int,
-    _: *mut c_void,
-    _: *const u32,
-    _: extern "C" fn(*mut c_void) -> !,
-    _: *mut c_void,
-) -> Result<c_int, c_int> {
-    Err(libc::ENOSYS)
-}
-
-#[cfg(all(
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    target_pointer_width = "64"
-))]
-fn pid_or_errno(answer: isize) -> Result<c_int, c_int> {
+    #[cfg(not(all(
+        any(target_arch = "x86_64", target_arch = "aarch64"),
+        target_pointer_width = "64"
+    )))]
+    {
+        // See the head of this file.
+        let _ = (flags, stack, tid, main, argument);
+        answer = -(libc::ENOSYS as isize);
+    }
     c_int::try_from(decode(answer)?).map_err(|_| libc::EIO)
 }
 
@@ -192,11 +155,10 @@ mod tests {
     #[test]
     fn an_answer_is_a_value_or_an_errno_and_errno_stays_as_it_was() {
         nix::errno::Errno::set_raw(libc::EXDEV);
-        let none = [0; 6];
         // SAFETY: neither call takes a pointer, and both only ask.
         let (pid, refused) = unsafe {
-            let nowhere = [int(-1), int(libc::F_GETFD), 0, 0, 0, 0];
-            (call(libc::SYS_getpid, none), call(libc::SYS_fcntl, nowhere))
+            let nowhere = [int(-1), int(libc::F_GETFD)];
+            (call(libc::SYS_getpid, []), call(libc::SYS_fcntl, nowhere))
         };
         assert_eq!(pid, Ok(std::process::id() as usize));
         assert_eq!(refused, Err(libc::EBADF));

@@ -123,22 +123,7 @@ mod tests {
     /// "exit 143", "killed by SIGTERM" and a core dump are three different ends.
     #[test]
     fn museum_44_45_46_every_status_is_decoded_for_what_it_is() {
-        for code in 0..=255 {
-            assert_eq!(decode(libc::CLD_EXITED, code), Exit::Code(code));
-        }
-        for signal in 1..=64 {
-            for (si_code, core_dumped) in [(libc::CLD_KILLED, false), (libc::CLD_DUMPED, true)] {
-                assert_eq!(
-                    decode(si_code, signal),
-                    Exit::Signal {
-                        signal,
-                        core_dumped
-                    }
-                );
-            }
-        }
-        assert_eq!(decode(libc::CLD_STOPPED, libc::SIGSTOP), Exit::Unknown);
-        // The same for every status word of wait(2), as read by the C library's macros.
+        // For every status word of wait(2), as read by the C library's macros.
         for word in 0..=0xffff {
             let found = if libc::WIFEXITED(word) {
                 decode(libc::CLD_EXITED, libc::WEXITSTATUS(word))
@@ -164,7 +149,7 @@ mod tests {
             };
             assert_eq!(found, expected, "{word:#x}");
         }
-        for code in [i32::MIN, -1, 0, 7, i32::MAX] {
+        for code in [i32::MIN, -1, 0, libc::CLD_STOPPED, 7, i32::MAX] {
             assert_eq!(decode(code, code), Exit::Unknown, "{code}");
         }
     }

@@ -200,10 +200,7 @@ fn write_with_timer(fd: BorrowedFd<'_>, bytes: &[u8]) -> nix::Result<usize> {
         return Err(Errno::EAGAIN);
     }
     let piece = &bytes[..bytes.len().min(PIECE_BYTES_MAX)];
-    let alarm = Alarm::set();
-    let written = nix::unistd::write(fd, piece);
-    drop(alarm);
-    written
+    interruptible(|| nix::unistd::write(fd, piece))
 }
 
 fn counted(written: isize) -> nix::Result<usize> {
@@ -225,48 +222,34 @@ extern "C" fn on_alarm(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc:
 
 /// Raises SIGALRM every millisecond, to interrupt a blocking call: repeatedly, as the first one may
 /// arrive before the call.
-struct Alarm {
-    action: Option<libc::sigaction>,
-    timer: libc::itimerval,
-    mask: SignalSet,
-}
-
-impl Alarm {
-    fn set() -> Self {
-        let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = on_alarm;
-        // SAFETY: all zero is a valid action without flags, and so without SA_RESTART.
-        let mut ours: libc::sigaction = unsafe { std::mem::zeroed() };
-        ours.sa_sigaction = handler as *const () as usize;
-        ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-        let action = sigaction(libc::SIGALRM, Some(&ours)).ok();
-        let interval = libc::timeval {
-            tv_sec: 0,
-            tv_usec: WAIT_MICROSECONDS_MAX,
-        };
-        Self {
-            action,
-            timer: set_timer(&libc::itimerval {
-                it_interval: interval,
-                it_value: interval,
-            }),
-            mask: set_mask(libc::SIG_UNBLOCK, &SignalSet::of([libc::SIGALRM])),
-        }
+fn interruptible<T>(call: impl FnOnce() -> T) -> T {
+    let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = on_alarm;
+    // SAFETY: all zero is a valid action without flags, and so without SA_RESTART.
+    let mut ours: libc::sigaction = unsafe { std::mem::zeroed() };
+    ours.sa_sigaction = handler as *const () as usize;
+    ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+    let action = sigaction(libc::SIGALRM, Some(&ours));
+    let interval = libc::timeval {
+        tv_sec: 0,
+        tv_usec: WAIT_MICROSECONDS_MAX,
+    };
+    let timer = set_timer(&libc::itimerval {
+        it_interval: interval,
+        it_value: interval,
+    });
+    let mask = set_mask(libc::SIG_UNBLOCK, &SignalSet::of([libc::SIGALRM]));
+    let result = call();
+    // A signal of the timer is delivered before this returns, while the handler is still ours.
+    set_timer(&timer);
+    set_mask(libc::SIG_SETMASK, &mask);
+    if let Ok(action) = &action {
+        let _ = sigaction(libc::SIGALRM, Some(action));
     }
-}
-
-impl Drop for Alarm {
-    fn drop(&mut self) {
-        // A signal of the timer is delivered before this returns, while the handler is still ours.
-        set_timer(&self.timer);
-        set_mask(libc::SIG_SETMASK, &self.mask);
-        if let Some(action) = &self.action {
-            let _ = sigaction(libc::SIGALRM, Some(action));
-        }
-        if IS_FOREIGN.swap(false, Ordering::SeqCst) {
-            // SAFETY: getpid and kill take plain numbers; the target is this process.
-            unsafe { libc::kill(libc::getpid(), libc::SIGALRM) };
-        }
+    if IS_FOREIGN.swap(false, Ordering::SeqCst) {
+        // SAFETY: getpid and kill take plain numbers; the target is this process.
+        unsafe { libc::kill(libc::getpid(), libc::SIGALRM) };
     }
+    result
 }
 
 /// Sets the interval timer, and returns what it was. Without interval timers in the kernel nothing

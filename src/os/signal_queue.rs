@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use libc::{c_int, c_ulong};
+use nix::unistd::getpid;
 
+use super::group::send;
 use super::handlers::{bit, sigaction};
 use super::pause::{pause, timespec};
 use super::{FAULTS, errno, raw, retry};
@@ -74,7 +76,7 @@ pub(crate) fn set_mask(how: c_int, set: &SignalSet) -> SignalSet {
     let mut before = SignalSet::EMPTY;
     let new = ptr::from_ref(set).expose_provenance();
     let old = (&raw mut before).expose_provenance();
-    let arguments = [raw::int(how), new, old, SET_BYTES, 0, 0];
+    let arguments = [raw::int(how), new, old, SET_BYTES];
     // SAFETY: both pointers are to live sets of that size. With a valid `how` the call cannot fail.
     let _ = unsafe { raw::call(libc::SYS_rt_sigprocmask, arguments) };
     before
@@ -91,16 +93,6 @@ pub(crate) struct Taken {
     pub(crate) signal: i32,
     /// The kernel sent it: SIGINT, SIGQUIT and SIGTSTP are then keys of the terminal.
     pub(crate) is_from_kernel: bool,
-}
-
-impl Taken {
-    pub(crate) fn from_process(signal: i32) -> Self {
-        let is_from_kernel = false;
-        Self {
-            signal,
-            is_from_kernel,
-        }
-    }
 }
 
 /// Takes the next signal, or waits for it; `None` when the time is over, or early, as after a stop
@@ -128,7 +120,7 @@ fn take(signals: SignalSet, timeout: Option<Duration>) -> Option<Taken> {
         pause(FAILED_WAIT_PAUSE);
     }
     // SAFETY: it was zeroed, and the kernel fills it or leaves it. Both signals have a sender.
-    let is_from_us = || unsafe { info.assume_init().si_pid() == libc::getpid() };
+    let is_from_us = || unsafe { info.assume_init().si_pid() } == getpid().as_raw();
     let is_own_write = matches!(signal, libc::SIGPIPE | libc::SIGXFSZ) && is_from_us();
     // SAFETY: as above; every signal has a code.
     let is_from_kernel = unsafe { info.assume_init().si_code } == libc::SI_KERNEL;
@@ -156,14 +148,11 @@ pub(crate) enum Target {
 
 impl Target {
     fn send(self, signal: i32) {
-        // SAFETY: getpid and kill take plain numbers; 0 is our own group.
-        unsafe {
-            let number = match self {
-                Self::Process => libc::getpid(),
-                Self::Group => 0,
-            };
-            libc::kill(number, signal);
-        }
+        let number = match self {
+            Self::Process => getpid().as_raw(),
+            Self::Group => 0,
+        };
+        send(number, signal);
     }
 }
 
@@ -180,11 +169,9 @@ pub(crate) fn stop_self(target: Target, signal: i32) -> bool {
     let (go_on, stop) = ([libc::SIGCONT], [signal]);
     let handler: extern "C" fn(c_int) = note_continue;
     IS_CONTINUED.store(false, Ordering::SeqCst);
-    // SAFETY: the handler only stores to an atomic; the default action runs no code.
-    unsafe {
-        libc::signal(libc::SIGCONT, handler as libc::sighandler_t);
-        libc::signal(signal, libc::SIG_DFL);
-    }
+    // SAFETY: the handler only stores to an atomic.
+    unsafe { libc::signal(libc::SIGCONT, handler as libc::sighandler_t) };
+    set_default(signal);
     set_mask(libc::SIG_BLOCK, &SignalSet::of(stop));
     set_mask(libc::SIG_UNBLOCK, &SignalSet::of(go_on));
     target.send(signal);
@@ -215,13 +202,6 @@ pub(crate) fn ignored() -> SignalSet {
     SignalSet::of((1..=SIGNAL_MAX).filter(is_ignored))
 }
 
-/// Gives SIGCHLD its default action: while it is ignored, the kernel reaps the children, and their
-/// statuses are lost.
-pub(crate) fn stop_ignoring_sigchld() {
-    // SAFETY: the default action runs no code.
-    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
-}
-
 /// At least the size of the kernel's sigaction on every architecture.
 const SIGACTION_BYTES: usize = 64;
 
@@ -231,15 +211,8 @@ const SIGACTION_BYTES: usize = 64;
 pub(crate) fn set_default(signal: i32) {
     // All zero is the default handler, no flags and an empty mask, in any order of fields.
     let action = [0_u8; SIGACTION_BYTES];
-    let no_old = 0;
-    let arguments = [
-        raw::int(signal),
-        action.as_ptr().expose_provenance(),
-        no_old,
-        SET_BYTES,
-        0,
-        0,
-    ];
+    let (new, old) = (action.as_ptr().expose_provenance(), 0);
+    let arguments = [raw::int(signal), new, old, SET_BYTES];
     // SAFETY: the pointer is to live memory, larger than what the kernel reads.
     let _ = unsafe { raw::call(libc::SYS_rt_sigaction, arguments) };
 }
@@ -254,8 +227,7 @@ pub(crate) fn on_parent_death(signal: i32) -> nix::Result<()> {
     let set = || unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, wanted, none, none, none) };
     retry(|| nix::errno::Errno::result(set()))?;
     if std::os::unix::process::parent_id() != parent {
-        // SAFETY: getpid and kill take plain numbers; the target is this process.
-        unsafe { libc::kill(libc::getpid(), signal) };
+        Target::Process.send(signal);
     }
     Ok(())
 }

@@ -84,7 +84,7 @@ impl Signals {
     /// Adds the pids that came with SIGCHLD to `pids`, after [`Signals::take`]. Each is a hint: it
     /// may be missing, late, or forged.
     pub(crate) fn take_hints(&self, pids: &mut Vec<i32>) {
-        self.slot.take_hints(pids);
+        self.slot.hints.take(pids);
     }
 
     /// Takes the first sender of a signal that [`Signals::take`] has returned.

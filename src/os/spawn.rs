@@ -35,12 +35,9 @@ mod late;
 mod lists;
 mod slot;
 mod spawner;
-mod stack;
 mod table;
 
-use std::ffi::CStr;
-use std::os::fd::BorrowedFd;
-use std::sync::Arc;
+use std::ffi::{CStr, c_int};
 use std::time::Duration;
 
 pub(crate) use self::late::Late;
@@ -50,54 +47,43 @@ use super::raw;
 use super::signal_queue::SignalSet;
 use crate::cstr_list::CStrList;
 
-/// The strings of a command that are the same at each start. They stay in memory, unchanged, for
-/// as long as a child may read them.
-pub(crate) trait Strings: Send + Sync {
-    fn each_argument(&self, take: &mut dyn FnMut(&CStr));
-    fn each_variable(&self, take: &mut dyn FnMut(&CStr));
-    /// Returns the working directory.
-    fn directory(&self) -> &CStr;
-}
+/// Visits each string of a list, in order.
+pub(crate) type Each<'a> = &'a dyn Fn(&mut dyn FnMut(&CStr));
 
-/// What to execute, and with what.
+/// What to execute, and with what. Its strings are read once, when it is spawned.
 pub(crate) struct Command<'a> {
-    pub(crate) strings: Arc<dyn Strings>,
     /// The files to try, in order; the first that can be executed is.
     pub(crate) candidates: CStrList,
-    /// One more argument, after the others.
-    pub(crate) argument: Option<&'a CStr>,
-    /// One more variable, before the others.
-    pub(crate) variable: Option<&'a CStr>,
-    pub(crate) place: Place<'a>,
+    pub(crate) arguments: Each<'a>,
+    pub(crate) variables: Each<'a>,
+    /// The working directory of one in a session of its own.
+    pub(crate) directory: &'a CStr,
+    pub(crate) place: Place,
     /// How long the child is waited for before it is late.
     pub(crate) wait: Duration,
 }
 
-/// Where a command runs, and what of ours it gets. Nothing in it has a destructor.
-pub(crate) enum Place<'a> {
-    Apart(Apart<'a>),
-    Inside(Inside<'a>),
-}
-
-/// In a session of its own, with every disposition default and with these things only.
-pub(crate) struct Apart<'a> {
-    /// stdin, stdout, stderr; each numbered 3 or higher.
-    pub(crate) stdio: [BorrowedFd<'a>; 3],
-    /// The limit on descriptors, if it is not to be ours.
-    pub(crate) limit: Option<DescriptorLimit>,
-}
-
-/// In our session, in a group of its own, with all that we were given ourselves.
-pub(crate) struct Inside<'a> {
-    /// The terminal, if the command's group is to have it.
-    pub(crate) terminal: Option<BorrowedFd<'a>>,
-    /// The signals that it shall ignore.
-    pub(crate) ignored: SignalSet,
+/// Where a command runs, and what of ours it gets. The descriptors stay open until it is spawned.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place {
+    /// In a session of its own, with every disposition default and with these things only.
+    Apart {
+        /// stdin, stdout, stderr; each numbered 3 or higher.
+        stdio: [c_int; 3],
+        /// The limit on descriptors, if it is not to be ours.
+        limit: Option<DescriptorLimit>,
+    },
+    /// In our session, in a group of its own, with all that we were given ourselves.
+    Inside {
+        /// The terminal, if the command's group is to have it.
+        terminal: Option<c_int>,
+        /// The signals that it shall ignore.
+        ignored: SignalSet,
+    },
 }
 
 /// The step at which a start failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(i32)]
 pub(crate) enum Step {
     Process,
     Session,
@@ -109,6 +95,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
+    /// In the order of their numbers.
     const ALL: [Self; 7] = [
         Self::Process,
         Self::Session,
@@ -118,11 +105,6 @@ impl Step {
         Self::Descriptors,
         Self::Exec,
     ];
-
-    fn of_number(number: i32) -> Self {
-        let is_it = |step: &&Self| **step as i32 == number;
-        Self::ALL.iter().find(is_it).copied().unwrap_or(Self::Exec)
-    }
 }
 
 /// A child, or word of one.
@@ -151,16 +133,15 @@ impl Failure {
         }
     }
 
-    /// As it goes through a pipe.
+    /// As the child tells it.
     fn to_numbers(self) -> [usize; 3] {
         [self.step as usize, raw::int(self.errno), self.candidate]
     }
 
     fn of_numbers([step, errno, candidate]: [usize; 3]) -> Self {
-        let number = |number: usize| i32::try_from(number).unwrap_or_default();
         Self {
-            step: Step::of_number(number(step)),
-            errno: number(errno),
+            step: Step::ALL.get(step).copied().unwrap_or(Step::Exec),
+            errno: i32::try_from(errno).unwrap_or_default(),
             candidate,
         }
     }

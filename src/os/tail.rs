@@ -1,4 +1,4 @@
-//! The last bytes of a stream: a ring that grows to its limit and no further, however much passes
+//! The last bytes of a stream, for reports alone; a log has all of them. It is a ring that grows to its limit and no further, however much passes
 //! through it; and the same bytes in order when the stream is over.
 //!
 //! A small ring is on the heap. A larger one is a mapping of its own, which costs the pages that

@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use nix::unistd::{getpgid, getpgrp, getppid, getsid};
 
 use super::descriptors::duplicate;
-use super::errno;
+use super::group::{Sent, send};
 use super::subreaper::is_pid_1;
 
 /// The controlling terminal, on our own descriptor.
@@ -44,9 +44,8 @@ impl Terminal {
 
     /// True if the foreground group no longer exists.
     pub(crate) fn is_abandoned(&self) -> bool {
-        // SAFETY: kill takes plain numbers, and signal 0 only asks. The number is above 1.
-        let is_gone = |group: i32| group > 1 && unsafe { libc::kill(-group, 0) } == -1;
-        self.foreground().is_some_and(is_gone) && errno() == libc::ESRCH
+        let is_gone = |group: i32| group > 1 && send(-group, 0) == Sent::Gone;
+        self.foreground().is_some_and(is_gone)
     }
 
     /// Puts a group of this session into the foreground. Returns false if there is no such group, or

@@ -58,7 +58,7 @@ impl Key {
 /// needed.
 pub(crate) struct Program {
     pub(crate) id: ProgramId,
-    pub(crate) exec: Arc<Exec>,
+    pub(crate) exec: Exec,
     pub(crate) report_bytes: u32,
     pub(crate) log: Log,
     /// The run whose group is not known to be gone.
@@ -85,7 +85,7 @@ impl Program {
     pub(crate) fn new(id: ProgramId, exec: Exec, log: Log, report_bytes: usize) -> Self {
         Self {
             id,
-            exec: Arc::new(exec),
+            exec,
             report_bytes: u32::try_from(report_bytes).unwrap_or(u32::MAX),
             log,
             live: None,

@@ -1,4 +1,4 @@
-//! Read coalescing: which pipes rest, and for how long.
+//! Read coalescing: which pipes rest, and for how long. It delays bytes and loses none.
 //!
 //! A program that writes small pieces in quick succession would cost a wake-up, a read and a write
 //! for each of them, and pay for the wake-ups itself. So its pipe rests: it is not polled, but read

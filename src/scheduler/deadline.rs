@@ -31,8 +31,9 @@ impl ProcessScheduler {
     /// has left work or the descriptor is readable, `None` if nothing is timed, and before the
     /// first turn now.
     ///
-    /// The answer changes with each turn, and with what makes the descriptor readable; nothing
-    /// else changes it. So it is enough to ask after each turn.
+    /// The answer changes with each turn, with what makes the descriptor readable, and with each
+    /// order for a program, such as [`ProcessScheduler::start_program`]; nothing else changes it.
+    /// So it is enough to ask after each turn and after each order.
     ///
     /// ```
     /// # let err_dir = std::env::temp_dir().join(format!("procsched-doc-due-{}", std::process::id()));

@@ -1,6 +1,6 @@
 //! Starts: from a program that is due to a process, or to the reason why there is none.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::os::clock::{self, Clock};
 use crate::os::descriptors;
 use crate::os::group::Group;
 use crate::os::limits::DescriptorLimit;
-use crate::os::spawn::{Apart, Failure, Place, Spawner, Started, Step};
+use crate::os::spawn::{Failure, Place, Spawner, Started, Step};
 use crate::os::tail::Tail;
 use crate::program::{FailedStart, LiveRun};
 use crate::report::CODE_UNKNOWN;
@@ -181,10 +181,11 @@ impl Launcher {
         let log_offset = opened.map_err(|error| failed(CODE_UNKNOWN, error, 0))?;
         let pipe = self.stderr_pipe(core, id);
         let (read, write) = pipe.map_err(|error| failed(CODE_UNKNOWN, error, log_offset))?;
-        let stdio = [self.null.as_fd(), self.null.as_fd(), write.as_fd()];
-        let exec = core.programs()[id].exec.clone();
+        let exec = &core.programs()[id].exec;
         let limit = self.limit;
-        let place = Place::Apart(Apart { stdio, limit });
+        let null = self.null.as_raw_fd();
+        let stdio = [null, null, write.as_raw_fd()];
+        let place = Place::Apart { stdio, limit };
         let started = exec.spawn_at(&mut self.spawner, place, None, self.late.wait());
         let started = started.map_err(|failure| {
             let error = self.explain(core, id, failure);
@@ -240,7 +241,7 @@ impl Launcher {
     fn stderr_pipe(&mut self, core: &mut Core, id: ProgramId) -> Result<(OwnedFd, OwnedFd)> {
         let budget = self.budget;
         let make = || {
-            let (read, write) = descriptors::stderr_pipe()?;
+            let (read, write) = descriptors::child_pipe()?;
             if budget.is_almost_used_up(&write) {
                 return Err(Errno::EMFILE);
             }

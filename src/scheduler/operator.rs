@@ -6,6 +6,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::{Command, Input, Moment, ProgramId};
+use crate::os::emergency_heap;
 use crate::spec::ChildSpec;
 
 use super::definitions::{cycle_error, links_of, unknown_program};
@@ -55,6 +56,33 @@ impl ProcessScheduler {
     /// Stops a program, and first what requires it. It stays down until it is started again; what
     /// requires it is pending until then. A stop is no failure, and does not end the scheduler.
     ///
+    /// ```
+    /// # use procsched::{Cause, ChildSpec, ProcessScheduler, ProgramState};
+    /// # use std::time::Duration;
+    /// # fn main() -> procsched::Result<()> {
+    /// # let logs = tempfile::tempdir().unwrap();
+    /// let db = ChildSpec::new("db", ["sleep", "60"]);
+    /// let web = ChildSpec::new("web", ["sleep", "60"]).requires(["db"]);
+    /// let mut scheduler = ProcessScheduler::builder("/")
+    ///     .programs([db, web])
+    ///     .err_dir(logs.path())
+    ///     .kill_on_drop()
+    ///     .build()?;
+    /// while scheduler.program("web").is_none_or(|web| web.state() != ProgramState::Running) {
+    ///     scheduler.step(Some(Duration::from_secs(1)))?;
+    /// }
+    /// scheduler.stop_program("db")?;
+    /// while scheduler.program("db").is_none_or(|db| db.state() != ProgramState::Stopped) {
+    ///     scheduler.step(Some(Duration::from_secs(1)))?;
+    /// }
+    /// let web = scheduler.program("web").expect("it is known");
+    /// assert_eq!(web.state(), ProgramState::Pending);
+    /// assert_eq!(web.reason(), Some("requires db: stopped"));
+    /// assert_eq!(web.last_exit().map(|last| last.cause()), Some(Cause::Requirement));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`ProcessScheduler::start_program`].
@@ -98,6 +126,26 @@ impl ProcessScheduler {
     /// Kills a program's process group at once, and keeps it down as
     /// [`ProcessScheduler::stop_program`] does. What requires it is stopped as usual.
     ///
+    /// ```
+    /// # use procsched::{Cause, ChildSpec, ProcessScheduler, ProgramState};
+    /// # use std::time::Duration;
+    /// # fn main() -> procsched::Result<()> {
+    /// # let logs = tempfile::tempdir().unwrap();
+    /// # let web = ChildSpec::new("web", ["sleep", "60"]);
+    /// # let mut scheduler = ProcessScheduler::builder("/")
+    /// #     .program(web).err_dir(logs.path()).kill_on_drop().build()?;
+    /// # while scheduler.programs()[0].pid().is_none() {
+    /// #     scheduler.step(Some(Duration::from_secs(1)))?;
+    /// # }
+    /// scheduler.kill_program("web")?;
+    /// while scheduler.program("web").is_none_or(|web| web.state() != ProgramState::Stopped) {
+    ///     scheduler.step(Some(Duration::from_secs(1)))?;
+    /// }
+    /// assert_eq!(scheduler.programs()[0].last_return_code(), Some(-libc::SIGKILL));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`ProcessScheduler::start_program`].
@@ -139,8 +187,11 @@ impl ProcessScheduler {
                 return Err(Error::of(ErrorKind::Exists, text));
             }
             let replaced = self.core.replace(now, id, &spec, links, exec);
+            self.groups.take_in_killed(&mut self.core);
             return replaced.map_err(|cycle| cycle_error(self.core.programs(), &cycle));
         }
+        emergency_heap::reserve_for(self.core.programs().len() + 1)
+            .map_err(|errno| Error::os("failed to reserve memory", errno as i32))?;
         let id = self.core.add(&self.definitions, &spec, exec)?;
         if let Err(error) = self.open_log(id) {
             self.core.take_back(id);
@@ -192,6 +243,8 @@ impl ProcessScheduler {
         let (core, capture) = (&mut self.core, &mut self.capture);
         self.launcher.look_at_late(now, core, capture);
         self.core.apply(now, Input::Commanded(command));
+        // They are probed although no turn has come between.
+        self.groups.take_in_killed(&mut self.core);
         Ok(())
     }
 

@@ -83,14 +83,10 @@ impl Outbox {
 
     /// Warns if memory was short, at most once a minute.
     pub(super) fn warn_of_memory(&mut self, now: Moment) {
-        if !emergency_heap::is_shortage_noted() {
-            return;
-        }
         let is_early = |at: Moment| now < at.after(MEMORY_WARNING_INTERVAL);
-        if self.memory_warned_at.is_some_and(is_early) {
+        if self.memory_warned_at.is_some_and(is_early) || !emergency_heap::take_shortage() {
             return;
         }
-        emergency_heap::forget_shortage();
         self.memory_warned_at = Some(now);
         self.warn(Error::new(
             "memory is short: reports that lack last words count them; raise RLIMIT_AS or \

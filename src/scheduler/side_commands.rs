@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::os::descriptors;
 use crate::os::emergency_heap::EmergencyHeap;
 use crate::os::group::Group;
 use crate::os::pages::trim_memory;
-use crate::os::spawn::{Apart, Late, Place, Spawner, Started};
+use crate::os::spawn::{Late, Place, Spawner, Started};
 #[cfg(feature = "json")]
 use crate::report::ErrorReport;
 
@@ -46,7 +46,7 @@ const START_WAIT: Duration = Duration::from_millis(10);
 
 /// The reports that wait for the error handler, and its running commands; none without a handler.
 pub(super) struct SideCommands {
-    handler: Option<Arc<Exec>>,
+    handler: Option<Exec>,
     /// Our stderr, for the command's.
     stderr: Option<OwnedFd>,
     waiting: VecDeque<Job>,
@@ -81,7 +81,7 @@ impl SideCommands {
         let stderr = || descriptors::duplicate(std::io::stderr().as_fd()).ok();
         Self {
             stderr: handler.as_ref().and_then(|_| stderr()),
-            handler: handler.map(Arc::new),
+            handler,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             is_backlog: false,
@@ -247,8 +247,8 @@ impl SideCommands {
             CString::new(&*job.name).map_err(|_| Error::new("a name has a NUL byte in it"))?;
         let (spawner, null, limit) = launcher.for_command();
         let stderr = self.stderr.as_ref().unwrap_or(null);
-        let stdio = [stdin.as_fd(), null.as_fd(), stderr.as_fd()];
-        let place = Place::Apart(Apart { stdio, limit });
+        let stdio = [stdin.as_raw_fd(), null.as_raw_fd(), stderr.as_raw_fd()];
+        let place = Place::Apart { stdio, limit };
         let started = exec.spawn_at(spawner, place, Some(&name), START_WAIT);
         let (group, late) = match started.map_err(|failure| exec.explain(failure))? {
             Started::Executed(pid) => (Group::new(pid), None),

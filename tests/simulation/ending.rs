@@ -12,11 +12,11 @@ use crate::machine::{Command, Exit, Input, Policy};
 
 use super::chaos::HORIZON;
 use super::driver::Driver;
-use crate::model::account::Time;
+use crate::model::account::{Account, Due, Time};
 use crate::model::ledger::Check;
 
 /// Turns until a fair run is over: each program has a few things to go through.
-const TURNS_MAX: usize = 400;
+const TURNS_MAX: usize = 100;
 
 /// How long what got SIGKILL may take.
 const PATIENCE: Time = 5_000_000_000;
@@ -58,7 +58,7 @@ impl Driver {
             }
             let rests = steps == (self.tally.starts, self.now) && !self.has_news();
             if rests {
-                match self.ledger.next_deadline() {
+                match self.next_event() {
                     Some(deadline) if deadline - self.now < HORIZON => self.now = deadline,
                     // Signs that came before the last turn are shown anew.
                     _ if was_idle => break,
@@ -69,6 +69,15 @@ impl Driver {
         let world = self.world.describe();
         self.say(format_args!("at the end: {world}"));
         Err(format!("in a fair run it is not so that {goal}"))
+    }
+
+    /// The next deadline, but for those of watchdogs: a sign of life comes before each of them.
+    fn next_event(&self) -> Option<Time> {
+        let due = self.ledger.accounts.iter().filter_map(Account::due);
+        let due = due.filter(|(_, due)| *due != Due::Watchdog);
+        let shutdown = self.ledger.shutdown.filter(|_| !self.ledger.is_settled());
+        let shutdown = shutdown.map(|(kill, _)| kill);
+        due.map(|(at, _)| at).chain(shutdown).min()
     }
 
     /// What runs says that it is ready and alive, or does what it is for; what escaped ends.

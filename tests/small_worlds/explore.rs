@@ -42,6 +42,7 @@ struct Facts {
     settled: bool,
     over: bool,
     missed: [bool; PROGRAMS],
+    leaving: [bool; PROGRAMS],
 }
 
 struct Explorer {
@@ -152,6 +153,7 @@ impl Explorer {
             settled: state.ledger.is_settled(),
             over: state.is_over(),
             missed: std::array::from_fn(|program| state.is_missed(program)),
+            leaving: std::array::from_fn(|program| state.is_leaving(program)),
         });
         frontier.push_back(state);
         Ok(next)
@@ -172,6 +174,9 @@ impl Explorer {
         for program in 0..PROGRAMS {
             let what = format!("program {program} never comes back, though nobody stopped it");
             self.comes(&what, FairSet::ALL, |state| facts[state].missed[program])?;
+            let what = format!("program {program} never leaves, though nobody wants it");
+            let fair = FairSet::WITHOUT_DEATHS;
+            self.comes(&what, fair, |state| facts[state].leaving[program])?;
         }
         Ok(())
     }

@@ -146,6 +146,7 @@ impl Writer {
         self.flag(seen.executed);
         self.flag(seen.told_as_started);
         self.flag(seen.leader_dead);
+        self.flag(seen.stopped);
         self.byte(u8::try_from(seen.reports).unwrap_or(u8::MAX));
         self.until(seen.not_before);
     }

@@ -67,9 +67,21 @@ pub fn settings(which: Which) -> Vec<Setting> {
                     policies: [policy(one.0, one.1), policy(other.0, other.1)],
                     by_number,
                     late: one == other && (which == Which::All || by_number),
+                    by_hand: false,
                 });
             }
         }
+    }
+    // Worlds with commands for one program are larger still: each way to end, or two of them.
+    let last = ENDS.len() - 1;
+    for ends in (0..=last).filter(|&ends| which != Which::Alike || [0, last].contains(&ends)) {
+        let last = TIMES.len() - 1;
+        settings.push(Setting {
+            policies: [policy(ends, last), policy(0, 0)],
+            by_number: true,
+            late: which != Which::Alike && ends == 0,
+            by_hand: true,
+        });
     }
     settings
 }

@@ -37,6 +37,9 @@ const EXITS: [Exit; 4] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     Start(usize),
+    Stop(usize),
+    Restart(usize),
+    Kill(usize),
     StopAll,
     KillAll,
     /// The next start is asked for.
@@ -74,6 +77,8 @@ pub struct Setting {
     pub by_number: bool,
     /// Starts of the first program may be late.
     pub late: bool,
+    /// The first program is stopped, restarted and killed by hand.
+    pub by_hand: bool,
 }
 
 #[derive(Clone)]
@@ -88,6 +93,7 @@ pub struct State {
     pub starting: Option<Run>,
     by_number: bool,
     late: bool,
+    by_hand: bool,
 }
 
 fn id(program: usize) -> ProgramId {
@@ -112,6 +118,7 @@ impl State {
             starting: None,
             by_number: setting.by_number,
             late: setting.late,
+            by_hand: setting.by_hand,
         }
     }
 
@@ -121,6 +128,11 @@ impl State {
         if looked {
             each(Step::StopAll, None);
             each(Step::KillAll, None);
+            if self.by_hand {
+                each(Step::Stop(0), None);
+                each(Step::Restart(0), None);
+                each(Step::Kill(0), None);
+            }
         }
         if let Some(run) = self.starting {
             if self.world.free_number().is_some() {
@@ -242,6 +254,9 @@ impl State {
     pub fn take(&mut self, step: Step, trace: &mut dyn FnMut(fmt::Arguments<'_>)) -> Check {
         match step {
             Step::Start(program) => self.command(Command::Start(id(program)), trace),
+            Step::Stop(program) => self.command(Command::Stop(id(program)), trace),
+            Step::Restart(program) => self.command(Command::Restart(id(program)), trace),
+            Step::Kill(program) => self.command(Command::Kill(id(program)), trace),
             Step::StopAll => self.command(Command::StopAll, trace),
             Step::KillAll => self.command(Command::KillAll, trace),
             Step::Begin => self.begin(),
@@ -301,7 +316,13 @@ impl State {
     }
 
     fn begin(&mut self) -> Check {
-        let run = self.machine.next_start().ok_or("nothing is started")?;
+        let Some(run) = self.machine.next_start() else {
+            // What was called off may have been in the queue.
+            return match self.ledger.has_ready() {
+                true => Err("nothing is started".to_owned()),
+                false => Ok(()),
+            };
+        };
         let alone = !self.world.has_process_of(run.program.0 as usize);
         self.witness.begins(self.now, run, alone)?;
         self.ledger.begin(run)?;
@@ -428,6 +449,12 @@ impl State {
     /// Nothing is left of any run, and everything was told.
     pub fn is_over(&self) -> bool {
         self.ledger.is_settled() && self.world.is_empty() && self.held == [None; PROGRAMS]
+    }
+
+    /// It is not wanted, and something of it is there that was not given up.
+    pub fn is_leaving(&self, program: usize) -> bool {
+        let account = &self.ledger.accounts[program];
+        !account.wanted && account.life.is_some_and(|life| !life.given_up)
     }
 
     /// It is wanted, and neither runs nor is being started. What was killed for being late is

@@ -1,4 +1,5 @@
-//! The answer to SIGUSR1: one line a program, in columns.
+//! The answer to SIGUSR1: one line a program, in columns, and at its end why it is in its state, if
+//! that is not plain.
 //!
 //! ```text
 //! 2024-01-01T12:00:00.000Z web    running   pid=4711 uptime=2m05s restarts=3 last_exit=1 retry_in=-
@@ -10,7 +11,7 @@ use crate::clock;
 use crate::messages::{Level, Style};
 use crate::values::{duration, exit_label};
 
-type Cells = [String; 6];
+type Cells = [String; 7];
 
 /// Returns a line for each program, in their order.
 pub fn lines(style: &Style, programs: &[ProgramStatus]) -> Vec<String> {
@@ -33,13 +34,16 @@ fn cells(program: &ProgramStatus) -> Cells {
         format!("restarts={}", program.restarts()),
         format!("last_exit={}", or_none(last)),
         format!("retry_in={}", or_none(program.next_start().map(duration))),
+        program
+            .reason()
+            .map_or_else(String::new, |reason| format!("reason={reason:?}")),
     ]
 }
 
 /// Joins the cells of each row, every cell as wide as the widest of its column.
 fn columns(rows: &[Cells]) -> Vec<String> {
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths: [usize; 6] = std::array::from_fn(width);
+    let widths: [usize; 7] = std::array::from_fn(width);
     let pad = |row: &Cells| {
         let cells = row.iter().zip(widths);
         let padded: Vec<String> = cells
@@ -64,20 +68,33 @@ mod tests {
                 "restarts=0",
                 "last_exit=-",
                 "retry_in=-",
+                "",
             ],
             [
-                "waiting",
+                "backoff",
                 "pid=-",
                 "uptime=3s",
                 "restarts=12",
                 "last_exit=SIGKILL",
                 "retry_in=5s",
+                "",
+            ],
+            [
+                "pending",
+                "pid=-",
+                "uptime=3s",
+                "restarts=0",
+                "last_exit=-",
+                "retry_in=-",
+                "reason=\"requires db: failed\"",
             ],
         ];
         let lines = columns(&rows.map(|row| row.map(str::to_owned)));
         let expected = [
             "running pid=4711 uptime=2m05s restarts=0  last_exit=-       retry_in=-",
-            "waiting pid=-    uptime=3s    restarts=12 last_exit=SIGKILL retry_in=5s",
+            "backoff pid=-    uptime=3s    restarts=12 last_exit=SIGKILL retry_in=5s",
+            "pending pid=-    uptime=3s    restarts=0  last_exit=-       retry_in=-  \
+             reason=\"requires db: failed\"",
         ];
         assert_eq!(lines, expected);
     }

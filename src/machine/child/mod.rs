@@ -104,8 +104,8 @@ impl Flags {
     pub const AFTER_REMOVALS: Self = Self(32);
     /// It is counted among those that are not settled.
     pub const UNSETTLED: Self = Self(64);
-    /// It was told to start while a run was being ended for a fault: whatever its policy says, it
-    /// starts when that is gone.
+    /// It got a start while a run was being ended for a fault: whatever its policy says, it starts
+    /// when that is gone.
     pub const AGAIN: Self = Self(128);
 
     #[must_use]

@@ -59,7 +59,7 @@ fn asked(run: Run) -> [Order; 3] {
     ]
 }
 
-/// What is told of a run that was asked to end.
+/// The report of a run that was asked to end.
 fn ended(run: Run, cause: Cause) -> Order {
     let exited = Change::Exited {
         exit: CLEAN,

@@ -148,13 +148,13 @@ fn facts() -> impl Iterator<Item = Fact> {
 
 pub fn triggers() -> impl Iterator<Item = Trigger> {
     let commands = verbs().flat_map(|verb| causes().map(move |cause| (verb, cause)));
-    let commands = commands.filter(|&(verb, cause)| is_told(verb, cause));
+    let commands = commands.filter(|&(verb, cause)| is_given(verb, cause));
     let commands = commands.map(|(verb, cause)| Trigger::Command(verb, cause));
     commands.chain(facts().map(Trigger::Fact))
 }
 
-/// True if a program may be told this for this reason.
-fn is_told(verb: Verb, cause: Cause) -> bool {
+/// True if a program may get this command for this reason.
+fn is_given(verb: Verb, cause: Cause) -> bool {
     match cause {
         Cause::Operator => true,
         Cause::Reload => verb != Verb::Kill,

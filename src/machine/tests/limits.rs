@@ -174,7 +174,7 @@ fn a_set_of_exits_knows_codes_and_signals_and_no_others() {
     }
 }
 
-/// The delays that a program that crashes has, each with the one that was told.
+/// The delays that a program that crashes has, each with the nominal one.
 fn delays(jitter: u16, seed: u64, count: usize) -> Vec<(Duration, Duration)> {
     let mut desk = Desk::new(&[Policy { jitter, ..policy() }]);
     desk.machine.set_seed(seed);
@@ -202,7 +202,7 @@ fn chance_stretches_a_delay_and_never_shortens_it() {
         let mut most = 0.0_f64;
         for (n, &(told, delay)) in delays.iter().enumerate() {
             let nominal = secs([1, 2, 4, 8, 16, 32].get(n).copied().unwrap_or(60));
-            assert_eq!(told, nominal, "what is told is nominal");
+            assert_eq!(told, nominal, "the report is nominal");
             let longest = nominal + nominal * u32::from(jitter) / 1_000;
             assert!(nominal <= delay && delay <= longest, "{jitter}: {delay:?}");
             most = most.max(delay.as_secs_f64() / nominal.as_secs_f64() - 1.0);

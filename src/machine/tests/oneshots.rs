@@ -1,5 +1,6 @@
 //! Programs that are up once they have ended.
 
+use super::super::graph::Links;
 use super::*;
 
 fn oneshot(restart: Restart) -> Policy {
@@ -93,4 +94,25 @@ fn a_oneshot_that_is_done_runs_once_more_when_it_is_started() {
     assert_eq!(desk.gone(run), [note(run, Change::Up)]);
     desk.command(Command::Start(id(0)));
     assert_eq!(desk.spawn().generation, 3);
+}
+
+/// What requires it starts when it is done, and does not make it run once more.
+#[test]
+fn a_oneshot_that_is_done_stays_up_for_what_requires_it() {
+    let mut desk = Desk::new(&[oneshot(Restart::Never), policy()]);
+    let links = vec![(id(1), Links::new(&[id(0)], &[]))];
+    assert_eq!(desk.machine.link(desk.now, links), Ok(()));
+    desk.command(Command::Start(id(1)));
+    let run = desk.spawn();
+    assert_eq!(run.program, id(0), "it starts what it requires");
+    desk.exit(run, CLEAN);
+    assert!(desk.machine.next_start().is_none(), "its group is there");
+    assert_eq!(desk.view(1).hold, Some(Hold::Requires(id(0))));
+    desk.gone(run);
+    let run = desk.spawn();
+    assert_eq!(run.program, id(1));
+    assert_eq!(desk.end(run, CRASH), Some(secs(1)));
+    desk.command(Command::Start(id(1)));
+    assert_eq!(desk.spawn().program, id(1), "it alone");
+    assert!(desk.machine.next_start().is_none());
 }

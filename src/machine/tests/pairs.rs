@@ -160,6 +160,14 @@ fn row<const N: usize>(
     found.map(|(_, row)| *row)
 }
 
+/// Makes this the case of a program that has run.
+fn set(machine: &mut Machine, id: ProgramId, state: State, goal: Goal, cause: Cause) {
+    let child = machine.children.get_mut(id).expect("it was added");
+    (child.state, child.goal, child.cause) = (state, goal, cause);
+    (child.starts, child.why) = (RUN.generation, Why::Failed);
+    machine.count_settled(id);
+}
+
 impl Case {
     /// A machine in which this is so.
     fn machine(self) -> Machine {
@@ -167,56 +175,9 @@ impl Case {
         for _ in 0..3 {
             machine.add(table_policy()).expect("an id is left");
         }
-        let dependent = ProgramId(2);
-        let now = moment(NOW);
-        let set = |machine: &mut Machine, id, state, goal, cause| {
-            let child = machine.children.get_mut(id).expect("it was added");
-            (child.state, child.goal, child.cause) = (state, goal, cause);
-            (child.starts, child.why) = (RUN.generation, Why::Failed);
-            machine.count_settled(id);
-        };
         set(&mut machine, RUN.program, self.state, self.goal, self.cause);
-        let mut links = BTreeMap::new();
-        let (until, since) = (moment(LATER), moment(SINCE));
-        let other = |machine: &mut Machine, links, state| {
-            set(machine, OTHER, state, Goal::Up, Cause::Exit);
-            machine.graph.link(BTreeMap::from([(RUN.program, links)]));
-        };
-        match self.hold {
-            None => {}
-            Some(Hold::Requires(id)) => {
-                other(
-                    &mut machine,
-                    Links::new(&[id], &[]),
-                    State::Waiting { until },
-                );
-            }
-            Some(Hold::After(id)) => {
-                other(
-                    &mut machine,
-                    Links::new(&[], &[id]),
-                    State::Starting { since },
-                );
-            }
-            Some(Hold::Escaped) => self.child(&mut machine).flags.set(Flags::ESCAPED, true),
-            Some(Hold::Removals) => {
-                let child = self.child(&mut machine);
-                child.flags.set(Flags::AFTER_REMOVALS, true);
-                machine.removing = 1;
-            }
-        }
-        // What has to wait for others waits for one that is ending.
-        if matches!(self.state, State::Draining { .. }) {
-            let leader = Leader::Alive;
-            let state = State::Stopping { since, leader };
-            set(&mut machine, dependent, state, Goal::Up, Cause::Requirement);
-            links.insert(dependent, Links::new(&[RUN.program], &[]));
-        }
-        machine.graph.link(links);
-        machine.resolve(now);
-        if matches!(self.state, State::Draining { .. }) {
-            assert!(machine.graph.drain(RUN.program));
-        }
+        self.hold(&mut machine);
+        self.drain(&mut machine);
         let child = self.child(&mut machine);
         child.delay = Delay::new(&Backoff::default());
         for _ in 0..2 {
@@ -233,6 +194,40 @@ impl Case {
         }
         assert_eq!(machine.next_order(), None, "{self:?} is as it is");
         machine
+    }
+
+    /// Lets the other program, or a flag, hold this one.
+    fn hold(self, machine: &mut Machine) {
+        let (until, since) = (moment(LATER), moment(SINCE));
+        let (links, state) = match self.hold {
+            None => return,
+            Some(Hold::Requires(id)) => (Links::new(&[id], &[]), State::Waiting { until }),
+            Some(Hold::After(id)) => (Links::new(&[], &[id]), State::Starting { since }),
+            Some(Hold::Escaped) => return self.child(machine).flags.set(Flags::ESCAPED, true),
+            Some(Hold::Removals) => {
+                machine.removing = 1;
+                let flags = &mut self.child(machine).flags;
+                return flags.set(Flags::AFTER_REMOVALS, true);
+            }
+        };
+        set(machine, OTHER, state, Goal::Up, Cause::Exit);
+        machine.graph.link(BTreeMap::from([(RUN.program, links)]));
+        machine.resolve(moment(NOW));
+    }
+
+    /// What drains waits for a program that is ending.
+    fn drain(self, machine: &mut Machine) {
+        if !matches!(self.state, State::Draining { .. }) {
+            return;
+        }
+        let dependent = ProgramId(2);
+        let (since, leader) = (moment(SINCE), Leader::Alive);
+        let state = State::Stopping { since, leader };
+        set(machine, dependent, state, Goal::Up, Cause::Requirement);
+        let links = Links::new(&[RUN.program], &[]);
+        machine.graph.link(BTreeMap::from([(dependent, links)]));
+        machine.resolve(moment(NOW));
+        assert!(machine.graph.drain(RUN.program));
     }
 
     fn child(self, machine: &mut Machine) -> &mut Child {

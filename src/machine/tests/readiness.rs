@@ -31,7 +31,7 @@ fn asked(run: Run, signal: i32) -> [Order; 3] {
     ]
 }
 
-/// What is told of a run that was ended for this cause, and is restarted after this delay.
+/// The report of a run that was ended for this cause, and is restarted after this delay.
 fn ended(run: Run, uptime: Duration, cause: Cause, retry_in: Option<Duration>) -> [Order; 2] {
     let exited = Change::Exited {
         exit: CLEAN,

@@ -52,7 +52,7 @@ fn what_runs_is_stopped_and_then_forgotten() {
     assert!(!desk.machine.is_stopping());
 }
 
-/// Late news of it found its successor, or a place in a list that was another's.
+/// A late fact about it found its successor, or a place in a list that was another's.
 #[test]
 fn what_was_forgotten_is_never_heard_of_again() {
     let (mut desk, old) = Desk::running(policy());
@@ -186,4 +186,33 @@ fn a_start_by_hand_waits_for_what_escaped() {
     assert_eq!(desk.view(0).hold, Some(Hold::Escaped));
     desk.tell(Input::EscapedGone { run });
     desk.spawn();
+}
+
+/// A program that was renamed found its port taken.
+#[test]
+fn what_was_added_starts_when_all_that_was_removed_is_gone() {
+    let (mut desk, runs) = Desk::all_running(&[policy(); 2]);
+    for run in &runs {
+        desk.command(Command::Remove(run.program));
+    }
+    let new = desk.machine.add(policy()).expect("an id is left");
+    desk.machine.start_after_removals(new);
+    desk.command(Command::Start(new));
+    for &run in &runs {
+        assert!(desk.machine.next_start().is_none());
+        assert_eq!(desk.view(2).hold, Some(Hold::Removals));
+        assert!(!desk.machine.is_settled());
+        desk.exit(run, CLEAN);
+        desk.gone(run);
+    }
+    assert_eq!(desk.spawn().program, new);
+    desk.machine.start_after_removals(new);
+    desk.command(Command::Restart(new));
+    let run = Run {
+        program: new,
+        generation: 1,
+    };
+    desk.exit(run, CLEAN);
+    desk.gone(run);
+    assert_eq!(desk.spawn().generation, 2, "there is nothing to wait for");
 }

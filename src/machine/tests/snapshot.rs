@@ -15,6 +15,7 @@ pub struct Snapshot<'a> {
 
 impl Snapshot<'_> {
     /// Returns a program that is in a state that cannot be with its goal, by the table of pairs.
+    #[allow(dead_code)]
     pub fn impossible(&self) -> Option<&Child> {
         let cannot_be = |child: &&Child| !every::can_be(child.state, child.goal, child.cause);
         self.children.iter().find(cannot_be)

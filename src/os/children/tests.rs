@@ -6,7 +6,6 @@ mod answers;
 mod refusals;
 
 use super::*;
-use std::mem::MaybeUninit;
 use std::process::{Child, Command, Stdio};
 
 use answers::{Condition, answer_if};
@@ -55,25 +54,12 @@ fn a_zombie_and_a_thread_s_child_are_children() {
     let number = pid(&zombie);
     assert!(of_this_process().expect("a /proc").contains(&number));
     drop(zombie.stdin.take());
-    let dead = wait_for_death(number);
-    assert_eq!(dead, number);
+    while reap::look(number, None) == Seen::Alive {}
     assert!(of_this_process().expect("a /proc").contains(&number));
     assert!(found_by_parent().expect("a /proc").contains(&number));
     assert!(variable(number, "CHILDREN_TEST").is_ok_and(|value| value.is_none()));
     zombie.wait().expect("reaped");
     assert!(!of_this_process().expect("a /proc").contains(&number));
-}
-
-/// Waits until this child is a zombie, and leaves it one.
-fn wait_for_death(pid: i32) -> i32 {
-    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-    let id = pid as libc::id_t;
-    // SAFETY: the pointer is to a live siginfo_t, which waitid fills.
-    unsafe {
-        let options = libc::WEXITED | libc::WNOWAIT;
-        libc::waitid(libc::P_PID, id, info.as_mut_ptr(), options);
-        info.assume_init().si_pid()
-    }
 }
 
 #[test]

@@ -2,8 +2,11 @@ use super::*;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::net::UnixStream;
-use std::ptr;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;
+
+/// Held by each test that may set the alarm: timer and handler belong to the process.
+static ALARM: Mutex<()> = Mutex::new(());
 
 /// A pipe of one page, to be written in this way; reading from it never blocks.
 fn pipe(way: Way) -> (File, SharedWriter<OwnedFd>) {
@@ -40,6 +43,7 @@ fn each_kind_is_written_in_its_way() {
 /// In both ways: as much as fits is taken, all of that arrives, and a full pipe is an error.
 #[test]
 fn what_fits_arrives_and_a_full_pipe_is_an_error() {
+    let _alarm = ALARM.lock();
     for way in [Way::NoWait, Way::Timer] {
         let name = format!("{way:?}");
         let (reader, mut writer) = pipe(way);
@@ -79,6 +83,7 @@ fn a_full_socket_is_an_error_and_a_closed_one_is_no_signal() {
 /// As on a terminal, which has no nonblocking write.
 #[test]
 fn where_the_flag_is_refused_it_is_written_all_the_same() {
+    let _alarm = ALARM.lock();
     let name = c"/dev/full";
     let full = nix::fcntl::open(name, OFlag::O_WRONLY, Mode::empty()).expect("a device");
     let mut writer = SharedWriter::new(full);
@@ -94,47 +99,35 @@ extern "C" fn count_alarm(_: libc::c_int) {
     ALARMS.fetch_add(1, Ordering::SeqCst);
 }
 
-/// Timer and handler belong to the process: one test.
 #[test]
 fn timer_handler_mask_and_foreign_alarms_are_restored() {
+    let _alarm = ALARM.lock();
     let handler: extern "C" fn(libc::c_int) = count_alarm;
-    let in_the_future = libc::timeval {
-        tv_sec: 1000,
-        tv_usec: 0,
+    let every = |tv_sec| {
+        let time = libc::timeval { tv_sec, tv_usec: 0 };
+        libc::itimerval {
+            it_interval: time,
+            it_value: time,
+        }
     };
-    let mut timer = libc::itimerval {
-        it_interval: in_the_future,
-        it_value: in_the_future,
-    };
-    // SAFETY: the handler counts and does nothing else; the pointers are to live structures.
-    unsafe {
-        libc::signal(libc::SIGALRM, handler as libc::sighandler_t);
-        libc::setitimer(ITIMER_REAL, &raw const timer, ptr::null_mut());
-    }
+    // SAFETY: the handler counts and does nothing else.
+    unsafe { libc::signal(libc::SIGALRM, handler as libc::sighandler_t) };
+    set_timer(&every(1000));
     let before = set_mask(libc::SIG_BLOCK, &SignalSet::of([libc::SIGALRM]));
-    let alarm = Alarm::set();
-    // SAFETY: a plain number; the signal is for this thread.
-    unsafe { libc::raise(libc::SIGALRM) };
-    assert_eq!(ALARMS.load(Ordering::SeqCst), 0, "the handler is ours");
-    // By then the timer has expired, too.
-    std::thread::sleep(std::time::Duration::from_millis(5));
-    drop(alarm);
+    interruptible(|| {
+        // SAFETY: a plain number; the signal is for this thread.
+        unsafe { libc::raise(libc::SIGALRM) };
+        assert_eq!(ALARMS.load(Ordering::SeqCst), 0, "the handler is ours");
+        // By then the timer has expired, too.
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    });
     let mask = set_mask(libc::SIG_SETMASK, &before);
     assert!(mask.has(libc::SIGALRM), "the mask is as it was");
     while ALARMS.load(Ordering::SeqCst) == 0 {
         // It is raised again.
         std::thread::yield_now();
     }
-    let off = libc::timeval {
-        tv_sec: 0,
-        tv_usec: 0,
-    };
-    let off = libc::itimerval {
-        it_interval: off,
-        it_value: off,
-    };
-    // SAFETY: the pointers are to live structures.
-    unsafe { libc::setitimer(ITIMER_REAL, &raw const off, &raw mut timer) };
+    let timer = set_timer(&every(0));
     assert_eq!(timer.it_interval.tv_sec, 1000, "the alarm goes on");
     assert!(timer.it_value.tv_sec >= 990, "{}", timer.it_value.tv_sec);
     // A late one may still be on its way to another thread of these tests.

@@ -3,23 +3,24 @@
 //! [`raw`](crate::os::raw)). All that it needs is prepared before.
 
 use std::ffi::{c_char, c_int, c_void};
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use super::super::raw::{self, int};
 use super::super::signal_queue::{SignalSet, set_default, set_mask};
 use super::super::terminal::move_foreground;
 use super::closing::close_the_rest;
 use super::table::Cut;
-use super::{Failure, Step};
+use super::{Failure, Place, Step};
 use crate::os::limits::DescriptorLimit;
 
 /// What the child is handed: plain values and pointers, so that it never runs a destructor.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Child {
     pub(super) candidates: *const *const c_char,
     pub(super) argv: *const *const c_char,
     pub(super) env: *const *const c_char,
-    pub(super) task: Task,
+    pub(super) directory: *const c_char,
+    pub(super) place: Place,
     /// Set if the table of descriptors is the parent's, and has to be left first.
     pub(super) cut: Option<Cut>,
     /// Where a failure is written, too, if it is not certain that our memory is the parent's:
@@ -28,52 +29,31 @@ pub(super) struct Child {
     pub(super) said: *const Said,
 }
 
-/// What there is to do before the exec.
-#[derive(Debug)]
-pub(super) enum Task {
-    Apart {
-        cwd: *const c_char,
-        /// stdin, stdout, stderr, by the numbers that they have for the child.
-        stdio: [c_int; 3],
-        limit: Option<DescriptorLimit>,
-    },
-    Inside {
-        terminal: Option<c_int>,
-        ignored: SignalSet,
-    },
-}
-
 /// What the child has said, as far as the parent can see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Word {
     /// Nothing: it has not come that far, or it speaks in a memory of its own.
     Nothing,
     Begun,
-    /// It could not leave the parent's table, for this errno, and has done nothing at all.
-    TableKept(c_int),
+    /// At [`Step::Process`] if it could not leave the parent's table, and has done nothing at all.
     Failed(Failure),
 }
-
-const NOTHING: u32 = 0;
-const BEGUN: u32 = 1;
-const TABLE_KEPT: u32 = 2;
-const FAILED: u32 = 3;
 
 /// Where parent and child meet, at the same time.
 #[derive(Debug, Default)]
 pub(super) struct Said {
     /// Not 0 for as long as the child is in our memory; the kernel clears it.
     pub(super) tid: AtomicU32,
-    kind: AtomicU32,
-    step: AtomicI32,
-    errno: AtomicI32,
-    candidate: AtomicUsize,
+    has_begun: AtomicBool,
+    has_failed: AtomicBool,
+    failure: [AtomicUsize; 3],
 }
 
 impl Said {
     /// Prepares for a child.
     pub(super) fn reset(&self) {
-        self.kind.store(NOTHING, Ordering::Relaxed);
+        self.has_begun.store(false, Ordering::Relaxed);
+        self.has_failed.store(false, Ordering::Relaxed);
         self.tid.store(1, Ordering::Release);
     }
 
@@ -87,33 +67,22 @@ impl Said {
         self.tid.load(Ordering::Acquire) == 0
     }
 
-    fn say(&self, word: Word) {
-        let (kind, failure) = match word {
-            Word::Nothing => (NOTHING, None),
-            Word::Begun => (BEGUN, None),
-            Word::TableKept(errno) => (TABLE_KEPT, Some(Failure::new(Step::Process, errno))),
-            Word::Failed(failure) => (FAILED, Some(failure)),
-        };
-        if let Some(failure) = failure {
-            self.step.store(failure.step as i32, Ordering::Relaxed);
-            self.errno.store(failure.errno, Ordering::Relaxed);
-            self.candidate.store(failure.candidate, Ordering::Relaxed);
+    fn say_failed(&self, failure: Failure) {
+        for (place, number) in self.failure.iter().zip(failure.to_numbers()) {
+            place.store(number, Ordering::Relaxed);
         }
-        self.kind.store(kind, Ordering::Release);
+        self.has_failed.store(true, Ordering::Release);
     }
 
     pub(super) fn heard(&self) -> Word {
-        let kind = self.kind.load(Ordering::Acquire);
-        let errno = self.errno.load(Ordering::Relaxed);
-        match kind {
-            BEGUN => Word::Begun,
-            TABLE_KEPT => Word::TableKept(errno),
-            FAILED => Word::Failed(Failure {
-                step: Step::of_number(self.step.load(Ordering::Relaxed)),
-                errno,
-                candidate: self.candidate.load(Ordering::Relaxed),
-            }),
-            _ => Word::Nothing,
+        if self.has_failed.load(Ordering::Acquire) {
+            let numbers = self.failure.each_ref();
+            let numbers = numbers.map(|number| number.load(Ordering::Relaxed));
+            Word::Failed(Failure::of_numbers(numbers))
+        } else if self.has_begun.load(Ordering::Acquire) {
+            Word::Begun
+        } else {
+            Word::Nothing
         }
     }
 }
@@ -126,47 +95,37 @@ pub(super) extern "C" fn main(argument: *mut c_void) -> ! {
     // SAFETY: the same for what stands beside it there, which both sides use by atomics alone.
     let said = unsafe { &*child.said };
     if let Some(cut) = child.cut
-        && let Err(errno) = cut.make(child.task.stderr())
+        && let Err(errno) = cut.make()
     {
-        said.say(Word::TableKept(errno));
+        said.say_failed(Failure::new(Step::Process, errno));
         exit();
     }
-    said.say(Word::Begun);
+    said.has_begun.store(true, Ordering::Release);
     let failure = prepare(child).map_or_else(|failure| failure, |()| execute(child));
-    said.say(Word::Failed(failure));
+    said.say_failed(failure);
     if let Some(wire) = child.wire {
         let numbers = failure.to_numbers();
         let bytes = (&raw const numbers).expose_provenance();
-        let write = [int(wire), bytes, size_of_val(&numbers), 0, 0, 0];
+        let write = [int(wire), bytes, size_of_val(&numbers)];
         // SAFETY: as many bytes as the live numbers have, which a pipe takes at once.
         while unsafe { raw::call(libc::SYS_write, write) } == Err(libc::EINTR) {}
     }
     exit()
 }
 
-impl Task {
-    /// Any descriptor that the child has.
-    fn stderr(&self) -> c_int {
-        match self {
-            Self::Apart { stdio, .. } => stdio[2],
-            Self::Inside { .. } => libc::STDERR_FILENO,
-        }
-    }
-}
-
 fn exit() -> ! {
     loop {
         // SAFETY: ends this process without running anything of the parent's.
-        let _ = unsafe { raw::call(libc::SYS_exit_group, [127, 0, 0, 0, 0, 0]) };
+        let _ = unsafe { raw::call(libc::SYS_exit_group, [127]) };
     }
 }
 
 fn prepare(child: &Child) -> Result<(), Failure> {
-    match &child.task {
-        Task::Apart { cwd, stdio, limit } => {
-            prepare_apart(*cwd, *stdio, *limit, child.wire)?;
+    match child.place {
+        Place::Apart { stdio, limit } => {
+            prepare_apart(child.directory, stdio, limit, child.wire)?;
         }
-        Task::Inside { terminal, ignored } => prepare_inside(*terminal, ignored)?,
+        Place::Inside { terminal, ignored } => prepare_inside(terminal, &ignored)?,
     }
     set_mask(libc::SIG_SETMASK, &SignalSet::EMPTY);
     Ok(())
@@ -185,13 +144,13 @@ fn prepare_apart(
     // SAFETY: plain system calls; every pointer is to memory that the slot keeps alive, and the
     // descriptor table is the child's own copy.
     unsafe {
-        raw::call(libc::SYS_setsid, [0; 6]).map_err(failed(Step::Session))?;
+        raw::call(libc::SYS_setsid, []).map_err(failed(Step::Session))?;
         default_dispositions(&SignalSet::EMPTY);
-        let directory = [cwd.expose_provenance(), 0, 0, 0, 0, 0];
-        raw::call(libc::SYS_chdir, directory).map_err(failed(Step::Directory))?;
+        let directory = cwd.expose_provenance();
+        raw::call(libc::SYS_chdir, [directory]).map_err(failed(Step::Directory))?;
         for (target, source) in stdio.into_iter().enumerate() {
             // dup3(2) refuses two equal numbers, and those here are 3 or higher.
-            let copy = [int(source), target, 0, 0, 0, 0];
+            let copy = [int(source), target];
             loop {
                 match raw::call(libc::SYS_dup3, copy) {
                     Ok(_) => break,
@@ -201,7 +160,7 @@ fn prepare_apart(
             }
         }
         // Room for the descriptor that reads the list of the others.
-        let _ = raw::call(libc::SYS_close, [int(stdio[2]), 0, 0, 0, 0, 0]);
+        let _ = raw::call(libc::SYS_close, [int(stdio[2])]);
         close_the_rest(wire);
         if let Some(limit) = limit {
             give_back(limit).map_err(failed(Step::Limit))?;
@@ -216,7 +175,7 @@ fn prepare_apart(
 fn prepare_inside(terminal: Option<c_int>, ignored: &SignalSet) -> Result<(), Failure> {
     // SAFETY: plain system calls on plain numbers.
     unsafe {
-        raw::call(libc::SYS_setpgid, [0; 6]).map_err(failed(Step::Group))?;
+        raw::call(libc::SYS_setpgid, [0, 0]).map_err(failed(Step::Group))?;
         if let Some(terminal) = terminal {
             // Our group's number is our own, which an old C library keeps from before a fork.
             move_foreground(terminal, libc::getpgid(0));
@@ -252,14 +211,14 @@ fn give_back(DescriptorLimit(limit): DescriptorLimit) -> Result<usize, c_int> {
     let mut wanted = [wide(limit.rlim_cur), wide(limit.rlim_max)];
     // SAFETY: both pointers are to two live numbers, as the call wants them.
     unsafe {
-        let asked = raw::call(libc::SYS_prlimit64, [this_process, resource, 0, old, 0, 0]);
+        let asked = raw::call(libc::SYS_prlimit64, [this_process, resource, 0, old]);
         if asked.is_ok() {
             let hard = (&raw const now[1]).read_volatile();
             wanted[1] = wanted[1].min(hard);
             wanted[0] = wanted[0].min(wanted[1]);
         }
         let new = (&raw const wanted).expose_provenance();
-        raw::call(libc::SYS_prlimit64, [this_process, resource, new, 0, 0, 0])
+        raw::call(libc::SYS_prlimit64, [this_process, resource, new])
     }
 }
 
@@ -279,7 +238,7 @@ fn execute(child: &Child) -> Failure {
             child.argv.expose_provenance(),
             child.env.expose_provenance(),
         );
-        let arguments = [candidate.expose_provenance(), argv, env, 0, 0, 0];
+        let arguments = [candidate.expose_provenance(), argv, env];
         // SAFETY: three live, null-terminated things, as execve wants them.
         if let Err(errno) = unsafe { raw::call(libc::SYS_execve, arguments) } {
             last.errno = errno;

@@ -17,7 +17,7 @@ const FIRST: c_int = 3;
 /// For a child with a table of its own, in which nothing else is needed any more.
 pub(super) unsafe fn close_the_rest(keep: Option<c_int>) {
     let close_all = |first: c_int, last: c_int| {
-        let range = [int(first), int(last), 0, 0, 0, 0];
+        let range = [int(first), int(last)];
         // SAFETY: plain numbers; what they stand for is needed no more.
         first > last || unsafe { raw::call(libc::SYS_close_range, range).is_ok() }
     };
@@ -44,10 +44,10 @@ unsafe fn close_what_proc_names(keep: Option<c_int>) {
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
     let close = |fd: c_int| {
         // SAFETY: as promised to this function.
-        let _ = unsafe { raw::call(libc::SYS_close, [int(fd), 0, 0, 0, 0, 0]) };
+        let _ = unsafe { raw::call(libc::SYS_close, [int(fd)]) };
     };
     let path = c"/proc/self/fd".as_ptr().expose_provenance();
-    let open = [int(libc::AT_FDCWD), path, int(flags), 0, 0, 0];
+    let open = [int(libc::AT_FDCWD), path, int(flags)];
     // SAFETY: openat takes a string with a NUL at its end, and plain numbers.
     let opened = unsafe { raw::call(libc::SYS_openat, open) };
     let Ok(directory) = opened.map(|fd| c_int::try_from(fd).unwrap_or(-1)) else {

@@ -26,15 +26,6 @@ pub(crate) struct Late {
     wire: Option<OwnedFd>,
 }
 
-/// What has become of a child.
-pub(super) enum Answer {
-    /// It has executed the program; or it was killed, and its end will tell by what.
-    Executed,
-    Failed(Failure),
-    /// It could not leave our table of descriptors, for this errno, and did nothing.
-    TableKept(i32),
-}
-
 impl Late {
     pub(super) fn new(pid: i32, way: Way, slot: Slot, wire: Option<OwnedFd>) -> Self {
         Self {
@@ -53,29 +44,24 @@ impl Late {
         self.way
     }
 
-    /// Asks once more. `None`: it has still not executed the program. An answer is the last one;
-    /// a child that failed is dying or dead.
+    /// Asks once more. `None`: it has still not executed the program. An answer is the last one: it
+    /// has executed the program, or was killed, and its end will tell by what; one that failed is
+    /// dying or dead.
     pub(crate) fn poll(&mut self, spawner: &mut Spawner) -> Option<Result<(), Failure>> {
         let answer = self.ask(spawner)?;
-        spawner.take_back();
         // One that has failed may still be on its stack, and keeps it then until it is dropped.
-        if let Some(slot) = self.take_free_slot() {
-            spawner.keep(slot);
+        self.give_back(spawner);
+        if let Err(failure) = answer
+            && failure.step == Step::Process
+        {
+            spawner.note_table_kept(failure.errno);
         }
-        Some(match answer {
-            Answer::Executed => Ok(()),
-            Answer::Failed(failure) => Err(failure),
-            Answer::TableKept(errno) => {
-                spawner.note_table_kept(errno);
-                // A trial of the kernel fails without an errno.
-                let errno = if errno == 0 { libc::EAGAIN } else { errno };
-                Err(Failure::new(Step::Process, errno))
-            }
-        })
+        Some(answer)
     }
 
-    /// What is known now.
-    pub(super) fn ask(&self, spawner: &mut Spawner) -> Option<Answer> {
+    /// What is known now. Its failure is at [`Step::Process`] if it could not leave our table of
+    /// descriptors, and did nothing.
+    pub(super) fn ask(&self, spawner: &mut Spawner) -> Option<Result<(), Failure>> {
         let said = self.slot.as_ref()?.said();
         spawner.take_back();
         let failure = match &self.wire {
@@ -97,11 +83,11 @@ impl Late {
                 }
             },
         };
-        Some(match said.heard() {
-            Word::Failed(failure) => Answer::Failed(failure),
-            Word::TableKept(errno) => Answer::TableKept(errno),
-            Word::Nothing | Word::Begun => failure.map_or(Answer::Executed, Answer::Failed),
-        })
+        let failure = match said.heard() {
+            Word::Failed(failure) => Some(failure),
+            Word::Nothing | Word::Begun => failure,
+        };
+        Some(failure.map_or(Ok(()), Err))
     }
 
     /// Waits until there is an answer, for this long at most. All signals are blocked, so that
@@ -118,10 +104,14 @@ impl Late {
         }
     }
 
-    /// Its place, for the next child. `None` if this one may still be there.
-    pub(super) fn take_free_slot(&mut self) -> Option<Slot> {
+    /// Gives its place to the next child, unless it may still be there itself.
+    pub(super) fn give_back(&mut self, spawner: &mut Spawner) {
         let is_copy = self.way == Way::Copying;
-        self.slot.take_if(|slot| is_copy || slot.said().has_left())
+        let is_free = |slot: &mut Slot| is_copy || slot.said().has_left();
+        spawner.take_back();
+        if let Some(slot) = self.slot.take_if(is_free) {
+            spawner.keep(slot);
+        }
     }
 }
 
@@ -142,9 +132,9 @@ impl Drop for Late {
 /// and is about to leave.
 fn is_shared(said: &Said) -> Option<bool> {
     match (said.heard(), said.has_left()) {
-        (Word::Nothing, true) | (Word::Failed(_) | Word::TableKept(_), false) => None,
+        (Word::Nothing, true) | (Word::Failed(_), false) => None,
         (Word::Nothing | Word::Begun, false) => Some(false),
-        (Word::Begun | Word::Failed(_) | Word::TableKept(_), true) => Some(true),
+        (Word::Begun | Word::Failed(_), true) => Some(true),
     }
 }
 

@@ -3,21 +3,26 @@
 //! until then, so that it stays where it is, and is leaked rather than freed too early.
 
 use std::ffi::{c_int, c_void};
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use nix::errno::Errno;
 
-use super::child::{Child, Said, Task};
+use super::Place;
+use super::child::{Child, Said};
 use super::lists::Lists;
-use super::stack::Stack;
 use super::table::Cut;
-use super::{Command, Place};
+use crate::os::pages::{Guarded, Pages};
+
+/// Enough for the child's few frames, with room for a libc that is generous with its own.
+const STACK_BYTES: usize = 64 * 1024;
+
+/// The largest page that Linux has on the machines that we know.
+const GUARD_BYTES: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Slot {
-    stack: Stack,
-    lists: Lists,
+    stack: Guarded,
+    pub(super) lists: Lists,
     child: Option<Box<Child>>,
     said: Arc<Said>,
 }
@@ -28,69 +33,42 @@ unsafe impl Send for Slot {}
 impl Slot {
     pub(super) fn new() -> Result<Self, Errno> {
         Ok(Self {
-            stack: Stack::new()?,
+            stack: Pages::new(GUARD_BYTES + STACK_BYTES)?.guard_first()?,
             lists: Lists::default(),
             child: None,
             said: Arc::default(),
         })
     }
 
-    /// Takes the strings of a command.
-    pub(super) fn fill(&mut self, command: &Command<'_>) {
-        self.lists.fill(command);
-    }
-
-    /// Prepares one try: with these numbers for the three streams, and with what there is to
-    /// leave and to write to.
+    /// Prepares one try: in this place, and with what there is to leave and to write to.
     pub(super) fn prepare(
         &mut self,
-        place: &Place<'_>,
-        stdio: [c_int; 3],
+        place: Place,
         cut: Option<Cut>,
         wire: Option<c_int>,
     ) -> *mut c_void {
-        let task = match place {
-            Place::Apart(apart) => Task::Apart {
-                cwd: self.lists.directory(),
-                stdio,
-                limit: apart.limit,
-            },
-            Place::Inside(inside) => Task::Inside {
-                terminal: inside.terminal.map(|terminal| terminal.as_raw_fd()),
-                ignored: inside.ignored,
-            },
-        };
         let child = Child {
             candidates: self.lists.candidates(),
             argv: self.lists.argv(),
             env: self.lists.env(),
-            task,
+            directory: self.lists.directory(),
+            place,
             cut,
             wire,
             said: Arc::as_ptr(&self.said),
         };
         self.said.reset();
-        let place: &mut Child = match &mut self.child {
-            Some(place) => {
-                **place = child;
-                place
-            }
-            none => none.insert(Box::new(child)),
-        };
-        std::ptr::from_mut(place).cast()
+        let place = self.child.get_or_insert_with(|| Box::new(child));
+        **place = child;
+        std::ptr::from_mut::<Child>(place).cast()
     }
 
     pub(super) fn said(&self) -> &Arc<Said> {
         &self.said
     }
 
-    /// Where the child's stack begins.
+    /// Where the child's stack begins: stacks grow downwards.
     pub(super) fn stack_top(&self) -> *mut c_void {
-        self.stack.top()
-    }
-
-    #[cfg(test)]
-    pub(super) fn lists(&self) -> &Lists {
-        &self.lists
+        self.stack.end()
     }
 }

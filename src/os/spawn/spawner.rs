@@ -12,7 +12,7 @@ use super::super::reap::{self, Seen};
 use super::super::signal_queue::{SignalSet, set_mask};
 use super::super::{descriptors, raw};
 use super::child::{self, Said, Word};
-use super::late::{Answer, Late};
+use super::late::Late;
 use super::slot::Slot;
 use super::table::{Cut, Table};
 use super::{Command, Failure, Place, Started, Step};
@@ -22,16 +22,6 @@ use crate::error::{Error, errno_text};
 const BURIAL_LOOKS_MAX: u32 = 20;
 const BURIAL_PAUSE: Duration = Duration::from_micros(50);
 
-/// What is known of a child's memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Memory {
-    /// No child has shown yet that it is ours.
-    Unknown,
-    Shared,
-    /// The system refuses to share it, or does not say when the child has left it.
-    Refused,
-}
-
 /// How a child is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
@@ -40,9 +30,8 @@ pub(super) enum Way {
     Copying,
 }
 
-/// One try to make a child. An error is that the system refuses this way, for this errno; the
-/// slot is for the next.
-type Tried = Result<Result<Started, Failure>, (Slot, c_int)>;
+/// One try to make a child. An error is that the system refuses this way, for this errno.
+type Tried = Result<Result<Started, Failure>, c_int>;
 
 /// Makes processes.
 pub(crate) struct Spawner {
@@ -52,7 +41,9 @@ pub(crate) struct Spawner {
     table: Option<Table>,
     /// A late child that may still need what it was lent of the table.
     lent_to: Option<Arc<Said>>,
-    memory: Memory,
+    /// True if a child has shown that its memory is ours; false if the system refuses to share it,
+    /// or does not say when the child has left it.
+    is_shared: Option<bool>,
     /// How a child is made that shares our memory. The tests do as an emulator does.
     flags: c_int,
     warning: Option<Error>,
@@ -69,24 +60,34 @@ impl Spawner {
             slot: Some(Slot::new()?),
             table: null.map(Table::new).transpose()?,
             lent_to: None,
-            memory: if is_sharing {
-                Memory::Unknown
-            } else {
-                Memory::Refused
-            },
+            is_shared: if is_sharing { None } else { Some(false) },
             flags: libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID,
             warning: None,
             unreaped: Vec::new(),
         })
     }
 
-    /// Runs the command. Its pid is the number of its group.
+    /// Runs the command, in the best way that the system allows. Its pid is the number of its
+    /// group.
     pub(crate) fn spawn(&mut self, command: Command<'_>) -> Result<Started, Failure> {
-        let no_memory = |errno: Errno| Failure::new(Step::Process, errno as i32);
+        let (place, wait) = (command.place, command.wait);
         let slot = self.slot.take().map_or_else(Slot::new, Ok);
-        let mut slot = slot.map_err(no_memory)?;
-        slot.fill(&command);
-        self.start(slot, &command)
+        let slot = self.slot.insert(slot.map_err(no_process)?);
+        slot.lists.fill(command);
+        if let Ok(started) = self.start_sharing_table(place, wait) {
+            return started;
+        }
+        let refused = match self.start_sharing_memory(place, wait) {
+            Ok(started) => return started,
+            Err(errno) => errno,
+        };
+        let started = self.start_as(Way::Copying, place, wait);
+        // Where a copy cannot be made either, it was not for the sharing.
+        if started.is_ok() && refused != 0 {
+            self.is_shared = Some(false);
+            self.warning = Some(cannot_share_memory(refused));
+        }
+        started.unwrap_or_else(|errno| Err(Failure::new(Step::Process, errno)))
     }
 
     /// What the host should know of the way in which programs are started here; told once.
@@ -116,129 +117,99 @@ impl Spawner {
         self.unreaped.len() < before
     }
 
-    /// In the best way that the system allows.
-    fn start(&mut self, slot: Slot, command: &Command<'_>) -> Result<Started, Failure> {
-        let slot = match self.start_sharing_table(slot, command) {
-            Ok(started) => return started,
-            Err((slot, _)) => slot,
-        };
-        let (slot, refused) = match self.start_sharing_memory(slot, command) {
-            Ok(started) => return started,
-            Err(refused) => refused,
-        };
-        match self.start_as(Way::Copying, slot, command, numbers(&command.place)) {
-            Ok(started) => {
-                // Where a copy cannot be made either, it was not for the sharing.
-                if refused != 0 {
-                    self.memory = Memory::Refused;
-                    self.warning = Some(cannot_share_memory(refused));
-                }
-                started
-            }
-            Err((_, errno)) => Err(Failure::new(Step::Process, errno)),
-        }
-    }
-
     /// Refused with no errno if that does not pay, or is known to be impossible.
-    fn start_sharing_table(&mut self, slot: Slot, command: &Command<'_>) -> Tried {
+    fn start_sharing_table(&mut self, place: Place, wait: Duration) -> Tried {
         self.take_back();
-        let mut stdio = numbers(&command.place);
-        let is_for_it = self.memory == Memory::Shared && self.lent_to.is_none();
-        let is_for_it = is_for_it && matches!(command.place, Place::Apart(_));
-        let table = self.table.as_mut().filter(|_| is_for_it);
-        let Some(cut) = table.and_then(|table| table.lend(&mut stdio)) else {
-            return Err((slot, 0));
+        let Place::Apart { mut stdio, limit } = place else {
+            return Err(0);
         };
+        let is_for_it = self.is_shared == Some(true) && self.lent_to.is_none();
+        let table = self.table.as_mut().filter(|_| is_for_it);
+        let (Some(slot), Some(table)) = (&self.slot, table) else {
+            return Err(0);
+        };
+        let cut = table.lend(&mut stdio).ok_or(0)?;
         self.lent_to = Some(slot.said().clone());
-        let tried = self.start_as(Way::SharingTable(cut), slot, command, stdio);
+        let place = Place::Apart { stdio, limit };
+        let tried = self.start_as(Way::SharingTable(cut), place, wait);
         self.take_back();
-        if let Err((_, errno)) = tried {
+        if let Err(errno) = tried {
             self.note_table_kept(errno);
         }
         tried
     }
 
     /// Refused with no errno if that is known already.
-    fn start_sharing_memory(&mut self, slot: Slot, command: &Command<'_>) -> Tried {
-        if self.memory == Memory::Refused || matches!(command.place, Place::Inside(_)) {
-            return Err((slot, 0));
+    fn start_sharing_memory(&mut self, place: Place, wait: Duration) -> Tried {
+        if self.is_shared == Some(false) || matches!(place, Place::Inside { .. }) {
+            return Err(0);
         }
-        self.start_as(Way::SharingMemory, slot, command, numbers(&command.place))
+        self.start_as(Way::SharingMemory, place, wait)
     }
 
-    fn start_as(
-        &mut self,
-        way: Way,
-        mut slot: Slot,
-        command: &Command<'_>,
-        stdio: [c_int; 3],
-    ) -> Tried {
-        let is_heard = self.memory == Memory::Shared && way != Way::Copying;
+    fn start_as(&mut self, way: Way, place: Place, wait: Duration) -> Tried {
+        let is_heard = self.is_shared == Some(true) && way != Way::Copying;
         let (read, write) = match is_heard {
             true => (None, None),
-            false => match wire() {
+            false => match descriptors::child_pipe() {
                 Ok((read, write)) => (Some(read), Some(write)),
-                Err(failure) => return Ok(Err(failure)),
+                Err(errno) => return Ok(Err(no_process(errno))),
             },
         };
         let cut = match way {
             Way::SharingTable(cut) => Some(cut),
             Way::SharingMemory | Way::Copying => None,
         };
+        // A child that was refused our table, and is still there, has taken it along.
+        let Some(mut slot) = self.slot.take() else {
+            return Ok(Err(no_process(Errno::EAGAIN)));
+        };
         let wire = write.as_ref().map(AsRawFd::as_raw_fd);
-        let child = slot.prepare(&command.place, stdio, cut, wire);
-        let blocked = AllBlocked::new();
-        let pid = match self.make(way, &slot, child) {
+        let child = slot.prepare(place, cut, wire);
+        // No handler runs in the child, and none interrupts the short wait for it. The deaths of
+        // others would, in a storm, at each start.
+        let before = set_mask(libc::SIG_SETMASK, &SignalSet::FULL);
+        let made = self.make(way, &slot, child);
+        drop(write);
+        let late = match made {
             Ok(pid) => {
-                // Another part of the host has reaped the one that had this number before.
-                self.forget_failed(pid);
-                pid
+                let late = Late::new(pid, way, slot, read);
+                late.wait(wait);
+                Ok(late)
             }
             Err(errno) => {
                 slot.said().nothing_was_made();
-                if is_refusal(errno) {
-                    return Err((slot, errno));
-                }
-                self.keep(slot);
-                return Ok(Err(Failure::new(Step::Process, errno)));
+                self.slot = Some(slot);
+                Err(errno)
             }
         };
-        drop(write);
-        let late = Late::new(pid, way, slot, read);
-        late.wait(command.wait);
-        drop(blocked);
-        self.settle(late)
+        set_mask(libc::SIG_SETMASK, &before);
+        match late {
+            Ok(late) => self.settle(late),
+            Err(errno) if is_refusal(errno) => Err(errno),
+            Err(errno) => Ok(Err(Failure::new(Step::Process, errno))),
+        }
     }
 
     /// What has become of a child by now.
     fn settle(&mut self, mut late: Late) -> Tried {
+        let pid = late.pid();
+        // Another part of the host has reaped the one that had this number before.
+        self.forget_failed(pid);
         let Some(answer) = late.ask(self) else {
             return Ok(Ok(Started::Late(late)));
         };
-        let pid = late.pid();
+        if answer.is_err() {
+            self.bury(pid);
+        }
+        late.give_back(self);
+        if let (Ok(()), Way::SharingTable(cut), Some(table)) = (answer, late.way(), &mut self.table)
+        {
+            table.has_worked(cut);
+        }
         match answer {
-            Answer::Executed => {
-                if let Way::SharingTable(cut) = late.way() {
-                    self.table
-                        .iter_mut()
-                        .for_each(|table| table.has_worked(cut));
-                }
-                self.keep_of(late);
-                Ok(Ok(Started::Executed(pid)))
-            }
-            Answer::Failed(failure) => {
-                self.bury(pid);
-                self.keep_of(late);
-                Ok(Err(failure))
-            }
-            Answer::TableKept(errno) => {
-                self.bury(pid);
-                self.take_back();
-                match late.take_free_slot() {
-                    Some(slot) => Err((slot, errno)),
-                    None => Ok(Err(Failure::new(Step::Process, errno))),
-                }
-            }
+            Err(failure) if failure.step == Step::Process => Err(failure.errno),
+            answer => Ok(answer.map(|()| Started::Executed(pid))),
         }
     }
 
@@ -262,15 +233,9 @@ impl Spawner {
         }
     }
 
-    /// A first child has told how it is with our memory: `None` if it has not.
+    /// Takes in what a first child has shown of our memory, if it has.
     pub(super) fn learn(&mut self, is_shared: Option<bool>) {
-        if let Some(is_shared) = is_shared.filter(|_| self.memory == Memory::Unknown) {
-            self.memory = if is_shared {
-                Memory::Shared
-            } else {
-                Memory::Refused
-            };
-        }
+        self.is_shared = self.is_shared.or(is_shared);
     }
 
     /// Takes back what was lent of the table, if the child that it was lent to needs it no more.
@@ -283,8 +248,10 @@ impl Spawner {
 
     /// A child could not leave our table, or could not be made to share it, for this errno.
     pub(super) fn note_table_kept(&mut self, errno: c_int) {
-        if errno != libc::ENOMEM {
-            self.table.iter_mut().for_each(Table::refuse);
+        if let Some(table) = &mut self.table
+            && errno != libc::ENOMEM
+        {
+            table.works = Some(false);
         }
     }
 
@@ -302,13 +269,6 @@ impl Spawner {
     pub(super) fn keep(&mut self, slot: Slot) {
         self.slot.get_or_insert(slot);
     }
-
-    fn keep_of(&mut self, mut late: Late) {
-        self.take_back();
-        if let Some(slot) = late.take_free_slot() {
-            self.keep(slot);
-        }
-    }
 }
 
 /// The numbers of what a late child was lent must not become those of other files.
@@ -321,30 +281,8 @@ impl Drop for Spawner {
     }
 }
 
-/// Blocks every signal in this thread until it is dropped: no handler runs in the child, and none
-/// interrupts the short wait for it. The deaths of others would, in a storm, at each start.
-struct AllBlocked {
-    before: SignalSet,
-}
-
-impl AllBlocked {
-    fn new() -> Self {
-        let before = set_mask(libc::SIG_SETMASK, &SignalSet::FULL);
-        Self { before }
-    }
-}
-
-impl Drop for AllBlocked {
-    fn drop(&mut self) {
-        set_mask(libc::SIG_SETMASK, &self.before);
-    }
-}
-
-fn numbers(place: &Place<'_>) -> [c_int; 3] {
-    match place {
-        Place::Apart(apart) => apart.stdio.map(|fd| fd.as_raw_fd()),
-        Place::Inside(_) => [-1; 3],
-    }
+fn no_process(errno: Errno) -> Failure {
+    Failure::new(Step::Process, errno as i32)
 }
 
 /// True if the system refuses this kind of process, and is not short of something for now. A
@@ -387,33 +325,15 @@ fn is_under_valgrind() -> bool {
 ///
 /// The child may make system calls, and end.
 unsafe fn fork() -> Result<c_int, c_int> {
-    // The newer architectures have clone(2) alone.
-    #[cfg(any(
-        target_arch = "aarch64",
-        target_arch = "riscv32",
-        target_arch = "riscv64",
-        target_arch = "loongarch64",
-        target_arch = "hexagon",
-        target_arch = "csky",
-    ))]
-    let (number, flags) = (libc::SYS_clone, raw::int(libc::SIGCHLD));
-    #[cfg(not(any(
-        target_arch = "aarch64",
-        target_arch = "riscv32",
-        target_arch = "riscv64",
-        target_arch = "loongarch64",
-        target_arch = "hexagon",
-        target_arch = "csky",
-    )))]
-    let (number, flags) = (libc::SYS_fork, 0);
+    let (flags, none) = (raw::int(libc::SIGCHLD), 0);
+    // clone(2) takes flags and stack in another order there.
+    let [first, second] = match cfg!(target_arch = "s390x") {
+        true => [none, flags],
+        false => [flags, none],
+    };
     // SAFETY: a copy of everything, the stack too; no pointer is handed over.
-    let made = unsafe { raw::call(number, [flags, 0, 0, 0, 0, 0]) };
+    let made = unsafe { raw::call(libc::SYS_clone, [first, second]) };
     made.map(|pid| c_int::try_from(pid).unwrap_or(c_int::MAX))
-}
-
-/// The pipe through which a child in a memory of its own is heard. Our end does not block.
-fn wire() -> Result<(OwnedFd, OwnedFd), Failure> {
-    descriptors::failure_pipe().map_err(|errno| Failure::new(Step::Process, errno as i32))
 }
 
 #[cfg(test)]

@@ -38,21 +38,14 @@ pub(super) struct Cut {
     trial: Option<c_int>,
 }
 
-/// Whether the kernel can.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Trust {
-    Untried,
-    Sound,
-    Refused,
-}
-
 pub(super) struct Table {
     /// What the low number is for as long as it is not lent.
     null: Arc<OwnedFd>,
-    low: OwnedFd,
+    pub(super) low: OwnedFd,
     /// The highest number that a start has met: about how many are open.
     highest: c_int,
-    trust: Trust,
+    /// True if the kernel has shown that it can, false if it cannot be done here.
+    pub(super) works: Option<bool>,
 }
 
 impl Table {
@@ -63,7 +56,7 @@ impl Table {
             null,
             low,
             highest: 0,
-            trust: Trust::Untried,
+            works: None,
         })
     }
 
@@ -77,14 +70,11 @@ impl Table {
         let highest = other.unwrap_or(low);
         self.highest = self.highest.max(highest);
         let first = null.max(low) + 1;
-        let is_refused = self.trust == Trust::Refused || more.is_some();
+        let is_refused = self.works == Some(false) || more.is_some();
         if is_refused || self.highest - first < SPARED_MIN {
             return None;
         }
-        let trial = match self.trust {
-            Trust::Untried => trial_beyond(first),
-            Trust::Sound | Trust::Refused => None,
-        };
+        let trial = trial_beyond(first).filter(|_| self.works.is_none());
         if trial.is_some_and(|word| !is_full(word)) {
             return None;
         }
@@ -105,28 +95,8 @@ impl Table {
     /// It was done. A trial counts if the word was full before and after.
     pub(super) fn has_worked(&mut self, cut: Cut) {
         if cut.trial.is_some_and(is_full) {
-            self.trust = Trust::Sound;
+            self.works = Some(true);
         }
-    }
-
-    /// It cannot be done here.
-    pub(super) fn refuse(&mut self) {
-        self.trust = Trust::Refused;
-    }
-
-    #[cfg(test)]
-    pub(super) fn low(&self) -> c_int {
-        self.low.as_raw_fd()
-    }
-
-    #[cfg(test)]
-    pub(super) fn is_sound(&self) -> bool {
-        self.trust == Trust::Sound
-    }
-
-    #[cfg(test)]
-    pub(super) fn is_refused(&self) -> bool {
-        self.trust == Trust::Refused
     }
 }
 
@@ -136,22 +106,22 @@ impl Cut {
     /// Before Linux 6.11, and in its stable branches before August 2024, the marks of full words
     /// beyond the cut came along (CVE-2024-45025): the program would not be given those numbers,
     /// and soon have none left. So the first child looks which number it gets, where a full word
-    /// was; it fails with no errno if that is the wrong one.
-    pub(super) fn make(self, any: c_int) -> Result<(), c_int> {
+    /// was; it fails with EAGAIN if that is the wrong one.
+    pub(super) fn make(self) -> Result<(), c_int> {
         /// Of linux/close_range.h.
         const CLOSE_RANGE_UNSHARE: c_int = 1 << 1;
         // SAFETY: plain numbers. Closed is only what the child has in a table of its own.
         unsafe {
-            let range = [int(self.first), int(c_int::MAX)];
-            let leave = [range[0], range[1], int(CLOSE_RANGE_UNSHARE), 0, 0, 0];
+            let leave = [int(self.first), int(c_int::MAX), int(CLOSE_RANGE_UNSHARE)];
             raw::call(libc::SYS_close_range, leave)?;
             let Some(word) = self.trial else {
                 return Ok(());
             };
-            let copy = [int(any), int(libc::F_DUPFD_CLOEXEC), int(word), 0, 0, 0];
+            // The number below the cut is one of our own.
+            let copy = [int(self.first - 1), int(libc::F_DUPFD_CLOEXEC), int(word)];
             match raw::call(libc::SYS_fcntl, copy) {
                 Ok(number) if number == int(word) => Ok(()),
-                Ok(_) | Err(_) => Err(0),
+                Ok(_) | Err(_) => Err(libc::EAGAIN),
             }
         }
     }

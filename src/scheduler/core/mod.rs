@@ -2,7 +2,7 @@
 //! left, before anything else is read. What its decisions are about is here, too: the programs,
 //! and the owner of each child.
 
-mod changes;
+mod notices;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -256,7 +256,7 @@ impl Core {
         };
         self.machine.replace(now, vec![replacement])?;
         let program = &mut self.programs[id];
-        program.exec = Arc::new(exec);
+        program.exec = exec;
         program.set_report_bytes(spec.report_bytes);
         self.carry_out(now);
         Ok(())

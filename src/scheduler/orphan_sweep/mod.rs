@@ -104,8 +104,8 @@ impl OrphanSweep {
         }
     }
 
-    /// The group of a program is gone: holds its next start until its orphans are, too. With a delay
-    /// of 0, that costs a look only if a process still holds the pipe.
+    /// The group of a program is gone: holds its next start until its orphans are, too, unless they
+    /// may go on. With a delay of 0, that costs a look only if a process still holds the pipe.
     pub(super) fn hold(
         &mut self,
         now: Moment,
@@ -113,7 +113,7 @@ impl OrphanSweep {
         capture: &mut Capture,
         id: ProgramId,
     ) {
-        if core.machine().is_stopping() {
+        if !core.machine().ends_escaped(id) {
             return;
         }
         let policy = core.machine().policy(id);

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::choices::Rng;
 use crate::error::Error;
-use crate::machine::Exit;
+use crate::machine::{Cause, Exit};
 use crate::os::tail::LastWords;
 use crate::report::{End, ErrorReport};
 use crate::signal::signal_name;
@@ -128,6 +128,7 @@ fn any_report(
         false => log,
     };
     ErrorReport {
+        cause: Cause::Exit,
         process: name.into(),
         timestamp,
         stderr,

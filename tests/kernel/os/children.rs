@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::group::{Sent, outcome};
+use super::group::{Sent, send};
 use super::spawn::chain_of;
 use crate::kernel::world;
 
@@ -36,8 +36,7 @@ pub(crate) fn group_of(pid: i32) -> Option<i32> {
 }
 
 pub(crate) fn signal(pid: i32, signal: i32) -> Sent {
-    // SAFETY: kill takes two integers, and this one is simulated.
-    outcome(unsafe { libc::kill(pid, signal) })
+    send(pid, signal)
 }
 
 pub(crate) fn signal_all(_signal: i32) -> Sent {

@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::ffi::{CStr, c_int};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,28 +31,22 @@ pub(super) fn chain_of(name: &str) -> Option<String> {
 const BURIAL_LOOKS_MAX: u32 = 20;
 const BURIAL_PAUSE: Duration = Duration::from_micros(50);
 
-pub(crate) trait Strings: Send + Sync {
-    fn each_argument(&self, take: &mut dyn FnMut(&CStr));
-    fn each_variable(&self, take: &mut dyn FnMut(&CStr));
-    fn directory(&self) -> &CStr;
-}
+pub(crate) type Each<'a> = &'a dyn Fn(&mut dyn FnMut(&CStr));
 
 pub(crate) struct Command<'a> {
-    pub(crate) strings: Arc<dyn Strings>,
     pub(crate) candidates: CStrList,
-    pub(crate) argument: Option<&'a CStr>,
-    pub(crate) variable: Option<&'a CStr>,
-    pub(crate) place: Place<'a>,
+    pub(crate) arguments: Each<'a>,
+    pub(crate) variables: Each<'a>,
+    pub(crate) directory: &'a CStr,
+    pub(crate) place: Place,
     pub(crate) wait: Duration,
 }
 
-pub(crate) enum Place<'a> {
-    Apart(Apart<'a>),
-}
-
-pub(crate) struct Apart<'a> {
-    pub(crate) stdio: [BorrowedFd<'a>; 3],
-    pub(crate) limit: Option<DescriptorLimit>,
+pub(crate) enum Place {
+    Apart {
+        stdio: [c_int; 3],
+        limit: Option<DescriptorLimit>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,11 +121,9 @@ impl Spawner {
     }
 
     pub(crate) fn spawn(&mut self, command: Command<'_>) -> Result<Started, Failure> {
-        let Place::Apart(apart) = command.place;
+        let Place::Apart { stdio, .. } = command.place;
         let mut env = Vec::new();
-        let mut take = |variable: &CStr| env.extend(variable.to_str().ok().map(str::to_owned));
-        command.variable.map(&mut take);
-        command.strings.each_variable(&mut take);
+        (command.variables)(&mut |variable| env.extend(variable.to_str().map(str::to_owned)));
         let value = |key: &str| {
             let mut values = env.iter().filter_map(|variable| {
                 let value = variable.strip_prefix(key)?.strip_prefix('=')?;
@@ -143,7 +135,7 @@ impl Spawner {
         if let (Some(name), Some(chain)) = (&name, value(CHAIN_VARIABLE)) {
             CHAINS.with_borrow_mut(|chains| _ = chains.insert(name.clone(), chain));
         }
-        let (pid, serial) = world::spawn(name.as_deref(), apart.stdio[2].as_raw_fd())?;
+        let (pid, serial) = world::spawn(name.as_deref(), stdio[2])?;
         world::wait_for_launch(serial, command.wait.as_nanos() as u64);
         match world::with(|kernel| kernel.ask(serial)) {
             Fate::Pending => Ok(Started::Late(Late {

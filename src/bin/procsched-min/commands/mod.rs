@@ -1,5 +1,8 @@
 //! The commands, a file each. Parsing, usage, help and overview are made from [`ALL`]: a command
 //! is added by its file, a `mod` line and its place there.
+//!
+//! A command is a process of its own. Nothing reaches a supervisor that runs but signals, which
+//! `run.rs` handles.
 
 use parse::Arguments;
 

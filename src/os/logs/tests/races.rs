@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -202,8 +202,7 @@ const TRAPS: [Trap; 9] = [
 ];
 
 fn make_fifo(at: &Path) {
-    // SAFETY: a live path and a plain number.
-    assert_eq!(unsafe { libc::mkfifo(c_path(at).as_ptr(), 0o666) }, 0);
+    nix::unistd::mkfifo(at, Mode::from_bits_truncate(0o666)).expect("a FIFO");
 }
 
 /// Supervisors that look first and open then have written through such a path into files of
