@@ -429,6 +429,7 @@ impl ProcessScheduler {
         let deaths_left = self.reaper.has_deaths_left();
         let spawner = self.launcher.spawner();
         if let Some(sweep) = &mut self.sweep {
+            sweep.recall(now, &mut self.core, &mut self.capture, None);
             sweep.turn(now, &mut self.core, spawner, settled, deaths_left);
         }
     }
