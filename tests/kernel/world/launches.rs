@@ -42,6 +42,8 @@ pub struct Launch {
     run: Option<usize>,
     /// When the library has first sent it a SIGKILL.
     killed: Option<Time>,
+    /// When it has executed its program, as a number among all moments.
+    executed: Option<u64>,
     /// An order ended it, so that it is to be killed.
     ordered: Option<Time>,
     /// It was reported as given up.
@@ -84,6 +86,7 @@ impl Kernel {
             exit: None,
             run: None,
             killed: None,
+            executed: None,
             ordered: None,
             is_abandoned: false,
         };
@@ -169,6 +172,7 @@ impl Kernel {
         let serial = self.processes[&pid].serial;
         let mut launch = self.launches.remove(&serial).expect("a new child");
         launch.fate = Fate::Executed;
+        launch.executed = Some(self.next_serial());
         let index = launch.index;
         let (whose, plan) = match index {
             None => (Whose::Command, self.moods.plan_of_command(&mut self.rng)),
@@ -380,8 +384,17 @@ impl Kernel {
             libc::SIGKILL => {}
             _ => return Some("which has not executed its program, and gets nothing but SIGKILL"),
         }
-        let Launch { index, begun, .. } = *self.launch_of(serial);
+        let Launch {
+            index,
+            begun,
+            executed,
+            ..
+        } = *self.launch_of(serial);
         let index = index?;
+        // Each order looks first.
+        if executed.is_some_and(|at| at < self.ordered) {
+            return Some("which had executed its program before the order");
+        }
         if now >= begun.saturating_add(LAUNCH_MAX) {
             self.counts.late_over_time += 1;
             return None;

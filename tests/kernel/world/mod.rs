@@ -80,6 +80,8 @@ pub struct Kernel {
     launches: BTreeMap<u64, Launch>,
     pub stop_asked: Option<Time>,
     pub kill_asked: bool,
+    /// The latest order for one program, as a number among all moments.
+    ordered: u64,
     /// The start of an essential program may have failed for good.
     may_be_stopping: bool,
     pub stop_signals: Vec<i32>,
@@ -275,6 +277,7 @@ impl Kernel {
             launches: BTreeMap::new(),
             stop_asked: None,
             kill_asked: false,
+            ordered: 0,
             may_be_stopping: false,
             stop_signals: Vec::new(),
             sight: sight::Sight::default(),

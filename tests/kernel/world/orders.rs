@@ -68,6 +68,7 @@ impl Kernel {
     /// The operator gives an order, which will be accepted.
     pub fn is_ordered(&mut self, index: usize, verb: Verb) {
         let now = self.stamp();
+        self.ordered = now.serial;
         self.counts.orders += 1;
         self.say(format_args!("order     {verb:?} {index}"));
         let must_say_so = verb != Verb::Start && self.runs_for_all_we_know(index);
