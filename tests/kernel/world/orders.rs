@@ -81,9 +81,13 @@ impl Kernel {
         if verb != Verb::Start {
             self.order_ends_launch(index);
         }
+        // A restart of what has ended is a start.
+        let is_over = self.latest_run(index).is_none_or(|run| run.reaped);
+        let is_start = verb == Verb::Restart && is_over && !self.is_being_launched(index);
         let program = &mut self.programs[index];
         match verb {
             Verb::Start => {}
+            Verb::Restart if is_start => {}
             Verb::Stop | Verb::Restart | Verb::Kill => program.ends.push((now, Cause::Operator)),
             Verb::Remove => program.ends.push((now, Cause::Reload)),
         }
@@ -95,10 +99,19 @@ impl Kernel {
         }
     }
 
+    /// What is up already needs nothing more.
     fn is_wanted_with_what_it_requires(&mut self, index: usize) {
-        self.programs[index].wish = Wish::Up;
         for other in self.all_required(index) {
-            self.programs[other].wish = Wish::Up;
+            let wish = &mut self.programs[other].wish;
+            if *wish == Wish::Down {
+                *wish = Wish::Either;
+            }
+        }
+        let mut wanted = vec![index];
+        while let Some(index) = wanted.pop() {
+            self.programs[index].wish = Wish::Up;
+            let required = self.programs[index].requires.clone();
+            wanted.extend(required.into_iter().filter(|&other| !self.is_up(other)));
         }
     }
 

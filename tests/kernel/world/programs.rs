@@ -17,6 +17,8 @@ pub struct Stamp {
 pub enum Wish {
     Up,
     Down,
+    /// It was stopped, and what is required only by what is up already may stay so.
+    Either,
 }
 
 /// How far a removal has got.

@@ -26,6 +26,9 @@ impl Kernel {
                 return Err(format!("this was not reaped: {run:?}"));
             }
         }
+        // Of one that is given up nobody looks for what has left its group.
+        let latest = self.latest_run(index);
+        let is_over = latest.is_some_and(|run| self.may_be_given_up(run));
         let left = self
             .processes
             .iter()
@@ -41,6 +44,7 @@ impl Kernel {
             // One that has just come home may not have been found, and at the end none is waited for.
             let is_known = self.subreaper
                 && self.stop_asked.is_none()
+                && !is_over
                 && process.adopted_at.saturating_add(LATE_MAX) < self.now
                 && process.parent == Parent::Us
                 && process.named == Some(index)
