@@ -369,10 +369,8 @@ impl Machine {
         match child.state {
             State::Inactive => true,
             State::Abandoned { .. } => child.goal != Goal::Up,
-            State::Due => {
-                let told = self.graph.told(child.id);
-                told.is_some_and(|told| told.standing == Standing::Never)
-            }
+            // A oneshot that is started once more still counts as up.
+            State::Due => self.graph.counts(child.id).never > 0,
             State::Waiting { .. }
             | State::Spawning
             | State::Launching { .. }
