@@ -331,7 +331,8 @@ impl Launcher {
             }
             Ok(()) => {
                 let age = at.since(begun_at).as_secs_f64();
-                let cause = match core.machine().is_stopping() {
+                let view = core.machine().view(id);
+                let cause = match view.is_some_and(|view| view.cause.is_stop()) {
                     true => "the stop",
                     false => "its deadline",
                 };

@@ -265,9 +265,10 @@ impl ProcessScheduler {
             .drain_ready(now, &mut self.core, &mut self.reaper);
         self.groups.take_in_killed(&mut self.core);
         self.inbox.waker().publish(self.is_stopping(), false);
+        self.release_removed(now);
         self.deliver();
+        self.drop_removed();
         let now = self.clock.now();
-        self.forget_removed(now);
         self.side_commands
             .turn(now, &mut self.core, &mut self.launcher);
         Ok(self.finish_if_settled(now))
@@ -428,6 +429,7 @@ impl ProcessScheduler {
         let deaths_left = self.reaper.has_deaths_left();
         let spawner = self.launcher.spawner();
         if let Some(sweep) = &mut self.sweep {
+            sweep.recall(now, &mut self.core, &mut self.capture, None);
             sweep.turn(now, &mut self.core, spawner, settled, deaths_left);
         }
     }

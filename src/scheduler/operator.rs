@@ -50,7 +50,7 @@ impl ProcessScheduler {
     /// this program is being removed.
     pub fn start_program(&mut self, name: &str) -> Result<()> {
         let id = self.orderable(name)?;
-        self.order(Command::Start(id))
+        self.order(id, Command::Start(id))
     }
 
     /// Stops a program, and first what requires it. It stays down until it is started again; what
@@ -88,7 +88,7 @@ impl ProcessScheduler {
     /// As [`ProcessScheduler::start_program`].
     pub fn stop_program(&mut self, name: &str) -> Result<()> {
         let id = self.orderable(name)?;
-        self.order(Command::Stop(id))
+        self.order(id, Command::Stop(id))
     }
 
     /// Stops a program and starts it again without a delay. What requires it is stopped before and
@@ -120,7 +120,7 @@ impl ProcessScheduler {
     /// As [`ProcessScheduler::start_program`].
     pub fn restart_program(&mut self, name: &str) -> Result<()> {
         let id = self.orderable(name)?;
-        self.order(Command::Restart(id))
+        self.order(id, Command::Restart(id))
     }
 
     /// Kills a program's process group at once, and keeps it down as
@@ -151,7 +151,7 @@ impl ProcessScheduler {
     /// As [`ProcessScheduler::start_program`].
     pub fn kill_program(&mut self, name: &str) -> Result<()> {
         let id = self.orderable(name)?;
-        self.order(Command::Kill(id))
+        self.order(id, Command::Kill(id))
     }
 
     /// Adds a program, and starts it if the scheduler has been started. A program of this name that
@@ -172,11 +172,12 @@ impl ProcessScheduler {
     /// # Errors
     ///
     /// [`ErrorKind::Exists`] if there is a program of this name, [`ErrorKind::Stopping`] if
-    /// everything is being stopped, and what [`Builder::build`](crate::Builder::build) says of an
+    /// everything is being stopped, or a program that it waits for is being removed, and what [`Builder::build`](crate::Builder::build) says of an
     /// impossible specification or an unusable log. Then nothing has changed.
     pub fn add(&mut self, spec: ChildSpec) -> Result<()> {
         self.check_orders()?;
         spec.check()?;
+        self.check_linked(&spec)?;
         let links = links_of(&spec, self.core.programs())?;
         let exec = self.definitions.exec(&spec)?;
         let now = self.clock.now();
@@ -199,8 +200,7 @@ impl ProcessScheduler {
         self.core.link(now, id, links);
         self.plan_for_programs();
         if self.phase == Phase::Started {
-            self.core.program_mut(id).changed_at = now;
-            self.core.apply(now, Input::Commanded(Command::Start(id)));
+            self.core.start_added(now, &[id]);
         }
         Ok(())
     }
@@ -231,16 +231,20 @@ impl ProcessScheduler {
             let text = format!("program {other:?} waits for {name:?}: remove it first");
             return Err(Error::new(text));
         }
-        self.order(Command::Remove(id))?;
-        self.forget_removed(self.clock.now());
+        self.order(id, Command::Remove(id))?;
+        self.release_removed(self.clock.now());
+        self.drop_removed();
         Ok(())
     }
 
-    fn order(&mut self, command: Command) -> Result<()> {
+    fn order(&mut self, id: ProgramId, command: Command) -> Result<()> {
         let now = self.clock.now();
         // What has been executed by now is asked to stop, and what has not is killed.
         let (core, capture) = (&mut self.core, &mut self.capture);
         self.launcher.look_at_late(now, core, capture);
+        if let Some(sweep) = &mut self.sweep {
+            sweep.recall(now, &mut self.core, &mut self.capture, Some(id));
+        }
         self.core.apply(now, Input::Commanded(command));
         // They are probed although no turn has come between.
         self.groups.take_in_killed(&mut self.core);
@@ -262,6 +266,20 @@ impl ProcessScheduler {
         Ok(id)
     }
 
+    /// A program cannot wait for one that is being removed.
+    fn check_linked(&self, spec: &ChildSpec) -> Result<()> {
+        let programs = self.core.programs();
+        for other in spec.requires.iter().chain(&spec.after) {
+            let id = programs.find(other.as_bytes());
+            if id.is_some_and(|id| self.core.machine().is_being_removed(id)) {
+                let name = spec.name();
+                let text = format!("program {name:?}: program {other:?} is being removed");
+                return Err(Error::of(ErrorKind::Stopping, text));
+            }
+        }
+        Ok(())
+    }
+
     fn check_orders(&self) -> Result<()> {
         self.check_owner()?;
         if self.core.machine().is_stopping() || self.core.is_ending() {
@@ -271,16 +289,24 @@ impl ProcessScheduler {
         Ok(())
     }
 
-    /// Deals with what is left of programs that were removed.
-    pub(super) fn forget_removed(&mut self, now: Moment) {
-        let mut forgotten = false;
-        for id in self.core.removed() {
+    /// Closes what is open of programs that the machine has forgotten, and reports their removal: after
+    /// that nothing is heard of them.
+    pub(super) fn release_removed(&mut self, now: Moment) {
+        for id in self.core.take_forgotten() {
             self.capture.release(now, &mut self.core, id);
             self.core.program_mut(id).log.close();
             self.groups.update(self.core.programs(), id);
-            forgotten |= self.core.forget(id);
+            self.core.report_removal(id);
         }
-        if forgotten {
+    }
+
+    /// Drops the programs that were removed and are gone.
+    pub(super) fn drop_removed(&mut self) {
+        let mut is_any_dropped = false;
+        for id in self.core.removed() {
+            is_any_dropped |= self.core.drop_if_gone(id);
+        }
+        if is_any_dropped {
             self.plan_for_programs();
         }
     }

@@ -54,12 +54,16 @@ pub(super) struct Core {
     killed: Vec<ProgramId>,
     /// The names of programs that were abandoned, even if they have died since.
     abandoned: Vec<Arc<str>>,
-    /// Programs that the machine has forgotten, and of which something is left here.
+    /// Programs that the machine has forgotten, and whose removal is not reported yet.
+    forgotten: Vec<ProgramId>,
+    /// Programs whose removal was reported, and of which something is left here.
     removed: Vec<ProgramId>,
     /// How much of a shutdown was reported as an event, with its cause.
     shutdown_reported: Option<Asked>,
     /// True if only a stop of everything ends it.
     keep_running: bool,
+    /// True if everything had ended at the end of a turn. What follows cannot be taken back.
+    has_ended: bool,
 }
 
 impl Core {
@@ -78,9 +82,11 @@ impl Core {
             exited: Vec::new(),
             killed: Vec::new(),
             abandoned: Vec::new(),
+            forgotten: Vec::new(),
             removed: Vec::new(),
             shutdown_reported: None,
             keep_running,
+            has_ended: false,
         }
     }
 
@@ -192,14 +198,22 @@ impl Core {
     }
 
     pub(super) fn start_all(&mut self, now: Moment) {
-        for id in self.programs.ids() {
-            // One that was stopped before stays down.
-            let view = self.machine.view(id);
-            if view.is_some_and(|view| view.why == Why::New) {
-                self.programs[id].changed_at = now;
-                self.apply(now, Input::Commanded(Command::Start(id)));
-            }
+        // One that was stopped before stays down.
+        let is_new = |id: &ProgramId| {
+            let view = self.machine.view(*id);
+            view.is_some_and(|view| view.why == Why::New)
+        };
+        let ids: Vec<ProgramId> = self.programs.ids().into_iter().filter(is_new).collect();
+        self.start_added(now, &ids);
+    }
+
+    /// Starts programs that are new.
+    pub(super) fn start_added(&mut self, now: Moment, ids: &[ProgramId]) {
+        for &id in ids {
+            self.programs[id].changed_at = now;
         }
+        self.machine.start_added(now, ids);
+        self.carry_out(now);
     }
 
     /// Adds a program, which has no links yet and is down.
@@ -250,14 +264,25 @@ impl Core {
         Ok(())
     }
 
-    /// Returns the programs that the machine has forgotten.
+    /// Takes the programs that the machine has forgotten, whose removal is to be reported.
+    pub(super) fn take_forgotten(&mut self) -> Vec<ProgramId> {
+        std::mem::take(&mut self.forgotten)
+    }
+
+    /// Reports that a program was removed: the last event with its name.
+    pub(super) fn report_removal(&mut self, id: ProgramId) {
+        self.event(id, EventKind::Removed);
+        self.removed.push(id);
+    }
+
+    /// Returns the programs whose removal was reported, and of which something is left.
     pub(super) fn removed(&self) -> Vec<ProgramId> {
         self.removed.clone()
     }
 
     /// Forgets a program that the machine has forgotten. False if a process of it is left that was
     /// abandoned, or if its last run is not reported yet.
-    pub(super) fn forget(&mut self, id: ProgramId) -> bool {
+    pub(super) fn drop_if_gone(&mut self, id: ProgramId) -> bool {
         let program = &self.programs[id];
         let is_gone = program.live.is_none() && program.exit_record.is_none();
         if is_gone {
@@ -285,9 +310,9 @@ impl Core {
         &self.machine
     }
 
-    /// True if an end of everything was reported.
+    /// True if an end of everything was reported, or has come.
     pub(super) fn is_ending(&self) -> bool {
-        self.shutdown_reported.is_some()
+        self.shutdown_reported.is_some() || self.has_ended
     }
 
     /// True if nothing happens any more without a command, and none is to come: everything is being
@@ -369,9 +394,10 @@ impl Core {
         &mut self.outbox
     }
 
-    /// Queues an event of this moment about a program.
+    /// Queues an event of this moment about a program; about none if that was removed.
     pub(super) fn event(&mut self, id: ProgramId, kind: EventKind) {
-        match self.programs.get(id) {
+        let program = self.programs.get(id);
+        match program.filter(|_| !self.removed.contains(&id)) {
             Some(program) => self.outbox.event(program.name().clone(), kind),
             None => self.outbox.own_event(kind),
         }

@@ -31,9 +31,8 @@ impl Core {
             Change::Started => self.event(id, EventKind::Started { pid }),
             Change::Up => self.event(id, EventKind::Up),
             Change::Removed => {
-                self.event(id, EventKind::Removed);
                 self.programs.forget_name(id);
-                self.removed.push(id);
+                self.forgotten.push(id);
             }
             Change::StartFailed { retry_in } => self.on_failed_start(run, retry_in),
             Change::Exited {
@@ -99,7 +98,7 @@ impl Core {
 
     fn on_failed_start(&mut self, run: Run, retry_in: Option<Duration>) {
         let view = self.machine.view(run.program);
-        let cause = view.map_or(Cause::StartFailed, |view| view.cause);
+        let cause = cause_in(view);
         let stopping = cause.is_stop();
         let program = &mut self.programs[run.program];
         let Some(failed) = program.failed_start.take() else {
@@ -161,7 +160,7 @@ impl Core {
         if let Some(tail) = tail {
             let (stderr, data_omitted) = tail.into_words();
             let view = self.machine.view(run.program);
-            let cause = view.map_or(Cause::Exit, |view| view.cause);
+            let cause = cause_in(view);
             self.outbox.notice(Notice::Report(ErrorReport {
                 stderr,
                 pid: Some(pid),
@@ -227,8 +226,11 @@ impl Core {
 
     /// Reports that everything stops because no program runs and none will.
     pub(in super::super) fn report_if_all_ended(&mut self) {
-        let is_by_itself = !self.machine.is_stopping() && !self.programs.is_empty();
-        if is_by_itself && self.is_over() {
+        if self.machine.is_stopping() || !self.is_over() {
+            return;
+        }
+        self.has_ended = true;
+        if !self.programs.is_empty() {
             self.report_shutdown(Asked::Stop, StopCause::AllEnded);
         }
     }
@@ -245,6 +247,12 @@ fn last_exit(report: &ErrorReport) -> Box<LastExit> {
         error: report.error(),
         last_line: None,
     })
+}
+
+/// Returns what ended the latest run. The machine knows a program no more that it has just forgotten:
+/// the removal ended that.
+fn cause_in(view: Option<View>) -> Cause {
+    view.map_or(Cause::Reload, |view| view.cause)
 }
 
 /// Returns why a program is not restarted, if its policy alone does not say it.

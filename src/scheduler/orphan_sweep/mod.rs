@@ -43,6 +43,8 @@ pub(super) struct OrphanSweep {
     /// Runs whose group is gone and whose orphans are not known to be: the next start of their
     /// program is held.
     held: BTreeMap<ProgramId, Held>,
+    /// Programs that have ended for good, whose orphans go on.
+    spared: BTreeSet<ProgramId>,
     timing: LookTiming,
     /// When a warning about a held start may be due.
     next_warning: Option<Moment>,
@@ -72,6 +74,7 @@ impl OrphanSweep {
             orphans: Orphans::new(inherited.unwrap_or_default()),
             lineage,
             held: BTreeMap::new(),
+            spared: BTreeSet::new(),
             timing: LookTiming::new(),
             next_warning: None,
             blindness_reported: false,
@@ -90,7 +93,9 @@ impl OrphanSweep {
     /// Returns when there is something to do. `settled` is true if only orphans are waited for.
     pub(super) fn next_deadline(&self, settled: bool) -> Option<Moment> {
         let waited_for = self.timing.next().into_iter().chain(self.next_warning);
-        let waited_for = waited_for.filter(|_| !self.held.is_empty());
+        // At the end no start is waited for, and the scans have times of their own.
+        let is_waiting = !self.held.is_empty() && !self.orphans.is_closing();
+        let waited_for = waited_for.filter(|_| is_waiting);
         waited_for.chain(self.orphans.next_deadline(settled)).min()
     }
 
@@ -111,16 +116,45 @@ impl OrphanSweep {
         capture: &mut Capture,
         id: ProgramId,
     ) {
-        if !core.machine().ends_escaped(id) {
+        if core.machine().is_stopping() {
             return;
         }
+        if core.machine().ends_escaped(id) {
+            self.hold_now(now, core, capture, id);
+        } else {
+            self.spared.insert(id);
+        }
+    }
+
+    /// Holds the programs whose orphans went on until now, and do not any more: that of an order, and
+    /// those that are to start again.
+    pub(super) fn recall(
+        &mut self,
+        now: Moment,
+        core: &mut Core,
+        capture: &mut Capture,
+        ordered: Option<ProgramId>,
+    ) {
+        let is_recalled = |id: &ProgramId| ordered == Some(*id) || core.machine().ends_escaped(*id);
+        let recalled = self.spared.iter().copied().filter(is_recalled);
+        for id in recalled.collect::<Vec<_>>() {
+            self.spared.remove(&id);
+            self.hold_now(now, core, capture, id);
+        }
+    }
+
+    fn hold_now(&mut self, now: Moment, core: &mut Core, capture: &mut Capture, id: ProgramId) {
         let policy = core.machine().policy(id);
         let is_at_once = policy.is_some_and(|policy| policy.backoff.initial.is_zero());
         if is_at_once && capture.drain_run(now, core, id) {
             return;
         }
-        let Some(run) = core.programs()[id].live.as_ref().map(|live| live.run) else {
+        let Some(view) = core.machine().view(id) else {
             return;
+        };
+        let run = Run {
+            program: id,
+            generation: view.starts,
         };
         core.apply(now, Input::Escaped { run });
         let is_reported = false;
