@@ -328,6 +328,13 @@ impl Graph {
         self.waits.remove(&id);
     }
 
+    /// Ends every wait: all that drain look anew at what depends on them. Never one of them alone,
+    /// which could begin to wait for a program that waits for it by former links.
+    pub fn stop_all_waits(&mut self) {
+        self.waits.clear();
+        self.blocks.clear();
+    }
+
     /// A program has ended. Returns those that waited for nothing else.
     fn release(&mut self, id: ProgramId) -> Vec<ProgramId> {
         let mut free = Vec::new();

@@ -76,6 +76,7 @@ impl Machine {
         }
         self.stopping = true;
         self.starts.clear();
+        self.graph.stop_all_waits();
         self.for_each(|machine, id| {
             machine.apply(now, id, Trigger::Command(verb, Cause::Shutdown));
         });

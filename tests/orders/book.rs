@@ -188,6 +188,8 @@ impl Book {
         }
         self.stopping = true;
         for index in 0..self.pages.len() {
+            // What drains waits for all that is ending now.
+            self.pages[index].drain = None;
             self.stop(self.pages[index].id, hard, Cause::Shutdown);
         }
     }
