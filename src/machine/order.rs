@@ -10,14 +10,16 @@ use super::state::{Cause, Goal, Leader, State, Trigger, Verb, Why};
 use super::{Machine, SHUTDOWN_KILL_BEFORE};
 
 impl Machine {
-    /// Tells one program what to do. A start, or a restart, starts what it requires, too.
+    /// Applies a command to one program. A start, or a restart, starts what it requires, too; but
+    /// a start of one that runs does nothing.
     pub(super) fn order(&mut self, now: Moment, id: ProgramId, verb: Verb, cause: Cause) {
         let is_start = matches!(verb, Verb::Start | Verb::Restart);
         let is_removed = |child: &Child| child.flags.has(Flags::REMOVED);
         if is_start && (self.stopping || self.children.get(id).is_none_or(is_removed)) {
             return;
         }
-        if is_start {
+        let is_running = verb == Verb::Start && self.children.get(id).is_some_and(Child::is_run);
+        if is_start && !is_running {
             self.start_required(now, id, cause);
         }
         self.apply(now, id, Trigger::Command(verb, cause));

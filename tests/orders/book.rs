@@ -57,7 +57,11 @@ impl Book {
     /// Starts a program, and what it requires. A reload does not start what was stopped by hand.
     pub fn start(&mut self, id: ProgramId, now: Moment, by_hand: bool) {
         if self.can_start(id) {
-            self.start_required(id, now, by_hand);
+            // A start of what runs does nothing.
+            let page = self.page(id);
+            if !page.is_some_and(|page| page.wanted && page.is_executing()) {
+                self.start_required(id, now, by_hand);
+            }
             self.want(id, now);
         }
     }

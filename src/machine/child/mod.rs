@@ -170,14 +170,20 @@ impl Child {
         }
     }
 
-    /// True if it runs and was not asked to end.
+    /// True if it runs, and nothing ends it.
     #[must_use]
-    pub fn is_wanted_run(&self) -> bool {
+    pub fn is_run(&self) -> bool {
         self.goal == Up
             && matches!(
                 self.state,
-                S::Launching { .. } | S::Starting { .. } | S::Running { .. } | S::Clearing { .. }
+                S::Launching { .. } | S::Starting { .. } | S::Running { .. }
             )
+    }
+
+    /// True if it runs and was not asked to end, or ended by itself and its group exists.
+    #[must_use]
+    pub fn is_wanted_run(&self) -> bool {
+        self.is_run() || (self.goal == Up && matches!(self.state, S::Clearing { .. }))
     }
 
     /// True if its group is being ended.
