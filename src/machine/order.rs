@@ -181,15 +181,18 @@ impl Machine {
 
     /// Lets a program start that is due, if nothing holds it.
     fn release(&mut self, id: ProgramId) {
-        let comes = self.graph.counts(id).after_coming > 0;
+        let counts = self.graph.counts(id);
         let Some(child) = self.children.get_mut(id) else {
             return;
         };
         if child.state != State::Due {
             return;
         }
-        let is_passed = child.flags.has(Flags::PASSED) || !comes;
-        child.flags.set(Flags::PASSED, is_passed);
+        // What it starts after is looked at when all that it requires is up.
+        let is_passed = !counts.is_short() && counts.after_coming == 0;
+        child
+            .flags
+            .set(Flags::PASSED, is_passed || child.flags.has(Flags::PASSED));
         if self.hold(id).is_none()
             && let Some(child) = self.children.get_mut(id)
         {

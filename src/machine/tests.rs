@@ -12,6 +12,7 @@ mod by_hand;
 pub mod every;
 mod extremes;
 mod leftovers;
+mod links;
 mod limits;
 mod oneshots;
 mod outcomes;

@@ -274,8 +274,9 @@ impl Book {
         let is_removing = self.pages.iter().any(|page| page.removed);
         for index in 0..self.pages.len() {
             let comes = standings.after_comes(self, &self.pages[index]);
+            let is_short = standings.is_short(self, &self.pages[index]);
             let page = &mut self.pages[index];
-            page.passed = page.state == State::Due && (page.passed || !comes);
+            page.passed = page.state == State::Due && (page.passed || (!comes && !is_short));
             page.after_removals &= is_removing;
         }
         let mut is_settled = true;

@@ -97,7 +97,8 @@ impl Flags {
     pub const ESCAPED: Self = Self(2);
     /// It is in the queue of starts.
     pub const QUEUED: Self = Self(4);
-    /// What it starts after was looked at, and holds this start no more.
+    /// When all that it requires was up, nothing came up that it starts after: that holds this
+    /// start no more.
     pub const PASSED: Self = Self(8);
     /// It is forgotten as soon as it is down.
     pub const REMOVED: Self = Self(16);
