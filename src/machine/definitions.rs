@@ -63,6 +63,7 @@ impl Machine {
             && let Some(child) = self.children.get_mut(id)
         {
             child.flags.set(Flags::AFTER_REMOVALS, true);
+            self.added.push(id);
         }
     }
 

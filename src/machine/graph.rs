@@ -426,8 +426,11 @@ impl Graph {
     pub fn find_cycle(&self, new: &BTreeMap<ProgramId, Links>) -> Option<Vec<ProgramId>> {
         let none = Links::default();
         let links = |id: ProgramId| new.get(&id).or_else(|| self.links(id)).unwrap_or(&none);
+        // What nothing depends on is in no cycle.
+        let named: BTreeSet<ProgramId> = new.values().flat_map(pairs).map(|(id, _)| id).collect();
+        let may_cycle = |id: &&ProgramId| self.has_dependents(**id) || named.contains(*id);
         let mut known = BTreeSet::new();
-        for &start in new.keys() {
+        for &start in new.keys().filter(may_cycle) {
             // The path from the start, each with what is left of its links.
             let mut path = Vec::new();
             let mut on_path = BTreeSet::new();

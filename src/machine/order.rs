@@ -193,7 +193,7 @@ impl Machine {
         child
             .flags
             .set(Flags::PASSED, is_passed || child.flags.has(Flags::PASSED));
-        if self.hold(id).is_none()
+        if !self.is_held(id)
             && let Some(child) = self.children.get_mut(id)
         {
             child.queue(id, &mut self.starts);
@@ -232,17 +232,15 @@ impl Machine {
 
     /// Everything is gone that was being removed: lets those start that waited for it.
     pub(super) fn release_added(&mut self) {
-        self.for_each(|machine, id| {
-            let Some(child) = machine.children.get_mut(id) else {
-                return;
+        for id in std::mem::take(&mut self.added) {
+            let Some(child) = self.children.get_mut(id) else {
+                continue;
             };
-            if child.flags.has(Flags::AFTER_REMOVALS) {
-                child.flags.set(Flags::AFTER_REMOVALS, false);
-                if child.state == State::Due {
-                    child.queue(id, &mut machine.starts);
-                }
+            child.flags.set(Flags::AFTER_REMOVALS, false);
+            if child.state == State::Due {
+                child.queue(id, &mut self.starts);
             }
-        });
+        }
     }
 }
 

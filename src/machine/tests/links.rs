@@ -129,11 +129,7 @@ fn a_start_reaches_what_was_stopped_behind_what_is_pending() {
 /// It ran the oneshot again.
 #[test]
 fn a_start_of_what_runs_does_nothing_for_what_it_requires() {
-    let oneshot = Policy {
-        oneshot: true,
-        ..restarted(Restart::Never)
-    };
-    let mut desk = linked(&[oneshot, policy()], &[(1, &[0], &[])]);
+    let mut desk = linked(&[oneshot(), policy()], &[(1, &[0], &[])]);
     desk.command(Command::Start(id(1)));
     let run = desk.spawn();
     desk.exit(run, CLEAN);
@@ -271,4 +267,79 @@ fn a_start_goes_on_when_its_last_link_is_gone() {
         }
         assert_eq!(desk.spawn().program, id(1));
     }
+}
+
+const MANY: usize = 4_000;
+
+fn oneshot() -> Policy {
+    Policy {
+        oneshot: true,
+        ..restarted(Restart::Never)
+    }
+}
+
+/// Fails if this takes far longer than it does on a slow machine, in a build that is not
+/// optimized: what grew with the square did.
+#[track_caller]
+fn in_no_time(act: impl FnOnce()) {
+    let start = std::time::Instant::now();
+    act();
+    let took = start.elapsed();
+    assert!(took < secs(5), "took {took:?}");
+}
+
+/// At each end of one of them the first that was not up was looked for.
+#[test]
+fn many_programs_that_one_requires_cost_a_step_each() {
+    let all: Vec<usize> = (1..MANY).collect();
+    for policy_of in [oneshot(), policy()] {
+        let mut policies = vec![policy_of; MANY];
+        policies[0] = policy();
+        let mut desk = linked(&policies, &[(0, &all, &[])]);
+        in_no_time(|| {
+            let runs = start_all(&mut desk, MANY);
+            for run in runs.into_iter().filter(|_| policy_of.oneshot) {
+                end_as_asked(&mut desk, run);
+            }
+            spawn_all(&mut desk);
+        });
+        assert!(matches!(desk.state(0), State::Running { .. }));
+    }
+}
+
+/// A cycle was looked for through all that a new program requires.
+#[test]
+fn a_program_that_is_added_to_a_long_chain_costs_a_step() {
+    let mut desk = Desk::new(&[policy()]);
+    in_no_time(|| {
+        for index in 1..MANY {
+            let new = desk.machine.add(policy()).expect("an id is left");
+            let all = vec![(new, links(&[index - 1], &[]))];
+            desk.machine.link(desk.now, all).expect("no cycle");
+        }
+    });
+}
+
+/// All that stayed was looked at after each of them.
+#[test]
+fn a_removal_costs_a_step() {
+    let mut desk = Desk::new(&vec![policy(); MANY]);
+    in_no_time(|| {
+        for index in 0..MANY {
+            desk.command(Command::Remove(id(index)));
+        }
+    });
+}
+
+#[test]
+fn a_start_at_the_end_of_a_long_chain_costs_a_step_for_each_program() {
+    let chain: Vec<(ProgramId, Links)> = (1..10_000)
+        .map(|index| (id(index), links(&[index - 1], &[])))
+        .collect();
+    let mut desk = Desk::new(&vec![policy(); 10_000]);
+    desk.machine.link(desk.now, chain).expect("no cycle");
+    in_no_time(|| {
+        desk.command(Command::Start(id(9_999)));
+    });
+    assert_eq!(desk.state(0), State::Due);
 }
