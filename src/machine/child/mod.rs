@@ -335,10 +335,11 @@ impl Child {
     pub fn abandon(&mut self, leader: Leader, out: &mut Effects<'_>) {
         out.timers.disarm((out.id, Purpose::Stop));
         self.state = S::Abandoned { leader };
-        self.notify(Change::Abandoned, out);
         if leader == Leader::New && !self.was_asked() {
             self.judge_start(out);
         }
+        let cause = self.cause;
+        self.notify(Change::Abandoned { cause }, out);
     }
 
     /// Decides what follows a start that failed. Returns the delay before the next.
