@@ -113,7 +113,10 @@ pub enum Change {
     /// It runs.
     Started,
     /// It could not be started; retried after `retry_in`, if at all.
-    StartFailed { retry_in: Option<Duration> },
+    StartFailed {
+        cause: Cause,
+        retry_in: Option<Duration>,
+    },
     /// It is ready, or has succeeded as a oneshot; not reported of one that is up at its start.
     Up,
     /// Its first process ended. It is restarted after `retry_in`, at the earliest.
@@ -128,7 +131,7 @@ pub enum Change {
     /// Its group was sent SIGKILL.
     Killed,
     /// Its group survived SIGKILL, and is not waited for any more.
-    Abandoned,
+    Abandoned { cause: Cause },
     /// It was removed, and is never heard of again.
     Removed,
     /// A fact that is impossible in this state: a bug of this crate. The fact is ignored.

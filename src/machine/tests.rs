@@ -12,6 +12,7 @@ mod by_hand;
 pub mod every;
 mod extremes;
 mod leftovers;
+mod links;
 mod limits;
 mod oneshots;
 mod outcomes;
@@ -146,7 +147,7 @@ impl Desk {
         match told[0] {
             Order::Notify {
                 run: of,
-                change: Change::StartFailed { retry_in },
+                change: Change::StartFailed { retry_in, .. },
             } if of == run => retry_in,
             other => panic!("a failed start gave {other:?}"),
         }

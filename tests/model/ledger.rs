@@ -254,12 +254,16 @@ impl Ledger {
         let account = &mut self.accounts[index];
         let asked = account.was_asked();
         account.starting = false;
-        if account.life.take().is_some_and(|life| life.given_up) {
+        let life = account.life.take();
+        if life.as_ref().is_some_and(|life| life.given_up) {
             return self.gone(now, run);
         }
         if asked {
             account.ready = account.wanted;
-            return self.owe_note(index, Change::StartFailed { retry_in: None });
+            let ending = life.and_then(|life| life.ending);
+            let cause = ending.map_or(self.stop_cause, |(cause, _)| cause);
+            let retry_in = None;
+            return self.owe_note(index, Change::StartFailed { cause, retry_in });
         }
         let follows = account.follows(Exit::Unknown, Cause::StartFailed, None);
         let retry_in = follows.ok();
@@ -268,7 +272,8 @@ impl Ledger {
         if retry_in == Some(Duration::ZERO) {
             (account.plan, account.ready) = (None, true);
         }
-        self.owe_note(index, Change::StartFailed { retry_in });
+        let cause = Cause::StartFailed;
+        self.owe_note(index, Change::StartFailed { cause, retry_in });
         if let Err(why) = follows {
             self.ended_for_good(now, index, why);
         }
@@ -300,7 +305,7 @@ impl Ledger {
         let cause = life.ending.map_or(Cause::Exit, |(cause, _)| cause);
         let mut follows = None;
         if !asked {
-            (life.ending, life.awaited) = (None, None);
+            (life.ending, life.awaited, life.fault) = (None, None, cause);
             let before = account.doublings;
             let next = account.follows(exit, cause, Some(uptime));
             self.resets += u64::from(account.doublings == 1 && before > 0);

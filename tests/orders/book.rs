@@ -57,7 +57,11 @@ impl Book {
     /// Starts a program, and what it requires. A reload does not start what was stopped by hand.
     pub fn start(&mut self, id: ProgramId, now: Moment, by_hand: bool) {
         if self.can_start(id) {
-            self.start_required(id, now, by_hand);
+            // A start of what runs does nothing.
+            let page = self.page(id);
+            if !page.is_some_and(|page| page.wanted && page.is_executing()) {
+                self.start_required(id, now, by_hand);
+            }
             self.want(id, now);
         }
     }
@@ -188,6 +192,8 @@ impl Book {
         }
         self.stopping = true;
         for index in 0..self.pages.len() {
+            // What drains waits for all that is ending now.
+            self.pages[index].drain = None;
             self.stop(self.pages[index].id, hard, Cause::Shutdown);
         }
     }

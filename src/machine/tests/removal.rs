@@ -88,7 +88,12 @@ fn what_does_not_die_is_abandoned_and_then_forgotten() {
     let (mut desk, run) = Desk::running(policy());
     desk.command(Command::Remove(id(0)));
     desk.command(Command::Kill(id(0)));
-    let abandoned = note(run, Change::Abandoned);
+    let abandoned = note(
+        run,
+        Change::Abandoned {
+            cause: Cause::Reload,
+        },
+    );
     assert_eq!(desk.timeout_at_deadline(), [abandoned, removed(run)]);
     assert_eq!(desk.machine.view(id(0)), None);
     assert!(desk.machine.is_settled());
@@ -101,7 +106,13 @@ fn a_removal_in_the_middle_of_a_start_waits_for_its_answer() {
     let (mut desk, run) = Desk::spawning(policy());
     assert_eq!(desk.command(Command::Remove(id(0))), []);
     let told = desk.tell(Input::SpawnFailed { run, at: desk.now });
-    let failed = note(run, Change::StartFailed { retry_in: None });
+    let failed = note(
+        run,
+        Change::StartFailed {
+            cause: Cause::Reload,
+            retry_in: None,
+        },
+    );
     assert_eq!(told, [failed, removed(run)]);
 }
 

@@ -34,7 +34,7 @@ impl Core {
                 self.programs.forget_name(id);
                 self.forgotten.push(id);
             }
-            Change::StartFailed { retry_in } => self.on_failed_start(run, retry_in),
+            Change::StartFailed { cause, retry_in } => self.on_failed_start(run, cause, retry_in),
             Change::Exited {
                 exit,
                 uptime,
@@ -52,7 +52,7 @@ impl Core {
             // If the signal was refused, that was reported instead.
             Change::Killed if !is_killed => {}
             Change::Killed => self.event(id, EventKind::Killed { pid }),
-            Change::Abandoned => self.on_abandoned(now, run),
+            Change::Abandoned { cause } => self.on_abandoned(now, run, cause),
             Change::Impossible { state, fact } => {
                 let text = format!("unexpected {fact:?} in {state:?}; please report this bug");
                 self.warn(id, Error::new(format!("internal error: {text}")));
@@ -96,9 +96,8 @@ impl Core {
         self.report_essential_end(id, true);
     }
 
-    fn on_failed_start(&mut self, run: Run, retry_in: Option<Duration>) {
+    fn on_failed_start(&mut self, run: Run, cause: Cause, retry_in: Option<Duration>) {
         let view = self.machine.view(run.program);
-        let cause = cause_in(view);
         let stopping = cause.is_stop();
         let program = &mut self.programs[run.program];
         let Some(failed) = program.failed_start.take() else {
@@ -138,7 +137,7 @@ impl Core {
     }
 
     /// A run whose leader does not die is reported now: it never will be otherwise.
-    fn on_abandoned(&mut self, now: Moment, run: Run) {
+    fn on_abandoned(&mut self, now: Moment, run: Run, cause: Cause) {
         let Some(live) = &mut self.programs[run.program].live else {
             return;
         };
@@ -159,8 +158,6 @@ impl Core {
         self.event(run.program, EventKind::Abandoned { pid });
         if let Some(tail) = tail {
             let (stderr, data_omitted) = tail.into_words();
-            let view = self.machine.view(run.program);
-            let cause = cause_in(view);
             self.outbox.notice(Notice::Report(ErrorReport {
                 stderr,
                 pid: Some(pid),
