@@ -303,7 +303,7 @@ impl Launcher {
             None => true,
             Some(over) => {
                 self.late_start_is_over(core, capture, over);
-                core.programs()[id].live.is_some()
+                core.programs().live(id).is_some()
             }
         }
     }
@@ -312,7 +312,8 @@ impl Launcher {
         // A child that failed may still be on its stack: its late start is kept until it is buried.
         let (id, stderr, begun_at, _late, answer) = over;
         let at = self.clock.now();
-        let Some(live) = &mut core.program_mut(id).live else {
+        let program = core.programs_mut().get_mut(id);
+        let Some(live) = program.and_then(|program| program.live.as_mut()) else {
             return;
         };
         let (run, pid, log_offset) = (live.run, live.pid(), live.log_offset);

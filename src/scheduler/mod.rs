@@ -333,8 +333,9 @@ impl ProcessScheduler {
         match found {
             reaper::Found::Leader(id, exit) => self.leader_exited(now, id, exit),
             reaper::Found::UnreliablePidfd(id) => {
-                let program = self.core.program_mut(id);
-                program.unwatch_leader(self.capture.poller_mut());
+                if let Some(program) = self.core.programs_mut().get_mut(id) {
+                    program.unwatch_leader(self.capture.poller_mut());
+                }
                 return;
             }
             reaper::Found::SideCommand(pid) => {

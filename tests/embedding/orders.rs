@@ -2,6 +2,7 @@
 //! order that programs need.
 
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use procsched::{
@@ -29,6 +30,7 @@ pub const TESTS: &[Test] = tests![
     a_killed_program_stays_down_and_a_start_forgives,
     orders_before_the_first_turn,
     a_restart_waits_for_what_left_the_group,
+    a_start_that_was_cancelled_between_turns_leaves_nothing,
 ];
 
 /// What becomes of programs, in order: `+web` when it was executed, `?web` when it is asked to stop,
@@ -538,6 +540,41 @@ fn a_restart_waits_for_what_left_the_group() {
                 "{pid} of the last run lives beside the new one"
             );
         }
+        kit::end(&mut scheduler);
+    });
+}
+
+/// A program whose file does not answer for as long as the lease is held.
+fn leased(dir: &TempDir, name: &str) -> (fs::File, ChildSpec) {
+    let path = dir.path().join("leased");
+    fs::copy("/bin/sleep", &path).expect("a copy");
+    let file = fs::File::open(&path).expect("the copy");
+    // SAFETY: plain numbers; the signal tells the holder that another wants the file.
+    unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
+    // What copied it may have it open for a moment yet, in a child that was forked meanwhile.
+    process::wait_for("the lease", || {
+        // SAFETY: plain numbers, and the descriptor is open.
+        unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) == 0 }
+    });
+    let path = path.to_str().expect("a UTF-8 path");
+    (file, ChildSpec::new(name, [path, "1000"]))
+}
+
+/// A kill between two turns notes a group that is to be probed; the program may be gone by then.
+fn a_start_that_was_cancelled_between_turns_leaves_nothing() {
+    host(|| {
+        let dir = kit::directory();
+        let (lease, web) = leased(&dir, "web");
+        let mut scheduler = kit::built(kit::all(&dir).program(web).keep_running());
+        kit::all_up(&mut scheduler);
+        assert_eq!(state(&scheduler, "web"), Some(ProgramState::Starting));
+        scheduler.kill_program("web").expect("it is late");
+        let pid = kit::status(&scheduler, "web").pid().expect("it is late");
+        process::wait_for("it is dead", || !process::alive(pid));
+        scheduler.remove("web").expect("it is late");
+        kit::turn(&mut scheduler, MILLISECOND);
+        assert!(scheduler.programs().is_empty());
+        drop(lease);
         kit::end(&mut scheduler);
     });
 }

@@ -145,7 +145,8 @@ impl Core {
         exit: Option<Exit>,
         poller: &mut Poller,
     ) {
-        let Some(live) = &mut self.programs[id].live else {
+        let program = self.programs.get_mut(id);
+        let Some(live) = program.and_then(|program| program.live.as_mut()) else {
             return;
         };
         live.leader_dead = true;
@@ -174,7 +175,8 @@ impl Core {
 
     /// Tells the machine that nothing is left of a program's run.
     pub(super) fn group_gone(&mut self, now: Moment, id: ProgramId) {
-        if let Some(live) = self.programs[id].live.take() {
+        let program = self.programs.get_mut(id);
+        if let Some(live) = program.and_then(|program| program.live.take()) {
             self.apply(now, Input::GroupGone { run: live.run });
         }
     }
