@@ -46,8 +46,8 @@ impl ProcessScheduler {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::UnknownProgram`]; [`ErrorKind::Stopping`] if everything is being stopped, or
-    /// this program is being removed.
+    /// [`ErrorKind::UnknownProgram`]; [`ErrorKind::Stopping`] if everything is being stopped or
+    /// has ended, or this program is being removed.
     pub fn start_program(&mut self, name: &str) -> Result<()> {
         let id = self.orderable(name)?;
         self.order(Command::Start(id))
@@ -172,12 +172,14 @@ impl ProcessScheduler {
     /// # Errors
     ///
     /// [`ErrorKind::Exists`] if there is a program of this name, [`ErrorKind::Stopping`] if
-    /// everything is being stopped, and what [`Builder::build`](crate::Builder::build) says of an
-    /// impossible specification or an unusable log. Then nothing has changed.
+    /// everything is being stopped or has ended, [`ErrorKind::Invalid`] if it waits for a program
+    /// that is being removed, and what [`Builder::build`](crate::Builder::build) says of an
+    /// impossible specification or an unusable log. Then nothing has changed. A log directory that
+    /// has vanished is a warning.
     pub fn add(&mut self, spec: ChildSpec) -> Result<()> {
         self.check_orders()?;
         spec.check()?;
-        let links = links_of(&spec, self.core.programs())?;
+        let links = links_of(&spec, self.core.machine(), self.core.programs())?;
         let exec = self.definitions.exec(&spec)?;
         let now = self.clock.now();
         if let Some(id) = self.core.programs().find(spec.name.as_bytes()) {
@@ -222,11 +224,13 @@ impl ProcessScheduler {
     ///
     /// # Errors
     ///
-    /// As [`ProcessScheduler::start_program`], and [`ErrorKind::Invalid`] if another program
-    /// requires this one, or starts after it.
+    /// As [`ProcessScheduler::start_program`], and [`ErrorKind::Invalid`] if another program,
+    /// which is not being removed, requires this one or starts after it.
     pub fn remove(&mut self, name: &str) -> Result<()> {
         let id = self.orderable(name)?;
-        if let Some(other) = self.core.machine().dependents(id).next() {
+        let machine = self.core.machine();
+        let stays = |&other: &ProgramId| !machine.is_being_removed(other);
+        if let Some(other) = machine.dependents(id).find(stays) {
             let other = self.core.programs()[other].name();
             let text = format!("program {other:?} waits for {name:?}: remove it first");
             return Err(Error::new(text));
@@ -264,8 +268,18 @@ impl ProcessScheduler {
 
     fn check_orders(&self) -> Result<()> {
         self.check_owner()?;
-        if self.core.machine().is_stopping() || self.core.is_ending() {
-            let text = "everything is being stopped: no program takes orders any more";
+        let is_over = match self.phase {
+            Phase::Built => false,
+            Phase::Started => self.core.is_over(),
+            Phase::Finished => true,
+        };
+        let is_ending = self.core.machine().is_stopping() || self.core.is_ending();
+        // A stop that was asked for comes first, taken or not.
+        if is_ending || is_over || self.inbox.has_stop() {
+            let text = match is_over && !is_ending {
+                true => "everything has ended: no program takes orders any more",
+                false => "everything is being stopped: no program takes orders any more",
+            };
             return Err(Error::of(ErrorKind::Stopping, text));
         }
         Ok(())

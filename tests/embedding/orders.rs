@@ -31,6 +31,8 @@ pub const TESTS: &[Test] = tests![
     orders_before_the_first_turn,
     a_restart_waits_for_what_left_the_group,
     a_start_that_was_cancelled_between_turns_leaves_nothing,
+    nothing_waits_for_a_program_that_is_being_removed,
+    no_order_comes_after_the_end,
 ];
 
 /// What becomes of programs, in order: `+web` when it was executed, `?web` when it is asked to stop,
@@ -575,6 +577,68 @@ fn a_start_that_was_cancelled_between_turns_leaves_nothing() {
         kit::turn(&mut scheduler, MILLISECOND);
         assert!(scheduler.programs().is_empty());
         drop(lease);
+        kit::end(&mut scheduler);
+    });
+}
+
+fn nothing_waits_for_a_program_that_is_being_removed() {
+    host(|| {
+        let dir = kit::directory();
+        let programs = [kit::sleeper("db"), kit::sleeper("web").requires(["db"])];
+        let (notes, builder) = noted(kit::all(&dir).keep_running().programs(programs));
+        let mut scheduler = kit::built(builder);
+        kit::all_up(&mut scheduler);
+        let from = notes.len();
+        scheduler.remove("web").expect("nothing waits for it");
+        scheduler
+            .remove("db")
+            .expect("what waits for it goes first");
+        for (key, spec) in [
+            ("requires", kit::sleeper("new").requires(["db"])),
+            ("after", kit::sleeper("new").after(["db"])),
+        ] {
+            let error = scheduler.add(spec).expect_err("it is being removed");
+            let text = format!(r#"program "new": {key}: program "db" is being removed"#);
+            assert_eq!(
+                (error.kind(), error.to_string()),
+                (ErrorKind::Invalid, text)
+            );
+        }
+        let mut at = from;
+        let down = ["?web", "-web", "?db", "/web", "-db", "/db"];
+        next(&mut scheduler, &notes, &mut at, &down);
+        assert!(scheduler.programs().is_empty());
+        kit::end(&mut scheduler);
+    });
+}
+
+fn no_order_comes_after_the_end() {
+    host(|| {
+        let dir = kit::directory();
+        let mut scheduler = built(&dir, [kit::sleeper("web")]);
+        kit::all_up(&mut scheduler);
+        scheduler.remove("web").expect("it runs");
+        turn_until(&mut scheduler, "it is gone", |scheduler| {
+            scheduler.programs().is_empty()
+        });
+        let refused = |result: procsched::Result<()>| {
+            assert_eq!(result.expect_err("the end").kind(), ErrorKind::Stopping);
+        };
+        refused(scheduler.add(kit::sleeper("new")));
+        while kit::turn(&mut scheduler, MILLISECOND) == Status::Running {}
+        refused(scheduler.add(kit::sleeper("new")));
+        drop(scheduler);
+
+        let mut scheduler = built(&dir, [kit::sleeper("web")]);
+        scheduler.stop();
+        refused(scheduler.add(kit::sleeper("new")));
+        refused(scheduler.start_program("web"));
+        kit::end(&mut scheduler);
+        drop(scheduler);
+
+        let mut scheduler = kit::built(kit::all(&dir).keep_running());
+        kit::turn(&mut scheduler, MILLISECOND);
+        scheduler.add(kit::sleeper("new")).expect("it goes on");
         kit::end(&mut scheduler);
     });
 }
