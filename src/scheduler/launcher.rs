@@ -8,7 +8,8 @@ use nix::errno::Errno;
 
 use crate::error::{Error, Result};
 use crate::exec::failed_start_code;
-use crate::machine::{Moment, ProgramId, Run};
+use crate::machine::state::Goal;
+use crate::machine::{Cause, Moment, ProgramId, Run};
 use crate::os::clock::{self, Clock};
 use crate::os::descriptors;
 use crate::os::group::Group;
@@ -332,10 +333,7 @@ impl Launcher {
             }
             Ok(()) => {
                 let age = at.since(begun_at).as_secs_f64();
-                let cause = match core.machine().is_stopping() {
-                    true => "the stop",
-                    false => "its deadline",
-                };
+                let cause = cancelled_by(core, id);
                 let error = Error::new(format!(
                     "start cancelled by {cause}: pid {pid} had not executed its program after \
                      {age:.1} s"
@@ -356,5 +354,22 @@ impl Launcher {
             log_offset,
         };
         core.started(self.clock.now(), run, Start::Failed(failed));
+    }
+}
+
+/// Says why a start is cancelled that was not over yet.
+fn cancelled_by(core: &Core, id: ProgramId) -> &'static str {
+    let machine = core.machine();
+    let Some(view) = machine.view(id).filter(|_| !machine.is_being_removed(id)) else {
+        return "the removal";
+    };
+    match (view.cause, view.goal) {
+        (Cause::Operator, Goal::Up) => "a restart",
+        (Cause::Operator, Goal::DownNow) => "a kill",
+        (Cause::Operator, Goal::Down) => "a stop",
+        (Cause::Reload, _) => "its new definition",
+        (Cause::Requirement, _) => "the stop of a program that it requires",
+        (Cause::Shutdown, _) => "the stop",
+        _ => "its deadline",
     }
 }

@@ -33,6 +33,7 @@ pub const TESTS: &[Test] = tests![
     a_start_that_was_cancelled_between_turns_leaves_nothing,
     nothing_waits_for_a_program_that_is_being_removed,
     no_order_comes_after_the_end,
+    a_cancelled_start_says_why,
 ];
 
 /// What becomes of programs, in order: `+web` when it was executed, `?web` when it is asked to stop,
@@ -640,5 +641,38 @@ fn no_order_comes_after_the_end() {
         kit::turn(&mut scheduler, MILLISECOND);
         scheduler.add(kit::sleeper("new")).expect("it goes on");
         kit::end(&mut scheduler);
+    });
+}
+
+fn a_cancelled_start_says_why() {
+    host(|| {
+        for (order, why) in [
+            ("stop", "a stop"),
+            ("kill", "a kill"),
+            ("restart", "a restart"),
+            ("remove", "the removal"),
+            ("stop all", "the stop"),
+        ] {
+            let dir = kit::directory();
+            let (lease, web) = leased(&dir, "web");
+            let (reports, sink) = kit::reports();
+            let builder = kit::all(&dir).program(web).keep_running();
+            let mut scheduler = kit::built(builder.error_handler(sink));
+            kit::all_up(&mut scheduler);
+            let ordered = match order {
+                "stop" => scheduler.stop_program("web"),
+                "kill" => scheduler.kill_program("web"),
+                "restart" => scheduler.restart_program("web"),
+                "remove" => scheduler.remove("web"),
+                _ => Ok(scheduler.stop()),
+            };
+            ordered.expect("it is late");
+            turn_until(&mut scheduler, "it is reported", |_| reports.len() == 1);
+            let error = reports.items()[0].error().unwrap_or_default();
+            let text = format!("start cancelled by {why}: pid");
+            assert!(error.starts_with(&text), "{order}: {error}");
+            drop(lease);
+            kit::end(&mut scheduler);
+        }
     });
 }
