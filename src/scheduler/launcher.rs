@@ -77,7 +77,7 @@ impl Launcher {
     pub(super) fn plan_for(&mut self, programs: usize) -> (usize, Option<Error>) {
         let before = self.budget.plan_for(programs);
         self.limit = self.limit.or(before);
-        (self.budget.programs_that_fit(), self.budget.shortage())
+        (self.budget.programs_that_fit(), self.budget.take_shortage())
     }
 
     pub(super) fn spawner(&mut self) -> &mut Spawner {

@@ -34,6 +34,7 @@ pub const TESTS: &[Test] = tests![
     nothing_waits_for_a_program_that_is_being_removed,
     no_order_comes_after_the_end,
     a_cancelled_start_says_why,
+    a_shortage_of_descriptors_is_reported_once,
 ];
 
 /// What becomes of programs, in order: `+web` when it was executed, `?web` when it is asked to stop,
@@ -674,5 +675,43 @@ fn a_cancelled_start_says_why() {
             drop(lease);
             kit::end(&mut scheduler);
         }
+    });
+}
+
+fn a_shortage_of_descriptors_is_reported_once() {
+    host(|| {
+        let limit = libc::rlimit {
+            rlim_cur: 64,
+            rlim_max: 64,
+        };
+        // SAFETY: a live structure.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+        let dir = kit::directory();
+        let (warnings, sink) = kit::warnings();
+        let mut scheduler = kit::built(kit::all(&dir).keep_running().on_event(sink));
+        let name = |index: u32| format!("p{index}");
+        let count = |scheduler: &mut ProcessScheduler| {
+            kit::turn(scheduler, MILLISECOND);
+            let all = warnings.items();
+            all.iter()
+                .filter(|(_, text)| text.starts_with("RLIMIT_NOFILE="))
+                .count()
+        };
+        let add = |scheduler: &mut ProcessScheduler| {
+            // One whose log cannot be opened is refused.
+            (0..29).for_each(|index| _ = scheduler.add(kit::sleeper(&name(index))));
+            count(scheduler)
+        };
+        assert_eq!(add(&mut scheduler), 1, "once, although each makes it worse");
+        for index in 10..29 {
+            // One that was refused is not known.
+            let _ = scheduler.remove(&name(index));
+        }
+        turn_until(&mut scheduler, "they are gone", |scheduler| {
+            scheduler.programs().len() == 10
+        });
+        assert_eq!(count(&mut scheduler), 1);
+        assert_eq!(add(&mut scheduler), 2, "and again after they fitted");
+        kit::end(&mut scheduler);
     });
 }
