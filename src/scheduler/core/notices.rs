@@ -162,7 +162,7 @@ impl Core {
             let (stderr, data_omitted) = tail.into_words();
             let view = self.machine.view(run.program);
             let cause = view.map_or(Cause::Exit, |view| view.cause);
-            self.outbox.notice(Notice::Report(ErrorReport {
+            let report = ErrorReport {
                 stderr,
                 pid: Some(pid),
                 uptime,
@@ -171,7 +171,9 @@ impl Core {
                 log_offset,
                 data_omitted,
                 ..self.report(run, end)
-            }));
+            };
+            self.programs[run.program].last_exit = Some(last_exit(&report));
+            self.outbox.notice(Notice::Report(report));
         }
     }
 
