@@ -50,7 +50,7 @@ impl ProcessScheduler {
     /// has ended, or this program is being removed.
     pub fn start_program(&mut self, name: &str) -> Result<()> {
         let id = self.orderable(name)?;
-        self.order(Command::Start(id))
+        self.order(id, Command::Start(id))
     }
 
     /// Stops a program, and first what requires it. It stays down until it is started again; what
@@ -88,7 +88,7 @@ impl ProcessScheduler {
     /// As [`ProcessScheduler::start_program`].
     pub fn stop_program(&mut self, name: &str) -> Result<()> {
         let id = self.orderable(name)?;
-        self.order(Command::Stop(id))
+        self.order(id, Command::Stop(id))
     }
 
     /// Stops a program and starts it again without a delay. What requires it is stopped before and
@@ -120,7 +120,7 @@ impl ProcessScheduler {
     /// As [`ProcessScheduler::start_program`].
     pub fn restart_program(&mut self, name: &str) -> Result<()> {
         let id = self.orderable(name)?;
-        self.order(Command::Restart(id))
+        self.order(id, Command::Restart(id))
     }
 
     /// Kills a program's process group at once, and keeps it down as
@@ -151,7 +151,7 @@ impl ProcessScheduler {
     /// As [`ProcessScheduler::start_program`].
     pub fn kill_program(&mut self, name: &str) -> Result<()> {
         let id = self.orderable(name)?;
-        self.order(Command::Kill(id))
+        self.order(id, Command::Kill(id))
     }
 
     /// Adds a program, and starts it if the scheduler has been started. A program of this name that
@@ -188,7 +188,7 @@ impl ProcessScheduler {
                 return Err(Error::of(ErrorKind::Exists, text));
             }
             let replaced = self.core.replace(now, id, &spec, links, exec);
-            self.groups.take_in_killed(&mut self.core);
+            self.after_order(now);
             return replaced.map_err(|cycle| cycle_error(self.core.programs(), &cycle));
         }
         emergency_heap::reserve_for(self.core.programs().len() + 1)
@@ -201,8 +201,8 @@ impl ProcessScheduler {
         self.core.link(now, id, links);
         self.plan_for_programs();
         if self.phase == Phase::Started {
-            self.core.program_mut(id).changed_at = now;
             self.core.apply(now, Input::Commanded(Command::Start(id)));
+            self.after_order(now);
         }
         Ok(())
     }
@@ -235,17 +235,28 @@ impl ProcessScheduler {
             let text = format!("program {other:?} waits for {name:?}: remove it first");
             return Err(Error::new(text));
         }
-        self.order(Command::Remove(id))?;
+        self.order(id, Command::Remove(id))?;
         self.forget_removed(self.clock.now());
         Ok(())
     }
 
-    fn order(&mut self, command: Command) -> Result<()> {
+    fn order(&mut self, id: ProgramId, command: Command) -> Result<()> {
         let now = self.clock.now();
         // What has been executed by now is asked to stop, and what has not is killed.
         let (core, capture) = (&mut self.core, &mut self.capture);
         self.launcher.look_at_late(now, core, capture);
-        self.core.apply(now, Input::Commanded(command));
+        if let Some(sweep) = &mut self.sweep {
+            sweep.before_order(now, core, id);
+        }
+        core.apply(now, Input::Commanded(command));
+        self.after_order(now);
+        Ok(())
+    }
+
+    fn after_order(&mut self, now: Moment) {
+        if let Some(sweep) = &mut self.sweep {
+            sweep.after_order(now, &mut self.core);
+        }
         // They are probed although no turn has come between.
         self.groups.take_in_killed(&mut self.core);
         Ok(())

@@ -33,7 +33,10 @@ pub const TESTS: &[Test] = tests![
     a_start_that_was_cancelled_between_turns_leaves_nothing,
     nothing_waits_for_a_program_that_is_being_removed,
     no_order_comes_after_the_end,
+    what_a_failed_program_left_ends_with_the_next_order,
+    what_was_stopped_is_stopping_until_what_it_left_is_gone,
     a_cancelled_start_says_why,
+    a_state_is_as_old_as_its_word,
     a_shortage_of_descriptors_is_reported_once,
 ];
 
@@ -645,6 +648,66 @@ fn no_order_comes_after_the_end() {
     });
 }
 
+/// Leaves a process in another session, and fails.
+const ESCAPE_AND_FAIL: &str = "setsid sh -c 'echo $$ > escaped; exec sleep 1000' & \
+                               while ! test -s escaped; do sleep 0.01; done; exit 3";
+
+fn what_a_failed_program_left_ends_with_the_next_order() {
+    host(|| {
+        for order in ["start", "stop", "remove", "start what requires it"] {
+            let dir = kit::directory();
+            let programs = [
+                kit::once("web", ESCAPE_AND_FAIL),
+                kit::sleeper("user").requires(["web"]),
+            ];
+            let needed = if order.len() > 6 { 2 } else { 1 };
+            let programs = programs.into_iter().take(needed);
+            let builder = kit::all(&dir).keep_running().subreaper();
+            let mut scheduler = kit::built(builder.programs(programs));
+            until(&mut scheduler, "web", ProgramState::Failed);
+            for _ in 0..5 {
+                kit::turn(&mut scheduler, 10 * MILLISECOND);
+            }
+            let pid = escaped(dir.path()).expect("it has left");
+            assert!(process::alive(pid), "it may go on until an order");
+            let ordered = match order {
+                "start" => scheduler.start_program("web"),
+                "stop" => scheduler.stop_program("web"),
+                "remove" => scheduler.remove("web"),
+                _ => scheduler.start_program("user"),
+            };
+            ordered.expect(order);
+            turn_until(&mut scheduler, "it is carried out", |scheduler| {
+                scheduler.program("web").is_none_or(|web| match order {
+                    "stop" => web.state() == ProgramState::Stopped,
+                    _ => web.restarts() == 1,
+                })
+            });
+            assert!(!process::alive(pid), "{order}: {pid} lives");
+            kit::end(&mut scheduler);
+        }
+    });
+}
+
+fn what_was_stopped_is_stopping_until_what_it_left_is_gone() {
+    host(|| {
+        let dir = kit::directory();
+        let builder = kit::all(&dir).keep_running().subreaper();
+        let mut scheduler = kit::built(builder.program(kit::shell("web", ESCAPE)));
+        turn_until(&mut scheduler, "a process has left", |_| {
+            escaped(dir.path()).is_some()
+        });
+        let pid = escaped(dir.path()).expect("it was seen");
+        scheduler.stop_program("web").expect("it runs");
+        turn_until(&mut scheduler, "it is stopped", |scheduler| {
+            let is_stopped = state(scheduler, "web") == Some(ProgramState::Stopped);
+            assert!(!is_stopped || !process::alive(pid), "{pid} lives");
+            is_stopped
+        });
+        kit::end(&mut scheduler);
+    });
+}
+
 fn a_cancelled_start_says_why() {
     host(|| {
         for (order, why) in [
@@ -675,6 +738,32 @@ fn a_cancelled_start_says_why() {
             drop(lease);
             kit::end(&mut scheduler);
         }
+    });
+}
+
+fn a_state_is_as_old_as_its_word() {
+    host(|| {
+        let dir = kit::directory();
+        let programs = [
+            kit::churner("web", 1_000_000 * MILLISECOND, "exit 1"),
+            kit::once("db", "exit 1"),
+            kit::sleeper("user").requires(["db"]),
+        ];
+        let mut scheduler = built(&dir, programs);
+        until(&mut scheduler, "web", ProgramState::Backoff);
+        until(&mut scheduler, "user", ProgramState::Pending);
+        until(&mut scheduler, "db", ProgramState::Failed);
+        let age = 300 * MILLISECOND;
+        std::thread::sleep(age);
+        kit::turn(&mut scheduler, MILLISECOND);
+        assert!(kit::status(&scheduler, "web").state_for() >= age);
+        for name in ["web", "user"] {
+            scheduler.stop_program(name).expect("it does not run");
+            let program = kit::status(&scheduler, name);
+            assert_eq!(program.state(), ProgramState::Stopped, "{name}");
+            assert!(program.state_for() < age, "{name}: {program:?}");
+        }
+        kit::end(&mut scheduler);
     });
 }
 

@@ -20,13 +20,10 @@ use super::Core;
 impl Core {
     pub(super) fn on_change(&mut self, now: Moment, run: Run, change: Change) {
         let id = run.program;
-        let program = &mut self.programs[id];
-        let live = program.live.as_ref();
+        let live = self.programs.live(id);
         let pid = live.map_or(0, |live| live.pid());
         let is_killed = live.is_some_and(|live| live.killed_at().is_some());
-        if !matches!(change, Change::Impossible { .. }) {
-            program.changed_at = now;
-        }
+        self.note_state(now, id);
         match change {
             Change::Started => self.event(id, EventKind::Started { pid }),
             Change::Up => self.event(id, EventKind::Up),
