@@ -208,7 +208,8 @@ impl ProcessScheduler {
     }
 
     /// Stops a program, and forgets it when nothing of it is left: then
-    /// [`EventKind::Removed`](crate::EventKind::Removed) comes, and its name is free.
+    /// [`EventKind::Removed`](crate::EventKind::Removed) comes, and its name is free. What survives
+    /// SIGKILL is abandoned, and may live on.
     ///
     /// ```
     /// # use procsched::{ChildSpec, ProcessScheduler};
@@ -259,7 +260,6 @@ impl ProcessScheduler {
         }
         // They are probed although no turn has come between.
         self.groups.take_in_killed(&mut self.core);
-        Ok(())
     }
 
     /// Returns the program of this name, if it takes orders.
