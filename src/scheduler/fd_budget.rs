@@ -95,11 +95,11 @@ impl FdBudget {
     /// more do not.
     pub(super) fn take_shortage(&mut self) -> Option<Error> {
         let left_out = self.left_out();
-        let is_news = left_out > 0 && left_out >= self.warned_of.saturating_mul(WARNED_AGAIN);
-        if is_news || left_out == 0 {
+        let is_worse = left_out > 0 && left_out >= self.warned_of.saturating_mul(WARNED_AGAIN);
+        if is_worse || left_out == 0 {
             self.warned_of = left_out;
         }
-        is_news.then(|| {
+        is_worse.then(|| {
             Error::new(format!(
                 "RLIMIT_NOFILE={} is too low: about {left_out} of {} programs cannot start; need \
                  {} (ulimit -n, LimitNOFILE=)",
