@@ -763,6 +763,17 @@ fn a_state_is_as_old_as_its_word() {
             assert_eq!(program.state(), ProgramState::Stopped, "{name}");
             assert!(program.state_for() < age, "{name}: {program:?}");
         }
+        // No event tells that a delay is over while something else holds the start.
+        let delay = 2 * age;
+        let crash = kit::churner("crash", delay, "exit 1").requires(["up"]);
+        scheduler.add(kit::sleeper("up")).expect("a free name");
+        scheduler.add(crash).expect("a free name");
+        until(&mut scheduler, "crash", ProgramState::Backoff);
+        scheduler.stop_program("up").expect("it runs");
+        until(&mut scheduler, "crash", ProgramState::Pending);
+        std::thread::sleep(age);
+        let held_for = kit::status(&scheduler, "crash").state_for();
+        assert!((age..delay).contains(&held_for), "{held_for:?}");
         kit::end(&mut scheduler);
     });
 }

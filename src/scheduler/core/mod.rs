@@ -13,6 +13,7 @@ use crate::exec::Exec;
 use crate::machine::definitions::Replacement;
 use crate::machine::graph::Links;
 use crate::machine::state::{State, Why};
+use crate::machine::timers::Timers;
 use crate::machine::{Command, Exit, Input, Machine, Moment, Order, ProgramId, Run};
 use crate::os::group::Sent;
 use crate::os::poller::Poller;
@@ -60,6 +61,8 @@ pub(super) struct Core {
     removed: Vec<ProgramId>,
     /// Programs whose processes left their group and are waited for.
     escaped: BTreeSet<ProgramId>,
+    /// When each program that waits for its next start waits no longer.
+    waits: Timers<ProgramId>,
     /// How much of a shutdown was reported as an event, with its cause.
     shutdown_reported: Option<Asked>,
     /// True if only a stop of everything ends it.
@@ -84,6 +87,7 @@ impl Core {
             abandoned: Vec::new(),
             removed: Vec::new(),
             escaped: BTreeSet::new(),
+            waits: Timers::default(),
             shutdown_reported: None,
             keep_running,
         }
@@ -105,8 +109,16 @@ impl Core {
 
     /// Notes when the state of a program has changed, as the host sees it.
     fn note_state(&mut self, now: Moment, id: ProgramId) {
-        if let Some(state) = self.state(id)
-            && let Some(program) = self.programs.get_mut(id)
+        let Some(state) = self.state(id) else {
+            return;
+        };
+        if state == ProgramState::Backoff
+            && let Some(view) = self.machine.view(id)
+            && let State::Waiting { until } = view.state
+        {
+            self.waits.arm(id, until);
+        }
+        if let Some(program) = self.programs.get_mut(id)
             && std::mem::replace(&mut program.state, state) != state
         {
             program.changed_at = now;
@@ -128,6 +140,9 @@ impl Core {
     pub(super) fn handle_timeout(&mut self, now: Moment) {
         self.machine.handle_timeout(now);
         self.carry_out(now);
+        while let Some(id) = self.waits.pop_due(now) {
+            self.note_state(now, id);
+        }
     }
 
     fn carry_out(&mut self, now: Moment) {
