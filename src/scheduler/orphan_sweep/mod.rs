@@ -375,8 +375,13 @@ impl OrphanSweep {
                 continue;
             }
             held.is_reported = true;
+            let view = core.machine().view(id);
+            let delayed = match view.is_some_and(|view| view.goal == Goal::Up) {
+                true => "start",
+                false => "stop",
+            };
             let error = Error::new(format!(
-                "start delayed: pid {pid} left the program's group and survived SIGKILL"
+                "{delayed} delayed: pid {pid} left the program's group and survived SIGKILL"
             ));
             core.warn(id, error);
         }
