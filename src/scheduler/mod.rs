@@ -334,8 +334,9 @@ impl ProcessScheduler {
         match found {
             reaper::Found::Leader(id, exit) => self.leader_exited(now, id, exit),
             reaper::Found::UnreliablePidfd(id) => {
-                let program = self.core.program_mut(id);
-                program.unwatch_leader(self.capture.poller_mut());
+                if let Some(program) = self.core.programs_mut().get_mut(id) {
+                    program.unwatch_leader(self.capture.poller_mut());
+                }
                 return;
             }
             reaper::Found::SideCommand(pid) => {
@@ -429,7 +430,6 @@ impl ProcessScheduler {
         let deaths_left = self.reaper.has_deaths_left();
         let spawner = self.launcher.spawner();
         if let Some(sweep) = &mut self.sweep {
-            sweep.recall(now, &mut self.core, &mut self.capture, None);
             sweep.turn(now, &mut self.core, spawner, settled, deaths_left);
         }
     }

@@ -46,8 +46,8 @@ impl ProcessScheduler {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::UnknownProgram`]; [`ErrorKind::Stopping`] if everything is being stopped, or
-    /// this program is being removed.
+    /// [`ErrorKind::UnknownProgram`]; [`ErrorKind::Stopping`] if everything is being stopped or
+    /// has ended, or this program is being removed.
     pub fn start_program(&mut self, name: &str) -> Result<()> {
         let id = self.orderable(name)?;
         self.order(id, Command::Start(id))
@@ -172,13 +172,14 @@ impl ProcessScheduler {
     /// # Errors
     ///
     /// [`ErrorKind::Exists`] if there is a program of this name, [`ErrorKind::Stopping`] if
-    /// everything is being stopped, or a program that it waits for is being removed, and what [`Builder::build`](crate::Builder::build) says of an
-    /// impossible specification or an unusable log. Then nothing has changed.
+    /// everything is being stopped or has ended, [`ErrorKind::Invalid`] if it waits for a program
+    /// that is being removed, and what [`Builder::build`](crate::Builder::build) says of an
+    /// impossible specification or an unusable log. Then nothing has changed. A log directory that
+    /// has vanished is a warning.
     pub fn add(&mut self, spec: ChildSpec) -> Result<()> {
         self.check_orders()?;
         spec.check()?;
-        self.check_linked(&spec)?;
-        let links = links_of(&spec, self.core.programs())?;
+        let links = links_of(&spec, self.core.machine(), self.core.programs())?;
         let exec = self.definitions.exec(&spec)?;
         let now = self.clock.now();
         if let Some(id) = self.core.programs().find(spec.name.as_bytes()) {
@@ -187,7 +188,7 @@ impl ProcessScheduler {
                 return Err(Error::of(ErrorKind::Exists, text));
             }
             let replaced = self.core.replace(now, id, &spec, links, exec);
-            self.groups.take_in_killed(&mut self.core);
+            self.after_order(now);
             return replaced.map_err(|cycle| cycle_error(self.core.programs(), &cycle));
         }
         emergency_heap::reserve_for(self.core.programs().len() + 1)
@@ -201,12 +202,14 @@ impl ProcessScheduler {
         self.plan_for_programs();
         if self.phase == Phase::Started {
             self.core.start_added(now, &[id]);
+            self.after_order(now);
         }
         Ok(())
     }
 
     /// Stops a program, and forgets it when nothing of it is left: then
-    /// [`EventKind::Removed`](crate::EventKind::Removed) comes, and its name is free.
+    /// [`EventKind::Removed`](crate::EventKind::Removed) comes, and its name is free. What survives
+    /// SIGKILL is abandoned, and may live on.
     ///
     /// ```
     /// # use procsched::{ChildSpec, ProcessScheduler};
@@ -222,11 +225,13 @@ impl ProcessScheduler {
     ///
     /// # Errors
     ///
-    /// As [`ProcessScheduler::start_program`], and [`ErrorKind::Invalid`] if another program
-    /// requires this one, or starts after it.
+    /// As [`ProcessScheduler::start_program`], and [`ErrorKind::Invalid`] if another program,
+    /// which is not being removed, requires this one or starts after it.
     pub fn remove(&mut self, name: &str) -> Result<()> {
         let id = self.orderable(name)?;
-        if let Some(other) = self.core.machine().dependents(id).next() {
+        let machine = self.core.machine();
+        let stays = |&other: &ProgramId| !machine.is_being_removed(other);
+        if let Some(other) = machine.dependents(id).find(stays) {
             let other = self.core.programs()[other].name();
             let text = format!("program {other:?} waits for {name:?}: remove it first");
             return Err(Error::new(text));
@@ -243,12 +248,19 @@ impl ProcessScheduler {
         let (core, capture) = (&mut self.core, &mut self.capture);
         self.launcher.look_at_late(now, core, capture);
         if let Some(sweep) = &mut self.sweep {
-            sweep.recall(now, &mut self.core, &mut self.capture, Some(id));
+            sweep.before_order(now, core, id);
         }
-        self.core.apply(now, Input::Commanded(command));
+        core.apply(now, Input::Commanded(command));
+        self.after_order(now);
+        Ok(())
+    }
+
+    fn after_order(&mut self, now: Moment) {
+        if let Some(sweep) = &mut self.sweep {
+            sweep.after_order(now, &mut self.core);
+        }
         // They are probed although no turn has come between.
         self.groups.take_in_killed(&mut self.core);
-        Ok(())
     }
 
     /// Returns the program of this name, if it takes orders.
@@ -266,24 +278,20 @@ impl ProcessScheduler {
         Ok(id)
     }
 
-    /// A program cannot wait for one that is being removed.
-    fn check_linked(&self, spec: &ChildSpec) -> Result<()> {
-        let programs = self.core.programs();
-        for other in spec.requires.iter().chain(&spec.after) {
-            let id = programs.find(other.as_bytes());
-            if id.is_some_and(|id| self.core.machine().is_being_removed(id)) {
-                let name = spec.name();
-                let text = format!("program {name:?}: program {other:?} is being removed");
-                return Err(Error::of(ErrorKind::Stopping, text));
-            }
-        }
-        Ok(())
-    }
-
     fn check_orders(&self) -> Result<()> {
         self.check_owner()?;
-        if self.core.machine().is_stopping() || self.core.is_ending() {
-            let text = "everything is being stopped: no program takes orders any more";
+        let is_over = match self.phase {
+            Phase::Built => false,
+            Phase::Started => self.core.is_over(),
+            Phase::Finished => true,
+        };
+        let is_ending = self.core.machine().is_stopping() || self.core.is_ending();
+        // A stop that was asked for comes first, taken or not.
+        if is_ending || is_over || self.inbox.has_stop() {
+            let text = match is_over && !is_ending {
+                true => "everything has ended: no program takes orders any more",
+                false => "everything is being stopped: no program takes orders any more",
+            };
             return Err(Error::of(ErrorKind::Stopping, text));
         }
         Ok(())

@@ -20,13 +20,10 @@ use super::Core;
 impl Core {
     pub(super) fn on_change(&mut self, now: Moment, run: Run, change: Change) {
         let id = run.program;
-        let program = &mut self.programs[id];
-        let live = program.live.as_ref();
+        let live = self.programs.live(id);
         let pid = live.map_or(0, |live| live.pid());
         let is_killed = live.is_some_and(|live| live.killed_at().is_some());
-        if !matches!(change, Change::Impossible { .. }) {
-            program.changed_at = now;
-        }
+        self.note_state(now, id);
         match change {
             Change::Started => self.event(id, EventKind::Started { pid }),
             Change::Up => self.event(id, EventKind::Up),
@@ -158,7 +155,7 @@ impl Core {
         self.event(run.program, EventKind::Abandoned { pid });
         if let Some(tail) = tail {
             let (stderr, data_omitted) = tail.into_words();
-            self.outbox.notice(Notice::Report(ErrorReport {
+            let report = ErrorReport {
                 stderr,
                 pid: Some(pid),
                 uptime,
@@ -167,7 +164,9 @@ impl Core {
                 log_offset,
                 data_omitted,
                 ..self.report(run, end)
-            }));
+            };
+            self.programs[run.program].last_exit = Some(last_exit(&report));
+            self.outbox.notice(Notice::Report(report));
         }
     }
 
@@ -244,12 +243,6 @@ fn last_exit(report: &ErrorReport) -> Box<LastExit> {
         error: report.error(),
         last_line: None,
     })
-}
-
-/// Returns what ended the latest run. The machine knows a program no more that it has just forgotten:
-/// the removal ended that.
-fn cause_in(view: Option<View>) -> Cause {
-    view.map_or(Cause::Reload, |view| view.cause)
 }
 
 /// Returns why a program is not restarted, if its policy alone does not say it.
