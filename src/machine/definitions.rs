@@ -222,7 +222,7 @@ impl Machine {
             && !child.flags.has(Flags::REMOVED)
             && child.why != Why::Stopped
         {
-            self.start_required(now, id, Cause::Reload);
+            self.start_required(now, vec![id], Cause::Reload);
             self.apply(now, id, Trigger::Command(Verb::Start, Cause::Reload));
         }
     }

@@ -83,6 +83,11 @@ pub enum Input {
 pub enum Command {
     /// Starts a program, and what it requires.
     Start(ProgramId),
+    /// Starts a program that was never started and was not stopped, and what it requires. Unlike
+    /// [`Command::Start`] it does not start what was stopped by hand.
+    StartNew(ProgramId),
+    /// Does [`Command::StartNew`] for every program, in the order in which they were added.
+    StartAll,
     /// Stops a program; first what requires it, which comes back when this is started again.
     Stop(ProgramId),
     /// Stops a program and starts it again without a delay, with what requires it.

@@ -166,6 +166,11 @@ impl Machine {
         let mut order = |id, verb| self.order(now, id, verb, Cause::Operator);
         match command {
             Command::Start(id) => order(id, Verb::Start),
+            Command::StartNew(id) => self.start_new(now, &[id]),
+            Command::StartAll => {
+                let all: Vec<ProgramId> = self.children.pairs().map(|(id, _)| id).collect();
+                self.start_new(now, &all);
+            }
             Command::Stop(id) => order(id, Verb::Stop),
             Command::Restart(id) => order(id, Verb::Restart),
             Command::Kill(id) => order(id, Verb::Kill),

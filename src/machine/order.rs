@@ -20,16 +20,34 @@ impl Machine {
         }
         let is_running = verb == Verb::Start && self.children.get(id).is_some_and(Child::is_run);
         if is_start && !is_running {
-            self.start_required(now, id, cause);
+            self.start_required(now, vec![id], cause);
         }
         self.apply(now, id, Trigger::Command(verb, cause));
     }
 
-    /// Starts everything that a program requires and that is not wanted yet, and what that
+    /// Starts those of these programs that were never started and were not stopped, and what they
+    /// require, unless that was stopped by hand.
+    pub(super) fn start_new(&mut self, now: Moment, ids: &[ProgramId]) {
+        if self.stopping {
+            return;
+        }
+        let is_new = |child: &Child| {
+            let is_down = child.goal != Goal::Up && child.why == Why::New;
+            is_down && !child.flags.has(Flags::REMOVED)
+        };
+        let mut new = ids.to_vec();
+        new.retain(|&id| self.children.get(id).is_some_and(is_new));
+        for &id in &new {
+            self.apply(now, id, Trigger::Command(Verb::Start, Cause::Reload));
+        }
+        self.start_required(now, new, Cause::Reload);
+    }
+
+    /// Starts everything that programs require and that is not wanted yet, and what that
     /// requires. A reload does not start what was stopped by hand.
-    pub(super) fn start_required(&mut self, now: Moment, id: ProgramId, cause: Cause) {
+    pub(super) fn start_required(&mut self, now: Moment, ids: Vec<ProgramId>, cause: Cause) {
         let mut seen = BTreeSet::new();
-        let mut next = vec![id];
+        let mut next = ids;
         while let Some(id) = next.pop() {
             let required = self.graph.links(id).map(|links| links.requires().to_vec());
             for id in required.unwrap_or_default() {

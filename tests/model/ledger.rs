@@ -153,6 +153,12 @@ impl Ledger {
         let index = |program: ProgramId| program.0 as usize;
         match command {
             Command::Start(program) => self.start(now, index(program)),
+            Command::StartNew(program) => self.start_new(now, index(program)),
+            Command::StartAll => {
+                for index in 0..self.accounts.len() {
+                    self.start_new(now, index);
+                }
+            }
             Command::Restart(program) => self.restart(now, index(program)),
             Command::Stop(program) => self.call_off(now, index(program), false, Cause::Operator),
             Command::Kill(program) => self.call_off(now, index(program), true, Cause::Operator),
@@ -181,6 +187,14 @@ impl Ledger {
                 account.forgotten = true;
                 self.owe_note(index, Change::Removed);
             }
+        }
+    }
+
+    /// Starts a program that was never started and was not stopped.
+    fn start_new(&mut self, now: Time, index: usize) {
+        let account = &self.accounts[index];
+        if !account.wanted && account.why == Why::New {
+            self.start(now, index);
         }
     }
 

@@ -74,6 +74,7 @@ impl Witness {
             Command::Stop(id) | Command::Kill(id) | Command::Remove(id) => {
                 self.stopped(id.0 as usize);
             }
+            Command::StartNew(_) | Command::StartAll => {}
             Command::StopAll | Command::KillAll => self.stop_asked(),
         }
     }

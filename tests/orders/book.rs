@@ -66,6 +66,21 @@ impl Book {
         }
     }
 
+    /// Starts those of these programs that were never started and were not stopped.
+    pub fn start_new(&mut self, ids: &[ProgramId], now: Moment) {
+        let mut new = ids.to_vec();
+        new.retain(|&id| {
+            let page = self.page(id);
+            self.can_start(id) && page.is_some_and(|page| !page.wanted && page.why == Why::New)
+        });
+        for &id in &new {
+            self.want(id, now);
+        }
+        for &id in &new {
+            self.start_required(id, now, false);
+        }
+    }
+
     fn can_start(&self, id: ProgramId) -> bool {
         !self.stopping && self.page(id).is_some_and(|page| !page.removed)
     }

@@ -58,7 +58,11 @@ impl Page {
             }
             // A stop at the same moment comes before it or after it.
             Change::Abandoned { cause }
-                if cause == self.cause || Some(cause) == self.survived.take() =>
+                if cause == self.cause
+                    || Some(cause) == self.survived.take()
+                    // A shutdown that is over at once asks twice what has ended by itself.
+                    || (cause == Cause::Shutdown
+                        && matches!(self.state, State::Clearing { .. })) =>
             {
                 self.reports += u32::from(!self.is_leader(Leader::Dead));
                 return Ok(());

@@ -17,6 +17,11 @@ impl Book {
     pub fn command(&mut self, command: Command, now: Moment) {
         match command {
             Command::Start(id) => self.start(id, now, true),
+            Command::StartNew(id) => self.start_new(&[id], now),
+            Command::StartAll => {
+                let all: Vec<ProgramId> = self.pages.iter().map(|page| page.id).collect();
+                self.start_new(&all, now);
+            }
             Command::Restart(id) => self.restart(id, now, Cause::Operator),
             Command::Stop(id) => self.stop(id, false, Cause::Operator),
             Command::Kill(id) => self.stop(id, true, Cause::Operator),

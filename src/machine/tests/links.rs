@@ -269,6 +269,74 @@ fn a_start_goes_on_when_its_last_link_is_gone() {
     }
 }
 
+/// The first start of everything started what had been stopped before, as something required it.
+#[test]
+fn a_start_of_what_is_new_starts_nothing_that_was_stopped_by_hand() {
+    // 2 requires 1, which requires 0.
+    let all: [(usize, &[usize], &[usize]); 2] = [(1, &[0], &[]), (2, &[1], &[])];
+    for command in [Command::StartAll, Command::StartNew(id(2))] {
+        for stopped in [0, 1] {
+            let mut desk = linked(&[policy(); 3], &all);
+            desk.command(Command::Stop(id(stopped)));
+            desk.command(command);
+            assert_eq!(desk.state(stopped), State::Inactive);
+            assert_eq!(desk.state(2), State::Due, "{command:?}");
+            spawn_all(&mut desk);
+            assert_eq!(desk.view(2).hold, Some(Hold::Requires(id(1))));
+            desk.command(Command::Start(id(2)));
+            spawn_all(&mut desk);
+            assert!(matches!(desk.state(2), State::Running { .. }));
+        }
+    }
+}
+
+#[test]
+fn a_start_of_what_is_new_starts_what_that_requires() {
+    let all: [(usize, &[usize], &[usize]); 2] = [(1, &[0], &[]), (2, &[1], &[])];
+    let mut desk = linked(&[policy(), restarted(Restart::Never), policy()], &all);
+    desk.command(Command::Start(id(1)));
+    let runs = spawn_all(&mut desk);
+    desk.end(runs[1], CRASH);
+    desk.command(Command::StartNew(id(2)));
+    assert_eq!(spawn_all(&mut desk).len(), 2, "what failed, too");
+}
+
+#[test]
+fn a_start_of_what_is_new_is_none_of_what_ran_was_stopped_or_goes() {
+    let mut desk = Desk::new(&[policy(); 4]);
+    desk.command(Command::Start(id(0)));
+    let run = desk.spawn();
+    desk.command(Command::Stop(id(0)));
+    end_as_asked(&mut desk, run);
+    desk.command(Command::Stop(id(1)));
+    desk.command(Command::Start(id(2)));
+    let run = desk.machine.next_start().expect("a start is due");
+    desk.tell(Input::SpawnDelayed { run, at: desk.now });
+    desk.command(Command::Remove(id(2)));
+    for command in [Command::StartAll, Command::StartNew(id(0))] {
+        desk.command(command);
+        desk.command(Command::StartNew(id(1)));
+        desk.command(Command::StartNew(id(2)));
+    }
+    let runs = spawn_all(&mut desk);
+    assert_eq!(runs.len(), 1);
+    assert_eq!(runs[0].program, id(3), "it is the only new one");
+    desk.command(Command::StopAll);
+    desk.command(Command::StartAll);
+    assert!(!desk.machine.has_starts());
+}
+
+#[test]
+fn all_start_in_the_order_in_which_they_were_added() {
+    let mut desk = linked(&[policy(); 4], &[(0, &[3], &[])]);
+    desk.command(Command::StartAll);
+    let started: Vec<usize> = spawn_all(&mut desk)
+        .iter()
+        .map(|run| run.program.0 as usize)
+        .collect();
+    assert_eq!(started, [1, 2, 3, 0]);
+}
+
 const MANY: usize = 4_000;
 
 fn oneshot() -> Policy {
@@ -338,8 +406,16 @@ fn a_start_at_the_end_of_a_long_chain_costs_a_step_for_each_program() {
         .collect();
     let mut desk = Desk::new(&vec![policy(); 10_000]);
     desk.machine.link(desk.now, chain).expect("no cycle");
+    let mut other = Desk {
+        machine: desk.machine.clone(),
+        now: desk.now,
+    };
     in_no_time(|| {
         desk.command(Command::Start(id(9_999)));
     });
     assert_eq!(desk.state(0), State::Due);
+    in_no_time(|| {
+        other.command(Command::StartAll);
+        assert_eq!(spawn_all(&mut other).len(), 10_000);
+    });
 }

@@ -227,3 +227,20 @@ fn what_was_added_starts_when_all_that_was_removed_is_gone() {
     desk.gone(run);
     assert_eq!(desk.spawn().generation, 2, "there is nothing to wait for");
 }
+
+/// What escaped survived SIGKILL, and was abandoned by the caller: nothing else ends this wait.
+#[test]
+fn what_is_removed_is_forgotten_when_what_escaped_is_given_up() {
+    let mut desk = Desk::new(&[policy(); 2]);
+    desk.command(Command::Start(id(0)));
+    let run = desk.spawn();
+    desk.command(Command::Remove(id(0)));
+    desk.exit(run, CLEAN);
+    desk.tell(Input::Escaped { run });
+    assert_eq!(desk.gone(run), []);
+    desk.machine.start_after_removals(id(1));
+    desk.command(Command::Start(id(1)));
+    assert!(desk.machine.next_start().is_none());
+    assert_eq!(desk.tell(Input::EscapedGone { run }), [removed(run)]);
+    assert_eq!(desk.spawn().program, id(1));
+}
