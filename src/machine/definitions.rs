@@ -67,15 +67,6 @@ impl Machine {
         }
     }
 
-    /// Starts programs that were added, and what they require, all before any of them is looked at:
-    /// each knows then which of the others are on their way. What was stopped by hand stays down.
-    pub fn start_added(&mut self, now: Moment, ids: &[ProgramId]) {
-        for &id in ids {
-            self.order(now, id, Verb::Start, Cause::Reload);
-        }
-        self.resolve(now);
-    }
-
     /// Takes back a program that was added just now, and has no links.
     pub fn take_back(&mut self, id: ProgramId) {
         self.children.remove(id);

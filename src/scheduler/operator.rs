@@ -201,7 +201,8 @@ impl ProcessScheduler {
         self.core.link(now, id, links);
         self.plan_for_programs();
         if self.phase == Phase::Started {
-            self.core.start_added(now, &[id]);
+            let command = Command::StartNew(id);
+            self.core.apply(now, Input::Commanded(command));
             self.after_order(now);
         }
         Ok(())

@@ -12,8 +12,9 @@ const PROGRAMS_MAX: usize = 4;
 
 impl Driver {
     pub(super) fn give_some_order(&mut self) -> Check {
-        // When everything has ended the host is told in the next turn.
-        if self.is_to_end() && !self.takes_no_orders() {
+        // When everything has ended, or a stop was asked for, the host is told in the next turn.
+        let is_asked = world::with(|kernel| kernel.stop_asked.is_some());
+        if (self.is_to_end() || is_asked) && !self.takes_no_orders() {
             return Ok(());
         }
         let name = self.rng.pick(&NAMES);

@@ -12,7 +12,7 @@ use crate::event::{EventKind, StopCause};
 use crate::exec::Exec;
 use crate::machine::definitions::Replacement;
 use crate::machine::graph::Links;
-use crate::machine::state::{State, Why};
+use crate::machine::state::State;
 use crate::machine::timers::Timers;
 use crate::machine::{Command, Exit, Input, Machine, Moment, Order, ProgramId, Run};
 use crate::os::group::Sent;
@@ -249,22 +249,10 @@ impl Core {
     }
 
     pub(super) fn start_all(&mut self, now: Moment) {
-        // One that was stopped before stays down.
-        let is_new = |id: &ProgramId| {
-            let view = self.machine.view(*id);
-            view.is_some_and(|view| view.why == Why::New)
-        };
-        let ids: Vec<ProgramId> = self.programs.ids().into_iter().filter(is_new).collect();
-        self.start_added(now, &ids);
-    }
-
-    /// Starts programs that are new.
-    pub(super) fn start_added(&mut self, now: Moment, ids: &[ProgramId]) {
-        for &id in ids {
-            self.programs[id].changed_at = now;
+        for program in self.programs.iter_mut() {
+            program.changed_at = now;
         }
-        self.machine.start_added(now, ids);
-        self.carry_out(now);
+        self.apply(now, Input::Commanded(Command::StartAll));
     }
 
     /// Adds a program, which has no links yet and is down.
@@ -486,11 +474,12 @@ fn program_of(event: Input) -> Option<ProgramId> {
         | Input::EscapedGone { run } => Some(run.program),
         Input::Commanded(
             Command::Start(id)
+            | Command::StartNew(id)
             | Command::Stop(id)
             | Command::Restart(id)
             | Command::Kill(id)
             | Command::Remove(id),
         ) => Some(id),
-        Input::Commanded(Command::StopAll | Command::KillAll) => None,
+        Input::Commanded(Command::StartAll | Command::StopAll | Command::KillAll) => None,
     }
 }
