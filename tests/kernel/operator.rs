@@ -72,13 +72,17 @@ impl Driver {
         }
         let there = self.there();
         let dependents = world::with(|kernel| kernel.dependents(index));
-        let is_needed = dependents.iter().any(|other| there.contains(other));
+        let is_needed = dependents
+            .iter()
+            .any(|&other| there.contains(&other) && !self.is_being_removed(other));
         (verb == Verb::Remove && is_needed).then_some(ErrorKind::Invalid)
     }
 
     pub(super) fn order(&mut self, verb: Verb, name: &str) -> Check {
         let index = self.index_of(name);
         let expected = self.refusal(verb, index);
+        let was_ordered =
+            index.is_some_and(|index| world::with(|kernel| kernel.was_ordered(index)));
         if let (None, Some(index)) = (expected, index) {
             world::with(|kernel| kernel.is_ordered(index, verb));
         } else {
@@ -92,6 +96,14 @@ impl Driver {
             Verb::Remove => self.scheduler.remove(name),
         };
         let refused = given.err().map(|error| error.kind());
+        // A stop may arrive during the call.
+        let is_asked = world::with(|kernel| kernel.stop_asked.is_some());
+        if is_asked && refused == Some(ErrorKind::Stopping) {
+            if let (None, Some(index)) = (expected, index) {
+                world::with(|kernel| kernel.is_refused(index, verb, was_ordered));
+            }
+            return Ok(());
+        }
         if refused != expected {
             return Err(format!(
                 "{verb:?} {name} was refused with {refused:?}, and {expected:?} was expected"
@@ -161,7 +173,7 @@ impl Driver {
                 return Some(ErrorKind::Invalid);
             };
             if self.is_being_removed(index) {
-                return Some(ErrorKind::Stopping);
+                return Some(ErrorKind::Invalid);
             }
         }
         let index = self.index_of(spec.name());
@@ -175,8 +187,13 @@ impl Driver {
         let (names, open) = (self.names(), descriptors());
         world::with(|kernel| kernel.say(format_args!("add       {spec:?}")));
         let added = self.scheduler.add(spec.clone());
+        let is_asked = world::with(|kernel| kernel.stop_asked.is_some());
         match (added, expected) {
             (Ok(()), None) => {}
+            // A stop may arrive during the call.
+            (Err(error), _) if is_asked && error.kind() == ErrorKind::Stopping => {
+                return self.nothing_has_changed(&names, open);
+            }
             (Err(error), Some(kind)) if error.kind() == kind => {
                 world::with(|kernel| kernel.counts.refused += 1);
                 return self.nothing_has_changed(&names, open);

@@ -99,6 +99,25 @@ impl Kernel {
         }
     }
 
+    /// An order was refused, as a stop arrived during the call. `was_ordered` is of the latest run,
+    /// before the order.
+    pub fn is_refused(&mut self, index: usize, verb: Verb, was_ordered: bool) {
+        if let Some(&run) = self.programs[index].runs.last() {
+            self.runs[run].was_ordered = was_ordered;
+        }
+        let program = &mut self.programs[index];
+        if verb == Verb::Remove {
+            program.removal = Removal::No;
+        }
+        program.killed = program.killed.filter(|_| verb != Verb::Kill);
+    }
+
+    /// True if the latest run of a program was ordered to end.
+    pub fn was_ordered(&self, index: usize) -> bool {
+        let run = self.programs[index].runs.last();
+        run.is_some_and(|&run| self.runs[run].was_ordered)
+    }
+
     /// What is up already needs nothing more.
     fn is_wanted_with_what_it_requires(&mut self, index: usize) {
         for other in self.all_required(index) {

@@ -49,6 +49,8 @@ impl Kernel {
                 && process.parent == Parent::Us
                 && process.named == Some(index)
                 && !self.is_overlooked(process, index)
+                // One that survives SIGKILL is given up, and named.
+                && !(process.lives() && process.doomed.is_some())
                 && !self.programs[index].restarts_at_once();
             if !process.left && self.may_be_given_up(&self.runs[run]) {
                 survivors += 1;
