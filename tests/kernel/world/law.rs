@@ -259,7 +259,7 @@ impl Kernel {
         }
     }
 
-    /// No pipe was made for somebody's start, which may be tried once more.
+    /// No pipe was made, or no log opened, for somebody's start, which may be tried once more.
     pub(super) fn pipe_failed(&mut self) {
         self.may_be_stopping |= self
             .programs
