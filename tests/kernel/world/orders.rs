@@ -75,7 +75,8 @@ impl Kernel {
         if let Some(&run) = self.programs[index].runs.last() {
             self.runs[run].was_ordered |= must_say_so;
         }
-        for other in self.with_dependents(index) {
+        let required: Vec<usize> = self.all_required(index).into_iter().collect();
+        for other in self.with_dependents(index).into_iter().chain(required) {
             self.programs[other].is_touched = true;
         }
         if verb != Verb::Start {
