@@ -34,7 +34,8 @@ pub enum ErrorKind {
     UnknownProgram,
     /// A program of this name exists already.
     Exists,
-    /// Everything is being stopped, and nothing starts any more.
+    /// Everything is being stopped or has ended, and nothing starts any more; or this program is
+    /// being removed.
     Stopping,
     /// The program does not run.
     NotRunning,

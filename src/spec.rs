@@ -124,7 +124,8 @@ impl ChildSpec {
     }
 
     /// Sets whether everything is stopped once this program has ended and is not restarted; `false`
-    /// by default. Has no effect with [`Restart::Always`].
+    /// by default. With [`Restart::Always`] it has an effect only
+    /// with [`ChildSpec::max_restarts`] or [`ChildSpec::permanent_failure_codes`].
     #[must_use]
     pub fn essential(mut self, essential: bool) -> Self {
         self.essential = essential;
@@ -179,9 +180,10 @@ impl ChildSpec {
     }
 
     /// Adds programs without which this one does not run. It starts when they are up, and a start
-    /// of it starts them. When one of them is stopped, removed or restarted by a command, fails for
-    /// good or is abandoned, this one is stopped first, and starts again when that one is up again.
-    /// A crash that is followed by a restart stops nothing.
+    /// of it starts them. When one of them is stopped or restarted by a command, fails for good or is
+    /// abandoned, this one is stopped first, and starts again when that one is up again. A crash
+    /// that is followed by a restart stops nothing, and neither does a oneshot, whatever becomes of
+    /// it later. One that is required cannot be removed.
     ///
     /// ```
     /// # use procsched::{ChildSpec, ProcessScheduler};

@@ -99,8 +99,11 @@ mod kernel {
     pub mod difference;
     pub mod driver;
     pub mod ending;
+    pub mod hearing;
     pub mod life;
+    pub mod operator;
     pub mod setting;
+    pub mod story;
     pub mod unreapable;
     pub mod vain;
     pub mod world;

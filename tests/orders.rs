@@ -16,6 +16,7 @@
 //! - `PROCSCHED_ORDERS_SEEDS=1000000 cargo test --test orders` tries more of them.
 
 #[path = "../src/machine/mod.rs"]
+#[allow(dead_code)] // The scheduler uses the rest of it.
 mod machine;
 
 #[macro_use]

@@ -18,6 +18,7 @@
 //! in common; `all` tries every pair.
 
 #[path = "../src/machine/mod.rs"]
+#[allow(dead_code)] // The scheduler uses the rest of it.
 mod machine;
 
 // The observers of the simulation. What a life of chance needs is of no use here.

@@ -9,7 +9,7 @@ use super::graph::{Counts, Facts, Links};
 use super::interface::{Moment, ProgramId};
 use super::order::facts_of;
 use super::policy::Policy;
-use super::state::{Cause, Goal, State, Trigger, Verb, Why};
+use super::state::{Cause, Goal, Trigger, Verb, Why};
 
 /// A new definition of a program.
 #[derive(Debug, Clone)]
@@ -72,6 +72,7 @@ impl Machine {
             && let Some(child) = self.children.get_mut(id)
         {
             child.flags.set(Flags::AFTER_REMOVALS, true);
+            self.added.push(id);
         }
     }
 
@@ -160,7 +161,7 @@ impl Machine {
         }
         let stop = Trigger::Command(Verb::Restart, Cause::Reload);
         for new in replaces.iter().filter(|new| new.restart) {
-            if !self.stopping && self.children.get(new.program).is_some_and(is_run) {
+            if !self.stopping && self.children.get(new.program).is_some_and(Child::is_run) {
                 self.apply(now, new.program, stop);
             }
         }
@@ -253,7 +254,7 @@ impl Machine {
         let starts = match child.why {
             _ if was_removed => true,
             // A delay, or what is left of a run that has ended, is cut short.
-            _ if is_up => new.restart && !is_run(child),
+            _ if is_up => new.restart && !child.is_run(),
             Why::Failed | Why::Permanent | Why::GaveUp => true,
             Why::Exited => new.restart,
             Why::New | Why::Stopped => false,
@@ -278,17 +279,8 @@ impl Machine {
             && !child.flags.has(Flags::REMOVED)
             && child.why != Why::Stopped
         {
-            self.start_required(now, id, Cause::Reload);
+            self.start_required(now, vec![id], Cause::Reload);
             self.apply(now, id, Trigger::Command(Verb::Start, Cause::Reload));
         }
     }
-}
-
-/// True if it runs with a definition that may be a former one, and nothing ends it yet.
-fn is_run(child: &Child) -> bool {
-    child.goal == Goal::Up
-        && matches!(
-            child.state,
-            State::Launching { .. } | State::Starting { .. } | State::Running { .. }
-        )
 }

@@ -83,6 +83,11 @@ pub enum Input {
 pub enum Command {
     /// Starts a program, and what it requires.
     Start(ProgramId),
+    /// Starts a program that was never started and was not stopped, and what it requires. Unlike
+    /// [`Command::Start`] it does not start what was stopped by hand.
+    StartNew(ProgramId),
+    /// Does [`Command::StartNew`] for every program, in the order in which they were added.
+    StartAll,
     /// Stops a program; first what requires it, which comes back when this is started again.
     Stop(ProgramId),
     /// Stops a program and starts it again without a delay, with what requires it.
@@ -113,7 +118,10 @@ pub enum Change {
     /// It runs.
     Started,
     /// It could not be started; retried after `retry_in`, if at all.
-    StartFailed { retry_in: Option<Duration> },
+    StartFailed {
+        cause: Cause,
+        retry_in: Option<Duration>,
+    },
     /// It is ready, or has succeeded as a oneshot; not reported of one that is up at its start.
     Up,
     /// Its first process ended. It is restarted after `retry_in`, at the earliest.
@@ -128,7 +136,7 @@ pub enum Change {
     /// Its group was sent SIGKILL.
     Killed,
     /// Its group survived SIGKILL, and is not waited for any more.
-    Abandoned,
+    Abandoned { cause: Cause },
     /// It was removed, and is never heard of again.
     Removed,
     /// A fact that is impossible in this state: a bug of this crate. The fact is ignored.

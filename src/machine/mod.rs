@@ -18,6 +18,7 @@
 pub mod child;
 pub mod definitions;
 #[cfg(test)]
+#[allow(dead_code)] // For tests/orders.rs.
 mod footprint;
 pub mod graph;
 mod id_map;
@@ -58,6 +59,8 @@ pub struct Machine {
     due: VecDeque<ProgramId>,
     /// Programs that are down and to be forgotten.
     forgotten: Vec<ProgramId>,
+    /// Programs that start when everything is gone that is being removed.
+    added: Vec<ProgramId>,
     /// The number of children that are not settled, kept up to date because every turn asks.
     unsettled: usize,
     /// The number of children that are being removed.
@@ -164,6 +167,11 @@ impl Machine {
         let mut order = |id, verb| self.order(now, id, verb, Cause::Operator);
         match command {
             Command::Start(id) => order(id, Verb::Start),
+            Command::StartNew(id) => self.start_new(now, &[id]),
+            Command::StartAll => {
+                let all: Vec<ProgramId> = self.children.pairs().map(|(id, _)| id).collect();
+                self.start_new(now, &all);
+            }
             Command::Stop(id) => order(id, Verb::Stop),
             Command::Restart(id) => order(id, Verb::Restart),
             Command::Kill(id) => order(id, Verb::Kill),
@@ -196,7 +204,7 @@ impl Machine {
                 continue;
             };
             child.flags.set(Flags::QUEUED, false);
-            if child.state != State::Due || self.hold(id).is_some() {
+            if child.state != State::Due || self.is_held(id) {
                 continue;
             }
             let run = self.children.get_mut(id).map(|child| child.begin(id));
@@ -300,8 +308,24 @@ impl Machine {
         self.timers.entries()
     }
 
+    /// True if something keeps a program from a start that is due: asked in every turn, and so
+    /// answered by counts alone.
+    fn is_held(&self, id: ProgramId) -> bool {
+        let Some(child) = self.children.get(id) else {
+            return false;
+        };
+        let counts = self.graph.counts(id);
+        counts.is_short()
+            || (counts.after_coming > 0 && !child.flags.has(Flags::PASSED))
+            || child.flags.has(Flags::ESCAPED)
+            || (child.flags.has(Flags::AFTER_REMOVALS) && self.removing > 0)
+    }
+
     /// Returns what keeps a program from a start that is due.
     fn hold(&self, id: ProgramId) -> Option<Hold> {
+        if !self.is_held(id) {
+            return None;
+        }
         let flags = self.children.get(id)?.flags;
         let counts = self.graph.counts(id);
         if counts.is_short() || (counts.after_coming > 0 && !flags.has(Flags::PASSED)) {
@@ -312,10 +336,11 @@ impl Machine {
                 Hold::After(other)
             });
         }
-        if flags.has(Flags::ESCAPED) {
-            return Some(Hold::Escaped);
-        }
-        (flags.has(Flags::AFTER_REMOVALS) && self.removing > 0).then_some(Hold::Removals)
+        Some(if flags.has(Flags::ESCAPED) {
+            Hold::Escaped
+        } else {
+            Hold::Removals
+        })
     }
 
     /// Applies a command or a fact to one program, and takes down what else follows from it.

@@ -10,24 +10,44 @@ use super::state::{Cause, Goal, Leader, State, Trigger, Verb, Why};
 use super::{Machine, SHUTDOWN_KILL_BEFORE};
 
 impl Machine {
-    /// Tells one program what to do. A start, or a restart, starts what it requires, too.
+    /// Applies a command to one program. A start, or a restart, starts what it requires, too; but
+    /// a start of one that runs does nothing.
     pub(super) fn order(&mut self, now: Moment, id: ProgramId, verb: Verb, cause: Cause) {
         let is_start = matches!(verb, Verb::Start | Verb::Restart);
         let is_removed = |child: &Child| child.flags.has(Flags::REMOVED);
         if is_start && (self.stopping || self.children.get(id).is_none_or(is_removed)) {
             return;
         }
-        if is_start {
-            self.start_required(now, id, cause);
+        let is_running = verb == Verb::Start && self.children.get(id).is_some_and(Child::is_run);
+        if is_start && !is_running {
+            self.start_required(now, vec![id], cause);
         }
         self.apply(now, id, Trigger::Command(verb, cause));
     }
 
-    /// Starts everything that a program requires and that is not wanted yet, and what that
+    /// Starts those of these programs that were never started and were not stopped, and what they
+    /// require, unless that was stopped by hand.
+    pub(super) fn start_new(&mut self, now: Moment, ids: &[ProgramId]) {
+        if self.stopping {
+            return;
+        }
+        let is_new = |child: &Child| {
+            let is_down = child.goal != Goal::Up && child.why == Why::New;
+            is_down && !child.flags.has(Flags::REMOVED)
+        };
+        let mut new = ids.to_vec();
+        new.retain(|&id| self.children.get(id).is_some_and(is_new));
+        for &id in &new {
+            self.apply(now, id, Trigger::Command(Verb::Start, Cause::Reload));
+        }
+        self.start_required(now, new, Cause::Reload);
+    }
+
+    /// Starts everything that programs require and that is not wanted yet, and what that
     /// requires. A reload does not start what was stopped by hand.
-    pub(super) fn start_required(&mut self, now: Moment, id: ProgramId, cause: Cause) {
+    pub(super) fn start_required(&mut self, now: Moment, ids: Vec<ProgramId>, cause: Cause) {
         let mut seen = BTreeSet::new();
-        let mut next = vec![id];
+        let mut next = ids;
         while let Some(id) = next.pop() {
             let required = self.graph.links(id).map(|links| links.requires().to_vec());
             for id in required.unwrap_or_default() {
@@ -76,6 +96,7 @@ impl Machine {
         }
         self.stopping = true;
         self.starts.clear();
+        self.graph.stop_all_waits();
         self.for_each(|machine, id| {
             machine.apply(now, id, Trigger::Command(verb, Cause::Shutdown));
         });
@@ -178,16 +199,19 @@ impl Machine {
 
     /// Lets a program start that is due, if nothing holds it.
     fn release(&mut self, id: ProgramId) {
-        let comes = self.graph.counts(id).after_coming > 0;
+        let counts = self.graph.counts(id);
         let Some(child) = self.children.get_mut(id) else {
             return;
         };
         if child.state != State::Due {
             return;
         }
-        let is_passed = child.flags.has(Flags::PASSED) || !comes;
-        child.flags.set(Flags::PASSED, is_passed);
-        if self.hold(id).is_none()
+        // What it starts after is looked at when all that it requires is up.
+        let is_passed = !counts.is_short() && counts.after_coming == 0;
+        child
+            .flags
+            .set(Flags::PASSED, is_passed || child.flags.has(Flags::PASSED));
+        if !self.is_held(id)
             && let Some(child) = self.children.get_mut(id)
         {
             child.queue(id, &mut self.starts);
@@ -226,17 +250,15 @@ impl Machine {
 
     /// Everything is gone that was being removed: lets those start that waited for it.
     pub(super) fn release_added(&mut self) {
-        self.for_each(|machine, id| {
-            let Some(child) = machine.children.get_mut(id) else {
-                return;
+        for id in std::mem::take(&mut self.added) {
+            let Some(child) = self.children.get_mut(id) else {
+                continue;
             };
-            if child.flags.has(Flags::AFTER_REMOVALS) {
-                child.flags.set(Flags::AFTER_REMOVALS, false);
-                if child.state == State::Due {
-                    child.queue(id, &mut machine.starts);
-                }
+            child.flags.set(Flags::AFTER_REMOVALS, false);
+            if child.state == State::Due {
+                child.queue(id, &mut self.starts);
             }
-        });
+        }
     }
 }
 

@@ -13,6 +13,7 @@ pub mod every;
 mod extremes;
 mod leftovers;
 mod limits;
+mod links;
 mod oneshots;
 mod outcomes;
 mod pairs;
@@ -146,7 +147,7 @@ impl Desk {
         match told[0] {
             Order::Notify {
                 run: of,
-                change: Change::StartFailed { retry_in },
+                change: Change::StartFailed { retry_in, .. },
             } if of == run => retry_in,
             other => panic!("a failed start gave {other:?}"),
         }

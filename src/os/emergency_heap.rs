@@ -30,9 +30,14 @@ const PROGRAM_BYTES: usize = 4096;
 /// Blocks are aligned like malloc's. An allocation that needs more is rare, and gets none.
 const ALIGNMENT: usize = 2 * size_of::<usize>();
 
+/// The largest block, and the number of sizes from the smallest to that.
+const BLOCK_BYTES_MAX: usize = 1 << 30;
+const BLOCK_SIZES: usize = (BLOCK_BYTES_MAX / ALIGNMENT).trailing_zeros() as usize + 1;
+
 /// The first is mapped at startup, the second when the number of programs is known, and each of the
-/// others when there are twice as many.
-static ARENAS: [Arena; 8] = [const { Arena::new() }; 8];
+/// others when there are twice as many: enough for a million, if they come one by one.
+static ARENAS: [Arena; ARENAS_MAX] = [const { Arena::new() }; ARENAS_MAX];
+const ARENAS_MAX: usize = 16;
 
 /// The system has refused memory, and no warning has been given yet.
 static IS_SHORT: AtomicBool = AtomicBool::new(false);
@@ -185,14 +190,14 @@ struct Arena {
 struct Blocks {
     /// How many bytes have been cut into blocks.
     used: usize,
-    /// For each power of two the freed blocks: the offset of the first plus 1, or 0. A freed block
-    /// begins with the same of the next.
-    freed: [usize; usize::BITS as usize],
+    /// For each size the freed blocks: the offset of the first plus 1, or 0. A freed block begins
+    /// with the same of the next.
+    freed: [usize; BLOCK_SIZES],
 }
 
 impl Arena {
     const fn new() -> Self {
-        let freed = [0; usize::BITS as usize];
+        let freed = [0; BLOCK_SIZES];
         Self {
             pages: OnceLock::new(),
             blocks: Mutex::new(Blocks { used: 0, freed }),
@@ -220,7 +225,7 @@ impl Arena {
         let size = block_size(size);
         let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
         let blocks = &mut *blocks;
-        let first = &mut blocks.freed[size.trailing_zeros() as usize];
+        let first = blocks.freed.get_mut(size_index(size))?;
         if let Some(offset) = first.checked_sub(1) {
             let block = pages.base().wrapping_add(offset);
             // SAFETY: a freed block is ours, aligned, and begins with the number of the next.
@@ -241,7 +246,9 @@ impl Arena {
             return;
         };
         let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = &mut blocks.freed[block_size(size).trailing_zeros() as usize];
+        let Some(first) = blocks.freed.get_mut(size_index(block_size(size))) else {
+            return;
+        };
         // SAFETY: the block is ours again, aligned, and has room for a number.
         unsafe { block.cast::<usize>().write(*first) };
         *first = block as usize - pages.base() as usize + 1;
@@ -251,6 +258,11 @@ impl Arena {
 fn block_size(size: usize) -> usize {
     // A `Layout` is never so large that this is not a number.
     size.max(ALIGNMENT).next_power_of_two()
+}
+
+/// Returns the place of a block's size among all of them.
+fn size_index(block_size: usize) -> usize {
+    (block_size / ALIGNMENT).trailing_zeros() as usize
 }
 
 #[cfg(test)]
@@ -288,6 +300,17 @@ mod tests {
             assert_eq!(lengths(&arenas), expected);
         }
         assert_eq!(grow(&arenas, 15 * page), Err(Errno::ENOMEM));
+    }
+
+    /// They are in memory that RLIMIT_DATA counts from the start.
+    #[test]
+    fn programs_that_come_one_by_one_find_an_arena() {
+        assert!(size_of_val(&ARENAS) <= 4608, "{}", size_of_val(&ARENAS));
+        let arenas: [Arena; ARENAS_MAX] = std::array::from_fn(|_| Arena::new());
+        for programs in (1..100_000_usize).step_by(7) {
+            let wanted = (programs * PROGRAM_BYTES).max(STARTUP_BYTES);
+            assert_eq!(grow(&arenas[1..], wanted), Ok(()), "{programs}");
+        }
     }
 
     #[test]

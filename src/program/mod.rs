@@ -15,7 +15,7 @@ use crate::machine::{Moment, ProgramId, Run};
 use crate::os::logs::Log;
 use crate::os::poller::Poller;
 use crate::os::stream::Stream;
-use crate::status::LastExit;
+use crate::status::{LastExit, ProgramState};
 
 /// What a descriptor is that a turn waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +73,8 @@ pub(crate) struct Program {
     pub(crate) old_stream: Option<Stream>,
     /// How many pipes of earlier runs were closed although a process still held them.
     pub(crate) pipes_closed: u32,
-    /// When the state that the host sees changed last.
+    /// The state that the host sees, as far as it was noted, and since when.
+    pub(crate) state: ProgramState,
     pub(crate) changed_at: Moment,
     pub(crate) last_start: Option<SystemTime>,
     /// How its latest run ended.
@@ -94,6 +95,7 @@ impl Program {
             stream: None,
             old_stream: None,
             pipes_closed: 0,
+            state: ProgramState::Stopped,
             changed_at: Moment::default(),
             last_start: None,
             last_exit: None,

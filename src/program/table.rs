@@ -7,7 +7,7 @@ use std::ops::{Index, IndexMut};
 
 use crate::machine::{IdMap, ProgramId};
 
-use super::Program;
+use super::{LiveRun, Program};
 
 #[derive(Default)]
 pub(crate) struct ProgramTable {
@@ -67,6 +67,15 @@ impl ProgramTable {
 
     pub(crate) fn get(&self, id: ProgramId) -> Option<&Program> {
         self.programs.get(id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: ProgramId) -> Option<&mut Program> {
+        self.programs.get_mut(id)
+    }
+
+    /// Returns the current run of a program, if it was not removed.
+    pub(crate) fn live(&self, id: ProgramId) -> Option<&LiveRun> {
+        self.get(id)?.live.as_ref()
     }
 
     /// Returns the ids, of those too that have no name any more.

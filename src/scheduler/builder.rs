@@ -249,7 +249,7 @@ impl Builder {
     /// # Errors
     ///
     /// A base directory that does not exist, an impossible specification, two programs of one
-    /// name, an unusable log directory, a log that another supervisor is writing to, another
+    /// name, a program that waits for one that is not there or, in a cycle, for itself, an unusable log directory, a log that another supervisor is writing to, another
     /// scheduler in this process (unless both have [`Reap::Own`]), an ignored SIGCHLD with
     /// [`Reap::Own`], a signal whose handler others have covered with theirs four times already,
     /// or a refusal of the system.

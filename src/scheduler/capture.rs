@@ -126,7 +126,9 @@ impl Capture {
     /// pipe.
     pub(super) fn drain_exited(&mut self, now: Moment, core: &mut Core) {
         while let Some(id) = core.pop_exited() {
-            self.drain_run(now, core, id);
+            if core.programs().get(id).is_some() {
+                self.drain_run(now, core, id);
+            }
         }
     }
 
@@ -181,7 +183,10 @@ impl Capture {
         id: ProgramId,
         key: Key,
     ) -> bool {
-        let program = core.program_mut(id);
+        let Some(program) = core.programs_mut().get_mut(id) else {
+            self.coalescer.forget(key.number());
+            return true;
+        };
         // Until a late start is over, this is the pipe of the run before.
         let live = program.live.as_mut().filter(|live| !live.is_launching);
         let tail = live.map(|live| &mut live.tail);

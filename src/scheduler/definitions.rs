@@ -42,7 +42,8 @@ impl Definitions {
                 linked.push((id, spec));
             }
         }
-        let link = |(id, spec): &(ProgramId, ChildSpec)| Ok((*id, links_of(spec, &programs)?));
+        let link =
+            |(id, spec): &(ProgramId, ChildSpec)| Ok((*id, links_of(spec, &machine, &programs)?));
         let links = linked.iter().map(link).collect::<Result<Vec<_>>>()?;
         let linked = machine.link(Moment::default(), links);
         linked.map_err(|cycle| cycle_error(&programs, &cycle))?;
@@ -70,16 +71,24 @@ impl Definitions {
     }
 }
 
-/// Returns the programs that one waits for, found by their names.
-pub(super) fn links_of(spec: &ChildSpec, programs: &ProgramTable) -> Result<Links> {
+/// Returns the programs that one waits for, found by their names. One that is being removed is
+/// refused: it would never be forgotten.
+pub(super) fn links_of(
+    spec: &ChildSpec,
+    machine: &Machine,
+    programs: &ProgramTable,
+) -> Result<Links> {
     let ids = |key: &str, names: &[String]| {
-        let find = |name: &String| match programs.find(name.as_bytes()) {
-            Some(id) => Ok(id),
-            None => Err(Error::new(format!(
-                "program {:?}: {key}: {}",
-                spec.name,
-                unknown_program(programs, name)
-            ))),
+        let find = |name: &String| {
+            let why = match programs.find(name.as_bytes()) {
+                Some(id) if machine.is_being_removed(id) => {
+                    format!("program {name:?} is being removed")
+                }
+                Some(id) => return Ok(id),
+                None => unknown_program(programs, name),
+            };
+            let text = format!("program {:?}: {key}: {why}", spec.name);
+            Err(Error::new(text))
         };
         names.iter().map(find).collect::<Result<Vec<_>>>()
     };

@@ -22,6 +22,9 @@ const LEFT_MIN: u64 = 4;
 /// Descriptors that no program has to itself: those, and the other end of a pipe.
 const SHARED_MIN: u64 = LEFT_MIN + 1;
 
+/// How many times as many programs have to be left out before that is another warning.
+const WARNED_AGAIN: u64 = 10;
+
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FdBudget {
     /// Descriptors that are open before the first start.
@@ -30,6 +33,8 @@ pub(super) struct FdBudget {
     programs: u64,
     limit: u64,
     may_raise: bool,
+    /// How many programs did not fit at the last warning, or 0 if all fit since then.
+    warned_of: u64,
 }
 
 impl FdBudget {
@@ -46,6 +51,7 @@ impl FdBudget {
             programs: 0,
             limit: limits::descriptors(),
             may_raise,
+            warned_of: 0,
         }
     }
 
@@ -85,10 +91,15 @@ impl FdBudget {
         missing.div_ceil(self.per_program).min(self.programs)
     }
 
-    /// Returns a warning if not all programs fit.
-    pub(super) fn shortage(&self) -> Option<Error> {
+    /// Returns a warning if not all programs fit. While that lasts, another comes only when far
+    /// more do not.
+    pub(super) fn take_shortage(&mut self) -> Option<Error> {
         let left_out = self.left_out();
-        (left_out > 0).then(|| {
+        let is_worse = left_out > 0 && left_out >= self.warned_of.saturating_mul(WARNED_AGAIN);
+        if is_worse || left_out == 0 {
+            self.warned_of = left_out;
+        }
+        is_worse.then(|| {
             Error::new(format!(
                 "RLIMIT_NOFILE={} is too low: about {left_out} of {} programs cannot start; need \
                  {} (ulimit -n, LimitNOFILE=)",

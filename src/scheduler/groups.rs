@@ -51,7 +51,7 @@ pub(super) struct GroupProbes {
 impl GroupProbes {
     /// Sets when this program's group is probed next, if it is to be.
     pub(super) fn update(&mut self, programs: &ProgramTable, id: ProgramId) {
-        let live = programs[id].live.as_ref();
+        let live = programs.live(id);
         match live.and_then(LiveRun::next_probe) {
             Some(at) => {
                 self.programs.insert(id);
@@ -92,7 +92,7 @@ impl GroupProbes {
         let mut has_suspects = false;
         for id in due {
             let what = probe_one(now, core, id);
-            let live = core.programs()[id].live.as_ref();
+            let live = core.programs().live(id);
             has_suspects |= what.is_none() && live.is_some_and(LiveRun::may_be_zombies);
             found.extend(what.map(|what| (id, what)));
             self.update(core.programs(), id);
@@ -114,7 +114,7 @@ impl GroupProbes {
         found: &mut Vec<(ProgramId, Found)>,
     ) {
         let programs = core.programs();
-        let live = |id: ProgramId| programs[id].live.as_ref();
+        let live = |id: ProgramId| programs.live(id);
         let may_be_zombies = |id: ProgramId| live(id).is_some_and(LiveRun::may_be_zombies);
         let latest = &mut self.latest_suspect;
         let suspects = in_turn(
@@ -183,7 +183,7 @@ fn in_turn(
 
 /// Probes one group. Its run keeps when it is probed again.
 fn probe_one(now: Moment, core: &mut Core, id: ProgramId) -> Option<Found> {
-    let live = core.program_mut(id).live.as_mut()?;
+    let live = core.programs_mut().get_mut(id)?.live.as_mut()?;
     let has_leader = !live.group.is_leader_reaped();
     if !has_leader && live.group.is_gone() {
         return Some(Found::Gone);

@@ -59,7 +59,7 @@ impl LateStart {
         self.next_look = now.after(self.pause);
         let age = now.since(self.begun_at);
         if age >= CONTINUED_AFTER
-            && let Some(live) = &core.programs()[self.id].live
+            && let Some(live) = core.programs().live(self.id)
         {
             live.group.signal(libc::SIGCONT);
         }

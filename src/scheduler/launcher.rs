@@ -8,7 +8,8 @@ use nix::errno::Errno;
 
 use crate::error::{Error, Result};
 use crate::exec::failed_start_code;
-use crate::machine::{Moment, ProgramId, Run};
+use crate::machine::state::Goal;
+use crate::machine::{Cause, Moment, ProgramId, Run};
 use crate::os::clock::{self, Clock};
 use crate::os::descriptors;
 use crate::os::group::Group;
@@ -76,7 +77,7 @@ impl Launcher {
     pub(super) fn plan_for(&mut self, programs: usize) -> (usize, Option<Error>) {
         let before = self.budget.plan_for(programs);
         self.limit = self.limit.or(before);
-        (self.budget.programs_that_fit(), self.budget.shortage())
+        (self.budget.programs_that_fit(), self.budget.take_shortage())
     }
 
     pub(super) fn spawner(&mut self) -> &mut Spawner {
@@ -120,7 +121,7 @@ impl Launcher {
             if inbox.has_stop() || reaper.has_deaths_left() {
                 break;
             }
-            let Some(run) = core.next_start() else {
+            let Some(run) = core.next_start(self.clock.now()) else {
                 break;
             };
             self.starting = Some(run);
@@ -303,7 +304,7 @@ impl Launcher {
             None => true,
             Some(over) => {
                 self.late_start_is_over(core, capture, over);
-                core.programs()[id].live.is_some()
+                core.programs().live(id).is_some()
             }
         }
     }
@@ -312,7 +313,8 @@ impl Launcher {
         // A child that failed may still be on its stack: its late start is kept until it is buried.
         let (id, stderr, begun_at, _late, answer) = over;
         let at = self.clock.now();
-        let Some(live) = &mut core.program_mut(id).live else {
+        let program = core.programs_mut().get_mut(id);
+        let Some(live) = program.and_then(|program| program.live.as_mut()) else {
             return;
         };
         let (run, pid, log_offset) = (live.run, live.pid(), live.log_offset);
@@ -331,10 +333,7 @@ impl Launcher {
             }
             Ok(()) => {
                 let age = at.since(begun_at).as_secs_f64();
-                let cause = match core.machine().is_stopping() {
-                    true => "the stop",
-                    false => "its deadline",
-                };
+                let cause = cancelled_by(core, id);
                 let error = Error::new(format!(
                     "start cancelled by {cause}: pid {pid} had not executed its program after \
                      {age:.1} s"
@@ -355,5 +354,22 @@ impl Launcher {
             log_offset,
         };
         core.started(self.clock.now(), run, Start::Failed(failed));
+    }
+}
+
+/// Says why a start is cancelled that was not over yet.
+fn cancelled_by(core: &Core, id: ProgramId) -> &'static str {
+    let machine = core.machine();
+    let Some(view) = machine.view(id).filter(|_| !machine.is_being_removed(id)) else {
+        return "the removal";
+    };
+    match (view.cause, view.goal) {
+        (Cause::Operator, Goal::Up) => "a restart",
+        (Cause::Operator, Goal::DownNow) => "a kill",
+        (Cause::Operator, Goal::Down) => "a stop",
+        (Cause::Reload, _) => "its new definition",
+        (Cause::Requirement, _) => "the stop of a program that it requires",
+        (Cause::Shutdown, _) => "the stop",
+        _ => "its deadline",
     }
 }

@@ -266,9 +266,10 @@ impl ProcessScheduler {
             .drain_ready(now, &mut self.core, &mut self.reaper);
         self.groups.take_in_killed(&mut self.core);
         self.inbox.waker().publish(self.is_stopping(), false);
+        self.release_removed(now);
         self.deliver();
+        self.drop_removed();
         let now = self.clock.now();
-        self.forget_removed(now);
         self.side_commands
             .turn(now, &mut self.core, &mut self.launcher);
         Ok(self.finish_if_settled(now))
@@ -334,8 +335,9 @@ impl ProcessScheduler {
         match found {
             reaper::Found::Leader(id, exit) => self.leader_exited(now, id, exit),
             reaper::Found::UnreliablePidfd(id) => {
-                let program = self.core.program_mut(id);
-                program.unwatch_leader(self.capture.poller_mut());
+                if let Some(program) = self.core.programs_mut().get_mut(id) {
+                    program.unwatch_leader(self.capture.poller_mut());
+                }
                 return;
             }
             reaper::Found::SideCommand(pid) => {

@@ -51,11 +51,11 @@ impl ProcessScheduler {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::UnknownProgram`]; [`ErrorKind::Stopping`] if everything is being stopped, or
-    /// this program is being removed.
+    /// [`ErrorKind::UnknownProgram`]; [`ErrorKind::Stopping`] if everything is being stopped or
+    /// has ended, or this program is being removed.
     pub fn start_program(&mut self, name: &str) -> Result<()> {
         let id = self.orderable(name)?;
-        self.order(Command::Start(id))
+        self.order(id, Command::Start(id))
     }
 
     /// Stops a program, and first what requires it. It stays down until it is started again; what
@@ -93,7 +93,7 @@ impl ProcessScheduler {
     /// As [`ProcessScheduler::start_program`].
     pub fn stop_program(&mut self, name: &str) -> Result<()> {
         let id = self.orderable(name)?;
-        self.order(Command::Stop(id))
+        self.order(id, Command::Stop(id))
     }
 
     /// Stops a program and starts it again without a delay. What requires it is stopped before and
@@ -125,7 +125,7 @@ impl ProcessScheduler {
     /// As [`ProcessScheduler::start_program`].
     pub fn restart_program(&mut self, name: &str) -> Result<()> {
         let id = self.orderable(name)?;
-        self.order(Command::Restart(id))
+        self.order(id, Command::Restart(id))
     }
 
     /// Kills a program's process group at once, and keeps it down as
@@ -156,7 +156,7 @@ impl ProcessScheduler {
     /// As [`ProcessScheduler::start_program`].
     pub fn kill_program(&mut self, name: &str) -> Result<()> {
         let id = self.orderable(name)?;
-        self.order(Command::Kill(id))
+        self.order(id, Command::Kill(id))
     }
 
     /// Sends a signal to a program whose first process lives: to its process group, or to its first process alone.
@@ -268,12 +268,14 @@ impl ProcessScheduler {
     /// # Errors
     ///
     /// [`ErrorKind::Exists`] if there is a program of this name, [`ErrorKind::Stopping`] if
-    /// everything is being stopped, and what [`Builder::build`](crate::Builder::build) says of an
-    /// impossible specification or an unusable log. Then nothing has changed.
+    /// everything is being stopped or has ended, [`ErrorKind::Invalid`] if it waits for a program
+    /// that is being removed, and what [`Builder::build`](crate::Builder::build) says of an
+    /// impossible specification or an unusable log. Then nothing has changed. A log directory that
+    /// has vanished is a warning.
     pub fn add(&mut self, spec: ChildSpec) -> Result<()> {
         self.check_orders()?;
         spec.check()?;
-        let links = links_of(&spec, self.core.programs())?;
+        let links = links_of(&spec, self.core.machine(), self.core.programs())?;
         let exec = self.definitions.exec(&spec)?;
         let now = self.clock.now();
         if let Some(id) = self.core.programs().find(spec.name.as_bytes()) {
@@ -282,7 +284,7 @@ impl ProcessScheduler {
                 return Err(Error::of(ErrorKind::Exists, text));
             }
             let replaced = self.core.replace(now, id, &spec, links, exec);
-            self.groups.take_in_killed(&mut self.core);
+            self.after_order(now);
             return replaced.map_err(|cycle| cycle_error(self.core.programs(), &cycle));
         }
         emergency_heap::reserve_for(self.core.programs().len() + 1)
@@ -295,14 +297,16 @@ impl ProcessScheduler {
         self.core.link(now, id, links);
         self.plan_for_programs();
         if self.phase == Phase::Started {
-            self.core.program_mut(id).changed_at = now;
-            self.core.apply(now, Input::Commanded(Command::Start(id)));
+            let command = Command::StartNew(id);
+            self.core.apply(now, Input::Commanded(command));
+            self.after_order(now);
         }
         Ok(())
     }
 
     /// Stops a program, and forgets it when nothing of it is left: then
-    /// [`EventKind::Removed`](crate::EventKind::Removed) comes, and its name is free.
+    /// [`EventKind::Removed`](crate::EventKind::Removed) comes, and its name is free. What survives
+    /// SIGKILL is abandoned, and may live on.
     ///
     /// ```
     /// # use procsched::{ChildSpec, ProcessScheduler};
@@ -318,17 +322,20 @@ impl ProcessScheduler {
     ///
     /// # Errors
     ///
-    /// As [`ProcessScheduler::start_program`], and [`ErrorKind::Invalid`] if another program
-    /// requires this one, or starts after it.
+    /// As [`ProcessScheduler::start_program`], and [`ErrorKind::Invalid`] if another program,
+    /// which is not being removed, requires this one or starts after it.
     pub fn remove(&mut self, name: &str) -> Result<()> {
         let id = self.orderable(name)?;
-        if let Some(other) = self.core.machine().dependents(id).next() {
+        let machine = self.core.machine();
+        let stays = |&other: &ProgramId| !machine.is_being_removed(other);
+        if let Some(other) = machine.dependents(id).find(stays) {
             let other = self.core.programs()[other].name();
             let text = format!("program {other:?} waits for {name:?}: remove it first");
             return Err(Error::new(text));
         }
-        self.order(Command::Remove(id))?;
-        self.forget_removed(self.clock.now());
+        self.order(id, Command::Remove(id))?;
+        self.release_removed(self.clock.now());
+        self.drop_removed();
         Ok(())
     }
 
@@ -348,15 +355,25 @@ impl ProcessScheduler {
         }
     }
 
-    fn order(&mut self, command: Command) -> Result<()> {
+    fn order(&mut self, id: ProgramId, command: Command) -> Result<()> {
         let now = self.clock.now();
         // What has been executed by now is asked to stop, and what has not is killed.
         let (core, capture) = (&mut self.core, &mut self.capture);
         self.launcher.look_at_late(now, core, capture);
-        self.core.apply(now, Input::Commanded(command));
+        if let Some(sweep) = &mut self.sweep {
+            sweep.before_order(now, core, id);
+        }
+        core.apply(now, Input::Commanded(command));
+        self.after_order(now);
+        Ok(())
+    }
+
+    pub(super) fn after_order(&mut self, now: Moment) {
+        if let Some(sweep) = &mut self.sweep {
+            sweep.after_order(now, &mut self.core);
+        }
         // They are probed although no turn has come between.
         self.groups.take_in_killed(&mut self.core);
-        Ok(())
     }
 
     /// Returns the program of this name, if it takes orders.
@@ -376,23 +393,41 @@ impl ProcessScheduler {
 
     pub(super) fn check_orders(&self) -> Result<()> {
         self.check_owner()?;
-        if self.core.machine().is_stopping() || self.core.is_ending() {
-            let text = "everything is being stopped: no program takes orders any more";
+        let is_over = match self.phase {
+            Phase::Built => false,
+            Phase::Started => self.core.is_over(),
+            Phase::Finished => true,
+        };
+        let is_ending = self.core.machine().is_stopping() || self.core.is_ending();
+        // A stop that was asked for comes first, taken or not.
+        if is_ending || is_over || self.inbox.has_stop() {
+            let text = match is_over && !is_ending {
+                true => "everything has ended: no program takes orders any more",
+                false => "everything is being stopped: no program takes orders any more",
+            };
             return Err(Error::of(ErrorKind::Stopping, text));
         }
         Ok(())
     }
 
-    /// Deals with what is left of programs that were removed.
-    pub(super) fn forget_removed(&mut self, now: Moment) {
-        let mut forgotten = false;
-        for id in self.core.removed() {
+    /// Closes what is open of programs that the machine has forgotten, and reports their removal: after
+    /// that nothing is heard of them.
+    pub(super) fn release_removed(&mut self, now: Moment) {
+        for id in self.core.take_forgotten() {
             self.capture.release(now, &mut self.core, id);
             self.core.program_mut(id).log.close();
             self.groups.update(self.core.programs(), id);
-            forgotten |= self.core.forget(id);
+            self.core.report_removal(id);
         }
-        if forgotten {
+    }
+
+    /// Drops the programs that were removed and are gone.
+    pub(super) fn drop_removed(&mut self) {
+        let mut is_any_dropped = false;
+        for id in self.core.removed() {
+            is_any_dropped |= self.core.drop_if_gone(id);
+        }
+        if is_any_dropped {
             self.plan_for_programs();
         }
     }

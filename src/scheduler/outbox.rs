@@ -107,8 +107,9 @@ impl Outbox {
                 }
                 Queued::Notice(notice) => self.callbacks.call(&notice),
                 Queued::Exit(id) => {
-                    let program = &mut programs[id];
-                    if let Some(record) = program.exit_record.take() {
+                    if let Some(program) = programs.get_mut(id)
+                        && let Some(record) = program.exit_record.take()
+                    {
                         self.deliver_exit(program, *record, side_commands);
                     }
                 }

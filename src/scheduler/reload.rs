@@ -86,8 +86,9 @@ impl ProcessScheduler {
         let (core, capture) = (&mut self.core, &mut self.capture);
         self.launcher.look_at_late(now, core, capture);
         self.commit(now, wanted, &ids)?;
-        self.groups.take_in_killed(&mut self.core);
-        self.forget_removed(now);
+        self.after_order(now);
+        self.release_removed(now);
+        self.drop_removed();
         self.plan_for_programs();
         Ok(plan)
     }
@@ -244,7 +245,7 @@ impl ProcessScheduler {
         edit.removes.retain(|id| !ids.contains(id));
         let mut replaced = Vec::new();
         for (one, &id) in wanted.into_iter().zip(ids) {
-            let links = links_of(&one.spec, self.core.programs())?;
+            let links = links_of(&one.spec, self.core.machine(), self.core.programs())?;
             match one.kind {
                 Some(PlannedKind::Add) => edit.adds.push((id, links)),
                 None => {}

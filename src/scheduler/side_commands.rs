@@ -268,5 +268,11 @@ impl SideCommands {
 
 fn warn(core: &mut Core, program: &Arc<str>, error: Error) {
     let kind = EventKind::Warning { error };
-    core.outbox_mut().event(program.clone(), kind);
+    // Of a program that was removed nothing is heard any more.
+    let is_there = core.programs().find(program.as_bytes()).is_some();
+    if is_there {
+        core.outbox_mut().event(program.clone(), kind);
+    } else {
+        core.outbox_mut().own_event(kind);
+    }
 }

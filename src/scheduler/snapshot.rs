@@ -39,7 +39,12 @@ impl ProcessScheduler {
 
 fn status_of(core: &Core, program: &Program, now: Moment) -> Option<ProgramStatus> {
     let view = core.machine().view(program.id)?;
-    let state = state_of(&view);
+    let state = core.state(program.id)?;
+    // A change that only a neighbour has caused is not noted: when it came is not known.
+    let state_for = match state == program.state {
+        true => now.since(program.changed_at),
+        false => Duration::ZERO,
+    };
     let next_start = match view.state {
         State::Waiting { until: at } | State::Clearing { start_at: at } => Some(at.since(now)),
         State::Due | State::Spawning if state == ProgramState::Starting => Some(Duration::ZERO),
@@ -52,7 +57,7 @@ fn status_of(core: &Core, program: &Program, now: Moment) -> Option<ProgramStatu
         state,
         reason: reason_of(core, program, &view, state),
         is_wanted: view.goal == Goal::Up,
-        state_for: now.since(program.changed_at),
+        state_for,
         pid: living.map(|live| live.pid()),
         backoff: view.delay,
         restarts: view.starts.saturating_sub(1),
@@ -63,7 +68,8 @@ fn status_of(core: &Core, program: &Program, now: Moment) -> Option<ProgramStatu
     })
 }
 
-fn state_of(view: &View) -> ProgramState {
+/// Returns the state that a program is in if no process has left its group.
+pub(super) fn state_of(view: &View) -> ProgramState {
     match view.state {
         State::Inactive => match view.why {
             Why::New | Why::Stopped => ProgramState::Stopped,
@@ -101,8 +107,8 @@ fn hold_text(core: &Core, hold: Hold) -> String {
     let name = |id: ProgramId| core.programs()[id].name();
     match hold {
         Hold::After(id) => format!("after {}", name(id)),
-        Hold::Requires(id) => match core.machine().view(id) {
-            Some(view) => format!("requires {}: {}", name(id), state_of(&view)),
+        Hold::Requires(id) => match core.state(id) {
+            Some(state) => format!("requires {}: {state}", name(id)),
             None => format!("requires {}", name(id)),
         },
         Hold::Escaped => "processes of its last run that left its group".to_owned(),

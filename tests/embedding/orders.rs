@@ -2,6 +2,7 @@
 //! order that programs need.
 
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use procsched::{
@@ -33,6 +34,14 @@ pub const TESTS: &[Test] = tests![
     orders_that_nobody_takes_are_bounded,
     a_signal_goes_to_the_group_or_to_the_first_process,
     logs_are_opened_anew_after_a_rotation,
+    a_start_that_was_cancelled_between_turns_leaves_nothing,
+    nothing_waits_for_a_program_that_is_being_removed,
+    no_order_comes_after_the_end,
+    what_a_failed_program_left_ends_with_the_next_order,
+    what_was_stopped_is_stopping_until_what_it_left_is_gone,
+    a_cancelled_start_says_why,
+    a_state_is_as_old_as_its_word,
+    a_shortage_of_descriptors_is_reported_once,
 ];
 
 /// What becomes of programs, in order: `+web` when it was executed, `?web` when it is asked to stop,
@@ -547,6 +556,274 @@ fn a_restart_waits_for_what_left_the_group() {
                 "{pid} of the last run lives beside the new one"
             );
         }
+        kit::end(&mut scheduler);
+    });
+}
+
+/// A program whose file does not answer for as long as the lease is held.
+fn leased(dir: &TempDir, name: &str) -> (fs::File, ChildSpec) {
+    let path = dir.path().join("leased");
+    fs::copy("/bin/sleep", &path).expect("a copy");
+    let file = fs::File::open(&path).expect("the copy");
+    // SAFETY: plain numbers; the signal tells the holder that another wants the file.
+    unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
+    // What copied it may have it open for a moment yet, in a child that was forked meanwhile.
+    process::wait_for("the lease", || {
+        // SAFETY: plain numbers, and the descriptor is open.
+        unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) == 0 }
+    });
+    let path = path.to_str().expect("a UTF-8 path");
+    (file, ChildSpec::new(name, [path, "1000"]))
+}
+
+/// A kill between two turns notes a group that is to be probed; the program may be gone by then.
+fn a_start_that_was_cancelled_between_turns_leaves_nothing() {
+    host(|| {
+        let dir = kit::directory();
+        let (lease, web) = leased(&dir, "web");
+        let mut scheduler = kit::built(kit::all(&dir).program(web).keep_running());
+        kit::all_up(&mut scheduler);
+        assert_eq!(state(&scheduler, "web"), Some(ProgramState::Starting));
+        scheduler.kill_program("web").expect("it is late");
+        let pid = kit::status(&scheduler, "web").pid().expect("it is late");
+        process::wait_for("it is dead", || !process::alive(pid));
+        scheduler.remove("web").expect("it is late");
+        kit::turn(&mut scheduler, MILLISECOND);
+        assert!(scheduler.programs().is_empty());
+        drop(lease);
+        kit::end(&mut scheduler);
+    });
+}
+
+fn nothing_waits_for_a_program_that_is_being_removed() {
+    host(|| {
+        let dir = kit::directory();
+        let programs = [kit::sleeper("db"), kit::sleeper("web").requires(["db"])];
+        let (notes, builder) = noted(kit::all(&dir).keep_running().programs(programs));
+        let mut scheduler = kit::built(builder);
+        kit::all_up(&mut scheduler);
+        let from = notes.len();
+        scheduler.remove("web").expect("nothing waits for it");
+        scheduler
+            .remove("db")
+            .expect("what waits for it goes first");
+        for (key, spec) in [
+            ("requires", kit::sleeper("new").requires(["db"])),
+            ("after", kit::sleeper("new").after(["db"])),
+        ] {
+            let error = scheduler.add(spec).expect_err("it is being removed");
+            let text = format!(r#"program "new": {key}: program "db" is being removed"#);
+            assert_eq!(
+                (error.kind(), error.to_string()),
+                (ErrorKind::Invalid, text)
+            );
+        }
+        let mut at = from;
+        let down = ["?web", "-web", "?db", "/web", "-db", "/db"];
+        next(&mut scheduler, &notes, &mut at, &down);
+        assert!(scheduler.programs().is_empty());
+        kit::end(&mut scheduler);
+    });
+}
+
+fn no_order_comes_after_the_end() {
+    host(|| {
+        let dir = kit::directory();
+        let mut scheduler = built(&dir, [kit::sleeper("web")]);
+        kit::all_up(&mut scheduler);
+        scheduler.remove("web").expect("it runs");
+        turn_until(&mut scheduler, "it is gone", |scheduler| {
+            scheduler.programs().is_empty()
+        });
+        let refused = |result: procsched::Result<()>| {
+            assert_eq!(result.expect_err("the end").kind(), ErrorKind::Stopping);
+        };
+        refused(scheduler.add(kit::sleeper("new")));
+        while kit::turn(&mut scheduler, MILLISECOND) == Status::Running {}
+        refused(scheduler.add(kit::sleeper("new")));
+        drop(scheduler);
+
+        let mut scheduler = built(&dir, [kit::sleeper("web")]);
+        scheduler.stop();
+        refused(scheduler.add(kit::sleeper("new")));
+        refused(scheduler.start_program("web"));
+        kit::end(&mut scheduler);
+        drop(scheduler);
+
+        let mut scheduler = kit::built(kit::all(&dir).keep_running());
+        kit::turn(&mut scheduler, MILLISECOND);
+        scheduler.add(kit::sleeper("new")).expect("it goes on");
+        kit::end(&mut scheduler);
+    });
+}
+
+/// Leaves a process in another session, and fails.
+const ESCAPE_AND_FAIL: &str = "setsid sh -c 'echo $$ > escaped; exec sleep 1000' & \
+                               while ! test -s escaped; do sleep 0.01; done; exit 3";
+
+fn what_a_failed_program_left_ends_with_the_next_order() {
+    host(|| {
+        for order in ["start", "stop", "remove", "start what requires it"] {
+            let dir = kit::directory();
+            let programs = [
+                kit::once("web", ESCAPE_AND_FAIL),
+                kit::sleeper("user").requires(["web"]),
+            ];
+            let needed = if order.len() > 6 { 2 } else { 1 };
+            let programs = programs.into_iter().take(needed);
+            let builder = kit::all(&dir).keep_running().subreaper();
+            let mut scheduler = kit::built(builder.programs(programs));
+            until(&mut scheduler, "web", ProgramState::Failed);
+            for _ in 0..5 {
+                kit::turn(&mut scheduler, 10 * MILLISECOND);
+            }
+            let pid = escaped(dir.path()).expect("it has left");
+            assert!(process::alive(pid), "it may go on until an order");
+            let ordered = match order {
+                "start" => scheduler.start_program("web"),
+                "stop" => scheduler.stop_program("web"),
+                "remove" => scheduler.remove("web"),
+                _ => scheduler.start_program("user"),
+            };
+            ordered.expect(order);
+            turn_until(&mut scheduler, "it is carried out", |scheduler| {
+                scheduler.program("web").is_none_or(|web| match order {
+                    "stop" => web.state() == ProgramState::Stopped,
+                    _ => web.restarts() == 1,
+                })
+            });
+            assert!(!process::alive(pid), "{order}: {pid} lives");
+            kit::end(&mut scheduler);
+        }
+    });
+}
+
+fn what_was_stopped_is_stopping_until_what_it_left_is_gone() {
+    host(|| {
+        let dir = kit::directory();
+        let builder = kit::all(&dir).keep_running().subreaper();
+        let mut scheduler = kit::built(builder.program(kit::shell("web", ESCAPE)));
+        turn_until(&mut scheduler, "a process has left", |_| {
+            escaped(dir.path()).is_some()
+        });
+        let pid = escaped(dir.path()).expect("it was seen");
+        scheduler.stop_program("web").expect("it runs");
+        turn_until(&mut scheduler, "it is stopped", |scheduler| {
+            let is_stopped = state(scheduler, "web") == Some(ProgramState::Stopped);
+            assert!(!is_stopped || !process::alive(pid), "{pid} lives");
+            is_stopped
+        });
+        kit::end(&mut scheduler);
+    });
+}
+
+fn a_cancelled_start_says_why() {
+    host(|| {
+        for (order, why) in [
+            ("stop", "a stop"),
+            ("kill", "a kill"),
+            ("restart", "a restart"),
+            ("remove", "the removal"),
+            ("stop all", "the stop"),
+        ] {
+            let dir = kit::directory();
+            let (lease, web) = leased(&dir, "web");
+            let (reports, sink) = kit::reports();
+            let builder = kit::all(&dir).program(web).keep_running();
+            let mut scheduler = kit::built(builder.error_handler(sink));
+            kit::all_up(&mut scheduler);
+            let ordered = match order {
+                "stop" => scheduler.stop_program("web"),
+                "kill" => scheduler.kill_program("web"),
+                "restart" => scheduler.restart_program("web"),
+                "remove" => scheduler.remove("web"),
+                _ => {
+                    scheduler.stop();
+                    Ok(())
+                }
+            };
+            ordered.expect("it is late");
+            turn_until(&mut scheduler, "it is reported", |_| reports.len() == 1);
+            let error = reports.items()[0].error().unwrap_or_default();
+            let text = format!("start cancelled by {why}: pid");
+            assert!(error.starts_with(&text), "{order}: {error}");
+            drop(lease);
+            kit::end(&mut scheduler);
+        }
+    });
+}
+
+fn a_state_is_as_old_as_its_word() {
+    host(|| {
+        let dir = kit::directory();
+        let programs = [
+            kit::churner("web", 1_000_000 * MILLISECOND, "exit 1"),
+            kit::once("db", "exit 1"),
+            kit::sleeper("user").requires(["db"]),
+        ];
+        let mut scheduler = built(&dir, programs);
+        until(&mut scheduler, "web", ProgramState::Backoff);
+        until(&mut scheduler, "user", ProgramState::Pending);
+        until(&mut scheduler, "db", ProgramState::Failed);
+        let age = 300 * MILLISECOND;
+        std::thread::sleep(age);
+        kit::turn(&mut scheduler, MILLISECOND);
+        assert!(kit::status(&scheduler, "web").state_for() >= age);
+        for name in ["web", "user"] {
+            scheduler.stop_program(name).expect("it does not run");
+            let program = kit::status(&scheduler, name);
+            assert_eq!(program.state(), ProgramState::Stopped, "{name}");
+            assert!(program.state_for() < age, "{name}: {program:?}");
+        }
+        // No event tells that a delay is over while something else holds the start.
+        let delay = 2 * age;
+        let crash = kit::churner("crash", delay, "exit 1").requires(["up"]);
+        scheduler.add(kit::sleeper("up")).expect("a free name");
+        scheduler.add(crash).expect("a free name");
+        until(&mut scheduler, "crash", ProgramState::Backoff);
+        scheduler.stop_program("up").expect("it runs");
+        until(&mut scheduler, "crash", ProgramState::Pending);
+        std::thread::sleep(age);
+        let held_for = kit::status(&scheduler, "crash").state_for();
+        assert!((age..delay).contains(&held_for), "{held_for:?}");
+        kit::end(&mut scheduler);
+    });
+}
+
+fn a_shortage_of_descriptors_is_reported_once() {
+    host(|| {
+        let limit = libc::rlimit {
+            rlim_cur: 64,
+            rlim_max: 64,
+        };
+        // SAFETY: a live structure.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+        let dir = kit::directory();
+        let (warnings, sink) = kit::warnings();
+        let mut scheduler = kit::built(kit::all(&dir).keep_running().on_event(sink));
+        let name = |index: u32| format!("p{index}");
+        let count = |scheduler: &mut ProcessScheduler| {
+            kit::turn(scheduler, MILLISECOND);
+            let all = warnings.items();
+            all.iter()
+                .filter(|(_, text)| text.starts_with("RLIMIT_NOFILE="))
+                .count()
+        };
+        let add = |scheduler: &mut ProcessScheduler| {
+            // One whose log cannot be opened is refused.
+            (0..29).for_each(|index| _ = scheduler.add(kit::sleeper(&name(index))));
+            count(scheduler)
+        };
+        assert_eq!(add(&mut scheduler), 1, "once, although each makes it worse");
+        for index in 10..29 {
+            // One that was refused is not known.
+            let _ = scheduler.remove(&name(index));
+        }
+        turn_until(&mut scheduler, "they are gone", |scheduler| {
+            scheduler.programs().len() == 10
+        });
+        assert_eq!(count(&mut scheduler), 1);
+        assert_eq!(add(&mut scheduler), 2, "and again after they fitted");
         kit::end(&mut scheduler);
     });
 }

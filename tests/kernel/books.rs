@@ -19,6 +19,7 @@ enum Part<'a> {
 
 /// Compares a log with what was read, and what the host was told of.
 pub fn check(program: &Program, log: &[u8], told_as_lost: u64) -> Result<(), String> {
+    let name = &program.name;
     let drained = program
         .drained
         .iter()
@@ -30,8 +31,7 @@ pub fn check(program: &Program, log: &[u8], told_as_lost: u64) -> Result<(), Str
             Part::Bytes(bytes) => {
                 if drained.get(at..at + bytes.len()) != Some(bytes) {
                     return Err(format!(
-                        "{}: the log has other bytes than those that were read, from byte {at} on",
-                        program.name
+                        "{name}: the log has other bytes than those that were read, from byte {at} on"
                     ));
                 }
                 at += bytes.len();
@@ -44,15 +44,13 @@ pub fn check(program: &Program, log: &[u8], told_as_lost: u64) -> Result<(), Str
     }
     let Some(rest) = drained.len().checked_sub(at) else {
         return Err(format!(
-            "{}: the log says that more is missing than there was",
-            program.name
+            "{name}: the log says that more is missing than there was"
         ));
     };
     lost += rest as u64;
     if lost != told_as_lost {
         return Err(format!(
-            "{}: {lost} bytes are not in the log, and the host was told of {told_as_lost}",
-            program.name
+            "{name}: {lost} bytes are not in the log, and the host was told of {told_as_lost}"
         ));
     }
     Ok(())

@@ -2,21 +2,24 @@
 //! and what the scheduler tells of them must be the same, word by word.
 //!
 //! What happens is so far apart in time that its order is certain: programs act at even times, and
-//! the stop comes at an odd one, in units of some milliseconds. Where a busy machine is late even
-//! so, a scenario is tried again with longer units.
+//! the stop comes at an odd one, in units of some milliseconds. Orders come at odd times, too, and
+//! each some quarters of a unit later, so that what follows from one never meets what follows from
+//! another. Where a busy machine is late even so, a scenario is tried again with longer units.
 
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::life;
 use super::world::{self, Action, Kernel, Moods, Plan, Temper, Weather};
+use super::{life, story};
 use crate::common::tools::probe_path;
+use crate::machine::Backoff;
 use crate::model::rng::Rng;
+use crate::spec::ChildSpec;
 
 /// The units that are tried one after the other, in milliseconds.
-const UNITS: [u64; 3] = [20, 80, 240];
+const UNITS: [u64; 3] = [24, 80, 240];
 
 /// What a process is told that plays a scenario on the real kernel: which, and by which unit.
 const PLAYED: &str = "PROCSCHED_KERNEL_PLAYED";
@@ -43,24 +46,47 @@ struct Doing {
 }
 
 #[derive(Debug, Clone)]
-struct Actor {
+pub struct Actor {
     runs: Vec<Doing>,
     is_missing: bool,
-    restart: u8,
-    delay_units: u64,
-    grace_units: u64,
-    report_bytes: usize,
+    pub restart: u8,
+    pub delay_units: u64,
+    pub grace_units: u64,
+    pub report_bytes: usize,
+    /// The programs before it that it requires.
+    pub requires: Vec<usize>,
+    pub is_oneshot: bool,
+    pub restarts_max: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    Start,
+    Stop,
+    Restart,
+    Kill,
+    Remove,
+    Add,
+}
+
+/// An order for one program, at so many quarters of a unit.
+#[derive(Debug, Clone, Copy)]
+pub struct Order {
+    pub quarters: u64,
+    pub verb: Verb,
+    pub actor: usize,
 }
 
 #[derive(Debug, Clone)]
 pub struct Scenario {
-    actors: Vec<Actor>,
-    stop_units: u64,
-    is_kill: bool,
+    pub actors: Vec<Actor>,
+    pub orders: Vec<Order>,
+    pub stop_units: u64,
+    pub is_kill: bool,
 }
 
-/// What was told of each program, in order.
-type Trace = Vec<Vec<String>>;
+/// What was told of each program, in order; the last is what was told of none.
+pub type Trace = Vec<Vec<String>>;
 
 impl Doing {
     fn any(rng: &mut Rng) -> Self {
@@ -140,18 +166,25 @@ impl Doing {
 }
 
 impl Actor {
-    fn any(rng: &mut Rng) -> Self {
+    fn any(rng: &mut Rng, before: usize) -> Self {
         let mut runs: Vec<Doing> = (0..rng.below(4)).map(|_| Doing::any(rng)).collect();
         let last = Doing {
             end: End::Stay,
             ..Doing::any(rng)
         };
-        runs.push(last);
+        let is_oneshot = rng.one_in(5);
+        let end = if is_oneshot { End::Exit(0) } else { last.end };
+        runs.push(Doing { end, ..last });
         let is_missing = rng.one_in(8);
         Self {
             runs,
             is_missing,
-            restart: rng.below(4) as u8,
+            // A oneshot is not restarted always.
+            restart: if is_oneshot {
+                2 + rng.below(2) as u8
+            } else {
+                rng.below(4) as u8
+            },
             // A start that failed is tried again after a tenth of a second at the earliest.
             delay_units: if is_missing {
                 8
@@ -160,16 +193,19 @@ impl Actor {
             },
             grace_units: rng.pick(&[0, 2, 4]),
             report_bytes: rng.pick(&[10, 65_536]),
+            requires: (0..before).filter(|_| rng.one_in(3)).collect(),
+            is_oneshot,
+            restarts_max: rng.one_in(4).then(|| rng.below(3) as u32),
         }
     }
 
-    fn command(&self, directory: &Path, name: &str, unit: u64) -> Vec<String> {
+    pub fn command(&self, directory: &Path, name: &str, unit: u64) -> Vec<String> {
         if self.is_missing {
             return vec![directory.join("missing").display().to_string()];
         }
         let script = |(index, run): (usize, &Doing)| {
             let script = run.script(unit);
-            if run.end == End::Stay {
+            if index + 1 == self.runs.len() {
                 script
             } else {
                 format!("once {name}.{index} {{ {script} }}")
@@ -183,139 +219,75 @@ impl Actor {
 impl Scenario {
     pub fn any(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
+        let actors: Vec<Actor> = (0..1 + rng.index(3))
+            .map(|before| Actor::any(&mut rng, before))
+            .collect();
+        let stop_units = 1 + 2 * rng.below(6);
+        let orders = if rng.one_in(3) {
+            Vec::new()
+        } else {
+            any_orders(&mut rng, actors.len(), stop_units)
+        };
         Self {
-            actors: (0..1 + rng.below(3))
-                .map(|_| Actor::any(&mut rng))
-                .collect(),
-            stop_units: 1 + 2 * rng.below(6),
+            actors,
+            orders,
+            stop_units,
             is_kill: rng.one_in(4),
         }
     }
 
-    fn names(&self) -> Vec<String> {
+    pub fn names(&self) -> Vec<String> {
         (0..self.actors.len())
             .map(|index| format!("p{index}"))
             .collect()
     }
 }
 
-/// The same words about either library.
-macro_rules! play {
-    ($($library:tt)*) => {
-        use std::path::Path;
-        use std::sync::{Arc, Mutex};
-        use std::time::Duration;
-
-        use $($library)*::{Backoff, ChildSpec, ErrorReport, Event, EventKind, ProcessScheduler, Restart, Status};
-
-        use super::{Scenario, Trace};
-
-        fn line_of(event: &Event) -> String {
-            match event.kind() {
-                EventKind::Started { .. } => "started".to_owned(),
-                EventKind::Exited { return_code, stopping, retry_in, .. } => {
-                    format!("exited {return_code} stopping {stopping} retry {retry_in:?}")
-                }
-                EventKind::StartFailed { retry_in, .. } => format!("start failed, retry {retry_in:?}"),
-                EventKind::Stopping { signal, timeout, .. } => format!("stopping {signal} {timeout:?}"),
-                EventKind::Killed { .. } => "killed".to_owned(),
-                EventKind::Abandoned { .. } => "abandoned".to_owned(),
-                EventKind::OrphanSignalled { signal, .. } => format!("orphan signalled {signal}"),
-                EventKind::Warning { error, .. } => format!("warning {error}"),
-                other => format!("{other:?}"),
-            }
+/// Up to three orders before the stop, each at an odd time of its own.
+fn any_orders(rng: &mut Rng, actors: usize, stop_units: u64) -> Vec<Order> {
+    let mut orders = Vec::new();
+    let mut units = 1;
+    for quarter in 1..4 {
+        units += 2 * rng.below(3);
+        if units >= stop_units {
+            break;
         }
-
-        fn line_of_report(report: &ErrorReport) -> String {
-            format!(
-                "report {} code {} signal {:?} stopping {} bytes {}+{} retry {:?} failed {}",
-                report.restarts(),
-                report.return_code(),
-                report.signal(),
-                report.stopping(),
-                report.data_omitted(),
-                report.stderr().len(),
-                report.retry_in(),
-                report.error().is_some(),
-            )
-        }
-
-        /// Plays it, by this clock, which begins with it.
-        pub fn play(
-            scenario: &Scenario,
-            unit: u64,
-            directory: &Path,
-            now: impl Fn() -> Duration,
-        ) -> Result<Trace, String> {
-            let names = scenario.names();
-            let traces = Arc::new(Mutex::new(vec![Vec::new(); names.len()]));
-            let units = |units: u64| Duration::from_millis(units * unit);
-            let specs = scenario.actors.iter().zip(&names).map(|(actor, name)| {
-                let delay = units(actor.delay_units);
-                let restart = [Restart::Always, Restart::Always, Restart::OnFailure, Restart::Never];
-                ChildSpec::new(name, actor.command(directory, name, unit))
-                    .restart(restart[usize::from(actor.restart)])
-                    .backoff(Backoff { initial: delay, max: delay, ..Backoff::default() })
-                    .stop_timeout(units(actor.grace_units))
-                    .report_bytes(actor.report_bytes)
-            });
-            let write = |name: &str, line: String, traces: &Arc<Mutex<Trace>>, names: &[String]| {
-                let index = names.iter().position(|known| known == name).unwrap_or(0);
-                traces.lock().expect("one thread").get_mut(index).expect("its trace").push(line);
-            };
-            let (events, of_events) = (traces.clone(), names.clone());
-            let (reports, of_reports) = (traces.clone(), names.clone());
-            let mut scheduler = ProcessScheduler::builder(directory)
-                .err_dir(directory)
-                .programs(specs)
-                .subreaper()
-                .on_event(move |event| write(event.program(), line_of(event), &events, &of_events))
-                .error_handler(move |name, report| {
-                    write(name, line_of_report(report), &reports, &of_reports);
-                })
-                .build()
-                .map_err(|error| error.to_string())?;
-            let begin = now();
-            let mut is_stopped = false;
-            loop {
-                let left = units(scenario.stop_units).saturating_sub(now() - begin);
-                if left.is_zero() && !is_stopped {
-                    is_stopped = true;
-                    if scenario.is_kill { scheduler.kill() } else { scheduler.stop() }
-                }
-                let most = if is_stopped { Duration::from_secs(10) } else { left };
-                let status = scheduler.step(Some(most)).map_err(|error| error.to_string())?;
-                if status == Status::Stopped {
-                    break;
-                }
-            }
-            for (index, program) in scheduler.programs().iter().enumerate() {
-                let state = format!("{} after {} restarts", program.state(), program.restarts());
-                traces.lock().expect("one thread")[index].push(state);
-            }
-            let trace = traces.lock().expect("one thread").clone();
-            Ok(trace.into_iter().map(super::with_orphans_last).collect())
-        }
-    };
-}
-
-mod simulated {
-    mod library {
-        pub use crate::event::{Event, EventKind};
-        pub use crate::machine::{Backoff, Restart};
-        pub use crate::report::ErrorReport;
-        pub use crate::scheduler::{ProcessScheduler, Status};
-        pub use crate::spec::ChildSpec;
+        let verb = rng.pick(&[
+            Verb::Start,
+            Verb::Stop,
+            Verb::Stop,
+            Verb::Restart,
+            Verb::Restart,
+            Verb::Kill,
+            Verb::Remove,
+            Verb::Add,
+        ]);
+        let actor = rng.index(actors);
+        // What was stopped comes back, as a rule.
+        let verb = match orders.last() {
+            Some(&Order {
+                verb: Verb::Remove, ..
+            }) => Verb::Add,
+            Some(&Order {
+                verb: Verb::Stop, ..
+            }) if rng.one_in(2) => Verb::Start,
+            _ => verb,
+        };
+        let before = orders.last().map(|order: &Order| order.actor);
+        let is_back = matches!(verb, Verb::Add | Verb::Start);
+        let actor = before.filter(|_| is_back).unwrap_or(actor);
+        let quarters = 4 * units + quarter;
+        orders.push(Order {
+            quarters,
+            verb,
+            actor,
+        });
     }
-    play!(self::library);
-}
-
-mod real {
-    play!(procsched);
+    orders
 }
 
 /// When an orphan comes home is between it and the kernel: only that it is met, and how, is told.
-fn with_orphans_last(lines: Vec<String>) -> Vec<String> {
+pub fn with_orphans_last(lines: Vec<String>) -> Vec<String> {
     let is_of_orphan = |line: &String| line.starts_with("orphan");
     let (mut orphans, mut lines): (Vec<_>, Vec<_>) = lines.into_iter().partition(is_of_orphan);
     orphans.sort();
@@ -323,25 +295,36 @@ fn with_orphans_last(lines: Vec<String>) -> Vec<String> {
     lines
 }
 
+/// What nobody's are: one that has just died is nobody's for all that can be seen, and it is between
+/// it and the kernel whether it is met before it is reaped.
+fn without_nobodys_orphans(mut trace: Trace) -> Trace {
+    if let Some(of_none) = trace.last_mut() {
+        of_none.retain(|line| !line.starts_with("orphan"));
+    }
+    trace
+}
+
 fn on_simulated_kernel(seed: u64, scenario: &Scenario, unit: u64) -> Result<Trace, String> {
     let directory = life::directory();
     life::empty(&directory);
-    let mut kernel = Kernel::new(
-        Rng::new(seed),
-        Weather::fair(),
-        Moods::default(),
-        &scenario.names(),
-        32,
-    );
-    for (program, actor) in kernel.programs.iter_mut().zip(&scenario.actors) {
+    let mut kernel = Kernel::new(Rng::new(seed), Weather::fair(), Moods::default(), 32);
+    for (actor, name) in scenario.actors.iter().zip(scenario.names()) {
+        let delay = Duration::from_millis(actor.delay_units * unit);
+        let backoff = Backoff {
+            initial: delay,
+            max: delay,
+            ..Backoff::default()
+        };
+        let spec = ChildSpec::new(name, ["program"]).backoff(backoff);
+        let spec = spec.stop_timeout(Duration::from_millis(actor.grace_units * unit));
+        let index = kernel.add_program(&spec);
+        let program = &mut kernel.programs[index];
         program.is_missing = actor.is_missing;
-        program.stop_timeout = actor.grace_units * unit * 1_000_000;
-        program.restarts_at_once = actor.delay_units == 0;
         program.script = Some(actor.runs.iter().map(|run| run.plan(unit)).collect());
     }
     world::boot(kernel);
     let now = || Duration::from_nanos(world::with(|kernel| kernel.now));
-    let trace = simulated::play(scenario, unit, &directory, now);
+    let trace = story::simulated::play(scenario, unit, &directory, now);
     world::halt();
     trace
 }
@@ -373,7 +356,7 @@ pub fn play_if_asked() -> bool {
     let directory = tempfile::Builder::new().prefix("procsched-real-").tempdir();
     let directory = directory.expect("a temporary directory");
     let begin = std::time::Instant::now();
-    let trace = real::play(&Scenario::any(seed), unit, directory.path(), || {
+    let trace = story::real::play(&Scenario::any(seed), unit, directory.path(), || {
         begin.elapsed()
     });
     let line = serde_json::json!(trace.expect("it plays"));
@@ -387,6 +370,7 @@ fn compare(seed: u64) -> Result<u64, String> {
     for (tries, unit) in UNITS.into_iter().enumerate() {
         let simulated = on_simulated_kernel(seed, &scenario, unit)?;
         let real = on_real_kernel(seed, unit)?;
+        let [simulated, real] = [simulated, real].map(without_nobodys_orphans);
         if simulated == real {
             return Ok(tries as u64);
         }

@@ -6,18 +6,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::setting::{OTHER_SIGNAL, Setting};
-use super::world::{self, Call, Deed, Kernel, OTHERS_DESCRIPTORS_FROM, byte_of};
-use crate::event::{Event, EventKind};
-use crate::machine::{Exit, Restart};
+use super::world::{self, Call, Deed, Kernel, OTHERS_DESCRIPTORS_FROM};
+use crate::event::Event;
 use crate::model::rng::Rng;
 use crate::os::clock;
-use crate::report::{ErrorReport, return_code};
+use crate::report::ErrorReport;
 use crate::scheduler::{ProcessScheduler, Reap, Status};
+
+/// Turns in a row that may be due and do nothing.
+const VAIN_MAX: u32 = 50;
 
 pub type Check = Result<(), String>;
 
 /// What the host was told.
-enum Told {
+pub(super) enum Told {
     Report(ErrorReport),
     Event(Event),
     Stray(i32),
@@ -28,6 +30,10 @@ enum Told {
 pub struct Account {
     pub reports: u64,
     pub lost: u64,
+    /// The last that was told of it is that it was removed.
+    pub removed: bool,
+    /// Where its part of the log ends, which the next program of its name goes on with.
+    pub log_end: Option<usize>,
 }
 
 pub struct Driver {
@@ -36,7 +42,11 @@ pub struct Driver {
     pub scheduler: ProcessScheduler,
     pub directory: PathBuf,
     pub accounts: Vec<Account>,
-    told: Arc<Mutex<Vec<Told>>>,
+    pub(super) told: Arc<Mutex<Vec<Told>>>,
+    /// The host was told that everything ends.
+    pub is_ending: bool,
+    /// Turns in a row that were due at once, did nothing, and left the next due at once.
+    vain: u32,
     /// Descriptors that were open before there was a scheduler.
     pub descriptors_before: usize,
     pub status: Status,
@@ -86,6 +96,9 @@ impl Driver {
         if setting.subreaper {
             builder = builder.subreaper();
         }
+        if setting.keep_running {
+            builder = builder.keep_running();
+        }
         if setting.error_command {
             builder = builder.error_command([directory.join("handler")]);
         }
@@ -100,6 +113,8 @@ impl Driver {
             scheduler,
             directory: directory.to_owned(),
             told,
+            is_ending: false,
+            vain: 0,
             descriptors_before,
             status: Status::Running,
         })
@@ -112,6 +127,13 @@ impl Driver {
         }
         if self.rng.one_in(3) {
             self.something_comes();
+        }
+        if self
+            .setting
+            .orders
+            .is_some_and(|often| self.rng.one_in(often))
+        {
+            self.give_some_order()?;
         }
         self.turn()?;
         if self.rng.one_in(4) {
@@ -177,9 +199,11 @@ impl Driver {
     }
 
     pub fn take_turn(&mut self, timeout: Option<Duration>) -> Check {
-        world::with(|kernel| {
+        let was_due = self.is_due();
+        let acts = world::with(|kernel| {
             kernel.counts.turns += 1;
             kernel.begin_turn();
+            kernel.acts
         });
         let turned = self.scheduler.step(timeout);
         self.status = turned.map_err(|error| format!("a turn fails: {error}"))?;
@@ -189,9 +213,38 @@ impl Driver {
                 _ = kernel.stop_asked.get_or_insert(kernel.now);
             });
         }
+        let is_vain = was_due
+            && self.told.lock().expect("one thread").is_empty()
+            && world::with(|kernel| kernel.acts == acts);
         self.hear()?;
-        world::with(|kernel| kernel.check_launches())?;
+        // Without programs it ends, and says nothing of it.
+        let is_empty = self.accounts.iter().all(|account| account.removed);
+        self.is_ending |= is_empty && !self.setting.keep_running;
+        self.spins_not(is_vain)?;
+        world::with(|kernel| {
+            kernel.check_launches()?;
+            kernel.check_removals()?;
+            kernel.check_stops()
+        })?;
         self.count_descriptors(false)
+    }
+
+    fn is_due(&self) -> bool {
+        let deadline = self.scheduler.next_deadline().map(clock::time_of);
+        deadline.is_some_and(|at| world::with(|kernel| at <= kernel.now))
+    }
+
+    /// A turn that does nothing, although it was due, is not due again at once for ever.
+    fn spins_not(&mut self, is_vain: bool) -> Check {
+        self.vain = if is_vain && self.is_due() {
+            self.vain + 1
+        } else {
+            0
+        };
+        if self.vain > VAIN_MAX {
+            return Err(format!("{VAIN_MAX} turns have done nothing and were due"));
+        }
+        Ok(())
     }
 
     /// Until the descriptor is readable, or the deadline has come.
@@ -256,7 +309,10 @@ impl Driver {
         if !at_rest && !self.rng.one_in(16) {
             return Ok(());
         }
-        let programs = self.setting.specs.len();
+        // What was removed and given up is known until it is dead.
+        let given_up = world::with(|kernel| kernel.counts.removed_given_up as usize);
+        let there = self.accounts.iter().filter(|account| !account.removed);
+        let programs = there.count() + given_up;
         let pipes = if at_rest {
             world::with(|kernel| kernel.held_pipes())
         } else {
@@ -272,174 +328,4 @@ impl Driver {
         }
         Ok(())
     }
-
-    /// Takes in what was told, and looks whether it is true.
-    pub fn hear(&mut self) -> Check {
-        let told = std::mem::take(&mut *self.told.lock().expect("one thread"));
-        for what in told {
-            match what {
-                Told::Report(report) => self.hear_report(&report)?,
-                Told::Event(event) => self.hear_event(&event)?,
-                Told::Stray(pid) => world::with(|kernel| {
-                    let first = (!kernel.strays.is_empty()).then(|| kernel.strays.remove(0));
-                    if first == Some(pid) {
-                        Ok(())
-                    } else {
-                        Err(format!("stray {pid} is told, and it was {first:?}"))
-                    }
-                })?,
-            }
-        }
-        match world::with(|kernel| kernel.violation.take()) {
-            Some(violation) => Err(violation),
-            None => Ok(()),
-        }
-    }
-
-    fn hear_event(&mut self, event: &Event) -> Check {
-        world::with(|kernel| {
-            kernel.say(format_args!(
-                "told      {} {:?}",
-                event.program(),
-                event.kind()
-            ))
-        });
-        let index = self
-            .setting
-            .specs
-            .iter()
-            .position(|spec| spec.name() == event.program());
-        match (event.kind(), index) {
-            (EventKind::BytesDropped { bytes }, Some(index)) => {
-                self.accounts[index].lost += bytes;
-                world::with(|kernel| kernel.counts.dropped += 1);
-            }
-            (EventKind::HandlerPanicked { .. }, _) => {
-                world::with(|kernel| kernel.counts.panics += 1)
-            }
-            (EventKind::Warning { error }, _) if error.to_string().contains("defect") => {
-                return Err(error.to_string());
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// One end for each start, in order, and true in every word.
-    fn hear_report(&mut self, report: &ErrorReport) -> Check {
-        let name = report.process();
-        let index = self
-            .setting
-            .specs
-            .iter()
-            .position(|spec| spec.name() == name);
-        let index = index.ok_or_else(|| format!("a report of {name}, which is no program"))?;
-        let account = &mut self.accounts[index];
-        if report.restarts() != account.reports {
-            return Err(format!(
-                "{name}: a report of start {} comes after {} reports",
-                report.restarts() + 1,
-                account.reports
-            ));
-        }
-        account.reports += 1;
-        let bytes_max = self.setting.specs[index].report_bytes;
-        world::with(|kernel| {
-            kernel.say(format_args!(
-                "report    {name} pid {:?} code {} stopping {} bytes {}+{} {:?}",
-                report.pid(),
-                report.return_code(),
-                report.stopping(),
-                report.data_omitted(),
-                report.stderr().len(),
-                report.error(),
-            ));
-            kernel.counts.reports += 1;
-            kernel.counts.asked += u64::from(report.stopping());
-            match report.pid() {
-                None => check_failed_start(kernel, report),
-                Some(pid) => check_end(kernel, index, pid, report, bytes_max),
-            }
-        })
-        .map_err(|problem| format!("{name}, report {}: {problem}", report.restarts() + 1))
-    }
-}
-
-fn check_failed_start(kernel: &mut Kernel, report: &ErrorReport) -> Check {
-    kernel.counts.failed += 1;
-    if report.stopping() && kernel.stop_asked.is_none() {
-        return Err("it says that it was asked to stop, and nobody was".to_owned());
-    }
-    let is_code = (125..=127).contains(&report.return_code());
-    if is_code && report.error().is_some() && report.stderr().is_empty() {
-        Ok(())
-    } else {
-        Err(format!(
-            "a failed start with code {} and error {:?}",
-            report.return_code(),
-            report.error()
-        ))
-    }
-}
-
-fn check_end(
-    kernel: &mut Kernel,
-    index: usize,
-    pid: i32,
-    report: &ErrorReport,
-    bytes_max: usize,
-) -> Check {
-    let is_abandoned = report
-        .error()
-        .is_some_and(|error| error.starts_with("abandoned"));
-    if is_abandoned && kernel.launch_is_abandoned(index, pid) {
-        return Ok(());
-    }
-    let first = kernel.programs[index]
-        .runs
-        .iter()
-        .find(|&&run| !kernel.runs[run].reported);
-    let run = *first.ok_or("nothing has run that was not reported")?;
-    kernel.runs[run].reported = true;
-    let truth = &kernel.runs[run];
-    if truth.pid != pid {
-        return Err(format!("it tells of {pid}, and {} ran", truth.pid));
-    }
-    if report.stopping() && kernel.stop_asked.is_none() {
-        return Err("it says that it was asked to stop, and nobody was".to_owned());
-    }
-    kernel.counts.abandoned += u64::from(is_abandoned);
-    match truth.exit {
-        _ if is_abandoned || truth.stolen && report.return_code() == 125 => {}
-        Some(exit) if return_code(exit) == report.return_code() => {}
-        other => {
-            return Err(format!(
-                "code {}, and it ended with {other:?}",
-                report.return_code()
-            ));
-        }
-    }
-    if !is_abandoned && !truth.reaped {
-        return Err("it was not reaped".to_owned());
-    }
-    let total = report.data_omitted() + report.stderr().len() as u64;
-    let read = kernel.read_of(run);
-    let least = if is_abandoned || truth.stolen {
-        0
-    } else {
-        truth.written_at_reap
-    };
-    if total < least || total > read {
-        return Err(format!(
-            "it has {total} bytes of the run's {least} to {read}"
-        ));
-    }
-    let kept = report.stderr().len() as u64;
-    let is_tail = (total - kept..)
-        .zip(report.stderr())
-        .all(|(at, &byte)| byte == byte_of(truth.pipe, at));
-    if !is_tail || kept != total.min(bytes_max as u64) {
-        return Err(format!("its {kept} bytes are not the last of {total}"));
-    }
-    Ok(())
 }

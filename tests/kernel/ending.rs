@@ -1,12 +1,14 @@
 //! The end of a life: everything works again, and every wish must come true. Then nothing may be
 //! left of what was.
 
+use std::collections::BTreeMap;
+
 use super::books;
 use super::driver::{Check, Driver, descriptors};
-use super::world::{self, Kernel, LATE_MAX, Parent, Process, Time, Whose};
-use crate::machine::Restart;
+use super::world::{self, Kernel, LATE_MAX, Parent, Process, Program, Removal, Time, Whose, Wish};
 use crate::scheduler::Status;
-use crate::status::ProgramState;
+use crate::spec::ChildSpec;
+use crate::status::{ProgramState, ProgramStatus};
 
 const SECOND: Time = 1_000_000_000;
 const TURNS_MAX: usize = 5_000;
@@ -20,7 +22,9 @@ impl Driver {
             world::with(Kernel::send_others_home);
             self.wishes_come_true()?;
         }
+        self.own_end_is_right()?;
         self.stop_comes_true()?;
+        self.takes_no_orders_any_more()?;
         self.nothing_is_left()?;
         self.books_are_right()
     }
@@ -40,8 +44,8 @@ impl Driver {
                 return Ok(());
             }
             let late = self.late();
-            if late.is_empty() {
-                world::with(|kernel| kernel.counts.wishes += 1);
+            if late.is_empty() && !self.is_to_end() {
+                self.count_wishes();
                 return Ok(());
             }
             if world::with(|kernel| std::mem::take(&mut kernel.stuck)) {
@@ -57,18 +61,76 @@ impl Driver {
         ))
     }
 
+    /// The programs that are not what they are to be in the end.
     fn late(&self) -> Vec<(String, ProgramState)> {
         let programs = self.scheduler.programs();
-        let all = self.setting.specs.iter().zip(&programs);
-        let late = all.filter(|(spec, program)| match program.state() {
-            ProgramState::Running => false,
-            ProgramState::Stopped | ProgramState::Exited | ProgramState::Failed => {
-                spec.restart_policy() == Restart::Always
+        let find = |name: &str| programs.iter().find(|program| program.name() == name);
+        let is_up = |index: &usize| {
+            let state = find(self.setting.specs[*index].name()).map(ProgramStatus::state);
+            match world::with(|kernel| kernel.programs[*index].is_oneshot()) {
+                true => state == Some(ProgramState::Exited),
+                false => state == Some(ProgramState::Running),
             }
-            _ => true,
+        };
+        let mut late = Vec::new();
+        for index in self.there() {
+            let name = self.setting.specs[index].name();
+            let Some(state) = find(name).map(ProgramStatus::state) else {
+                continue;
+            };
+            let required = world::with(|kernel| kernel.programs[index].requires.clone());
+            let is_held = state == ProgramState::Pending && !required.iter().all(is_up);
+            let is_right = is_held
+                || world::with(|kernel| {
+                    let program = &kernel.programs[index];
+                    program.removal == Removal::No && is_right(program, state)
+                });
+            if !is_right {
+                late.push((name.to_owned(), state));
+            }
+        }
+        late
+    }
+
+    fn count_wishes(&self) {
+        let programs = self.scheduler.programs();
+        let number = |state| {
+            let is_it = |program: &&ProgramStatus| program.state() == state;
+            programs.iter().filter(is_it).count() as u64
+        };
+        world::with(|kernel| {
+            kernel.counts.wishes += 1;
+            kernel.counts.done += number(ProgramState::Exited);
+            kernel.counts.held += number(ProgramState::Pending);
         });
-        late.map(|(spec, program)| (spec.name().to_owned(), program.state()))
-            .collect()
+    }
+
+    /// Everything has ended for good, and the host does not keep the scheduler running.
+    pub(super) fn is_to_end(&self) -> bool {
+        let programs = self.scheduler.programs();
+        let has_ended = |program: &ProgramStatus| {
+            matches!(
+                program.state(),
+                ProgramState::Exited | ProgramState::Failed | ProgramState::Pending
+            )
+        };
+        !self.setting.keep_running && programs.iter().all(has_ended)
+    }
+
+    /// It has ended by itself only if there was a reason.
+    fn own_end_is_right(&mut self) -> Check {
+        if self.status == Status::Running || world::with(|kernel| kernel.stop_asked.is_some()) {
+            return Ok(());
+        }
+        world::with(|kernel| kernel.counts.own_ends += 1);
+        let is_given_up = |program: &ProgramStatus| program.state() == ProgramState::Abandoned;
+        if self.is_to_end() || self.scheduler.programs().iter().any(is_given_up) {
+            return Ok(());
+        }
+        Err(format!(
+            "it has ended by itself, and these are there: {:?}",
+            self.scheduler.programs()
+        ))
     }
 
     fn stop_comes_true(&mut self) -> Check {
@@ -101,7 +163,12 @@ impl Driver {
             .specs
             .iter()
             .map(|spec| spec.policy().stop_timeout);
-        let grace = timeouts.max().unwrap_or_default().as_nanos() as u64;
+        // What depends on another ends first.
+        let specs = &self.setting.specs;
+        let is_linked = |spec: &ChildSpec| !(spec.requires.is_empty() && spec.after.is_empty());
+        let is_linked = specs.iter().any(is_linked);
+        let in_turn = if is_linked { specs.len() as u64 } else { 1 };
+        let grace = timeouts.max().unwrap_or_default().as_nanos() as u64 * in_turn;
         // Five seconds after the last program and one for its own end; a zombie in other hands
         // is waited for a second.
         let command = if self.setting.error_command { 6 } else { 0 };
@@ -111,7 +178,7 @@ impl Driver {
             // Who cannot die is waited for, and so are those whom only then a subreaper gets, and
             // those who may be there for all that can be seen.
             let given_up = match (kernel.was_doomed, kernel.sight.failed_at_the_end) {
-                (true, _) => frozen,
+                (true, _) => frozen * in_turn,
                 (false, true) => 5,
                 (false, false) => 0,
             };
@@ -175,13 +242,38 @@ impl Driver {
                     kernel.strays
                 ));
             }
-            for (index, account) in self.accounts.iter().enumerate() {
-                let program = &kernel.programs[index];
+            for program in &kernel.programs {
+                if program.removal == Removal::Asked {
+                    return Err(format!("{} was never told to be removed", program.name));
+                }
+            }
+            // Programs that had one name after each other have one log.
+            let mut begins = BTreeMap::new();
+            for (program, account) in kernel.programs.iter().zip(&self.accounts) {
                 let log = books::log_of(&self.directory, &program.name);
-                books::check(program, &log, account.lost)?;
+                let begin = begins.entry(&program.name).or_insert(0);
+                let end = account.log_end.unwrap_or(log.len());
+                books::check(program, &log[*begin..end], account.lost)?;
+                *begin = end;
             }
             kernel.check_pipes()
         })
+    }
+}
+
+/// Whether this is what is to become of a program in a fair system.
+fn is_right(program: &Program, state: ProgramState) -> bool {
+    let may_end = program.may_end_for_good();
+    match state {
+        ProgramState::Running => program.wish != Wish::Down,
+        ProgramState::Stopped => program.wish != Wish::Up,
+        ProgramState::Exited => may_end && program.wish != Wish::Down,
+        ProgramState::Failed => may_end && program.wish != Wish::Down,
+        ProgramState::Pending
+        | ProgramState::Starting
+        | ProgramState::Backoff
+        | ProgramState::Stopping
+        | ProgramState::Abandoned => false,
     }
 }
 

@@ -35,17 +35,17 @@ pub struct Setting {
     pub disk_fills: bool,
     /// The step of the first stop; many come after the last step.
     pub stop_at: usize,
+    /// One step in so many begins with an order for one program.
+    pub orders: Option<u64>,
+    pub keep_running: bool,
 }
 
 impl Setting {
     pub fn any(rng: &mut Rng, directory: &Path) -> Self {
         let reap = rng.pick(&[Reap::All, Reap::All, Reap::Own]);
         let subreaper = reap == Reap::All && rng.one_in(2);
-        let programs = 1 + rng.index(3);
         Self {
-            specs: (0..programs)
-                .map(|index| any_spec(rng, index, directory))
-                .collect(),
+            specs: any_specs(rng, directory),
             reap,
             subreaper,
             inherited: subreaper && rng.one_in(3),
@@ -62,14 +62,9 @@ impl Setting {
             strangers: rng.one_in(2),
             disk_fills: rng.one_in(3),
             stop_at: rng.index(STEPS_TO_STOP_MAX),
+            orders: (!rng.one_in(3)).then(|| rng.pick(&[2, 4, 16])),
+            keep_running: rng.one_in(8),
         }
-    }
-
-    pub fn names(&self) -> Vec<String> {
-        self.specs
-            .iter()
-            .map(|spec| spec.name().to_owned())
-            .collect()
     }
 
     /// The system that this life is lived on.
@@ -80,17 +75,10 @@ impl Setting {
         weather.no_pidfd &= !self.thieves;
         let moods = Moods::any(&mut rng);
         let numbers = rng.pick(&[8, 8, 8, 12]);
-        let mut kernel = Kernel::new(rng, weather, moods, &self.names(), numbers);
+        let mut kernel = Kernel::new(rng, weather, moods, numbers);
         kernel.host_waits = self.reap == Reap::Own;
         kernel.stop_signals.clone_from(&self.stop_signals);
-        for (program, spec) in kernel.programs.iter_mut().zip(&self.specs) {
-            let timeout = spec.policy().stop_timeout;
-            program.stop_timeout = timeout.as_nanos() as u64;
-            program.kills_at_once = spec.policy().stop_signal == libc::SIGKILL;
-            program.restart = spec.policy().restart;
-            program.essential = spec.policy().essential;
-            program.restarts_at_once = spec.policy().backoff.initial.is_zero();
-        }
+        kernel.add_programs(&self.specs);
         if self.inherited {
             kernel.bear_other(Parent::Us, Whose::Inherited);
         }
@@ -98,7 +86,30 @@ impl Setting {
     }
 }
 
-fn any_spec(rng: &mut Rng, index: usize, directory: &Path) -> ChildSpec {
+/// The names that programs have, first those of the beginning.
+pub const NAMES: [&str; 5] = ["web", "db", "mail", "cache", "job"];
+
+fn any_specs(rng: &mut Rng, directory: &Path) -> Vec<ChildSpec> {
+    let mut specs = Vec::new();
+    let programs = 1 + rng.index(3);
+    let is_linked = rng.one_in(2);
+    for name in &NAMES[..programs] {
+        let others = if is_linked {
+            &NAMES[..specs.len()]
+        } else {
+            &[]
+        };
+        specs.push(any_spec(rng, name, others, directory));
+    }
+    // Whatever the order in which they are written.
+    if rng.one_in(2) {
+        specs.reverse();
+    }
+    specs
+}
+
+/// A program that may wait for some of these others.
+pub fn any_spec(rng: &mut Rng, name: &str, others: &[&str], directory: &Path) -> ChildSpec {
     let millis = |millis: &[u64], rng: &mut Rng| Duration::from_millis(rng.pick(millis));
     let initial = millis(&[0, 0, 1, 100, 1_000], rng);
     let backoff = Backoff {
@@ -106,17 +117,8 @@ fn any_spec(rng: &mut Rng, index: usize, directory: &Path) -> ChildSpec {
         max: initial.max(millis(&[0, 10, 60_000], rng)),
         reset_after: millis(&[0, 1_000, 30_000], rng),
     };
-    let restart = rng.pick(&[
-        Restart::Always,
-        Restart::Always,
-        Restart::Always,
-        Restart::OnFailure,
-        Restart::Never,
-    ]);
     let program = directory.join("program");
-    ChildSpec::new(["web", "db", "mail"][index], [program])
-        .restart(restart)
-        .essential(rng.one_in(10))
+    let spec = ChildSpec::new(name, [program])
         .backoff(backoff)
         .stop_signal(rng.pick(&[
             libc::SIGTERM,
@@ -126,5 +128,48 @@ fn any_spec(rng: &mut Rng, index: usize, directory: &Path) -> ChildSpec {
             libc::SIGKILL,
         ]))
         .stop_timeout(millis(&[0, 1, 1_000, 10_000], rng))
-        .report_bytes(rng.pick(&[0, 10, 4_096, 65_536]))
+        .report_bytes(rng.pick(&[0, 10, 4_096, 65_536]));
+    with_links(with_ends(spec, rng), rng, others)
+}
+
+/// When it is restarted, and what ends it for good.
+fn with_ends(spec: ChildSpec, rng: &mut Rng) -> ChildSpec {
+    let is_oneshot = rng.one_in(6);
+    let restarts: &[Restart] = if is_oneshot {
+        &[Restart::OnFailure, Restart::OnFailure, Restart::Never]
+    } else {
+        &[
+            Restart::Always,
+            Restart::Always,
+            Restart::Always,
+            Restart::OnFailure,
+            Restart::Never,
+        ]
+    };
+    let essential = rng.one_in(10);
+    let mut spec = spec
+        .oneshot(is_oneshot)
+        .restart(rng.pick(restarts))
+        .essential(essential);
+    if rng.one_in(8) {
+        spec = spec.success_codes([3, -libc::SIGTERM]);
+    }
+    if rng.one_in(8) {
+        spec = spec.permanent_failure_codes([1, -libc::SIGSEGV]);
+    }
+    // How many there were in a row is not counted here, and so does not end everything.
+    if rng.one_in(6) && !essential {
+        spec = spec.max_restarts(rng.pick(&[0, 1, 3]));
+    }
+    spec
+}
+
+fn with_links(spec: ChildSpec, rng: &mut Rng, others: &[&str]) -> ChildSpec {
+    let mut some = |one_in: u64| {
+        let mut some = Vec::new();
+        some.extend(others.iter().filter(|_| rng.one_in(one_in)).copied());
+        some
+    };
+    let (requires, after) = (some(2), some(3));
+    spec.requires(requires).after(after)
 }

@@ -17,16 +17,17 @@ pub fn one_that_cannot_be_reaped_hides_nobody() {
     life::empty(&directory);
     let mut moods = Moods::default();
     moods.fair = true;
-    let names = ["web".to_owned()];
-    world::boot(Kernel::new(Rng::new(1), Weather::fair(), moods, &names, 8));
-    let stuck = world::with(|kernel| {
-        kernel.bear_other(Parent::Us, Whose::Host);
-        *kernel.our_children().first().expect("a child")
-    });
     let web = ChildSpec::new("web", [directory.join("program")]).backoff(Backoff {
         initial: Duration::ZERO,
         max: Duration::ZERO,
         ..Backoff::default()
+    });
+    let mut kernel = Kernel::new(Rng::new(1), Weather::fair(), moods, 8);
+    kernel.add_program(&web);
+    world::boot(kernel);
+    let stuck = world::with(|kernel| {
+        kernel.bear_other(Parent::Us, Whose::Host);
+        *kernel.our_children().first().expect("a child")
     });
     let builder = ProcessScheduler::builder(&directory).err_dir(&directory);
     let builder = builder

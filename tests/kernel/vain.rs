@@ -19,7 +19,7 @@ fn waits_ended(signals: u64, pace: Time) -> u64 {
     let mut weather = Weather::fair();
     weather.call_max = 0;
     let moods = Moods::any(&mut rng);
-    let mut kernel = Kernel::new(rng, weather, moods, &[], 8);
+    let mut kernel = Kernel::new(rng, weather, moods, 8);
     let now = kernel.now;
     let signal = |number| (now + number * pace, Deed::Signal(libc::SIGUSR1));
     kernel.agenda = (1..=signals).map(signal).collect();

@@ -61,6 +61,8 @@ pub struct Life {
     /// Since when nothing is left to do but to wait for its death.
     pub awaited: Option<Time>,
     pub given_up: bool,
+    /// What ended it, if it was not asked to end.
+    pub fault: Cause,
 }
 
 impl Life {
@@ -75,6 +77,7 @@ impl Life {
             signalled: false,
             awaited: None,
             given_up: false,
+            fault: Cause::Exit,
         }
     }
 

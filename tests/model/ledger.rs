@@ -153,6 +153,12 @@ impl Ledger {
         let index = |program: ProgramId| program.0 as usize;
         match command {
             Command::Start(program) => self.start(now, index(program)),
+            Command::StartNew(program) => self.start_new(now, index(program)),
+            Command::StartAll => {
+                for index in 0..self.accounts.len() {
+                    self.start_new(now, index);
+                }
+            }
             Command::Restart(program) => self.restart(now, index(program)),
             Command::Stop(program) => self.call_off(now, index(program), false, Cause::Operator),
             Command::Kill(program) => self.call_off(now, index(program), true, Cause::Operator),
@@ -181,6 +187,14 @@ impl Ledger {
                 account.forgotten = true;
                 self.owe_note(index, Change::Removed);
             }
+        }
+    }
+
+    /// Starts a program that was never started and was not stopped.
+    fn start_new(&mut self, now: Time, index: usize) {
+        let account = &self.accounts[index];
+        if !account.wanted && account.why == Why::New {
+            self.start(now, index);
         }
     }
 
@@ -254,12 +268,16 @@ impl Ledger {
         let account = &mut self.accounts[index];
         let asked = account.was_asked();
         account.starting = false;
-        if account.life.take().is_some_and(|life| life.given_up) {
+        let life = account.life.take();
+        if life.as_ref().is_some_and(|life| life.given_up) {
             return self.gone(now, run);
         }
         if asked {
             account.ready = account.wanted;
-            return self.owe_note(index, Change::StartFailed { retry_in: None });
+            let ending = life.and_then(|life| life.ending);
+            let cause = ending.map_or(self.stop_cause, |(cause, _)| cause);
+            let retry_in = None;
+            return self.owe_note(index, Change::StartFailed { cause, retry_in });
         }
         let follows = account.follows(Exit::Unknown, Cause::StartFailed, None);
         let retry_in = follows.ok();
@@ -268,7 +286,8 @@ impl Ledger {
         if retry_in == Some(Duration::ZERO) {
             (account.plan, account.ready) = (None, true);
         }
-        self.owe_note(index, Change::StartFailed { retry_in });
+        let cause = Cause::StartFailed;
+        self.owe_note(index, Change::StartFailed { cause, retry_in });
         if let Err(why) = follows {
             self.ended_for_good(now, index, why);
         }
@@ -300,7 +319,7 @@ impl Ledger {
         let cause = life.ending.map_or(Cause::Exit, |(cause, _)| cause);
         let mut follows = None;
         if !asked {
-            (life.ending, life.awaited) = (None, None);
+            (life.ending, life.awaited, life.fault) = (None, None, cause);
             let before = account.doublings;
             let next = account.follows(exit, cause, Some(uptime));
             self.resets += u64::from(account.doublings == 1 && before > 0);

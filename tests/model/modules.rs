@@ -13,6 +13,7 @@ mod library {
     pub mod lineage;
     pub mod machine;
     pub mod orphans;
+    pub mod plan;
     pub mod program;
     pub mod report;
     pub mod scheduler;
@@ -23,6 +24,6 @@ mod library {
 }
 pub use library::text;
 use library::{
-    callbacks, cstr_list, error, event, exec, handle, lineage, machine, orphans, program, report,
+    callbacks, cstr_list, error, event, exec, handle, lineage, machine, orphans, plan, program, report,
     scheduler, signal, spec, status,
 };

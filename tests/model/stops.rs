@@ -159,7 +159,8 @@ impl Ledger {
         };
         life.given_up = true;
         let executed = life.executed;
-        self.owe_note(index, Change::Abandoned);
+        let cause = life.ending.map_or(life.fault, |(cause, _)| cause);
+        self.owe_note(index, Change::Abandoned { cause });
         if !executed && !asked {
             let account = &mut self.accounts[index];
             if let Err(why) = account.follows(Exit::Unknown, Cause::StartFailed, None) {

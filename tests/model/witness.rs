@@ -74,6 +74,7 @@ impl Witness {
             Command::Stop(id) | Command::Kill(id) | Command::Remove(id) => {
                 self.stopped(id.0 as usize);
             }
+            Command::StartNew(_) | Command::StartAll => {}
             Command::StopAll | Command::KillAll => self.stop_asked(),
         }
     }
@@ -184,12 +185,12 @@ impl Witness {
         seen.told_as_up |= change == Change::Up;
         let reported = match change {
             Change::Exited { .. } | Change::StartFailed { .. } => true,
-            Change::Abandoned => !seen.leader_dead,
+            Change::Abandoned { .. } => !seen.leader_dead,
             Change::Impossible { .. } => return Err(format!("{run:?} met what cannot be")),
             Change::Started | Change::Up | Change::Stopping { .. } | Change::Killed => false,
             Change::Removed => false,
         };
-        if let Change::Exited { retry_in, .. } | Change::StartFailed { retry_in } = change {
+        if let Change::Exited { retry_in, .. } | Change::StartFailed { retry_in, .. } = change {
             let told = |delay| now.saturating_add(u64::try_from(delay).unwrap_or(u64::MAX));
             seen.not_before = retry_in.map(|delay| told(delay.as_nanos()));
         }

@@ -57,8 +57,27 @@ impl Book {
     /// Starts a program, and what it requires. A reload does not start what was stopped by hand.
     pub fn start(&mut self, id: ProgramId, now: Moment, by_hand: bool) {
         if self.can_start(id) {
-            self.start_required(id, now, by_hand);
+            // A start of what runs does nothing.
+            let page = self.page(id);
+            if !page.is_some_and(|page| page.wanted && page.is_executing()) {
+                self.start_required(id, now, by_hand);
+            }
             self.want(id, now);
+        }
+    }
+
+    /// Starts those of these programs that were never started and were not stopped.
+    pub fn start_new(&mut self, ids: &[ProgramId], now: Moment) {
+        let mut new = ids.to_vec();
+        new.retain(|&id| {
+            let page = self.page(id);
+            self.can_start(id) && page.is_some_and(|page| !page.wanted && page.why == Why::New)
+        });
+        for &id in &new {
+            self.want(id, now);
+        }
+        for &id in &new {
+            self.start_required(id, now, false);
         }
     }
 
@@ -188,6 +207,8 @@ impl Book {
         }
         self.stopping = true;
         for index in 0..self.pages.len() {
+            // What drains waits for all that is ending now.
+            self.pages[index].drain = None;
             self.stop(self.pages[index].id, hard, Cause::Shutdown);
         }
     }

@@ -155,7 +155,8 @@ impl Chaos {
             55..58 => Command::Remove(id),
             58 => Command::StopAll,
             _ if self.rng.one_in(2) => Command::KillAll,
-            _ => Command::Start(id),
+            _ if self.rng.one_in(2) => Command::StartAll,
+            _ => Command::StartNew(id),
         }))
     }
 

@@ -42,7 +42,7 @@ impl Page {
         let wrong = || Err(format!("{change:?} of {run:?} is wrong"));
         let (uptime, cause, retry_in) = match change {
             Change::Started if self.is_leader(Leader::Alive) => return Ok(()),
-            Change::StartFailed { retry_in } => (None, None, retry_in),
+            Change::StartFailed { cause, retry_in } => (None, Some(cause), retry_in),
             Change::Exited {
                 uptime,
                 cause,
@@ -56,11 +56,20 @@ impl Page {
                 }
                 return wrong();
             }
-            Change::Abandoned => {
+            // A stop at the same moment comes before it or after it.
+            Change::Abandoned { cause }
+                if cause == self.cause
+                    || Some(cause) == self.survived.take()
+                    // A shutdown that is over at once asks twice what has ended by itself.
+                    || (cause == Cause::Shutdown
+                        && matches!(self.state, State::Clearing { .. })) =>
+            {
                 self.reports += u32::from(!self.is_leader(Leader::Dead));
                 return Ok(());
             }
-            Change::Started | Change::Impossible { .. } => return wrong(),
+            Change::Started | Change::Abandoned { .. } | Change::Impossible { .. } => {
+                return wrong();
+            }
         };
         self.reports += 1;
         let Some(expected) = self.expected.take() else {
@@ -68,7 +77,7 @@ impl Page {
         };
         let is_right = expected.uptime == uptime
             && expected.retry_in == retry_in
-            && cause.is_none_or(|cause| cause == expected.cause);
+            && cause == Some(expected.cause);
         if is_right {
             return Ok(());
         }

@@ -164,6 +164,10 @@ pub fn settings(which: Which) -> Vec<Setting> {
                     continue;
                 }
                 for change in changes(which, edge) {
+                    // What is a oneshot, or is not, cannot become the other while it runs.
+                    if kind == Kind::Oneshot && matches!(change, Change::Replace(_, false)) {
+                        continue;
+                    }
                     let programs = [Some((kind, Edge::None)), Some((other, edge)), None];
                     settings.push(setting(programs, change));
                 }

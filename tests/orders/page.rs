@@ -46,6 +46,8 @@ pub struct Page {
     pub escaped: bool,
     /// What it starts after was seen not to hold the start that is due.
     pub passed: bool,
+    /// What ended the run whose group survives SIGKILL.
+    pub survived: Option<Cause>,
     pub in_row: u32,
     pub delay: Duration,
     /// The number of runs, failed ones too.
@@ -92,6 +94,7 @@ impl Page {
             after_removals: false,
             escaped: false,
             passed: false,
+            survived: None,
             in_row: 0,
             runs: 0,
             cause: Cause::Exit,

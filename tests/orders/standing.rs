@@ -48,6 +48,14 @@ impl Standings {
             .any(|&id| self.get(book, id) == Standing::Coming)
     }
 
+    /// True if something that this program requires is not up.
+    pub fn is_short(&self, book: &Book, page: &Page) -> bool {
+        let requires = &page.definition.requires;
+        requires
+            .iter()
+            .any(|&id| self.get(book, id) != Standing::Up)
+    }
+
     /// Returns what holds a start that is due, and should be named.
     pub fn hold(&self, book: &Book, page: &Page) -> Option<Hold> {
         for wanted in [Standing::Never, Standing::Retrying, Standing::Coming] {

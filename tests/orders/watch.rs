@@ -17,6 +17,11 @@ impl Book {
     pub fn command(&mut self, command: Command, now: Moment) {
         match command {
             Command::Start(id) => self.start(id, now, true),
+            Command::StartNew(id) => self.start_new(&[id], now),
+            Command::StartAll => {
+                let all: Vec<ProgramId> = self.pages.iter().map(|page| page.id).collect();
+                self.start_new(&all, now);
+            }
             Command::Restart(id) => self.restart(id, now, Cause::Operator),
             Command::Stop(id) => self.stop(id, false, Cause::Operator),
             Command::Kill(id) => self.stop(id, true, Cause::Operator),
@@ -83,6 +88,9 @@ impl Book {
         };
         let page = &mut self.pages[index];
         let asked = page.was_asked();
+        if matches!(page.state, State::Killed { .. }) {
+            page.survived = Some(page.cause);
+        }
         match page.state {
             State::Launching { .. } if !asked => page.cause = Cause::StartFailed,
             State::Starting { .. } if !asked => {
@@ -100,6 +108,7 @@ impl Book {
                 if page.cause == Cause::Exit {
                     page.cause = Cause::StartFailed;
                 }
+                page.survived = Some(page.cause);
                 page.judge(None, Duration::ZERO);
                 self.ended(id, now);
             }
@@ -204,7 +213,7 @@ impl Book {
         let is_abandoned = matches!(
             order,
             Order::Notify {
-                change: Change::Abandoned,
+                change: Change::Abandoned { .. },
                 ..
             }
         );
@@ -234,7 +243,7 @@ impl Book {
             }
             let is_abandoned = matches!(page.state, State::Abandoned { .. })
                 || orders.iter().any(|order| {
-                    matches!(order, Order::Notify { run, change: Change::Abandoned } if run.program == page.id)
+                    matches!(order, Order::Notify { run, change: Change::Abandoned { .. } } if run.program == page.id)
                 });
             if page.group.is_some() && !is_abandoned {
                 return Err(format!("{:?} was removed before its group", page.id));
@@ -274,8 +283,9 @@ impl Book {
         let is_removing = self.pages.iter().any(|page| page.removed);
         for index in 0..self.pages.len() {
             let comes = standings.after_comes(self, &self.pages[index]);
+            let is_short = standings.is_short(self, &self.pages[index]);
             let page = &mut self.pages[index];
-            page.passed = page.state == State::Due && (page.passed || !comes);
+            page.passed = page.state == State::Due && (page.passed || (!comes && !is_short));
             page.after_removals &= is_removing;
         }
         let mut is_settled = true;

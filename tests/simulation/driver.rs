@@ -128,7 +128,8 @@ impl Driver {
             if let Order::Notify { run, change } = order {
                 let held = self.held[run.program.0 as usize];
                 let launching = held.is_some_and(|held| held.launching);
-                self.tally.late_given_up += u64::from(launching && change == Change::Abandoned);
+                self.tally.late_given_up +=
+                    u64::from(launching && matches!(change, Change::Abandoned { .. }));
             }
             self.orders.push(order);
         }

@@ -54,7 +54,7 @@ impl Tally {
             Change::Removed => self.removed += 1,
             Change::Stopping { .. } => self.stops += 1,
             Change::Killed => self.kills += 1,
-            Change::Abandoned => self.abandoned += 1,
+            Change::Abandoned { .. } => self.abandoned += 1,
             Change::Started | Change::Impossible { .. } => {}
         }
     }

@@ -12,11 +12,12 @@ const FIELDS_MAX: usize = 15;
 
 /// Where the scheduler itself may have methods: its turn, how it is built, its deadlines, and what
 /// a host can see of it.
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "mod.rs",
     "builder.rs",
     "deadline.rs",
     "operator.rs",
+    "reload.rs",
     "snapshot.rs",
 ];
 

@@ -19,7 +19,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 500;
 
 /// The modules of the library. Each may import from those above it, and from none below.
-const LAYERS: [&str; 19] = [
+const LAYERS: [&str; 20] = [
     "error",
     "text",
     "signal",
@@ -31,6 +31,7 @@ const LAYERS: [&str; 19] = [
     "status",
     "os",
     "report",
+    "plan",
     "lineage",
     "exec",
     "init",

@@ -116,7 +116,8 @@ impl Child {
         } else {
             self.judge_start(out)
         };
-        self.notify(Change::StartFailed { retry_in }, out);
+        let cause = self.cause;
+        self.notify(Change::StartFailed { cause, retry_in }, out);
         match retry_in {
             Some(delay) => {
                 let until = at.after(self.stretched(delay, out));

@@ -97,7 +97,8 @@ impl Flags {
     pub const ESCAPED: Self = Self(2);
     /// It is in the queue of starts.
     pub const QUEUED: Self = Self(4);
-    /// What it starts after was looked at, and holds this start no more.
+    /// When all that it requires was up, nothing came up that it starts after: that holds this
+    /// start no more.
     pub const PASSED: Self = Self(8);
     /// It is forgotten as soon as it is down.
     pub const REMOVED: Self = Self(16);
@@ -170,14 +171,20 @@ impl Child {
         }
     }
 
-    /// True if it runs and was not asked to end.
+    /// True if it runs, and nothing ends it.
     #[must_use]
-    pub fn is_wanted_run(&self) -> bool {
+    pub fn is_run(&self) -> bool {
         self.goal == Up
             && matches!(
                 self.state,
-                S::Launching { .. } | S::Starting { .. } | S::Running { .. } | S::Clearing { .. }
+                S::Launching { .. } | S::Starting { .. } | S::Running { .. }
             )
+    }
+
+    /// True if it runs and was not asked to end, or ended by itself and its group exists.
+    #[must_use]
+    pub fn is_wanted_run(&self) -> bool {
+        self.is_run() || (self.goal == Up && matches!(self.state, S::Clearing { .. }))
     }
 
     /// True if its group is being ended.
@@ -328,10 +335,11 @@ impl Child {
     pub fn abandon(&mut self, leader: Leader, out: &mut Effects<'_>) {
         out.timers.disarm((out.id, Purpose::Stop));
         self.state = S::Abandoned { leader };
-        self.notify(Change::Abandoned, out);
         if leader == Leader::New && !self.was_asked() {
             self.judge_start(out);
         }
+        let cause = self.cause;
+        self.notify(Change::Abandoned { cause }, out);
     }
 
     /// Decides what follows a start that failed. Returns the delay before the next.

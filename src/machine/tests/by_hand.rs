@@ -34,7 +34,16 @@ fn a_start_while_a_late_start_is_killed_is_not_lost() {
     desk.command(Command::Start(id(0)));
     let told = desk.tell(Input::SpawnFailed { run, at: desk.now });
     let retry_in = Some(ZERO);
-    assert_eq!(told, [note(run, Change::StartFailed { retry_in })]);
+    assert_eq!(
+        told,
+        [note(
+            run,
+            Change::StartFailed {
+                cause: Cause::StartFailed,
+                retry_in
+            }
+        )]
+    );
     assert_eq!(desk.spawn().generation, 2);
 }
 
@@ -217,7 +226,16 @@ fn a_restart_of_a_late_start_kills_it_and_starts_anew() {
     let killed = [signal(run, 9), note(run, Change::Killed)];
     assert_eq!(desk.command(Command::Restart(id(0))), killed);
     let told = desk.tell(Input::SpawnFailed { run, at: desk.now });
-    assert_eq!(told, [note(run, Change::StartFailed { retry_in: None })]);
+    assert_eq!(
+        told,
+        [note(
+            run,
+            Change::StartFailed {
+                cause: Cause::Operator,
+                retry_in: None
+            }
+        )]
+    );
     assert_eq!(desk.spawn().generation, 2);
 }
 

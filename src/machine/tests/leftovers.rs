@@ -51,7 +51,10 @@ fn leftovers_that_do_not_die_are_given_up_five_seconds_after_a_stop() {
     );
     assert!(!desk.machine.is_settled());
     assert_eq!(desk.machine.next_deadline(), Some(desk.now.after(PATIENCE)));
-    assert_eq!(desk.timeout_at_deadline(), [note(run, Change::Abandoned)]);
+    assert_eq!(
+        desk.timeout_at_deadline(),
+        [note(run, Change::Abandoned { cause: Cause::Exit })]
+    );
     assert!(desk.machine.is_settled());
     assert_eq!(desk.gone(run), []);
     assert_eq!(desk.state(0), State::Inactive);
@@ -74,7 +77,15 @@ fn what_was_given_up_and_dies_after_all_is_not_reported_again() {
     let (mut desk, run) = Desk::running(policy());
     desk.command(Command::StopAll);
     desk.timeout_at_deadline();
-    assert_eq!(desk.timeout_at_deadline(), [note(run, Change::Abandoned)]);
+    assert_eq!(
+        desk.timeout_at_deadline(),
+        [note(
+            run,
+            Change::Abandoned {
+                cause: Cause::Shutdown
+            }
+        )]
+    );
     assert!(desk.machine.is_settled());
     assert_eq!(
         desk.state(0),
@@ -98,7 +109,10 @@ fn a_start_that_is_asked_for_while_leftovers_do_not_die_is_held() {
         if early {
             assert_eq!(desk.command(Command::Start(run.program)), []);
         }
-        assert_eq!(desk.timeout_at_deadline(), [note(run, Change::Abandoned)]);
+        assert_eq!(
+            desk.timeout_at_deadline(),
+            [note(run, Change::Abandoned { cause: Cause::Exit })]
+        );
         if !early {
             assert!(desk.machine.is_settled());
             assert_eq!(desk.command(Command::Start(run.program)), []);

@@ -233,13 +233,19 @@ impl Case {
             ("failed", false) => {
                 let (retry_in, end) = (Some(DELAY), NOW + DELAY);
                 let until = moment(end);
-                same.note(Change::StartFailed { retry_in })
-                    .because(Cause::StartFailed)
-                    .doubled()
-                    .then(State::Waiting { until }, Some((Purpose::Next, end)))
+                same.note(Change::StartFailed {
+                    cause: Cause::StartFailed,
+                    retry_in,
+                })
+                .because(Cause::StartFailed)
+                .doubled()
+                .then(State::Waiting { until }, Some((Purpose::Next, end)))
             }
             _ => {
-                let failed = same.note(Change::StartFailed { retry_in: None });
+                let failed = same.note(Change::StartFailed {
+                    cause: self.cause,
+                    retry_in: None,
+                });
                 if self.goal == Goal::Up {
                     return failed.due();
                 }
@@ -264,7 +270,7 @@ impl Case {
                 let leader = self.leader();
                 let is_failed = leader == Leader::New && !self.was_asked();
                 let given_up = same
-                    .note(Change::Abandoned)
+                    .note(Change::Abandoned { cause: self.cause })
                     .then(State::Abandoned { leader }, None);
                 if is_failed {
                     given_up.doubled()

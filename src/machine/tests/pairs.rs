@@ -207,6 +207,7 @@ impl Case {
             Some(Hold::Escaped) => return self.child(machine).flags.set(Flags::ESCAPED, true),
             Some(Hold::Removals) => {
                 machine.removing = 1;
+                machine.added.push(RUN.program);
                 let flags = &mut self.child(machine).flags;
                 return flags.set(Flags::AFTER_REMOVALS, true);
             }

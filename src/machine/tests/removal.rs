@@ -88,7 +88,12 @@ fn what_does_not_die_is_abandoned_and_then_forgotten() {
     let (mut desk, run) = Desk::running(policy());
     desk.command(Command::Remove(id(0)));
     desk.command(Command::Kill(id(0)));
-    let abandoned = note(run, Change::Abandoned);
+    let abandoned = note(
+        run,
+        Change::Abandoned {
+            cause: Cause::Reload,
+        },
+    );
     assert_eq!(desk.timeout_at_deadline(), [abandoned, removed(run)]);
     assert_eq!(desk.machine.view(id(0)), None);
     assert!(desk.machine.is_settled());
@@ -101,7 +106,13 @@ fn a_removal_in_the_middle_of_a_start_waits_for_its_answer() {
     let (mut desk, run) = Desk::spawning(policy());
     assert_eq!(desk.command(Command::Remove(id(0))), []);
     let told = desk.tell(Input::SpawnFailed { run, at: desk.now });
-    let failed = note(run, Change::StartFailed { retry_in: None });
+    let failed = note(
+        run,
+        Change::StartFailed {
+            cause: Cause::Reload,
+            retry_in: None,
+        },
+    );
     assert_eq!(told, [failed, removed(run)]);
 }
 
@@ -215,4 +226,21 @@ fn what_was_added_starts_when_all_that_was_removed_is_gone() {
     desk.exit(run, CLEAN);
     desk.gone(run);
     assert_eq!(desk.spawn().generation, 2, "there is nothing to wait for");
+}
+
+/// What escaped survived SIGKILL, and was abandoned by the caller: nothing else ends this wait.
+#[test]
+fn what_is_removed_is_forgotten_when_what_escaped_is_given_up() {
+    let mut desk = Desk::new(&[policy(); 2]);
+    desk.command(Command::Start(id(0)));
+    let run = desk.spawn();
+    desk.command(Command::Remove(id(0)));
+    desk.exit(run, CLEAN);
+    desk.tell(Input::Escaped { run });
+    assert_eq!(desk.gone(run), []);
+    desk.machine.start_after_removals(id(1));
+    desk.command(Command::Start(id(1)));
+    assert!(desk.machine.next_start().is_none());
+    assert_eq!(desk.tell(Input::EscapedGone { run }), [removed(run)]);
+    assert_eq!(desk.spawn().program, id(1));
 }

@@ -52,7 +52,16 @@ fn a_shutdown_kills_everything_before_its_end() {
         assert_eq!(desk.now.since(begin), shutdown);
         let killed = [signal(run, 9), note(run, Change::Killed)];
         assert_eq!(told[..2], killed, "{shutdown:?}");
-        assert_eq!(told[2..], [note(run, Change::Abandoned)], "{shutdown:?}");
+        assert_eq!(
+            told[2..],
+            [note(
+                run,
+                Change::Abandoned {
+                    cause: Cause::Shutdown
+                }
+            )],
+            "{shutdown:?}"
+        );
         assert!(desk.machine.is_settled());
         assert_eq!(desk.machine.next_deadline(), None);
     }

@@ -98,7 +98,16 @@ fn a_start_that_fails_during_a_stop_is_reported_and_not_tried_again() {
     let (mut desk, run) = Desk::spawning(policy());
     desk.command(Command::StopAll);
     let told = desk.tell(Input::SpawnFailed { run, at: desk.now });
-    assert_eq!(told, [note(run, Change::StartFailed { retry_in: None })]);
+    assert_eq!(
+        told,
+        [note(
+            run,
+            Change::StartFailed {
+                cause: Cause::Shutdown,
+                retry_in: None
+            }
+        )]
+    );
     assert!(desk.machine.is_settled());
     assert_eq!(desk.machine.next_deadline(), None);
 }
@@ -289,7 +298,13 @@ fn an_essential_program_that_cannot_be_started_and_never_will_stops_the_rest() {
     });
     assert_eq!(
         told[0],
-        note(failed, Change::StartFailed { retry_in: None })
+        note(
+            failed,
+            Change::StartFailed {
+                cause: Cause::StartFailed,
+                retry_in: None
+            }
+        )
     );
     assert_eq!(told[1..], asked(run, GRACE));
     assert_eq!(desk.machine.essential_ended(), Some(id(1)));
@@ -318,7 +333,10 @@ fn a_start_that_hangs_is_killed_by_a_stop() {
     );
     assert_eq!(desk.machine.next_deadline(), Some(desk.now.after(PATIENCE)));
     let failed = Input::SpawnFailed { run, at: desk.now };
-    let change = Change::StartFailed { retry_in: None };
+    let change = Change::StartFailed {
+        cause: Cause::Shutdown,
+        retry_in: None,
+    };
     assert_eq!(desk.tell(failed), [note(run, change)]);
     assert_eq!(desk.state(0), State::Inactive);
     assert!(desk.machine.is_settled());
@@ -362,7 +380,16 @@ fn a_start_that_hangs_is_given_up_and_tried_again() {
     assert_eq!(desk.now.since(begun_at), LAUNCH_TIMEOUT);
     let told = desk.tell(Input::SpawnFailed { run, at: desk.now });
     let retry_in = Some(secs(1));
-    assert_eq!(told, [note(run, Change::StartFailed { retry_in })]);
+    assert_eq!(
+        told,
+        [note(
+            run,
+            Change::StartFailed {
+                cause: Cause::StartFailed,
+                retry_in
+            }
+        )]
+    );
     desk.timeout_at_deadline();
     assert_eq!(desk.spawn().generation, 2);
 }
@@ -373,7 +400,15 @@ fn a_start_that_was_abandoned_and_ends_after_all_is_reported_once() {
     let (mut desk, run) = Desk::spawning(policy());
     desk.tell(Input::SpawnDelayed { run, at: desk.now });
     desk.command(Command::KillAll);
-    assert_eq!(desk.timeout_at_deadline(), [note(run, Change::Abandoned)]);
+    assert_eq!(
+        desk.timeout_at_deadline(),
+        [note(
+            run,
+            Change::Abandoned {
+                cause: Cause::Shutdown
+            }
+        )]
+    );
     assert!(desk.machine.is_settled());
     assert_eq!(desk.tell(Input::SpawnFailed { run, at: desk.now }), []);
     assert_eq!(desk.state(0), State::Inactive);
@@ -417,7 +452,15 @@ fn a_start_that_was_given_up_is_the_end_of_a_program_that_is_not_started_again()
     let (mut desk, run) = Desk::spawning(once);
     desk.tell(Input::SpawnDelayed { run, at: desk.now });
     desk.timeout_at_deadline();
-    assert_eq!(desk.timeout_at_deadline(), [note(run, Change::Abandoned)]);
+    assert_eq!(
+        desk.timeout_at_deadline(),
+        [note(
+            run,
+            Change::Abandoned {
+                cause: Cause::StartFailed
+            }
+        )]
+    );
     assert!(desk.machine.is_settled());
     assert_eq!(desk.machine.essential_ended(), Some(id(0)));
     assert_eq!(desk.tell(Input::SpawnFailed { run, at: desk.now }), []);

@@ -102,7 +102,15 @@ fn a_deadline_is_due_at_its_nanosecond_and_not_before() {
     desk.pass(secs(5).saturating_sub(Duration::from_nanos(1)));
     assert_eq!(desk.timeout(), []);
     desk.pass(Duration::from_nanos(1));
-    assert_eq!(desk.timeout(), [note(run, Change::Abandoned)]);
+    assert_eq!(
+        desk.timeout(),
+        [note(
+            run,
+            Change::Abandoned {
+                cause: Cause::Shutdown
+            }
+        )]
+    );
 }
 
 /// Deadlines that had been called off stayed in the heap for a month, and some came true.

@@ -4,7 +4,7 @@
 
 mod notices;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -12,7 +12,8 @@ use crate::event::{EventKind, StopCause};
 use crate::exec::Exec;
 use crate::machine::definitions::{Edit, Replacement};
 use crate::machine::graph::Links;
-use crate::machine::state::Why;
+use crate::machine::state::State;
+use crate::machine::timers::Timers;
 use crate::machine::{Command, Exit, Input, Machine, Moment, Order, ProgramId, Run};
 use crate::os::group::Sent;
 use crate::os::poller::Poller;
@@ -21,10 +22,12 @@ use crate::os::wake::Asked;
 use crate::program::{FailedStart, Program, ProgramTable};
 use crate::signal::signal_name;
 use crate::spec::ChildSpec;
+use crate::status::ProgramState;
 
 use super::definitions::Definitions;
 use super::outbox::Outbox;
 use super::side_commands::SideCommands;
+use super::snapshot::state_of;
 
 /// The owner of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,12 +57,20 @@ pub(super) struct Core {
     killed: Vec<ProgramId>,
     /// The names of programs that were abandoned, even if they have died since.
     abandoned: Vec<Arc<str>>,
-    /// Programs that the machine has forgotten, and of which something is left here.
+    /// Programs that the machine has forgotten, and whose removal is not reported yet.
+    forgotten: Vec<ProgramId>,
+    /// Programs whose removal was reported, and of which something is left here.
     removed: Vec<ProgramId>,
+    /// Programs whose processes left their group and are waited for.
+    escaped: BTreeSet<ProgramId>,
+    /// When each program that waits for its next start waits no longer.
+    waits: Timers<ProgramId>,
     /// How much of a shutdown was reported as an event, with its cause.
     shutdown_reported: Option<Asked>,
     /// True if only a stop of everything ends it.
     keep_running: bool,
+    /// True if everything had ended at the end of a turn. What follows cannot be taken back.
+    has_ended: bool,
 }
 
 impl Core {
@@ -78,22 +89,66 @@ impl Core {
             exited: Vec::new(),
             killed: Vec::new(),
             abandoned: Vec::new(),
+            forgotten: Vec::new(),
             removed: Vec::new(),
+            escaped: BTreeSet::new(),
+            waits: Timers::default(),
             shutdown_reported: None,
             keep_running,
+            has_ended: false,
         }
     }
 
     /// Tells the machine a fact or a command, and carries out what it orders.
     pub(super) fn apply(&mut self, now: Moment, event: Input) {
+        match event {
+            Input::Escaped { run } => _ = self.escaped.insert(run.program),
+            Input::EscapedGone { run } => _ = self.escaped.remove(&run.program),
+            _ => {}
+        }
         self.machine.handle(now, event);
         self.carry_out(now);
+        if let Some(id) = program_of(event) {
+            self.note_state(now, id);
+        }
+    }
+
+    /// Notes when the state of a program has changed, as the host sees it.
+    fn note_state(&mut self, now: Moment, id: ProgramId) {
+        let Some(state) = self.state(id) else {
+            return;
+        };
+        if state == ProgramState::Backoff
+            && let Some(view) = self.machine.view(id)
+            && let State::Waiting { until } = view.state
+        {
+            self.waits.arm(id, until);
+        }
+        if let Some(program) = self.programs.get_mut(id)
+            && std::mem::replace(&mut program.state, state) != state
+        {
+            program.changed_at = now;
+        }
+    }
+
+    /// Returns the state of a program as the host sees it.
+    pub(super) fn state(&self, id: ProgramId) -> Option<ProgramState> {
+        let view = self.machine.view(id)?;
+        // What left its group is ended first. One that ended by itself leaves that alone.
+        let is_ending = view.state == State::Inactive && self.escaped.contains(&id);
+        Some(match is_ending {
+            true => ProgramState::Stopping,
+            false => state_of(&view),
+        })
     }
 
     /// Lets every deadline pass that is due.
     pub(super) fn handle_timeout(&mut self, now: Moment) {
         self.machine.handle_timeout(now);
         self.carry_out(now);
+        while let Some(id) = self.waits.pop_due(now) {
+            self.note_state(now, id);
+        }
     }
 
     fn carry_out(&mut self, now: Moment) {
@@ -145,7 +200,8 @@ impl Core {
         exit: Option<Exit>,
         poller: &mut Poller,
     ) {
-        let Some(live) = &mut self.programs[id].live else {
+        let program = self.programs.get_mut(id);
+        let Some(live) = program.and_then(|program| program.live.as_mut()) else {
             return;
         };
         live.leader_dead = true;
@@ -174,7 +230,8 @@ impl Core {
 
     /// Tells the machine that nothing is left of a program's run.
     pub(super) fn group_gone(&mut self, now: Moment, id: ProgramId) {
-        if let Some(live) = self.programs[id].live.take() {
+        let program = self.programs.get_mut(id);
+        if let Some(live) = program.and_then(|program| program.live.take()) {
             self.apply(now, Input::GroupGone { run: live.run });
         }
     }
@@ -192,14 +249,10 @@ impl Core {
     }
 
     pub(super) fn start_all(&mut self, now: Moment) {
-        for id in self.programs.ids() {
-            // One that was stopped before stays down.
-            let view = self.machine.view(id);
-            if view.is_some_and(|view| view.why == Why::New) {
-                self.programs[id].changed_at = now;
-                self.apply(now, Input::Commanded(Command::Start(id)));
-            }
+        for program in self.programs.iter_mut() {
+            program.changed_at = now;
         }
+        self.apply(now, Input::Commanded(Command::StartAll));
     }
 
     /// Adds a program, which has no links yet and is down.
@@ -263,18 +316,30 @@ impl Core {
         Ok(())
     }
 
-    /// Returns the programs that the machine has forgotten.
+    /// Takes the programs that the machine has forgotten, whose removal is to be reported.
+    pub(super) fn take_forgotten(&mut self) -> Vec<ProgramId> {
+        std::mem::take(&mut self.forgotten)
+    }
+
+    /// Reports that a program was removed: the last event with its name.
+    pub(super) fn report_removal(&mut self, id: ProgramId) {
+        self.event(id, EventKind::Removed);
+        self.removed.push(id);
+    }
+
+    /// Returns the programs whose removal was reported, and of which something is left.
     pub(super) fn removed(&self) -> Vec<ProgramId> {
         self.removed.clone()
     }
 
     /// Forgets a program that the machine has forgotten. False if a process of it is left that was
     /// abandoned, or if its last run is not reported yet.
-    pub(super) fn forget(&mut self, id: ProgramId) -> bool {
+    pub(super) fn drop_if_gone(&mut self, id: ProgramId) -> bool {
         let program = &self.programs[id];
         let is_gone = program.live.is_none() && program.exit_record.is_none();
         if is_gone {
             self.programs.remove(id);
+            self.escaped.remove(&id);
             self.removed.retain(|&removed| removed != id);
         }
         is_gone
@@ -287,10 +352,15 @@ impl Core {
             Asked::Kill => Command::KillAll,
         };
         self.apply(now, Input::Commanded(command));
+        for id in self.programs.ids() {
+            self.note_state(now, id);
+        }
     }
 
-    pub(super) fn next_start(&mut self) -> Option<Run> {
-        self.machine.next_start()
+    pub(super) fn next_start(&mut self, now: Moment) -> Option<Run> {
+        let run = self.machine.next_start()?;
+        self.note_state(now, run.program);
+        Some(run)
     }
 
     /// Returns the machine, to be asked.
@@ -298,9 +368,9 @@ impl Core {
         &self.machine
     }
 
-    /// True if an end of everything was reported.
+    /// True if an end of everything was reported, or has come.
     pub(super) fn is_ending(&self) -> bool {
-        self.shutdown_reported.is_some()
+        self.shutdown_reported.is_some() || self.has_ended
     }
 
     /// True if nothing happens any more without a command, and none is to come: everything is being
@@ -382,9 +452,10 @@ impl Core {
         &mut self.outbox
     }
 
-    /// Queues an event of this moment about a program.
+    /// Queues an event of this moment about a program; about none if that was removed.
     pub(super) fn event(&mut self, id: ProgramId, kind: EventKind) {
-        match self.programs.get(id) {
+        let program = self.programs.get(id);
+        match program.filter(|_| !self.removed.contains(&id)) {
             Some(program) => self.outbox.event(program.name().clone(), kind),
             None => self.outbox.own_event(kind),
         }
@@ -398,5 +469,30 @@ impl Core {
     /// Calls the host's closures with everything that is queued.
     pub(super) fn deliver(&mut self, side_commands: &mut SideCommands) {
         self.outbox.deliver(&mut self.programs, side_commands);
+    }
+}
+
+/// Returns the program that a fact or a command is about, if it is about one.
+fn program_of(event: Input) -> Option<ProgramId> {
+    match event {
+        Input::Spawned { run, .. }
+        | Input::SpawnFailed { run, .. }
+        | Input::SpawnDelayed { run, .. }
+        | Input::LeaderExited { run, .. }
+        | Input::GroupGone { run }
+        | Input::Ready { run }
+        | Input::Alive { run }
+        | Input::Unhealthy { run }
+        | Input::Escaped { run }
+        | Input::EscapedGone { run } => Some(run.program),
+        Input::Commanded(
+            Command::Start(id)
+            | Command::StartNew(id)
+            | Command::Stop(id)
+            | Command::Restart(id)
+            | Command::Kill(id)
+            | Command::Remove(id),
+        ) => Some(id),
+        Input::Commanded(Command::StartAll | Command::StopAll | Command::KillAll) => None,
     }
 }

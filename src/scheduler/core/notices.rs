@@ -20,22 +20,18 @@ use super::Core;
 impl Core {
     pub(super) fn on_change(&mut self, now: Moment, run: Run, change: Change) {
         let id = run.program;
-        let program = &mut self.programs[id];
-        let live = program.live.as_ref();
+        let live = self.programs.live(id);
         let pid = live.map_or(0, |live| live.pid());
         let is_killed = live.is_some_and(|live| live.killed_at().is_some());
-        if !matches!(change, Change::Impossible { .. }) {
-            program.changed_at = now;
-        }
+        self.note_state(now, id);
         match change {
             Change::Started => self.event(id, EventKind::Started { pid }),
             Change::Up => self.event(id, EventKind::Up),
             Change::Removed => {
-                self.event(id, EventKind::Removed);
                 self.programs.forget_name(id);
-                self.removed.push(id);
+                self.forgotten.push(id);
             }
-            Change::StartFailed { retry_in } => self.on_failed_start(run, retry_in),
+            Change::StartFailed { cause, retry_in } => self.on_failed_start(run, cause, retry_in),
             Change::Exited {
                 exit,
                 uptime,
@@ -53,7 +49,7 @@ impl Core {
             // If the signal was refused, that was reported instead.
             Change::Killed if !is_killed => {}
             Change::Killed => self.event(id, EventKind::Killed { pid }),
-            Change::Abandoned => self.on_abandoned(now, run),
+            Change::Abandoned { cause } => self.on_abandoned(now, run, cause),
             Change::Impossible { state, fact } => {
                 let text = format!("unexpected {fact:?} in {state:?}; please report this bug");
                 self.warn(id, Error::new(format!("internal error: {text}")));
@@ -97,9 +93,8 @@ impl Core {
         self.report_essential_end(id, true);
     }
 
-    fn on_failed_start(&mut self, run: Run, retry_in: Option<Duration>) {
+    fn on_failed_start(&mut self, run: Run, cause: Cause, retry_in: Option<Duration>) {
         let view = self.machine.view(run.program);
-        let cause = view.map_or(Cause::StartFailed, |view| view.cause);
         let stopping = cause.is_stop();
         let program = &mut self.programs[run.program];
         let Some(failed) = program.failed_start.take() else {
@@ -139,7 +134,7 @@ impl Core {
     }
 
     /// A run whose leader does not die is reported now: it never will be otherwise.
-    fn on_abandoned(&mut self, now: Moment, run: Run) {
+    fn on_abandoned(&mut self, now: Moment, run: Run, cause: Cause) {
         let Some(live) = &mut self.programs[run.program].live else {
             return;
         };
@@ -160,9 +155,7 @@ impl Core {
         self.event(run.program, EventKind::Abandoned { pid });
         if let Some(tail) = tail {
             let (stderr, data_omitted) = tail.into_words();
-            let view = self.machine.view(run.program);
-            let cause = view.map_or(Cause::Exit, |view| view.cause);
-            self.outbox.notice(Notice::Report(ErrorReport {
+            let report = ErrorReport {
                 stderr,
                 pid: Some(pid),
                 uptime,
@@ -171,7 +164,9 @@ impl Core {
                 log_offset,
                 data_omitted,
                 ..self.report(run, end)
-            }));
+            };
+            self.programs[run.program].last_exit = Some(last_exit(&report));
+            self.outbox.notice(Notice::Report(report));
         }
     }
 
@@ -227,8 +222,11 @@ impl Core {
 
     /// Reports that everything stops because no program runs and none will.
     pub(in super::super) fn report_if_all_ended(&mut self) {
-        let is_by_itself = !self.machine.is_stopping() && !self.programs.is_empty();
-        if is_by_itself && self.is_over() {
+        if self.machine.is_stopping() || !self.is_over() {
+            return;
+        }
+        self.has_ended = true;
+        if !self.programs.is_empty() {
             self.report_shutdown(Asked::Stop, StopCause::AllEnded);
         }
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::event::EventKind;
 use crate::lineage::{CHAIN_VARIABLE, Lineage};
+use crate::machine::state::Goal;
 use crate::machine::{Input, Moment, ProgramId, Run};
 use crate::orphans::{ALL_PROCESSES, OrphanOwner, Orphans, PendingSignal};
 use crate::os::group::Sent;
@@ -43,6 +44,8 @@ pub(super) struct OrphanSweep {
     /// Runs whose group is gone and whose orphans are not known to be: the next start of their
     /// program is held.
     held: BTreeMap<ProgramId, Held>,
+    /// Programs that have ended for good, and what they left may go on until they get an order.
+    spared: BTreeSet<ProgramId>,
     timing: LookTiming,
     /// When a warning about a held start may be due.
     next_warning: Option<Moment>,
@@ -72,6 +75,7 @@ impl OrphanSweep {
             orphans: Orphans::new(inherited.unwrap_or_default()),
             lineage,
             held: BTreeMap::new(),
+            spared: BTreeSet::new(),
             timing: LookTiming::new(),
             next_warning: None,
             blindness_reported: false,
@@ -90,7 +94,9 @@ impl OrphanSweep {
     /// Returns when there is something to do. `settled` is true if only orphans are waited for.
     pub(super) fn next_deadline(&self, settled: bool) -> Option<Moment> {
         let waited_for = self.timing.next().into_iter().chain(self.next_warning);
-        let waited_for = waited_for.filter(|_| !self.held.is_empty());
+        // At the end no start is waited for, and the scans have times of their own.
+        let is_waiting = !self.held.is_empty() && !self.orphans.is_closing();
+        let waited_for = waited_for.filter(|_| is_waiting);
         waited_for.chain(self.orphans.next_deadline(settled)).min()
     }
 
@@ -111,21 +117,62 @@ impl OrphanSweep {
         capture: &mut Capture,
         id: ProgramId,
     ) {
-        if !core.machine().ends_escaped(id) {
+        let machine = core.machine();
+        if !machine.ends_escaped(id) {
+            self.spared.insert(id);
             return;
         }
-        let policy = core.machine().policy(id);
+        let is_wanted = machine.view(id).is_some_and(|view| view.goal == Goal::Up);
+        let policy = machine.policy(id);
         let is_at_once = policy.is_some_and(|policy| policy.backoff.initial.is_zero());
-        if is_at_once && capture.drain_run(now, core, id) {
+        if is_wanted && is_at_once && capture.drain_run(now, core, id) {
             return;
         }
-        let Some(run) = core.programs()[id].live.as_ref().map(|live| live.run) else {
-            return;
-        };
+        let run = core.programs().live(id).map(|live| live.run);
+        if let Some(run) = run {
+            self.hold_run(now, core, run);
+        }
+    }
+
+    fn hold_run(&mut self, now: Moment, core: &mut Core, run: Run) {
         core.apply(now, Input::Escaped { run });
         let is_reported = false;
-        self.held.insert(id, Held { run, is_reported });
+        self.held.insert(run.program, Held { run, is_reported });
         self.want_look(now, core.children());
+    }
+
+    /// A program gets an order: what it left when it ended for good goes on no longer.
+    pub(super) fn before_order(&mut self, now: Moment, core: &mut Core, id: ProgramId) {
+        if self.spared.remove(&id)
+            && let Some(view) = core.machine().view(id)
+        {
+            let generation = view.starts;
+            let program = id;
+            let run = Run {
+                program,
+                generation,
+            };
+            self.hold_run(now, core, run);
+        }
+    }
+
+    /// A program got an order, and others may have been started for it. If it is being removed, what
+    /// survived SIGKILL long ago holds it no more.
+    pub(super) fn after_order(&mut self, now: Moment, core: &mut Core) {
+        let machine = core.machine();
+        let is_wanted = |id| machine.view(id).is_none_or(|view| view.goal == Goal::Up);
+        let spared = self.spared.iter().copied();
+        let started: Vec<ProgramId> = spared.filter(|&id| is_wanted(id)).collect();
+        for id in started {
+            self.before_order(now, core, id);
+        }
+        if self
+            .held
+            .keys()
+            .any(|&id| core.machine().is_being_removed(id))
+        {
+            self.next_warning = Some(now);
+        }
     }
 
     /// Looks for orphans if it is time to, and does about them what is due. `settled` is true if only
@@ -305,11 +352,16 @@ impl OrphanSweep {
         }
     }
 
-    /// Warns of an orphan that survives SIGKILL, once for each start that it holds.
+    /// Warns of an orphan that survives SIGKILL, once for each start that it holds. One that holds
+    /// a removal is abandoned.
     fn warn_of_survivors(&mut self, now: Moment, core: &mut Core) {
         self.next_warning = None;
+        let mut survivors = Vec::new();
+        let mut waited_for = BTreeSet::new();
         for (pid, id, killed_at) in self.orphans.owned() {
-            let held = self.held.get_mut(&id).filter(|held| !held.is_reported);
+            let is_removal = core.machine().is_being_removed(id);
+            let held = self.held.get_mut(&id);
+            let held = held.filter(|held| is_removal || !held.is_reported);
             let (Some(held), Some(killed_at)) = (held, killed_at) else {
                 continue;
             };
@@ -317,13 +369,31 @@ impl OrphanSweep {
             if warning_at > now {
                 let next = self.next_warning.get_or_insert(warning_at);
                 *next = warning_at.min(*next);
+                waited_for.insert(id);
+                continue;
+            }
+            if is_removal {
+                survivors.push((pid, Some(id)));
                 continue;
             }
             held.is_reported = true;
+            let view = core.machine().view(id);
+            let delayed = match view.is_some_and(|view| view.goal == Goal::Up) {
+                true => "start",
+                false => "stop",
+            };
             let error = Error::new(format!(
-                "start delayed: pid {pid} left the program's group and survived SIGKILL"
+                "{delayed} delayed: pid {pid} left the program's group and survived SIGKILL"
             ));
             core.warn(id, error);
+        }
+        survivors.retain(|(_, id)| id.is_some_and(|id| !waited_for.contains(&id)));
+        report_abandoned(core, survivors.clone());
+        for held in survivors
+            .iter()
+            .filter_map(|(_, id)| self.held.remove(&(*id)?))
+        {
+            core.apply(now, Input::EscapedGone { run: held.run });
         }
     }
 }

@@ -408,8 +408,9 @@ impl Kernel {
             } else {
                 Parent::Init
             };
+            let now = self.now;
             let process = self.process_mut(child);
-            (process.parent, process.adopted) = (heir, adopted);
+            (process.parent, process.adopted, process.adopted_at) = (heir, adopted, now);
             let is_dead = !process.lives();
             match heir {
                 Parent::Us if is_dead => self.signal_us(libc::SIGCHLD, child),
@@ -450,7 +451,7 @@ impl Kernel {
             && self.runs[run].pid == pid
         {
             self.runs[run].stolen = true;
-            self.runs[run].seen = true;
+            self.run_is_seen(run);
         }
         self.gone_for_good(pid);
     }

@@ -3,9 +3,11 @@
 //! execute their program, fail, or are killed.
 
 use super::fates::killed_by;
-use super::law::{LATE_MAX, Program, Run};
+use super::law::LATE_MAX;
+use super::orders::ABANDON_AFTER;
 use super::plans::SECOND;
 use super::process::{Action, Parent, Plan, Process, Time, Whose};
+use super::programs::{Program, Run};
 use super::{Kernel, OUR_GROUP};
 use crate::machine::Exit;
 use crate::os::spawn::{Failure, Step};
@@ -38,8 +40,12 @@ pub struct Launch {
     exit: Option<Exit>,
     /// Its run, if there is one.
     run: Option<usize>,
-    /// The library has sent it a SIGKILL.
-    is_killed: bool,
+    /// When the library has first sent it a SIGKILL.
+    killed: Option<Time>,
+    /// When it has executed its program, as a number among all moments.
+    executed: Option<u64>,
+    /// An order ended it, so that it is to be killed.
+    ordered: Option<Time>,
     /// It was reported as given up.
     is_abandoned: bool,
 }
@@ -79,7 +85,9 @@ impl Kernel {
             is_late: false,
             exit: None,
             run: None,
-            is_killed: false,
+            killed: None,
+            executed: None,
+            ordered: None,
             is_abandoned: false,
         };
         self.launches.insert(serial, launch);
@@ -164,6 +172,7 @@ impl Kernel {
         let serial = self.processes[&pid].serial;
         let mut launch = self.launches.remove(&serial).expect("a new child");
         launch.fate = Fate::Executed;
+        launch.executed = Some(self.next_serial());
         let index = launch.index;
         let (whose, plan) = match index {
             None => (Whose::Command, self.moods.plan_of_command(&mut self.rng)),
@@ -185,7 +194,9 @@ impl Kernel {
 
     fn add_run(&mut self, serial: u64, index: usize, launch: &Launch) -> usize {
         let run = self.runs.len();
-        let new = Run::new(index, launch.pid, serial, launch.pipe, self.now);
+        let mut new = Run::new(index, launch.pid, serial, launch.pipe);
+        new.started = self.now;
+        new.report_bytes = self.programs[index].report_bytes;
         self.runs.push(new);
         self.programs[index].runs.push(run);
         run
@@ -230,13 +241,13 @@ impl Kernel {
             fate,
             index,
             run,
-            is_killed,
+            killed,
             ..
         } = *self.launch_of(serial);
         match fate {
             Fate::Pending => return fate,
             // The library does not know which it was: it is a start that failed.
-            Fate::Executed | Fate::Killed if is_killed => {
+            Fate::Executed | Fate::Killed if killed.is_some() => {
                 self.counts.late_killed += 1;
                 self.start_failed(index);
                 if let Some(run) = run {
@@ -274,7 +285,7 @@ impl Kernel {
             Some(process) => process.whose = Whose::Run(run),
             None => {
                 self.runs[run].stolen = true;
-                self.runs[run].seen = true;
+                self.run_is_seen(run);
             }
         }
     }
@@ -284,6 +295,21 @@ impl Kernel {
         self.launches
             .get(&serial)
             .is_some_and(|launch| launch.is_late)
+    }
+
+    /// An order ends the late start of a program, if there is one.
+    pub(super) fn order_ends_launch(&mut self, index: usize) {
+        let now = self.now;
+        let launches = self.launches.values_mut();
+        for launch in launches.filter(|launch| launch.index == Some(index)) {
+            launch.ordered.get_or_insert(now);
+        }
+    }
+
+    /// It may count as given up.
+    pub(super) fn launch_may_be_given_up(&self, serial: u64) -> bool {
+        let killed = self.launches.get(&serial).and_then(|launch| launch.killed);
+        killed.is_some_and(|at| at.saturating_add(ABANDON_AFTER) <= self.now)
     }
 
     /// Whether something has become of it.
@@ -303,6 +329,12 @@ impl Kernel {
         all.any(|launch| launch.index == Some(index))
     }
 
+    /// The library does not end its start.
+    pub(super) fn is_launch_going_on(&self, index: usize) -> bool {
+        let mut all = self.launches.values();
+        all.any(|launch| launch.index == Some(index) && launch.killed.is_none())
+    }
+
     /// Late starts of programs, of which the library keeps a pipe each.
     pub fn launching(&self) -> usize {
         let all = self.launches.values();
@@ -315,7 +347,8 @@ impl Kernel {
         let Some(launch) = self.launches.values_mut().find(is_it) else {
             return false;
         };
-        let is_first = launch.is_killed && !std::mem::replace(&mut launch.is_abandoned, true);
+        let is_first =
+            launch.killed.is_some() && !std::mem::replace(&mut launch.is_abandoned, true);
         self.counts.late_abandoned += 1;
         is_first
     }
@@ -323,7 +356,7 @@ impl Kernel {
     /// The library forgets a late start without its answer, although it goes on.
     pub fn late_is_dropped(&mut self, serial: u64) {
         let launch = self.launch_of(serial);
-        let (pid, is_killed) = (launch.pid, launch.is_killed);
+        let (pid, is_killed) = (launch.pid, launch.killed.is_some());
         let lives = self.processes.get(&pid).is_some_and(Process::lives);
         if self.handle.is_some() && lives && !is_killed {
             self.violated(format!("the late start {pid} is forgotten"));
@@ -332,10 +365,11 @@ impl Kernel {
 
     /// The library has sent it a SIGKILL, dead or alive.
     pub(super) fn launch_is_killed(&mut self, serial: u64) {
+        let now = self.now;
         let Some(launch) = self.launches.get_mut(&serial) else {
             return;
         };
-        launch.is_killed = true;
+        launch.killed.get_or_insert(now);
         // If it is given up as well, that may be the end of everything.
         let program = launch.index.map(|index| &self.programs[index]);
         self.may_be_stopping |= program.is_some_and(Program::ends_all_by_a_failed_start);
@@ -350,14 +384,24 @@ impl Kernel {
             libc::SIGKILL => {}
             _ => return Some("which has not executed its program, and gets nothing but SIGKILL"),
         }
-        let Launch { index, begun, .. } = *self.launch_of(serial);
-        index?;
+        let Launch {
+            index,
+            begun,
+            executed,
+            ..
+        } = *self.launch_of(serial);
+        let index = index?;
+        // Each order looks first.
+        if executed.is_some_and(|at| at < self.ordered) {
+            return Some("which had executed its program before the order");
+        }
         if now >= begun.saturating_add(LAUNCH_MAX) {
             self.counts.late_over_time += 1;
             return None;
         }
         // A stop ends it at once.
-        let is_stopping = stop_asked.is_some() || may_be_stopping;
+        let is_asked = self.may_end_since(index, serial).is_some();
+        let is_stopping = is_asked || stop_asked.is_some() || may_be_stopping;
         (!is_stopping).then_some("which has time left to execute its program")
     }
 
@@ -381,11 +425,12 @@ impl Kernel {
             return Err(format!("a start that failed stays a zombie: {zombie:?}"));
         }
         for launch in self.launches.values() {
-            if launch.index.is_none() || !launch.is_late || launch.is_killed {
+            if launch.index.is_none() || !launch.is_late || launch.killed.is_some() {
                 continue;
             }
             let stop = self.stop_asked.unwrap_or(Time::MAX);
-            let end = (launch.begun + LAUNCH_MAX).min(stop);
+            let order = launch.ordered.unwrap_or(Time::MAX);
+            let end = (launch.begun + LAUNCH_MAX).min(stop).min(order);
             if launch.fate == Fate::Pending && self.now > end.saturating_add(LATE_MAX) {
                 return Err(format!("a late start outlives its time: {launch:?}"));
             }

@@ -1,115 +1,17 @@
 //! What may never be done, judged by what is really so, at the moment in which it is done.
 
 use super::fates::Deed;
-use super::plans::Moods;
-use super::process::{Parent, Plan, Process, Time, Whose};
+use super::plans::{Moods, SECOND};
+use super::process::{Action, Parent, Plan, Process, Time, Whose};
+use super::programs::{Program, Run, is_for_good};
 use super::{Call, Kernel};
-use crate::machine::{Exit, Restart};
+use crate::machine::Exit;
 
 /// Numbers that a fair system has besides.
 const NUMBERS_MORE: usize = 8;
 
 /// How long turns may take that are due.
 pub const LATE_MAX: Time = 100_000_000;
-
-/// One program, as it is outside of the library.
-#[derive(Debug)]
-pub struct Program {
-    pub name: String,
-    /// Indexes of its runs, in order.
-    pub runs: Vec<usize>,
-    /// What was read of its pipes, in order: which pipe, from where, how much.
-    pub drained: Vec<(usize, u64, u64)>,
-    pub stop_timeout: Time,
-    pub kills_at_once: bool,
-    pub restarts_at_once: bool,
-    pub restart: Restart,
-    pub essential: bool,
-    /// It starts next without a look that did not fail.
-    pub overlooks: bool,
-    /// There is no such file.
-    pub is_missing: bool,
-    /// What each of its runs does; the last of these for all that follow.
-    pub script: Option<Vec<Plan>>,
-}
-
-impl Program {
-    pub fn new(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            runs: Vec::new(),
-            drained: Vec::new(),
-            stop_timeout: 0,
-            kills_at_once: false,
-            restarts_at_once: false,
-            restart: Restart::Always,
-            essential: false,
-            overlooks: false,
-            is_missing: false,
-            script: None,
-        }
-    }
-
-    /// It is tried once, and everything stops with it.
-    pub(super) fn ends_all_by_a_failed_start(&self) -> bool {
-        self.essential && self.restart == Restart::Never
-    }
-
-    /// It ends for good with this exit.
-    fn ends_by(&self, exit: Exit) -> bool {
-        match self.restart {
-            Restart::Always => false,
-            Restart::OnFailure => exit == Exit::Code(0),
-            Restart::Never => true,
-        }
-    }
-}
-
-/// One run of a program.
-#[derive(Debug)]
-pub struct Run {
-    pub program: usize,
-    pub pid: i32,
-    /// Its leader's.
-    pub serial: u64,
-    pub pipe: usize,
-    pub started: Time,
-    /// When its group was asked to end, and not killed yet.
-    pub asked: Option<Time>,
-    pub exit: Option<Exit>,
-    pub ended: Time,
-    /// The library knows of its end.
-    pub seen: bool,
-    pub reaped: bool,
-    /// By somebody else.
-    pub stolen: bool,
-    pub reported: bool,
-    /// It was killed when the library could not know of its exec: it is taken for none.
-    pub is_misjudged: bool,
-    /// What was in its pipe, or had been, when its leader was reaped.
-    pub written_at_reap: u64,
-}
-
-impl Run {
-    pub fn new(program: usize, pid: i32, serial: u64, pipe: usize, started: Time) -> Self {
-        Self {
-            program,
-            pid,
-            serial,
-            pipe,
-            started,
-            asked: None,
-            exit: None,
-            ended: 0,
-            seen: false,
-            reaped: false,
-            stolen: false,
-            reported: false,
-            is_misjudged: false,
-            written_at_reap: 0,
-        }
-    }
-}
 
 tally! {
     turns: "turns",
@@ -142,19 +44,23 @@ tally! {
     honest: "turns in which nothing was to be done",
     wishes: "wishes that came true in the end",
     ends: "stops that came true in the end",
+    orders: "orders for one program",
+    refused: "orders that were refused",
+    added: "programs that were added",
+    replaced: "programs that were added while they were removed",
+    not_added: "programs that could not be added",
+    removed: "programs that were removed",
+    removed_given_up: "programs that were removed and given up",
+    ordered: "reports of runs that an order ended",
+    required: "reports of runs that ended with what they require",
+    done: "oneshots that were up in the end",
+    held: "programs that were held in the end",
+    own_ends: "schedulers that ended by themselves",
 }
 
 pub type Counts = Tally;
 
 impl Kernel {
-    pub(super) fn index_of(&self, name: &str) -> usize {
-        let index = self
-            .programs
-            .iter()
-            .position(|program| program.name == name);
-        index.expect("a program of this life")
-    }
-
     /// Whether a stop is known is looked at before each start.
     pub fn is_asked_whether_to_start(&mut self) {
         self.stop_was_known = self.stop_asked.is_some();
@@ -188,6 +94,24 @@ impl Kernel {
         for pid in living {
             self.hit(pid, libc::SIGCONT);
             self.hurry(pid);
+            self.end_oneshot(pid);
+        }
+    }
+
+    /// What is to end by itself does.
+    fn end_oneshot(&mut self, pid: i32) {
+        let process = &self.processes[&pid];
+        let Whose::Run(run) = process.whose else {
+            return;
+        };
+        let run = &self.runs[run];
+        if run.pid == pid && process.lives() && self.programs[run.program].is_oneshot() {
+            let mut plan = Plan::hold(process.temper);
+            plan.steps.push((SECOND, Action::Exit(0)));
+            let now = self.now;
+            let process = self.process_mut(pid);
+            process.unwritten = 0;
+            process.follow(now, plan);
         }
     }
 
@@ -280,6 +204,13 @@ impl Kernel {
         if latest.is_some_and(|run| !run.reaped && !run.stolen) {
             self.violated(format!("{name} starts before its last run was reaped"));
         }
+        if let Some(problem) = self.problem_with_start(index) {
+            self.violated(format!("{name} starts {problem}"));
+        }
+        let tried = self.next_serial();
+        let program = &mut self.programs[index];
+        program.starts += 1;
+        program.tried = tried;
         let latest_pipe = latest_pipe(self, index);
         let mut wrong = Vec::new();
         if self.is_being_launched(index) {
@@ -294,14 +225,15 @@ impl Kernel {
             let is_known = is_named && !self.is_overlooked(process, index);
             // See `ProcessScheduler::must_search`.
             let holds = process.stderr.as_ref().map(|stderr| stderr.pipe);
-            let is_passed_over =
-                self.programs[index].restarts_at_once && (holds.is_none() || holds != latest_pipe);
+            let is_passed_over = self.programs[index].restarts_at_once()
+                && (holds.is_none() || holds != latest_pipe);
             if !process.left {
                 wrong.push(format!("{pid}, a member of an earlier run's group"));
             } else if is_known && !is_passed_over {
                 wrong.push(format!("{pid}, which had left its group and come home"));
             }
         }
+        self.programs[index].former.clear();
         for what in wrong {
             self.violated(format!("{name} starts beside {what}"));
         }
@@ -309,12 +241,25 @@ impl Kernel {
 
     /// A start of this program has failed; it may be one that ends everything by that.
     pub(super) fn start_failed(&mut self, index: Option<usize>) {
-        if index.is_some_and(|index| self.programs[index].ends_all_by_a_failed_start()) {
-            self.stop_asked.get_or_insert(self.now);
+        let now = self.stamp();
+        if let Some(index) = index {
+            self.programs[index].failed_at = Some(now);
+        }
+        let ends_all = |index: &usize| self.programs[*index].ends_all_by_a_failed_start();
+        if let Some(index) = index.filter(ends_all) {
+            // A start that was taken back is no end.
+            if self
+                .may_end_since(index, self.programs[index].tried)
+                .is_some()
+            {
+                self.may_be_stopping = true;
+            } else {
+                self.stop_asked.get_or_insert(self.now);
+            }
         }
     }
 
-    /// No pipe was made for somebody's start, which may be tried once more.
+    /// No pipe was made, or no log opened, for somebody's start, which may be tried once more.
     pub(super) fn pipe_failed(&mut self) {
         self.may_be_stopping |= self
             .programs
@@ -322,7 +267,8 @@ impl Kernel {
             .any(Program::ends_all_by_a_failed_start);
     }
 
-    /// An essential program that has ended for good stops the others, when its end is seen.
+    /// An essential program that has ended for good stops the others, when its end is seen. One that
+    /// may have been asked to end may have been no reason.
     pub fn note_essential_ends(&mut self) {
         let ends = |run: &&Run| {
             let program = &self.programs[run.program];
@@ -330,11 +276,18 @@ impl Kernel {
             let exit = run
                 .exit
                 .map(|exit| if run.stolen { Exit::Unknown } else { exit });
-            let ends = exit.is_some_and(|exit| program.ends_by(exit));
-            program.essential && run.seen && ends
+            let is_for_good = |policy: &_| exit.is_some_and(|exit| is_for_good(policy, exit));
+            let is_done = |exit| program.is_oneshot() && program.policy.is_success(exit);
+            let is_done = exit.is_some_and(is_done);
+            program.policy.essential && run.seen && is_for_good(&program.policy) && !is_done
         };
-        if let Some(run) = self.runs.iter().find(ends) {
-            self.stop_asked.get_or_insert(run.ended);
+        let may_be_asked = |run: &&Run| self.may_end_since(run.program, run.serial).is_some();
+        let ended = self.runs.iter().filter(ends);
+        let (asked, unasked): (Vec<&Run>, Vec<&Run>) = ended.partition(may_be_asked);
+        let (may_be_stopping, first) = (!asked.is_empty(), unasked.first().map(|run| run.ended));
+        self.may_be_stopping |= may_be_stopping;
+        if let Some(ended) = first {
+            self.stop_asked.get_or_insert(ended);
         }
     }
 
@@ -380,6 +333,9 @@ impl Kernel {
         if let Some(problem) = problem.or(delay) {
             self.violated(format!("signal {signal} hits {pid}, {problem}"));
         }
+        if let Some(run) = member_of {
+            self.judge_order(pid, run, signal);
+        }
     }
 
     fn problem_with_escapee(&self, process: &Process, run: usize) -> Option<&'static str> {
@@ -402,26 +358,47 @@ impl Kernel {
         if !self.leader_lives(run) {
             return None;
         }
-        let Some(asked) = self.stop_asked else {
+        let Run {
+            program: index,
+            serial,
+            ..
+        } = self.runs[run];
+        let program = &self.programs[index];
+        let asked = self.may_end_since(index, serial);
+        let Some(asked) = asked.into_iter().chain(self.stop_asked).min() else {
             if self.may_be_stopping {
                 return None;
             }
             return Some("of a run that nobody asked to end");
         };
-        let program = &self.programs[self.runs[run].program];
         let in_time =
-            self.may_be_stopping || self.now >= asked.saturating_add(program.stop_timeout);
-        let early =
-            signal == libc::SIGKILL && !self.kill_asked && !program.kills_at_once && !in_time;
+            self.may_be_stopping || self.now >= asked.saturating_add(program.stop_timeout_min());
+        let is_killed = self.kill_asked || program.killed.is_some_and(|at| at > serial);
+        let early = signal == libc::SIGKILL && !is_killed && !program.kills_at_once() && !in_time;
         early.then_some("which has time left to end by itself")
     }
 }
 
 impl Kernel {
+    /// What depends on a program ends before it is asked to.
+    fn judge_order(&mut self, pid: i32, run: usize, signal: i32) {
+        let now = self.now;
+        if signal == libc::SIGKILL {
+            self.runs[run].killed.get_or_insert(now);
+        }
+        if signal == libc::SIGCONT || !self.leader_lives(run) {
+            return;
+        }
+        if let Some(problem) = self.problem_with_order(run) {
+            self.violated(format!("signal {signal} hits {pid} {problem}"));
+        }
+        self.runs[run].is_signalled = true;
+    }
+
     /// Who is asked to end has its time, and not much more.
     fn problem_with_delay(&mut self, run: usize, signal: i32) -> Option<&'static str> {
         let program = &self.programs[self.runs[run].program];
-        let time = program.stop_timeout.saturating_add(LATE_MAX);
+        let time = program.stop_timeout_max().saturating_add(LATE_MAX);
         let asked = &mut self.runs[run].asked;
         if signal == libc::SIGCONT {
             return None;

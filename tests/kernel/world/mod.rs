@@ -7,9 +7,12 @@
 mod fates;
 mod launches;
 mod law;
+mod orders;
 mod pipes;
 mod plans;
 mod process;
+mod programs;
+mod removals;
 mod sight;
 mod waits;
 mod weather;
@@ -26,11 +29,13 @@ use crate::os::spawn::Failure;
 pub use fates::Deed;
 pub use launches::Fate;
 use launches::Launch;
-pub use law::{Counts, LATE_MAX, Program, Run};
+pub use law::{Counts, LATE_MAX};
+pub use orders::Verb;
 pub use pipes::byte_of;
 use pipes::{Descriptor, Pipe};
 pub use plans::Moods;
 pub use process::{Action, Parent, Plan, Process, Temper, Time, Whose};
+pub use programs::{Program, Removal, Run, Wish};
 pub use waits::Waited;
 pub use weather::{Call, Weather};
 
@@ -75,6 +80,8 @@ pub struct Kernel {
     launches: BTreeMap<u64, Launch>,
     pub stop_asked: Option<Time>,
     pub kill_asked: bool,
+    /// The latest order for one program, as a number among all moments.
+    ordered: u64,
     /// The start of an essential program may have failed for good.
     may_be_stopping: bool,
     pub stop_signals: Vec<i32>,
@@ -244,7 +251,7 @@ pub fn spawn(name: Option<&str>, stderr: i32) -> Result<(i32, u64), Failure> {
 }
 
 impl Kernel {
-    pub fn new(rng: Rng, weather: Weather, moods: Moods, names: &[String], numbers: usize) -> Self {
+    pub fn new(rng: Rng, weather: Weather, moods: Moods, numbers: usize) -> Self {
         Self {
             now: 1_000_000_000,
             rng,
@@ -265,11 +272,12 @@ impl Kernel {
             disk: None,
             agenda: Vec::new(),
             handle: None,
-            programs: names.iter().map(|name| Program::new(name)).collect(),
+            programs: Vec::new(),
             runs: Vec::new(),
             launches: BTreeMap::new(),
             stop_asked: None,
             kill_asked: false,
+            ordered: 0,
             may_be_stopping: false,
             stop_signals: Vec::new(),
             sight: sight::Sight::default(),

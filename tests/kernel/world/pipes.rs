@@ -50,11 +50,16 @@ impl Kernel {
         open: impl FnOnce() -> Result<OwnedFd, Errno>,
     ) -> Result<OwnedFd, Errno> {
         if let Some(errno) = self.fault(call) {
+            // Without a descriptor for its log a program is not started.
+            if matches!(errno, libc::EMFILE | libc::ENFILE) {
+                self.pipe_failed();
+            }
             return Err(Errno::from_raw(errno));
         }
         let fd = open()?;
         self.descriptors.insert(fd.as_raw_fd(), Descriptor::File);
         if fd.as_raw_fd() as u64 >= self.weather.descriptors_max {
+            self.pipe_failed();
             return Err(Errno::EMFILE);
         }
         Ok(fd)

@@ -152,7 +152,11 @@ impl Kernel {
             return plans[run.min(plans.len() - 1)].clone();
         }
         if self.moods.fair {
-            return Plan::hold(Temper::Dies);
+            let mut plan = Plan::hold(Temper::Dies);
+            if self.programs[index].is_oneshot() {
+                plan.steps.push((MILLISECOND, Action::Exit(0)));
+            }
+            return plan;
         }
         let moods = self.moods.clone();
         moods.plan(&mut self.rng, 0)

@@ -96,6 +96,8 @@ pub struct Process {
     pub serial: u64,
     /// Counts the moments in which somebody got a child.
     pub adopted: u64,
+    /// When it got another parent.
+    pub adopted_at: Time,
     pub parent: Parent,
     pub group: i32,
     pub session: i32,
@@ -132,6 +134,7 @@ impl Process {
         Self {
             serial,
             adopted: serial,
+            adopted_at: 0,
             parent,
             group: number,
             session: number,

@@ -29,7 +29,7 @@ impl Kernel {
             && let Whose::Run(run) = self.processes[pid].whose
             && self.runs[run].pid == *pid
         {
-            self.runs[run].seen = true;
+            self.run_is_seen(run);
         }
     }
 
