@@ -10,9 +10,10 @@ use crate::machine::state::{Goal, State, Why};
 use crate::machine::{Moment, ProgramId, View};
 use crate::os::emergency_heap;
 use crate::plan::{Plan, PlannedChange, PlannedKind};
+use crate::program::ProgramTable;
 use crate::spec::ChildSpec;
 
-use super::definitions::{links_of, unknown_name};
+use super::definitions::unknown_name;
 use super::{Phase, ProcessScheduler};
 
 /// A new definition, checked, and the program that has its name already.
@@ -85,7 +86,7 @@ impl ProcessScheduler {
         // What has been executed by now is asked to stop, and what has not is killed.
         let (core, capture) = (&mut self.core, &mut self.capture);
         self.launcher.look_at_late(now, core, capture);
-        self.commit(now, wanted, &ids)?;
+        self.commit(now, wanted, &ids);
         self.after_order(now);
         self.release_removed(now);
         self.drop_removed();
@@ -236,7 +237,7 @@ impl ProcessScheduler {
     }
 
     /// Hands all of it to the machine at once.
-    fn commit(&mut self, now: Moment, wanted: Vec<Wanted>, ids: &[ProgramId]) -> Result<()> {
+    fn commit(&mut self, now: Moment, wanted: Vec<Wanted>, ids: &[ProgramId]) {
         let mut edit = Edit {
             removes: self.not_wanted(&wanted),
             ..Edit::default()
@@ -245,7 +246,7 @@ impl ProcessScheduler {
         edit.removes.retain(|id| !ids.contains(id));
         let mut replaced = Vec::new();
         for (one, &id) in wanted.into_iter().zip(ids) {
-            let links = links_of(&one.spec, self.core.machine(), self.core.programs())?;
+            let links = links_in(self.core.programs(), &one.spec);
             match one.kind {
                 Some(PlannedKind::Add) => edit.adds.push((id, links)),
                 None => {}
@@ -271,7 +272,6 @@ impl ProcessScheduler {
         for (id, exec, report_bytes) in replaced {
             self.core.program_mut(id).redefine(exec, report_bytes);
         }
-        Ok(())
     }
 }
 
@@ -333,6 +333,15 @@ fn restart_with_required(wanted: &mut [Wanted], runs: impl Fn(ProgramId) -> bool
             }
         }
     }
+}
+
+/// Returns the links to programs whose names were checked.
+fn links_in(programs: &ProgramTable, spec: &ChildSpec) -> Links {
+    let ids = |names: &[String]| -> Vec<ProgramId> {
+        let found = names.iter().map(|name| programs.find(name.as_bytes()));
+        found.flatten().collect()
+    };
+    Links::new(&ids(&spec.requires), &ids(&spec.after))
 }
 
 /// Checks that each name in `after` and `requires` is one of these, and that there is no cycle.
