@@ -247,6 +247,8 @@ fn lost_reports(is_short: bool, record: &Record, losses: &mut Vec<Loss>) {
     let failed = record
         .messages
         .iter()
+        // A line of the status is about a state of that name.
+        .filter(|line| !line.contains(" uptime="))
         .filter(|line| line.split_whitespace().nth(2) == Some("failed"));
     let without_pid = record
         .reports

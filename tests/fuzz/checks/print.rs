@@ -31,21 +31,24 @@ fn program(spec: &ChildSpec) -> String {
         ("max", duration(spec.backoff.max)),
         ("reset_after", duration(spec.backoff.reset_after)),
     ];
-    let restart = match spec.restart_policy() {
+    let restart = spec.restart.map(|restart| match restart {
         Restart::Always => "always",
         Restart::OnFailure => "on-failure",
         Restart::Never => "never",
-    };
+    });
     let mut fields = vec![
         ("command", texts(&spec.command)),
         ("env", object(env)),
-        ("restart", json!(restart).to_string()),
         ("essential", json!(spec.essential).to_string()),
         ("backoff", object(owned(backoff))),
         ("stop_signal", json!(spec.stop_signal).to_string()),
         ("stop_timeout", duration(spec.stop_timeout)),
         ("report_bytes", json!(spec.report_bytes).to_string()),
     ];
+    // What is the default is not the same as what was said.
+    if let Some(restart) = restart {
+        fields.push(("restart", json!(restart).to_string()));
+    }
     fields.extend(spec.cwd.iter().map(|cwd| ("cwd", text(cwd.as_os_str()))));
     object(owned(fields))
 }

@@ -59,7 +59,7 @@ pub fn check(
         line.contains(&format!(",\"retry_in\":{retry_in},")),
         "{line}"
     );
-    assert_eq!(json.as_object().map(|fields| fields.len()), Some(16));
+    assert_eq!(json.as_object().map(|fields| fields.len()), Some(17));
 }
 
 /// Their order, their spelling, and the calendar, reckoned once more.
