@@ -106,7 +106,7 @@ fn m17_m157_thousands_of_restarts_leave_no_descriptor_and_no_memory() {
     const PROGRAMS: usize = 4;
     /// What a thousand restarts may cost, in kB, and what comes and goes.
     const GROWTH_KB_MAX: u64 = 1;
-    const SWAY_KB_MAX: u64 = 64;
+    const SWAY_KB_MAX: u64 = 96;
     let cycles = tools::whole(4000, 20_000);
     let mut scene = Scene::new();
     let mut gate = Gate::new(&scene, "gate");
