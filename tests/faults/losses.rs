@@ -183,7 +183,7 @@ pub fn words(record: &Record) -> Vec<String> {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.get(2) {
             Some(&("warning" | "dropped" | "abandoned")) => true,
-            Some(&"failed") => words[1] != "missing",
+            Some(&"failed") => words[1] != "missing" && !line.contains(" uptime="),
             _ => false,
         }
     };

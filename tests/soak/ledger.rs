@@ -149,6 +149,8 @@ impl Books {
                 self.settle(name.to_owned(), pid, 1);
             }
             "exited" => _ = self.live.remove(name),
+            // A line of the status is about a state of that name.
+            "failed" if line.contains(" restarts=") => {}
             "failed" => self.failed_starts += 1,
             "dropped" => {
                 let bytes = number("bytes=").unwrap_or(0) as u64;
