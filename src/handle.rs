@@ -3,7 +3,6 @@
 //! A stop and a kill are flags, which only grow, so that they can be set in a signal handler. Orders
 //! for one program are queued, and carried out by the next turn.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -158,10 +157,10 @@ pub(crate) enum Order {
 
 /// The orders that wait for a turn.
 #[derive(Debug, Default)]
-pub(crate) struct Orders(Mutex<VecDeque<NamedOrder>>);
+pub(crate) struct Orders(Mutex<Vec<NamedOrder>>);
 
 impl Orders {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<NamedOrder>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<NamedOrder>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -171,14 +170,12 @@ impl Orders {
             let text = format!("{ORDERS_MAX} orders wait for the scheduler already");
             return Err(Error::of(ErrorKind::Full, text));
         }
-        orders.push_back(order);
+        orders.push(order);
         Ok(())
     }
 
     /// Takes all of them, in order.
     pub(crate) fn take(&self) -> Vec<NamedOrder> {
-        let mut orders = self.lock();
-        // Usually there are none: then nothing is allocated.
-        orders.drain(..).collect()
+        std::mem::take(&mut *self.lock())
     }
 }

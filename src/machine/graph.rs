@@ -7,6 +7,8 @@
 //! the dirty ones one by one: there is no recursion, and an order of a thousand programs takes a
 //! thousand steps.
 
+mod cycle;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::interface::ProgramId;
@@ -242,6 +244,12 @@ impl Graph {
         }
     }
 
+    /// True if no program is marked, and what requires one knows whether it may run without it.
+    #[must_use]
+    pub fn is_calm(&self) -> bool {
+        self.dirty.is_empty() && self.arming.is_empty()
+    }
+
     /// Takes a program whose state or counts have changed.
     pub fn pop_dirty(&mut self) -> Option<ProgramId> {
         let id = self.dirty.pop_front()?;
@@ -423,45 +431,6 @@ impl Graph {
         if self.nodes.get(&id).is_some_and(is_bare) {
             self.nodes.remove(&id);
         }
-    }
-
-    /// Returns the path of a cycle that there would be with these links, from a program back to
-    /// itself.
-    #[must_use]
-    pub fn find_cycle(&self, new: &BTreeMap<ProgramId, Links>) -> Option<Vec<ProgramId>> {
-        let none = Links::default();
-        let links = |id: ProgramId| new.get(&id).or_else(|| self.links(id)).unwrap_or(&none);
-        // What nothing depends on is in no cycle.
-        let named: BTreeSet<ProgramId> = new.values().flat_map(pairs).map(|(id, _)| id).collect();
-        let may_cycle = |id: &&ProgramId| self.has_dependents(**id) || named.contains(*id);
-        let mut known = BTreeSet::new();
-        for &start in new.keys().filter(may_cycle) {
-            // The path from the start, each with what is left of its links.
-            let mut path = Vec::new();
-            let mut on_path = BTreeSet::new();
-            if known.insert(start) {
-                on_path.insert(start);
-                path.push((start, pairs(links(start))));
-            }
-            while let Some((id, rest)) = path.last_mut() {
-                let id = *id;
-                let Some((next, _)) = rest.next() else {
-                    on_path.remove(&id);
-                    path.pop();
-                    continue;
-                };
-                if on_path.contains(&next) {
-                    let ids = path.iter().map(|(id, _)| *id);
-                    let cycle = ids.skip_while(|&id| id != next).chain([next]);
-                    return Some(cycle.collect());
-                }
-                if known.insert(next) {
-                    on_path.insert(next);
-                    path.push((next, pairs(links(next))));
-                }
-            }
-        }
-        None
     }
 }
 

@@ -2,7 +2,8 @@
 //! they were added.
 //!
 //! As long as nothing was removed, an id is a position, and costs no memory. After that it is
-//! searched for; what was removed leaves a gap until gaps outnumber the rest.
+//! searched for; what was removed leaves a gap until gaps outnumber the rest. A look by id is made
+//! several times in every turn, and so is compiled into its caller.
 
 use super::interface::ProgramId;
 
@@ -65,11 +66,13 @@ impl<T> IdMap<T> {
         Some(item)
     }
 
+    #[inline]
     #[must_use]
     pub fn get(&self, id: ProgramId) -> Option<&T> {
         self.items[self.position(id)?].as_ref()
     }
 
+    #[inline]
     #[must_use]
     pub fn get_mut(&mut self, id: ProgramId) -> Option<&mut T> {
         let position = self.position(id)?;
@@ -116,6 +119,7 @@ impl<T> IdMap<T> {
         id.unwrap_or(ProgramId(position as u32))
     }
 
+    #[inline]
     fn position(&self, id: ProgramId) -> Option<usize> {
         if self.ids.is_empty() {
             return ((id.0 as usize) < self.items.len()).then_some(id.0 as usize);

@@ -139,11 +139,23 @@ impl Machine {
     /// that they do, and one that is due starts only when all that it waits for have told how
     /// they are.
     pub(super) fn resolve(&mut self, now: Moment) {
+        if self.is_resolved() {
+            return;
+        }
         self.settle(now);
         while let Some(id) = self.due.pop_front() {
             self.release(id);
         }
         self.graph.arm();
+    }
+
+    /// True if no change is on its way, as in nearly every turn.
+    fn is_resolved(&self) -> bool {
+        self.due.is_empty()
+            && self.short.is_empty()
+            && self.draining.is_empty()
+            && self.forgotten.is_empty()
+            && self.graph.is_calm()
     }
 
     /// Lets every change reach the programs that depend on it, but starts nothing.

@@ -423,11 +423,7 @@ impl ProcessScheduler {
 
     /// Drops the programs that were removed and are gone.
     pub(super) fn drop_removed(&mut self) {
-        let mut is_any_dropped = false;
-        for id in self.core.removed() {
-            is_any_dropped |= self.core.drop_if_gone(id);
-        }
-        if is_any_dropped {
+        if self.core.drop_removed() {
             self.plan_for_programs();
         }
     }

@@ -327,22 +327,20 @@ impl Core {
         self.removed.push(id);
     }
 
-    /// Returns the programs whose removal was reported, and of which something is left.
-    pub(super) fn removed(&self) -> Vec<ProgramId> {
-        self.removed.clone()
-    }
-
-    /// Forgets a program that the machine has forgotten. False if a process of it is left that was
-    /// abandoned, or if its last run is not reported yet.
-    pub(super) fn drop_if_gone(&mut self, id: ProgramId) -> bool {
-        let program = &self.programs[id];
-        let is_gone = program.live.is_none() && program.exit_record.is_none();
-        if is_gone {
-            self.programs.remove(id);
-            self.escaped.remove(&id);
-            self.removed.retain(|&removed| removed != id);
-        }
-        is_gone
+    /// Forgets the programs whose removal was reported. One stays as long as a process of it is left
+    /// that was abandoned, or its last run is not reported. True if one was forgotten.
+    pub(super) fn drop_removed(&mut self) -> bool {
+        let before = self.removed.len();
+        self.removed.retain(|&id| {
+            let program = &self.programs[id];
+            let is_left = program.live.is_some() || program.exit_record.is_some();
+            if !is_left {
+                self.programs.remove(id);
+                self.escaped.remove(&id);
+            }
+            is_left
+        });
+        self.removed.len() < before
     }
 
     pub(super) fn shut_down(&mut self, now: Moment, asked: Asked, cause: StopCause) {
