@@ -253,7 +253,7 @@ fn a_oneshot_comes_first_and_one_that_fails_holds_what_requires_it() {
         next(&mut scheduler, &notes, &mut at, &ready);
         assert_eq!(state(&scheduler, "migrate"), Some(ProgramState::Exited));
         let web = kit::pid(&scheduler, "web");
-        // Running it again takes nobody down.
+        // Running it again stops no program that requires it.
         scheduler.start_program("migrate").expect("it has ended");
         let again = ["+migrate", "-migrate", "!migrate"];
         next(&mut scheduler, &notes, &mut at, &again);

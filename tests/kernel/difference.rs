@@ -69,7 +69,7 @@ pub enum Verb {
     Add,
 }
 
-/// An order for one program, at so many quarters of a unit.
+/// An order for one program, and when it is given, in quarters of a unit.
 #[derive(Debug, Clone, Copy)]
 pub struct Order {
     pub quarters: u64,
@@ -286,7 +286,7 @@ fn any_orders(rng: &mut Rng, actors: usize, stop_units: u64) -> Vec<Order> {
     orders
 }
 
-/// When an orphan comes home is between it and the kernel: only that it is met, and how, is told.
+/// Moves the orphans to the end, sorted: when the kernel hands one over is not ours to compare.
 pub fn with_orphans_last(lines: Vec<String>) -> Vec<String> {
     let is_of_orphan = |line: &String| line.starts_with("orphan");
     let (mut orphans, mut lines): (Vec<_>, Vec<_>) = lines.into_iter().partition(is_of_orphan);
@@ -295,8 +295,8 @@ pub fn with_orphans_last(lines: Vec<String>) -> Vec<String> {
     lines
 }
 
-/// What nobody's are: one that has just died is nobody's for all that can be seen, and it is between
-/// it and the kernel whether it is met before it is reaped.
+/// Drops the orphans that belong to no program. Whether such an orphan is found before it is reaped
+/// depends on the kernel, and one that has just died cannot be traced to its program.
 fn without_nobodys_orphans(mut trace: Trace) -> Trace {
     if let Some(of_none) = trace.last_mut() {
         of_none.retain(|line| !line.starts_with("orphan"));

@@ -1,4 +1,5 @@
-//! A host that turns the scheduler, and compares what it is told with what is so.
+//! A host that runs the scheduler turn by turn, and compares what it is told with what the simulated
+//! kernel knows.
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};

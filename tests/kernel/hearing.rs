@@ -1,4 +1,4 @@
-//! What the host is told, held against what is so.
+//! Compares what the host is told with what the simulated kernel knows.
 
 use super::books;
 use super::driver::{Check, Driver, Told};
@@ -20,7 +20,9 @@ impl Driver {
                     if first == Some(pid) {
                         Ok(())
                     } else {
-                        Err(format!("stray {pid} is told, and it was {first:?}"))
+                        Err(format!(
+                            "stray {pid} was reported, but {first:?} was expected"
+                        ))
                     }
                 })?,
             }
@@ -41,7 +43,7 @@ impl Driver {
         });
         let index = self.index_told(event.program());
         if index.is_none() && !event.program().is_empty() {
-            return Err(format!("of none that is there is told {event:?}"));
+            return Err(format!("no program has the name in {event:?}"));
         }
         match (event.kind(), index) {
             (EventKind::Removed, Some(index)) => {
@@ -73,7 +75,8 @@ impl Driver {
         self.accounts[index].log_end.get_or_insert(log.len());
     }
 
-    /// Which program of this name is told of: the first of which it was not told that it was removed.
+    /// The program that a report or an event with this name is about: the first of that name whose
+    /// removal was not reported.
     fn index_told(&self, name: &str) -> Option<usize> {
         let mut all = self.setting.specs.iter().zip(&self.accounts);
         all.position(|(spec, account)| spec.name() == name && !account.removed)
@@ -214,7 +217,7 @@ fn check_cause(kernel: &mut Kernel, run: usize, cause: Cause) -> Check {
 }
 
 impl Kernel {
-    /// A run that began then is told to have been asked to end.
+    /// Checks the cause that was reported for the end of a run that began then.
     fn check_stop_cause(&mut self, program: usize, begun: u64, cause: Cause) -> Check {
         let ends = &self.programs[program].ends;
         let mut own = ends.iter().filter(|(at, _)| at.serial > begun);
@@ -232,11 +235,13 @@ impl Kernel {
         Err(format!("it says that its end was asked for by {cause}"))
     }
 
-    /// It is told that a program was removed: nothing of it is there.
+    /// Takes in that a program was reported as removed: nothing of it may be left.
     fn is_removed(&mut self, index: usize) -> Check {
         let name = self.programs[index].name.clone();
         if self.programs[index].removal != Removal::Asked {
-            return Err(format!("{name} is told to be removed, and was not to be"));
+            return Err(format!(
+                "{name} was reported as removed, but nobody had asked for that"
+            ));
         }
         self.programs[index].removal = Removal::Told;
         self.counts.removed += 1;

@@ -12,7 +12,8 @@ const PROGRAMS_MAX: usize = 4;
 
 impl Driver {
     pub(super) fn give_some_order(&mut self) -> Check {
-        // When everything has ended, or a stop was asked for, the host is told in the next turn.
+        // Whether orders are still taken is known only in the next turn if everything has just ended or
+        // a stop was asked for.
         let is_asked = world::with(|kernel| kernel.stop_asked.is_some());
         if (self.is_to_end() || is_asked) && !self.takes_no_orders() {
             return Ok(());

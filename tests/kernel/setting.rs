@@ -35,7 +35,7 @@ pub struct Setting {
     pub disk_fills: bool,
     /// The step of the first stop; many come after the last step.
     pub stop_at: usize,
-    /// One step in so many begins with an order for one program.
+    /// How many steps there are, on average, for each order for one program. `None`: no orders.
     pub orders: Option<u64>,
     pub keep_running: bool,
 }

@@ -118,8 +118,9 @@ fn timer_handler_mask_and_foreign_alarms_are_restored() {
         // SAFETY: a plain number; the signal is for this thread.
         unsafe { libc::raise(libc::SIGALRM) };
         assert_eq!(ALARMS.load(Ordering::SeqCst), 0, "the handler is ours");
-        // By then the timer has expired, too.
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        // Long enough for the timer to expire as well: no event is hoped for, only time has to pass.
+        let expiry = std::time::Duration::from_micros(WAIT_MICROSECONDS_MAX as u64);
+        std::thread::sleep(5 * expiry);
     });
     let mask = set_mask(libc::SIG_SETMASK, &before);
     assert!(mask.has(libc::SIGALRM), "the mask is as it was");

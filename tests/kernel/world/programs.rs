@@ -48,7 +48,7 @@ pub struct Program {
     pub after: Vec<usize>,
     pub wish: Wish,
     pub removal: Removal,
-    /// Each order that ends a run, and what it is told as.
+    /// Each order that ends a run, and the cause that is reported for it.
     pub ends: Vec<(Stamp, Cause)>,
     /// When it was last killed by an order.
     pub killed: Option<u64>,
