@@ -195,8 +195,8 @@ impl Machine {
         }
     }
 
-    /// Replaces definitions: an edit without more.
-    #[cfg_attr(not(test), allow(dead_code))]
+    /// Replaces definitions: an edit without more, for tests.
+    #[cfg(test)]
     pub fn replace(
         &mut self,
         now: Moment,
