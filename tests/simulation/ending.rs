@@ -25,6 +25,7 @@ impl Driver {
     pub fn end_fairly(&mut self) -> Check {
         self.say(format_args!("the fair run begins"));
         self.fair = true;
+        self.world.be_fair();
         self.world.thaw();
         self.carry_out(usize::MAX)?;
         if !self.ledger.stopping {

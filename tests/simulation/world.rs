@@ -8,6 +8,9 @@ use crate::machine::Exit;
 use crate::model::rng::Rng;
 
 pub const PIDS: usize = 8;
+/// As many again as there are programs at most, for the fair run: a start must not fail because
+/// a group that may take for ever to stop has all the others.
+const PIDS_FAIR: usize = PIDS + 6;
 
 const SIGKILL: i32 = 9;
 const SIGCONT: i32 = 18;
@@ -54,11 +57,13 @@ struct Process {
 
 #[derive(Default)]
 pub struct World {
-    table: [Option<Process>; PIDS],
+    table: [Option<Process>; PIDS_FAIR],
+    /// There is a number for each start.
+    is_fair: bool,
     /// When each number was last in use.
-    used: [u64; PIDS],
+    used: [u64; PIDS_FAIR],
     /// Which program each number named last.
-    named: [Option<usize>; PIDS],
+    named: [Option<usize>; PIDS_FAIR],
     uses: u64,
     serial: u32,
     /// How often a group got the number of another program's.
@@ -123,14 +128,15 @@ impl World {
     }
 
     fn free_number(&self) -> Option<usize> {
-        let mut taken = [false; PIDS];
+        let mut taken = [false; PIDS_FAIR];
         for (number, process) in self.table.iter().enumerate() {
             if let Some(process) = process {
                 taken[number] = true;
                 taken[process.group.number] = true;
             }
         }
-        (0..PIDS)
+        let numbers = if self.is_fair { PIDS_FAIR } else { PIDS };
+        (0..numbers)
             .filter(|&number| !taken[number])
             .max_by_key(|&number| self.used[number])
     }
@@ -143,7 +149,8 @@ impl World {
 
     fn members(&self, group: Group) -> impl Iterator<Item = usize> {
         let table = &self.table;
-        (0..PIDS).filter(move |&number| table[number].is_some_and(|process| process.group == group))
+        (0..PIDS_FAIR)
+            .filter(move |&number| table[number].is_some_and(|process| process.group == group))
     }
 
     pub fn exists(&self, group: Group) -> bool {
@@ -164,7 +171,9 @@ impl World {
 
     /// The living leaders.
     pub fn leaders(&self) -> Vec<usize> {
-        (0..PIDS).filter(|&number| self.leads(number)).collect()
+        (0..PIDS_FAIR)
+            .filter(|&number| self.leads(number))
+            .collect()
     }
 
     /// The living leader of this program.
@@ -173,7 +182,7 @@ impl World {
             self.living(number)
                 .is_some_and(|p| p.group.program == program)
         };
-        (0..PIDS).find(|&number| self.leads(number) && is_its(number))
+        (0..PIDS_FAIR).find(|&number| self.leads(number) && is_its(number))
     }
 
     /// Any number whose process lives, leader or not.
@@ -193,7 +202,7 @@ impl World {
     pub fn launching(&self) -> Vec<usize> {
         let could = |process: &Process| process.new && !process.frozen && !process.stopped;
         let could = |&number: &usize| self.living(number).is_some_and(could);
-        (0..PIDS).filter(could).collect()
+        (0..PIDS_FAIR).filter(could).collect()
     }
 
     /// A leader executes its program.
@@ -250,7 +259,7 @@ impl World {
     pub fn signal(&mut self, number: usize, signal: i32) -> Option<Group> {
         let is_hit = |process: &&Process| process.group.number == number;
         let group = self.table.iter().flatten().find(is_hit)?.group;
-        for member in 0..PIDS {
+        for member in 0..PIDS_FAIR {
             if self.table[member].is_some_and(|process| process.group == group) {
                 self.hit(member, signal);
             }
@@ -295,9 +304,14 @@ impl World {
         }
     }
 
+    /// From now on no start fails because every number is taken.
+    pub fn be_fair(&mut self) {
+        self.is_fair = true;
+    }
+
     /// What is frozen goes on; what was killed meanwhile dies.
     pub fn thaw(&mut self) {
-        for number in 0..PIDS {
+        for number in 0..PIDS_FAIR {
             let Some(process) = self.table[number].as_mut() else {
                 continue;
             };
@@ -310,7 +324,7 @@ impl World {
 
     /// Those that were asked to end do, and zombies that are nobody's are taken away.
     pub fn tidy_up(&mut self) {
-        for number in 0..PIDS {
+        for number in 0..PIDS_FAIR {
             let Some(process) = self.table[number] else {
                 continue;
             };
@@ -325,7 +339,7 @@ impl World {
 
     /// The members of groups with a living leader finish their work.
     pub fn finish_members(&mut self) {
-        for number in 0..PIDS {
+        for number in 0..PIDS_FAIR {
             let Some(process) = self.table[number] else {
                 continue;
             };
