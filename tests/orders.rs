@@ -11,7 +11,7 @@
 //! everything is tried that can happen, in every order, until nothing in them is new.
 //!
 //! - `PROCSCHED_ORDERS_WORLDS=related cargo test --test orders` tries more small worlds, `all` each
-//!   of them.
+//!   of two programs, `three` those of three.
 //! - `PROCSCHED_ORDERS_SEED=4711 cargo test --test orders` lives that one again, and prints it.
 //! - `PROCSCHED_ORDERS_SEEDS=1000000 cargo test --test orders` tries more of them.
 
@@ -69,7 +69,10 @@ fn every_small_world_keeps_every_promise() {
     let which = match std::env::var("PROCSCHED_ORDERS_WORLDS").as_deref() {
         Ok("all") => Which::All,
         Ok("related") => Which::Related,
-        Ok(other) => panic!("PROCSCHED_ORDERS_WORLDS={other}: expected \"related\" or \"all\""),
+        Ok("three") => Which::Three,
+        Ok(other) => {
+            panic!("PROCSCHED_ORDERS_WORLDS={other}: expected \"related\", \"three\" or \"all\"")
+        }
         Err(_) => Which::Few,
     };
     let begin = Instant::now();

@@ -4,11 +4,16 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use super::book::Check;
 use super::scene::Act;
 use super::worlds::{Change, Edge, Kind, Setting, World};
 use crate::model::lives;
+use crate::model::trial::print;
+
+/// A world that takes longer is told at once, so that a long hunt can be followed.
+const SLOW: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Seen {
@@ -84,7 +89,15 @@ pub fn explore_all(settings: &[Setting]) -> Result<Seen, String> {
     let seen = Mutex::new(Ok(Seen::default()));
     let work = || -> Check {
         while let Some(setting) = settings.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let begin = Instant::now();
             let new = explore(*setting);
+            let took = begin.elapsed();
+            if let (true, Ok(seen)) = (took > SLOW, &new) {
+                let (states, steps) = (seen.states, seen.steps);
+                print(&format!(
+                    "{took:.0?}: {states} states, {steps} steps: {setting:?}"
+                ));
+            }
             let mut seen = seen.lock().map_err(|error| error.to_string())?;
             match (&mut *seen, new) {
                 (Ok(seen), Ok(new)) => {
@@ -119,6 +132,8 @@ pub enum Which {
     Few,
     /// It is of any kind, and its edge becomes any other.
     Related,
+    /// Three programs; takes more than an hour.
+    Three,
     /// Each program is of any kind, times differ, and there are faults of every sort.
     All,
 }
@@ -150,6 +165,9 @@ fn changes(which: Which, edge: Edge) -> Vec<Change> {
 }
 
 pub fn settings(which: Which) -> Vec<Setting> {
+    if which == Which::Three {
+        return three();
+    }
     let mut settings = Vec::new();
     let others: &[Kind] = if which == Which::Few {
         &[Kind::Plain]
@@ -172,16 +190,6 @@ pub fn settings(which: Which) -> Vec<Setting> {
                     settings.push(setting(programs, change));
                 }
             }
-        }
-    }
-    for kind in KINDS {
-        let chain = [
-            Some((kind, Edge::None)),
-            Some((Kind::Plain, Edge::Requires)),
-            Some((Kind::Plain, Edge::After)),
-        ];
-        if which == Which::All {
-            settings.push(setting(chain, Change::Remove));
         }
     }
     if which == Which::All {
@@ -207,5 +215,42 @@ fn setting(programs: [Option<(Kind, Edge)>; 3], change: Change) -> Setting {
         faults: false,
         late: false,
         two_times: false,
+        closing: Edge::None,
     }
+}
+
+/// Three in a row, two that need the first, and one that needs two others; the first of every kind,
+/// and each change once.
+fn three() -> Vec<Setting> {
+    use Edge::{After, None, Requires};
+    let shapes = [
+        (Requires, Requires, None),
+        (Requires, After, None),
+        (Requires, None, Requires),
+        (None, Requires, Requires),
+    ];
+    let mut settings = Vec::new();
+    for (second, third, closing) in shapes {
+        let with = |kind, change| {
+            let programs = [
+                Some((kind, None)),
+                Some((Kind::Plain, second)),
+                Some((Kind::Plain, third)),
+            ];
+            Setting {
+                closing,
+                ..setting(programs, change)
+            }
+        };
+        settings.extend(KINDS.map(|kind| with(kind, Change::None)));
+        settings.extend(
+            [
+                Change::Remove,
+                Change::Replace(Kind::Plain, true),
+                Change::Links(None, false),
+            ]
+            .map(|change| with(Kind::Plain, change)),
+        );
+    }
+    settings
 }

@@ -48,6 +48,8 @@ pub enum Change {
 pub struct Setting {
     /// Each program, and its edge to the one before it.
     pub programs: [Option<(Kind, Edge)>; 3],
+    /// The edge of the third to the first.
+    pub closing: Edge,
     pub change: Change,
     /// Processes leave their group; health checks fail; starts are late.
     pub escapes: bool,
@@ -101,7 +103,12 @@ impl Setting {
     }
 
     fn definition(&self, kind: Kind, edge: Edge, program: usize) -> Definition {
-        let (requires, after) = links(edge, id(program.saturating_sub(1)));
+        let (mut requires, mut after) = links(edge, id(program.saturating_sub(1)));
+        if program == 2 {
+            let (more_requires, more_after) = links(self.closing, id(0));
+            requires.extend(more_requires);
+            after.extend(more_after);
+        }
         Definition {
             policy: self.policy(kind),
             requires,
