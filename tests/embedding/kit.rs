@@ -104,6 +104,13 @@ pub fn pid(scheduler: &ProcessScheduler, name: &str) -> Option<i32> {
     status.pid().filter(|_| !is_late)
 }
 
+/// True if a stop came in the middle of this start. On a busy machine it may meet any of them.
+pub fn was_cancelled(report: &ErrorReport) -> bool {
+    report
+        .error()
+        .is_some_and(|error| error.starts_with("start cancelled by "))
+}
+
 pub fn code(scheduler: &ProcessScheduler, name: &str) -> Option<i32> {
     status(scheduler, name).last_return_code()
 }
@@ -114,11 +121,21 @@ pub fn status(scheduler: &ProcessScheduler, name: &str) -> procsched::ProgramSta
     found.expect("a program of this name")
 }
 
-/// Turns until every program has a process, and gives their numbers.
+/// Turns until every program has a process, executed or not.
+#[track_caller]
+pub fn all_spawned(scheduler: &mut ProcessScheduler) {
+    turn_until(scheduler, "every program has a process", |scheduler| {
+        scheduler.programs().iter().all(|p| p.pid().is_some())
+    });
+}
+
+/// Turns until every program has been executed, and gives their process numbers. On a busy machine
+/// a process may be there long before that.
 #[track_caller]
 pub fn all_up(scheduler: &mut ProcessScheduler) -> Vec<i32> {
     turn_until(scheduler, "every program runs", |scheduler| {
-        scheduler.programs().iter().all(|p| p.pid().is_some())
+        let programs = scheduler.programs();
+        programs.iter().all(|p| pid(scheduler, p.name()).is_some())
     });
     let programs = scheduler.programs();
     programs

@@ -49,10 +49,8 @@ fn life(number: usize, together: &Barrier) {
     let mut told: HashMap<String, u64> = HashMap::new();
     for report in reports.items() {
         let own = [10 + number as i32, -libc::SIGKILL].contains(&report.return_code());
-        // The stop may have come before the program was executed.
-        let is_cancelled = report.stopping() && report.pid().is_none();
         assert!(
-            is_cancelled || (own && report.error().is_none()),
+            kit::was_cancelled(&report) || (own && report.error().is_none()),
             "{report:?}"
         );
         *told.entry(report.process().to_owned()).or_default() += 1;

@@ -582,7 +582,7 @@ fn a_start_that_was_cancelled_between_turns_leaves_nothing() {
         let dir = kit::directory();
         let (lease, web) = leased(&dir, "web");
         let mut scheduler = kit::built(kit::all(&dir).program(web).keep_running());
-        kit::all_up(&mut scheduler);
+        kit::all_spawned(&mut scheduler);
         assert_eq!(state(&scheduler, "web"), Some(ProgramState::Starting));
         scheduler.kill_program("web").expect("it is late");
         let pid = kit::status(&scheduler, "web").pid().expect("it is late");
@@ -731,7 +731,7 @@ fn a_cancelled_start_says_why() {
             let (reports, sink) = kit::reports();
             let builder = kit::all(&dir).program(web).keep_running();
             let mut scheduler = kit::built(builder.error_handler(sink));
-            kit::all_up(&mut scheduler);
+            kit::all_spawned(&mut scheduler);
             let ordered = match order {
                 "stop" => scheduler.stop_program("web"),
                 "kill" => scheduler.kill_program("web"),
