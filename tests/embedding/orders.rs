@@ -35,6 +35,7 @@ pub const TESTS: &[Test] = tests![
     a_signal_goes_to_the_group_or_to_the_first_process,
     logs_are_opened_anew_after_a_rotation,
     a_start_that_was_cancelled_between_turns_leaves_nothing,
+    a_start_that_was_cancelled_and_stolen_is_over,
     nothing_waits_for_a_program_that_is_being_removed,
     no_order_comes_after_the_end,
     what_a_failed_program_left_ends_with_the_next_order,
@@ -593,6 +594,34 @@ fn a_start_that_was_cancelled_between_turns_leaves_nothing() {
         drop(lease);
         kit::end(&mut scheduler);
     });
+}
+
+/// Another part of the host may be the one that reaps it.
+fn a_start_that_was_cancelled_and_stolen_is_over() {
+    for reap in [Reap::Own, Reap::All] {
+        host(move || {
+            let dir = kit::directory();
+            let (lease, web) = leased(&dir, "web");
+            let builder = kit::all(&dir).reap(reap).program(web).keep_running();
+            let mut scheduler = kit::built(builder.safety_sweep(false));
+            kit::all_spawned(&mut scheduler);
+            scheduler.kill_program("web").expect("it is late");
+            let pid = kit::status(&scheduler, "web").pid().expect("it is late");
+            kit::ended(pid);
+            let begin = std::time::Instant::now();
+            turn_until(&mut scheduler, "it is over", |scheduler| {
+                state(scheduler, "web") != Some(ProgramState::Stopping)
+            });
+            assert_eq!(
+                state(&scheduler, "web"),
+                Some(ProgramState::Stopped),
+                "{:?}",
+                begin.elapsed()
+            );
+            drop(lease);
+            kit::end(&mut scheduler);
+        });
+    }
 }
 
 fn nothing_waits_for_a_program_that_is_being_removed() {

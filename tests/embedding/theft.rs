@@ -194,7 +194,7 @@ fn a_thief_in_the_house(builder: Builder) {
     kit::end(&mut scheduler);
     assert!(thief.stop() >= 10);
     for program in scheduler.programs() {
-        assert_eq!(program.state(), ProgramState::Stopped);
+        assert_eq!(program.state(), ProgramState::Stopped, "{program:?}");
         let told = reports.items();
         let told = told
             .iter()
