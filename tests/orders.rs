@@ -45,6 +45,7 @@ mod orders {
     pub mod stops;
     pub mod tally;
     pub mod watch;
+    pub mod words;
     pub mod worlds;
 }
 

@@ -32,6 +32,7 @@ mod model {
     pub mod tallying;
     pub mod trial;
     pub mod witness;
+    pub mod words;
 }
 
 mod simulation {

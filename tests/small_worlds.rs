@@ -31,6 +31,7 @@ mod model {
     #[allow(dead_code)]
     pub mod stops;
     pub mod witness;
+    pub mod words;
 }
 
 mod small_worlds {

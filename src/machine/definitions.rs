@@ -34,12 +34,12 @@ pub struct Edit {
 
 impl Machine {
     /// Adds a program, which is down until it is started. Returns `None` if there is no id left.
-    pub fn add(&mut self, policy: Policy) -> Option<ProgramId> {
+    pub fn add(&mut self, now: Moment, policy: Policy) -> Option<ProgramId> {
         // Most programs of a config have the policy of the one before them, and share it.
         let shared = self.children.last().map(|child| &child.policy);
         let shared = shared.filter(|shared| ***shared == policy).cloned();
         let policy = shared.unwrap_or_else(|| Arc::new(policy));
-        self.children.push(Child::new(policy))
+        self.children.push(Child::new(now, policy))
     }
 
     /// Sets what each of these programs waits for, unless that made a cycle: then its path is

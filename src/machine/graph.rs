@@ -233,15 +233,17 @@ impl Graph {
         dependents.map(|dependent| dependent.program)
     }
 
-    /// Marks a program whose state has changed.
-    pub fn touch(&mut self, id: ProgramId) {
+    /// Marks a program whose state has changed, unless no other is concerned: then it is false.
+    pub fn touch(&mut self, id: ProgramId) -> bool {
         let is_new = match self.nodes.get_mut(&id) {
             Some(node) => !std::mem::replace(&mut node.is_dirty, true),
-            None => self.blocks.contains_key(&id),
+            None if self.blocks.contains_key(&id) => true,
+            None => return false,
         };
         if is_new {
             self.dirty.push_back(id);
         }
+        true
     }
 
     /// True if no program is marked, and what requires one knows whether it may run without it.

@@ -32,11 +32,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use child::{Child, Effects, Flags};
-use graph::{Graph, Standing};
+use graph::Graph;
 pub use id_map::IdMap;
 pub use interface::{Change, Command, Input, Moment, Order, ProgramId, Run};
 pub use policy::{Backoff, Exit, ExitSet, Policy, Restart};
-pub use state::Cause;
+pub use state::{Cause, ProgramState};
 use state::{Fact, Goal, Purpose, State, Trigger, Verb, Why};
 use timers::Timers;
 
@@ -55,8 +55,8 @@ pub struct Machine {
     draining: VecDeque<ProgramId>,
     /// Programs that run, and require one that may be down.
     short: VecDeque<ProgramId>,
-    /// Programs that are due, and whose neighbours have changed.
-    due: VecDeque<ProgramId>,
+    /// Programs that were looked at: what they have come to is noted when nothing changes any more.
+    seen: VecDeque<ProgramId>,
     /// Programs that are down and to be forgotten.
     forgotten: Vec<ProgramId>,
     /// Programs that start when everything is gone that is being removed.
@@ -81,6 +81,9 @@ pub struct Machine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct View {
     pub state: State,
+    /// The word for its state, and when that was another one last.
+    pub word: ProgramState,
+    pub word_since: Moment,
     pub goal: Goal,
     /// Why it is down, if its goal is not up.
     pub why: Why,
@@ -204,12 +207,12 @@ impl Machine {
                 continue;
             };
             child.flags.set(Flags::QUEUED, false);
-            if child.state != State::Due || self.is_held(id) {
+            if child.state != State::Due || child.is_held(self.graph.counts(id)) {
                 continue;
             }
-            let run = self.children.get_mut(id).map(|child| child.begin(id));
+            let run = child.begin(id);
             self.graph.touch(id);
-            return run;
+            return Some(run);
         }
     }
 
@@ -236,7 +239,7 @@ impl Machine {
             self.unsettled,
             self.children
                 .pairs()
-                .filter(|(id, child)| !self.is_child_settled(*id, child))
+                .filter(|(id, child)| !child.is_settled(self.graph.counts(*id)))
                 .count()
         );
         self.unsettled == 0
@@ -280,8 +283,11 @@ impl Machine {
     #[must_use]
     pub fn view(&self, program: ProgramId) -> Option<View> {
         let child = self.children.get(program)?;
+        debug_assert_eq!(child.word, child.find_word(self.graph.counts(program)));
         Some(View {
             state: child.state,
+            word: child.word,
+            word_since: child.word_since,
             goal: child.goal,
             why: child.why,
             cause: child.cause,
@@ -308,26 +314,13 @@ impl Machine {
         self.timers.entries()
     }
 
-    /// True if something keeps a program from a start that is due: asked in every turn, and so
-    /// answered by counts alone.
-    fn is_held(&self, id: ProgramId) -> bool {
-        let Some(child) = self.children.get(id) else {
-            return false;
-        };
-        let counts = self.graph.counts(id);
-        counts.is_short()
-            || (counts.after_coming > 0 && !child.flags.has(Flags::PASSED))
-            || child.flags.has(Flags::ESCAPED)
-            || (child.flags.has(Flags::AFTER_REMOVALS) && self.removing > 0)
-    }
-
     /// Returns what keeps a program from a start that is due.
     fn hold(&self, id: ProgramId) -> Option<Hold> {
-        if !self.is_held(id) {
+        let child = self.children.get(id)?;
+        let (flags, counts) = (child.flags, self.graph.counts(id));
+        if !child.is_held(counts) {
             return None;
         }
-        let flags = self.children.get(id)?.flags;
-        let counts = self.graph.counts(id);
         if counts.is_short() || (counts.after_coming > 0 && !flags.has(Flags::PASSED)) {
             let (other, is_required) = self.graph.blame(id, flags.has(Flags::PASSED))?;
             return Some(if is_required {
@@ -375,46 +368,28 @@ impl Machine {
             self.draining.push_back(id);
         }
         debug_assert!(!self.stopping || child.goal != Goal::Up || child.state == State::Inactive);
-        self.graph.touch(id);
-        self.count_settled(id);
+        // One that has neighbours is looked at when these have told how they are.
+        if !self.graph.touch(id) {
+            self.note(now, id);
+        }
         if essential_ended {
             self.essential_ended = Some(id);
             self.stop_all(now, Verb::Stop);
         }
     }
 
-    fn count_settled(&mut self, id: ProgramId) {
-        let Some(child) = self.children.get(id) else {
-            return;
-        };
-        let is_unsettled = !self.is_child_settled(id, child);
+    /// Notes what the state of a program comes to.
+    fn note(&mut self, now: Moment, id: ProgramId) {
         let Some(child) = self.children.get_mut(id) else {
             return;
         };
+        let counts = self.graph.counts(id);
+        child.keep_word(now, counts);
+        let is_unsettled = !child.is_settled(counts);
         let was_unsettled = child.flags.has(Flags::UNSETTLED);
         child.flags.set(Flags::UNSETTLED, is_unsettled);
         self.unsettled += usize::from(is_unsettled);
         self.unsettled -= usize::from(was_unsettled);
-    }
-
-    fn is_child_settled(&self, id: ProgramId, child: &Child) -> bool {
-        match child.state {
-            State::Inactive => true,
-            State::Abandoned { .. } => child.goal != Goal::Up,
-            State::Due => {
-                let told = self.graph.told(id);
-                told.is_some_and(|told| told.standing == Standing::Never)
-            }
-            State::Waiting { .. }
-            | State::Spawning
-            | State::Launching { .. }
-            | State::Starting { .. }
-            | State::Running { .. }
-            | State::Draining { .. }
-            | State::Stopping { .. }
-            | State::Killed { .. }
-            | State::Clearing { .. } => false,
-        }
     }
 }
 

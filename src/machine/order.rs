@@ -143,15 +143,15 @@ impl Machine {
             return;
         }
         self.settle(now);
-        while let Some(id) = self.due.pop_front() {
-            self.release(id);
+        while let Some(id) = self.seen.pop_front() {
+            self.release(now, id);
         }
         self.graph.arm();
     }
 
     /// True if no change is on its way, as in nearly every turn.
     fn is_resolved(&self) -> bool {
-        self.due.is_empty()
+        self.seen.is_empty()
             && self.short.is_empty()
             && self.draining.is_empty()
             && self.forgotten.is_empty()
@@ -188,16 +188,13 @@ impl Machine {
         for waiting in self.graph.tell(id, facts) {
             self.effect(now, waiting, |child, out| child.drained(now, out));
         }
-        self.count_settled(id);
         let Some(child) = self.children.get(id) else {
             return;
         };
         if !matches!(child.state, State::Draining { .. }) {
             self.graph.stop_waiting(id);
         }
-        if child.state == State::Due {
-            self.due.push_back(id);
-        }
+        self.seen.push_back(id);
     }
 
     /// Stops a program that requires one which is down.
@@ -209,25 +206,21 @@ impl Machine {
         }
     }
 
-    /// Lets a program start that is due, if nothing holds it.
-    fn release(&mut self, id: ProgramId) {
+    /// Lets a program start that is due, if nothing holds it, and notes what it has come to.
+    fn release(&mut self, now: Moment, id: ProgramId) {
         let counts = self.graph.counts(id);
-        let Some(child) = self.children.get_mut(id) else {
-            return;
-        };
-        if child.state != State::Due {
-            return;
-        }
-        // What it starts after is looked at when all that it requires is up.
-        let is_passed = !counts.is_short() && counts.after_coming == 0;
-        child
-            .flags
-            .set(Flags::PASSED, is_passed || child.flags.has(Flags::PASSED));
-        if !self.is_held(id)
-            && let Some(child) = self.children.get_mut(id)
+        if let Some(child) = self.children.get_mut(id)
+            && child.state == State::Due
         {
-            child.queue(id, &mut self.starts);
+            // What it starts after is looked at when all that it requires is up.
+            if !counts.is_short() && counts.after_coming == 0 {
+                child.flags.set(Flags::PASSED, true);
+            }
+            if !child.is_held(counts) {
+                child.queue(id, &mut self.starts);
+            }
         }
+        self.note(now, id);
     }
 
     /// Sends a program its stop signal, unless others have to end before it.
@@ -248,6 +241,8 @@ impl Machine {
             return;
         }
         let run = child.run(id);
+        // It is settled, and counted as such.
+        self.note(now, id);
         self.children.remove(id);
         self.removing -= 1;
         let change = Change::Removed;
@@ -267,9 +262,7 @@ impl Machine {
                 continue;
             };
             child.flags.set(Flags::AFTER_REMOVALS, false);
-            if child.state == State::Due {
-                child.queue(id, &mut self.starts);
-            }
+            self.seen.push_back(id);
         }
     }
 }

@@ -119,6 +119,47 @@ pub enum State {
     Abandoned { leader: Leader },
 }
 
+/// The state of a program. Its `Display` is the word in lower case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ProgramState {
+    /// It is wanted, and something holds its start:
+    /// [`ProgramStatus::reason`](crate::ProgramStatus::reason) says what.
+    Pending,
+    /// It is about to be executed, or was executed and is not up yet.
+    Starting,
+    /// It is up.
+    Running,
+    /// It has ended, and is down until its next start.
+    Backoff,
+    /// It was asked to stop, or killed, and some of its processes are left.
+    Stopping,
+    /// It is not wanted.
+    Stopped,
+    /// It has ended for good, with success.
+    Exited,
+    /// It has ended for good, without success.
+    Failed,
+    /// It survived SIGKILL, and is not waited for any more.
+    Abandoned,
+}
+
+impl fmt::Display for ProgramState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Pending => "pending",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Backoff => "backoff",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Exited => "exited",
+            Self::Failed => "failed",
+            Self::Abandoned => "abandoned",
+        })
+    }
+}
+
 /// The first process of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Leader {

@@ -64,13 +64,11 @@ struct Desk {
 impl Desk {
     fn new(policies: &[Policy]) -> Self {
         let mut machine = Machine::default();
+        let now = Moment::from_origin(secs(1_000));
         for &policy in policies {
-            machine.add(policy).expect("an id is left");
+            machine.add(now, policy).expect("an id is left");
         }
-        Self {
-            machine,
-            now: Moment::from_origin(secs(1_000)),
-        }
+        Self { machine, now }
     }
 
     /// One program, to be started now.

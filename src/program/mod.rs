@@ -11,11 +11,11 @@ pub(crate) use run::{ExitRecord, FailedStart, LiveRun};
 pub(crate) use table::ProgramTable;
 
 use crate::exec::Exec;
-use crate::machine::{Moment, ProgramId, Run};
+use crate::machine::{ProgramId, Run};
 use crate::os::logs::Log;
 use crate::os::poller::Poller;
 use crate::os::stream::Stream;
-use crate::status::{LastExit, ProgramState};
+use crate::status::LastExit;
 
 /// What a descriptor is that a turn waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,9 +73,6 @@ pub(crate) struct Program {
     pub(crate) old_stream: Option<Stream>,
     /// How many pipes of earlier runs were closed although a process still held them.
     pub(crate) pipes_closed: u32,
-    /// The state that the host sees, as far as it was noted, and since when.
-    pub(crate) state: ProgramState,
-    pub(crate) changed_at: Moment,
     pub(crate) last_start: Option<SystemTime>,
     /// How its latest run ended.
     pub(crate) last_exit: Option<Box<LastExit>>,
@@ -95,8 +92,6 @@ impl Program {
             stream: None,
             old_stream: None,
             pipes_closed: 0,
-            state: ProgramState::Stopped,
-            changed_at: Moment::default(),
             last_start: None,
             last_exit: None,
         }

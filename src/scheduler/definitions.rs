@@ -36,7 +36,8 @@ impl Definitions {
         let mut linked = Vec::new();
         for mut spec in specs {
             let exec = self.exec(&spec)?;
-            let id = self.add(&mut machine, &mut programs, &spec, exec)?;
+            let now = Moment::default();
+            let id = self.add(now, &mut machine, &mut programs, &spec, exec)?;
             if !(spec.after.is_empty() && spec.requires.is_empty()) {
                 spec.command = Vec::new();
                 linked.push((id, spec));
@@ -58,13 +59,14 @@ impl Definitions {
     /// Adds a program without links.
     pub(super) fn add(
         &self,
+        now: Moment,
         machine: &mut Machine,
         programs: &mut ProgramTable,
         spec: &ChildSpec,
         exec: Exec,
     ) -> Result<ProgramId> {
         let log = Log::new(self.err_dir.clone(), exec.name().clone());
-        let id = machine.add(spec.policy());
+        let id = machine.add(now, spec.policy());
         let id = id.ok_or_else(|| Error::of(ErrorKind::Full, "too many programs were added"))?;
         programs.push(Program::new(id, exec, log, spec.report_bytes));
         Ok(id)

@@ -121,7 +121,7 @@ impl Launcher {
             if inbox.has_stop() || reaper.has_deaths_left() {
                 break;
             }
-            let Some(run) = core.next_start(self.clock.now()) else {
+            let Some(run) = core.next_start() else {
                 break;
             };
             self.starting = Some(run);

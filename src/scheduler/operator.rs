@@ -289,7 +289,7 @@ impl ProcessScheduler {
         }
         emergency_heap::reserve_for(self.core.programs().len() + 1)
             .map_err(|errno| Error::os("failed to reserve memory", errno as i32))?;
-        let id = self.core.add(&self.definitions, &spec, exec)?;
+        let id = self.core.add(now, &self.definitions, &spec, exec)?;
         if let Err(error) = self.open_log(id) {
             self.core.take_back(id);
             return Err(error);

@@ -82,7 +82,7 @@ impl ProcessScheduler {
         let mut wanted = self.wanted(specs)?;
         let plan = self.plan_of(&wanted);
         let now = self.clock.now();
-        let ids = self.add_new(&mut wanted)?;
+        let ids = self.add_new(now, &mut wanted)?;
         // What has been executed by now is asked to stop, and what has not is killed.
         let (core, capture) = (&mut self.core, &mut self.capture);
         self.launcher.look_at_late(now, core, capture);
@@ -205,7 +205,7 @@ impl ProcessScheduler {
 
     /// Adds what is new, down and without links, and opens its logs. Returns the id of each
     /// definition; on failure, nothing is left.
-    fn add_new(&mut self, wanted: &mut [Wanted]) -> Result<Vec<ProgramId>> {
+    fn add_new(&mut self, now: Moment, wanted: &mut [Wanted]) -> Result<Vec<ProgramId>> {
         let new = wanted.iter().filter(|wanted| wanted.old.is_none()).count();
         emergency_heap::reserve_for(self.core.programs().len() + new)
             .map_err(|errno| Error::os("failed to reserve memory", errno as i32))?;
@@ -214,7 +214,7 @@ impl ProcessScheduler {
         for one in wanted {
             let id = match one.old {
                 Some(id) => Ok(id),
-                None => self.add_one(one, &mut added),
+                None => self.add_one(now, one, &mut added),
             };
             match id {
                 Ok(id) => ids.push(id),
@@ -227,10 +227,15 @@ impl ProcessScheduler {
         Ok(ids)
     }
 
-    fn add_one(&mut self, one: &mut Wanted, added: &mut Vec<ProgramId>) -> Result<ProgramId> {
+    fn add_one(
+        &mut self,
+        now: Moment,
+        one: &mut Wanted,
+        added: &mut Vec<ProgramId>,
+    ) -> Result<ProgramId> {
         let exec = one.exec.take();
         let exec = exec.map_or_else(|| self.definitions.exec(&one.spec), Ok)?;
-        let id = self.core.add(&self.definitions, &one.spec, exec)?;
+        let id = self.core.add(now, &self.definitions, &one.spec, exec)?;
         added.push(id);
         self.open_log(id)?;
         Ok(id)

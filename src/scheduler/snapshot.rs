@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::machine::state::{Goal, State, Why};
-use crate::machine::{Cause, Hold, Moment, ProgramId, View};
+use crate::machine::{Cause, Hold, Moment, ProgramId, ProgramState, View};
 use crate::program::Program;
-use crate::status::{ProgramState, ProgramStatus};
+use crate::status::ProgramStatus;
 
 use super::ProcessScheduler;
 use super::core::Core;
@@ -39,25 +39,19 @@ impl ProcessScheduler {
 
 fn status_of(core: &Core, program: &Program, now: Moment) -> Option<ProgramStatus> {
     let view = core.machine().view(program.id)?;
-    let state = core.state(program.id)?;
-    // A change that only a neighbour has caused is not noted: when it came is not known.
-    let state_for = match state == program.state {
-        true => now.since(program.changed_at),
-        false => Duration::ZERO,
-    };
     let next_start = match view.state {
         State::Waiting { until: at } | State::Clearing { start_at: at } => Some(at.since(now)),
-        State::Due | State::Spawning if state == ProgramState::Starting => Some(Duration::ZERO),
+        State::Due | State::Spawning if view.word == ProgramState::Starting => Some(Duration::ZERO),
         _ => None,
     };
     let living = program.live.as_ref().filter(|live| !live.leader_dead);
     Some(ProgramStatus {
         name: program.name().clone(),
         command: program.exec.command(),
-        state,
-        reason: reason_of(core, program, &view, state),
+        state: view.word,
+        reason: reason_of(core, program, &view),
         is_wanted: view.goal == Goal::Up,
-        state_for,
+        state_for: now.since(view.word_since),
         pid: living.map(|live| live.pid()),
         backoff: view.delay,
         restarts: view.starts.saturating_sub(1),
@@ -68,30 +62,9 @@ fn status_of(core: &Core, program: &Program, now: Moment) -> Option<ProgramStatu
     })
 }
 
-/// Returns the state that a program is in if no process has left its group.
-pub(super) fn state_of(view: &View) -> ProgramState {
-    match view.state {
-        State::Inactive => match view.why {
-            Why::New | Why::Stopped => ProgramState::Stopped,
-            Why::Exited => ProgramState::Exited,
-            Why::Failed | Why::Permanent | Why::GaveUp => ProgramState::Failed,
-        },
-        State::Waiting { .. } | State::Clearing { .. } => ProgramState::Backoff,
-        State::Due if view.hold.is_some() => ProgramState::Pending,
-        State::Due | State::Spawning | State::Launching { .. } | State::Starting { .. } => {
-            ProgramState::Starting
-        }
-        State::Running { .. } => ProgramState::Running,
-        State::Draining { .. } | State::Stopping { .. } | State::Killed { .. } => {
-            ProgramState::Stopping
-        }
-        State::Abandoned { .. } => ProgramState::Abandoned,
-    }
-}
-
-fn reason_of(core: &Core, program: &Program, view: &View, state: ProgramState) -> Option<String> {
+fn reason_of(core: &Core, program: &Program, view: &View) -> Option<String> {
     let last = program.last_exit.as_ref();
-    match state {
+    match view.word {
         ProgramState::Pending => view.hold.map(|hold| hold_text(core, hold)),
         ProgramState::Failed => match (view.why, last) {
             (Why::Permanent, Some(last)) => Some(permanent_text(last.return_code)),
@@ -107,8 +80,8 @@ fn hold_text(core: &Core, hold: Hold) -> String {
     let name = |id: ProgramId| core.programs()[id].name();
     match hold {
         Hold::After(id) => format!("after {}", name(id)),
-        Hold::Requires(id) => match core.state(id) {
-            Some(state) => format!("requires {}: {state}", name(id)),
+        Hold::Requires(id) => match core.machine().view(id) {
+            Some(view) => format!("requires {}: {}", name(id), view.word),
             None => format!("requires {}", name(id)),
         },
         Hold::Escaped => "processes of its last run that left its group".to_owned(),

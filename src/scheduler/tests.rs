@@ -20,10 +20,7 @@ fn a_start_that_panicked_is_a_failed_start() {
         .build()
         .expect("a scheduler");
     scheduler.start_all();
-    let run = scheduler
-        .core
-        .next_start(scheduler.clock.now())
-        .expect("a start that is due");
+    let run = scheduler.core.next_start().expect("a start that is due");
     scheduler.launcher.panicked_while_starting(run);
     for _ in 0..100 {
         if scheduler

@@ -40,6 +40,7 @@ mod model {
     #[macro_use]
     pub mod tallying;
     pub mod witness;
+    pub mod words;
 
     // Here the bytes decide, not chance.
     pub use crate::checks::choices as rng;
@@ -58,7 +59,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventKind, SignalSender, StopCause};
 pub use handle::Handle;
 pub use init::{Init, InitEvent};
-pub use machine::{Backoff, Cause, Restart};
+pub use machine::{Backoff, Cause, ProgramState, Restart};
 pub use os::emergency_heap::EmergencyHeap;
 pub use os::shared_writer::SharedWriter;
 pub use report::{ErrorReport, utc_millis};
@@ -67,4 +68,4 @@ pub use signal::{Signal, SignalTo, signal_name};
 pub use spec::{
     ChildSpec, NAME_BYTES_MAX, REPORT_BYTES_DEFAULT, REPORT_BYTES_MAX, STOP_TIMEOUT_DEFAULT,
 };
-pub use status::{LastExit, ProgramState, ProgramStatus};
+pub use status::{LastExit, ProgramStatus};

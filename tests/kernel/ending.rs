@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use super::books;
 use super::driver::{Check, Driver, descriptors};
 use super::world::{self, Kernel, LATE_MAX, Parent, Process, Program, Removal, Time, Whose, Wish};
+use crate::machine::ProgramState;
 use crate::scheduler::Status;
 use crate::spec::ChildSpec;
-use crate::status::{ProgramState, ProgramStatus};
+use crate::status::ProgramStatus;
 
 const SECOND: Time = 1_000_000_000;
 const TURNS_MAX: usize = 5_000;

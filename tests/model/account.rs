@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::machine::state::{Cause, Why};
-use crate::machine::{Exit, Moment, Policy, Restart};
+use crate::machine::{Exit, Moment, Policy, ProgramState, Restart};
 
 /// Nanoseconds.
 pub type Time = u64;
@@ -137,6 +137,9 @@ pub struct Account {
     /// It is to be forgotten when nothing of it is left.
     pub removed: bool,
     pub forgotten: bool,
+    /// The word for its state, and when that was another one last.
+    pub word: ProgramState,
+    pub word_since: Time,
 }
 
 impl Account {
@@ -156,6 +159,8 @@ impl Account {
             escaped: false,
             removed: false,
             forgotten: false,
+            word: ProgramState::Stopped,
+            word_since: 0,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::machine::state::{Cause, Leader, State, Why};
-use crate::machine::{Moment, ProgramId};
+use crate::machine::{Moment, ProgramId, ProgramState};
 
 use super::definition::Definition;
 
@@ -77,10 +77,13 @@ pub struct Page {
     pub armed: Vec<ProgramId>,
     /// What the machine said after the last step.
     pub state: State,
+    /// The word for that, and when it was another one last.
+    pub word: ProgramState,
+    pub word_since: Moment,
 }
 
 impl Page {
-    pub fn new(id: ProgramId, definition: Definition) -> Self {
+    pub fn new(now: Moment, id: ProgramId, definition: Definition) -> Self {
         Self {
             id,
             delay: definition.policy.backoff.initial,
@@ -111,6 +114,8 @@ impl Page {
             drain: None,
             armed: Vec::new(),
             state: State::Inactive,
+            word: ProgramState::Stopped,
+            word_since: now,
         }
     }
 

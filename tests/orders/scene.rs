@@ -275,7 +275,7 @@ impl Scene {
     }
 
     fn add(&mut self, definition: &Definition, after_removals: bool, starts: bool) -> Check {
-        let Some(id) = self.machine.add(definition.policy) else {
+        let Some(id) = self.machine.add(self.now, definition.policy) else {
             return Err("no id is left".to_owned());
         };
         if self.book.last_id.is_some_and(|last| id <= last) {
@@ -288,7 +288,7 @@ impl Scene {
         let linked = self.machine.link(now, links);
         linked.map_err(|cycle| format!("a new program cannot make a cycle: {cycle:?}"))?;
         let is_removing = self.book.pages.iter().any(|page| page.removed);
-        let mut page = Page::new(id, definition.clone());
+        let mut page = Page::new(now, id, definition.clone());
         page.after_removals = after_removals && is_removing;
         self.book.pages.push(page);
         self.book.tally.added += 1;

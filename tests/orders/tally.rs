@@ -27,5 +27,7 @@ tally! {
     escaped: "programs with escaped processes",
     wishes: "programs that were up in the end",
     pending: "programs that were pending in the end",
+    words: "changes of words",
+    held_words: "programs that became pending",
     fresh: "lives compared with a fresh start",
 }

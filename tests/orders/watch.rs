@@ -185,7 +185,8 @@ impl Book {
             }
         }
         self.forget(machine, orders)?;
-        self.see_whole(machine, starting)
+        self.see_whole(machine, starting)?;
+        self.see_words(machine, now)
     }
 
     /// Deadlines of one moment come in the order in which they were set.

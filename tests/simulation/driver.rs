@@ -55,7 +55,9 @@ impl Driver {
         let mut machine = Machine::with_capacity(0);
         let mut ledger = Ledger::default();
         for &policy in &policies {
-            machine.add(policy).expect("an id is left");
+            machine
+                .add(Moment::default(), policy)
+                .expect("an id is left");
             ledger.add(policy);
         }
         Self {
@@ -192,6 +194,7 @@ impl Driver {
         if let Some(child) = self.machine.snapshot().impossible() {
             return Err(format!("this cannot be: {child:?}"));
         }
+        self.ledger.see_words(self.now, &self.machine)?;
         self.ledger.agrees(&self.machine)
     }
 

@@ -105,7 +105,7 @@ impl State {
         let mut machine = Machine::with_capacity(PROGRAMS);
         let mut ledger = Ledger::default();
         for &policy in &setting.policies {
-            machine.add(policy).expect("an id is left");
+            machine.add(moment(0), policy).expect("an id is left");
             ledger.add(policy);
         }
         Self {
@@ -302,6 +302,7 @@ impl State {
                 Ok(())
             }
         }?;
+        self.ledger.see_words(self.now, &self.machine)?;
         self.ledger.agrees(&self.machine)
     }
 

@@ -31,6 +31,7 @@
 
 mod commands;
 mod facts;
+mod word;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -40,7 +41,7 @@ use super::interface::{Change, Moment, Order, ProgramId, Run};
 use super::policy::{Delay, Exit, Policy, Verdict};
 use super::state::Goal::{self, Down, DownNow, Up};
 use super::state::Leader::{self, Alive};
-use super::state::{Cause, Fact, Purpose, State, State as S, Trigger, Why};
+use super::state::{Cause, Fact, ProgramState, Purpose, State, State as S, Trigger, Why};
 use super::timers::Timers;
 
 const SIGABRT: i32 = 6;
@@ -78,9 +79,13 @@ pub struct Child {
     pub why: Why,
     /// What ended its latest run, or is ending it.
     pub cause: Cause,
+    /// The word for its state.
+    pub word: ProgramState,
     pub flags: Flags,
     pub policy: Arc<Policy>,
     pub state: State,
+    /// When its word changed last.
+    pub word_since: Moment,
     pub delay: Delay,
     /// The number of starts, failed ones too: the generation of the latest run.
     pub starts: u64,
@@ -129,13 +134,15 @@ impl Flags {
 }
 
 impl Child {
-    pub fn new(policy: Arc<Policy>) -> Self {
+    pub fn new(now: Moment, policy: Arc<Policy>) -> Self {
         Self {
             goal: Down,
             why: Why::New,
             cause: Cause::Exit,
+            word: ProgramState::Stopped,
             flags: Flags::default(),
             state: S::Inactive,
+            word_since: now,
             delay: Delay::new(&policy.backoff),
             policy,
             starts: 0,

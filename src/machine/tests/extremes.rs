@@ -150,7 +150,9 @@ fn museum_108_a_number_of_starts_saturates() {
 fn a_machine_has_room_for_its_programs_and_no_more() {
     let mut machine = Machine::with_capacity(100);
     for _ in 0..100 {
-        machine.add(policy()).expect("an id is left");
+        machine
+            .add(Moment::default(), policy())
+            .expect("an id is left");
     }
     assert_eq!(machine.children.capacity(), 100);
 }

@@ -147,7 +147,7 @@ fn a_start_of_what_runs_does_nothing_for_what_it_requires() {
 fn what_is_being_removed_is_not_started_by_what_requires_it() {
     let (mut desk, run) = Desk::running(policy());
     desk.command(Command::Remove(id(0)));
-    let new = desk.machine.add(policy()).expect("an id is left");
+    let new = desk.machine.add(desk.now, policy()).expect("an id is left");
     let all = vec![(new, links(&[0], &[]))];
     desk.machine.link(desk.now, all).expect("no cycle");
     desk.command(Command::Start(new));
@@ -376,7 +376,7 @@ fn a_program_that_is_added_to_a_long_chain_costs_a_step() {
     let mut desk = Desk::new(&[policy()]);
     in_no_time(|| {
         for index in 1..MANY {
-            let new = desk.machine.add(policy()).expect("an id is left");
+            let new = desk.machine.add(desk.now, policy()).expect("an id is left");
             let all = vec![(new, links(&[index - 1], &[]))];
             desk.machine.link(desk.now, all).expect("no cycle");
         }

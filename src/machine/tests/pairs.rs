@@ -166,7 +166,7 @@ fn set(machine: &mut Machine, id: ProgramId, state: State, goal: Goal, cause: Ca
     (child.state, child.goal, child.cause) = (state, goal, cause);
     (child.starts, child.why) = (RUN.generation, Why::Failed);
     child.flags.set(Flags::TELLS_READY, child.policy.ready);
-    machine.count_settled(id);
+    machine.note(moment(SINCE), id);
 }
 
 impl Case {
@@ -174,7 +174,9 @@ impl Case {
     fn machine(self) -> Machine {
         let mut machine = Machine::default();
         for _ in 0..3 {
-            machine.add(table_policy()).expect("an id is left");
+            machine
+                .add(moment(SINCE), table_policy())
+                .expect("an id is left");
         }
         set(&mut machine, RUN.program, self.state, self.goal, self.cause);
         self.hold(&mut machine);

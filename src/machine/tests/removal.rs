@@ -59,7 +59,7 @@ fn what_was_forgotten_is_never_heard_of_again() {
     desk.command(Command::Remove(id(0)));
     desk.exit(old, CLEAN);
     desk.gone(old);
-    let new = desk.machine.add(policy()).expect("an id is left");
+    let new = desk.machine.add(desk.now, policy()).expect("an id is left");
     assert_eq!(new, id(1), "an id is given once");
     desk.command(Command::Start(new));
     desk.spawn();
@@ -206,7 +206,7 @@ fn what_was_added_starts_when_all_that_was_removed_is_gone() {
     for run in &runs {
         desk.command(Command::Remove(run.program));
     }
-    let new = desk.machine.add(policy()).expect("an id is left");
+    let new = desk.machine.add(desk.now, policy()).expect("an id is left");
     desk.machine.start_after_removals(new);
     desk.command(Command::Start(new));
     for &run in &runs {

@@ -214,7 +214,7 @@ fn members_that_outlive_their_leader_in_a_stop_keep_their_grace() {
 fn museum_113_nothing_calls_a_stop_off() {
     let (mut desk, run) = Desk::running(policy());
     desk.command(Command::StopAll);
-    let late = desk.machine.add(policy()).expect("an id is left");
+    let late = desk.machine.add(desk.now, policy()).expect("an id is left");
     for program in [run.program, late] {
         assert_eq!(desk.command(Command::Start(program)), []);
         assert!(!desk.machine.has_starts());

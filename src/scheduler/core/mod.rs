@@ -4,7 +4,7 @@
 
 mod notices;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -12,8 +12,6 @@ use crate::event::{EventKind, StopCause};
 use crate::exec::Exec;
 use crate::machine::definitions::{Edit, Replacement};
 use crate::machine::graph::Links;
-use crate::machine::state::State;
-use crate::machine::timers::Timers;
 use crate::machine::{Command, Exit, Input, Machine, Moment, Order, ProgramId, Run};
 use crate::os::group::Sent;
 use crate::os::poller::Poller;
@@ -22,12 +20,10 @@ use crate::os::wake::Asked;
 use crate::program::{FailedStart, Program, ProgramTable};
 use crate::signal::signal_name;
 use crate::spec::ChildSpec;
-use crate::status::ProgramState;
 
 use super::definitions::Definitions;
 use super::outbox::Outbox;
 use super::side_commands::SideCommands;
-use super::snapshot::state_of;
 
 /// The owner of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,10 +57,6 @@ pub(super) struct Core {
     forgotten: Vec<ProgramId>,
     /// Programs whose removal was reported, and of which something is left here.
     removed: Vec<ProgramId>,
-    /// Programs whose processes left their group and are waited for.
-    escaped: BTreeSet<ProgramId>,
-    /// When each program that waits for its next start waits no longer.
-    waits: Timers<ProgramId>,
     /// How much of a shutdown was reported as an event, with its cause.
     shutdown_reported: Option<Asked>,
     /// True if only a stop of everything ends it.
@@ -91,8 +83,6 @@ impl Core {
             abandoned: Vec::new(),
             forgotten: Vec::new(),
             removed: Vec::new(),
-            escaped: BTreeSet::new(),
-            waits: Timers::default(),
             shutdown_reported: None,
             keep_running,
             has_ended: false,
@@ -101,54 +91,14 @@ impl Core {
 
     /// Tells the machine a fact or a command, and carries out what it orders.
     pub(super) fn apply(&mut self, now: Moment, event: Input) {
-        match event {
-            Input::Escaped { run } => _ = self.escaped.insert(run.program),
-            Input::EscapedGone { run } => _ = self.escaped.remove(&run.program),
-            _ => {}
-        }
         self.machine.handle(now, event);
         self.carry_out(now);
-        if let Some(id) = program_of(event) {
-            self.note_state(now, id);
-        }
-    }
-
-    /// Notes when the state of a program has changed, as the host sees it.
-    fn note_state(&mut self, now: Moment, id: ProgramId) {
-        let Some(state) = self.state(id) else {
-            return;
-        };
-        if state == ProgramState::Backoff
-            && let Some(view) = self.machine.view(id)
-            && let State::Waiting { until } = view.state
-        {
-            self.waits.arm(id, until);
-        }
-        if let Some(program) = self.programs.get_mut(id)
-            && std::mem::replace(&mut program.state, state) != state
-        {
-            program.changed_at = now;
-        }
-    }
-
-    /// Returns the state of a program as the host sees it.
-    pub(super) fn state(&self, id: ProgramId) -> Option<ProgramState> {
-        let view = self.machine.view(id)?;
-        // What left its group is ended first. One that ended by itself leaves that alone.
-        let is_ending = view.state == State::Inactive && self.escaped.contains(&id);
-        Some(match is_ending {
-            true => ProgramState::Stopping,
-            false => state_of(&view),
-        })
     }
 
     /// Lets every deadline pass that is due.
     pub(super) fn handle_timeout(&mut self, now: Moment) {
         self.machine.handle_timeout(now);
         self.carry_out(now);
-        while let Some(id) = self.waits.pop_due(now) {
-            self.note_state(now, id);
-        }
     }
 
     fn carry_out(&mut self, now: Moment) {
@@ -249,20 +199,18 @@ impl Core {
     }
 
     pub(super) fn start_all(&mut self, now: Moment) {
-        for program in self.programs.iter_mut() {
-            program.changed_at = now;
-        }
         self.apply(now, Input::Commanded(Command::StartAll));
     }
 
     /// Adds a program, which has no links yet and is down.
     pub(super) fn add(
         &mut self,
+        now: Moment,
         definitions: &Definitions,
         spec: &ChildSpec,
         exec: Exec,
     ) -> Result<ProgramId> {
-        definitions.add(&mut self.machine, &mut self.programs, spec, exec)
+        definitions.add(now, &mut self.machine, &mut self.programs, spec, exec)
     }
 
     /// Takes back a program that was added just now.
@@ -336,7 +284,6 @@ impl Core {
             let is_left = program.live.is_some() || program.exit_record.is_some();
             if !is_left {
                 self.programs.remove(id);
-                self.escaped.remove(&id);
             }
             is_left
         });
@@ -350,15 +297,10 @@ impl Core {
             Asked::Kill => Command::KillAll,
         };
         self.apply(now, Input::Commanded(command));
-        for id in self.programs.ids() {
-            self.note_state(now, id);
-        }
     }
 
-    pub(super) fn next_start(&mut self, now: Moment) -> Option<Run> {
-        let run = self.machine.next_start()?;
-        self.note_state(now, run.program);
-        Some(run)
+    pub(super) fn next_start(&mut self) -> Option<Run> {
+        self.machine.next_start()
     }
 
     /// Returns the machine, to be asked.
@@ -467,30 +409,5 @@ impl Core {
     /// Calls the host's closures with everything that is queued.
     pub(super) fn deliver(&mut self, side_commands: &mut SideCommands) {
         self.outbox.deliver(&mut self.programs, side_commands);
-    }
-}
-
-/// Returns the program that a fact or a command is about, if it is about one.
-fn program_of(event: Input) -> Option<ProgramId> {
-    match event {
-        Input::Spawned { run, .. }
-        | Input::SpawnFailed { run, .. }
-        | Input::SpawnDelayed { run, .. }
-        | Input::LeaderExited { run, .. }
-        | Input::GroupGone { run }
-        | Input::Ready { run }
-        | Input::Alive { run }
-        | Input::Unhealthy { run }
-        | Input::Escaped { run }
-        | Input::EscapedGone { run } => Some(run.program),
-        Input::Commanded(
-            Command::Start(id)
-            | Command::StartNew(id)
-            | Command::Stop(id)
-            | Command::Restart(id)
-            | Command::Kill(id)
-            | Command::Remove(id),
-        ) => Some(id),
-        Input::Commanded(Command::StartAll | Command::StopAll | Command::KillAll) => None,
     }
 }

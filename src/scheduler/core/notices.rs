@@ -23,7 +23,6 @@ impl Core {
         let live = self.programs.live(id);
         let pid = live.map_or(0, |live| live.pid());
         let is_killed = live.is_some_and(|live| live.killed_at().is_some());
-        self.note_state(now, id);
         match change {
             Change::Started => self.event(id, EventKind::Started { pid }),
             Change::Up => self.event(id, EventKind::Up),
