@@ -23,6 +23,7 @@ pub struct ProgramStatus {
     pub(crate) last_start: Option<SystemTime>,
     pub(crate) last_exit: Option<LastExit>,
     pub(crate) next_start: Option<Duration>,
+    pub(crate) is_changed: bool,
 }
 
 /// How the latest run of a program ended.
@@ -167,5 +168,12 @@ impl ProgramStatus {
     #[must_use]
     pub fn next_start(&self) -> Option<Duration> {
         self.next_start
+    }
+
+    /// True if it runs with an older definition than it will have at its next start: see
+    /// [`ApplyOptions::restart`](crate::ApplyOptions::restart).
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        self.is_changed
     }
 }

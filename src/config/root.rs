@@ -3,12 +3,14 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::control;
 use super::errors::Problems;
 use super::item::{Field, Item};
+use super::links::{self, Links};
 use super::program::Draft;
 use crate::spec::ChildSpec;
 
-const FIELDS: [Field<Root>; 5] = [
+const FIELDS: [Field<Root>; 7] = [
     ("base_dir", |root, item, problems| {
         root.base_dir = item.directory(problems);
     }),
@@ -17,6 +19,12 @@ const FIELDS: [Field<Root>; 5] = [
     }),
     ("error_handler", |root, item, problems| {
         root.error_handler = item.command(problems);
+    }),
+    ("control", |root, item, problems| {
+        root.control = control::Draft::read(item, problems);
+    }),
+    ("control_group", |root, item, problems| {
+        root.control_group = control::group(item, problems);
     }),
     ("defaults", |root, item, problems| {
         root.defaults.read_defaults(item, problems);
@@ -32,7 +40,11 @@ pub(super) struct Root {
     pub base_dir: Option<PathBuf>,
     pub err_dir: Option<PathBuf>,
     pub error_handler: Option<Vec<OsString>>,
+    pub control: control::Draft,
+    pub control_group: Option<u32>,
     pub programs: Vec<ChildSpec>,
+    /// Those of each program.
+    links: Vec<Links>,
     defaults: Draft,
 }
 
@@ -43,7 +55,10 @@ impl Root {
             base_dir: None,
             err_dir: None,
             error_handler: None,
+            control: control::Draft::default(),
+            control_group: None,
             programs: Vec::new(),
+            links: Vec::new(),
             defaults: Draft::built_in(),
         };
         item.read(&mut root, &FIELDS, r#"an object with "programs""#, problems);
@@ -57,6 +72,7 @@ impl Root {
         for programs in all {
             root.read_programs(&programs, problems);
         }
+        links::check(&root.programs, &root.links, problems);
         root
     }
 
@@ -66,7 +82,10 @@ impl Root {
             let message = r#"there is no program: give at least {"name": ["program", "argument"]}"#;
             item.complain(problems, message.to_owned());
         }
-        let read = |member| self.defaults.program(&member, problems);
-        self.programs.extend(members.into_iter().map(read));
+        for member in members {
+            let (program, links) = self.defaults.program(&member, problems);
+            self.programs.push(program);
+            self.links.push(links);
+        }
     }
 }

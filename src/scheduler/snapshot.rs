@@ -59,6 +59,7 @@ fn status_of(core: &Core, program: &Program, now: Moment) -> Option<ProgramStatu
         last_start: program.last_start,
         last_exit: program.last_exit.as_deref().cloned(),
         next_start,
+        is_changed: core.is_outdated(program.id),
     })
 }
 

@@ -236,6 +236,7 @@ fn check_status(choices: &mut Rng) {
             last_start: None,
             last_exit: choices.one_in(2).then(|| last_exit(choices)),
             next_start: choices.one_in(2).then(|| length(choices)),
+            is_changed: choices.one_in(2),
         })
         .collect();
     let style = Style::new(programs.iter().map(ProgramStatus::name));

@@ -11,14 +11,15 @@ use libc::{
     SIGVTALRM, SIGXCPU, SIGXFSZ,
 };
 use nix::sys::signal::{SigSet, Signal};
-use procsched::config::Config;
+use procsched::config::{Config, Control};
 use procsched::text::escaped;
-use procsched::{Builder, Error, Status, signal_name};
+use procsched::{Builder, Error, SignalSender, Status, signal_name};
 
 use super::{Command, FAILED, FINE, USAGE};
 use crate::load::{self, CONFIG_HELP, load, source};
 use crate::messages::{Level, MORE_MEMORY, SELF, Style};
 use crate::output::Outputs;
+use crate::reload::{self, Reloader};
 use crate::status_line;
 use crate::stdio::complain_in_time;
 use crate::turn::{silence_panics, turn};
@@ -49,7 +50,9 @@ Output:
 Signals to run:
   TERM, INT, QUIT   stop everything; a second one 200 ms later or more kills
   USR1              print one status line a program on stderr
-  HUP, USR2         reserved: prints a line and does nothing else (no reload)
+  HUP               read CONFIG anew, and take over what has changed: nothing else
+                    is disturbed. With an error in it nothing changes at all
+  USR2              reserved: prints a line and does nothing else
 ";
 
 /// The signals that stop it in order.
@@ -69,7 +72,7 @@ const REALTIME: std::ops::RangeInclusive<i32> = 35..=64;
 /// Supervises and returns the exit code.
 fn run(path: &Path) -> u8 {
     hold_signals();
-    let config = match load(path) {
+    let mut config = match load(path) {
         Ok(config) => config,
         Err(errors) => {
             complain_in_time(&errors);
@@ -78,26 +81,34 @@ fn run(path: &Path) -> u8 {
     };
     let style = Style::new(config.programs.iter().map(|program| program.name()));
     let outputs = Outputs::standard(style);
-    let status_wanted = Arc::new(AtomicBool::new(false));
+    let wanted = Arc::new(Wanted::default());
     let count = config.programs.len();
-    let mut scheduler = match builder(config, style, &outputs, &status_wanted).build() {
+    let reloader = Reloader::new(&mut config);
+    let mut scheduler = match builder(config, &outputs, &wanted).build() {
         Ok(scheduler) => scheduler,
         Err(error) => return refuse(&error),
     };
-    // The scheduler's paths are absolute by now; CONFIG may be relative, and cannot be read again
-    // after this. Leaving the start directory lets it be unmounted.
+    // All paths are absolute by now. Leaving the start directory lets it be unmounted.
     let _ = std::env::set_current_dir("/");
     silence_panics();
     let pid = std::process::id();
     let details = format!("pid={pid} programs={count} config={}", source(path));
     outputs.lock().say_own(Level::Info, "started", &details);
     while turn(&mut scheduler, &outputs, None) == Status::Running {
-        if status_wanted.swap(false, Ordering::Relaxed) {
+        if wanted.status.swap(false, Ordering::Relaxed) {
             let mut outputs = outputs.lock();
-            for line in status_line::lines(&style, &scheduler.programs()) {
+            for line in status_line::lines(&outputs.style(), &scheduler.programs()) {
                 outputs.say(&line);
             }
             outputs.pump();
+        }
+        if wanted.reload.swap(false, Ordering::Relaxed) {
+            let options = reload::Options {
+                dry_run: false,
+                restart: true,
+            };
+            // Said on stderr either way.
+            let _ = reloader.reload(&mut scheduler, &outputs, options);
         }
     }
     let code = exit_code(scheduler.is_abandoned(), scheduler.essential_exit());
@@ -107,6 +118,13 @@ fn run(path: &Path) -> u8 {
     // The exit of this process frees everything at once, which is faster.
     std::mem::forget(scheduler);
     code
+}
+
+/// What signals have asked for, to be done after the turn.
+#[derive(Debug, Default)]
+struct Wanted {
+    status: AtomicBool,
+    reload: AtomicBool,
 }
 
 /// Reports why supervision does not begin.
@@ -136,27 +154,22 @@ fn hold_signals() {
     let _ = held.thread_block();
 }
 
-fn builder(
-    config: Config,
-    style: Style,
-    outputs: &Outputs,
-    status_wanted: &Arc<AtomicBool>,
-) -> Builder {
+fn builder(config: Config, outputs: &Outputs, wanted: &Arc<Wanted>) -> Builder {
     let (for_events, for_reports) = (outputs.clone(), outputs.clone());
-    let (for_signals, status_wanted) = (outputs.clone(), status_wanted.clone());
-    config
+    let (for_signals, wanted) = (outputs.clone(), wanted.clone());
+    let has_orders = config.control != Control::Off;
+    let builder = config
         .into_builder()
-        .on_event(move |event| {
-            if let Some(line) = style.event(event) {
-                for_events.lock().say(&line);
-            }
-        })
+        .on_event(move |event| for_events.lock().event(event))
         .error_handler(move |_, report| for_reports.lock().report(report))
         .stop_on_signals(STOP_SIGNALS)
         .on_signals(
             OTHER_SIGNALS.into_iter().chain(REALTIME),
-            move |signal| match signal {
-                SIGUSR1 => status_wanted.store(true, Ordering::Relaxed),
+            move |signal, sender| match signal {
+                SIGUSR1 => wanted.status.store(true, Ordering::Relaxed),
+                // The terminal has hung up, which asks for nothing.
+                SIGHUP if sender == SignalSender::Kernel => {}
+                SIGHUP => wanted.reload.store(true, Ordering::Relaxed),
                 // The write that caused it reports the error.
                 SIGXFSZ => {}
                 other => {
@@ -168,7 +181,12 @@ fn builder(
         .raise_descriptor_limit()
         .trim_memory()
         .subreaper()
-        .safety_sweep(false)
+        .safety_sweep(false);
+    match has_orders {
+        true => builder,
+        // Nothing could start what is stopped.
+        false => builder.end_with_stopped(),
+    }
 }
 
 /// Returns 1 for abandoned processes, else an essential program's code, as a shell has it for a
