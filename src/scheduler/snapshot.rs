@@ -35,7 +35,11 @@ impl ProcessScheduler {
     /// ```
     pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
         let is_known = |program: &&Program| self.core.machine().view(program.id).is_some();
-        self.core.programs().iter().filter(is_known).map(Program::name)
+        self.core
+            .programs()
+            .iter()
+            .filter(is_known)
+            .map(Program::name)
     }
 
     /// Returns a snapshot of the program of this name.

@@ -1,6 +1,7 @@
 //! `run`: supervises a config in the foreground until a signal stops it or every program has ended
 //! for good.
 
+use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use procsched::text::escaped;
 use procsched::{Builder, Error, Status, signal_name};
 
 use super::{Command, FAILED, FINE, USAGE};
+use crate::control::place::Place;
+use crate::control::{Feed, Refusal, Server, prepare_default_directory};
 use crate::load::{self, CONFIG_HELP, load, source};
 use crate::messages::{Level, MORE_MEMORY, SELF, Style};
 use crate::output::Outputs;
@@ -30,13 +33,23 @@ pub const COMMAND: Command = Command {
     description: "Starts the programs of the config and supervises them in the foreground, until
 a signal stops it or every program has ended for good.
 ",
+    options: "  --socket PATH  take orders there, whatever the config says
+  --no-control   take no orders",
     sections: &[CONFIG_HELP, OUTPUT_HELP],
     exit_codes: "  0    stopped as asked, or every program has ended for good
   N    the code of an essential program that ended for good, 128+n for signal n
   1    failed, or a process survived SIGKILL and was abandoned
   2    invalid usage or config
 ",
-    exec: |arguments| Ok(run(&load::path(arguments)?)),
+    exec: |arguments| {
+        let socket = arguments.values("--socket").last();
+        let has_control = !arguments.has("--no-control");
+        match socket {
+            Some(_) if !has_control => Err("--socket and --no-control exclude each other".into()),
+            Some(path) if path.is_empty() => Err("invalid socket \"\": expected a path".to_owned()),
+            _ => Ok(run(&load::path(arguments)?, socket, has_control)),
+        }
+    },
     ..Command::PLAIN
 };
 
@@ -49,7 +62,8 @@ Output:
 Signals to run:
   TERM, INT, QUIT   stop everything; a second one 200 ms later or more kills
   USR1              print one status line a program on stderr
-  HUP, USR2         reserved: prints a line and does nothing else (no reload)
+  USR2              open the logs anew, after they were renamed
+  HUP               reserved: prints a line and does nothing else (no reload)
 ";
 
 /// The signals that stop it in order.
@@ -67,7 +81,7 @@ const OTHER_SIGNALS: [i32; 11] = [
 const REALTIME: std::ops::RangeInclusive<i32> = 35..=64;
 
 /// Supervises and returns the exit code.
-fn run(path: &Path) -> u8 {
+fn run(path: &Path, socket: Option<&OsStr>, has_control: bool) -> u8 {
     hold_signals();
     let config = match load(path) {
         Ok(config) => config,
@@ -78,11 +92,25 @@ fn run(path: &Path) -> u8 {
     };
     let style = Style::new(config.programs.iter().map(|program| program.name()));
     let outputs = Outputs::standard(style);
-    let status_wanted = Arc::new(AtomicBool::new(false));
+    let wanted = Arc::new(Wanted::default());
+    let feed = Feed::default();
     let count = config.programs.len();
-    let mut scheduler = match builder(config, style, &outputs, &status_wanted).build() {
+    let place = match has_control {
+        true => Place::of(&config, socket),
+        false => Place::Off,
+    };
+    let group = config.control_group;
+    let mut scheduler = match builder(config, style, &outputs, &wanted, &feed).build() {
         Ok(scheduler) => scheduler,
         Err(error) => return refuse(&error),
+    };
+    let opened = open_control(place, group, &source(path), &feed, &outputs);
+    let mut control = match opened {
+        Ok(control) => control,
+        Err(refusal) => {
+            complain_in_time(&format!("{SELF}: {}", escaped(refusal.message())));
+            return FAILED;
+        }
     };
     // The scheduler's paths are absolute by now; CONFIG may be relative, and cannot be read again
     // after this. Leaving the start directory lets it be unmounted.
@@ -91,15 +119,25 @@ fn run(path: &Path) -> u8 {
     let pid = std::process::id();
     let details = format!("pid={pid} programs={count} config={}", source(path));
     outputs.lock().say_own(Level::Info, "started", &details);
-    while turn(&mut scheduler, &outputs, None) == Status::Running {
-        if status_wanted.swap(false, Ordering::Relaxed) {
+    while turn(&mut scheduler, &outputs, control.as_mut(), None) == Status::Running {
+        if wanted.take(&wanted.status) {
             let mut outputs = outputs.lock();
             for line in status_line::lines(&style, &scheduler.programs()) {
                 outputs.say(&line);
             }
             outputs.pump();
         }
+        if wanted.take(&wanted.logs) {
+            scheduler.reopen_logs();
+        }
+        if wanted.take(&wanted.socket)
+            && let Some(control) = &mut control
+        {
+            control.remake();
+        }
     }
+    // The socket goes before the last message.
+    drop(control);
     let code = exit_code(scheduler.is_abandoned(), scheduler.essential_exit());
     let mut outputs = outputs.lock();
     outputs.say_own(Level::Info, "stopped", &format!("code={code}"));
@@ -107,6 +145,57 @@ fn run(path: &Path) -> u8 {
     // The exit of this process frees everything at once, which is faster.
     std::mem::forget(scheduler);
     code
+}
+
+/// What signals have asked for, to be done after the turn.
+#[derive(Debug, Default)]
+struct Wanted {
+    /// A line for each program.
+    status: AtomicBool,
+    /// The logs opened anew.
+    logs: AtomicBool,
+    /// The socket made again, if it was removed.
+    socket: AtomicBool,
+}
+
+impl Wanted {
+    fn note(&self, flags: &[&AtomicBool]) {
+        flags
+            .iter()
+            .for_each(|flag| flag.store(true, Ordering::Relaxed));
+    }
+
+    fn take(&self, flag: &AtomicBool) -> bool {
+        flag.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// Makes the control socket. Where nothing was asked for, supervision goes on without it, unless
+/// another supervisor of this config has it.
+fn open_control(
+    place: Place,
+    group: Option<u32>,
+    config: &str,
+    feed: &Feed,
+    outputs: &Outputs,
+) -> Result<Option<Server>, Refusal> {
+    let open = |path: &Path| Server::open(path, group, config, feed.clone(), outputs.clone());
+    let problem = match &place {
+        Place::Off => return Ok(None),
+        Place::Given(path) => return open(path).map(Some),
+        Place::Default(path) => match prepare_default_directory().and_then(|()| open(path)) {
+            Ok(server) => return Ok(Some(server)),
+            Err(taken @ Refusal::Taken(_)) => return Err(taken),
+            Err(unusable) => unusable.message().to_owned(),
+        },
+        Place::Missing(problem) => problem.clone(),
+    };
+    let details = format!(
+        "no control socket: {problem}; set \"control\" in the config to a path, or to false"
+    );
+    let mut outputs = outputs.lock();
+    outputs.say_own(Level::Warning, "warning", &details);
+    Ok(None)
 }
 
 /// Reports why supervision does not begin.
@@ -140,26 +229,34 @@ fn builder(
     config: Config,
     style: Style,
     outputs: &Outputs,
-    status_wanted: &Arc<AtomicBool>,
+    wanted: &Arc<Wanted>,
+    feed: &Feed,
 ) -> Builder {
     let (for_events, for_reports) = (outputs.clone(), outputs.clone());
-    let (for_signals, status_wanted) = (outputs.clone(), status_wanted.clone());
+    let (events, reports) = (feed.clone(), feed.clone());
+    let (for_signals, wanted) = (outputs.clone(), wanted.clone());
     config
         .into_builder()
         .on_event(move |event| {
+            events.event(event);
             if let Some(line) = style.event(event) {
                 for_events.lock().say(&line);
             }
         })
-        .error_handler(move |_, report| for_reports.lock().report(report))
+        .error_handler(move |name, report| {
+            reports.report(name, report);
+            for_reports.lock().report(report);
+        })
         .stop_on_signals(STOP_SIGNALS)
         .on_signals(
             OTHER_SIGNALS.into_iter().chain(REALTIME),
             move |signal| match signal {
-                SIGUSR1 => status_wanted.store(true, Ordering::Relaxed),
+                SIGUSR1 => wanted.note(&[&wanted.status, &wanted.socket]),
+                SIGUSR2 => wanted.note(&[&wanted.logs, &wanted.socket]),
                 // The write that caused it reports the error.
                 SIGXFSZ => {}
                 other => {
+                    wanted.note(&[&wanted.socket]);
                     let details = format!("{} is reserved and does nothing", signal_name(other));
                     for_signals.lock().say_own(Level::Info, "signal", &details);
                 }

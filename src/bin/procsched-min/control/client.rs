@@ -120,7 +120,8 @@ impl Client {
     }
 
     fn read(&mut self) {
-        let limit = READ_BYTES_MAX.min(REQUEST_BYTES_MAX + 2 - self.input.len().min(REQUEST_BYTES_MAX + 1));
+        let limit =
+            READ_BYTES_MAX.min(REQUEST_BYTES_MAX + 2 - self.input.len().min(REQUEST_BYTES_MAX + 1));
         let mut chunk = [0; 4096];
         let mut read = 0;
         while read < limit {
@@ -352,7 +353,9 @@ mod tests {
     fn output_is_bounded_for_a_reader_that_does_not_read() {
         let (_peer, mut client) = pair();
         let line = [b'x'; 1000];
-        let fits = (0..1000).take_while(|_| client.queue_if_fits(&line)).count();
+        let fits = (0..1000)
+            .take_while(|_| client.queue_if_fits(&line))
+            .count();
         assert_eq!(fits, OUTPUT_BYTES_MAX / line.len());
         client.flush();
         assert!(client.queued() > 0);

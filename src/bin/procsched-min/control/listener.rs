@@ -128,11 +128,6 @@ impl Listener {
         let is_ahead = |until: &Instant| !clock::until(*until).is_zero();
         self.paused_until.filter(is_ahead)
     }
-
-    /// Returns the path.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
 }
 
 impl AsFd for Listener {

@@ -10,8 +10,9 @@ mod follow;
 mod json;
 mod listener;
 mod orders;
-mod pattern;
 pub mod path;
+mod pattern;
+pub mod place;
 pub mod protocol;
 mod runs;
 mod status;
@@ -94,11 +95,6 @@ impl Server {
         })
     }
 
-    /// Returns the path of the socket.
-    pub fn path(&self) -> &Path {
-        self.listener.path()
-    }
-
     /// Makes the socket again if it was removed.
     pub fn remake(&mut self) {
         if let Err(refusal) = self.listener.remake() {
@@ -148,11 +144,6 @@ impl Server {
         }
         self.sessions.retain(|session| !session.is_over());
         self.feed.want(self.followers() > 0);
-    }
-
-    /// Serves the clients for the last time: what is answered by now is written.
-    pub fn finish(mut self, scheduler: &mut ProcessScheduler) {
-        self.serve(scheduler);
     }
 
     /// Hands out the events of the turn.
@@ -279,7 +270,9 @@ impl Server {
         request: Request,
         scheduler: &mut ProcessScheduler,
     ) -> Result<Task, Problem> {
-        use Command::{Events, Reload, Reopen, Restart, Shutdown, Signal, Start, Status, Stop, Wait};
+        use Command::{
+            Events, Reload, Reopen, Restart, Shutdown, Signal, Start, Status, Stop, Wait,
+        };
         let is_allowed = matches!(
             request.command,
             Status | Events { .. } | Wait(_) | Shutdown { kill: true }
@@ -378,13 +371,19 @@ impl Server {
             (_, programs) => {
                 let shown = programs.iter().take(PROGRAMS_SHOWN_MAX);
                 let shown: Vec<String> = shown.map(|name| format!("{name:?}")).collect();
-                let more = if programs.len() > shown.len() { ", …" } else { "" };
+                let more = if programs.len() > shown.len() {
+                    ", …"
+                } else {
+                    ""
+                };
                 format!("{}{more} ", shown.join(", "))
             }
         };
         let details = format!("{what}as ordered by {peer}");
         let name = if one.is_empty() { SELF } else { one };
-        self.outputs.lock().say_of(name, Level::Info, verb, &details);
+        self.outputs
+            .lock()
+            .say_of(name, Level::Info, verb, &details);
         let mut line = Vec::new();
         write_order(&mut line, one, order, programs, peer);
         for session in &mut self.sessions {

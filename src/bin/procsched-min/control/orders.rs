@@ -9,9 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use procsched::text::did_you_mean;
-use procsched::{
-    Error, ErrorKind, Event, ProcessScheduler, ProgramState, ProgramStatus, SignalTo,
-};
+use procsched::{Error, ErrorKind, Event, ProcessScheduler, ProgramState, ProgramStatus, SignalTo};
 
 use super::client::{Client, Peer};
 use super::protocol::{Code, Problem, Until};

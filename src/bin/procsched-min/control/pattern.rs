@@ -204,8 +204,14 @@ mod tests {
     #[test]
     fn an_invalid_glob_is_refused() {
         let message = |glob: &str| check_glob(glob).expect_err("a problem").message;
-        assert_eq!(message("we[b"), "invalid pattern \"we[b\": expected a ] after each [");
-        assert_eq!(message("[]"), "invalid pattern \"[]\": expected a ] after each [");
+        assert_eq!(
+            message("we[b"),
+            "invalid pattern \"we[b\": expected a ] after each ["
+        );
+        assert_eq!(
+            message("[]"),
+            "invalid pattern \"[]\": expected a ] after each ["
+        );
         let long = "*".repeat(GLOB_BYTES_MAX + 1);
         let end = "expected at most 128 bytes";
         assert!(message(&long).ends_with(end), "{}", message(&long));
@@ -222,7 +228,10 @@ mod tests {
         assert_eq!(of(&["web", "db", "web"]), Ok("web db".to_owned()));
         assert_eq!(of(&["web*", "db", "web"]), Ok("db web web@1".to_owned()));
         assert_eq!(of(&["nix", "d?"]), Ok("db nix".to_owned()));
-        assert_eq!(of(&["x*", "d?"]), Err("no program matches \"x*\"".to_owned()));
+        assert_eq!(
+            of(&["x*", "d?"]),
+            Err("no program matches \"x*\"".to_owned())
+        );
         assert_eq!(of(&[]), Ok(String::new()));
         let many: Vec<&str> = vec!["*"; GLOBS_MAX + 1];
         let message = "invalid programs: expected at most 16 patterns";

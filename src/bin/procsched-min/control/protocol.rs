@@ -171,7 +171,9 @@ impl Request {
         }
         let request = keys.request().map_err(usage)?;
         match request.needs_programs() && request.programs.is_empty() {
-            true => Err(usage("missing programs: name at least one, or \"*\" for all")),
+            true => Err(usage(
+                "missing programs: name at least one, or \"*\" for all",
+            )),
             false => Ok(request),
         }
     }
@@ -295,7 +297,9 @@ impl Keys {
         let signal = match self.0.remove("signal") {
             Some(Value::String(name)) => name.parse::<Signal>(),
             Some(Value::Number(number)) => {
-                let number = number.as_i64().and_then(|number| i32::try_from(number).ok());
+                let number = number
+                    .as_i64()
+                    .and_then(|number| i32::try_from(number).ok());
                 Signal::new(number.unwrap_or(-1))
             }
             _ => return Err("missing key \"signal\": expected a name or a number".to_owned()),
@@ -332,7 +336,8 @@ mod tests {
             request.unwrap_or_else(|problem| panic!("{rest}: {problem}"))
         };
         assert_eq!(command(r#""command":"status""#).command, Command::Status);
-        let restart = command(r#""command":"restart","programs":["web*"],"wait":false,"timeout":1.5"#);
+        let restart =
+            command(r#""command":"restart","programs":["web*"],"wait":false,"timeout":1.5"#);
         let expected = Request {
             command: Command::Restart,
             programs: vec!["web*".to_owned()],
@@ -341,7 +346,10 @@ mod tests {
         };
         assert_eq!(restart, expected);
         let signal = |rest: &str| {
-            command(&format!("\"command\":\"signal\",\"programs\":[\"web\"],{rest}")).command
+            command(&format!(
+                "\"command\":\"signal\",\"programs\":[\"web\"],{rest}"
+            ))
+            .command
         };
         let to_group = |signal| Command::Signal {
             signal,

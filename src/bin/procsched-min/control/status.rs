@@ -44,7 +44,10 @@ fn fields(object: &mut Object<'_>, program: &ProgramStatus, reason: Option<&str>
     object.text("goal", goal);
     object.value_or_null("pid", program.pid());
     let since = clock::wall().checked_sub(program.state_for());
-    object.text("since", &utc_millis(since.unwrap_or(SystemTime::UNIX_EPOCH)));
+    object.text(
+        "since",
+        &utc_millis(since.unwrap_or(SystemTime::UNIX_EPOCH)),
+    );
     object.value("state_seconds", seconds(program.state_for()));
     object.value("restarts", program.restarts());
     object.value("restarts_in_row", program.restarts_in_row());
@@ -148,13 +151,7 @@ pub fn write_event(out: &mut Vec<u8>, event: &Event) {
 }
 
 /// Appends the line of an order that a client gave.
-pub fn write_order(
-    out: &mut Vec<u8>,
-    program: &str,
-    order: &str,
-    programs: &[String],
-    peer: Peer,
-) {
+pub fn write_order(out: &mut Vec<u8>, program: &str, order: &str, programs: &[String], peer: Peer) {
     event_line(out, clock::wall(), program, |object| {
         object.text("event", "order");
         object.text("order", order);
