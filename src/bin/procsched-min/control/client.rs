@@ -55,6 +55,8 @@ pub struct Client {
     stream: UnixStream,
     peer: Peer,
     input: Vec<u8>,
+    /// True if the input has a request, or is too long for one.
+    has_line: bool,
     has_input_ended: bool,
     output: Vec<u8>,
     /// How much of the output is written.
@@ -83,6 +85,7 @@ impl Client {
                 pid: credentials.pid(),
             },
             input: Vec::new(),
+            has_line: false,
             has_input_ended: false,
             output: Vec::new(),
             written: 0,
@@ -102,7 +105,7 @@ impl Client {
     pub fn interest(&self) -> PollFlags {
         let mut flags = PollFlags::empty();
         let reads = !self.is_busy && !self.has_output() && !self.has_input_ended;
-        flags.set(PollFlags::POLLIN, reads && !self.has_line());
+        flags.set(PollFlags::POLLIN, reads && !self.has_line);
         flags.set(PollFlags::POLLOUT, self.has_output());
         flags
     }
@@ -120,11 +123,9 @@ impl Client {
     }
 
     fn read(&mut self) {
-        let limit =
-            READ_BYTES_MAX.min(REQUEST_BYTES_MAX + 2 - self.input.len().min(REQUEST_BYTES_MAX + 1));
         let mut chunk = [0; 4096];
         let mut read = 0;
-        while read < limit {
+        while read < READ_BYTES_MAX {
             match self.stream.read(&mut chunk) {
                 Ok(0) => {
                     self.has_input_ended = true;
@@ -137,8 +138,9 @@ impl Client {
                 Ok(bytes) => {
                     self.input.extend_from_slice(&chunk[..bytes]);
                     read += bytes;
+                    self.has_line = self.find_line();
                     // The rest is read when this is answered.
-                    if self.has_line() {
+                    if self.has_line {
                         return;
                     }
                 }
@@ -152,13 +154,13 @@ impl Client {
         }
     }
 
-    fn has_line(&self) -> bool {
+    fn find_line(&self) -> bool {
         self.input.len() > REQUEST_BYTES_MAX || self.input.contains(&b'\n')
     }
 
     /// True if a request waits to be answered.
     pub fn has_request(&self) -> bool {
-        !self.is_busy && !self.is_last_answer && !self.has_output() && self.has_line()
+        !self.is_busy && !self.is_last_answer && !self.has_output() && self.has_line
     }
 
     /// Takes the next request, whose answer has to follow.
@@ -170,11 +172,13 @@ impl Client {
         let end = self.input.iter().position(|byte| *byte == b'\n');
         let Some(end) = end.filter(|end| *end <= REQUEST_BYTES_MAX) else {
             self.input = Vec::new();
+            self.has_line = false;
             return Some(Line::TooLong);
         };
         let rest = self.input.split_off(end + 1);
         let mut line = std::mem::replace(&mut self.input, rest);
         line.truncate(end);
+        self.has_line = self.find_line();
         Some(Line::Request(line))
     }
 
@@ -256,6 +260,13 @@ impl Client {
         }
     }
 
+    /// Gives it up: nothing is read or written any more.
+    pub fn give_up(&mut self) {
+        self.is_gone = true;
+        self.output = Vec::new();
+        self.written = 0;
+    }
+
     /// True if there is no reader any more.
     pub fn is_gone(&self) -> bool {
         self.is_gone
@@ -265,7 +276,7 @@ impl Client {
     pub fn is_over(&self) -> bool {
         let has_time = self.deadline().is_none_or(|at| !clock::until(at).is_zero());
         let is_idle = !self.is_busy && !self.has_output();
-        let is_done = is_idle && (self.is_last_answer || self.has_input_ended && !self.has_line());
+        let is_done = is_idle && (self.is_last_answer || self.has_input_ended && !self.has_line);
         self.is_gone || is_done || !has_time
     }
 }

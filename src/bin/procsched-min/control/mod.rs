@@ -64,6 +64,9 @@ pub struct Server {
 struct Session {
     client: Client,
     task: Task,
+    /// The order that is not reported yet, and the programs that it names: it is reported when it
+    /// is given to the first.
+    unreported: Option<(Verb, Vec<String>)>,
 }
 
 enum Task {
@@ -142,7 +145,7 @@ impl Server {
         for index in 0..self.sessions.len() {
             self.serve_one(index, scheduler);
         }
-        self.sessions.retain(|session| !session.is_over());
+        self.sessions.retain_mut(|session| !session.is_over());
         self.feed.want(self.followers() > 0);
     }
 
@@ -191,8 +194,11 @@ impl Server {
                 client.flush();
                 continue;
             }
-            let task = Task::Idle;
-            self.sessions.push(Session { client, task });
+            self.sessions.push(Session {
+                client,
+                task: Task::Idle,
+                unreported: None,
+            });
         }
     }
 
@@ -222,6 +228,11 @@ impl Server {
         let given = std::mem::take(&mut desk.given);
         if is_describing {
             self.describe_self(index, scheduler);
+        }
+        if !given.is_empty()
+            && let Some((verb, programs)) = self.sessions[index].unreported.take()
+        {
+            self.report_order(index, verb.word(), &programs);
         }
         for (other, session) in self.sessions.iter_mut().enumerate() {
             if other != index
@@ -317,9 +328,7 @@ impl Server {
         if task.waits() {
             self.check_followers()?;
         }
-        if !matches!(order, Verb::Describe | Verb::Wait(_)) {
-            self.report_order(index, order.word(), &request.programs);
-        }
+        self.sessions[index].unreported = Some((order, request.programs));
         Ok(Task::Order(task))
     }
 
@@ -431,12 +440,17 @@ impl Session {
                 }
             }
             Task::Follow(follow, snapshot) => {
+                follow.report_dropped(client);
                 if let Some(order) = snapshot
                     && order.go_on(client, desk)
                 {
-                    *snapshot = None;
+                    if order.has_failed() {
+                        order.finish(client, |_| {});
+                        self.end();
+                    } else {
+                        *snapshot = None;
+                    }
                 }
-                follow.report_dropped(client);
             }
         }
         false
@@ -450,7 +464,7 @@ impl Session {
     fn deadline(&self) -> Option<Instant> {
         let (has_work, deadline) = match &self.task {
             Task::Idle => (self.client.has_request(), None),
-            Task::Order(order) => (order.has_work(&self.client), order.deadline()),
+            Task::Order(order) => (order.has_work(&self.client), order.deadline(&self.client)),
             Task::Follow(_, order) => {
                 let work = order.as_ref().map(|order| order.has_work(&self.client));
                 (work == Some(true), None)
@@ -462,12 +476,16 @@ impl Session {
         self.client.deadline().into_iter().chain(deadline).min()
     }
 
-    /// True if the connection is to be closed. An order that was begun stands.
-    fn is_over(&self) -> bool {
-        let has_work = match &self.task {
-            Task::Order(order) => order.has_work(&self.client),
-            Task::Idle | Task::Follow(..) => false,
-        };
-        self.client.is_over() && !(self.client.is_gone() && has_work)
+    /// True if the connection is to be closed. An order that was begun is given to the rest of its
+    /// programs.
+    fn is_over(&mut self) -> bool {
+        if !self.client.is_over() {
+            return false;
+        }
+        self.client.give_up();
+        match &self.task {
+            Task::Order(order) => !order.has_work(&self.client),
+            Task::Idle | Task::Follow(..) => true,
+        }
     }
 }

@@ -184,6 +184,11 @@ impl Order {
         self.verb == Verb::Describe
     }
 
+    /// True if it went wrong for a program.
+    pub fn has_failed(&self) -> bool {
+        self.last_problem.is_some()
+    }
+
     /// True if it may last.
     pub fn waits(&self) -> bool {
         self.waits
@@ -195,7 +200,11 @@ impl Order {
     }
 
     /// Returns when it has to be looked at, whatever happens.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self, client: &Client) -> Option<Instant> {
+        // Then its reader wakes us, or its own deadline.
+        if !client.has_room() {
+            return None;
+        }
         let next_look = self.targets.len() > PROGRAMS_PER_TURN;
         let next_look = next_look.then(|| clock::steady() + NEXT_LOOK);
         let end = self.end().filter(|_| !self.targets.is_empty());
@@ -281,7 +290,9 @@ impl Order {
         }
         let peer = client.peer();
         desk.stopped_by.note(self.verb, &name, peer);
-        desk.given.push((name.clone(), self.verb, peer));
+        if !matches!(self.verb, Verb::Describe | Verb::Wait(_)) {
+            desk.given.push((name.clone(), self.verb, peer));
+        }
         let is_starting = matches!(
             before.state(),
             ProgramState::Running | ProgramState::Starting
