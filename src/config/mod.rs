@@ -1,18 +1,20 @@
 //! The JSON config of the binary: what to supervise, with a place for every error.
 //!
-//! A file is read in four steps, each in its module:
+//! A file is read in five steps, each in its module:
 //!
-//! 1. `syntax`: decodes UTF-8 and checks with `serde_json` that the text is JSON. If it is not,
-//!    that is the only error.
+//! 1. `syntax`: decodes UTF-8, blanks comments and trailing commas, and checks with `serde_json`
+//!    that the rest is JSON. If it is not, that is the only error.
 //! 2. `scan`: builds a tree that has the place of each key and value, the order of the file, and
 //!    duplicate keys.
 //! 3. `item`: reads a value of the tree as a certain type (`duration`, `signal`), or adds an error
 //!    and goes on.
-//! 4. `root`, `program`: the keys, what each sets, and how `defaults` are merged. The rules for
-//!    values are those of `ChildSpec`.
+//! 4. `root`, `program`, `control`: the keys, what each sets, and how `defaults` are merged. The
+//!    rules for values are those of `ChildSpec`.
+//! 5. `links`: which programs wait for which, when all are known.
 //!
 //! The result is a [`Config`], or all errors in the order of the file ([`ConfigErrors`]). Only the
-//! file itself is read: whether a command or directory exists is not checked here.
+//! file itself is read, and `/etc/group` if it names a group: whether a command or directory exists
+//! is not checked here.
 //!
 //! `$schema` and keys that begin with `x-` are ignored in every object and may be repeated: they
 //! are for notes, and a prefixed `x-` switches a program or variable off.
@@ -21,6 +23,7 @@ mod control;
 mod duration;
 mod errors;
 mod item;
+mod links;
 mod program;
 mod root;
 mod scan;
@@ -132,7 +135,8 @@ impl Config {
     pub fn parse(bytes: &[u8], source: &str, directory: &Path) -> Result<Self, ConfigErrors> {
         let stop = |(place, message)| ConfigErrors::fatal(source, Some(place), message);
         let text = syntax::text(bytes).map_err(stop)?;
-        let tree = syntax::tree(text).map_err(stop)?;
+        let text = syntax::without_comments(text).map_err(stop)?;
+        let tree = syntax::tree(&text).map_err(stop)?;
         let mut problems = Problems::default();
         let root = Root::read(&Item::root(&tree), &mut problems);
         let base_dir = directory.join(root.base_dir.as_deref().unwrap_or(Path::new(".")));
