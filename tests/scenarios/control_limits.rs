@@ -4,10 +4,9 @@
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::common::operator::{Operator, control, order, order_with, status};
 use crate::common::{Scene, process, second_run, wait_for};
@@ -99,13 +98,15 @@ fn a_request_has_64_kib_at_most() {
     let (scene, path) = scene();
     let supervisor = scene.start();
     let padded = |bytes: usize| {
-        let request = String::from_utf8_lossy(STATUS).trim().to_owned();
-        format!("{request:bytes$}\n")
+        let mut request = STATUS[..STATUS.len() - 1].to_vec();
+        request.resize(bytes, b' ');
+        request.push(b'\n');
+        request
     };
     let mut operator = Operator::connect(&path);
-    operator.send(padded(64 * 1024).as_bytes());
+    operator.send(&padded(64 * 1024));
     operator.answer().is_fine();
-    operator.send(padded(64 * 1024 + 1).as_bytes());
+    operator.send(&padded(64 * 1024 + 1));
     let answer = operator.answer();
     answer.is_refused("too-long", "the request is longer than 65536 bytes");
     operator.wait_end();
@@ -267,15 +268,20 @@ fn an_idle_socket_costs_no_wake_up() {
     supervisor.end();
 }
 
-/// Sets the limit of open files of a process that runs.
-fn set_limit(pid: i32, limit: u64) {
-    let limits = libc::rlimit {
-        rlim_cur: limit,
-        rlim_max: 65_536,
+/// Sets the soft limit of open files of a process that runs, and returns the former one.
+fn set_limit(pid: i32, limit: u64) -> u64 {
+    let mut limits = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
     };
+    // SAFETY: `limits` is live.
+    let read = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &mut limits) };
+    assert_eq!(read, 0, "{}", std::io::Error::last_os_error());
+    let former = std::mem::replace(&mut limits.rlim_cur, limit);
     // SAFETY: `limits` is live, and nothing is written back.
     let set = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &limits, std::ptr::null_mut()) };
-    assert_eq!(set, 0, "prlimit");
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+    former
 }
 
 #[test]
@@ -284,28 +290,23 @@ fn without_a_descriptor_a_connection_waits_and_costs_nothing() {
         return;
     }
     let (scene, path) = scene();
-    let mut command: Command = scene.command();
-    command.env("UNUSED", "");
-    let supervisor = scene.launch(command);
+    let supervisor = scene.start();
     status(&path, "web");
-    set_limit(supervisor.pid(), 3);
+    let limit = set_limit(supervisor.pid(), 3);
     let mut waiting = UnixStream::connect(&path).expect("the queue takes it");
     std::io::Write::write_all(&mut waiting, STATUS).expect("it is sent");
-    let ticks = || process::stat(supervisor.pid()).expect("it runs");
-    let before = format!("{:?}", ticks());
     let switches = || process::status_number(supervisor.pid(), "voluntary_ctxt_switches");
     let first = switches().expect("a number");
     std::thread::sleep(Duration::from_millis(2_500));
     let later = switches().expect("a number");
-    assert!(later - first <= 12, "{first} to {later} switches, {before}");
-    set_limit(supervisor.pid(), 1024);
+    assert!(later - first <= 12, "{first} to {later} switches");
+    set_limit(supervisor.pid(), limit);
     let timeout = Some(Duration::from_secs(20));
     waiting.set_read_timeout(timeout).expect("a timeout");
     let mut byte = [0];
     waiting.read_exact(&mut byte).expect("an answer");
     assert_eq!(&byte, b"{");
     drop(waiting);
-    let value: Value = status(&path, "web");
-    assert_eq!(value["state"], "running");
+    assert_eq!(status(&path, "web")["state"], "running");
     supervisor.end();
 }

@@ -100,7 +100,8 @@ fn stop_start_and_restart_leave_the_others_alone() {
     let after = pids(&mut operator);
     assert_eq!(before[1..], after[1..]);
     assert_ne!(before[0], after[0]);
-    for verb in ["stopping", "starting", "restarting"] {
+    for verb in [" stopping ", " starting ", " restarting "] {
+        supervisor.wait_message(&["web", verb, "as ordered by uid="]);
         let lines = supervisor.messages_with(&["web", verb, "as ordered by uid="]);
         assert_eq!(lines.len(), 1, "{}", supervisor.said());
     }
@@ -123,10 +124,8 @@ fn what_waits_for_its_restart_starts_now_or_not_at_all() {
     let (mut scene, path) = scene();
     add_failing(&mut scene);
     let supervisor = scene.start();
-    assert_eq!(
-        wait_state(&supervisor, &path, "bad", "backoff")["restarts"],
-        0
-    );
+    let before = wait_state(&supervisor, &path, "bad", "backoff");
+    assert_eq!(before["restarts"], 0);
     Operator::ask_once(
         &path,
         &order_with("start", &["bad"], json!({"wait": false})),
@@ -134,10 +133,8 @@ fn what_waits_for_its_restart_starts_now_or_not_at_all() {
     .is_fine();
     supervisor.wait_reports_of("bad", 2);
     let bad = wait_state(&supervisor, &path, "bad", "backoff");
-    assert_eq!(
-        (&bad["restarts"], &bad["restarts_in_row"]),
-        (&json!(1), &json!(0))
-    );
+    assert_eq!(bad["restarts"], 1);
+    assert_eq!(bad["restarts_in_row"], before["restarts_in_row"]);
     let answer = Operator::ask_once(&path, &order("stop", &["bad"])).is_fine();
     assert_eq!(answer.program("bad")["state"], "stopped");
     assert_eq!(scene.lines("runs").len(), 2);
@@ -226,7 +223,7 @@ fn a_kill_and_a_signal_reach_the_group_or_the_first_process() {
     operator
         .ask(&order_with("signal", &["web"], kill))
         .is_fine();
-    assert_eq!(supervisor.wait_report("web", 1).return_code(), -9);
+    assert_eq!(supervisor.wait_report("web", 1).code(), -9);
     supervisor.end();
 }
 
@@ -454,5 +451,81 @@ fn logs_are_opened_anew() {
     wait_for("three", || scene.log("talk") == b"three\n");
     assert_eq!(scene.read("old"), "one\n");
     assert!(process::alive(supervisor.pid()));
+    supervisor.end();
+}
+
+#[test]
+fn what_requires_a_stopped_program_goes_first_and_returns_with_it() {
+    let (mut scene, path) = scene();
+    scene.add("db", "hold");
+    scene.add_with("app", "hold", json!({"requires": ["db"], "after": ["web"]}));
+    let supervisor = scene.start();
+    let app = wait_state(&supervisor, &path, "app", "running");
+    assert_eq!(app["requires"], json!(["db"]));
+    assert_eq!(app["after"], json!(["web"]));
+    let mut operator = Operator::connect(&path);
+    operator.ask(&order("stop", &["db"])).is_fine();
+    let app = status(&path, "app");
+    assert_eq!(
+        (&app["state"], &app["reason"], &app["goal"]),
+        (
+            &json!("pending"),
+            &json!("requires db: stopped"),
+            &json!("up")
+        )
+    );
+    assert_eq!(app["last_exit"]["cause"], "requirement");
+    // A start waits for nothing that cannot come.
+    let waiting = json!({"for": "pending"});
+    operator
+        .ask(&order_with("wait", &["app"], waiting))
+        .is_fine();
+    operator.ask(&order("start", &["db"])).is_fine();
+    operator
+        .ask(&order_with("wait", &["app"], json!({})))
+        .is_fine();
+    operator.ask(&order("stop", &["db"])).is_fine();
+    let answer = operator.ask(&order("start", &["app"])).is_fine();
+    assert_eq!(answer.program("app")["state"], "running");
+    assert_eq!(status(&path, "db")["state"], "running");
+    supervisor.end();
+}
+
+#[test]
+fn a_start_that_is_held_for_good_fails_with_the_reason() {
+    let (mut scene, path) = scene();
+    scene.add_with("db", "exit 3", json!({"oneshot": true}));
+    scene.add_with("app", "hold", json!({"requires": ["db"]}));
+    let supervisor = scene.start();
+    wait_state(&supervisor, &path, "db", "failed");
+    let answer = Operator::ask_once(&path, &order("start", &["app"]));
+    answer.is_refused("failed", "app: requires db: failed");
+    let answer = Operator::ask_once(&path, &order("start", &["db"]));
+    let message = answer.last["error"]["message"].as_str().expect("text");
+    assert!(
+        message.starts_with("db: exited with code 3 after "),
+        "{message}"
+    );
+    supervisor.end();
+}
+
+#[test]
+fn a_oneshot_is_up_when_it_has_succeeded() {
+    let (mut scene, path) = scene();
+    scene.add_with(
+        "migrate",
+        "append runs x\\n ; wait-file go",
+        json!({"oneshot": true}),
+    );
+    let supervisor = scene.start();
+    let mut operator = Operator::connect(&path);
+    let late = json!({"timeout": 0.05});
+    let answer = operator.ask(&order_with("wait", &["migrate"], late));
+    answer.is_refused("timeout", "migrate: still starting after 50ms");
+    scene.write("go", "");
+    operator.ask(&order("wait", &["migrate"])).is_fine();
+    let again = operator.ask(&order("restart", &["migrate"])).is_fine();
+    assert_eq!(again.program("migrate")["state"], "exited");
+    assert_eq!(scene.lines("runs").len(), 2);
     supervisor.end();
 }

@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(client.take_request(), None);
         drop(peer);
         client.on_ready(PollFlags::POLLIN | PollFlags::POLLHUP);
-        assert!(client.is_over(), "half a line is no request");
+        assert!(client.is_over(), "half a line is not answered");
     }
 
     #[test]

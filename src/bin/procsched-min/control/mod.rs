@@ -139,13 +139,19 @@ impl Server {
             return;
         }
         self.hand_out();
-        if std::mem::take(&mut self.has_arrivals) {
-            self.accept();
-        }
         for index in 0..self.sessions.len() {
             self.serve_one(index, scheduler);
         }
         self.sessions.retain_mut(|session| !session.is_over());
+        // After those that have gone have made room.
+        if std::mem::take(&mut self.has_arrivals) {
+            let first = self.sessions.len();
+            self.accept();
+            for index in first..self.sessions.len() {
+                self.sessions[index].client.on_ready(PollFlags::POLLIN);
+                self.serve_one(index, scheduler);
+            }
+        }
         self.feed.want(self.followers() > 0);
     }
 

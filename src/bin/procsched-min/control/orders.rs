@@ -27,7 +27,7 @@ const NEXT_LOOK: Duration = Duration::from_millis(5);
 /// What is done to each program.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Verb {
-    /// Its state is told.
+    /// Its state is described.
     Describe,
     Start,
     Stop,
@@ -63,7 +63,7 @@ impl Verb {
     }
 }
 
-/// By whom programs were stopped that are down.
+/// The users that stopped programs which are down.
 #[derive(Debug, Default)]
 pub struct StoppedBy(BTreeMap<Arc<str>, u32>);
 
@@ -370,7 +370,9 @@ impl Order {
 
     fn late(&self, status: &ProgramStatus) -> Failure {
         let time = duration(self.timeout.unwrap_or_default());
-        let reason = status.reason().map(|reason| format!(": {reason}"));
+        let is_held = status.state() == ProgramState::Pending;
+        let reason = status.reason().filter(|_| is_held);
+        let reason = reason.map(|reason| format!(": {reason}"));
         let reason = reason.unwrap_or_default();
         let message = format!("still {} after {time}{reason}", status.state());
         Failure::new(Code::Timeout, message)

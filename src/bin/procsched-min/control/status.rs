@@ -16,7 +16,7 @@ const COMMAND_BYTES_MAX: usize = 4096;
 /// What an answer adds to the description of a program.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Remarks<'a> {
-    /// What the library does not know: by whom it was stopped.
+    /// What the library does not know: which user stopped it.
     pub reason: Option<&'a str>,
     /// Why an order has changed nothing.
     pub note: Option<&'a str>,
