@@ -50,6 +50,15 @@ impl BaseEnv {
         }))
     }
 
+    /// Returns the same for another working directory, which is absolute.
+    pub(crate) fn at(&self, base_dir: &Path) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            directory: c_string(base_dir.as_os_str())?,
+            env: self.env.clone(),
+            lineage: self.lineage.clone(),
+        }))
+    }
+
     /// Returns what a command gets that stands in our place: everything.
     fn our_own() -> Arc<Self> {
         Arc::new(Self {

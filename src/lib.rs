@@ -338,7 +338,7 @@ pub use init::{Init, InitEvent};
 pub use machine::{Backoff, Cause, Restart};
 pub use os::emergency_heap::EmergencyHeap;
 pub use os::shared_writer::SharedWriter;
-pub use plan::{Plan, PlannedChange, PlannedKind};
+pub use plan::{ApplyOptions, Plan, PlannedChange, PlannedKind};
 pub use report::ErrorReport;
 #[cfg(feature = "json")]
 pub use report::utc_millis;

@@ -30,6 +30,7 @@ pub struct ProgramStatus {
     pub(crate) log: Option<PathBuf>,
     pub(crate) after: Vec<Arc<str>>,
     pub(crate) requires: Vec<Arc<str>>,
+    pub(crate) is_changed: bool,
 }
 
 /// The state of a program. Its `Display` is the word in lower case.
@@ -265,5 +266,12 @@ impl ProgramStatus {
     /// Returns the names of the programs that it requires.
     pub fn requires(&self) -> impl Iterator<Item = &str> {
         self.requires.iter().map(|name| &**name)
+    }
+
+    /// True if it runs with an older definition than it will have at its next start: see
+    /// [`ApplyOptions::restart`](crate::ApplyOptions::restart).
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        self.is_changed
     }
 }

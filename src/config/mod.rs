@@ -119,9 +119,49 @@ impl Config {
             ConfigErrors::fatal(&source, None, error.to_string())
         })?;
         // The parent of a bare file name is "", the current directory.
-        let directory = path.parent().filter(|_| is_file);
-        let mut config = Self::parse(&bytes, &source, directory.unwrap_or(Path::new("")))?;
+        let directory = path.parent().filter(|_| is_file).unwrap_or(Path::new(""));
+        let mut config = Self::parse_after(None, &bytes, &source, directory)?;
         config.path = std::path::absolute(path).ok().filter(|_| is_file);
+        Ok(config)
+    }
+
+    /// Reads and checks the file anew, for a supervisor that runs by this config. Where it is does
+    /// not depend on the current directory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::load`]; if this config does not come from a file that can be read again; and for
+    /// each key that has changed and cannot while the supervisor runs: `control`, `control_group` and
+    /// `err_dir`.
+    ///
+    /// ```
+    /// use procsched::config::Config;
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("procsched.json");
+    ///
+    /// std::fs::write(&path, r#"{"programs": {"web": ["true"]}}"#)?;
+    /// let config = Config::load(&path)?;
+    /// std::fs::write(&path, r#"{"err_dir": "log", "programs": {"web": ["false"]}}"#)?;
+    /// let errors = config.reload().unwrap_err();
+    /// assert_eq!(
+    ///     errors.iter().next().unwrap().to_string(),
+    ///     "err_dir: a change needs a restart of the supervisor"
+    /// );
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reload(&self) -> Result<Self, ConfigErrors> {
+        let Some(path) = &self.path else {
+            let message = "the config was not read from a file: restart the supervisor with a file";
+            return Err(ConfigErrors::fatal("config", None, message.to_owned()));
+        };
+        let source = path.to_string_lossy();
+        let (bytes, _) = read(path).map_err(|error| {
+            let error = Error::io("failed to read the file", &error);
+            ConfigErrors::fatal(&source, None, error.to_string())
+        })?;
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        let mut config = Self::parse_after(Some(self), &bytes, &source, directory)?;
+        config.path = self.path.clone();
         Ok(config)
     }
 
@@ -133,6 +173,16 @@ impl Config {
     ///
     /// All errors of the file.
     pub fn parse(bytes: &[u8], source: &str, directory: &Path) -> Result<Self, ConfigErrors> {
+        Self::parse_after(None, bytes, source, directory)
+    }
+
+    /// Does the same for a supervisor that runs by a former config.
+    fn parse_after(
+        former: Option<&Self>,
+        bytes: &[u8],
+        source: &str,
+        directory: &Path,
+    ) -> Result<Self, ConfigErrors> {
         let stop = |(place, message)| ConfigErrors::fatal(source, Some(place), message);
         let text = syntax::text(bytes).map_err(stop)?;
         let text = syntax::without_comments(text).map_err(stop)?;
@@ -141,21 +191,42 @@ impl Config {
         let root = Root::read(&Item::root(&tree), &mut problems);
         let base_dir = directory.join(root.base_dir.as_deref().unwrap_or(Path::new(".")));
         // Fails if the current directory was removed.
-        let base_dir = absolute(&base_dir).map_err(|error| stop((Place::START, error.to_string())));
-        let control = root.control.resolve(base_dir.as_deref(), &mut problems);
-        let root = problems.or(source, root)?;
-        let base_dir = base_dir?;
+        let base_dir =
+            absolute(&base_dir).map_err(|error| stop((Place::START, error.to_string())))?;
         let err_dir = root.err_dir.as_deref();
-        let err_dir = err_dir.unwrap_or(Path::new(ERR_DIR_DEFAULT));
-        Ok(Self {
+        let config = Self {
             path: None,
-            err_dir: base_dir.join(err_dir),
+            err_dir: base_dir.join(err_dir.unwrap_or(Path::new(ERR_DIR_DEFAULT))),
+            control: root.control.resolve(&base_dir, &mut problems),
             base_dir,
             error_handler: root.error_handler,
-            control,
             control_group: root.control_group,
             programs: root.programs,
-        })
+        };
+        for key in former
+            .into_iter()
+            .flat_map(|former| config.fixed_keys(former))
+        {
+            // What could not be read has its error. A key that is missing is missing from the whole.
+            let place = Item::root(&tree).named(key).first().map(Item::position);
+            if !problems.has(key) {
+                let (place, _) = place.unwrap_or((tree.place, String::new()));
+                let message = "a change needs a restart of the supervisor";
+                problems.add(place, key, message.to_owned());
+            }
+        }
+        problems.or(source, config)
+    }
+
+    /// Returns the keys that differ and cannot change while a supervisor runs.
+    fn fixed_keys(&self, former: &Self) -> impl Iterator<Item = &'static str> + use<> {
+        let keys = [
+            ("control", self.control != former.control),
+            ("control_group", self.control_group != former.control_group),
+            ("err_dir", self.err_dir != former.err_dir),
+        ];
+        let changed = keys.into_iter().filter(|(_, is_changed)| *is_changed);
+        changed.map(|(key, _)| key)
     }
 
     /// Returns what prevents a scheduler from being built from this config now, as far as that is

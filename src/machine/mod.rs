@@ -242,10 +242,12 @@ impl Machine {
         self.unsettled == 0
     }
 
-    /// True if a program is down because it was stopped, and may be started again.
+    /// True if a program is down because it was stopped, or does not start by itself, and may be
+    /// started.
     #[must_use]
     pub fn has_stopped(&self) -> bool {
-        let is_stopped = |child: &Child| child.goal != Goal::Up && child.why == Why::Stopped;
+        let is_stopped =
+            |child: &Child| child.goal != Goal::Up && matches!(child.why, Why::Stopped | Why::New);
         self.children.iter().any(is_stopped)
     }
 

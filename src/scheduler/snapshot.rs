@@ -96,6 +96,7 @@ fn status_of(core: &Core, program: &Program, now: Moment) -> Option<ProgramStatu
         log: program.log.path(),
         after: names(links.after()),
         requires: names(links.requires()),
+        is_changed: core.is_outdated(program.id),
     })
 }
 

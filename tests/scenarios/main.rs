@@ -16,6 +16,7 @@ mod command_line;
 mod config_errors;
 mod control_limits;
 mod control_orders;
+mod control_reload;
 mod control_socket;
 mod demo;
 mod descriptors;

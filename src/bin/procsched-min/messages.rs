@@ -58,6 +58,11 @@ impl Style {
         }
     }
 
+    /// Returns the same with columns for names of this length.
+    pub fn with_name_width(self, name_width: usize) -> Self {
+        Self { name_width, ..self }
+    }
+
     /// Returns the line of an event. `Waiting` has none: the line of the exit before it has the
     /// delay, so that an exit is one line.
     pub fn event(&self, event: &Event) -> Option<String> {

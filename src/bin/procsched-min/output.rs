@@ -15,7 +15,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll, ppoll};
 use procsched::text::error_text;
-use procsched::{EmergencyHeap, ErrorReport, SharedWriter};
+use procsched::{EmergencyHeap, ErrorReport, Event, SharedWriter};
 
 use crate::clock;
 use crate::line::{Line, QUEUE_BYTES_MAX, Refusal};
@@ -88,6 +88,23 @@ impl Pair {
     pub fn say(&mut self, line: &str) {
         self.stderr.push(line);
         self.pump_if_much();
+    }
+
+    /// Queues the line of an event for stderr, if it has one.
+    pub fn event(&mut self, event: &Event) {
+        if let Some(line) = self.style.event(event) {
+            self.say(&line);
+        }
+    }
+
+    /// Returns how lines are laid out.
+    pub fn style(&self) -> Style {
+        self.style
+    }
+
+    /// Fits the columns to the longest name of a program.
+    pub fn fit_names(&mut self, width: usize) {
+        self.style = self.style.with_name_width(width);
     }
 
     /// Prints a line of the binary's own on stderr.

@@ -240,6 +240,7 @@ fn check_status(choices: &mut Rng) {
             log: choices.one_in(2).then(|| text(choices).into()),
             after: Vec::new(),
             requires: Vec::new(),
+            is_changed: choices.one_in(2),
         })
         .collect();
     let style = Style::new(programs.iter().map(ProgramStatus::name));

@@ -4,6 +4,7 @@
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,14 +15,15 @@ use libc::{
 use nix::sys::signal::{SigSet, Signal};
 use procsched::config::Config;
 use procsched::text::escaped;
-use procsched::{Builder, Error, Status, signal_name};
+use procsched::{Builder, Error, ProcessScheduler, SignalSender, Status, signal_name};
 
 use super::{Command, FAILED, FINE, USAGE};
 use crate::control::place::Place;
-use crate::control::{Feed, Refusal, Server, prepare_default_directory};
+use crate::control::{About, Feed, Refusal, Server, prepare_default_directory};
 use crate::load::{self, CONFIG_HELP, load, source};
 use crate::messages::{Level, MORE_MEMORY, SELF, Style};
 use crate::output::Outputs;
+use crate::reload::{self, Reloader};
 use crate::status_line;
 use crate::stdio::complain_in_time;
 use crate::turn::{silence_panics, turn};
@@ -63,7 +65,8 @@ Signals to run:
   TERM, INT, QUIT   stop everything; a second one 200 ms later or more kills
   USR1              print one status line a program on stderr
   USR2              open the logs anew, after they were renamed
-  HUP               reserved: prints a line and does nothing else (no reload)
+  HUP               read CONFIG anew, and take over what has changed: nothing else
+                    is disturbed. With an error in it nothing changes at all
 ";
 
 /// The signals that stop it in order.
@@ -83,7 +86,7 @@ const REALTIME: std::ops::RangeInclusive<i32> = 35..=64;
 /// Supervises and returns the exit code.
 fn run(path: &Path, socket: Option<&OsStr>, has_control: bool) -> u8 {
     hold_signals();
-    let config = match load(path) {
+    let mut config = match load(path) {
         Ok(config) => config,
         Err(errors) => {
             complain_in_time(&errors);
@@ -100,41 +103,35 @@ fn run(path: &Path, socket: Option<&OsStr>, has_control: bool) -> u8 {
         false => Place::Off,
     };
     let group = config.control_group;
-    let mut scheduler = match builder(config, style, &outputs, &wanted, &feed).build() {
+    let reloader = Rc::new(Reloader::new(&mut config));
+    let mut builder = builder(config, &outputs, &wanted, &feed);
+    if place == Place::Off {
+        // Nothing could start what is stopped.
+        builder = builder.end_with_stopped();
+    }
+    let mut scheduler = match builder.build() {
         Ok(scheduler) => scheduler,
         Err(error) => return refuse(&error),
     };
-    let opened = open_control(place, group, &source(path), &feed, &outputs);
-    let mut control = match opened {
+    let about = About {
+        config: source(path),
+        reloader: reloader.clone(),
+    };
+    let mut control = match open_control(place, group, about, &feed, &outputs) {
         Ok(control) => control,
         Err(refusal) => {
             complain_in_time(&format!("{SELF}: {}", escaped(refusal.message())));
             return FAILED;
         }
     };
-    // The scheduler's paths are absolute by now; CONFIG may be relative, and cannot be read again
-    // after this. Leaving the start directory lets it be unmounted.
+    // All paths are absolute by now. Leaving the start directory lets it be unmounted.
     let _ = std::env::set_current_dir("/");
     silence_panics();
     let pid = std::process::id();
     let details = format!("pid={pid} programs={count} config={}", source(path));
     outputs.lock().say_own(Level::Info, "started", &details);
     while turn(&mut scheduler, &outputs, control.as_mut(), None) == Status::Running {
-        if wanted.take(&wanted.status) {
-            let mut outputs = outputs.lock();
-            for line in status_line::lines(&style, &scheduler.programs()) {
-                outputs.say(&line);
-            }
-            outputs.pump();
-        }
-        if wanted.take(&wanted.logs) {
-            scheduler.reopen_logs();
-        }
-        if wanted.take(&wanted.socket)
-            && let Some(control) = &mut control
-        {
-            control.remake();
-        }
+        wanted.carry_out(&mut scheduler, &outputs, control.as_mut(), &reloader);
     }
     // The socket goes before the last message.
     drop(control);
@@ -152,6 +149,8 @@ fn run(path: &Path, socket: Option<&OsStr>, has_control: bool) -> u8 {
 struct Wanted {
     /// A line for each program.
     status: AtomicBool,
+    /// The config read anew.
+    reload: AtomicBool,
     /// The logs opened anew.
     logs: AtomicBool,
     /// The socket made again, if it was removed.
@@ -165,8 +164,40 @@ impl Wanted {
             .for_each(|flag| flag.store(true, Ordering::Relaxed));
     }
 
-    fn take(&self, flag: &AtomicBool) -> bool {
-        flag.swap(false, Ordering::Relaxed)
+    fn carry_out(
+        &self,
+        scheduler: &mut ProcessScheduler,
+        outputs: &Outputs,
+        mut control: Option<&mut Server>,
+        reloader: &Reloader,
+    ) {
+        let take = |flag: &AtomicBool| flag.swap(false, Ordering::Relaxed);
+        if take(&self.status) {
+            let mut outputs = outputs.lock();
+            for line in status_line::lines(&outputs.style(), &scheduler.programs()) {
+                outputs.say(&line);
+            }
+            outputs.pump();
+        }
+        if take(&self.logs) {
+            scheduler.reopen_logs();
+        }
+        if take(&self.reload) {
+            let options = reload::Options {
+                dry_run: false,
+                restart: true,
+            };
+            // Said on stderr either way.
+            let is_done = reloader.reload(scheduler, outputs, options).is_ok();
+            if let Some(control) = control.as_deref_mut().filter(|_| is_done) {
+                control.on_reload("SIGHUP");
+            }
+        }
+        if take(&self.socket)
+            && let Some(control) = control
+        {
+            control.remake();
+        }
     }
 }
 
@@ -175,11 +206,11 @@ impl Wanted {
 fn open_control(
     place: Place,
     group: Option<u32>,
-    config: &str,
+    about: About,
     feed: &Feed,
     outputs: &Outputs,
 ) -> Result<Option<Server>, Refusal> {
-    let open = |path: &Path| Server::open(path, group, config, feed.clone(), outputs.clone());
+    let open = |path: &Path| Server::open(path, group, about, feed.clone(), outputs.clone());
     let problem = match &place {
         Place::Off => return Ok(None),
         Place::Given(path) => return open(path).map(Some),
@@ -225,13 +256,7 @@ fn hold_signals() {
     let _ = held.thread_block();
 }
 
-fn builder(
-    config: Config,
-    style: Style,
-    outputs: &Outputs,
-    wanted: &Arc<Wanted>,
-    feed: &Feed,
-) -> Builder {
+fn builder(config: Config, outputs: &Outputs, wanted: &Arc<Wanted>, feed: &Feed) -> Builder {
     let (for_events, for_reports) = (outputs.clone(), outputs.clone());
     let (events, reports) = (feed.clone(), feed.clone());
     let (for_signals, wanted) = (outputs.clone(), wanted.clone());
@@ -239,9 +264,7 @@ fn builder(
         .into_builder()
         .on_event(move |event| {
             events.event(event);
-            if let Some(line) = style.event(event) {
-                for_events.lock().say(&line);
-            }
+            for_events.lock().event(event);
         })
         .error_handler(move |name, report| {
             reports.report(name, report);
@@ -250,13 +273,15 @@ fn builder(
         .stop_on_signals(STOP_SIGNALS)
         .on_signals(
             OTHER_SIGNALS.into_iter().chain(REALTIME),
-            move |signal| match signal {
+            move |signal, sender| match signal {
                 SIGUSR1 => wanted.note(&[&wanted.status, &wanted.socket]),
                 SIGUSR2 => wanted.note(&[&wanted.logs, &wanted.socket]),
+                // The terminal has hung up, which asks for nothing.
+                SIGHUP if sender == SignalSender::Kernel => {}
+                SIGHUP => wanted.note(&[&wanted.reload, &wanted.socket]),
                 // The write that caused it reports the error.
                 SIGXFSZ => {}
                 other => {
-                    wanted.note(&[&wanted.socket]);
                     let details = format!("{} is reserved and does nothing", signal_name(other));
                     for_signals.lock().say_own(Level::Info, "signal", &details);
                 }

@@ -8,41 +8,42 @@ mod client;
 mod feed;
 mod follow;
 mod json;
+mod judge;
 mod listener;
 mod orders;
 pub mod path;
 mod pattern;
 pub mod place;
 pub mod protocol;
+mod reload;
+mod requests;
 mod runs;
+mod session;
 mod status;
 
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
 use nix::poll::{PollFd, PollFlags};
 use procsched::ProcessScheduler;
 
 use crate::clock;
-use crate::messages::{Level, SELF};
+use crate::messages::Level;
 use crate::output::Outputs;
-use client::{Client, Line};
+use crate::reload::Reloader;
+use client::Client;
 pub use feed::Feed;
-use follow::Follow;
 use listener::Listener;
 pub use listener::{Refusal, prepare_default_directory};
-use orders::{Desk, Order, StoppedBy, Verb};
-use pattern::resolve;
-use protocol::{Code, Command, Problem, Request, write_done};
-use status::{Supervisor, write_event, write_order, write_supervisor};
+use orders::{Desk, StoppedBy};
+use protocol::{Code, Problem};
+use session::{Session, Task};
+use status::{Supervisor, write_event, write_supervisor};
 
 /// The most clients at a time. One more gets `busy`.
 const CLIENTS_MAX: usize = 16;
-
-/// The most clients that follow events or wait, so that others can still ask and order.
-const FOLLOWERS_MAX: usize = 12;
 
 /// The listener and the clients.
 pub const DESCRIPTORS_MAX: usize = CLIENTS_MAX + 1;
@@ -55,26 +56,16 @@ pub struct Server {
     sessions: Vec<Session>,
     stopped_by: StoppedBy,
     since: SystemTime,
-    config: String,
+    about: About,
     /// True if connections wait.
     has_arrivals: bool,
 }
 
-/// A client, and what it is being answered.
-struct Session {
-    client: Client,
-    task: Task,
-    /// The order that is not reported yet, and the programs that it names: it is reported when it
-    /// is given to the first.
-    unreported: Option<(Verb, Vec<String>)>,
-}
-
-enum Task {
-    /// It may ask.
-    Idle,
-    Order(Order),
-    /// Until it goes, after a listing if it wanted one.
-    Follow(Follow, Option<Order>),
+/// What the server knows of the supervisor's config.
+pub struct About {
+    /// What messages call it.
+    pub config: String,
+    pub reloader: Rc<Reloader>,
 }
 
 impl Server {
@@ -82,7 +73,7 @@ impl Server {
     pub fn open(
         path: &Path,
         group: Option<u32>,
-        config: &str,
+        about: About,
         feed: Feed,
         outputs: Outputs,
     ) -> Result<Self, Refusal> {
@@ -93,7 +84,7 @@ impl Server {
             sessions: Vec::new(),
             stopped_by: StoppedBy::default(),
             since: clock::wall(),
-            config: config.to_owned(),
+            about,
             has_arrivals: false,
         })
     }
@@ -209,7 +200,7 @@ impl Server {
     }
 
     /// Returns the number of clients that follow or wait.
-    fn followers(&self) -> usize {
+    pub(super) fn followers(&self) -> usize {
         let tasks = self.sessions.iter().map(|session| &session.task);
         tasks
             .filter(|task| match task {
@@ -252,168 +243,12 @@ impl Server {
         self.sessions[index].client.flush();
     }
 
-    /// Begins to answer a request.
-    fn begin(&mut self, index: usize, line: Line, scheduler: &mut ProcessScheduler) {
-        let request = match line {
-            Line::Request(line) => Request::parse(&line),
-            Line::TooLong => {
-                let bytes = protocol::REQUEST_BYTES_MAX;
-                let message = format!("the request is longer than {bytes} bytes");
-                Err(Problem::new(Code::TooLong, message))
-            }
-        };
-        let begun = request.and_then(|request| self.begin_request(index, request, scheduler));
-        let session = &mut self.sessions[index];
-        match begun {
-            Ok(Task::Idle) => {
-                session.client.queue(write_done);
-                session.client.end_answer();
-            }
-            Ok(task) => session.task = task,
-            Err(problem) => {
-                session.client.queue(|out| problem.write(out));
-                match problem.code {
-                    Code::TooLong => session.client.end_last_answer(),
-                    _ => session.client.end_answer(),
-                }
-            }
-        }
-    }
-
-    /// Returns what has to be done for a request; idle if it is done.
-    fn begin_request(
-        &mut self,
-        index: usize,
-        request: Request,
-        scheduler: &mut ProcessScheduler,
-    ) -> Result<Task, Problem> {
-        use Command::{
-            Events, Reload, Reopen, Restart, Shutdown, Signal, Start, Status, Stop, Wait,
-        };
-        let is_allowed = matches!(
-            request.command,
-            Status | Events { .. } | Wait(_) | Shutdown { kill: true }
-        );
-        if scheduler.is_stopping() && !is_allowed {
-            let message = "everything is being stopped";
-            return Err(Problem::new(Code::Stopping, message));
-        }
-        let order = match request.command {
-            Status => Verb::Describe,
-            Wait(until) => Verb::Wait(until),
-            Start => Verb::Start,
-            Stop { kill: false } => Verb::Stop,
-            Stop { kill: true } => Verb::Kill,
-            Restart => Verb::Restart,
-            Signal { signal, to } => Verb::Signal(signal, to),
-            Events { snapshot } => {
-                self.check_followers()?;
-                let order = snapshot.then(|| self.order(Verb::Describe, &request, scheduler));
-                let order = order.transpose()?;
-                return Ok(Task::Follow(Follow::new(request.programs), order));
-            }
-            Reload { .. } => {
-                let message = "unknown command \"reload\"";
-                return Err(Problem::new(Code::Usage, message));
-            }
-            Reopen => {
-                self.report_order(index, "reopen", &[]);
-                scheduler.reopen_logs();
-                return Ok(Task::Idle);
-            }
-            Shutdown { kill } => {
-                self.report_order(index, "shutdown", &[]);
-                match kill {
-                    true => scheduler.kill(),
-                    false => scheduler.stop(),
-                }
-                return Ok(Task::Idle);
-            }
-        };
-        let task = self.order(order, &request, scheduler)?;
-        if task.waits() {
-            self.check_followers()?;
-        }
-        self.sessions[index].unreported = Some((order, request.programs));
-        Ok(Task::Order(task))
-    }
-
-    fn check_followers(&self) -> Result<(), Problem> {
-        if self.followers() < FOLLOWERS_MAX {
-            return Ok(());
-        }
-        let message = format!("{FOLLOWERS_MAX} clients follow or wait already");
-        Err(Problem::new(Code::Busy, message))
-    }
-
-    fn order(
-        &self,
-        verb: Verb,
-        request: &Request,
-        scheduler: &ProcessScheduler,
-    ) -> Result<Order, Problem> {
-        let names: Vec<Arc<str>> = match request.programs.is_empty() {
-            true => scheduler.names().cloned().collect(),
-            false => resolve(&request.programs, scheduler.names())?,
-        };
-        let waits = match verb {
-            Verb::Describe | Verb::Signal(..) => false,
-            Verb::Wait(_) => true,
-            Verb::Start | Verb::Stop | Verb::Kill | Verb::Restart => request.wait,
-        };
-        Ok(Order::new(verb, names, waits, request.timeout))
-    }
-
-    /// Reports an order on stderr, and to the clients that follow.
-    fn report_order(&mut self, index: usize, order: &'static str, programs: &[String]) {
-        let peer = self.sessions[index].client.peer();
-        let one = match programs {
-            [one] if !one.contains(['*', '?', '[']) => one.as_str(),
-            _ => "",
-        };
-        let verb = match order {
-            "start" => "starting",
-            "stop" | "shutdown" => "stopping",
-            "kill" => "killing",
-            "restart" => "restarting",
-            "signal" => "signalling",
-            _ => "reopening",
-        };
-        let what = match (order, programs) {
-            ("shutdown", _) => "everything ".to_owned(),
-            ("reopen", _) => "the logs ".to_owned(),
-            _ if !one.is_empty() => String::new(),
-            (_, programs) => {
-                let shown = programs.iter().take(PROGRAMS_SHOWN_MAX);
-                let shown: Vec<String> = shown.map(|name| format!("{name:?}")).collect();
-                let more = if programs.len() > shown.len() {
-                    ", …"
-                } else {
-                    ""
-                };
-                format!("{}{more} ", shown.join(", "))
-            }
-        };
-        let details = format!("{what}as ordered by {peer}");
-        let name = if one.is_empty() { SELF } else { one };
-        self.outputs
-            .lock()
-            .say_of(name, Level::Info, verb, &details);
-        let mut line = Vec::new();
-        write_order(&mut line, one, order, programs, peer);
-        for session in &mut self.sessions {
-            if let Task::Follow(follow, _) = &mut session.task {
-                follow.event(&mut session.client, one, &line);
-            }
-        }
-    }
-
     /// Ends the answer of a status with what is known of the supervisor.
     fn describe_self(&mut self, index: usize, scheduler: &ProcessScheduler) {
         let about = Supervisor {
             is_stopping: scheduler.is_stopping(),
             since: self.since,
-            config: &self.config,
+            config: &self.about.config,
             programs: scheduler.names().count(),
             log_bytes_dropped: self.feed.log_bytes_dropped(),
             reports_dropped: self.outputs.lock().reports_dropped(),
@@ -423,75 +258,5 @@ impl Server {
             order.finish(&mut session.client, |out| write_supervisor(out, &about));
         }
         session.end();
-    }
-}
-
-/// The most names of an order that its message repeats.
-const PROGRAMS_SHOWN_MAX: usize = 4;
-
-impl Session {
-    /// Goes on with what it asked for. True if the last line of a status is due.
-    fn go_on(&mut self, desk: &mut Desk<'_>) -> bool {
-        let client = &mut self.client;
-        match &mut self.task {
-            Task::Idle => {}
-            Task::Order(order) => {
-                let is_finished = order.go_on(client, desk);
-                if is_finished && order.is_description() {
-                    return true;
-                }
-                if is_finished {
-                    order.finish(client, write_done);
-                    self.end();
-                }
-            }
-            Task::Follow(follow, snapshot) => {
-                follow.report_dropped(client);
-                if let Some(order) = snapshot
-                    && order.go_on(client, desk)
-                {
-                    if order.has_failed() {
-                        order.finish(client, |_| {});
-                        self.end();
-                    } else {
-                        *snapshot = None;
-                    }
-                }
-            }
-        }
-        false
-    }
-
-    fn end(&mut self) {
-        self.task = Task::Idle;
-        self.client.end_answer();
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        let (has_work, deadline) = match &self.task {
-            Task::Idle => (self.client.has_request(), None),
-            Task::Order(order) => (order.has_work(&self.client), order.deadline(&self.client)),
-            Task::Follow(_, order) => {
-                let work = order.as_ref().map(|order| order.has_work(&self.client));
-                (work == Some(true), None)
-            }
-        };
-        if has_work {
-            return Some(clock::steady());
-        }
-        self.client.deadline().into_iter().chain(deadline).min()
-    }
-
-    /// True if the connection is to be closed. An order that was begun is given to the rest of its
-    /// programs.
-    fn is_over(&mut self) -> bool {
-        if !self.client.is_over() {
-            return false;
-        }
-        self.client.give_up();
-        match &self.task {
-            Task::Order(order) => !order.has_work(&self.client),
-            Task::Idle | Task::Follow(..) => true,
-        }
     }
 }

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use procsched::text::did_you_mean;
-use procsched::{Error, ErrorKind, Event, ProcessScheduler, ProgramState, ProgramStatus, SignalTo};
+use procsched::{Event, ProcessScheduler, ProgramState, ProgramStatus, SignalTo};
 
 use super::client::{Client, Peer};
+use super::judge::{Failure, Target, judge_start, judge_stop, judge_wait};
 use super::protocol::{Code, Problem, Until};
 use super::runs::RunEnd;
 use super::status::{Remarks, write_problem, write_program};
@@ -35,13 +36,15 @@ pub enum Verb {
     Restart,
     Signal(i32, SignalTo),
     Wait(Until),
+    /// A reload has ordered it, and it is waited for.
+    Settle,
 }
 
 impl Verb {
     /// True if a later order makes this one pointless.
     fn is_superseded_by(self, later: Self) -> bool {
         match self {
-            Self::Start | Self::Restart => {
+            Self::Start | Self::Restart | Self::Settle => {
                 matches!(later, Self::Stop | Self::Kill | Self::Restart)
             }
             Self::Stop | Self::Kill => matches!(later, Self::Start | Self::Restart),
@@ -59,6 +62,7 @@ impl Verb {
             Self::Restart => "restart",
             Self::Signal(..) => "signal",
             Self::Wait(_) => "wait",
+            Self::Settle => "reload",
         }
     }
 }
@@ -76,7 +80,7 @@ impl StoppedBy {
             Verb::Start | Verb::Restart => {
                 self.0.remove(program);
             }
-            Verb::Describe | Verb::Signal(..) | Verb::Wait(_) => {}
+            Verb::Describe | Verb::Signal(..) | Verb::Wait(_) | Verb::Settle => {}
         }
     }
 
@@ -113,55 +117,6 @@ pub struct Order {
     last_problem: Option<Problem>,
 }
 
-/// A program that is waited for.
-#[derive(Debug, Default)]
-struct Target {
-    /// The run that the order ends.
-    old_pid: Option<i32>,
-    note: Option<&'static str>,
-    /// How a run that the order began has ended.
-    end: Option<RunEnd>,
-    tail: Vec<String>,
-    superseded: Option<String>,
-}
-
-/// What is wrong with the order for one program.
-struct Failure {
-    problem: Problem,
-    /// True if the message names the program itself.
-    is_whole: bool,
-    tail: Vec<String>,
-}
-
-impl Failure {
-    fn new(code: Code, message: impl Into<String>) -> Self {
-        let problem = Problem::new(code, message);
-        Self {
-            problem,
-            is_whole: false,
-            tail: Vec::new(),
-        }
-    }
-
-    /// The scheduler has refused the order.
-    fn refused(error: &Error) -> Self {
-        let code = match error.kind() {
-            ErrorKind::UnknownProgram => Code::UnknownProgram,
-            ErrorKind::NotRunning => Code::NotRunning,
-            ErrorKind::Stopping => Code::Stopping,
-            _ => Code::Failed,
-        };
-        Self::whole(code, error.to_string())
-    }
-
-    fn whole(code: Code, message: String) -> Self {
-        Self {
-            is_whole: true,
-            ..Self::new(code, message)
-        }
-    }
-}
-
 impl Order {
     /// Returns an order that was not given yet.
     pub fn new(verb: Verb, names: Vec<Arc<str>>, waits: bool, timeout: Option<Duration>) -> Self {
@@ -176,6 +131,34 @@ impl Order {
             timeout,
             failed: 0,
             last_problem: None,
+        }
+    }
+
+    /// Returns what a reload has begun, to be waited for: each program, its pid of before, and
+    /// whether it is removed.
+    pub fn settling(
+        programs: impl Iterator<Item = (Arc<str>, Option<i32>, bool)>,
+        timeout: Option<Duration>,
+    ) -> Self {
+        let mut order = Self::new(Verb::Settle, Vec::new(), true, timeout);
+        for (program, old_pid, is_removal) in programs {
+            let target = Target {
+                old_pid,
+                is_removal,
+                ..Target::default()
+            };
+            order.targets.insert(program, target);
+        }
+        order.count = order.targets.len();
+        order
+    }
+
+    /// A later reload has taken the place of the one that is waited for.
+    pub fn on_reload(&mut self, by: &str) {
+        if self.verb == Verb::Settle {
+            for target in self.targets.values_mut() {
+                target.superseded = Some(format!("superseded: reload by {by}"));
+            }
         }
     }
 
@@ -277,7 +260,7 @@ impl Order {
             return;
         };
         let done = match self.verb {
-            Verb::Describe | Verb::Wait(_) => Ok(()),
+            Verb::Describe | Verb::Wait(_) | Verb::Settle => Ok(()),
             Verb::Start => desk.scheduler.start_program(&name),
             Verb::Stop => desk.scheduler.stop_program(&name),
             Verb::Kill => desk.scheduler.kill_program(&name),
@@ -354,7 +337,7 @@ impl Order {
         is_stopping: bool,
     ) -> Option<Result<(), Failure>> {
         let Some(status) = status else {
-            let is_stop = matches!(self.verb, Verb::Stop | Verb::Kill);
+            let is_stop = target.is_removal || matches!(self.verb, Verb::Stop | Verb::Kill);
             let removed = || Failure::new(Code::UnknownProgram, "it was removed");
             return Some(if is_stop { Ok(()) } else { Err(removed()) });
         };
@@ -362,6 +345,11 @@ impl Order {
             Verb::Start | Verb::Restart => judge_start(target, status, is_stopping),
             Verb::Stop | Verb::Kill => judge_stop(target, status),
             Verb::Wait(until) => judge_wait(until, status),
+            Verb::Settle if target.is_removal => {
+                judge_stop(target, status).filter(|judged| judged.is_err())
+            }
+            Verb::Settle if status.state() == ProgramState::Stopped => Some(Ok(())),
+            Verb::Settle => judge_start(target, status, is_stopping),
             Verb::Describe | Verb::Signal(..) => Some(Ok(())),
         };
         let is_late = || self.end().is_some_and(|end| clock::until(end).is_zero());
@@ -411,75 +399,4 @@ fn describe(name: &str, note: Option<&str>, client: &mut Client, desk: &Desk<'_>
         let reason = reason.as_deref();
         client.queue(|out| write_program(out, &status, Remarks { reason, note }));
     }
-}
-
-fn judge_start(
-    target: &Target,
-    status: &ProgramStatus,
-    is_stopping: bool,
-) -> Option<Result<(), Failure>> {
-    if status.is_up() && (status.pid().is_none() || status.pid() != target.old_pid) {
-        return Some(Ok(()));
-    }
-    if let Some(why) = &target.superseded {
-        return Some(Err(Failure::new(Code::Superseded, why)));
-    }
-    match &target.end {
-        // It was up, as it was executed.
-        Some(end) if end.is_success => return Some(Ok(())),
-        Some(end) => return Some(Err(Failure::new(Code::Failed, &end.message))),
-        None => {}
-    }
-    let reason = || status.reason().map(|reason| format!(": {reason}"));
-    match status.state() {
-        ProgramState::Failed | ProgramState::Exited => {
-            let message = format!("{}{}", status.state(), reason().unwrap_or_default());
-            Some(Err(Failure::new(Code::Failed, message)))
-        }
-        ProgramState::Stopped if is_stopping => {
-            let message = "everything is being stopped";
-            Some(Err(Failure::new(Code::Stopping, message)))
-        }
-        ProgramState::Stopped => {
-            let message = "superseded: it was stopped";
-            Some(Err(Failure::new(Code::Superseded, message)))
-        }
-        ProgramState::Pending if status.is_blocked() => {
-            let message = status.reason().unwrap_or("what it requires is down");
-            Some(Err(Failure::new(Code::Failed, message)))
-        }
-        _ => None,
-    }
-}
-
-fn judge_stop(target: &Target, status: &ProgramStatus) -> Option<Result<(), Failure>> {
-    match status.state() {
-        ProgramState::Stopped => Some(Ok(())),
-        ProgramState::Abandoned => {
-            let message = "abandoned: it survived SIGKILL";
-            Some(Err(Failure::new(Code::Abandoned, message)))
-        }
-        _ => {
-            let why = target.superseded.as_ref()?;
-            Some(Err(Failure::new(Code::Superseded, why)))
-        }
-    }
-}
-
-fn judge_wait(until: Until, status: &ProgramStatus) -> Option<Result<(), Failure>> {
-    use ProgramState::{Exited, Failed, Stopped};
-    let (state, word) = (status.state(), until.word());
-    let is_reached = match word {
-        "running" => status.is_up(),
-        "down" => matches!(state, Stopped | Exited | Failed),
-        _ => state.to_string() == word,
-    };
-    if is_reached {
-        return Some(Ok(()));
-    }
-    (state == Failed).then(|| {
-        let reason = status.reason().map(|reason| format!(": {reason}"));
-        let message = format!("failed{}", reason.unwrap_or_default());
-        Err(Failure::new(Code::Failed, message))
-    })
 }

@@ -64,7 +64,7 @@ fn fields(object: &mut Object<'_>, program: &ProgramStatus, reason: Option<&str>
     object.null("stdout_log");
     object.texts("after", program.after());
     object.texts("requires", program.requires());
-    object.value("changed", false);
+    object.value("changed", program.is_changed());
 }
 
 fn last_exit(object: &mut Object<'_>, exit: &LastExit) {
