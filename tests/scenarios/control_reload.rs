@@ -1,6 +1,7 @@
 //! A reload that an operator orders: its answer, and what it waits for.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -101,7 +102,9 @@ fn a_later_reload_takes_the_place_of_one_that_is_waited_for() {
     wait_state(&supervisor, &path, "slow", "stopping");
     let again = second.ask(&reload(json!({"wait": false}))).is_fine();
     assert!(again.programs().is_empty());
+    let asked = Instant::now();
     let answer = first.answer();
+    assert!(asked.elapsed() < Duration::from_secs(5), "it is not woken");
     assert_eq!(answer.last["error"]["code"], "superseded", "{answer:?}");
     let late = second.ask(&reload(json!({"timeout": 0.05})));
     // It has nothing more to wait for than what it began itself.

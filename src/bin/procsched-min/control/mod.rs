@@ -59,6 +59,8 @@ pub struct Server {
     about: About,
     /// True if connections wait.
     has_arrivals: bool,
+    /// True if an order of one client may have ended the wait of another.
+    has_orders: bool,
 }
 
 /// What the server knows of the supervisor's config.
@@ -86,6 +88,7 @@ impl Server {
             since: clock::wall(),
             about,
             has_arrivals: false,
+            has_orders: false,
         })
     }
 
@@ -120,6 +123,9 @@ impl Server {
 
     /// Returns when it has to be served, whatever the descriptors say.
     pub fn next_deadline(&self) -> Option<Instant> {
+        if self.has_orders {
+            return Some(clock::steady());
+        }
         let sessions = self.sessions.iter().filter_map(Session::deadline);
         sessions.chain(self.listener.paused_until()).min()
     }
@@ -129,6 +135,7 @@ impl Server {
         if self.sessions.is_empty() && !self.has_arrivals {
             return;
         }
+        self.has_orders = false;
         self.hand_out();
         for index in 0..self.sessions.len() {
             self.serve_one(index, scheduler);
@@ -231,6 +238,7 @@ impl Server {
         {
             self.report_order(index, verb.word(), &programs);
         }
+        self.has_orders |= !given.is_empty();
         for (other, session) in self.sessions.iter_mut().enumerate() {
             if other != index
                 && let Task::Order(order) = &mut session.task

@@ -140,6 +140,7 @@ impl Server {
 
     /// The config was reloaded: nothing waits for an earlier reload any more.
     pub fn on_reload(&mut self, by: &str) {
+        self.has_orders = true;
         for session in &mut self.sessions {
             if let Task::Order(order) = &mut session.task {
                 order.on_reload(by);
