@@ -201,8 +201,16 @@ impl fmt::Display for Plan {
 }
 
 impl PlannedKind {
-    /// Returns the first character of its line.
-    fn sign(&self) -> char {
+    /// Returns the first character of its line: `+` for what is new, `~` for what is started or
+    /// restarted, `*` for what changes without that, `!` for what stays down, `-` for what is
+    /// removed.
+    ///
+    /// ```
+    /// # use procsched::PlannedKind;
+    /// assert_eq!(PlannedKind::Remove.sign(), '-');
+    /// ```
+    #[must_use]
+    pub fn sign(&self) -> char {
         match self {
             Self::Add | Self::AddDown => '+',
             Self::Restart { .. } | Self::RestartWith { .. } | Self::Start { .. } => '~',

@@ -14,6 +14,8 @@ mod os;
 mod clock;
 #[path = "../../src/bin/procsched-min/commands/mod.rs"]
 mod commands;
+#[path = "../../src/bin/procsched-min/control/mod.rs"]
+mod control;
 #[path = "../../src/bin/procsched-min/line.rs"]
 mod line;
 #[path = "../../src/bin/procsched-min/load.rs"]

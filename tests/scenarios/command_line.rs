@@ -124,7 +124,7 @@ fn commands_of_others_are_answered_with_what_there_is() {
         (&["restart", "web"], "started again"),
         (&["logs", "web"], "NAME.stderr.log"),
         (&["stop", "web"], "kill PID"),
-        (&["reload"], "read once"),
+        (&["reload"], "kill -HUP PID"),
     ];
     for (arguments, told) in cases {
         let said = run(&scene, arguments);

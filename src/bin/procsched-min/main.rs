@@ -6,6 +6,7 @@
 
 mod clock;
 mod commands;
+mod control;
 mod line;
 mod load;
 mod messages;

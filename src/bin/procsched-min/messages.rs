@@ -216,7 +216,13 @@ fn exited(
 }
 
 fn stopping_all(verb: &'static str, cause: &StopCause) -> Message {
-    let (level, why) = match cause {
+    let (level, why) = stop_cause(cause);
+    (level, verb, format!("everything: {why}"))
+}
+
+/// Returns why everything is stopped: `SIGTERM from pid 812 uid 0`.
+pub fn stop_cause(cause: &StopCause) -> (Level, String) {
+    match cause {
         StopCause::Signal { signal, sender, .. } => {
             let sender = sender_of(*signal, *sender, std::process::id() == 1);
             (Info, signal_name(*signal) + &sender)
@@ -238,8 +244,7 @@ fn stopping_all(verb: &'static str, cause: &StopCause) -> Message {
         StopCause::AllEnded => (Info, "every program has ended for good".to_owned()),
         // A cause that is newer than this list.
         newer => (Warning, format!("{newer:?}")),
-    };
-    (level, verb, format!("everything: {why}"))
+    }
 }
 
 /// Names the sender of a signal. The kernel sends PID 1 more than a terminal's signals:

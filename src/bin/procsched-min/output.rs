@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll, ppoll};
 use procsched::text::error_text;
 use procsched::{EmergencyHeap, ErrorReport, Event, SharedWriter};
 
@@ -113,15 +113,28 @@ impl Pair {
         self.pump();
     }
 
+    /// Prints a line about a program on stderr.
+    pub fn say_of(&mut self, program: &str, level: Level, verb: &str, details: &str) {
+        let line = self
+            .style
+            .line(clock::wall(), program, level, verb, details);
+        self.say(&line);
+    }
+
+    /// Returns how many reports stdout did not take.
+    pub fn reports_dropped(&self) -> u64 {
+        self.stdout.all_dropped
+    }
+
     /// True if something is queued, so that [`Pair::pump`] has to be called again.
     pub fn is_pending(&self) -> bool {
         self.stdout.is_pending() || self.stderr.is_pending()
     }
 
-    /// Waits until an output takes what is queued, `other` is readable, or the time is over.
-    pub fn wait(&self, other: &impl AsFd, timeout: Option<Duration>) {
+    /// Waits until an output takes what is queued, one of the other descriptors is ready, or the
+    /// time is over.
+    pub fn wait<'a>(&'a self, descriptors: &mut Vec<PollFd<'a>>, timeout: Option<Duration>) {
         let outputs = [&self.stdout, &self.stderr];
-        let mut descriptors = vec![PollFd::new(other.as_fd(), PollFlags::POLLIN)];
         let waiting = outputs.iter().filter(|output| output.waits_for_readiness());
         descriptors
             .extend(waiting.map(|output| PollFd::new(output.writer.as_fd(), PollFlags::POLLOUT)));
@@ -129,7 +142,7 @@ impl Pair {
             .iter()
             .any(|output| output.is_pending() && !output.waits_for_readiness());
         let time = timeout.into_iter().chain(retry.then_some(RETRY)).min();
-        let _ = poll(&mut descriptors, clock::milliseconds(time));
+        let _ = ppoll(descriptors, time.map(clock::exact), None);
     }
 
     fn pump_if_much(&mut self) {
@@ -214,6 +227,8 @@ struct Output {
     queue: VecDeque<u8>,
     /// Lines that were dropped and not reported yet.
     dropped: u64,
+    /// Lines that were dropped since the start, for any reason.
+    all_dropped: u64,
     /// Lines that memory was refused for and that were not reported yet.
     unqueued: u64,
     /// True if memory was refused for the latest line.
@@ -243,6 +258,7 @@ impl Output {
             // Enough to write the lines of a turn piece by piece when memory is refused.
             queue: VecDeque::with_capacity(PIECE_BYTES_MAX),
             dropped: 0,
+            all_dropped: 0,
             unqueued: 0,
             is_memory_short: false,
             refusal: None,
@@ -269,6 +285,7 @@ impl Output {
     }
 
     fn count(&mut self, queued: Result<(), Refusal>) {
+        self.all_dropped += u64::from(queued.is_err());
         match queued {
             Ok(()) => self.is_memory_short = false,
             Err(Refusal::QueueFull) => self.dropped += 1,
@@ -359,6 +376,7 @@ impl Output {
     fn drop_queue(&mut self) {
         let lines = self.queue.iter().filter(|byte| **byte == b'\n').count();
         self.dropped = self.dropped.saturating_add(lines as u64);
+        self.all_dropped = self.all_dropped.saturating_add(lines as u64);
         self.queue.clear();
     }
 

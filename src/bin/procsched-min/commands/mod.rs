@@ -128,7 +128,8 @@ pub const FOREIGN: &[(&[&str], &str)] = &[
     ),
     (
         &["reload", "reread", "update", "daemon-reload"],
-        "the config is read once: stop the supervisor (kill PID) and \"run\" it again",
+        "send SIGHUP to the supervisor (kill -HUP PID): it reads the config anew and takes over \
+         what has changed",
     ),
     (
         &["logs", "log", "tail", "maintail", "journal"],
