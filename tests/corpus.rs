@@ -54,6 +54,11 @@ fn stderr() {
 }
 
 #[test]
+fn request() {
+    check_both("request");
+}
+
+#[test]
 fn lines() {
     check_both("lines");
 }

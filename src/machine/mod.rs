@@ -32,7 +32,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use child::{Child, Effects, Flags};
-use graph::Graph;
+use graph::{Graph, Standing};
 pub use id_map::IdMap;
 pub use interface::{Change, Command, Input, Moment, Order, ProgramId, Run};
 pub use policy::{Backoff, Exit, ExitSet, Policy, Restart};

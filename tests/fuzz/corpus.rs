@@ -23,6 +23,7 @@ fn main() {
         "config" => checks::config::check,
         "lines" => checks::lines::check,
         "machine" => checks::machine::check,
+        "request" => checks::request::check,
         "stderr" => checks::stderr::check,
         _ => panic!("there is no target {target:?}"),
     };

@@ -5,6 +5,7 @@
 //! - `machine`: the bytes decide a life of the simulation, whose observers judge it.
 //! - `stderr`: what goes into pipes is in the log, in the report and in its JSON, or counted.
 //! - `lines`: what a person reads is one line without anything that a terminal would obey.
+//! - `request`: one to the control socket is understood, or refused with one short line.
 //!
 //! `cargo fuzz run --fuzz-dir tests/fuzz config` looks for new bytes. Those that were worth
 //! keeping are in `corpus/`, those that once failed in `crashes/`; `tests/corpus.rs` gives all of

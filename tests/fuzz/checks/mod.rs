@@ -7,4 +7,5 @@ mod log_model;
 pub mod machine;
 mod print;
 mod reports;
+pub mod request;
 pub mod stderr;

@@ -12,7 +12,7 @@ mod judge;
 mod listener;
 mod orders;
 pub mod path;
-mod pattern;
+pub mod pattern;
 pub mod place;
 pub mod protocol;
 mod reload;

@@ -17,6 +17,9 @@ pub const VERSION: u64 = 1;
 /// The longest line of a request.
 pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
 
+/// The longest message of a problem. With every byte escaped it is six times as long.
+const MESSAGE_BYTES_MAX: usize = 512;
+
 /// Why a request, or its part for one program, failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
@@ -62,8 +65,14 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// A message that is too long, as it quotes what a client has sent, is cut.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        let message = message.into();
+        let mut message = message.into();
+        if message.len() > MESSAGE_BYTES_MAX {
+            let mut ends = (0..=MESSAGE_BYTES_MAX).rev();
+            message.truncate(ends.find(|&end| message.is_char_boundary(end)).unwrap_or(0));
+            message.push('…');
+        }
         Self { code, message }
     }
 
