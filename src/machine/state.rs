@@ -212,6 +212,8 @@ pub enum Fact {
     Escaped,
     /// No such processes are left.
     EscapedGone,
+    /// Such processes survived SIGKILL: nothing but a start waits for them any more.
+    EscapedAbandoned,
     Deadline(Purpose),
 }
 

@@ -44,6 +44,8 @@ pub struct Page {
     pub was_oneshot: bool,
     pub after_removals: bool,
     pub escaped: bool,
+    /// What escaped survived SIGKILL.
+    pub escaped_abandoned: bool,
     /// What it starts after was seen not to hold the start that is due.
     pub passed: bool,
     /// What ended the run whose group survives SIGKILL.
@@ -96,6 +98,7 @@ impl Page {
             was_oneshot: false,
             after_removals: false,
             escaped: false,
+            escaped_abandoned: false,
             passed: false,
             survived: None,
             in_row: 0,
