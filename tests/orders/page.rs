@@ -173,6 +173,11 @@ impl Page {
         is_done && matches!(self.state, State::Killed { .. })
     }
 
+    /// What escaped keeps a program known that is down and removed, unless that was abandoned.
+    pub fn may_be_known(&self) -> bool {
+        !self.removed || (self.escaped && !self.escaped_abandoned)
+    }
+
     pub fn is_ending(&self) -> bool {
         is_ending(self.state)
     }

@@ -4,6 +4,7 @@
 //!
 //! What becomes of each is decided in [`crate::orphans`].
 
+mod signals;
 mod timing;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,12 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::event::EventKind;
 use crate::lineage::{CHAIN_VARIABLE, Lineage};
 use crate::machine::state::Goal;
 use crate::machine::{Command, Input, Moment, ProgramId, Run, View};
-use crate::orphans::{ALL_PROCESSES, OrphanOwner, Orphans, PendingSignal};
-use crate::os::group::Sent;
+use crate::orphans::{ALL_PROCESSES, OrphanOwner, Orphans};
 use crate::os::spawn::Spawner;
 use crate::os::subreaper::{Subreaper, become_subreaper, is_pid_1};
 use crate::os::{children, reap};
@@ -27,13 +26,11 @@ use crate::spec::STOP_TIMEOUT_DEFAULT;
 use super::capture::Capture;
 use super::core::{Core, Owner};
 use super::rate_limit::RateLimit;
+use signals::{report_abandoned, send_all};
 use timing::LookTiming;
 
 /// Lists of few children that one look may take.
 const LISTS_PER_LOOK_MAX: usize = 8;
-
-/// Orphans that are named at once; the others are counted.
-const NAMED_MAX: usize = 32;
 
 /// How long after a SIGKILL an orphan is abandoned that delays the end of a stop, or a warning says
 /// that it delays a start.
@@ -470,55 +467,5 @@ fn latest_run(id: ProgramId, view: &View) -> Run {
     Run {
         program: id,
         generation: view.starts,
-    }
-}
-
-fn report_abandoned(core: &mut Core, abandoned: Vec<(i32, Option<ProgramId>)>) {
-    let more = abandoned.len().saturating_sub(NAMED_MAX);
-    for (pid, program) in abandoned.into_iter().take(NAMED_MAX) {
-        event(core, program, EventKind::Abandoned { pid });
-    }
-    if more > 0 {
-        let error = Error::new(format!("abandoned {more} more processes"));
-        core.outbox_mut().warn(error);
-    }
-}
-
-fn send_all(core: &mut Core, sends: Vec<PendingSignal>) {
-    let mut named = 0_usize;
-    for PendingSignal { pid, program, kill } in sends {
-        let send = |signal| match pid {
-            ALL_PROCESSES => children::signal_all(signal),
-            pid => children::signal(pid, signal),
-        };
-        let signal = if kill { libc::SIGKILL } else { libc::SIGTERM };
-        let sent = send(signal);
-        if !kill {
-            send(libc::SIGCONT);
-        }
-        let kind = match sent {
-            Sent::Gone => continue,
-            Sent::Delivered => EventKind::OrphanSignalled { pid, signal },
-            Sent::Refused(errno) => {
-                let what = format!("failed to signal process {pid}, which left its group");
-                let error = Error::os(what, errno as i32);
-                EventKind::Warning { error }
-            }
-        };
-        named += 1;
-        if named <= NAMED_MAX {
-            event(core, program, kind);
-        }
-    }
-    if let Some(more @ 1..) = named.checked_sub(NAMED_MAX) {
-        let text = format!("signalled {more} more processes that had left their groups");
-        core.outbox_mut().warn(Error::new(text));
-    }
-}
-
-fn event(core: &mut Core, program: Option<ProgramId>, kind: EventKind) {
-    match program {
-        Some(id) => core.event(id, kind),
-        None => core.outbox_mut().own_event(kind),
     }
 }
