@@ -2,7 +2,8 @@
 //! this process, which is a subreaper (prctl(2)) or PID 1.
 //!
 //! Each belongs to the program that its environment proves, or to none. Those of a program are
-//! killed before it starts again. The others are left alone until the shutdown, which ends when
+//! killed before it starts again; when it is stopped or removed, they get SIGTERM and SIGCONT with
+//! it, and SIGKILL at its deadline. The others are left alone until the shutdown, which ends when
 //! there are no children: they get SIGTERM and SIGCONT when it begins, or when they are found, and
 //! SIGKILL at its deadline. Children from before this supervisor are not signalled, unless it is
 //! PID 1.
@@ -243,13 +244,14 @@ impl Orphans {
         is_incomplete
     }
 
-    /// Returns the SIGKILLs for the orphans of programs that start again, once for each.
-    pub(crate) fn kill_orphans_of(
+    /// Returns the signals for the orphans of programs that stop or start again, each once. `kills`
+    /// says for such a program whether it is time to kill them, or to ask them.
+    pub(crate) fn end_orphans_of(
         &mut self,
         now: Moment,
-        starts_again: impl Fn(ProgramId) -> bool,
+        kills: impl Fn(ProgramId) -> Option<bool>,
     ) -> Vec<PendingSignal> {
-        self.signal(now, true, |program| program.is_some_and(&starts_again))
+        self.signal(now, |program| program.and_then(&kills))
     }
 
     /// Returns the known orphans that belong to a program, and when each was sent SIGKILL.
@@ -264,21 +266,22 @@ impl Orphans {
             return Vec::new();
         };
         let kill = now >= closing.kill_at;
-        self.signal(now, kill, |_| true)
+        self.signal(now, |_| Some(kill))
     }
 
-    /// Returns this signal for each of these that was sent neither it nor SIGKILL.
+    /// Returns a signal for each of these that was sent neither it nor SIGKILL.
     fn signal(
         &mut self,
         now: Moment,
-        kill: bool,
-        is_wanted: impl Fn(Option<ProgramId>) -> bool,
+        kills: impl Fn(Option<ProgramId>) -> Option<bool>,
     ) -> Vec<PendingSignal> {
         let mut sends = Vec::new();
         for (&pid, orphan) in &mut self.known {
             let program = orphan.program;
-            let is_sent = orphan.killed_at.is_some() || (orphan.asked && !kill);
-            if is_sent || !is_wanted(program) {
+            let Some(kill) = kills(program) else {
+                continue;
+            };
+            if orphan.killed_at.is_some() || (orphan.asked && !kill) {
                 continue;
             }
             orphan.asked = true;

@@ -27,6 +27,7 @@ mod embedding {
     pub mod closures;
     pub mod copies;
     pub mod drops;
+    pub mod escapes;
     pub mod faults;
     pub mod handlers;
     pub mod hints;
@@ -53,8 +54,9 @@ mod embedding {
 
 use embedding::host;
 use embedding::{
-    closures, copies, drops, faults, handlers, hints, neighbours, numbers, orders, own, reactors,
-    reload, replaced, sandboxes, spawns, starts, storms, theft, threads, tracers, turns, zombies,
+    closures, copies, drops, escapes, faults, handlers, hints, neighbours, numbers, orders, own,
+    reactors, reload, replaced, sandboxes, spawns, starts, storms, theft, threads, tracers, turns,
+    zombies,
 };
 
 fn main() {
@@ -62,6 +64,7 @@ fn main() {
         closures::TESTS,
         copies::TESTS,
         drops::TESTS,
+        escapes::TESTS,
         faults::TESTS,
         handlers::TESTS,
         hints::TESTS,

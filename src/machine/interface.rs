@@ -74,6 +74,8 @@ pub enum Input {
     Escaped { run: Run },
     /// No such processes are left.
     EscapedGone { run: Run },
+    /// Such processes survived SIGKILL, and are abandoned; only a start waits for them still.
+    EscapedAbandoned { run: Run },
     /// A command from the host or the operator.
     Commanded(Command),
 }

@@ -151,6 +151,7 @@ impl Machine {
             Input::Unhealthy { run } => (run, Fact::Unhealthy),
             Input::Escaped { run } => (run, Fact::Escaped),
             Input::EscapedGone { run } => (run, Fact::EscapedGone),
+            Input::EscapedAbandoned { run } => (run, Fact::EscapedAbandoned),
             Input::Commanded(command) => {
                 self.on_command(now, command);
                 return self.resolve(now);
@@ -186,6 +187,10 @@ impl Machine {
 
     /// Handles every deadline that is due at `now`.
     pub fn handle_timeout(&mut self, now: Moment) {
+        // As in nearly every turn.
+        if self.shutdown.is_none() && self.timers.next().is_none_or(|at| at > now) {
+            return;
+        }
         while let Some((program, purpose)) = self.timers.pop_due(now) {
             self.apply(now, program, Trigger::Fact(Fact::Deadline(purpose)));
         }
@@ -226,9 +231,12 @@ impl Machine {
     /// changes the answer.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
-        let shutdown = self.shutdown.filter(|_| self.unsettled > 0);
-        let shutdown = shutdown.map(|(kill_at, end_at)| kill_at.unwrap_or(end_at));
-        self.timers.next().into_iter().chain(shutdown).min()
+        let next = self.timers.next();
+        let Some((kill_at, end_at)) = self.shutdown.filter(|_| self.unsettled > 0) else {
+            return next;
+        };
+        let shutdown = kill_at.unwrap_or(end_at);
+        Some(next.map_or(shutdown, |next| next.min(shutdown)))
     }
 
     /// True if nothing runs, and nothing will without another command. An abandoned program that

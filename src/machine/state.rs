@@ -140,7 +140,7 @@ pub enum ProgramState {
     Exited,
     /// It has ended for good, without success.
     Failed,
-    /// It survived SIGKILL, and is not waited for any more.
+    /// It survived SIGKILL, or a process that left its group did, and is not waited for any more.
     Abandoned,
 }
 
@@ -212,6 +212,8 @@ pub enum Fact {
     Escaped,
     /// No such processes are left.
     EscapedGone,
+    /// Such processes survived SIGKILL: nothing but a start waits for them any more.
+    EscapedAbandoned,
     Deadline(Purpose),
 }
 

@@ -193,7 +193,9 @@ impl World {
         let named = self.orphans.abandon(self.now, settled);
         self.gives_up(&named);
         if self.searching {
-            let sends = self.orphans.kill_orphans_of(self.now, |id| id == PROGRAM);
+            let sends = self
+                .orphans
+                .end_orphans_of(self.now, |id| (id == PROGRAM).then_some(true));
             assert!(
                 sends
                     .iter()
@@ -411,7 +413,8 @@ fn a_zombie_that_a_tracer_withholds_holds_up_nothing() {
     let mut orphans = Orphans::new([]);
     let of_program = |_| OrphanOwner::Known(Some(PROGRAM));
     orphans.scanned(at(1), &[9], |_| false, |_| false, of_program);
-    assert_eq!(orphans.kill_orphans_of(at(1), |id| id == PROGRAM).len(), 1);
+    let sends = orphans.end_orphans_of(at(1), |id| (id == PROGRAM).then_some(true));
+    assert_eq!(sends.len(), 1);
     orphans.scanned(at(2), &[9], |_| false, |_| false, of_program);
     assert!(has_orphans_of_program(&orphans), "it is dying");
     orphans.scanned(at(3), &[9], |_| false, |_| true, of_program);
@@ -423,4 +426,28 @@ fn a_zombie_that_a_tracer_withholds_holds_up_nothing() {
     assert_eq!(orphans.due(at(4)), []);
     assert_eq!(orphans.abandon(at(4), true), []);
     assert!(orphans.is_gone() && !orphans.is_abandoned());
+}
+
+/// Those of a program that stops are asked once, and killed at its deadline; no others are.
+#[test]
+fn the_orphans_of_a_program_are_asked_before_they_are_killed() {
+    let mut orphans = Orphans::new([]);
+    let other = ProgramId(PROGRAM.0 + 1);
+    let owner = |pid: i32| OrphanOwner::Known(Some(if pid == 9 { PROGRAM } else { other }));
+    orphans.scanned(at(1), &[9, 10], |_| false, |_| false, owner);
+    let send = |kill| PendingSignal {
+        pid: 9,
+        program: Some(PROGRAM),
+        kill,
+    };
+    for (moment, kill, expected) in [
+        (at(1), false, vec![send(false)]),
+        (at(2), false, vec![]),
+        (at(3), true, vec![send(true)]),
+        (at(4), true, vec![]),
+        (at(5), false, vec![]),
+    ] {
+        let sends = orphans.end_orphans_of(moment, |id| (id == PROGRAM).then_some(kill));
+        assert_eq!(sends, expected, "{moment:?}");
+    }
 }

@@ -118,15 +118,17 @@ impl ProcessScheduler {
         if self.is_settled() && reaper != at_once {
             return Some(self.launcher.burial_end());
         }
-        let settled = self.is_settled_but_for_orphans();
-        let sweep = self.sweep.as_ref();
+        let orphans = self.sweep.as_ref().and_then(|sweep| {
+            let settled = self.is_settled_but_for_orphans();
+            sweep.next_deadline(settled)
+        });
         let components = [
             reaper,
             self.core.machine().next_deadline(),
             self.groups.next_deadline(),
             self.launcher.next_deadline(),
             self.side_commands.next_deadline(),
-            sweep.and_then(|sweep| sweep.next_deadline(settled)),
+            orphans,
         ];
         components.into_iter().flatten().min()
     }

@@ -432,6 +432,9 @@ impl ProcessScheduler {
     }
 
     fn sweep_orphans(&mut self, now: Moment) {
+        if self.sweep.is_none() {
+            return self.core.forget_asked();
+        }
         let settled = self.is_settled_but_for_orphans();
         let deaths_left = self.reaper.has_deaths_left();
         let spawner = self.launcher.spawner();
@@ -467,17 +470,22 @@ impl ProcessScheduler {
 
     /// A report that is queued is a command to be run.
     fn is_settled_but_for_orphans(&self) -> bool {
+        // As in nearly every turn.
+        if !self.core.is_over() {
+            return false;
+        }
         let commands = &self.side_commands;
         let has_jobs = commands.handle_reports() && self.core.outbox().has_reports();
-        self.core.is_over() && commands.is_idle() && !has_jobs
+        commands.is_idle() && !has_jobs
     }
 
     /// Stops turning when nothing runs and nothing is going to.
     fn finish_if_settled(&mut self, now: Moment) -> Status {
-        self.core.report_if_all_ended();
-        if self.core.is_over() {
-            self.side_commands.close(now);
+        if !self.core.is_over() {
+            return Status::Running;
         }
+        self.core.report_if_all_ended();
+        self.side_commands.close(now);
         let may_have_missed = self.reaper.may_have_missed();
         if !self.is_settled() || may_have_missed || self.launcher.awaits_burial(now) {
             return Status::Running;

@@ -361,7 +361,7 @@ impl ProcessScheduler {
         let (core, capture) = (&mut self.core, &mut self.capture);
         self.launcher.look_at_late(now, core, capture);
         if let Some(sweep) = &mut self.sweep {
-            sweep.before_order(now, core, id);
+            sweep.before_order(now, core, id, command);
         }
         core.apply(now, Input::Commanded(command));
         self.after_order(now);

@@ -21,7 +21,7 @@ pub const TESTS: &[Test] = tests![
 
 /// Starts one that traces this process until it is killed. When `release` is there it takes the
 /// end of the traced one, and so hands it on to the parent.
-fn trace(pid: i32, options: libc::c_int, release: &Path) -> i32 {
+pub fn trace(pid: i32, options: libc::c_int, release: &Path) -> i32 {
     let tracer = kit::copy(|| {
         // SAFETY: plain numbers; PTRACE_SEIZE takes no address and its options as a number.
         if unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, options) } == -1 {

@@ -110,6 +110,13 @@ pub enum Due {
     Watchdog,
 }
 
+/// What is done about processes that left a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Escape {
+    Ending,
+    GivenUp,
+}
+
 /// What happened to one program.
 #[derive(Debug, Clone)]
 pub struct Account {
@@ -133,7 +140,7 @@ pub struct Account {
     /// It was told to start while a run was being ended for a fault.
     pub again: bool,
     /// Processes left its group, and are there.
-    pub escaped: bool,
+    pub escaped: Option<Escape>,
     /// It is to be forgotten when nothing of it is left.
     pub removed: bool,
     pub forgotten: bool,
@@ -156,7 +163,7 @@ impl Account {
             ready: false,
             starting: false,
             again: false,
-            escaped: false,
+            escaped: None,
             removed: false,
             forgotten: false,
             word: ProgramState::Stopped,
@@ -205,7 +212,9 @@ impl Account {
 
     /// Nothing of it is left that is waited for, and nothing is planned.
     pub fn is_down(&self) -> bool {
-        let is_gone = self.life.map_or(!self.escaped, |life| life.given_up);
+        let is_gone = self
+            .life
+            .map_or(self.escaped != Some(Escape::Ending), |life| life.given_up);
         !self.wanted && !self.starting && is_gone
     }
 
@@ -232,7 +241,7 @@ impl Account {
 
     /// It may be started now.
     pub fn may_start(&self) -> bool {
-        self.ready && !self.escaped
+        self.ready && self.escaped.is_none()
     }
 
     /// When it has run long enough for its delay to begin anew.

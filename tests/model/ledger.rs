@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::machine::state::{Cause, Goal, State, Why};
 use crate::machine::{Change, Command, Exit, Hold, Input, Machine, Order, Policy, ProgramId, Run};
 
-use super::account::{Account, Life, Time, moment, nanos, time};
+use super::account::{Account, Escape, Life, Time, moment, nanos, time};
 
 pub type Check = Result<(), String>;
 
@@ -97,7 +97,9 @@ impl Ledger {
             Account { life: Some(_), .. } => "next to an earlier run",
             Account { plan: Some(_), .. } => "before its deadline",
             Account { ready: false, .. } => "that nobody wants",
-            Account { escaped: true, .. } => "next to processes that escaped",
+            Account {
+                escaped: Some(_), ..
+            } => "next to processes that escaped",
             _ if account.starts != run.generation => "with a wrong generation",
             _ => {
                 account.ready = false;
@@ -123,6 +125,7 @@ impl Ledger {
             | Input::Unhealthy { run }
             | Input::Escaped { run }
             | Input::EscapedGone { run }
+            | Input::EscapedAbandoned { run }
                 if self.is_stale(run) => {}
             Input::Spawned { run, at } => self.spawned(now, run, time(at)),
             Input::SpawnFailed { run, at } => self.start_failed(now, run, time(at)),
@@ -143,10 +146,19 @@ impl Ledger {
                     self.fault(now, index, Cause::Unhealthy);
                 }
             }
-            Input::Escaped { run } => self.accounts[run.program.0 as usize].escaped = true,
-            Input::EscapedGone { run } => self.accounts[run.program.0 as usize].escaped = false,
+            Input::Escaped { run } => self.escape(run, Some(Escape::Ending)),
+            Input::EscapedGone { run } => self.escape(run, None),
+            Input::EscapedAbandoned { run } => {
+                if self.accounts[run.program.0 as usize].escaped.is_some() {
+                    self.escape(run, Some(Escape::GivenUp));
+                }
+            }
         }
         self.forget();
+    }
+
+    fn escape(&mut self, run: Run, escape: Option<Escape>) {
+        self.accounts[run.program.0 as usize].escaped = escape;
     }
 
     fn commanded(&mut self, now: Time, command: Command) {
@@ -416,7 +428,8 @@ impl Ledger {
                 None => account.forgotten,
                 Some(view) => {
                     let is_up = matches!(view.state, State::Running { .. });
-                    let held = (account.ready && account.escaped).then_some(Hold::Escaped);
+                    let held =
+                        (account.ready && account.escaped.is_some()).then_some(Hold::Escaped);
                     !account.forgotten
                         && view.starts == account.starts
                         && view.delay == account.next_delay()

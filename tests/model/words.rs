@@ -4,7 +4,7 @@
 use crate::machine::state::Why;
 use crate::machine::{Machine, ProgramId, ProgramState};
 
-use super::account::{Account, Time, moment};
+use super::account::{Account, Escape, Time, moment};
 use super::ledger::{Check, Ledger};
 
 impl Ledger {
@@ -47,7 +47,8 @@ fn word_of(account: &Account) -> ProgramState {
         _ if account.starting || account.may_start() => ProgramState::Starting,
         _ if account.ready => ProgramState::Pending,
         _ if account.plan.is_some() => ProgramState::Backoff,
-        _ if account.escaped => ProgramState::Stopping,
+        _ if account.escaped == Some(Escape::Ending) => ProgramState::Stopping,
+        _ if account.escaped == Some(Escape::GivenUp) => ProgramState::Abandoned,
         Why::New | Why::Stopped => ProgramState::Stopped,
         Why::Exited => ProgramState::Exited,
         Why::Failed | Why::Permanent | Why::GaveUp => ProgramState::Failed,

@@ -267,7 +267,11 @@ impl Chaos {
         }
         let page = page.clone();
         if page.escaped && self.rng.one_in(3) {
-            return Some(Act::EscapedGone(id));
+            let is_abandoned = self.rng.one_in(3);
+            return Some(match is_abandoned {
+                true => Act::EscapedAbandoned(id),
+                false => Act::EscapedGone(id),
+            });
         }
         if page.runs > 0 && self.rng.one_in(40) && page.state != State::Spawning {
             return Some(Act::Escaped(id));

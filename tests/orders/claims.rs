@@ -168,8 +168,7 @@ impl Page {
         let alive = leader == Some(Leader::Alive);
         let planned = |at: Moment| self.plan.is_some_and(|(from, to)| from <= at && at <= to);
         let is_so = match view.state {
-            // What escaped keeps a program known that is removed.
-            State::Inactive => leader.is_none() && !self.wanted && (!self.removed || self.escaped),
+            State::Inactive => leader.is_none() && !self.wanted && self.may_be_known(),
             State::Waiting { until } => leader.is_none() && self.wanted && planned(until),
             State::Due => leader.is_none() && self.wanted,
             State::Spawning => leader.is_none(),

@@ -44,6 +44,8 @@ pub struct Page {
     pub was_oneshot: bool,
     pub after_removals: bool,
     pub escaped: bool,
+    /// What escaped survived SIGKILL.
+    pub escaped_abandoned: bool,
     /// What it starts after was seen not to hold the start that is due.
     pub passed: bool,
     /// What ended the run whose group survives SIGKILL.
@@ -96,6 +98,7 @@ impl Page {
             was_oneshot: false,
             after_removals: false,
             escaped: false,
+            escaped_abandoned: false,
             passed: false,
             survived: None,
             in_row: 0,
@@ -168,6 +171,11 @@ impl Page {
     pub fn is_succeeding(&self) -> bool {
         let is_done = self.is_oneshot() && self.why == Why::Exited && !self.wanted;
         is_done && matches!(self.state, State::Killed { .. })
+    }
+
+    /// What escaped keeps a program known that is down and removed, unless that was abandoned.
+    pub fn may_be_known(&self) -> bool {
+        !self.removed || (self.escaped && !self.escaped_abandoned)
     }
 
     pub fn is_ending(&self) -> bool {

@@ -37,6 +37,7 @@ pub enum Act {
     Unhealthy(ProgramId),
     Escaped(ProgramId),
     EscapedGone(ProgramId),
+    EscapedAbandoned(ProgramId),
     Clock(Moment),
     Timeout,
     /// Adds a program that waits for what is being removed, or not, and starts it, or not.
@@ -182,6 +183,13 @@ impl Scene {
             Act::EscapedGone(id) => {
                 self.book.escape(id, false);
                 Input::EscapedGone { run: self.run(id) }
+            }
+            Act::EscapedAbandoned(id) => {
+                if let Some(page) = self.book.page_mut(id) {
+                    page.escaped_abandoned = page.escaped;
+                }
+                self.book.tally.escapes_abandoned += 1;
+                Input::EscapedAbandoned { run: self.run(id) }
             }
             _ => return self.world(act),
         };
@@ -393,7 +401,7 @@ fn leads_to(from: ProgramId, to: ProgramId, links: &impl Fn(ProgramId) -> Vec<Pr
 }
 
 /// Everything that could be said of a run that is over.
-fn facts_of(run: Run, at: Moment) -> [Input; 9] {
+fn facts_of(run: Run, at: Moment) -> [Input; 10] {
     let exit = Exit::Signal {
         signal: SIGKILL,
         core_dumped: false,
@@ -408,5 +416,6 @@ fn facts_of(run: Run, at: Moment) -> [Input; 9] {
         Input::Unhealthy { run },
         Input::Escaped { run },
         Input::EscapedGone { run },
+        Input::EscapedAbandoned { run },
     ]
 }

@@ -25,6 +25,7 @@ tally! {
     essential: "stops by an essential program",
     stale: "late facts",
     escaped: "programs with escaped processes",
+    escapes_abandoned: "programs whose escaped processes were abandoned",
     wishes: "programs that were up in the end",
     pending: "programs that were pending in the end",
     words: "changes of words",

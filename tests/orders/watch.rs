@@ -52,6 +52,7 @@ impl Book {
     pub fn escape(&mut self, id: ProgramId, has_escaped: bool) {
         if let Some(page) = self.page_mut(id) {
             page.escaped = has_escaped;
+            page.escaped_abandoned = false;
             self.tally.escaped += u64::from(has_escaped);
         }
     }
@@ -249,7 +250,7 @@ impl Book {
             if page.group.is_some() && !is_abandoned {
                 return Err(format!("{:?} was removed before its group", page.id));
             }
-            if page.escaped && !is_abandoned {
+            if page.escaped && !page.escaped_abandoned && !is_abandoned {
                 return Err(format!("{:?} was removed before what escaped", page.id));
             }
             if page.runs > 0 && page.reports != 1 {

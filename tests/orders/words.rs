@@ -34,6 +34,7 @@ impl Book {
 
     fn word_of(&self, standings: &Standings, page: &Page) -> ProgramState {
         match page.state {
+            State::Inactive if page.escaped_abandoned => ProgramState::Abandoned,
             State::Inactive if page.escaped => ProgramState::Stopping,
             State::Inactive => match page.why {
                 Why::New | Why::Stopped => ProgramState::Stopped,

@@ -219,11 +219,11 @@ impl World {
     fn add_facts(&self, page: &Page, acts: &mut Vec<Act>) {
         let id = page.id;
         if self.setting.escapes && page.runs > 0 {
-            acts.push(if page.escaped {
-                Act::EscapedGone(id)
+            if page.escaped {
+                acts.extend([Act::EscapedGone(id), Act::EscapedAbandoned(id)]);
             } else {
-                Act::Escaped(id)
-            });
+                acts.push(Act::Escaped(id));
+            }
         }
         let Some(group) = &page.group else {
             return;
@@ -284,7 +284,13 @@ fn hash_page(page: &Page, now: Moment, hasher: &mut DefaultHasher) {
     let is_idle = page.group.is_none() && page.state != State::Spawning;
     (page.id, page.wanted, page.done, page.reports).hash(hasher);
     Some(page.why).filter(|_| !page.wanted).hash(hasher);
-    (page.removed, page.escaped, page.passed).hash(hasher);
+    (
+        page.removed,
+        page.escaped,
+        page.escaped_abandoned,
+        page.passed,
+    )
+        .hash(hasher);
     let run = (
         page.hard,
         page.cause,

@@ -98,7 +98,7 @@ impl Driver {
             Input::GroupGone { run } => self.witness.gone(run),
             Input::Spawned { .. } | Input::SpawnFailed { .. } | Input::SpawnDelayed { .. } => {}
             Input::Ready { .. } | Input::Alive { .. } | Input::Unhealthy { .. } => {}
-            Input::Escaped { .. } | Input::EscapedGone { .. } => {}
+            Input::Escaped { .. } | Input::EscapedGone { .. } | Input::EscapedAbandoned { .. } => {}
         }
         self.ledger.take_in(self.now, event);
         self.machine.handle(moment(self.now), event);
@@ -322,11 +322,12 @@ impl Driver {
 
     /// A sign of life, or of what is left: without a promise of when it comes.
     pub fn any_sign(&mut self, run: Run) -> Input {
-        match self.rng.below(8) {
+        match self.rng.below(9) {
             0..=2 => Input::Ready { run },
             3 | 4 => Input::Alive { run },
             5 => Input::Unhealthy { run },
             6 => Input::Escaped { run },
+            7 => Input::EscapedAbandoned { run },
             _ => Input::EscapedGone { run },
         }
     }

@@ -122,7 +122,7 @@ impl Writer {
             life.is_some_and(|life| life.ready),
             account.hard,
             account.again,
-            account.escaped,
+            account.escaped.is_some(),
             account.removed,
             account.forgotten,
         ];

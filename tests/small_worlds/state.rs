@@ -432,6 +432,7 @@ impl State {
                 Input::Unhealthy { run },
                 Input::Escaped { run },
                 Input::EscapedGone { run },
+                Input::EscapedAbandoned { run },
             ] {
                 self.machine.handle(at, event);
                 if let Some(order) = self.machine.next_order() {

@@ -21,8 +21,15 @@ impl Child {
             Fact::Ready => self.on_ready(now, out),
             Fact::Alive => self.on_alive(now, out),
             Fact::Unhealthy => self.on_unhealthy(now, out),
-            Fact::Escaped => self.flags.set(Flags::ESCAPED, true),
+            Fact::Escaped => {
+                self.flags.set(Flags::ESCAPED, true);
+                self.flags.set(Flags::ESCAPED_ABANDONED, false);
+            }
             Fact::EscapedGone => self.on_escaped_gone(out),
+            Fact::EscapedAbandoned => {
+                let exist = self.flags.has(Flags::ESCAPED);
+                self.flags.set(Flags::ESCAPED_ABANDONED, exist);
+            }
             Fact::Deadline(purpose) => self.on_deadline(now, purpose, out),
         }
     }
@@ -244,6 +251,7 @@ impl Child {
 
     fn on_escaped_gone(&mut self, out: &mut Effects<'_>) {
         self.flags.set(Flags::ESCAPED, false);
+        self.flags.set(Flags::ESCAPED_ABANDONED, false);
         if self.state == S::Due {
             self.queue(out.id, out.starts);
         }

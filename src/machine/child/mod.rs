@@ -118,6 +118,8 @@ impl Flags {
     pub const TELLS_READY: Self = Self(256);
     /// The start that is under way has a former definition.
     pub const OUTDATED: Self = Self(512);
+    /// The processes that left its group survived SIGKILL, and are abandoned.
+    pub const ESCAPED_ABANDONED: Self = Self(1024);
 
     #[must_use]
     pub fn has(self, flag: Self) -> bool {
@@ -208,10 +210,15 @@ impl Child {
     pub fn is_down(&self) -> bool {
         self.goal != Up
             && match self.state {
-                S::Inactive => !self.flags.has(Flags::ESCAPED),
+                S::Inactive => !self.is_ending_escaped(),
                 S::Abandoned { .. } => true,
                 _ => false,
             }
+    }
+
+    /// True if processes that left its group exist and were not abandoned.
+    fn is_ending_escaped(&self) -> bool {
+        self.flags.has(Flags::ESCAPED) && !self.flags.has(Flags::ESCAPED_ABANDONED)
     }
 
     /// True if it is a oneshot that has succeeded, and the rest of its group ends.

@@ -41,7 +41,8 @@ impl Child {
     pub fn find_word(&self, counts: Counts) -> ProgramState {
         match self.state {
             // What left its group is being ended.
-            S::Inactive if self.flags.has(Flags::ESCAPED) => ProgramState::Stopping,
+            S::Inactive if self.is_ending_escaped() => ProgramState::Stopping,
+            S::Inactive if self.flags.has(Flags::ESCAPED) => ProgramState::Abandoned,
             S::Inactive => match self.why {
                 Why::New | Why::Stopped => ProgramState::Stopped,
                 Why::Exited => ProgramState::Exited,

@@ -136,7 +136,8 @@ fn facts() -> impl Iterator<Item = Fact> {
             Fact::Alive => Fact::Unhealthy,
             Fact::Unhealthy => Fact::Escaped,
             Fact::Escaped => Fact::EscapedGone,
-            Fact::EscapedGone => Fact::Deadline(purposes().next()?),
+            Fact::EscapedGone => Fact::EscapedAbandoned,
+            Fact::EscapedAbandoned => Fact::Deadline(purposes().next()?),
             Fact::Deadline(purpose) => {
                 let mut rest = purposes().skip_while(|&other| other != purpose);
                 Fact::Deadline(rest.nth(1)?)
@@ -218,7 +219,7 @@ fn the_lists_are_whole() {
     );
     assert_eq!(
         [holds().count(), facts().count(), triggers().count()],
-        [5, 15, 25]
+        [5, 16, 26]
     );
     assert!(LAUNCH_TIMEOUT > ABANDON_AFTER);
 }

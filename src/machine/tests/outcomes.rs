@@ -34,6 +34,7 @@ pub struct After {
     pub delay: (Duration, u32),
     pub again: bool,
     pub escaped: bool,
+    pub escaped_abandoned: bool,
 }
 
 pub const RUN: Run = Run {
@@ -62,6 +63,7 @@ impl Case {
             delay: (DELAY, 2),
             again: false,
             escaped: self.hold == Some(Hold::Escaped),
+            escaped_abandoned: false,
         }
     }
 
@@ -163,6 +165,10 @@ impl Case {
             "." => same,
             "escaped" | "free" => After {
                 escaped: word == "escaped",
+                ..same
+            },
+            "escaped abandoned" => After {
+                escaped_abandoned: same.escaped,
                 ..same
             },
             "launch" | "run" | "too late" | "failed" => self.after_answer(word),

@@ -141,6 +141,7 @@ fn word_of(name: &str, trigger: Trigger) -> &'static str {
             Fact::Unhealthy => fact(7),
             Fact::Escaped => "escaped",
             Fact::EscapedGone => "free",
+            Fact::EscapedAbandoned => "escaped abandoned",
             Fact::Deadline(purpose) => match purpose {
                 Purpose::Next => deadline(0),
                 Purpose::Launch => deadline(1),
@@ -267,6 +268,7 @@ impl Case {
             delay: (child.delay.peek(), child.delay.restarts_in_row()),
             again: child.flags.has(Flags::AGAIN),
             escaped: child.flags.has(Flags::ESCAPED),
+            escaped_abandoned: child.flags.has(Flags::ESCAPED_ABANDONED),
         };
         let _ = machine.is_settled();
         let run = machine.next_start();

@@ -77,6 +77,7 @@ fn what_was_forgotten_is_never_heard_of_again() {
         Input::Unhealthy { run },
         Input::Escaped { run },
         Input::EscapedGone { run },
+        Input::EscapedAbandoned { run },
     ] {
         assert_eq!(desk.tell(late), [], "{late:?}");
     }
@@ -243,4 +244,30 @@ fn what_is_removed_is_forgotten_when_what_escaped_is_given_up() {
     assert!(desk.machine.next_start().is_none());
     assert_eq!(desk.tell(Input::EscapedGone { run }), [removed(run)]);
     assert_eq!(desk.spawn().program, id(1));
+}
+
+/// What cannot die kept a program stopping for ever.
+#[test]
+fn what_escaped_and_survives_sigkill_is_abandoned() {
+    let (mut desk, run) = Desk::running(policy());
+    desk.command(Command::Stop(id(0)));
+    desk.exit(run, CLEAN);
+    desk.tell(Input::Escaped { run });
+    desk.gone(run);
+    let since = desk.now;
+    desk.pass(secs(5));
+    let view = desk.view(0);
+    assert_eq!(view.word, ProgramState::Stopping);
+    assert_eq!(view.word_since, since);
+    assert_eq!(desk.tell(Input::EscapedAbandoned { run }), []);
+    let view = desk.view(0);
+    assert_eq!(view.word, ProgramState::Abandoned);
+    assert_eq!(view.word_since, desk.now);
+    // It exists: a start waits for its end, and a removal does not.
+    desk.command(Command::Start(id(0)));
+    assert_eq!(desk.view(0).hold, Some(Hold::Escaped));
+    assert_eq!(desk.view(0).word, ProgramState::Pending);
+    desk.command(Command::Stop(id(0)));
+    assert_eq!(desk.view(0).word, ProgramState::Abandoned);
+    assert_eq!(desk.command(Command::Remove(id(0))), [removed(run)]);
 }

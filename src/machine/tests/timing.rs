@@ -204,6 +204,7 @@ fn what_is_late_never_touches_a_successor() {
         Input::Unhealthy { run: old },
         Input::Escaped { run: old },
         Input::EscapedGone { run: old },
+        Input::EscapedAbandoned { run: old },
     ] {
         assert_eq!(desk.tell(event), [], "{event:?}");
         assert_eq!(desk.machine.view(new.program), view, "{event:?}");

@@ -48,6 +48,8 @@ pub(super) struct Core {
     exited: Vec<ProgramId>,
     /// Programs whose group was sent SIGKILL, and is to be probed.
     killed: Vec<ProgramId>,
+    /// Programs that were sent a signal that stops them, and what left whose group ends with them.
+    asked: Vec<ProgramId>,
     /// The names of programs that were abandoned, even if they have died since.
     abandoned: Vec<Arc<str>>,
     /// Programs that the machine has forgotten, and whose removal is not reported yet.
@@ -82,6 +84,7 @@ impl Core {
             outbox,
             exited: Vec::new(),
             killed: Vec::new(),
+            asked: Vec::new(),
             abandoned: Vec::new(),
             forgotten: Vec::new(),
             removed: Vec::new(),
@@ -301,6 +304,16 @@ impl Core {
     /// Takes the programs whose group was sent SIGKILL and is to be probed.
     pub(super) fn take_killed(&mut self) -> Vec<ProgramId> {
         std::mem::take(&mut self.killed)
+    }
+
+    /// Takes the programs that were sent a signal that stops them, for what left their groups.
+    pub(super) fn take_asked(&mut self) -> Vec<ProgramId> {
+        std::mem::take(&mut self.asked)
+    }
+
+    /// Forgets them, where nothing tells what left their groups.
+    pub(super) fn forget_asked(&mut self) {
+        self.asked.clear();
     }
 
     pub(super) fn outbox(&self) -> &Outbox {

@@ -20,6 +20,9 @@ use super::Core;
 impl Core {
     pub(super) fn on_change(&mut self, now: Moment, run: Run, change: Change) {
         let id = run.program;
+        if change == Change::Killed {
+            self.note_asked(id);
+        }
         let live = self.programs.live(id);
         let pid = live.map_or(0, |live| live.pid());
         let is_killed = live.is_some_and(|live| live.killed_at().is_some());
@@ -38,6 +41,7 @@ impl Core {
                 retry_in,
             } => self.on_exit(run, exit, uptime, cause, retry_in),
             Change::Stopping { signal, timeout } => {
+                self.note_asked(id);
                 let kind = EventKind::Stopping {
                     pid,
                     signal,
@@ -53,6 +57,14 @@ impl Core {
                 let text = format!("unexpected {fact:?} in {state:?}; please report this bug");
                 self.warn(id, Error::new(format!("internal error: {text}")));
             }
+        }
+    }
+
+    /// What left the group of a program that is to be down ends with it; a shutdown ends everything.
+    fn note_asked(&mut self, id: ProgramId) {
+        let is_stop = |view: View| view.goal != Goal::Up;
+        if !self.machine.is_stopping() && self.machine.view(id).is_some_and(is_stop) {
+            self.asked.push(id);
         }
     }
 

@@ -1,8 +1,10 @@
 //! Orphans: processes that left their group and were reparented to this process, as a subreaper or
-//! PID 1. They are looked for where a start or the shutdown waits for that, at most once a turn.
+//! PID 1. They are looked for where a start, a stop or the shutdown waits for that, at most once a
+//! turn.
 //!
 //! What becomes of each is decided in [`crate::orphans`].
 
+mod signals;
 mod timing;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,12 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::event::EventKind;
 use crate::lineage::{CHAIN_VARIABLE, Lineage};
 use crate::machine::state::Goal;
-use crate::machine::{Input, Moment, ProgramId, Run};
-use crate::orphans::{ALL_PROCESSES, OrphanOwner, Orphans, PendingSignal};
-use crate::os::group::Sent;
+use crate::machine::{Command, Input, Moment, ProgramId, Run, View};
+use crate::orphans::{ALL_PROCESSES, OrphanOwner, Orphans};
 use crate::os::spawn::Spawner;
 use crate::os::subreaper::{Subreaper, become_subreaper, is_pid_1};
 use crate::os::{children, reap};
@@ -26,38 +26,42 @@ use crate::spec::STOP_TIMEOUT_DEFAULT;
 use super::capture::Capture;
 use super::core::{Core, Owner};
 use super::rate_limit::RateLimit;
+use signals::{report_abandoned, send_all};
 use timing::LookTiming;
 
 /// Lists of few children that one look may take.
 const LISTS_PER_LOOK_MAX: usize = 8;
 
-/// Orphans that are named at once; the others are counted.
-const NAMED_MAX: usize = 32;
-
-/// How long after a SIGKILL a warning says that an orphan still delays a start.
+/// How long after a SIGKILL an orphan is abandoned that delays the end of a stop, or a warning says
+/// that it delays a start.
 const DELAY_REPORTED_AFTER: Duration = Duration::from_secs(5);
 
 /// The orphans of a process that gets them.
 pub(super) struct OrphanSweep {
     orphans: Orphans,
     lineage: Arc<Lineage>,
-    /// Runs whose group is gone and whose orphans are not known to be: the next start of their
-    /// program is held.
-    held: BTreeMap<ProgramId, Held>,
+    /// Programs whose orphans are being ended.
+    ending: BTreeMap<ProgramId, Ending>,
     /// Programs that have ended for good, and what they left may go on until they get an order.
     spared: BTreeSet<ProgramId>,
     timing: LookTiming,
-    /// When a warning about a held start may be due.
-    next_warning: Option<Moment>,
+    /// When a SIGKILL for an orphan may be due, or what follows where it survives that.
+    next_step: Option<Moment>,
     /// True if a warning says that orphans cannot be found.
     blindness_reported: bool,
     _subreaper: Subreaper,
 }
 
-struct Held {
+struct Ending {
     run: Run,
+    /// When they are sent SIGKILL. Until then they are asked to end.
+    kill_at: Moment,
+    /// True if the group of the run is gone: the orphans hold the next start, or the end of a stop.
+    holds: bool,
     /// True if a warning says that an orphan delays the start.
     is_reported: bool,
+    /// True if those that survived SIGKILL were abandoned, and delay nothing but a start.
+    is_abandoned: bool,
 }
 
 impl OrphanSweep {
@@ -74,10 +78,10 @@ impl OrphanSweep {
         Ok(Self {
             orphans: Orphans::new(inherited.unwrap_or_default()),
             lineage,
-            held: BTreeMap::new(),
+            ending: BTreeMap::new(),
             spared: BTreeSet::new(),
             timing: LookTiming::new(),
-            next_warning: None,
+            next_step: None,
             blindness_reported: false,
             _subreaper: subreaper,
         })
@@ -93,9 +97,9 @@ impl OrphanSweep {
 
     /// Returns when there is something to do. `settled` is true if only orphans are waited for.
     pub(super) fn next_deadline(&self, settled: bool) -> Option<Moment> {
-        let waited_for = self.timing.next().into_iter().chain(self.next_warning);
+        let waited_for = self.timing.next().into_iter().chain(self.next_step);
         // At the end no start is waited for, and the scans have times of their own.
-        let is_waiting = !self.held.is_empty() && !self.orphans.is_closing();
+        let is_waiting = !self.ending.is_empty() && !self.orphans.is_closing();
         let waited_for = waited_for.filter(|_| is_waiting);
         waited_for.chain(self.orphans.next_deadline(settled)).min()
     }
@@ -103,13 +107,14 @@ impl OrphanSweep {
     /// A child has died: its own children may have been reparented to us.
     pub(super) fn want_look(&mut self, now: Moment, children: usize) {
         self.orphans.request_scan();
-        if !self.held.is_empty() {
+        if !self.ending.is_empty() {
             self.timing.want(now, children);
         }
     }
 
-    /// The group of a program is gone: holds its next start until its orphans are, too, unless they
-    /// may go on. With a delay of 0, that costs a look only if a process still holds the pipe.
+    /// The group of a program is gone: holds its next start, or the end of its stop, until its orphans
+    /// are, too, unless they may go on. With a delay of 0, that costs a look only if a process still
+    /// holds the pipe.
     pub(super) fn hold(
         &mut self,
         now: Moment,
@@ -117,61 +122,98 @@ impl OrphanSweep {
         capture: &mut Capture,
         id: ProgramId,
     ) {
+        let asked = self.ending.remove(&id);
         let machine = core.machine();
         if !machine.ends_escaped(id) {
             self.spared.insert(id);
             return;
         }
-        let is_wanted = machine.view(id).is_some_and(|view| view.goal == Goal::Up);
+        let is_wanted = is_wanted(core, id);
         let policy = machine.policy(id);
         let is_at_once = policy.is_some_and(|policy| policy.backoff.initial.is_zero());
         if is_wanted && is_at_once && capture.drain_run(now, core, id) {
             return;
         }
+        let kill_at = asked
+            .filter(|_| !is_wanted)
+            .map_or(now, |asked| asked.kill_at);
         let run = core.programs().live(id).map(|live| live.run);
         if let Some(run) = run {
-            self.hold_run(now, core, run);
+            self.hold_run(now, core, run, kill_at);
         }
     }
 
-    fn hold_run(&mut self, now: Moment, core: &mut Core, run: Run) {
+    fn hold_run(&mut self, now: Moment, core: &mut Core, run: Run, kill_at: Moment) {
         core.apply(now, Input::Escaped { run });
-        let is_reported = false;
-        self.held.insert(run.program, Held { run, is_reported });
-        self.want_look(now, core.children());
+        self.end(now, core, run, kill_at).holds = true;
+    }
+
+    /// Ends the orphans of a run: they are asked by the next look, and killed then.
+    fn end(&mut self, now: Moment, core: &Core, run: Run, kill_at: Moment) -> &mut Ending {
+        self.orphans.request_scan();
+        self.timing.want(now, core.children());
+        let ending = self.ending.entry(run.program).or_insert(Ending {
+            run,
+            kill_at,
+            holds: false,
+            is_reported: false,
+            is_abandoned: false,
+        });
+        // No deadline moves later.
+        ending.kill_at = ending.kill_at.min(kill_at);
+        ending
+    }
+
+    /// The orphans of programs that are being stopped are asked with them, and killed at their
+    /// deadline.
+    fn end_with_stops(&mut self, now: Moment, core: &mut Core) {
+        for id in core.take_asked() {
+            if let Some(view) = core.machine().view(id) {
+                let kill_at = match view.goal {
+                    Goal::DownNow => now,
+                    Goal::Up | Goal::Down => stop_deadline(now, core, id),
+                };
+                self.end(now, core, latest_run(id, &view), kill_at);
+            }
+        }
     }
 
     /// A program gets an order: what it left when it ended for good goes on no longer.
-    pub(super) fn before_order(&mut self, now: Moment, core: &mut Core, id: ProgramId) {
+    pub(super) fn before_order(
+        &mut self,
+        now: Moment,
+        core: &mut Core,
+        id: ProgramId,
+        command: Command,
+    ) {
+        let kill_at = match command {
+            Command::Stop(_) | Command::Remove(_) => stop_deadline(now, core, id),
+            _ => now,
+        };
+        self.end_spared(now, core, id, kill_at);
+    }
+
+    fn end_spared(&mut self, now: Moment, core: &mut Core, id: ProgramId, kill_at: Moment) {
         if self.spared.remove(&id)
             && let Some(view) = core.machine().view(id)
         {
-            let generation = view.starts;
-            let program = id;
-            let run = Run {
-                program,
-                generation,
-            };
-            self.hold_run(now, core, run);
+            self.hold_run(now, core, latest_run(id, &view), kill_at);
         }
     }
 
-    /// A program got an order, and others may have been started for it. If it is being removed, what
-    /// survived SIGKILL long ago holds it no more.
+    /// A program got an order, others may have been started or stopped for it, and what was waited
+    /// for may be so no more.
     pub(super) fn after_order(&mut self, now: Moment, core: &mut Core) {
         let machine = core.machine();
         let is_wanted = |id| machine.view(id).is_none_or(|view| view.goal == Goal::Up);
         let spared = self.spared.iter().copied();
         let started: Vec<ProgramId> = spared.filter(|&id| is_wanted(id)).collect();
         for id in started {
-            self.before_order(now, core, id);
+            self.end_spared(now, core, id, now);
         }
-        if self
-            .held
-            .keys()
-            .any(|&id| core.machine().is_being_removed(id))
-        {
-            self.next_warning = Some(now);
+        self.end_with_stops(now, core);
+        if !self.ending.is_empty() {
+            self.next_step = Some(now);
         }
     }
 
@@ -188,6 +230,7 @@ impl OrphanSweep {
         if core.machine().is_stopping() || settled {
             self.begin_closing(now, core);
         }
+        self.end_with_stops(now, core);
         let settled = settled && !deaths_left;
         // The zombies of a storm are not worth a look.
         let searching = !deaths_left && self.timing.is_due(now);
@@ -324,27 +367,39 @@ impl OrphanSweep {
         }
     }
 
-    /// Kills the orphans that hold a start, and releases the starts that none holds any more. Only a
-    /// complete look tells that: the death of a known orphan may have sent another to us.
+    /// Asks or kills the orphans of programs that stop or start, and releases what none of them holds
+    /// any more. Only a complete look tells that: the death of a known orphan may have sent another
+    /// to us.
     fn release(&mut self, now: Moment, core: &mut Core, is_complete: bool) {
         let is_stopping = core.machine().is_stopping();
-        let is_warning_due = self.next_warning.is_some_and(|at| at <= now);
-        if !(is_complete || is_warning_due || is_stopping) {
+        let is_step_due = self.next_step.is_some_and(|at| at <= now);
+        if !(is_complete || is_step_due || is_stopping) {
             return;
         }
         let owners: BTreeSet<ProgramId> = self.orphans.owned().map(|(_, id, _)| id).collect();
-        self.held.retain(|id, held| {
+        self.ending.retain(|id, ending| {
+            let is_none_left = ending.holds && is_complete && !owners.contains(id);
+            let is_forgotten = core.machine().view(*id).is_none();
             // The shutdown has a deadline for orphans, and kills those that were not killed.
-            let is_over = is_stopping || (is_complete && !owners.contains(id));
-            if is_over {
-                core.apply(now, Input::EscapedGone { run: held.run });
+            let is_over = is_stopping || is_forgotten || is_none_left;
+            if is_over && ending.holds {
+                core.apply(now, Input::EscapedGone { run: ending.run });
             }
             !is_over
         });
-        let is_held = |id| self.held.contains_key(&id);
-        send_all(core, self.orphans.kill_orphans_of(now, is_held));
-        self.warn_of_survivors(now, core);
-        if self.held.is_empty() {
+        let kills = |id| {
+            let ending = self.ending.get(&id)?;
+            Some(ending.kill_at <= now || (ending.holds && is_wanted(core, id)))
+        };
+        let sends = self.orphans.end_orphans_of(now, kills);
+        send_all(core, sends);
+        self.look_at_survivors(now, core);
+        let mut ending = self.ending.iter();
+        let is_awaited = ending.any(|(&id, ending)| {
+            let is_awaited = !ending.is_abandoned || is_wanted(core, id);
+            is_awaited && (ending.holds || owners.contains(&id))
+        });
+        if !is_awaited {
             self.timing.stop_silent();
         } else if is_complete {
             self.timing.plan_silent(now, core.children());
@@ -352,98 +407,65 @@ impl OrphanSweep {
         }
     }
 
-    /// Warns of an orphan that survives SIGKILL, once for each start that it holds. One that holds
-    /// a removal is abandoned.
-    fn warn_of_survivors(&mut self, now: Moment, core: &mut Core) {
-        self.next_warning = None;
+    /// Deals with orphans that survive SIGKILL: those that delay a start are warned of, once for
+    /// each start, and those that delay the end of a stop or a removal are abandoned.
+    fn look_at_survivors(&mut self, now: Moment, core: &mut Core) {
+        self.next_step = None;
         let mut survivors = Vec::new();
         let mut waited_for = BTreeSet::new();
         for (pid, id, killed_at) in self.orphans.owned() {
-            let is_removal = core.machine().is_being_removed(id);
-            let held = self.held.get_mut(&id);
-            let held = held.filter(|held| is_removal || !held.is_reported);
-            let (Some(held), Some(killed_at)) = (held, killed_at) else {
+            let Some(ending) = self.ending.get_mut(&id) else {
                 continue;
             };
-            let warning_at = killed_at.after(DELAY_REPORTED_AFTER);
-            if warning_at > now {
-                let next = self.next_warning.get_or_insert(warning_at);
-                *next = warning_at.min(*next);
+            let is_wanted = is_wanted(core, id);
+            let is_done = if is_wanted {
+                ending.is_reported
+            } else {
+                ending.is_abandoned
+            };
+            let at = killed_at.map_or(ending.kill_at, |at| at.after(DELAY_REPORTED_AFTER));
+            if at > now && !(is_done && killed_at.is_some()) {
+                let next = self.next_step.get_or_insert(at);
+                *next = at.min(*next);
                 waited_for.insert(id);
-                continue;
-            }
-            if is_removal {
+            } else if is_done || !ending.holds {
+                // Nothing is to be said of it, yet or any more.
+            } else if is_wanted {
+                ending.is_reported = true;
+                let error = Error::new(format!(
+                    "start delayed: pid {pid} left the program's group and survived SIGKILL"
+                ));
+                core.warn(id, error);
+            } else {
                 survivors.push((pid, Some(id)));
-                continue;
             }
-            held.is_reported = true;
-            let view = core.machine().view(id);
-            let delayed = match view.is_some_and(|view| view.goal == Goal::Up) {
-                true => "start",
-                false => "stop",
-            };
-            let error = Error::new(format!(
-                "{delayed} delayed: pid {pid} left the program's group and survived SIGKILL"
-            ));
-            core.warn(id, error);
         }
         survivors.retain(|(_, id)| id.is_some_and(|id| !waited_for.contains(&id)));
-        report_abandoned(core, survivors.clone());
-        for held in survivors
-            .iter()
-            .filter_map(|(_, id)| self.held.remove(&(*id)?))
-        {
-            core.apply(now, Input::EscapedGone { run: held.run });
-        }
-    }
-}
-
-fn report_abandoned(core: &mut Core, abandoned: Vec<(i32, Option<ProgramId>)>) {
-    let more = abandoned.len().saturating_sub(NAMED_MAX);
-    for (pid, program) in abandoned.into_iter().take(NAMED_MAX) {
-        event(core, program, EventKind::Abandoned { pid });
-    }
-    if more > 0 {
-        let error = Error::new(format!("abandoned {more} more processes"));
-        core.outbox_mut().warn(error);
-    }
-}
-
-fn send_all(core: &mut Core, sends: Vec<PendingSignal>) {
-    let mut named = 0_usize;
-    for PendingSignal { pid, program, kill } in sends {
-        let send = |signal| match pid {
-            ALL_PROCESSES => children::signal_all(signal),
-            pid => children::signal(pid, signal),
-        };
-        let signal = if kill { libc::SIGKILL } else { libc::SIGTERM };
-        let sent = send(signal);
-        if !kill {
-            send(libc::SIGCONT);
-        }
-        let kind = match sent {
-            Sent::Gone => continue,
-            Sent::Delivered => EventKind::OrphanSignalled { pid, signal },
-            Sent::Refused(errno) => {
-                let what = format!("failed to signal process {pid}, which left its group");
-                let error = Error::os(what, errno as i32);
-                EventKind::Warning { error }
+        let programs: BTreeSet<ProgramId> = survivors.iter().filter_map(|&(_, id)| id).collect();
+        report_abandoned(core, survivors);
+        for id in programs {
+            if let Some(ending) = self.ending.get_mut(&id) {
+                ending.is_abandoned = true;
+                core.apply(now, Input::EscapedAbandoned { run: ending.run });
             }
-        };
-        named += 1;
-        if named <= NAMED_MAX {
-            event(core, program, kind);
         }
-    }
-    if let Some(more @ 1..) = named.checked_sub(NAMED_MAX) {
-        let text = format!("signalled {more} more processes that had left their groups");
-        core.outbox_mut().warn(Error::new(text));
     }
 }
 
-fn event(core: &mut Core, program: Option<ProgramId>, kind: EventKind) {
-    match program {
-        Some(id) => core.event(id, kind),
-        None => core.outbox_mut().own_event(kind),
+fn is_wanted(core: &Core, id: ProgramId) -> bool {
+    let view = core.machine().view(id);
+    view.is_some_and(|view| view.goal == Goal::Up)
+}
+
+/// Returns when a program is killed that is asked to stop now.
+fn stop_deadline(now: Moment, core: &Core, id: ProgramId) -> Moment {
+    let policy = core.machine().policy(id);
+    policy.map_or(now, |policy| now.after(policy.stop_timeout))
+}
+
+fn latest_run(id: ProgramId, view: &View) -> Run {
+    Run {
+        program: id,
+        generation: view.starts,
     }
 }

@@ -320,7 +320,7 @@ impl Kernel {
                 Some("a child of the host")
             }
             Whose::Host | Whose::Command => None,
-            Whose::Run(run) if process.left => self.problem_with_escapee(process, run),
+            Whose::Run(run) if process.left => self.problem_with_escapee(process, run, signal),
             Whose::Run(run) => self.problem_with_member(run, signal),
         };
         let member_of = match process.whose {
@@ -338,7 +338,12 @@ impl Kernel {
         }
     }
 
-    fn problem_with_escapee(&self, process: &Process, run: usize) -> Option<&'static str> {
+    fn problem_with_escapee(
+        &self,
+        process: &Process,
+        run: usize,
+        signal: i32,
+    ) -> Option<&'static str> {
         if !self.subreaper {
             return Some("which has left its group and is nobody's to signal");
         }
@@ -350,8 +355,8 @@ impl Kernel {
         if process.named.is_none() {
             return Some("which is nobody's, although nothing ends");
         }
-        self.leader_lives(latest)
-            .then_some("an orphan of a program that runs")
+        // It is asked, and killed, with its program.
+        self.problem_with_member(latest, signal)
     }
 
     fn problem_with_member(&self, run: usize, signal: i32) -> Option<&'static str> {

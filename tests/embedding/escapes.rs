@@ -1,0 +1,122 @@
+//! Processes that left the group of a program, whose parent is dead: a stop and a removal end them
+//! with their program.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use procsched::{ChildSpec, EventKind, ProcessScheduler, ProgramState};
+
+use super::host::{Test, host};
+use super::kit::{self, List, MILLISECOND, turn_until};
+use super::orders::until;
+use super::tracers::trace;
+use crate::process;
+
+pub const TESTS: &[Test] = tests![
+    what_left_the_group_is_asked_with_its_program,
+    what_left_the_group_is_killed_at_the_deadline_of_its_program,
+    what_left_the_group_and_cannot_die_is_abandoned,
+];
+
+const LONG: Duration = Duration::from_secs(600);
+
+/// A program that starts a process in another session, which loses its parent, writes its pid to a
+/// file and does this; then the program does that.
+fn leaving(escaped: &str, main: &str) -> ChildSpec {
+    let script = format!(
+        "(setsid sh -c '{escaped}' < /dev/null &)
+         while ! test -s escaped; do sleep 0.01; done
+         {main}"
+    );
+    kit::shell("web", &script)
+}
+
+/// Starts a program, with a list of the signals that its escaped processes are sent.
+fn started(dir: &Path, builder: procsched::Builder) -> (ProcessScheduler, i32, List<i32>) {
+    let signals = List::new();
+    let sink = signals.clone();
+    let builder = builder.keep_running().subreaper().on_event(move |event| {
+        if let EventKind::OrphanSignalled { signal, .. } = event.kind() {
+            sink.push(*signal);
+        }
+    });
+    let mut scheduler = kit::built(builder);
+    let file = dir.join("escaped");
+    let pid = || fs::read_to_string(&file).ok()?.trim().parse().ok();
+    turn_until(&mut scheduler, "a process has left", |_| pid().is_some());
+    (scheduler, pid().expect("it was seen"), signals)
+}
+
+/// The program waits with its own end until the escaped process was asked.
+fn what_left_the_group_is_asked_with_its_program() {
+    host(|| {
+        for order in ["stop", "remove"] {
+            let dir = kit::directory();
+            let web = leaving(
+                r#"trap "echo > asked; exit" TERM; echo $$ > escaped; while :; do sleep 0.02; done"#,
+                "trap 'while ! test -s asked; do sleep 0.01; done; exit 0' TERM
+                 while :; do sleep 0.02; done",
+            );
+            let builder = kit::all(&dir).program(web.stop_timeout(LONG));
+            let (mut scheduler, pid, signals) = started(dir.path(), builder);
+            match order {
+                "stop" => scheduler.stop_program("web"),
+                _ => scheduler.remove("web"),
+            }
+            .expect(order);
+            turn_until(&mut scheduler, "it is over", |scheduler| {
+                let web = scheduler.program("web");
+                web.is_none_or(|web| web.state() == ProgramState::Stopped)
+            });
+            assert_eq!(signals.items(), [libc::SIGTERM], "{order}");
+            assert!(!process::alive(pid), "{order}: {pid} lives");
+            kit::end(&mut scheduler);
+        }
+    });
+}
+
+fn what_left_the_group_is_killed_at_the_deadline_of_its_program() {
+    host(|| {
+        let timeout = 400 * MILLISECOND;
+        let dir = kit::directory();
+        let escaped = r#"trap "" TERM; echo $$ > escaped; exec sleep 1000"#;
+        let web = leaving(escaped, "exec sleep 1000").stop_timeout(timeout);
+        let builder = kit::all(&dir).program(web);
+        let (mut scheduler, pid, signals) = started(dir.path(), builder);
+        let asked = Instant::now();
+        scheduler.stop_program("web").expect("it runs");
+        turn_until(&mut scheduler, "it is stopped", |scheduler| {
+            let web = kit::status(scheduler, "web");
+            assert!(web.state() == ProgramState::Stopped || web.state() == ProgramState::Stopping);
+            web.state() == ProgramState::Stopped
+        });
+        assert!(asked.elapsed() >= timeout, "{:?}", asked.elapsed());
+        assert_eq!(signals.items(), [libc::SIGTERM, libc::SIGKILL]);
+        assert!(!process::alive(pid), "{pid} lives");
+        kit::end(&mut scheduler);
+    });
+}
+
+/// It kept a program stopping for ever.
+fn what_left_the_group_and_cannot_die_is_abandoned() {
+    host(|| {
+        let dir = kit::directory();
+        let web = leaving("echo $$ > escaped; exec sleep 1000", "exec sleep 1000");
+        let builder = kit::all(&dir).program(web);
+        let (mut scheduler, pid, _) = started(dir.path(), builder);
+        // It halts at its exit for as long as it is traced.
+        let tracer = trace(pid, libc::PTRACE_O_TRACEEXIT, &dir.path().join("never"));
+        scheduler.stop_program("web").expect("it runs");
+        until(&mut scheduler, "web", ProgramState::Abandoned);
+        scheduler.start_program("web").expect("it is down");
+        kit::turn(&mut scheduler, MILLISECOND);
+        let web = kit::status(&scheduler, "web");
+        assert_eq!(web.state(), ProgramState::Pending, "never two runs");
+        fs::remove_file(dir.path().join("escaped")).expect("the file");
+        process::signal(tracer, libc::SIGKILL);
+        until(&mut scheduler, "web", ProgramState::Running);
+        assert!(!process::alive(pid), "{pid} lives");
+        kit::end(&mut scheduler);
+    });
+}
