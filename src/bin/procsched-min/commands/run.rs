@@ -13,7 +13,7 @@ use libc::{
 use nix::sys::signal::{SigSet, Signal};
 use procsched::config::{Config, Control};
 use procsched::text::escaped;
-use procsched::{Builder, Error, SignalSender, Status, signal_name};
+use procsched::{Builder, Error, ProcessScheduler, SignalSender, Status, signal_name};
 
 use super::{Command, FAILED, FINE, USAGE};
 use crate::load::{self, CONFIG_HELP, load, source};
@@ -22,7 +22,7 @@ use crate::output::Outputs;
 use crate::reload::{self, Reloader};
 use crate::status_line;
 use crate::stdio::complain_in_time;
-use crate::turn::{silence_panics, turn};
+use crate::turn::{protect, silence_panics, turn};
 
 pub const COMMAND: Command = Command {
     name: "run",
@@ -95,21 +95,9 @@ fn run(path: &Path) -> u8 {
     let details = format!("pid={pid} programs={count} config={}", source(path));
     outputs.lock().say_own(Level::Info, "started", &details);
     while turn(&mut scheduler, &outputs, None) == Status::Running {
-        if wanted.status.swap(false, Ordering::Relaxed) {
-            let mut outputs = outputs.lock();
-            for line in status_line::lines(&outputs.style(), &scheduler.programs()) {
-                outputs.say(&line);
-            }
-            outputs.pump();
-        }
-        if wanted.reload.swap(false, Ordering::Relaxed) {
-            let options = reload::Options {
-                dry_run: false,
-                restart: true,
-            };
-            // Said on stderr either way.
-            let _ = reloader.reload(&mut scheduler, &outputs, options);
-        }
+        protect(&outputs, || {
+            wanted.carry_out(&mut scheduler, &outputs, &reloader)
+        });
     }
     let code = exit_code(scheduler.is_abandoned(), scheduler.essential_exit());
     let mut outputs = outputs.lock();
@@ -125,6 +113,26 @@ fn run(path: &Path) -> u8 {
 struct Wanted {
     status: AtomicBool,
     reload: AtomicBool,
+}
+
+impl Wanted {
+    fn carry_out(&self, scheduler: &mut ProcessScheduler, outputs: &Outputs, reloader: &Reloader) {
+        if self.status.swap(false, Ordering::Relaxed) {
+            let mut outputs = outputs.lock();
+            for line in status_line::lines(&outputs.style(), &scheduler.programs()) {
+                outputs.say(&line);
+            }
+            outputs.pump();
+        }
+        if self.reload.swap(false, Ordering::Relaxed) {
+            let options = reload::Options {
+                dry_run: false,
+                restart: true,
+            };
+            // Said on stderr either way.
+            let _ = reloader.reload(scheduler, outputs, options);
+        }
+    }
 }
 
 /// Reports why supervision does not begin.
