@@ -289,13 +289,13 @@ fn a_renamed_program_starts_when_its_former_self_is_gone() {
     let mut scene = Scene::new();
     scene.add_with(
         "blue",
-        "trap TERM ; await TERM ; wait-file go",
+        "trap TERM ; touch up ; await TERM ; wait-file go",
         json!({"stop_timeout": "1h"}),
     );
     scene.add("stays", "hold");
     let supervisor = scene.start();
     let stays = supervisor.wait_started("stays", 1);
-    supervisor.wait_started("blue", 1);
+    scene.wait_file("up");
     scene.remove("blue");
     scene.add("green", "hold");
     let plan = reload(&scene, &supervisor);
@@ -327,11 +327,12 @@ fn a_renamed_program_starts_when_its_former_self_is_gone() {
 #[test]
 fn what_is_added_back_before_it_is_gone_is_restarted() {
     let mut scene = Scene::new();
-    let slow = "trap TERM ; await TERM ; wait-file go";
+    let slow = "trap TERM ; touch up ; await TERM ; wait-file go";
     scene.add_with("slow", slow, json!({"stop_timeout": "1h"}));
     scene.add("stays", "hold");
     let supervisor = scene.start();
     let pid = supervisor.wait_started("slow", 1);
+    scene.wait_file("up");
     supervisor.wait_started("stays", 1);
     scene.remove("slow");
     let plan = reload(&scene, &supervisor);
