@@ -15,6 +15,9 @@ const CYCLES_MAX: usize = 8;
 /// How many names of a long cycle are shown at its beginning.
 const CYCLE_NAMES_MAX: usize = 8;
 
+/// For how many unknown names another is suggested. Each is compared with all programs.
+const SUGGESTIONS_MAX: usize = 16;
+
 const EXPECTED: &str = r#"an array of names such as ["db"]"#;
 
 /// A name in `after` or `requires`.
@@ -61,6 +64,7 @@ pub(super) fn check(programs: &[ChildSpec], links: &[Links], problems: &mut Prob
     for (index, spec) in programs.iter().enumerate() {
         ids.entry(spec.name()).or_insert(ProgramId(index as u32));
     }
+    let mut suggestions = 0..SUGGESTIONS_MAX;
     let mut all = BTreeMap::new();
     for (spec, Links(links)) in programs.iter().zip(links) {
         let (mut requires, mut after) = (Vec::new(), Vec::new());
@@ -68,7 +72,9 @@ pub(super) fn check(programs: &[ChildSpec], links: &[Links], problems: &mut Prob
             let (place, path) = &link.own;
             match ids.get(&*link.name) {
                 None => {
-                    let meant = did_you_mean(&link.name, ids.keys().copied()).unwrap_or_default();
+                    let meant = suggestions.next();
+                    let meant = meant.and_then(|_| did_you_mean(&link.name, ids.keys().copied()));
+                    let meant = meant.unwrap_or_default();
                     let message = format!("no program {}{meant}", quoted(&link.name));
                     problems.add(*place, path, message);
                 }

@@ -31,7 +31,7 @@ mod signal;
 mod syntax;
 
 use std::ffi::OsString;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -155,7 +155,7 @@ impl Config {
             return Err(ConfigErrors::fatal("config", None, message.to_owned()));
         };
         let source = path.to_string_lossy();
-        let (bytes, _) = read(path).map_err(|error| {
+        let bytes = read_again(path).map_err(|error| {
             let error = Error::io("failed to read the file", &error);
             ConfigErrors::fatal(&source, None, error.to_string())
         })?;
@@ -303,14 +303,30 @@ impl Config {
 /// Reads one byte more than is allowed, to detect a file that is too long. A terminal does not
 /// become the controlling terminal.
 fn read(path: &Path) -> io::Result<(Vec<u8>, bool)> {
-    let mut bytes = Vec::new();
-    let mut options = OpenOptions::new();
-    options.read(true).custom_flags(libc::O_NOCTTY);
-    let file = options.open(path)?;
+    let file = open(path, libc::O_NOCTTY)?;
     let is_file = file.metadata()?.is_file() && !is_descriptor(path);
+    Ok((contents(file)?, is_file))
+}
+
+/// Returns the contents of what has to be a regular file. Nothing else is waited for, such as the
+/// writer of a FIFO.
+fn read_again(path: &Path) -> io::Result<Vec<u8>> {
+    let file = open(path, libc::O_NOCTTY | libc::O_NONBLOCK)?;
+    match file.metadata()?.is_file() {
+        true => contents(file),
+        false => Err(io::Error::other("it is not a regular file any more")),
+    }
+}
+
+fn open(path: &Path, flags: i32) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+fn contents(file: File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
     file.take(FILE_BYTES_MAX as u64 + 1)
         .read_to_end(&mut bytes)?;
-    Ok((bytes, is_file))
+    Ok(bytes)
 }
 
 /// True for the path of an open descriptor: `/dev/stdin`, `/dev/fd/3`, `/proc/self/fd/3`.

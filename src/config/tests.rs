@@ -389,6 +389,28 @@ fn a_file_that_is_too_long_is_called_so_and_not_broken() {
     assert!(errors.to_string().ends_with(end), "{errors}");
 }
 
+/// A supervisor that waited for the writer of a FIFO would watch over nothing meanwhile.
+#[test]
+fn what_is_no_file_any_more_is_not_waited_for() {
+    let directory = scratch();
+    let path = directory.path().join("procsched.json");
+    std::fs::write(&path, r#"{"programs": {"w": ["a"]}}"#).unwrap();
+    let config = Config::load(&path).unwrap();
+    assert_eq!(config.reload().as_ref(), Ok(&config));
+    std::fs::remove_file(&path).unwrap();
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let end = "procsched.json: error: failed to read the file: it is not a regular file any more";
+    let errors = config.reload().unwrap_err().to_string();
+    assert!(errors.ends_with(end), "{errors}");
+    let errors = parse(r#"{"programs": {"w": ["a"]}}"#)
+        .unwrap()
+        .reload()
+        .unwrap_err();
+    let text =
+        "config: error: the config was not read from a file: restart the supervisor with a file";
+    assert_eq!(errors.to_string(), text);
+}
+
 /// `procsched-min run /dev/stdin < config.json` opens a regular file, whose directory is not
 /// `/dev`.
 #[test]
@@ -398,7 +420,7 @@ fn a_descriptor_by_its_path_is_relative_to_the_current_directory() {
     let path = directory.path().join("procsched.json");
     std::fs::write(&path, r#"{"programs": {"web": ["true"]}}"#).unwrap();
     for through in ["/dev/fd", "/proc/self/fd", "/proc/thread-self/fd"] {
-        let file = std::fs::File::open(&path).unwrap();
+        let file = File::open(&path).unwrap();
         let name = format!("{through}/{}", file.as_raw_fd());
         let link = directory.path().join("link");
         std::os::unix::fs::symlink(&name, &link).unwrap();

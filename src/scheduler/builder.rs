@@ -184,8 +184,8 @@ impl Builder {
     }
 
     /// Returns freed memory to the system where libc would keep it (glibc: malloc_trim(3), and
-    /// mallopt(3) for allocations of 32 KiB and more): after building, and after many reports have
-    /// waited for the error command. For a process that is a supervisor and nothing else: with a
+    /// mallopt(3) for allocations of 32 KiB and more): after building, after new definitions, and
+    /// after many reports have waited for the error command. For a process that is a supervisor and nothing else: with a
     /// large heap it takes time.
     pub fn trim_memory(mut self) -> Self {
         self.trim_memory = true;

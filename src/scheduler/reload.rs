@@ -114,6 +114,7 @@ impl ProcessScheduler {
         self.release_removed(now);
         self.drop_removed();
         self.plan_for_programs();
+        self.side_commands.trim_memory();
         Ok(plan)
     }
 

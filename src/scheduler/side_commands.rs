@@ -159,6 +159,13 @@ impl SideCommands {
         self.is_backlog |= self.waiting.len() >= BACKLOG;
     }
 
+    /// Gives memory back to the system, if that is wanted.
+    pub(super) fn trim_memory(&self) {
+        if self.trims_memory {
+            trim_memory();
+        }
+    }
+
     /// No program runs any more: the commands have five seconds.
     pub(super) fn close(&mut self, now: Moment) {
         self.closing_at.get_or_insert(now.after(CLOSING_TIME_MAX));
@@ -227,8 +234,8 @@ impl SideCommands {
             let text = format!("dropped {dropped} reports that waited for error_handler");
             core.outbox_mut().warn(Error::new(text));
         }
-        if self.waiting.is_empty() && std::mem::take(&mut self.is_backlog) && self.trims_memory {
-            trim_memory();
+        if self.waiting.is_empty() && std::mem::take(&mut self.is_backlog) {
+            self.trim_memory();
         }
     }
 

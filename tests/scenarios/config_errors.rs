@@ -268,7 +268,10 @@ fn m153_what_is_no_json_has_a_place_too() {
         ("[]", "1:1"),
         ("{\"programs\": {\"a\": [\"true\"]}", "1:"),
         ("{\"programs\": {\"a\": [\"tr\nue\"]}}", "1:"),
-        ("{\n  \"programs\": {\n    \"a\": [\"true\",]\n  }\n}", "3:"),
+        (
+            "{\n  \"programs\": {\n    \"a\": [\"true\",,]\n  }\n}",
+            "3:",
+        ),
         ("{\"programs\": {\"a\": [\"\u{1b}[31m\"}}}", "1:"),
         ("{\"programs\": {}}", "programs"),
     ];

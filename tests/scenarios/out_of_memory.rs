@@ -236,3 +236,27 @@ fn too_little_memory_at_the_start_is_an_error_with_nothing_started() {
         });
     }
 }
+
+/// A config is read only if there is memory for it: what runs must not end for it.
+#[test]
+fn without_memory_a_reload_is_refused_and_later_it_is_not() {
+    let mut scene = Scene::new();
+    scene.add("stays", "hold");
+    let supervisor = scene.start();
+    let pid = supervisor.wait_started("stays", 1);
+    set_data_limit(&supervisor, "4096");
+    scene.add("new", "hold");
+    scene.write("procsched.json", scene.config());
+    supervisor.signal(libc::SIGHUP);
+    supervisor.wait_message(&[
+        "procsched.json: error: failed to reserve ",
+        " KiB of memory: Cannot allocate memory",
+    ]);
+    supervisor.wait_message(&["config not reloaded: 1 error"]);
+    assert_eq!(supervisor.started("new"), [0; 0]);
+    set_data_limit(&supervisor, "unlimited");
+    supervisor.signal(libc::SIGHUP);
+    supervisor.wait_started("new", 1);
+    assert_eq!(supervisor.started("stays"), [pid]);
+    supervisor.end();
+}

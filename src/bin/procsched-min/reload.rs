@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use nix::errno::Errno;
 use procsched::config::Config;
 use procsched::text::{error_text, escaped};
 use procsched::{ApplyOptions, EmergencyHeap, Error, ErrorKind, Plan, ProcessScheduler};
@@ -158,7 +159,7 @@ fn check_memory(path: &Path) -> Result<(), String> {
     let bytes = usize::try_from(bytes.min(u64::from(u32::MAX))).unwrap_or(usize::MAX);
     let reserved = EmergencyHeap::optional(|| probe.try_reserve_exact(bytes));
     reserved.map_err(|_| {
-        let cause = error_text(&std::io::ErrorKind::OutOfMemory.into());
+        let cause = error_text(&Errno::ENOMEM.into());
         format!("failed to reserve {} KiB of memory: {cause}", bytes / 1024)
     })
 }

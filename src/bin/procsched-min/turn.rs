@@ -84,6 +84,17 @@ fn wait_for_all(
     }
 }
 
+/// Does something between two turns. Its panic is reported, and supervision continues.
+pub fn protect(outputs: &Outputs, act: impl FnOnce()) {
+    let done = guarded(|| {
+        act();
+        Ok(Status::Running)
+    });
+    if let Err(problem) = done {
+        outputs.lock().say_own(Level::Error, "warning", &problem);
+    }
+}
+
 /// Takes a step. Its panic is an error like any other.
 fn guarded(step: impl FnOnce() -> Result<Status>) -> std::result::Result<Status, String> {
     match catch_unwind(AssertUnwindSafe(step)) {

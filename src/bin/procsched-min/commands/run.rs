@@ -26,7 +26,7 @@ use crate::output::Outputs;
 use crate::reload::{self, Reloader};
 use crate::status_line;
 use crate::stdio::complain_in_time;
-use crate::turn::{silence_panics, turn};
+use crate::turn::{protect, silence_panics, turn};
 
 pub const COMMAND: Command = Command {
     name: "run",
@@ -131,7 +131,9 @@ fn run(path: &Path, socket: Option<&OsStr>, has_control: bool) -> u8 {
     let details = format!("pid={pid} programs={count} config={}", source(path));
     outputs.lock().say_own(Level::Info, "started", &details);
     while turn(&mut scheduler, &outputs, control.as_mut(), None) == Status::Running {
-        wanted.carry_out(&mut scheduler, &outputs, control.as_mut(), &reloader);
+        protect(&outputs, || {
+            wanted.carry_out(&mut scheduler, &outputs, control.as_mut(), &reloader);
+        });
     }
     // The socket goes before the last message.
     drop(control);
