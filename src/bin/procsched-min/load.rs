@@ -39,7 +39,8 @@ Beside "programs": "defaults" takes the same options for all of them; "base_dir"
 each report: the name as its last argument, the JSON on stdin).
 "#;
 
-const CONFIG_DEFAULT: &str = "procsched.json";
+/// The config of a command that is given none.
+pub const CONFIG_DEFAULT: &str = "procsched.json";
 
 /// What errors call a config from stdin.
 const STDIN: &str = "<stdin>";

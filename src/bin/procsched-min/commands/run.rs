@@ -36,6 +36,8 @@ a signal stops it or every program has ended for good.
   1    failed, or a process survived SIGKILL and was abandoned
   2    invalid usage or config
 ",
+    example: "  $ procsched-min run /etc/app/procsched.json
+",
     exec: |arguments| Ok(run(&load::path(arguments)?)),
     ..Command::PLAIN
 };
