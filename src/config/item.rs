@@ -71,6 +71,10 @@ impl<'n> Item<'n> {
         matches!(self.node.kind, Kind::Object(_))
     }
 
+    pub(super) fn is_false(&self) -> bool {
+        self.node.kind == Kind::Bool(false)
+    }
+
     /// Returns every value that an object has under `key`.
     pub(super) fn named(&self, key: &str) -> Vec<Item<'n>> {
         match &self.node.kind {

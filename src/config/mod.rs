@@ -17,6 +17,7 @@
 //! `$schema` and keys that begin with `x-` are ignored in every object and may be repeated: they
 //! are for notes, and a prefixed `x-` switches a program or variable off.
 
+mod control;
 mod duration;
 mod errors;
 mod item;
@@ -33,6 +34,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use control::{Control, SOCKET_PATH_BYTES_MAX};
 pub use errors::{ConfigError, ConfigErrors};
 
 use self::errors::{Place, Problems};
@@ -74,12 +76,19 @@ use crate::spec::{ChildSpec, ERR_DIR_DEFAULT};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
+    /// The file that it was read from, absolute, with symbolic links as they are. `None` if it
+    /// cannot be read once more: it came from memory, stdin, a FIFO or the like.
+    pub path: Option<PathBuf>,
     /// The directory that programs run in; absolute.
     pub base_dir: PathBuf,
     /// The directory of their logs; absolute.
     pub err_dir: PathBuf,
     /// The command that is run for each report, with its arguments.
     pub error_handler: Option<Vec<OsString>>,
+    /// Where commands are taken while programs run.
+    pub control: Control,
+    /// The group, by its number, that may use the control socket as well.
+    pub control_group: Option<u32>,
     /// The programs, at least one, in the order of the file.
     pub programs: Vec<ChildSpec>,
 }
@@ -109,7 +118,9 @@ impl Config {
         })?;
         // The parent of a bare file name is "", the current directory.
         let directory = path.parent().filter(|_| is_file);
-        Self::parse(&bytes, &source, directory.unwrap_or(Path::new("")))
+        let mut config = Self::parse(&bytes, &source, directory.unwrap_or(Path::new("")))?;
+        config.path = std::path::absolute(path).ok().filter(|_| is_file);
+        Ok(config)
     }
 
     /// Checks the contents of a file. `source` is its name in errors. `directory` is the default of
@@ -125,17 +136,21 @@ impl Config {
         let tree = syntax::tree(text).map_err(stop)?;
         let mut problems = Problems::default();
         let root = Root::read(&Item::root(&tree), &mut problems);
-        let root = problems.or(source, root)?;
         let base_dir = directory.join(root.base_dir.as_deref().unwrap_or(Path::new(".")));
         // Fails if the current directory was removed.
-        let base_dir =
-            absolute(&base_dir).map_err(|error| stop((Place::START, error.to_string())))?;
+        let base_dir = absolute(&base_dir).map_err(|error| stop((Place::START, error.to_string())));
+        let control = root.control.resolve(base_dir.as_deref(), &mut problems);
+        let root = problems.or(source, root)?;
+        let base_dir = base_dir?;
         let err_dir = root.err_dir.as_deref();
         let err_dir = err_dir.unwrap_or(Path::new(ERR_DIR_DEFAULT));
         Ok(Self {
+            path: None,
             err_dir: base_dir.join(err_dir),
             base_dir,
             error_handler: root.error_handler,
+            control,
+            control_group: root.control_group,
             programs: root.programs,
         })
     }

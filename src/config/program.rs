@@ -19,7 +19,7 @@ use crate::text::{did_you_mean, quoted};
 /// The keys of a program. `command` comes first, because `defaults` does not have it. Each is also
 /// in the help of `check` and `run` (`load.rs` of the binary), the README, `tests/fuzz/config.dict`,
 /// `tests/fuzz/checks/print.rs` and the lists of `config/tests`.
-const FIELDS: [Field<Draft>; 9] = [
+const FIELDS: [Field<Draft>; 10] = [
     ("command", |draft, item, problems| {
         draft.has_command = true;
         set(&mut draft.spec.command, item.command(problems));
@@ -28,6 +28,9 @@ const FIELDS: [Field<Draft>; 9] = [
         set(&mut draft.spec.cwd, item.directory(problems).map(Some));
     }),
     ("env", Draft::env),
+    ("autostart", |draft, item, problems| {
+        set(&mut draft.spec.autostart, item.boolean(problems));
+    }),
     ("restart", |draft, item, problems| {
         set(&mut draft.spec.restart, restart(item, problems).map(Some));
     }),

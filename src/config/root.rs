@@ -3,12 +3,13 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::control;
 use super::errors::Problems;
 use super::item::{Field, Item};
 use super::program::Draft;
 use crate::spec::ChildSpec;
 
-const FIELDS: [Field<Root>; 5] = [
+const FIELDS: [Field<Root>; 7] = [
     ("base_dir", |root, item, problems| {
         root.base_dir = item.directory(problems);
     }),
@@ -17,6 +18,12 @@ const FIELDS: [Field<Root>; 5] = [
     }),
     ("error_handler", |root, item, problems| {
         root.error_handler = item.command(problems);
+    }),
+    ("control", |root, item, problems| {
+        root.control = control::Draft::read(item, problems);
+    }),
+    ("control_group", |root, item, problems| {
+        root.control_group = control::group(item, problems);
     }),
     ("defaults", |root, item, problems| {
         root.defaults.read_defaults(item, problems);
@@ -32,6 +39,8 @@ pub(super) struct Root {
     pub base_dir: Option<PathBuf>,
     pub err_dir: Option<PathBuf>,
     pub error_handler: Option<Vec<OsString>>,
+    pub control: control::Draft,
+    pub control_group: Option<u32>,
     pub programs: Vec<ChildSpec>,
     defaults: Draft,
 }
@@ -43,6 +52,8 @@ impl Root {
             base_dir: None,
             err_dir: None,
             error_handler: None,
+            control: control::Draft::default(),
+            control_group: None,
             programs: Vec::new(),
             defaults: Draft::built_in(),
         };

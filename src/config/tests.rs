@@ -61,6 +61,9 @@ const EXAMPLE: &str = r#"{
 #[test]
 fn the_example_of_the_documentation() {
     let expected = Config {
+        path: None,
+        control: Control::Default,
+        control_group: None,
         base_dir: DIRECTORY.into(),
         err_dir: "/tmp".into(),
         error_handler: Some(vec!["./notify.sh".into()]),
@@ -138,6 +141,40 @@ fn paths_are_made_absolute() {
 }
 
 #[test]
+fn the_control_socket_is_somewhere_nowhere_or_where_the_file_says() {
+    let control = |base_dir: &str, keys: &str| {
+        let text = format!(r#"{{{keys} "base_dir": "{base_dir}", "programs": {{"w": ["a"]}}}}"#);
+        parse(&text).map(|config| config.control)
+    };
+    let path = |path: &str| Ok(Control::Path(path.into()));
+    assert_eq!(control("/opt", ""), Ok(Control::Default));
+    assert_eq!(control("/opt", r#""control": false,"#), Ok(Control::Off));
+    let relative = control("/opt", r#""control": "run/c.sock","#);
+    assert_eq!(relative, path("/opt/run/c.sock"));
+    let absolute = control("/opt", r#""control": "/run/c","#);
+    assert_eq!(absolute, path("/run/c"));
+    let name = "n".repeat(SOCKET_PATH_BYTES_MAX - "/opt/".len());
+    let longest = control("/opt", &format!(r#""control": "{name}","#));
+    assert_eq!(longest, path(&format!("/opt/{name}")));
+    let errors = control("/opt/", &format!(r#""control": "{name}{name}","#)).unwrap_err();
+    assert_eq!(
+        errors.to_string(),
+        "f:1:13: error: control: the path has 209 bytes; a socket path can have 107"
+    );
+}
+
+#[test]
+fn a_group_is_a_number_or_a_name_of_this_system() {
+    let group = |value: &str| {
+        let text = format!(r#"{{"control_group": {value}, "programs": {{"w": ["a"]}}}}"#);
+        parse(&text).unwrap().control_group
+    };
+    assert_eq!(group("0"), Some(0));
+    assert_eq!(group("4294967294"), Some(u32::MAX - 1));
+    assert_eq!(group(r#""root""#), Some(0));
+}
+
+#[test]
 fn a_relative_directory_is_relative_to_the_current_one() {
     let here = std::env::current_dir().unwrap();
     for (directory, expected) in [("", here.clone()), ("a/b", here.join("a/b"))] {
@@ -151,6 +188,7 @@ fn a_relative_directory_is_relative_to_the_current_one() {
 fn defaults_hold_for_every_key_but_command() {
     let defaults = r#"{
         "cwd": "data", "env": {"A": "1"}, "restart": "never", "essential": true,
+        "autostart": false,
         "backoff": {"initial": 0, "max": 2, "reset_after": 3},
         "stop_signal": 9, "stop_timeout": 0, "report_bytes": 0
     }"#;
@@ -159,6 +197,7 @@ fn defaults_hold_for_every_key_but_command() {
         .env("A", "1")
         .restart(Restart::Never)
         .essential(true)
+        .autostart(false)
         .backoff(Backoff {
             initial: Duration::ZERO,
             max: Duration::from_secs(2),
@@ -263,6 +302,7 @@ fn a_file_is_loaded_relative_to_its_directory() {
     let path = directory.path().join("procsched.json");
     std::fs::write(&path, EXAMPLE).unwrap();
     let config = Config::load(&path).unwrap();
+    assert_eq!(config.path.as_ref(), Some(&path));
     assert_eq!(config.base_dir, directory.path());
     assert_eq!(config.programs.len(), 2);
 }
@@ -314,6 +354,7 @@ fn a_descriptor_by_its_path_is_relative_to_the_current_directory() {
         for name in [Path::new(&name), &link] {
             let config = Config::load(name).unwrap_or_else(|errors| panic!("{errors}"));
             assert_eq!(config.base_dir, here, "{name:?}");
+            assert_eq!(config.path, None, "it cannot be read again");
         }
         std::fs::remove_file(link).unwrap();
     }

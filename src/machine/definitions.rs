@@ -28,7 +28,7 @@ pub struct Edit {
     pub replaces: Vec<Replacement>,
     /// Programs that were added just now, and what they wait for.
     pub adds: Vec<(ProgramId, Links)>,
-    /// True if what was added is started.
+    /// True if what was added is started, unless it does not start by itself.
     pub starts: bool,
 }
 
@@ -135,8 +135,11 @@ impl Machine {
         for (new, old) in replaces.iter().zip(&old) {
             self.take_over(now, new, old);
         }
-        for (id, _) in adds.iter().filter(|_| starts) {
-            self.order(now, *id, Verb::Start, Cause::Reload);
+        if starts {
+            // Besides what is new: what was never started, and begins to start by itself.
+            let new = adds.iter().map(|(id, _)| *id);
+            let new: Vec<ProgramId> = new.chain(replaces.iter().map(|new| new.program)).collect();
+            self.start_new(now, &new);
         }
         self.resolve(now);
         Ok(())

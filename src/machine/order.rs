@@ -25,15 +25,15 @@ impl Machine {
         self.apply(now, id, Trigger::Command(verb, cause));
     }
 
-    /// Starts those of these programs that were never started and were not stopped, and what they
-    /// require, unless that was stopped by hand.
+    /// Starts those of these programs that start by themselves, were never started and were not
+    /// stopped, and what they require, unless that was stopped by hand.
     pub(super) fn start_new(&mut self, now: Moment, ids: &[ProgramId]) {
         if self.stopping {
             return;
         }
         let is_new = |child: &Child| {
             let is_down = child.goal != Goal::Up && child.why == Why::New;
-            is_down && !child.flags.has(Flags::REMOVED)
+            is_down && child.policy.autostart && !child.flags.has(Flags::REMOVED)
         };
         let mut new = ids.to_vec();
         new.retain(|&id| self.children.get(id).is_some_and(is_new));

@@ -63,6 +63,8 @@ impl Default for Backoff {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     pub restart: Restart,
+    /// True if it starts with everything, or when it is added.
+    pub autostart: bool,
     /// True if everything is stopped when this program ends and is not restarted; if it is a
     /// oneshot, when it fails.
     pub essential: bool,
@@ -92,6 +94,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             restart: Restart::Always,
+            autostart: true,
             essential: false,
             backoff: Backoff::default(),
             jitter: 0,
@@ -175,6 +178,7 @@ impl Policy {
         let (old_delay, new_delay) = (&self.backoff, &new.backoff);
         let all = [
             ("restart", self.restart != new.restart),
+            ("autostart", self.autostart != new.autostart),
             ("essential", self.essential != new.essential),
             ("backoff.initial", old_delay.initial != new_delay.initial),
             ("backoff.max", old_delay.max != new_delay.max),

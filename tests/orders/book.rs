@@ -66,12 +66,16 @@ impl Book {
         }
     }
 
-    /// Starts those of these programs that were never started and were not stopped.
+    /// Starts those of these programs that start by themselves, were never started and were not
+    /// stopped.
     pub fn start_new(&mut self, ids: &[ProgramId], now: Moment) {
         let mut new = ids.to_vec();
         new.retain(|&id| {
             let page = self.page(id);
-            self.can_start(id) && page.is_some_and(|page| !page.wanted && page.why == Why::New)
+            let is_new = |page: &Page| {
+                !page.wanted && page.why == Why::New && page.definition.policy.autostart
+            };
+            self.can_start(id) && page.is_some_and(is_new)
         });
         for &id in &new {
             self.want(id, now);

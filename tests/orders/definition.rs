@@ -96,6 +96,7 @@ pub fn any_policy(rng: &mut Rng) -> Policy {
     let restarts = [Restart::Always, Restart::OnFailure, Restart::Never];
     Policy {
         restart: rng.pick(&restarts[usize::from(oneshot)..]),
+        autostart: rng.one_in(4),
         essential: rng.one_in(20),
         backoff: backoff(rng),
         jitter: rng.pick(&[0, 0, 1, 500, 1_000]),

@@ -81,6 +81,7 @@ fn any_policy(rng: &mut Rng, extreme: bool) -> Policy {
     }
     Policy {
         restart,
+        autostart: true,
         essential: rng.one_in(16),
         backoff,
         jitter: 0,

@@ -28,6 +28,7 @@ Options of a program, with their defaults:
   command                   the program and its arguments; no shell is involved
   cwd       base_dir        working directory
   env       {}              variables added to the inherited ones
+  autostart true            false: it is down until it is started
   restart   "always"        or "on-failure", "never"
   essential false           true: when it ends for good, stop the rest (with
                             "restart": "always" it never does)
@@ -36,7 +37,8 @@ Options of a program, with their defaults:
   report_bytes 65536        how much of its stderr a report carries
 Beside "programs": "defaults" takes the same options for all of them; "base_dir"
 (the config's directory), "err_dir" (/tmp), "error_handler" (a command that gets
-each report: the name as its last argument, the JSON on stdin).
+each report: the name as its last argument, the JSON on stdin), "control" (the
+path of the control socket, or false), "control_group" (who may use it, too).
 "#;
 
 /// The config of a command that is given none.

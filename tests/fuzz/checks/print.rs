@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::config::Config;
+use crate::config::{Config, Control};
 use crate::machine::Restart;
 use crate::spec::ChildSpec;
 
@@ -16,6 +16,15 @@ pub fn config(config: &Config) -> String {
     ];
     if let Some(command) = &config.error_handler {
         file.push(("error_handler", texts(command)));
+    }
+    match &config.control {
+        Control::Path(path) => file.push(("control", text(path.as_os_str()))),
+        Control::Off => file.push(("control", "false".to_owned())),
+        // There is no other word for it.
+        _ => {}
+    }
+    if let Some(group) = config.control_group {
+        file.push(("control_group", group.to_string()));
     }
     let programs = config.programs.iter();
     let programs = programs.map(|spec| (spec.name().to_owned(), program(spec)));
@@ -40,6 +49,7 @@ fn program(spec: &ChildSpec) -> String {
         ("command", texts(&spec.command)),
         ("env", object(env)),
         ("essential", json!(spec.essential).to_string()),
+        ("autostart", json!(spec.autostart).to_string()),
         ("backoff", object(owned(backoff))),
         ("stop_signal", json!(spec.stop_signal).to_string()),
         ("stop_timeout", duration(spec.stop_timeout)),

@@ -1,0 +1,101 @@
+//! Where the control socket is, and who may use it.
+
+use std::path::{Path, PathBuf};
+
+use super::errors::{Place, Problems};
+use super::item::Item;
+use crate::spec::path_problem;
+use crate::text::{error_text, quoted};
+
+/// The longest path of a Unix socket, in bytes (unix(7)): `sun_path` less its NUL.
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+const GROUPS: &str = "/etc/group";
+
+/// Where a supervisor takes commands while its programs run: the key `control`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Control {
+    /// On a socket in the default directory, if there is one.
+    #[default]
+    Default,
+    /// Nowhere.
+    Off,
+    /// On a socket at this path; absolute, of at most [`SOCKET_PATH_BYTES_MAX`] bytes.
+    Path(PathBuf),
+}
+
+/// The key `control` as the file has it.
+#[derive(Default)]
+pub(super) enum Draft {
+    #[default]
+    Absent,
+    Off,
+    /// Relative to the base directory, with its position in the file.
+    Path(PathBuf, (Place, String)),
+}
+
+impl Draft {
+    pub(super) fn read(item: &Item<'_>, problems: &mut Problems) -> Self {
+        if item.is_false() {
+            return Self::Off;
+        }
+        let expected = "the path of a socket, or false";
+        let Some(path) = item.string_of(expected, problems).map(PathBuf::from) else {
+            return Self::Absent;
+        };
+        if !item.passes(path_problem("path", &path), problems) {
+            return Self::Absent;
+        }
+        Self::Path(path, item.position())
+    }
+
+    /// Makes the path absolute, and checks its length then. Without a base directory there is
+    /// another error.
+    pub(super) fn resolve<E>(
+        &self,
+        base_dir: Result<&Path, E>,
+        problems: &mut Problems,
+    ) -> Control {
+        let (path, (place, key)) = match self {
+            Self::Absent => return Control::Default,
+            Self::Off => return Control::Off,
+            Self::Path(path, position) => (path, position),
+        };
+        let path = base_dir.map_or_else(|_| path.clone(), |base_dir| base_dir.join(path));
+        let length = path.as_os_str().len();
+        if length > SOCKET_PATH_BYTES_MAX {
+            let message = format!(
+                "the path has {length} bytes; a socket path can have {SOCKET_PATH_BYTES_MAX}"
+            );
+            problems.add(*place, key, message);
+        }
+        Control::Path(path)
+    }
+}
+
+/// Reads a group: its number, or its name in `/etc/group`.
+pub(super) fn group(item: &Item<'_>, problems: &mut Problems) -> Option<u32> {
+    let expected = "the name of a group, or its number";
+    let id: u32 = item.whole_or(group_named, expected, problems)?;
+    // chown(2) takes it as "leave it as it is".
+    let problem =
+        (id == u32::MAX).then(|| format!("invalid group {id}: expected a smaller number"));
+    item.passes(problem, problems).then_some(id)
+}
+
+/// Finds a group in the file, as group(5) has it. Directory services are not asked: they may not
+/// answer, and a static binary cannot ask them.
+fn group_named(name: &str) -> Result<u32, String> {
+    let file = std::fs::read(GROUPS).map_err(|error| {
+        let (name, cause) = (quoted(name), error_text(&error));
+        format!("failed to look up group {name} in {GROUPS}: {cause}; use its number")
+    })?;
+    let file = String::from_utf8_lossy(&file);
+    let mut ids = file.lines().filter_map(|line| {
+        let (known, rest) = line.split_once(':')?;
+        (known == name).then_some(rest.split(':').nth(1)?.parse().ok()?)
+    });
+    let unknown = || format!("no group {} in {GROUPS}: use its number", quoted(name));
+    ids.next().ok_or_else(unknown)
+}
