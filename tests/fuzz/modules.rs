@@ -10,10 +10,14 @@ mod init;
 #[path = "../../src/os/mod.rs"]
 mod os;
 
+#[path = "../../src/bin/procsched-min/client/mod.rs"]
+mod client;
 #[path = "../../src/bin/procsched-min/clock.rs"]
 mod clock;
 #[path = "../../src/bin/procsched-min/commands/mod.rs"]
 mod commands;
+#[path = "../../src/bin/procsched-min/control/mod.rs"]
+mod control;
 #[path = "../../src/bin/procsched-min/line.rs"]
 mod line;
 #[path = "../../src/bin/procsched-min/load.rs"]
@@ -61,6 +65,7 @@ pub use init::{Init, InitEvent};
 pub use machine::{Backoff, Cause, Restart};
 pub use os::emergency_heap::EmergencyHeap;
 pub use os::shared_writer::SharedWriter;
+pub use os::terminal::terminal_columns;
 pub use report::{ErrorReport, utc_millis};
 pub use scheduler::{Builder, ProcessScheduler, Reap, Status};
 pub use signal::{Signal, SignalTo, signal_name};

@@ -11,6 +11,7 @@ mod abandon;
 mod absent;
 mod calls;
 mod chatter;
+mod client_answers;
 mod clocks;
 mod command_line;
 mod config_errors;

@@ -34,19 +34,16 @@ pub fn parse(line: &str) -> Result<Answer, Failure> {
     };
     match keys.get("ok") {
         Some(Value::Bool(true)) => return Ok(Answer::Done(Value::Object(keys))),
-        Some(_) => return Ok(refusal(&keys["ok"], keys.get("error"))?),
+        Some(_) => return refusal(&keys["ok"], keys.get("error")),
         None => {}
     }
-    let kinds: [(&str, fn(Value) -> Answer); 4] = [
-        ("program", Answer::Program),
-        ("event", Answer::Event),
-        ("change", Answer::Change),
-        ("problem", Answer::Problem),
-    ];
-    let found = kinds
-        .iter()
-        .find_map(|(key, answer)| Some(answer(keys.remove(*key)?)));
-    Ok(found.unwrap_or(Answer::Other))
+    let mut take = |key| keys.remove(key);
+    let data = None
+        .or_else(|| take("program").map(Answer::Program))
+        .or_else(|| take("event").map(Answer::Event))
+        .or_else(|| take("change").map(Answer::Change))
+        .or_else(|| take("problem").map(Answer::Problem));
+    Ok(data.unwrap_or(Answer::Other))
 }
 
 fn refusal(ok: &Value, error: Option<&Value>) -> Result<Answer, Failure> {
@@ -82,7 +79,7 @@ mod tests {
 
     #[test]
     fn lines_are_understood_and_unknown_keys_ignored() {
-        let parse = |line| parse(line).expect("an answer");
+        let parse = |line: &str| parse(line).expect("an answer");
         assert_eq!(
             parse(r#"{"program":{"name":"web"},"new":1}"#),
             Answer::Program(json!({"name": "web"}))

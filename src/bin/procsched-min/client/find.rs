@@ -6,6 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use procsched::config::Control;
+use procsched::text::error_text;
 use serde_json::Value;
 
 use super::answer::Answer;
@@ -45,14 +47,29 @@ pub fn socket(options: &Options) -> Result<PathBuf, Failure> {
 /// Returns the socket that a config names, or its default one. A config that is being edited must
 /// not hide a supervisor that runs.
 fn of_config(config: &Path) -> Result<PathBuf, Failure> {
-    if let Err(errors) = load(config) {
-        let first = errors.lines().next().unwrap_or_default();
-        let warning = format!("{SELF}: warning: the default socket of {config:?} is used");
-        complain(&format!("{warning}, as its own is unknown: {first}"));
+    match load(config).map(|loaded| loaded.control) {
+        Ok(Control::Path(path)) => Ok(path),
+        Ok(Control::Off) => {
+            let message = format!(
+                "{config:?} has \"control\": false: start it with \"{SELF} run --socket PATH\", and \
+                 name that with --socket"
+            );
+            Err(Failure::new(NO_SUPERVISOR, message))
+        }
+        Ok(_) => default_socket(config),
+        Err(errors) => {
+            let first = errors.lines().next().unwrap_or_default();
+            let warning = format!("{SELF}: warning: looking for the default socket of {config:?}");
+            complain(&format!("{warning}, which has errors: {first}"));
+            default_socket(config)
+        }
     }
+}
+
+fn default_socket(config: &Path) -> Result<PathBuf, Failure> {
     let found = path::default_path(config).map_err(|error| {
-        let cause = procsched::text::error_text(&error);
-        let message = format!("cannot make the path of {config:?} absolute: {cause}");
+        let cause = error_text(&error);
+        let message = format!("cannot make the path {config:?} absolute: {cause}");
         Failure::new(NO_SUPERVISOR, message)
     })?;
     found.ok_or_else(|| {

@@ -17,4 +17,5 @@ pub mod table;
 pub mod tail;
 pub mod talk;
 pub mod time;
+pub mod view;
 pub mod waiting;

@@ -157,7 +157,7 @@ odd\\n   unknown  -     -             -  -
     fn it_fits_a_terminal_and_has_colours_for_states_alone() {
         let text = table().text(true, Some(72));
         assert!(text.contains("\x1b[32mrunning\x1b[0m  4711"), "{text}");
-        assert!(text.contains("starts in 4s: \"no d…\n"), "{text}");
+        assert!(text.contains("starts in 4s: \"no da…\n"), "{text}");
         let plain = text
             .replace("\x1b[32m", "")
             .replace("\x1b[33m", "")

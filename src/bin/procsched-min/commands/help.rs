@@ -26,9 +26,8 @@ Commands:
 
 const COMMON_OPTIONS: &str = "\nOptions of all commands to a supervisor:\n";
 
-const COMMON_EXIT_CODES: &str =
-    "  of all commands to a supervisor: 1 failed, 2 invalid usage, 4 permission denied,
-        7 no supervisor, 130 Ctrl-C
+const COMMON_EXIT_CODES: &str = "  of all commands to a supervisor: 1 failed, 2 invalid usage,
+        4 permission denied, 7 no supervisor, 130 Ctrl-C
 ";
 
 /// Returns the help that the arguments of `help` ask for.
@@ -136,7 +135,7 @@ mod tests {
     fn each_has_an_example() {
         let own = ALL.iter().filter(|command| command.name != COMMAND.name);
         for command in own {
-            let example = format!("$ procsched-min {}", command.name);
+            let example = format!("procsched-min {}", command.name);
             assert!(command.example.contains(&example), "{}", command.name);
         }
     }

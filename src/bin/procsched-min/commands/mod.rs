@@ -124,11 +124,6 @@ pub const CLIENT: Command = Command {
     ..Command::PLAIN
 };
 
-/// The options of orders that start programs.
-const ORDER_OPTIONS: &str = "      --all          all programs
-      --no-wait      do not wait until the programs are up
-";
-
 /// Gives the order with this name and returns the exit code.
 fn order(name: &str, arguments: &Arguments) -> Result<u8, String> {
     let options = Options::parse(arguments)?;

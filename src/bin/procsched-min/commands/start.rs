@@ -1,11 +1,13 @@
 //! `start`: starts programs, and waits until they are up.
 
-use super::{CLIENT, Command, ORDER_OPTIONS, order};
+use super::{CLIENT, Command, order};
 
 pub const COMMAND: Command = Command {
     name: "start",
     operands: "NAME...",
-    options: ORDER_OPTIONS,
+    options: "      --all          all programs
+      --no-wait      do not wait until the programs are up
+",
     summary: "start programs, and wait until they are up",
     description: "Starts the programs and what they require, and waits until they are up. One that
 is in backoff starts at once. NAME may be a pattern such as 'web*'.

@@ -2,19 +2,16 @@
 
 use std::time::Duration;
 
-use procsched::terminal_columns;
-use serde_json::Value;
-
 use super::parse::Arguments;
 use super::{CLIENT, Command, FINE, NOT_ALL_UP};
-use crate::client::answer::{Answer, raw};
+use crate::client::answer::Answer;
 use crate::client::failure::Failure;
 use crate::client::find;
 use crate::client::options::{Options, duration, words};
-use crate::client::out::{self, Out};
+use crate::client::out;
 use crate::client::program::Program;
-use crate::client::table::Table;
 use crate::client::talk::{Request, Talk};
+use crate::client::view::View;
 use crate::clock;
 
 pub const COMMAND: Command = Command {
@@ -42,9 +39,6 @@ const WATCH_DEFAULT: Duration = Duration::from_secs(2);
 
 /// The shortest time between two looks: a supervisor has other things to do.
 const WATCH_MIN: Duration = Duration::from_millis(100);
-
-/// Moves the cursor to the start of an empty screen (ECMA-48: CUP, ED).
-const CLEAR: &str = "\x1b[H\x1b[2J";
 
 fn status(arguments: &Arguments) -> Result<u8, String> {
     let options = Options::parse(arguments)?;
@@ -90,60 +84,5 @@ fn show(options: &Options, names: &[String], is_screen: bool) -> Result<u8, Fail
             }
             _ => {}
         }
-    }
-}
-
-/// How it is shown: a table at the end, or JSON as it arrives.
-struct View {
-    out: Out,
-    json: Option<Json>,
-    table: Table,
-    has_color: bool,
-    is_screen: bool,
-}
-
-/// What stands before the next program.
-struct Json(&'static str);
-
-/// What stands before the first one.
-const JSON_START: Json = Json(r#"{"v":1,"programs":["#);
-
-impl View {
-    fn new(options: &Options, is_screen: bool) -> Self {
-        Self {
-            out: Out::new(),
-            json: options.is_json.then_some(JSON_START),
-            table: Table::default(),
-            has_color: options.has_color,
-            is_screen,
-        }
-    }
-
-    fn add(&mut self, program: &Value, line: &str) -> Result<(), Failure> {
-        let Some(json) = &mut self.json else {
-            self.table.push(Program(program));
-            return Ok(());
-        };
-        self.out.write(json.0)?;
-        json.0 = ",";
-        self.out.write(&*raw(line, "program", program))
-    }
-
-    fn end(mut self, supervisor: &Value) -> Result<(), Failure> {
-        if let Some(json) = self.json {
-            if json.0 == JSON_START.0 {
-                self.out.write(json.0)?;
-            }
-            self.out
-                .line(&format!(r#"],"supervisor":{supervisor}}}"#))?;
-            return self.out.flush();
-        }
-        let width = terminal_columns(std::io::stdout());
-        let text = self.table.text(self.has_color, width);
-        if self.is_screen {
-            self.out.write(CLEAR)?;
-        }
-        self.out.write(text)?;
-        self.out.flush()
     }
 }
