@@ -16,9 +16,8 @@ pub const COMMAND: Command = Command {
     operands: "[NAME...]",
     options: "      --no-snapshot  without a line for each program at the beginning\n",
     summary: "print what happens, as it happens",
-    description:
-        "Prints a line for each program, and then for everything that happens to one, until
-the supervisor ends. NAME may be a pattern such as 'web*'.
+    description: "Prints a line for each program, and then for everything that happens to one,
+until the supervisor ends. NAME may be a pattern such as 'web*'.
 ",
     exit_codes: "  events: 0 the supervisor has ended
 ",

@@ -19,9 +19,8 @@ pub const COMMAND: Command = Command {
       --no-wait      do not wait for the end
 ",
     summary: "stop every program and the supervisor, and wait for its end",
-    description:
-        "Stops everything, as SIGTERM to the supervisor does, and waits until it has ended.
-A SIGTERM after it is the first one, and does not kill.
+    description: "Stops everything, as SIGTERM to the supervisor does, and waits until it has
+ended. A SIGTERM after it is the first one, and does not kill.
 ",
     exit_codes: "  shutdown: 0 it has ended, 1 a process was abandoned, 124 not in time
 ",

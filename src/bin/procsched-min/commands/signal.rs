@@ -16,10 +16,9 @@ pub const COMMAND: Command = Command {
       --all          to all programs
 ",
     summary: "send a signal to programs",
-    description:
-        "Sends a signal to every process of the programs' groups. SIG is a name such as HUP,
-or a number. A program that ends by it counts as one that ended by itself: use
-\"stop\" or \"restart\" to stop it.
+    description: "Sends a signal to every process of the programs' groups. SIG is a name such as
+HUP, or a number. A program that ends by it counts as one that ended by itself:
+use \"stop\" or \"restart\" to stop it.
 ",
     exit_codes: "  signal: 0 sent, 1 failed or not running, 5 unknown NAME
 ",

@@ -15,10 +15,9 @@ pub const COMMAND: Command = Command {
       --all          all programs
 ",
     summary: "wait until programs are running, or in another state",
-    description:
-        "Waits until every one of the programs is in the state: pending, starting, running,
-backoff, stopping, stopped, exited, failed, abandoned; down is stopped, exited
-or failed. It fails at once if one fails that should not.
+    description: "Waits until every one of the programs is in the state: pending, starting,
+running, backoff, stopping, stopped, exited, failed, abandoned; down is stopped,
+exited or failed. It fails at once if one fails that should not.
 ",
     exit_codes: "  wait: 0 so it is, 1 one failed, 5 unknown NAME, 124 not in time
 ",
