@@ -6,14 +6,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitStatus;
 use std::sync::Arc;
 
-use crate::event::{Event, EventKind};
+use crate::event::{Event, EventKind, SignalSender};
 use crate::os::clock;
 use crate::report::ErrorReport;
 
 type OnReport = Box<dyn FnMut(&str, &ErrorReport) + Send>;
 type OnEvent = Box<dyn FnMut(&Event) + Send>;
 type OnStray = Box<dyn FnMut(i32, ExitStatus) + Send>;
-type OnSignal = Box<dyn FnMut(i32) + Send>;
+type OnSignal = Box<dyn FnMut(i32, SignalSender) + Send>;
 
 /// What a closure is called with.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(crate) enum Notice {
     Event(Event),
     Report(ErrorReport),
     Stray(i32, ExitStatus),
-    Signal(i32),
+    Signal(i32, SignalSender),
 }
 
 /// The host's closures.
@@ -38,7 +38,7 @@ impl Default for Callbacks {
             on_report: Box::new(print_report),
             on_event: Box::new(|_| {}),
             on_stray: Box::new(|_, _| {}),
-            on_signal: Box::new(|_| {}),
+            on_signal: Box::new(|_, _| {}),
         }
     }
 }
@@ -51,7 +51,7 @@ impl Callbacks {
         let program: Arc<str> = match notice {
             Notice::Event(event) => event.program.clone(),
             Notice::Report(report) => report.process.clone(),
-            Notice::Stray(..) | Notice::Signal(_) => Arc::from(""),
+            Notice::Stray(..) | Notice::Signal(..) => Arc::from(""),
         };
         let kind = EventKind::HandlerPanicked {
             message: message_of(panic.as_ref()),
@@ -70,7 +70,7 @@ impl Callbacks {
             Notice::Event(event) => (self.on_event)(event),
             Notice::Report(report) => (self.on_report)(report.process(), report),
             Notice::Stray(pid, status) => (self.on_stray)(*pid, *status),
-            Notice::Signal(signal) => (self.on_signal)(*signal),
+            Notice::Signal(signal, sender) => (self.on_signal)(*signal, *sender),
         }
     }
 }

@@ -50,6 +50,15 @@ impl BaseEnv {
         }))
     }
 
+    /// Returns the same for another working directory, which is absolute.
+    pub(crate) fn at(&self, base_dir: &Path) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            directory: c_string(base_dir.as_os_str())?,
+            env: self.env.clone(),
+            lineage: self.lineage.clone(),
+        }))
+    }
+
     /// Returns what a command gets that stands in our place: everything.
     fn our_own() -> Arc<Self> {
         Arc::new(Self {
@@ -60,11 +69,12 @@ impl BaseEnv {
     }
 }
 
-/// True if systemd, or another supervisor of this kind, sets this for a service. The service's
-/// children must not believe it.
+/// True if systemd, or another supervisor of this kind, sets this for a service, or if it names the
+/// control socket of the supervisor. The service's children must not believe it.
 fn is_meant_for_us(key: &OsStr) -> bool {
     let key = key.as_bytes();
     key == b"NOTIFY_SOCKET"
+        || key == b"PROCSCHED_SOCKET"
         || key == PROGRAM_VARIABLE.as_bytes()
         || key.starts_with(b"LISTEN_")
         || key.starts_with(b"WATCHDOG_")

@@ -339,7 +339,7 @@ pub use machine::{Backoff, Cause, Restart};
 pub use os::emergency_heap::EmergencyHeap;
 pub use os::shared_writer::SharedWriter;
 pub use os::terminal::terminal_columns;
-pub use plan::{Plan, PlannedChange, PlannedKind};
+pub use plan::{ApplyOptions, Plan, PlannedChange, PlannedKind};
 pub use report::ErrorReport;
 #[cfg(feature = "json")]
 pub use report::utc_millis;

@@ -1,7 +1,9 @@
 //! What a set of new definitions changes: which programs are added, restarted, changed in place,
 //! removed, or stay as they are.
 
+use std::ffi::OsString;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What [`ProcessScheduler::apply`](crate::ProcessScheduler::apply) does, or has done.
@@ -20,8 +22,75 @@ use std::sync::Arc;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
+    pub(crate) settings: Vec<&'static str>,
     pub(crate) changes: Vec<PlannedChange>,
     pub(crate) unchanged: usize,
+}
+
+/// What a set of new definitions brings along, and how it is taken over; see
+/// [`ProcessScheduler::apply_with`](crate::ProcessScheduler::apply_with).
+///
+/// ```
+/// # use procsched::{ApplyOptions, ChildSpec, ProcessScheduler};
+/// # use std::time::Duration;
+/// # fn main() -> procsched::Result<()> {
+/// # let logs = tempfile::tempdir().unwrap();
+/// let web = |port| ChildSpec::new("web", ["sleep", port]);
+/// # let mut scheduler = ProcessScheduler::builder("/")
+/// #     .program(web("80")).err_dir(logs.path()).kill_on_drop().build()?;
+/// # while scheduler.programs().iter().any(|program| program.pid().is_none()) {
+/// #     scheduler.step(Some(Duration::from_secs(1)))?;
+/// # }
+/// let later = ApplyOptions::new().restart(false);
+/// let plan = scheduler.apply_with(vec![web("81")], &later)?;
+/// assert_eq!(
+///     plan.to_string(),
+///     "* web  changes at its next start: command\n= 0 unchanged"
+/// );
+/// assert!(scheduler.programs()[0].is_changed());
+/// let plan = scheduler.apply(vec![web("81")])?;
+/// assert_eq!(plan.to_string(), "~ web  will be restarted: command\n= 0 unchanged");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct ApplyOptions {
+    pub(crate) base_dir: Option<PathBuf>,
+    pub(crate) error_command: Option<Option<Vec<OsString>>>,
+    pub(crate) keeps_runs: bool,
+}
+
+impl ApplyOptions {
+    /// Returns options that change nothing else, and restart what cannot change while it runs.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the base directory, absolute. By default it stays. What is resolved against it differs
+    /// then, such as the working directory of a program without one of its own.
+    #[must_use]
+    pub fn base_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.base_dir = Some(directory.into());
+        self
+    }
+
+    /// Sets the command that is run for each report, or none. By default it stays.
+    #[cfg(feature = "json")]
+    #[must_use]
+    pub fn error_command(mut self, command: Option<Vec<OsString>>) -> Self {
+        self.error_command = Some(command);
+        self
+    }
+
+    /// Sets whether a running program is restarted if it differs in something that cannot change
+    /// while it runs; `true` by default. Without this it has its new definition from its next start
+    /// on, and until then [`ProgramStatus::is_changed`](crate::ProgramStatus::is_changed).
+    #[must_use]
+    pub fn restart(mut self, restart: bool) -> Self {
+        self.keeps_runs = !restart;
+        self
+    }
 }
 
 /// What happens to one program.
@@ -37,6 +106,8 @@ pub struct PlannedChange {
 pub enum PlannedKind {
     /// It is new, and is started when everything is gone that is removed.
     Add,
+    /// It is new, and does not start by itself.
+    AddDown,
     /// It is stopped, and started with its new definition.
     Restart {
         /// What differs and cannot change while it runs.
@@ -56,6 +127,13 @@ pub enum PlannedKind {
     Change {
         /// What differs.
         keys: Vec<String>,
+    },
+    /// It runs on, and part of what differs holds from its next start on.
+    ChangeLater {
+        /// What holds from now on.
+        keys: Vec<String>,
+        /// What holds from its next start on.
+        later: Vec<String>,
     },
     /// It differs, and stays down, as it was stopped.
     StaysStopped {
@@ -80,10 +158,16 @@ impl Plan {
         self.unchanged
     }
 
+    /// Returns the keys of the config that change in place and belong to no program.
+    #[must_use]
+    pub fn settings(&self) -> &[&'static str] {
+        &self.settings
+    }
+
     /// True if nothing changes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty()
+        self.changes.is_empty() && self.settings.is_empty()
     }
 }
 
@@ -104,27 +188,63 @@ impl PlannedChange {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.changes.iter().map(|change| change.program.len());
-        let width = names.max().unwrap_or(0);
+        let width = names.chain(self.settings.iter().map(|key| key.len())).max();
+        let width = width.unwrap_or(0);
+        for key in &self.settings {
+            writeln!(f, "* {key:<width$}  changes in place")?;
+        }
         for PlannedChange { program, kind } in &self.changes {
-            let (sign, what) = match kind {
-                PlannedKind::Add => ('+', "new, will be started".to_owned()),
-                PlannedKind::Restart { keys } => {
-                    ('~', format!("will be restarted: {}", keys.join(", ")))
-                }
-                PlannedKind::RestartWith { required } => {
-                    ('~', format!("will be restarted: requires {required}"))
-                }
-                PlannedKind::Start { keys } => {
-                    ('~', format!("will be started: {}", keys.join(", ")))
-                }
-                PlannedKind::Change { keys } => {
-                    ('*', format!("changes in place: {}", keys.join(", ")))
-                }
-                PlannedKind::StaysStopped { .. } => ('!', "stays stopped".to_owned()),
-                PlannedKind::Remove => ('-', "will be stopped and removed".to_owned()),
-            };
-            writeln!(f, "{sign} {program:<width$}  {what}")?;
+            writeln!(f, "{} {program:<width$}  {kind}", kind.sign())?;
         }
         write!(f, "= {} unchanged", self.unchanged)
+    }
+}
+
+impl PlannedKind {
+    /// Returns the first character of its line: `+` for what is new, `~` for what is started or
+    /// restarted, `*` for what changes without that, `!` for what stays down, `-` for what is
+    /// removed.
+    ///
+    /// ```
+    /// # use procsched::PlannedKind;
+    /// assert_eq!(PlannedKind::Remove.sign(), '-');
+    /// ```
+    #[must_use]
+    pub fn sign(&self) -> char {
+        match self {
+            Self::Add | Self::AddDown => '+',
+            Self::Restart { .. } | Self::RestartWith { .. } | Self::Start { .. } => '~',
+            Self::Change { .. } | Self::ChangeLater { .. } => '*',
+            Self::StaysStopped { .. } => '!',
+            Self::Remove => '-',
+        }
+    }
+}
+
+/// Says what happens, without the name of the program.
+impl fmt::Display for PlannedKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Add => f.write_str("new, will be started"),
+            Self::AddDown => f.write_str("new, does not start by itself"),
+            Self::Restart { keys } if keys.is_empty() => {
+                f.write_str("will be restarted: it is being removed")
+            }
+            Self::Restart { keys } => write!(f, "will be restarted: {}", keys.join(", ")),
+            Self::RestartWith { required } => {
+                write!(f, "will be restarted: requires {required}")
+            }
+            Self::Start { keys } => write!(f, "will be started: {}", keys.join(", ")),
+            Self::Change { keys } => write!(f, "changes in place: {}", keys.join(", ")),
+            Self::ChangeLater { keys, later } => {
+                write!(f, "changes at its next start: {}", later.join(", "))?;
+                match keys.is_empty() {
+                    true => Ok(()),
+                    false => write!(f, "; in place: {}", keys.join(", ")),
+                }
+            }
+            Self::StaysStopped { .. } => f.write_str("stays stopped"),
+            Self::Remove => f.write_str("will be stopped and removed"),
+        }
     }
 }

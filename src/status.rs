@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -24,6 +25,12 @@ pub struct ProgramStatus {
     pub(crate) last_start: Option<SystemTime>,
     pub(crate) last_exit: Option<LastExit>,
     pub(crate) next_start: Option<Duration>,
+    pub(crate) is_up: bool,
+    pub(crate) is_blocked: bool,
+    pub(crate) log: Option<PathBuf>,
+    pub(crate) after: Vec<Arc<str>>,
+    pub(crate) requires: Vec<Arc<str>>,
+    pub(crate) is_changed: bool,
 }
 
 /// The state of a program. Its `Display` is the word in lower case.
@@ -208,5 +215,63 @@ impl ProgramStatus {
     #[must_use]
     pub fn next_start(&self) -> Option<Duration> {
         self.next_start
+    }
+
+    /// True if it is up: it runs and is ready, or has succeeded as a oneshot. What requires it may
+    /// run.
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, ProcessScheduler, ProgramState};
+    /// # use std::time::Duration;
+    /// # fn main() -> procsched::Result<()> {
+    /// # let logs = tempfile::tempdir().unwrap();
+    /// let migrate = ChildSpec::new("migrate", ["true"]).oneshot(true);
+    /// let mut scheduler = ProcessScheduler::builder("/")
+    ///     .program(migrate)
+    ///     .err_dir(logs.path())
+    ///     .keep_running()
+    ///     .build()?;
+    /// assert!(!scheduler.programs()[0].is_up());
+    /// while !scheduler.programs()[0].is_up() {
+    ///     scheduler.step(Some(Duration::from_secs(1)))?;
+    /// }
+    /// assert_eq!(scheduler.programs()[0].state(), ProgramState::Exited);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.is_up
+    }
+
+    /// True if it is pending and does not start without another order, as a program that it
+    /// requires is stopped or has ended for good; [`ProgramStatus::reason`] names that.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.is_blocked
+    }
+
+    /// Returns the path of its log, if that is open.
+    #[must_use]
+    pub fn log(&self) -> Option<&Path> {
+        self.log.as_deref()
+    }
+
+    /// Returns the names of the programs that it starts after, those left out that it requires as
+    /// well.
+    pub fn after(&self) -> impl Iterator<Item = &str> {
+        self.after.iter().map(|name| &**name)
+    }
+
+    /// Returns the names of the programs that it requires.
+    pub fn requires(&self) -> impl Iterator<Item = &str> {
+        self.requires.iter().map(|name| &**name)
+    }
+
+    /// True if it runs with an older definition than it will have at its next start: see
+    /// [`ApplyOptions::restart`](crate::ApplyOptions::restart).
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        self.is_changed
     }
 }

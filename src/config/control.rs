@@ -50,25 +50,19 @@ impl Draft {
         Self::Path(path, item.position())
     }
 
-    /// Makes the path absolute, and checks its length then. Without a base directory there is
-    /// another error.
-    pub(super) fn resolve<E>(
-        &self,
-        base_dir: Result<&Path, E>,
-        problems: &mut Problems,
-    ) -> Control {
+    /// Makes the path absolute, and checks its length then.
+    pub(super) fn resolve(self, base_dir: &Path, problems: &mut Problems) -> Control {
         let (path, (place, key)) = match self {
             Self::Absent => return Control::Default,
             Self::Off => return Control::Off,
-            Self::Path(path, position) => (path, position),
+            Self::Path(path, position) => (base_dir.join(path), position),
         };
-        let path = base_dir.map_or_else(|_| path.clone(), |base_dir| base_dir.join(path));
         let length = path.as_os_str().len();
         if length > SOCKET_PATH_BYTES_MAX {
             let message = format!(
                 "the path has {length} bytes; a socket path can have {SOCKET_PATH_BYTES_MAX}"
             );
-            problems.add(*place, key, message);
+            problems.add(place, &key, message);
         }
         Control::Path(path)
     }

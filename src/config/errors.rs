@@ -169,6 +169,11 @@ impl Problems {
         });
     }
 
+    /// True if there is an error at this path.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.0.iter().any(|error| error.path == path)
+    }
+
     /// Returns `value`, or all errors if there are any. An error of the defaults, which is found
     /// in each program that inherits it, is reported once.
     pub(super) fn or<T>(mut self, source: &str, value: T) -> Result<T, ConfigErrors> {

@@ -139,6 +139,16 @@ impl<'n> Item<'n> {
         }
     }
 
+    /// Reads a string, or a number or boolean as it is written.
+    pub(super) fn text_of_scalar(&self, problems: &mut Problems) -> Option<&'n str> {
+        match self.node.kind {
+            Kind::Number(number) => Some(number),
+            Kind::Bool(true) => Some("true"),
+            Kind::Bool(false) => Some("false"),
+            _ => self.string_of("a string, a number or a boolean", problems),
+        }
+    }
+
     /// Reads a string with `from_text`, or a whole number.
     pub(super) fn whole_or<T: FromStr>(
         &self,
@@ -176,19 +186,31 @@ impl<'n> Item<'n> {
             .then_some(directory)
     }
 
+    /// Returns the values of an array.
+    pub(super) fn elements(
+        &self,
+        expected: &str,
+        problems: &mut Problems,
+    ) -> Option<Vec<Item<'n>>> {
+        let Kind::Array(nodes) = &self.node.kind else {
+            return self.wrong_type(expected, problems);
+        };
+        let element = |(index, node): (usize, &'n Node<'n>)| {
+            let path = format!("{}[{index}]", self.path);
+            Item { node, path }
+        };
+        Some(nodes.iter().enumerate().map(element).collect())
+    }
+
     /// Reads a program and its arguments.
     pub(super) fn command(&self, problems: &mut Problems) -> Option<Vec<OsString>> {
-        let Kind::Array(nodes) = &self.node.kind else {
-            return self.wrong_type(r#"an array such as ["program", "argument"]"#, problems);
-        };
-        let mut command = Vec::with_capacity(nodes.len());
-        for (index, node) in nodes.iter().enumerate() {
-            let path = format!("{}[{index}]", self.path);
-            let argument = Item { node, path };
-            command.extend(argument.argument(index, problems));
+        let words = self.elements(r#"an array such as ["program", "argument"]"#, problems)?;
+        let mut command = Vec::with_capacity(words.len());
+        for (index, word) in words.iter().enumerate() {
+            command.extend(word.argument(index, problems));
         }
         // A command without its refused arguments is not checked as a whole.
-        let complete = command.len() == nodes.len();
+        let complete = command.len() == words.len();
         (complete && self.passes(command_problem(&command), problems)).then_some(command)
     }
 

@@ -1,18 +1,20 @@
 //! The JSON config of the binary: what to supervise, with a place for every error.
 //!
-//! A file is read in four steps, each in its module:
+//! A file is read in five steps, each in its module:
 //!
-//! 1. `syntax`: decodes UTF-8 and checks with `serde_json` that the text is JSON. If it is not,
-//!    that is the only error.
+//! 1. `syntax`: decodes UTF-8, blanks comments and trailing commas, and checks with `serde_json`
+//!    that the rest is JSON. If it is not, that is the only error.
 //! 2. `scan`: builds a tree that has the place of each key and value, the order of the file, and
 //!    duplicate keys.
 //! 3. `item`: reads a value of the tree as a certain type (`duration`, `signal`), or adds an error
 //!    and goes on.
-//! 4. `root`, `program`: the keys, what each sets, and how `defaults` are merged. The rules for
-//!    values are those of `ChildSpec`.
+//! 4. `root`, `program`, `control`: the keys, what each sets, and how `defaults` are merged. The
+//!    rules for values are those of `ChildSpec`.
+//! 5. `links`: which programs wait for which, when all are known.
 //!
 //! The result is a [`Config`], or all errors in the order of the file ([`ConfigErrors`]). Only the
-//! file itself is read: whether a command or directory exists is not checked here.
+//! file itself is read, and `/etc/group` if it names a group: whether a command or directory exists
+//! is not checked here.
 //!
 //! `$schema` and keys that begin with `x-` are ignored in every object and may be repeated: they
 //! are for notes, and a prefixed `x-` switches a program or variable off.
@@ -21,6 +23,7 @@ mod control;
 mod duration;
 mod errors;
 mod item;
+mod links;
 mod program;
 mod root;
 mod scan;
@@ -117,9 +120,49 @@ impl Config {
             ConfigErrors::fatal(&source, None, error.to_string())
         })?;
         // The parent of a bare file name is "", the current directory.
-        let directory = path.parent().filter(|_| is_file);
-        let mut config = Self::parse(&bytes, &source, directory.unwrap_or(Path::new("")))?;
+        let directory = path.parent().filter(|_| is_file).unwrap_or(Path::new(""));
+        let mut config = Self::parse_after(None, &bytes, &source, directory)?;
         config.path = std::path::absolute(path).ok().filter(|_| is_file);
+        Ok(config)
+    }
+
+    /// Reads and checks the file anew, for a supervisor that runs by this config. Where it is does
+    /// not depend on the current directory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::load`]; if this config does not come from a file that can be read again; and for
+    /// each key that has changed and cannot while the supervisor runs: `control`, `control_group` and
+    /// `err_dir`.
+    ///
+    /// ```
+    /// use procsched::config::Config;
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("procsched.json");
+    ///
+    /// std::fs::write(&path, r#"{"programs": {"web": ["true"]}}"#)?;
+    /// let config = Config::load(&path)?;
+    /// std::fs::write(&path, r#"{"err_dir": "log", "programs": {"web": ["false"]}}"#)?;
+    /// let errors = config.reload().unwrap_err();
+    /// assert_eq!(
+    ///     errors.iter().next().unwrap().to_string(),
+    ///     "err_dir: a change needs a restart of the supervisor"
+    /// );
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reload(&self) -> Result<Self, ConfigErrors> {
+        let Some(path) = &self.path else {
+            let message = "the config was not read from a file: restart the supervisor with a file";
+            return Err(ConfigErrors::fatal("config", None, message.to_owned()));
+        };
+        let source = path.to_string_lossy();
+        let (bytes, _) = read(path).map_err(|error| {
+            let error = Error::io("failed to read the file", &error);
+            ConfigErrors::fatal(&source, None, error.to_string())
+        })?;
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        let mut config = Self::parse_after(Some(self), &bytes, &source, directory)?;
+        config.path = self.path.clone();
         Ok(config)
     }
 
@@ -131,28 +174,60 @@ impl Config {
     ///
     /// All errors of the file.
     pub fn parse(bytes: &[u8], source: &str, directory: &Path) -> Result<Self, ConfigErrors> {
+        Self::parse_after(None, bytes, source, directory)
+    }
+
+    /// Does the same for a supervisor that runs by a former config.
+    fn parse_after(
+        former: Option<&Self>,
+        bytes: &[u8],
+        source: &str,
+        directory: &Path,
+    ) -> Result<Self, ConfigErrors> {
         let stop = |(place, message)| ConfigErrors::fatal(source, Some(place), message);
         let text = syntax::text(bytes).map_err(stop)?;
-        let tree = syntax::tree(text).map_err(stop)?;
+        let text = syntax::without_comments(text).map_err(stop)?;
+        let tree = syntax::tree(&text).map_err(stop)?;
         let mut problems = Problems::default();
         let root = Root::read(&Item::root(&tree), &mut problems);
         let base_dir = directory.join(root.base_dir.as_deref().unwrap_or(Path::new(".")));
         // Fails if the current directory was removed.
-        let base_dir = absolute(&base_dir).map_err(|error| stop((Place::START, error.to_string())));
-        let control = root.control.resolve(base_dir.as_deref(), &mut problems);
-        let root = problems.or(source, root)?;
-        let base_dir = base_dir?;
+        let base_dir =
+            absolute(&base_dir).map_err(|error| stop((Place::START, error.to_string())))?;
         let err_dir = root.err_dir.as_deref();
-        let err_dir = err_dir.unwrap_or(Path::new(ERR_DIR_DEFAULT));
-        Ok(Self {
+        let config = Self {
             path: None,
-            err_dir: base_dir.join(err_dir),
+            err_dir: base_dir.join(err_dir.unwrap_or(Path::new(ERR_DIR_DEFAULT))),
+            control: root.control.resolve(&base_dir, &mut problems),
             base_dir,
             error_handler: root.error_handler,
-            control,
             control_group: root.control_group,
             programs: root.programs,
-        })
+        };
+        for key in former
+            .into_iter()
+            .flat_map(|former| config.fixed_keys(former))
+        {
+            // What could not be read has its error. A key that is missing is missing from the whole.
+            let place = Item::root(&tree).named(key).first().map(Item::position);
+            if !problems.has(key) {
+                let (place, _) = place.unwrap_or((tree.place, String::new()));
+                let message = "a change needs a restart of the supervisor";
+                problems.add(place, key, message.to_owned());
+            }
+        }
+        problems.or(source, config)
+    }
+
+    /// Returns the keys that differ and cannot change while a supervisor runs.
+    fn fixed_keys(&self, former: &Self) -> impl Iterator<Item = &'static str> + use<> {
+        let keys = [
+            ("control", self.control != former.control),
+            ("control_group", self.control_group != former.control_group),
+            ("err_dir", self.err_dir != former.err_dir),
+        ];
+        let changed = keys.into_iter().filter(|(_, is_changed)| *is_changed);
+        changed.map(|(key, _)| key)
     }
 
     /// Returns what prevents a scheduler from being built from this config now, as far as that is

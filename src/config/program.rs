@@ -3,26 +3,35 @@
 //! A program begins as a copy of the defaults, and each of its keys overwrites one setting. So
 //! `env` and `backoff` merge key by key.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 
 use super::errors::{Place, Problems};
 use super::item::{Field, Item, Member};
+use super::links::Links;
 use super::signal;
 use crate::machine::Restart;
 use crate::spec::{
-    ChildSpec, REPORT_BYTES_MAX, backoff_problem, env_problem, name_problem, report_bytes_problem,
-    stop_signal_problem,
+    ChildSpec, REPORT_BYTES_MAX, backoff_problem, env_problem, exit_code_problem, name_problem,
+    report_bytes_problem, stop_signal_problem,
 };
 use crate::text::{did_you_mean, quoted};
 
-/// The keys of a program. `command` comes first, because `defaults` does not have it. Each is also
+/// The keys of a program. Those come first that `defaults` does not have. Each is also
 /// in the help of `check` and `run` (`load.rs` of the binary), the README, `tests/fuzz/config.dict`,
 /// `tests/fuzz/checks/print.rs` and the lists of `config/tests`.
-const FIELDS: [Field<Draft>; 10] = [
+const FIELDS: [Field<Draft>; 16] = [
     ("command", |draft, item, problems| {
         draft.has_command = true;
         set(&mut draft.spec.command, item.command(problems));
+    }),
+    ("after", |draft, item, problems| {
+        let links = draft.links.read(false, item, problems);
+        set(&mut draft.spec.after, links);
+    }),
+    ("requires", |draft, item, problems| {
+        let links = draft.links.read(true, item, problems);
+        set(&mut draft.spec.requires, links);
     }),
     ("cwd", |draft, item, problems| {
         set(&mut draft.spec.cwd, item.directory(problems).map(Some));
@@ -32,7 +41,25 @@ const FIELDS: [Field<Draft>; 10] = [
         set(&mut draft.spec.autostart, item.boolean(problems));
     }),
     ("restart", |draft, item, problems| {
+        draft.places.insert("restart", item.position());
         set(&mut draft.spec.restart, restart(item, problems).map(Some));
+    }),
+    ("max_restarts", |draft, item, problems| {
+        let restarts = item.whole("a whole number", problems);
+        set(&mut draft.spec.max_restarts, restarts.map(Some));
+    }),
+    ("success_codes", |draft, item, problems| {
+        set(&mut draft.spec.success_codes, exit_codes(item, problems));
+    }),
+    (PERMANENT, |draft, item, problems| {
+        draft.places.insert(PERMANENT, item.position());
+        set(
+            &mut draft.spec.permanent_failure_codes,
+            exit_codes(item, problems),
+        );
+    }),
+    ("oneshot", |draft, item, problems| {
+        set(&mut draft.spec.oneshot, item.boolean(problems));
     }),
     ("essential", |draft, item, problems| {
         set(&mut draft.spec.essential, item.boolean(problems));
@@ -56,6 +83,11 @@ const FIELDS: [Field<Draft>; 10] = [
         set(&mut draft.spec.report_bytes, bytes);
     }),
 ];
+
+/// Where the keys begin that `defaults` has as well.
+const DEFAULTS_FROM: usize = 3;
+
+const PERMANENT: &str = "permanent_failure_codes";
 
 const BACKOFF_FIELDS: [Field<Draft>; 3] = [
     ("initial", |draft, item, problems| {
@@ -85,6 +117,9 @@ const RESTARTS: [(&str, Restart); 3] = [
 pub(super) struct Draft {
     spec: ChildSpec,
     has_command: bool,
+    links: Links,
+    /// Where keys are in the file whose values are checked against others.
+    places: BTreeMap<&'static str, (Place, String)>,
     /// Where its own delays are in the file; `None` for an inherited one.
     initial: Option<(Place, String)>,
     max: Option<(Place, String)>,
@@ -111,11 +146,26 @@ fn restart(item: &Item<'_>, problems: &mut Problems) -> Option<Restart> {
     None
 }
 
+/// Reads exit codes, and names of signals, which become negative numbers.
+fn exit_codes(item: &Item<'_>, problems: &mut Problems) -> Option<Vec<i32>> {
+    let expected = r#"an array such as [78, "TERM"]"#;
+    let code = r#"an exit code from 1 to 255, or a signal such as "TERM""#;
+    let elements = item.elements(expected, problems)?;
+    let mut codes = Vec::with_capacity(elements.len());
+    for element in &elements {
+        let read = element.whole_or(signal::exit_from_text, code, problems);
+        codes.extend(read.filter(|&code| element.passes(exit_code_problem(code), problems)));
+    }
+    (codes.len() == elements.len()).then_some(codes)
+}
+
 impl Draft {
     fn new(spec: ChildSpec) -> Self {
         Self {
             spec,
             has_command: false,
+            links: Links::default(),
+            places: BTreeMap::new(),
             initial: None,
             max: None,
             delays_unknown: false,
@@ -131,11 +181,16 @@ impl Draft {
     /// Reads `defaults`. The order of its delays is checked in each program, which may override
     /// one of them.
     pub(super) fn read_defaults(&mut self, item: &Item<'_>, problems: &mut Problems) {
-        item.read(self, &FIELDS[1..], "an object", problems);
+        item.read(self, &FIELDS[DEFAULTS_FROM..], "an object", problems);
     }
 
-    /// Reads a program on top of these defaults.
-    pub(super) fn program(&self, member: &Member<'_>, problems: &mut Problems) -> ChildSpec {
+    /// Reads a program on top of these defaults. Whether its links lead anywhere is checked when all
+    /// programs are known.
+    pub(super) fn program(
+        &self,
+        member: &Member<'_>,
+        problems: &mut Problems,
+    ) -> (ChildSpec, Links) {
         let item = &member.value;
         if let Some(problem) = name_problem(member.key) {
             member.complain(problems, problem);
@@ -155,7 +210,8 @@ impl Draft {
             item.complain(problems, message.to_owned());
         }
         draft.check_backoff(self, problems);
-        draft.spec
+        draft.check_pairs(self, problems);
+        (draft.spec, draft.links)
     }
 
     fn env(&mut self, item: &Item<'_>, problems: &mut Problems) {
@@ -163,7 +219,7 @@ impl Draft {
         for member in item.members("an object of strings", problems) {
             let (key, item) = (OsStr::new(member.key), &member.value);
             let key_problem = env_problem(key, OsStr::new(""));
-            let value = item.string(problems).map(OsStr::new);
+            let value = item.text_of_scalar(problems).map(OsStr::new);
             if let Some(problem) = key_problem {
                 member.complain(problems, problem);
             } else if let Some(value) = value
@@ -176,6 +232,17 @@ impl Draft {
         names.extend(own.iter().map(|(key, _)| &**key));
         self.spec.env.retain(|(key, _)| !names.contains(&**key));
         self.spec.env.extend(own);
+    }
+
+    /// Checks the merged values that cannot be together. The error is at the key in the file, of the
+    /// program or of the defaults.
+    fn check_pairs(&self, defaults: &Self, problems: &mut Problems) {
+        for (key, problem) in self.spec.problems() {
+            let place = self.places.get(key).or_else(|| defaults.places.get(key));
+            if let Some((place, path)) = place {
+                problems.add(*place, path, problem);
+            }
+        }
     }
 
     /// Checks the order of the merged delays. The error is at a delay in the file: of the program

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::control;
 use super::errors::Problems;
 use super::item::{Field, Item};
+use super::links::{self, Links};
 use super::program::Draft;
 use crate::spec::ChildSpec;
 
@@ -42,6 +43,8 @@ pub(super) struct Root {
     pub control: control::Draft,
     pub control_group: Option<u32>,
     pub programs: Vec<ChildSpec>,
+    /// Those of each program.
+    links: Vec<Links>,
     defaults: Draft,
 }
 
@@ -55,6 +58,7 @@ impl Root {
             control: control::Draft::default(),
             control_group: None,
             programs: Vec::new(),
+            links: Vec::new(),
             defaults: Draft::built_in(),
         };
         item.read(&mut root, &FIELDS, r#"an object with "programs""#, problems);
@@ -68,6 +72,7 @@ impl Root {
         for programs in all {
             root.read_programs(&programs, problems);
         }
+        links::check(&root.programs, &root.links, problems);
         root
     }
 
@@ -77,7 +82,10 @@ impl Root {
             let message = r#"there is no program: give at least {"name": ["program", "argument"]}"#;
             item.complain(problems, message.to_owned());
         }
-        let read = |member| self.defaults.program(&member, problems);
-        self.programs.extend(members.into_iter().map(read));
+        for member in members {
+            let (program, links) = self.defaults.program(&member, problems);
+            self.programs.push(program);
+            self.links.push(links);
+        }
     }
 }

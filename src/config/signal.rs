@@ -21,3 +21,15 @@ pub(super) fn from_text(text: &str) -> Result<i32, String> {
         .map(Signal::number)
         .map_err(|error| error.to_string())
 }
+
+/// Reads the name of a signal that ended a program: minus its number.
+pub(super) fn exit_from_text(text: &str) -> Result<i32, String> {
+    if text.parse::<i32>().is_ok() {
+        let given = quoted(text);
+        return Err(format!(
+            "invalid exit code {given}: write {text} without the quotes"
+        ));
+    }
+    let signal = text.parse::<Signal>().map_err(|error| error.to_string())?;
+    Ok(-signal.number())
+}

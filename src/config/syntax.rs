@@ -1,4 +1,6 @@
-//! Turns bytes into the tree of a JSON text, or returns the error that ends the reading.
+//! Turns bytes into the tree of a JSON text, or returns the error that ends the reading. What
+//! people add to JSON, comments and trailing commas, is blanked before, so that one grammar and one
+//! set of places is left.
 
 use serde_json::Value;
 
@@ -28,7 +30,82 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, Stop> {
     })
 }
 
-/// Returns the tree of a JSON text.
+/// Returns the text as strict JSON: with spaces in place of comments (`// …`, `/* … */`) and of
+/// commas after the last value of an array or object. Each character is one space, so that all
+/// others keep their places.
+pub(super) fn without_comments(text: &str) -> Result<String, Stop> {
+    let mut plain = String::with_capacity(text.len());
+    // The place in `plain` of a comma that stands behind a value, while no other value follows.
+    let mut comma = None;
+    let mut is_behind_value = false;
+    let mut rest = text;
+    while let Some(next) = rest.chars().next() {
+        let is_comment = rest.starts_with("//") || rest.starts_with("/*");
+        let length = match next {
+            '/' if is_comment => comment_length(rest).ok_or_else(|| {
+                let (before, _) = text.split_at(text.len() - rest.len());
+                let message = "this comment has no end: add */".to_owned();
+                (Place::behind(before), message)
+            })?,
+            '"' => string_length(rest),
+            _ => next.len_utf8(),
+        };
+        let (piece, behind) = rest.split_at(length);
+        rest = behind;
+        if is_comment {
+            plain.extend(piece.chars().map(blank));
+            continue;
+        }
+        match next {
+            ' ' | '\t' | '\r' | '\n' => {}
+            ',' => {
+                comma = is_behind_value.then_some(plain.len());
+                is_behind_value = false;
+            }
+            '[' | '{' | ':' => (comma, is_behind_value) = (None, false),
+            ']' | '}' => {
+                if let Some(at) = comma.take() {
+                    plain.replace_range(at..=at, " ");
+                }
+                is_behind_value = true;
+            }
+            _ => (comma, is_behind_value) = (None, true),
+        }
+        plain.push_str(piece);
+    }
+    Ok(plain)
+}
+
+/// Returns the length in bytes of the comment that a text begins with, unless it has no end.
+fn comment_length(text: &str) -> Option<usize> {
+    if text.starts_with("//") {
+        return Some(text.find('\n').unwrap_or(text.len()));
+    }
+    let (mark, body) = text.split_at("/*".len());
+    Some(mark.len() + body.find("*/")? + "*/".len())
+}
+
+/// Returns the length in bytes of the string that a text begins with, or of all if it has no end.
+fn string_length(text: &str) -> usize {
+    let mut is_escaped = false;
+    let is_end = |(_, character): &(usize, char)| {
+        let ends = *character == '"' && !is_escaped;
+        is_escaped = *character == '\\' && !is_escaped;
+        ends
+    };
+    let end = text.char_indices().skip(1).find(is_end);
+    end.map_or(text.len(), |(at, _)| at + 1)
+}
+
+/// Returns what stands in place of a character of a comment.
+fn blank(character: char) -> char {
+    match character {
+        '\n' => '\n',
+        _ => ' ',
+    }
+}
+
+/// Returns the tree of a strict JSON text.
 pub(super) fn tree(text: &str) -> Result<Node<'_>, Stop> {
     if text.trim_ascii().is_empty() {
         let message = r#"the file is empty: begin with {"programs": {"name": ["command"]}}"#;
@@ -48,7 +125,7 @@ fn explain(text: &str, error: &serde_json::Error) -> Stop {
     let what = whole.strip_suffix(&position).unwrap_or(&whole);
     let (before, behind) = text.split_at(offset_of(text, error));
     let hint = match behind.chars().next() {
-        Some('/' | '#') => "; JSON has no comments, but keys that begin with \"x-\" are ignored",
+        Some('/' | '#') => "; a comment is // to the end of the line, or between /* and */",
         Some('\'') => "; strings stand in double quotes",
         _ => "",
     };

@@ -100,6 +100,52 @@ fn the_spelling_of_the_file_makes_no_difference() {
     }
 }
 
+/// With a comment before and behind every word, and commas behind all last values.
+#[test]
+fn comments_and_trailing_commas_are_blank() {
+    let expected = parse(EXAMPLE);
+    let commented = EXAMPLE.replace(", ", " /* , \" é */ , // ]} /*\r\n");
+    let trailing = EXAMPLE.replace(" }", " , }").replace("\"]", "\"\n,\t]");
+    let both = commented.replace(" }", ", /**/ }") + "//";
+    for text in [commented, trailing, both] {
+        assert_eq!(parse(&text), expected, "{text}");
+    }
+    let url = r#"{"programs": {"web": ["curl", "http://x/*y*/", "\\\"//", "\\", ], /* x */ }}"#;
+    let spec = ChildSpec::new("web", ["curl", "http://x/*y*/", "\\\"//", "\\"]);
+    assert_eq!(programs_of(url), [spec]);
+}
+
+/// Every place of a commented file is that of the same file without comments.
+#[test]
+fn comments_move_no_place() {
+    let plain = "{\"programs\":\n{\"w\":       5}}";
+    let text = "{\"programs\": /* ü */  //\n{\"w\": /*é€*/5, }, } // x";
+    let place = |text| {
+        parse(text)
+            .unwrap_err()
+            .iter()
+            .map(|e| (e.line(), e.column()))
+            .collect()
+    };
+    let (plain, found): (Vec<_>, Vec<_>) = (place(plain), place(text));
+    assert_eq!(plain, [(2, 13)]);
+    assert_eq!(found, plain);
+}
+
+#[test]
+fn variables_are_taken_as_they_are_written() {
+    let env = r#"{"A": 8080, "B": 1.50, "C": -1e+3, "D": true, "E": false, "F": "x"}"#;
+    let spec = program("{}", &format!(r#"{{"command": ["a"], "env": {env}}}"#));
+    let expected = ChildSpec::new("web", ["a"])
+        .env("A", "8080")
+        .env("B", "1.50");
+    let expected = expected
+        .env("C", "-1e+3")
+        .env("D", "true")
+        .env("E", "false");
+    assert_eq!(spec, expected.env("F", "x"));
+}
+
 #[test]
 fn what_is_left_out_has_its_default() {
     let config = parse(r#"{"programs": {"web": ["true"]}}"#).unwrap();
@@ -190,7 +236,8 @@ fn defaults_hold_for_every_key_but_command() {
         "cwd": "data", "env": {"A": "1"}, "restart": "never", "essential": true,
         "autostart": false,
         "backoff": {"initial": 0, "max": 2, "reset_after": 3},
-        "stop_signal": 9, "stop_timeout": 0, "report_bytes": 0
+        "stop_signal": 9, "stop_timeout": 0, "report_bytes": 0, "oneshot": true,
+        "max_restarts": 0, "success_codes": [1, 255], "permanent_failure_codes": ["SEGV", 78]
     }"#;
     let expected = ChildSpec::new("web", ["true"])
         .cwd("data")
@@ -205,7 +252,11 @@ fn defaults_hold_for_every_key_but_command() {
         })
         .stop_signal(libc::SIGKILL)
         .stop_timeout(Duration::ZERO)
-        .report_bytes(0);
+        .report_bytes(0)
+        .oneshot(true)
+        .max_restarts(0)
+        .success_codes([1, 255])
+        .permanent_failure_codes([-libc::SIGSEGV, 78]);
     assert_eq!(program(defaults, r#"["true"]"#), expected);
     assert_eq!(program(defaults, r#"{"command": ["true"]}"#), expected);
     let own = r#"{"command": ["true"], "essential": false, "report_bytes": 524288}"#;

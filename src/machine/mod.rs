@@ -242,10 +242,12 @@ impl Machine {
         self.unsettled == 0
     }
 
-    /// True if a program is down because it was stopped, and may be started again.
+    /// True if a program is down because it was stopped, or does not start by itself, and may be
+    /// started.
     #[must_use]
     pub fn has_stopped(&self) -> bool {
-        let is_stopped = |child: &Child| child.goal != Goal::Up && child.why == Why::Stopped;
+        let is_stopped =
+            |child: &Child| child.goal != Goal::Up && matches!(child.why, Why::Stopped | Why::New);
         self.children.iter().any(is_stopped)
     }
 
@@ -292,6 +294,30 @@ impl Machine {
             restarts_in_row: child.delay.restarts_in_row(),
             starts: child.starts,
         })
+    }
+
+    /// True if a program is up: it runs and is ready, or has succeeded as a oneshot and is not being
+    /// started again.
+    #[cfg_attr(test, allow(dead_code))]
+    #[must_use]
+    pub fn is_up(&self, program: ProgramId) -> bool {
+        let Some(child) = self.children.get(program) else {
+            return false;
+        };
+        let has_succeeded = child.flags.has(Flags::SUCCEEDED);
+        matches!(child.state, State::Running { .. })
+            || (child.state == State::Inactive && has_succeeded)
+    }
+
+    /// True if a program is held, and does not start without another command: what it requires
+    /// does not come up.
+    #[cfg_attr(test, allow(dead_code))]
+    #[must_use]
+    pub fn is_blocked(&self, program: ProgramId) -> bool {
+        let told = self.graph.told(program);
+        let never = told.is_some_and(|told| told.standing == Standing::Never);
+        let child = self.children.get(program);
+        never && child.is_some_and(|child| child.state == State::Due)
     }
 
     /// Returns the policy of a program, if it was not removed.

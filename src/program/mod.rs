@@ -102,10 +102,10 @@ impl Program {
         }
     }
 
-    /// Takes over a new definition, which holds from the next start on.
-    pub(crate) fn redefine(&mut self, exec: Exec, report_bytes: usize) {
-        self.exec = exec;
+    /// Takes over a new definition, which holds from the next start on, and returns the old one.
+    pub(crate) fn redefine(&mut self, exec: Exec, report_bytes: usize) -> Exec {
         self.report_bytes = u32::try_from(report_bytes).unwrap_or(u32::MAX);
+        std::mem::replace(&mut self.exec, exec)
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {

@@ -23,7 +23,7 @@ use super::side_commands::SideCommands;
 use super::{Phase, ProcessScheduler, Reap};
 use crate::callbacks::Callbacks;
 use crate::error::{Error, Result};
-use crate::event::Event;
+use crate::event::{Event, SignalSender};
 use crate::exec::{BaseEnv, Exec, absolute};
 use crate::lineage::Lineage;
 use crate::machine::ProgramId;
@@ -53,6 +53,7 @@ pub struct Builder {
     safety_sweep: bool,
     subreaper: bool,
     keep_running: bool,
+    ends_with_stopped: bool,
 }
 
 impl fmt::Debug for Builder {
@@ -80,6 +81,7 @@ impl Builder {
             safety_sweep: true,
             subreaper: false,
             keep_running: false,
+            ends_with_stopped: false,
         }
     }
 
@@ -145,12 +147,13 @@ impl Builder {
         self
     }
 
-    /// Sets a closure that the turn calls when one of these signals has arrived. None by default.
-    /// Several arrivals may lead to one call. Signals that cannot be handled are left out.
+    /// Sets a closure that the turn calls when one of these signals has arrived, with its first
+    /// sender. None by default. Several arrivals may lead to one call. Signals that cannot be handled
+    /// are left out.
     pub fn on_signals(
         mut self,
         signals: impl IntoIterator<Item = i32>,
-        handler: impl FnMut(i32) + Send + 'static,
+        handler: impl FnMut(i32, SignalSender) + Send + 'static,
     ) -> Self {
         self.other_signals = signals.into_iter().collect();
         self.callbacks.on_signal = Box::new(handler);
@@ -215,7 +218,8 @@ impl Builder {
 
     /// Keeps the scheduler running when every program has ended for good, and without a program:
     /// only a stop ends it. For a host that starts and adds programs later. Without this, a program
-    /// that was stopped keeps it running, too.
+    /// that was stopped, or does not start by itself, keeps it running, too: see
+    /// [`Builder::end_with_stopped`].
     ///
     /// ```
     /// # use procsched::{ProcessScheduler, Status};
@@ -230,6 +234,28 @@ impl Builder {
     /// ```
     pub fn keep_running(mut self) -> Self {
         self.keep_running = true;
+        self
+    }
+
+    /// Ends the scheduler when no program runs or is to be started, even if some were stopped or do
+    /// not start by themselves ([`ChildSpec::autostart`]). For a host without a way to start them
+    /// later. By default they keep it running.
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, ProcessScheduler};
+    /// # fn main() -> procsched::Result<()> {
+    /// # let logs = tempfile::tempdir().unwrap();
+    /// let mut scheduler = ProcessScheduler::builder("/")
+    ///     .program(ChildSpec::new("report", ["sleep", "60"]).autostart(false))
+    ///     .err_dir(logs.path())
+    ///     .end_with_stopped()
+    ///     .build()?;
+    /// scheduler.start()?; // returns at once
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn end_with_stopped(mut self) -> Self {
+        self.ends_with_stopped = true;
         self
     }
 
@@ -291,6 +317,7 @@ impl Builder {
                 programs,
                 Outbox::new(self.callbacks),
                 self.keep_running,
+                self.ends_with_stopped,
             ),
             definitions,
             inbox,

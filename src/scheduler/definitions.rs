@@ -1,5 +1,6 @@
 //! From a description to a program: at the build, and when one is added later.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +12,8 @@ use crate::os::logs::Log;
 use crate::program::{Program, ProgramTable};
 use crate::spec::ChildSpec;
 use crate::text::did_you_mean;
+
+use super::directories::check_base_dir;
 
 /// What every program is made from.
 pub(super) struct Definitions {
@@ -26,6 +29,21 @@ impl Definitions {
             err_dir,
             base,
         }
+    }
+
+    /// Returns the same for another base directory, which is absolute; `None` if it is not another.
+    pub(super) fn at(&self, base_dir: &Path) -> Result<Option<Self>> {
+        if base_dir == self.base_dir {
+            return Ok(None);
+        }
+        check_base_dir(base_dir)?;
+        let (err_dir, base) = (self.err_dir.clone(), self.base.at(base_dir)?);
+        Ok(Some(Self::new(base_dir.to_owned(), err_dir, base)))
+    }
+
+    /// Checks a command that is no program's, and makes it ready.
+    pub(super) fn side_command(&self, command: &[OsString]) -> Result<Exec> {
+        Exec::of_command(command, &self.base_dir, &self.base)
     }
 
     /// Makes programs of their descriptions. Each description is freed as soon as its program

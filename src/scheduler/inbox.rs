@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::event::StopCause;
+use crate::event::{SignalSender, StopCause};
 use crate::handle::{Handle, NamedOrder, Orders};
 use crate::machine::Moment;
 use crate::os::signals::Signals;
@@ -17,7 +17,7 @@ const SECOND_SIGNAL_AFTER: Duration = Duration::from_millis(200);
 pub(super) enum Request {
     ShutDown(Asked, StopCause),
     /// A signal arrived that the host has asked for.
-    Signal(i32),
+    Signal(i32, SignalSender),
 }
 
 pub(super) struct Inbox {
@@ -119,7 +119,8 @@ impl Inbox {
                     }
                 }
             } else if signal != libc::SIGCHLD {
-                return Some(Request::Signal(signal));
+                let sender = self.signals.take_sender(signal);
+                return Some(Request::Signal(signal, sender));
             }
         }
         Some(Request::ShutDown(self.waker.take()?, StopCause::Host))

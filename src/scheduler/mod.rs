@@ -42,6 +42,7 @@ mod reload;
 #[cfg_attr(not(feature = "json"), allow(dead_code))]
 mod side_commands;
 mod snapshot;
+mod wanted;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -421,7 +422,10 @@ impl ProcessScheduler {
                         sweep.orphans_mut().close(now, None);
                     }
                 }
-                Request::Signal(signal) => self.core.outbox_mut().notice(Notice::Signal(signal)),
+                Request::Signal(signal, sender) => {
+                    let notice = Notice::Signal(signal, sender);
+                    self.core.outbox_mut().notice(notice);
+                }
             }
         }
         self.carry_out_orders();

@@ -3,26 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Result};
+use crate::event::EventKind;
 use crate::exec::Exec;
 use crate::machine::definitions::{Edit, Replacement};
-use crate::machine::graph::{Graph, Links};
-use crate::machine::state::{Goal, State, Why};
-use crate::machine::{Moment, ProgramId, View};
+use crate::machine::state::{Goal, Why};
+use crate::machine::{Moment, Policy, ProgramId};
 use crate::os::emergency_heap;
-use crate::plan::{Plan, PlannedChange, PlannedKind};
-use crate::program::ProgramTable;
+use crate::plan::{ApplyOptions, Plan, PlannedChange, PlannedKind};
 use crate::spec::ChildSpec;
 
-use super::definitions::unknown_name;
+use super::definitions::Definitions;
+use super::wanted::{Wanted, check_links, is_run, kind_of, links_in, restart_with_required};
 use super::{Phase, ProcessScheduler};
 
-/// A new definition, checked, and the program that has its name already.
-struct Wanted {
-    spec: ChildSpec,
-    /// Until its program has it.
-    exec: Option<Exec>,
-    old: Option<ProgramId>,
-    kind: Option<PlannedKind>,
+/// What everything has in common by new definitions.
+struct Common {
+    /// `None` if they are made as those before.
+    definitions: Option<Definitions>,
+    /// `None` if it stays as it is.
+    error_command: Option<Option<Exec>>,
 }
 
 impl ProcessScheduler {
@@ -33,8 +32,18 @@ impl ProcessScheduler {
     ///
     /// As [`ProcessScheduler::apply`], but for what only shows when logs are opened.
     pub fn plan(&self, specs: &[ChildSpec]) -> Result<Plan> {
-        let wanted = self.wanted(specs.to_vec())?;
-        Ok(self.plan_of(&wanted))
+        self.plan_with(specs, &ApplyOptions::default())
+    }
+
+    /// Returns what [`ProcessScheduler::apply_with`] would do. Opens no log and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`ProcessScheduler::apply_with`], but for what only shows when logs are opened.
+    pub fn plan_with(&self, specs: &[ChildSpec], options: &ApplyOptions) -> Result<Plan> {
+        let common = self.common(options)?;
+        let wanted = self.wanted(specs.to_vec(), &common, options)?;
+        Ok(self.plan_of(&wanted, &common))
     }
 
     /// Makes these the definitions of all programs, with as little disturbance as possible: what
@@ -79,14 +88,28 @@ impl ProcessScheduler {
     /// cycle; `Os` for a log that cannot be locked, or too little memory. Then nothing
     /// has changed.
     pub fn apply(&mut self, specs: Vec<ChildSpec>) -> Result<Plan> {
-        let mut wanted = self.wanted(specs)?;
-        let plan = self.plan_of(&wanted);
+        self.apply_with(specs, &ApplyOptions::default())
+    }
+
+    /// Does the same with other settings that come with the definitions, or without restarts.
+    ///
+    /// # Errors
+    ///
+    /// As [`ProcessScheduler::apply`]; and for a base directory that cannot be used, a command that
+    /// cannot be used, or a running program that would become a oneshot, or be none
+    /// any more, without a restart.
+    pub fn apply_with(&mut self, specs: Vec<ChildSpec>, options: &ApplyOptions) -> Result<Plan> {
+        let common = self.common(options)?;
+        let mut wanted = self.wanted(specs, &common, options)?;
+        let plan = self.plan_of(&wanted, &common);
         let now = self.clock.now();
         let ids = self.add_new(&mut wanted)?;
+        self.set_common(common);
         // What has been executed by now is asked to stop, and what has not is killed.
         let (core, capture) = (&mut self.core, &mut self.capture);
         self.launcher.look_at_late(now, core, capture);
-        self.commit(now, wanted, &ids);
+        self.warn_of_stopped(&wanted);
+        self.commit(now, wanted, &ids, options);
         self.after_order(now);
         self.release_removed(now);
         self.drop_removed();
@@ -94,9 +117,46 @@ impl ProcessScheduler {
         Ok(plan)
     }
 
-    /// Checks the definitions, and finds out what each of them changes.
-    fn wanted(&self, specs: Vec<ChildSpec>) -> Result<Vec<Wanted>> {
+    /// Checks what the definitions have in common.
+    fn common(&self, options: &ApplyOptions) -> Result<Common> {
         self.check_orders()?;
+        let definitions = match &options.base_dir {
+            Some(base_dir) => self.definitions.at(base_dir)?,
+            None => None,
+        };
+        let made_by = definitions.as_ref().unwrap_or(&self.definitions);
+        let error_command = match &options.error_command {
+            Some(command) => {
+                let command = command.as_deref();
+                let new = command.map(|command| made_by.side_command(command));
+                let new = new.transpose()?;
+                let differs = self.side_commands.is_changed_by(new.as_ref());
+                differs.then_some(new)
+            }
+            None => None,
+        };
+        Ok(Common {
+            definitions,
+            error_command,
+        })
+    }
+
+    fn set_common(&mut self, common: Common) {
+        if let Some(definitions) = common.definitions {
+            self.definitions = definitions;
+        }
+        if let Some(command) = common.error_command {
+            self.side_commands.set_handler(command);
+        }
+    }
+
+    /// Checks the definitions, and finds out what each of them changes.
+    fn wanted(
+        &self,
+        specs: Vec<ChildSpec>,
+        common: &Common,
+        options: &ApplyOptions,
+    ) -> Result<Vec<Wanted>> {
         let mut names = BTreeMap::new();
         for (index, spec) in specs.iter().enumerate() {
             spec.check()?;
@@ -106,18 +166,21 @@ impl ProcessScheduler {
             }
         }
         check_links(&specs, &names)?;
+        let definitions = common.definitions.as_ref().unwrap_or(&self.definitions);
         let mut wanted = Vec::with_capacity(specs.len());
         for spec in specs {
-            let exec = self.definitions.exec(&spec)?;
+            let exec = definitions.exec(&spec)?;
             let old = self.core.programs().find(spec.name.as_bytes());
-            let kind = match old {
-                Some(id) => self.change_of(id, &spec, &exec),
-                None => Some(PlannedKind::Add),
+            let (restart, kind) = match old {
+                Some(id) => self.change_of(id, &spec, &exec, options)?,
+                None if spec.autostart => (false, Some(PlannedKind::Add)),
+                None => (false, Some(PlannedKind::AddDown)),
             };
             wanted.push(Wanted {
                 spec,
                 exec: Some(exec),
                 old,
+                restart,
                 kind,
             });
         }
@@ -125,18 +188,86 @@ impl ProcessScheduler {
         Ok(wanted)
     }
 
-    /// Returns what a new definition changes about a program.
-    fn change_of(&self, id: ProgramId, spec: &ChildSpec, exec: &Exec) -> Option<PlannedKind> {
+    /// Warns of each program that begins to require one that stays stopped.
+    fn warn_of_stopped(&mut self, wanted: &[Wanted]) {
+        let mut warnings = Vec::new();
+        for one in wanted {
+            for required in &one.spec.requires {
+                let Some(id) = self.core.programs().find(required.as_bytes()) else {
+                    continue;
+                };
+                let machine = self.core.machine();
+                let links = one.old.map(|id| machine.links_of(id)).unwrap_or_default();
+                let view = machine.view(id);
+                let is_stopped =
+                    view.is_some_and(|view| view.goal != Goal::Up && view.why == Why::Stopped);
+                if is_stopped && !links.requires().contains(&id) {
+                    let text = format!("requires {required:?}, which is stopped: start that, too");
+                    warnings.push((one.spec.name.as_str().into(), Error::new(text)));
+                }
+            }
+        }
+        for (program, error) in warnings {
+            let kind = EventKind::Warning { error };
+            self.core.outbox_mut().event(program, kind);
+        }
+    }
+
+    /// Returns what a new definition changes about a program, and whether something of that cannot
+    /// change while it runs.
+    fn change_of(
+        &self,
+        id: ProgramId,
+        spec: &ChildSpec,
+        exec: &Exec,
+        options: &ApplyOptions,
+    ) -> Result<(bool, Option<PlannedKind>)> {
+        let machine = self.core.machine();
+        let (Some(view), Some(old)) = (machine.view(id), machine.policy(id)) else {
+            return Ok((false, None));
+        };
+        let new = spec.policy();
+        let mut fixed = self.core.running_exec(id).differences(exec);
+        if old.oneshot != new.oneshot {
+            fixed.push("oneshot".to_owned());
+        }
+        let is_removed = machine.is_being_removed(id);
+        let runs_on = view.goal == Goal::Up && is_run(&view) && !is_removed;
+        if options.keeps_runs && runs_on && old.oneshot != new.oneshot {
+            let name = &spec.name;
+            let text = format!("program {name:?}: oneshot: it cannot change without a restart");
+            return Err(Error::new(text));
+        }
+        let keys = self.live_keys(id, spec, exec, &new);
+        let is_fixed = !fixed.is_empty();
+        if keys.is_empty() && !is_fixed && !is_removed {
+            return Ok((false, None));
+        }
+        if options.keeps_runs && is_fixed && view.goal == Goal::Up && !is_removed {
+            let later = fixed;
+            return Ok((false, Some(PlannedKind::ChangeLater { keys, later })));
+        }
+        let keys = [fixed, keys].concat();
+        if is_removed {
+            return Ok((is_fixed, Some(PlannedKind::Restart { keys })));
+        }
+        let restart = is_fixed && !options.keeps_runs;
+        let starts = new.autostart && !old.autostart && self.phase == Phase::Started;
+        Ok((restart, Some(kind_of(&view, restart, starts, keys))))
+    }
+
+    /// Returns the keys in which a new definition differs and that change in place.
+    fn live_keys(&self, id: ProgramId, spec: &ChildSpec, exec: &Exec, new: &Policy) -> Vec<String> {
         let program = &self.core.programs()[id];
         let machine = self.core.machine();
-        let view = machine.view(id)?;
-        let (old, new) = (machine.policy(id)?, spec.policy());
-        let mut keys = program.exec.differences(exec);
-        if old.oneshot != new.oneshot {
-            keys.push("oneshot".to_owned());
+        let mut keys = Vec::new();
+        // A change that waited for the next start may be taken back.
+        if self.core.is_outdated(id) && self.core.running_exec(id).differences(exec).is_empty() {
+            keys.extend(program.exec.differences(exec));
         }
-        let is_restart = !keys.is_empty() || machine.is_being_removed(id);
-        keys.extend(old.differences(&new).into_iter().map(str::to_owned));
+        let old = machine.policy(id).into_iter();
+        let policy = old.flat_map(|old| old.differences(new));
+        keys.extend(policy.map(str::to_owned));
         if program.report_bytes as usize != spec.report_bytes {
             keys.push("report_bytes".to_owned());
         }
@@ -155,10 +286,7 @@ impl ProcessScheduler {
         if names(links.requires()) != requires {
             keys.push("requires".to_owned());
         }
-        if machine.is_being_removed(id) {
-            return Some(PlannedKind::Restart { keys });
-        }
-        (!keys.is_empty()).then(|| kind_of(&view, is_restart, keys))
+        keys
     }
 
     /// True if a program has a run that is wanted.
@@ -167,8 +295,10 @@ impl ProcessScheduler {
         view.is_some_and(|view| view.goal == Goal::Up && is_run(&view))
     }
 
-    fn plan_of(&self, wanted: &[Wanted]) -> Plan {
+    fn plan_of(&self, wanted: &[Wanted], common: &Common) -> Plan {
         let mut plan = Plan::default();
+        let error_command = common.error_command.as_ref().map(|_| "error_handler");
+        plan.settings.extend(error_command);
         for Wanted { spec, kind, .. } in wanted {
             match kind.clone() {
                 Some(kind) => plan.changes.push(PlannedChange {
@@ -237,7 +367,13 @@ impl ProcessScheduler {
     }
 
     /// Hands all of it to the machine at once.
-    fn commit(&mut self, now: Moment, wanted: Vec<Wanted>, ids: &[ProgramId]) {
+    fn commit(
+        &mut self,
+        now: Moment,
+        wanted: Vec<Wanted>,
+        ids: &[ProgramId],
+        options: &ApplyOptions,
+    ) {
         let mut edit = Edit {
             removes: self.not_wanted(&wanted),
             ..Edit::default()
@@ -248,123 +384,26 @@ impl ProcessScheduler {
         for (one, &id) in wanted.into_iter().zip(ids) {
             let links = links_in(self.core.programs(), &one.spec);
             match one.kind {
-                Some(PlannedKind::Add) => edit.adds.push((id, links)),
+                Some(PlannedKind::Add | PlannedKind::AddDown) => edit.adds.push((id, links)),
                 None => {}
                 Some(_) => {
                     let Some(exec) = one.exec else { continue };
-                    let old = &self.core.programs()[id].exec;
-                    let oneshot = self.core.machine().policy(id).map(|policy| policy.oneshot);
-                    let restart = !old.differences(&exec).is_empty()
-                        || oneshot != Some(one.spec.policy().oneshot);
                     edit.replaces.push(Replacement {
                         program: id,
                         policy: one.spec.policy(),
                         links,
-                        restart,
+                        restart: one.restart,
                     });
-                    replaced.push((id, exec, one.spec.report_bytes));
+                    let goes_on = options.keeps_runs && self.runs(id);
+                    replaced.push((id, exec, one.spec.report_bytes, goes_on));
                 }
             }
         }
         edit.starts = self.phase == Phase::Started;
         let edited = self.core.edit(now, edit);
         debug_assert!(edited.is_ok(), "the links were checked");
-        for (id, exec, report_bytes) in replaced {
-            self.core.program_mut(id).redefine(exec, report_bytes);
+        for (id, exec, report_bytes, goes_on) in replaced {
+            self.core.redefine(id, exec, report_bytes, goes_on);
         }
     }
-}
-
-/// Returns what a definition that differs changes.
-fn kind_of(view: &View, is_restart: bool, keys: Vec<String>) -> PlannedKind {
-    if view.goal == Goal::Up {
-        return match (is_restart, is_run(view)) {
-            (false, _) => PlannedKind::Change { keys },
-            (true, true) => PlannedKind::Restart { keys },
-            (true, false) => PlannedKind::Start { keys },
-        };
-    }
-    match view.why {
-        Why::Stopped => PlannedKind::StaysStopped { keys },
-        Why::Failed | Why::Permanent | Why::GaveUp => PlannedKind::Start { keys },
-        Why::Exited if is_restart => PlannedKind::Start { keys },
-        Why::Exited | Why::New => PlannedKind::Change { keys },
-    }
-}
-
-/// True if it has processes.
-fn is_run(view: &View) -> bool {
-    !matches!(
-        view.state,
-        State::Inactive | State::Waiting { .. } | State::Due | State::Clearing { .. }
-    )
-}
-
-/// What requires a program that is restarted is restarted with it, if it runs.
-fn restart_with_required(wanted: &mut [Wanted], runs: impl Fn(ProgramId) -> bool) {
-    let mut requirers: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for (index, one) in wanted.iter().enumerate() {
-        for name in &one.spec.requires {
-            requirers.entry(name.clone()).or_default().push(index);
-        }
-    }
-    let is_restart = |one: &Wanted| {
-        matches!(
-            one.kind,
-            Some(PlannedKind::Restart { .. } | PlannedKind::RestartWith { .. })
-        )
-    };
-    let mut restarted: Vec<usize> = (0..wanted.len())
-        .filter(|&at| is_restart(&wanted[at]))
-        .collect();
-    while let Some(index) = restarted.pop() {
-        let Wanted { spec, .. } = &wanted[index];
-        // A oneshot takes nothing down.
-        if spec.oneshot {
-            continue;
-        }
-        let required = spec.name.clone();
-        for &other in requirers.get(&required).into_iter().flatten() {
-            let one = &mut wanted[other];
-            if !is_restart(one) && one.old.is_some_and(&runs) {
-                let required = required.clone();
-                one.kind = Some(PlannedKind::RestartWith { required });
-                restarted.push(other);
-            }
-        }
-    }
-}
-
-/// Returns the links to programs whose names were checked.
-fn links_in(programs: &ProgramTable, spec: &ChildSpec) -> Links {
-    let ids = |names: &[String]| -> Vec<ProgramId> {
-        let found = names.iter().map(|name| programs.find(name.as_bytes()));
-        found.flatten().collect()
-    };
-    Links::new(&ids(&spec.requires), &ids(&spec.after))
-}
-
-/// Checks that each name in `after` and `requires` is one of these, and that there is no cycle.
-fn check_links(specs: &[ChildSpec], names: &BTreeMap<&str, usize>) -> Result<()> {
-    let mut all = BTreeMap::new();
-    for (index, spec) in specs.iter().enumerate() {
-        let find = |key: &str, name: &String| match names.get(name.as_str()) {
-            Some(&index) => Ok(ProgramId(index as u32)),
-            None => Err(Error::new(format!(
-                "program {:?}: {key}: {}",
-                spec.name,
-                unknown_name(names.keys().copied(), name)
-            ))),
-        };
-        let requires = spec.requires.iter().map(|name| find("requires", name));
-        let requires = requires.collect::<Result<Vec<_>>>()?;
-        let after = spec.after.iter().map(|name| find("after", name));
-        let after = after.collect::<Result<Vec<_>>>()?;
-        all.insert(ProgramId(index as u32), Links::new(&requires, &after));
-    }
-    let Some(cycle) = Graph::default().find_cycle(&all) else {
-        return Ok(());
-    };
-    let names: Vec<&str> = cycle.iter().map(|id| &*specs[id.0 as usize].name).collect();
-    Err(super::definitions::cycle_text(&names))
 }

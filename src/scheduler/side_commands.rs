@@ -47,6 +47,8 @@ const START_WAIT: Duration = Duration::from_millis(10);
 /// The reports that wait for the error handler, and its running commands; none without a handler.
 pub(super) struct SideCommands {
     handler: Option<Exec>,
+    /// False if the handler is only left for the reports that waited for it.
+    is_on: bool,
     /// Our stderr, for the command's.
     stderr: Option<OwnedFd>,
     waiting: VecDeque<Job>,
@@ -78,9 +80,9 @@ struct Running {
 
 impl SideCommands {
     pub(super) fn new(handler: Option<Exec>, trims_memory: bool) -> Self {
-        let stderr = || descriptors::duplicate(std::io::stderr().as_fd()).ok();
         Self {
-            stderr: handler.as_ref().and_then(|_| stderr()),
+            stderr: handler.as_ref().and_then(|_| own_stderr()),
+            is_on: handler.is_some(),
             handler,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -99,7 +101,25 @@ impl SideCommands {
 
     /// True if a report leads to a command.
     pub(super) fn handle_reports(&self) -> bool {
-        self.handler.is_some()
+        self.is_on
+    }
+
+    /// True if another handler would make a difference.
+    pub(super) fn is_changed_by(&self, new: Option<&Exec>) -> bool {
+        match (self.handler.as_ref().filter(|_| self.is_on), new) {
+            (None, None) => false,
+            (Some(old), Some(new)) => !old.differences(new).is_empty(),
+            (None, Some(_)) | (Some(_), None) => true,
+        }
+    }
+
+    /// Sets the handler for the reports to come, and those that wait.
+    pub(super) fn set_handler(&mut self, new: Option<Exec>) {
+        self.is_on = new.is_some();
+        if let Some(new) = new {
+            self.stderr = self.stderr.take().or_else(own_stderr);
+            self.handler = Some(new);
+        }
     }
 
     /// Returns when a turn has something to do, unless a command ends before.
@@ -179,7 +199,7 @@ impl SideCommands {
 
     /// Kills the commands whose time is over, and starts those that there is room for.
     pub(super) fn turn(&mut self, now: Moment, core: &mut Core, launcher: &mut Launcher) {
-        if !self.handle_reports() {
+        if self.handler.is_none() {
             return;
         }
         self.look_at_late(core, launcher.spawner());
@@ -264,6 +284,10 @@ impl SideCommands {
         });
         Ok(())
     }
+}
+
+fn own_stderr() -> Option<OwnedFd> {
+    descriptors::duplicate(std::io::stderr().as_fd()).ok()
 }
 
 fn warn(core: &mut Core, program: &Arc<str>, error: Error) {

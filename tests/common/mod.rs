@@ -8,6 +8,7 @@
 pub mod init;
 pub mod levers;
 pub mod namespace;
+pub mod operator;
 pub mod pattern;
 pub mod process;
 pub mod pty;

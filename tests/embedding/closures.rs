@@ -31,7 +31,7 @@ fn m143_panics_in_every_closure_are_survived() {
             let builder = builder
                 .error_handler(|_, _| panic!("of a report"))
                 .on_stray(|_, _| panic!("of a stray"))
-                .on_signals([libc::SIGUSR1], |_| panic!("of a signal"))
+                .on_signals([libc::SIGUSR1], |_, _| panic!("of a signal"))
                 .on_event(move |event| match event.kind() {
                     EventKind::HandlerPanicked { message, .. } => {
                         sink.push(format!("{} {message}", event.program()));
@@ -172,7 +172,7 @@ fn m145_closures_may_use_the_handle_of_their_own_scheduler() {
             let mut scheduler = kit::built(
                 builder
                     .error_handler(move |_, _| a())
-                    .on_signals([libc::SIGUSR1], move |_| b())
+                    .on_signals([libc::SIGUSR1], move |_, _| b())
                     .on_event(move |event| match event.kind() {
                         EventKind::HandlerPanicked { message, .. } => sink.push(message.clone()),
                         _ => c(),

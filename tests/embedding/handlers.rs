@@ -461,7 +461,7 @@ fn a_stray_signal_that_nobody_may_handle_is_left_out() {
         let heard = kit::List::new();
         let tell = heard.clone();
         let builder = kit::own(&dir).program(kit::sleeper("web"));
-        let mut scheduler = kit::built(builder.on_signals([63, 64], move |it| tell.push(it)));
+        let mut scheduler = kit::built(builder.on_signals([63, 64], move |it, _| tell.push(it)));
         kit::all_up(&mut scheduler);
         kit::raise(63);
         kit::turn_until(&mut scheduler, "the other is heard", |_| heard.len() == 1);

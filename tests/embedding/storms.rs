@@ -127,7 +127,7 @@ fn m150_no_read_of_the_host_is_interrupted() {
         let seen = Arc::new(AtomicU32::new(0));
         let count = seen.clone();
         let builder = kit::own(&dir).program(kit::sleeper("web"));
-        let mut scheduler = kit::built(builder.on_signals([libc::SIGUSR1], move |_| {
+        let mut scheduler = kit::built(builder.on_signals([libc::SIGUSR1], move |_, _| {
             count.fetch_add(1, Ordering::SeqCst);
         }));
         kit::all_up(&mut scheduler);

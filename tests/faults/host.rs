@@ -96,7 +96,7 @@ fn scheduler(config: Config, voice: &Voice, early: &Early) -> Result<ProcessSche
                 for_events.say(&line);
             }
         })
-        .on_signals([libc::SIGHUP, libc::SIGUSR1], move |signal| {
+        .on_signals([libc::SIGHUP, libc::SIGUSR1], move |signal, _| {
             if signal == libc::SIGUSR1 {
                 early.tell(&for_signals);
                 for_signals.say("host steady restarts=?");

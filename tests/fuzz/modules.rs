@@ -26,6 +26,8 @@ mod load;
 mod messages;
 #[path = "../../src/bin/procsched-min/output.rs"]
 mod output;
+#[path = "../../src/bin/procsched-min/reload.rs"]
+mod reload;
 #[path = "../../src/bin/procsched-min/status_line.rs"]
 mod status_line;
 #[path = "../../src/bin/procsched-min/stdio.rs"]
@@ -66,6 +68,7 @@ pub use machine::{Backoff, Cause, Restart};
 pub use os::emergency_heap::EmergencyHeap;
 pub use os::shared_writer::SharedWriter;
 pub use os::terminal::terminal_columns;
+pub use plan::{ApplyOptions, Plan, PlannedChange, PlannedKind};
 pub use report::{ErrorReport, utc_millis};
 pub use scheduler::{Builder, ProcessScheduler, Reap, Status};
 pub use signal::{Signal, SignalTo, signal_name};

@@ -82,7 +82,7 @@ impl Driver {
             .reap(setting.reap)
             .safety_sweep(setting.safety_sweep)
             .stop_on_signals(setting.stop_signals.clone())
-            .on_signals([OTHER_SIGNAL], |_| {})
+            .on_signals([OTHER_SIGNAL], |_, _| {})
             .on_event(move |event| tell(Told::Event(event.clone()), &events))
             .on_stray(move |pid, _| tell(Told::Stray(pid), &strays))
             .error_handler(move |_, report| {

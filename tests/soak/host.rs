@@ -41,7 +41,7 @@ pub fn run(config: &Path) -> u8 {
             misbehave(&mut events, EVENT_PANIC_EVERY, EVENT_SLOW_EVERY);
         })
         .on_stray(|_, _| {})
-        .on_signals([libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2], |_| {})
+        .on_signals([libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2], |_, _| {})
         .stop_on_signals([libc::SIGTERM])
         .subreaper()
         .build()

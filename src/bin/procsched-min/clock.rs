@@ -3,6 +3,10 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::poll::{PollTimeout, poll};
+use nix::sys::time::TimeSpec;
+
+/// The longest wait: years, and not more than fits into a `timespec` of 32 bits.
+const LONGEST: Duration = Duration::from_secs(i32::MAX as u64);
 
 /// Returns the wall-clock time, for messages.
 pub fn wall() -> SystemTime {
@@ -23,6 +27,19 @@ pub fn until(deadline: Instant) -> Duration {
 pub fn pause(length: Duration) {
     // A signal may cut it short, which is harmless.
     let _ = poll(&mut [], milliseconds(Some(length)));
+}
+
+/// Returns the timeout for ppoll(2). From 1 ms on it is rounded up, so that deadlines that are close
+/// together are one wake-up.
+pub fn exact(time: Duration) -> TimeSpec {
+    let milliseconds = u64::try_from(time.as_nanos().div_ceil(1_000_000));
+    let up = milliseconds.map_or(LONGEST, Duration::from_millis);
+    let exact = if time < Duration::from_millis(1) {
+        time
+    } else {
+        up
+    };
+    TimeSpec::from_duration(exact.min(LONGEST))
 }
 
 /// Returns the timeout for poll(2), rounded up: one that ends too early would spin.

@@ -10,7 +10,8 @@ use crate::commands::parse::Arguments;
 
 /// The part of the help that commands with a CONFIG share.
 pub const CONFIG_HELP: &str = r#"
-CONFIG is a JSON file, procsched.json if left out, - for stdin:
+CONFIG is a JSON file, procsched.json or procsched.jsonc if left out, - for
+stdin. It may have comments (// and /* */) and trailing commas:
 
   {
     "err_dir": "logs",
@@ -29,7 +30,13 @@ Options of a program, with their defaults:
   cwd       base_dir        working directory
   env       {}              variables added to the inherited ones
   autostart true            false: it is down until it is started
-  restart   "always"        or "on-failure", "never"
+  after, requires []        names of programs that are up before each start; what
+                            it requires is started with it, and stopped after it
+  oneshot   false           true: it is up once it has succeeded
+  restart   "always"        or "on-failure", "never" (the default of a oneshot)
+  max_restarts              how many in a row before it has failed for good
+  success_codes, permanent_failure_codes []
+                            exits that are no failure; that are not restarted
   essential false           true: when it ends for good, stop the rest (with
                             "restart": "always" it never does)
   backoff   {"initial": "1s", "max": "60s", "reset_after": "30s"}
@@ -41,8 +48,8 @@ each report: the name as its last argument, the JSON on stdin), "control" (the
 path of the control socket, or false), "control_group" (who may use it, too).
 "#;
 
-/// The config of a command that is given none.
-pub const CONFIG_DEFAULT: &str = "procsched.json";
+/// The config if none is named: the first of these that exists.
+const CONFIG_DEFAULTS: [&str; 2] = ["procsched.json", "procsched.jsonc"];
 
 /// What errors call a config from stdin.
 const STDIN: &str = "<stdin>";
@@ -58,8 +65,15 @@ pub fn path(arguments: &Arguments) -> Result<PathBuf, String> {
             Err("invalid config file \"\": expected a path, or - for stdin".to_owned())
         }
         Some(path) => Ok(path.into()),
-        None => Ok(CONFIG_DEFAULT.into()),
+        None => Ok(default_path().into()),
     }
+}
+
+/// Returns the config in the current directory; the usual one if there is none.
+pub fn default_path() -> &'static str {
+    let exists = |path: &&str| Path::new(path).symlink_metadata().is_ok();
+    let found = CONFIG_DEFAULTS.into_iter().find(exists);
+    found.unwrap_or(CONFIG_DEFAULTS[0])
 }
 
 /// Returns the name of the config in messages.

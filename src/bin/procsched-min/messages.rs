@@ -58,6 +58,11 @@ impl Style {
         }
     }
 
+    /// Returns the same with columns for names of this length.
+    pub fn with_name_width(self, name_width: usize) -> Self {
+        Self { name_width, ..self }
+    }
+
     /// Returns the line of an event. `Waiting` has none: the line of the exit before it has the
     /// delay, so that an exit is one line.
     pub fn event(&self, event: &Event) -> Option<String> {
@@ -212,7 +217,13 @@ fn exited(
 }
 
 fn stopping_all(verb: &'static str, cause: &StopCause) -> Message {
-    let (level, why) = match cause {
+    let (level, why) = stop_cause(cause);
+    (level, verb, format!("everything: {why}"))
+}
+
+/// Returns why everything is stopped: `SIGTERM from pid 812 uid 0`.
+pub fn stop_cause(cause: &StopCause) -> (Level, String) {
+    match cause {
         StopCause::Signal { signal, sender, .. } => {
             let sender = sender_of(*signal, *sender, std::process::id() == 1);
             (Info, signal_name(*signal) + &sender)
@@ -234,8 +245,7 @@ fn stopping_all(verb: &'static str, cause: &StopCause) -> Message {
         StopCause::AllEnded => (Info, "every program has ended for good".to_owned()),
         // A cause that is newer than this list.
         newer => (Warning, format!("{newer:?}")),
-    };
-    (level, verb, format!("everything: {why}"))
+    }
 }
 
 /// Names the sender of a signal. The kernel sends PID 1 more than a terminal's signals:

@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll, ppoll};
 use procsched::text::error_text;
-use procsched::{EmergencyHeap, ErrorReport, SharedWriter};
+use procsched::{EmergencyHeap, ErrorReport, Event, SharedWriter};
 
 use crate::clock;
 use crate::line::{Line, QUEUE_BYTES_MAX, Refusal};
@@ -90,10 +90,40 @@ impl Pair {
         self.pump_if_much();
     }
 
+    /// Queues the line of an event for stderr, if it has one.
+    pub fn event(&mut self, event: &Event) {
+        if let Some(line) = self.style.event(event) {
+            self.say(&line);
+        }
+    }
+
+    /// Returns how lines are laid out.
+    pub fn style(&self) -> Style {
+        self.style
+    }
+
+    /// Fits the columns to the longest name of a program.
+    pub fn fit_names(&mut self, width: usize) {
+        self.style = self.style.with_name_width(width);
+    }
+
     /// Prints a line of the binary's own on stderr.
     pub fn say_own(&mut self, level: Level, verb: &str, details: &str) {
         self.stderr.push(&self.style.own(level, verb, details));
         self.pump();
+    }
+
+    /// Prints a line about a program on stderr.
+    pub fn say_of(&mut self, program: &str, level: Level, verb: &str, details: &str) {
+        let line = self
+            .style
+            .line(clock::wall(), program, level, verb, details);
+        self.say(&line);
+    }
+
+    /// Returns how many reports stdout did not take.
+    pub fn reports_dropped(&self) -> u64 {
+        self.stdout.all_dropped
     }
 
     /// True if something is queued, so that [`Pair::pump`] has to be called again.
@@ -101,10 +131,10 @@ impl Pair {
         self.stdout.is_pending() || self.stderr.is_pending()
     }
 
-    /// Waits until an output takes what is queued, `other` is readable, or the time is over.
-    pub fn wait(&self, other: &impl AsFd, timeout: Option<Duration>) {
+    /// Waits until an output takes what is queued, one of the other descriptors is ready, or the
+    /// time is over.
+    pub fn wait<'a>(&'a self, descriptors: &mut Vec<PollFd<'a>>, timeout: Option<Duration>) {
         let outputs = [&self.stdout, &self.stderr];
-        let mut descriptors = vec![PollFd::new(other.as_fd(), PollFlags::POLLIN)];
         let waiting = outputs.iter().filter(|output| output.waits_for_readiness());
         descriptors
             .extend(waiting.map(|output| PollFd::new(output.writer.as_fd(), PollFlags::POLLOUT)));
@@ -112,7 +142,7 @@ impl Pair {
             .iter()
             .any(|output| output.is_pending() && !output.waits_for_readiness());
         let time = timeout.into_iter().chain(retry.then_some(RETRY)).min();
-        let _ = poll(&mut descriptors, clock::milliseconds(time));
+        let _ = ppoll(descriptors, time.map(clock::exact), None);
     }
 
     fn pump_if_much(&mut self) {
@@ -197,6 +227,8 @@ struct Output {
     queue: VecDeque<u8>,
     /// Lines that were dropped and not reported yet.
     dropped: u64,
+    /// Lines that were dropped since the start, for any reason.
+    all_dropped: u64,
     /// Lines that memory was refused for and that were not reported yet.
     unqueued: u64,
     /// True if memory was refused for the latest line.
@@ -226,6 +258,7 @@ impl Output {
             // Enough to write the lines of a turn piece by piece when memory is refused.
             queue: VecDeque::with_capacity(PIECE_BYTES_MAX),
             dropped: 0,
+            all_dropped: 0,
             unqueued: 0,
             is_memory_short: false,
             refusal: None,
@@ -252,6 +285,7 @@ impl Output {
     }
 
     fn count(&mut self, queued: Result<(), Refusal>) {
+        self.all_dropped += u64::from(queued.is_err());
         match queued {
             Ok(()) => self.is_memory_short = false,
             Err(Refusal::QueueFull) => self.dropped += 1,
@@ -342,6 +376,7 @@ impl Output {
     fn drop_queue(&mut self) {
         let lines = self.queue.iter().filter(|byte| **byte == b'\n').count();
         self.dropped = self.dropped.saturating_add(lines as u64);
+        self.all_dropped = self.all_dropped.saturating_add(lines as u64);
         self.queue.clear();
     }
 

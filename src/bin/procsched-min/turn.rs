@@ -1,13 +1,16 @@
 //! One turn of the loop. Here a panic of supervision is caught and reported; supervision continues.
 
 use std::any::Any;
+use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags};
 use procsched::{ProcessScheduler, Result, Status};
 
 use crate::clock;
+use crate::control::{DESCRIPTORS_MAX, Server};
 use crate::messages::Level;
 use crate::output::Outputs;
 
@@ -17,22 +20,27 @@ const FAILED_PAUSE: Duration = Duration::from_millis(100);
 /// The location of the latest panic, which only the panic hook gets.
 static LOCATION: Mutex<String> = Mutex::new(String::new());
 
-/// Takes one turn, which waits for at most `timeout`, and for the reader of an output that has lines
-/// queued.
+/// Takes one turn, which waits for at most `timeout`, for the clients of the control socket, and
+/// for the reader of an output that has lines queued.
 pub fn turn(
     scheduler: &mut ProcessScheduler,
     outputs: &Outputs,
+    mut control: Option<&mut Server>,
     timeout: Option<Duration>,
 ) -> Status {
     let mut wait = timeout;
-    if outputs.lock().is_pending() {
-        let deadline = scheduler.next_deadline().map(clock::until);
-        outputs
-            .lock()
-            .wait(scheduler, [timeout, deadline].into_iter().flatten().min());
+    if control.is_some() || outputs.lock().is_pending() {
+        wait_for_all(scheduler, outputs, control.as_deref_mut(), timeout);
         wait = Some(Duration::ZERO);
     }
-    match guarded(|| scheduler.step(wait)) {
+    let step = || {
+        let status = scheduler.step(wait)?;
+        if let Some(control) = control {
+            control.serve(scheduler);
+        }
+        Ok(status)
+    };
+    match guarded(step) {
         Ok(status) => {
             outputs.lock().pump();
             status
@@ -42,6 +50,37 @@ pub fn turn(
             clock::pause(FAILED_PAUSE);
             Status::Running
         }
+    }
+}
+
+/// Waits until the scheduler, a client or an output has something to do.
+fn wait_for_all(
+    scheduler: &ProcessScheduler,
+    outputs: &Outputs,
+    control: Option<&mut Server>,
+    timeout: Option<Duration>,
+) {
+    let deadlines = [
+        scheduler.next_deadline(),
+        control.as_ref().and_then(|control| control.next_deadline()),
+    ];
+    let times = deadlines.into_iter().flatten().map(clock::until);
+    let time = times.chain(timeout).min();
+    let mut descriptors = Vec::with_capacity(DESCRIPTORS_MAX + 3);
+    descriptors.push(PollFd::new(scheduler.as_fd(), PollFlags::POLLIN));
+    if let Some(control) = &control {
+        control.wait_for(&mut descriptors);
+    }
+    let controls = 1..descriptors.len();
+    let mut ready = [PollFlags::empty(); DESCRIPTORS_MAX];
+    let outputs = outputs.lock();
+    outputs.wait(&mut descriptors, time);
+    for (ready, descriptor) in ready.iter_mut().zip(&descriptors[controls.clone()]) {
+        *ready = descriptor.revents().unwrap_or(PollFlags::empty());
+    }
+    drop(descriptors);
+    if let Some(control) = control {
+        control.on_ready(ready.into_iter().take(controls.len()));
     }
 }
 

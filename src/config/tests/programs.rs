@@ -157,8 +157,8 @@ fn variables() {
     check_keys(
         r#"
         "env": ["A=1"] => 2:8: programs.web.env: expected an object of strings, got an array
-        "env": {"A": 1} => 2:14: programs.web.env.A: expected a string in quotes, got 1
-        "env": {"A": null} => 2:14: programs.web.env.A: expected a string, got null
+        "env": {"A": null} => 2:14: programs.web.env.A: expected a string, a number or a boolean, got null
+        "env": {"A": ["b"]} => 2:14: programs.web.env.A: expected a string, a number or a boolean, got an array
         "env": {"": "1"} => 2:9: programs.web.env."": a variable needs a name
         "env": {"A=B": "1"} => 2:9: programs.web.env."A=B": the name "A=B" cannot have "=" in it
         "env": {"A\u0000": "1"} => 2:9: programs.web.env."A\0": a variable cannot have a NUL byte in it
@@ -209,5 +209,107 @@ fn a_delay_of_the_defaults_that_cannot_be_read() {
         &[
             r#"1:34: defaults.backoff.max: invalid duration "5min": expected a number of seconds, or "500ms", "8s", "1m30s", "1h""#,
         ],
+    );
+}
+
+#[test]
+fn exit_codes() {
+    let table = r#"
+        78 => expected an array such as [78, "TERM"], got 78
+        null => expected an array such as [78, "TERM"], got null"#;
+    let elements = r#"
+        0 => invalid exit code 0: expected 1 to 255, or -1 to -64 for a signal
+        256 => invalid exit code 256: expected 1 to 255, or -1 to -64 for a signal
+        -65 => invalid exit code -65: expected 1 to 255, or -1 to -64 for a signal
+        1.5 => expected an exit code from 1 to 255, or a signal such as "TERM", got 1.5
+        "15" => invalid exit code "15": write 15 without the quotes
+        "TREM" => unknown signal "TREM" (did you mean "TERM"?)"#;
+    for key in ["success_codes", "permanent_failure_codes"] {
+        check_values(key, table);
+        for (value, expected) in cases(elements) {
+            let start = format!("\"{key}\": [1, ");
+            let place = format!("2:{}: programs.web.{key}[1]", start.len() + 1);
+            check_keys(&format!("{start}{value}] => {place}: {expected}"));
+        }
+    }
+    check_values("max_restarts", "-1 => expected a whole number, got -1");
+}
+
+/// The error is at the key of the program, or else of the defaults.
+#[test]
+fn values_that_cannot_be_together() {
+    check_keys(
+        r#"
+        "oneshot": true, "restart": "always" => 2:29: programs.web.restart: a oneshot runs until it succeeds: use "never" or "on-failure"
+        "success_codes": [3], "permanent_failure_codes": [4, 3] => 2:50: programs.web.permanent_failure_codes: 3 is in success_codes, too: it can be in one of them"#,
+    );
+    let text = r#"{"defaults": {"restart": "always"},
+        "programs": {"a": {"command": ["a"], "oneshot": true}, "b": ["b"], "c": {"command": ["c"], "oneshot": true}}}"#;
+    let expected =
+        r#"1:26: defaults.restart: a oneshot runs until it succeeds: use "never" or "on-failure""#;
+    check(text, &[expected]);
+}
+
+#[test]
+fn links() {
+    let programs = |a: &str, rest: &str| {
+        format!("{{\"programs\": {{\"a\": {{\"command\": [\"a\"],\n{a}}}{rest}}}}}")
+    };
+    let table = r#"
+        "after": "db" => 2:10: programs.a.after: expected an array of names such as ["db"], got "db"
+        "requires": ["db", 5] => 2:20: programs.a.requires[1]: expected a string in quotes, got 5
+        "after": ["cahce"] => 2:11: programs.a.after[0]: no program "cahce" (did you mean "cache"?)
+        "requires": ["db", ""] => 2:20: programs.a.requires[1]: no program ""
+        "requires": ["db", "a"] => 2:20: programs.a.requires[1]: "a" cannot wait for itself"#;
+    for (keys, expected) in cases(table) {
+        check(
+            &programs(keys, r#", "db": ["b"], "cache": ["b"]"#),
+            &[expected],
+        );
+    }
+    let in_defaults = r#"{"programs": {"w": ["a"]}, "defaults": {"after": []}}"#;
+    assert!(
+        parse(in_defaults)
+            .unwrap_err()
+            .to_string()
+            .contains("defaults.after: unknown key")
+    );
+}
+
+/// Each is named with its way, at the list that begins it; a way that is long is cut.
+#[test]
+fn cycles() {
+    let file = |links: &[(&str, &str, &str)]| {
+        let program = |(name, key, other): &(&str, &str, &str)| {
+            format!("\n\"{name}\": {{\"command\": [\"x\"], \"{key}\": [\"{other}\"]}}")
+        };
+        let programs: Vec<String> = links.iter().map(program).collect();
+        format!("{{\"programs\": {{{}}}}}", programs.join(","))
+    };
+    let two = file(&[
+        ("a", "after", "b"),
+        ("b", "requires", "c"),
+        ("c", "after", "a"),
+        ("d", "requires", "e"),
+        ("e", "requires", "d"),
+        ("f", "requires", "e"),
+    ]);
+    check(
+        &two,
+        &[
+            "2:34: programs.a.after: a cycle: a → b → c → a",
+            "5:37: programs.d.requires: a cycle: d → e → d",
+        ],
+    );
+    let names: Vec<String> = (0..1_000).map(|index| format!("p{index}")).collect();
+    let next = |index: usize| &*names[(index + 1) % names.len()];
+    let links = names.iter().enumerate();
+    let links: Vec<_> = links
+        .map(|(index, name)| (&**name, "after", next(index)))
+        .collect();
+    let way = "p0 → p1 → p2 → p3 → p4 → p5 → p6 → p7 → 992 more → p0";
+    check(
+        &file(&links),
+        &[&format!("2:35: programs.p0.after: a cycle: {way}")],
     );
 }

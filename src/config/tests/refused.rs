@@ -54,7 +54,7 @@ fn the_line_of_the_documentation() {
 #[test]
 fn what_is_no_json() {
     let empty = r#"the file is empty: begin with {"programs": {"name": ["command"]}}"#;
-    let notes = r#"JSON has no comments, but keys that begin with "x-" are ignored"#;
+    let notes = "a comment is // to the end of the line, or between /* and */";
     for (text, expected) in [
         ("", format!("1:1: {empty}")),
         ("\u{feff}", format!("1:1: {empty}")),
@@ -64,13 +64,25 @@ fn what_is_no_json() {
         ("{\"é", "1:3: cannot be read as JSON: EOF while parsing a string".into()),
         ("{} x", "1:4: cannot be read as JSON: trailing characters".into()),
         ("{}\n{}", "2:1: cannot be read as JSON: trailing characters".into()),
-        ("{\"é\": 1,}", "1:9: cannot be read as JSON: trailing comma".into()),
         ("{\"é\" 1}", "1:6: cannot be read as JSON: expected `:`".into()),
         ("\u{feff}[\r\n 1 2]", "2:4: cannot be read as JSON: expected `,` or `]`".into()),
         ("{\"a\": tru}", "1:10: cannot be read as JSON: expected ident".into()),
         ("{\"a\": tru\n}", "1:10: cannot be read as JSON: expected ident".into()),
         ("\u{2028}", "1:1: cannot be read as JSON: expected value".into()),
-        ("{ // x\n}", format!("1:3: cannot be read as JSON: key must be a string; {notes}")),
+        ("{ / x\n}", format!("1:3: cannot be read as JSON: key must be a string; {notes}")),
+        ("// é\n /* \"*/ // x", format!("1:1: {empty}")),
+        ("{ // é /*\n \"é\": /* // */ }", "2:16: cannot be read as JSON: expected value".into()),
+        ("{\"é\": \"//\", /* é */ /x/}", format!("1:21: cannot be read as JSON: key must be a string; {notes}")),
+        ("{\"é\": \"\\\"\" /* é\n }", "1:12: this comment has no end: add */".into()),
+        ("{} /*/", "1:4: this comment has no end: add */".into()),
+        // A comma stands behind a value, and only once.
+        ("[,]", "1:2: cannot be read as JSON: expected value".into()),
+        ("[1,,]", "1:4: cannot be read as JSON: expected value".into()),
+        ("[1,/**/,/**/]", "1:8: cannot be read as JSON: expected value".into()),
+        ("{,}", "1:2: cannot be read as JSON: key must be a string".into()),
+        ("{\"a\":,}", "1:6: cannot be read as JSON: expected value".into()),
+        ("{\"a\",}", "1:6: cannot be read as JSON: expected `:`".into()),
+        ("{},", "1:3: cannot be read as JSON: trailing characters".into()),
         ("# x\n{}", format!("1:1: cannot be read as JSON: expected value; {notes}")),
         (
             "{\"a\": 'b'}",
@@ -175,8 +187,8 @@ fn the_keys_of_the_file() {
 fn unknown_keys() {
     let table = r#"
         {"programs": {"w": ["a"]}, "restart": "never"} => 1:28: restart: unknown key: use base_dir, err_dir, error_handler, control, control_group, defaults, programs
-        {"programs": {"w": ["a"]}, "defaults": {"command": ["a"]}} => 1:41: defaults.command: unknown key: use cwd, env, autostart, restart, essential, backoff, stop_signal, stop_timeout, report_bytes
-        {"programs": {"w": {"command": ["a"], "zz": 1}}} => 1:39: programs.w.zz: unknown key: use command, cwd, env, autostart, restart, essential, backoff, stop_signal, stop_timeout, report_bytes
+        {"programs": {"w": ["a"]}, "defaults": {"command": ["a"]}} => 1:41: defaults.command: unknown key: use cwd, env, autostart, restart, max_restarts, success_codes, permanent_failure_codes, oneshot, essential, backoff, stop_signal, stop_timeout, report_bytes
+        {"programs": {"w": {"command": ["a"], "zz": 1}}} => 1:39: programs.w.zz: unknown key: use command, after, requires, cwd, env, autostart, restart, max_restarts, success_codes, permanent_failure_codes, oneshot, essential, backoff, stop_signal, stop_timeout, report_bytes
         {"programs": {"w": {"command": ["a"], "Restart": 1}}} => 1:39: programs.w.Restart: unknown key (did you mean "restart"?)
         {"programs": {"w": {"command": ["a"], "backoff": {"maximum": 1}}}} => 1:51: programs.w.backoff.maximum: unknown key (did you mean "max"?)
         {"programs": {"w": ["a"]}, "a.b\u0000\n": 1} => 1:28: "a.b\0\n": unknown key: use base_dir, err_dir, error_handler, control, control_group, defaults, programs
@@ -228,7 +240,7 @@ fn all_errors_are_listed_in_the_order_of_the_file() {
   "err_dir": {}, "defaults": { "stop_timeout": "never" },
   "base": "."
 }"#;
-    let known = "command, cwd, env, autostart, restart, essential, backoff, stop_signal, stop_timeout, report_bytes";
+    let known = "command, after, requires, cwd, env, autostart, restart, max_restarts, success_codes, permanent_failure_codes, oneshot, essential, backoff, stop_signal, stop_timeout, report_bytes";
     let duration = r#"expected a number of seconds, or "500ms", "8s", "1m30s", "1h""#;
     check(
         text,

@@ -3,15 +3,14 @@
 //! and the owner of each child.
 
 mod notices;
+mod programs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::event::{EventKind, StopCause};
 use crate::exec::Exec;
-use crate::machine::definitions::{Edit, Replacement};
-use crate::machine::graph::Links;
 use crate::machine::state::State;
 use crate::machine::timers::Timers;
 use crate::machine::{Command, Exit, Input, Machine, Moment, Order, ProgramId, Run};
@@ -21,10 +20,8 @@ use crate::os::reap;
 use crate::os::wake::Asked;
 use crate::program::{FailedStart, Program, ProgramTable};
 use crate::signal::signal_name;
-use crate::spec::ChildSpec;
 use crate::status::ProgramState;
 
-use super::definitions::Definitions;
 use super::outbox::Outbox;
 use super::side_commands::SideCommands;
 use super::snapshot::state_of;
@@ -67,8 +64,12 @@ pub(super) struct Core {
     waits: Timers<ProgramId>,
     /// How much of a shutdown was reported as an event, with its cause.
     shutdown_reported: Option<Asked>,
+    /// What runs of programs were started with that have a newer definition by now.
+    outdated: BTreeMap<ProgramId, Exec>,
     /// True if only a stop of everything ends it.
     keep_running: bool,
+    /// True if programs that were stopped do not keep it running.
+    ends_with_stopped: bool,
     /// True if everything had ended at the end of a turn. What follows cannot be taken back.
     has_ended: bool,
 }
@@ -79,6 +80,7 @@ impl Core {
         programs: ProgramTable,
         outbox: Outbox,
         keep_running: bool,
+        ends_with_stopped: bool,
     ) -> Self {
         Self {
             machine,
@@ -94,7 +96,9 @@ impl Core {
             escaped: BTreeSet::new(),
             waits: Timers::default(),
             shutdown_reported: None,
+            outdated: BTreeMap::new(),
             keep_running,
+            ends_with_stopped,
             has_ended: false,
         }
     }
@@ -255,94 +259,6 @@ impl Core {
         self.apply(now, Input::Commanded(Command::StartAll));
     }
 
-    /// Adds a program, which has no links yet and is down.
-    pub(super) fn add(
-        &mut self,
-        definitions: &Definitions,
-        spec: &ChildSpec,
-        exec: Exec,
-    ) -> Result<ProgramId> {
-        definitions.add(&mut self.machine, &mut self.programs, spec, exec)
-    }
-
-    /// Takes back a program that was added just now.
-    pub(super) fn take_back(&mut self, id: ProgramId) {
-        self.machine.take_back(id);
-        self.programs.forget_name(id);
-        self.programs.remove(id);
-    }
-
-    /// Sets what a program that was added just now waits for.
-    pub(super) fn link(&mut self, now: Moment, id: ProgramId, links: Links) {
-        let linked = self.machine.link(now, vec![(id, links)]);
-        debug_assert_eq!(linked, Ok(()), "nothing waits for a program that is new");
-        self.carry_out(now);
-    }
-
-    /// Replaces the definition of a program. A run with the former one is stopped. If there were a
-    /// cycle, its path is returned, and nothing has changed.
-    pub(super) fn replace(
-        &mut self,
-        now: Moment,
-        id: ProgramId,
-        spec: &ChildSpec,
-        links: Links,
-        exec: Exec,
-    ) -> std::result::Result<(), Vec<ProgramId>> {
-        let replacement = Replacement {
-            program: id,
-            policy: spec.policy(),
-            links,
-            restart: true,
-        };
-        let edit = Edit {
-            replaces: vec![replacement],
-            ..Edit::default()
-        };
-        self.edit(now, edit)?;
-        self.programs[id].redefine(exec, spec.report_bytes);
-        Ok(())
-    }
-
-    /// Changes many programs at once. If there were a cycle, its path is returned, and nothing has
-    /// changed.
-    pub(super) fn edit(
-        &mut self,
-        now: Moment,
-        edit: Edit,
-    ) -> std::result::Result<(), Vec<ProgramId>> {
-        self.machine.edit(now, edit)?;
-        self.carry_out(now);
-        Ok(())
-    }
-
-    /// Takes the programs that the machine has forgotten, whose removal is to be reported.
-    pub(super) fn take_forgotten(&mut self) -> Vec<ProgramId> {
-        std::mem::take(&mut self.forgotten)
-    }
-
-    /// Reports that a program was removed: the last event with its name.
-    pub(super) fn report_removal(&mut self, id: ProgramId) {
-        self.event(id, EventKind::Removed);
-        self.removed.push(id);
-    }
-
-    /// Forgets the programs whose removal was reported. One stays as long as a process of it is left
-    /// that was abandoned, or its last run is not reported. True if one was forgotten.
-    pub(super) fn drop_removed(&mut self) -> bool {
-        let before = self.removed.len();
-        self.removed.retain(|&id| {
-            let program = &self.programs[id];
-            let is_left = program.live.is_some() || program.exit_record.is_some();
-            if !is_left {
-                self.programs.remove(id);
-                self.escaped.remove(&id);
-            }
-            is_left
-        });
-        self.removed.len() < before
-    }
-
     pub(super) fn shut_down(&mut self, now: Moment, asked: Asked, cause: StopCause) {
         self.report_shutdown(asked, cause);
         let command = match asked {
@@ -357,6 +273,7 @@ impl Core {
 
     pub(super) fn next_start(&mut self, now: Moment) -> Option<Run> {
         let run = self.machine.next_start()?;
+        self.outdated.remove(&run.program);
         self.note_state(now, run.program);
         Some(run)
     }
@@ -374,7 +291,8 @@ impl Core {
     /// True if nothing happens any more without a command, and none is to come: everything is being
     /// stopped, or every program has ended for good.
     pub(super) fn is_over(&self) -> bool {
-        let is_last = || !self.keep_running && !self.machine.has_stopped();
+        let is_last =
+            || !self.keep_running && (self.ends_with_stopped || !self.machine.has_stopped());
         self.machine.is_settled() && (self.machine.is_stopping() || is_last())
     }
 

@@ -235,6 +235,12 @@ fn check_status(choices: &mut Rng) {
             last_start: None,
             last_exit: choices.one_in(2).then(|| last_exit(choices)),
             next_start: choices.one_in(2).then(|| length(choices)),
+            is_up: choices.one_in(2),
+            is_blocked: choices.one_in(2),
+            log: choices.one_in(2).then(|| text(choices).into()),
+            after: Vec::new(),
+            requires: Vec::new(),
+            is_changed: choices.one_in(2),
         })
         .collect();
     let style = Style::new(programs.iter().map(ProgramStatus::name));

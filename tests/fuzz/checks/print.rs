@@ -50,6 +50,14 @@ fn program(spec: &ChildSpec) -> String {
         ("env", object(env)),
         ("essential", json!(spec.essential).to_string()),
         ("autostart", json!(spec.autostart).to_string()),
+        ("oneshot", json!(spec.oneshot).to_string()),
+        ("after", json!(spec.after).to_string()),
+        ("requires", json!(spec.requires).to_string()),
+        ("success_codes", json!(spec.success_codes).to_string()),
+        (
+            "permanent_failure_codes",
+            json!(spec.permanent_failure_codes).to_string(),
+        ),
         ("backoff", object(owned(backoff))),
         ("stop_signal", json!(spec.stop_signal).to_string()),
         ("stop_timeout", duration(spec.stop_timeout)),
@@ -59,6 +67,8 @@ fn program(spec: &ChildSpec) -> String {
     if let Some(restart) = restart {
         fields.push(("restart", json!(restart).to_string()));
     }
+    let max_restarts = spec.max_restarts.map(|restarts| restarts.to_string());
+    fields.extend(max_restarts.map(|restarts| ("max_restarts", restarts)));
     fields.extend(spec.cwd.iter().map(|cwd| ("cwd", text(cwd.as_os_str()))));
     object(owned(fields))
 }

@@ -17,7 +17,7 @@ use super::talk::{Request, Talk};
 use crate::clock;
 use crate::commands::{NO_SUPERVISOR, USAGE};
 use crate::control::path;
-use crate::load::{CONFIG_DEFAULT, load};
+use crate::load::{default_path, load};
 use crate::messages::SELF;
 use crate::stdio::complain;
 
@@ -37,10 +37,13 @@ pub fn socket(options: &Options) -> Result<PathBuf, Failure> {
             Err(problem) => Err(Failure::new(USAGE, format!("invalid socket: {problem}"))),
         };
     }
-    match &options.config {
-        Some(config) => of_config(config),
-        None if Path::new(CONFIG_DEFAULT).exists() => of_config(Path::new(CONFIG_DEFAULT)),
-        None => the_only_one(&path::candidates()),
+    let config = match &options.config {
+        Some(config) => config,
+        None => Path::new(default_path()),
+    };
+    match options.config.is_some() || config.exists() {
+        true => of_config(config),
+        false => the_only_one(&path::candidates()),
     }
 }
 

@@ -168,7 +168,7 @@ fn supervise(scheduler: &mut ProcessScheduler, outputs: &Outputs, marks: &Marks)
     let mut stop_at = clock::steady() + STOP_AT_MAX;
     loop {
         let wait = (!scheduler.is_stopping()).then(|| clock::until(stop_at));
-        if turn(scheduler, outputs, wait) == Status::Stopped {
+        if turn(scheduler, outputs, None, wait) == Status::Stopped {
             return;
         }
         if starts(CRASHING, &lock(marks)) >= STARTS_SHOWN {

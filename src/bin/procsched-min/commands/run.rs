@@ -1,8 +1,10 @@
 //! `run`: supervises a config in the foreground until a signal stops it or every program has ended
 //! for good.
 
+use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,12 +15,15 @@ use libc::{
 use nix::sys::signal::{SigSet, Signal};
 use procsched::config::Config;
 use procsched::text::escaped;
-use procsched::{Builder, Error, Status, signal_name};
+use procsched::{Builder, Error, ProcessScheduler, SignalSender, Status, signal_name};
 
 use super::{Command, FAILED, FINE, USAGE};
+use crate::control::place::Place;
+use crate::control::{About, Feed, Refusal, Server, prepare_default_directory};
 use crate::load::{self, CONFIG_HELP, load, source};
 use crate::messages::{Level, MORE_MEMORY, SELF, Style};
 use crate::output::Outputs;
+use crate::reload::{self, Reloader};
 use crate::status_line;
 use crate::stdio::complain_in_time;
 use crate::turn::{silence_panics, turn};
@@ -30,6 +35,8 @@ pub const COMMAND: Command = Command {
     description: "Starts the programs of the config and supervises them in the foreground, until
 a signal stops it or every program has ended for good.
 ",
+    options: "  --socket PATH  take orders there, whatever the config says
+  --no-control   take no orders",
     sections: &[CONFIG_HELP, OUTPUT_HELP],
     exit_codes: "  0    stopped as asked, or every program has ended for good
   N    the code of an essential program that ended for good, 128+n for signal n
@@ -38,7 +45,15 @@ a signal stops it or every program has ended for good.
 ",
     example: "  $ procsched-min run /etc/app/procsched.json
 ",
-    exec: |arguments| Ok(run(&load::path(arguments)?)),
+    exec: |arguments| {
+        let socket = arguments.values("--socket").last();
+        let has_control = !arguments.has("--no-control");
+        match socket {
+            Some(_) if !has_control => Err("--socket and --no-control exclude each other".into()),
+            Some(path) if path.is_empty() => Err("invalid socket \"\": expected a path".to_owned()),
+            _ => Ok(run(&load::path(arguments)?, socket, has_control)),
+        }
+    },
     ..Command::PLAIN
 };
 
@@ -51,7 +66,9 @@ Output:
 Signals to run:
   TERM, INT, QUIT   stop everything; a second one 200 ms later or more kills
   USR1              print one status line a program on stderr
-  HUP, USR2         reserved: prints a line and does nothing else (no reload)
+  USR2              open the logs anew, after they were renamed
+  HUP               read CONFIG anew, and take over what has changed: nothing else
+                    is disturbed. With an error in it nothing changes at all
 ";
 
 /// The signals that stop it in order.
@@ -69,9 +86,9 @@ const OTHER_SIGNALS: [i32; 11] = [
 const REALTIME: std::ops::RangeInclusive<i32> = 35..=64;
 
 /// Supervises and returns the exit code.
-fn run(path: &Path) -> u8 {
+fn run(path: &Path, socket: Option<&OsStr>, has_control: bool) -> u8 {
     hold_signals();
-    let config = match load(path) {
+    let mut config = match load(path) {
         Ok(config) => config,
         Err(errors) => {
             complain_in_time(&errors);
@@ -80,28 +97,46 @@ fn run(path: &Path) -> u8 {
     };
     let style = Style::new(config.programs.iter().map(|program| program.name()));
     let outputs = Outputs::standard(style);
-    let status_wanted = Arc::new(AtomicBool::new(false));
+    let wanted = Arc::new(Wanted::default());
+    let feed = Feed::default();
     let count = config.programs.len();
-    let mut scheduler = match builder(config, style, &outputs, &status_wanted).build() {
+    let place = match has_control {
+        true => Place::of(&config, socket),
+        false => Place::Off,
+    };
+    let group = config.control_group;
+    let reloader = Rc::new(Reloader::new(&mut config));
+    let mut builder = builder(config, &outputs, &wanted, &feed);
+    if place == Place::Off {
+        // Nothing could start what is stopped.
+        builder = builder.end_with_stopped();
+    }
+    let mut scheduler = match builder.build() {
         Ok(scheduler) => scheduler,
         Err(error) => return refuse(&error),
     };
-    // The scheduler's paths are absolute by now; CONFIG may be relative, and cannot be read again
-    // after this. Leaving the start directory lets it be unmounted.
+    let about = About {
+        config: source(path),
+        reloader: reloader.clone(),
+    };
+    let mut control = match open_control(place, group, about, &feed, &outputs) {
+        Ok(control) => control,
+        Err(refusal) => {
+            complain_in_time(&format!("{SELF}: {}", escaped(refusal.message())));
+            return FAILED;
+        }
+    };
+    // All paths are absolute by now. Leaving the start directory lets it be unmounted.
     let _ = std::env::set_current_dir("/");
     silence_panics();
     let pid = std::process::id();
     let details = format!("pid={pid} programs={count} config={}", source(path));
     outputs.lock().say_own(Level::Info, "started", &details);
-    while turn(&mut scheduler, &outputs, None) == Status::Running {
-        if status_wanted.swap(false, Ordering::Relaxed) {
-            let mut outputs = outputs.lock();
-            for line in status_line::lines(&style, &scheduler.programs()) {
-                outputs.say(&line);
-            }
-            outputs.pump();
-        }
+    while turn(&mut scheduler, &outputs, control.as_mut(), None) == Status::Running {
+        wanted.carry_out(&mut scheduler, &outputs, control.as_mut(), &reloader);
     }
+    // The socket goes before the last message.
+    drop(control);
     let code = exit_code(scheduler.is_abandoned(), scheduler.essential_exit());
     let mut outputs = outputs.lock();
     outputs.say_own(Level::Info, "stopped", &format!("code={code}"));
@@ -109,6 +144,91 @@ fn run(path: &Path) -> u8 {
     // The exit of this process frees everything at once, which is faster.
     std::mem::forget(scheduler);
     code
+}
+
+/// What signals have asked for, to be done after the turn.
+#[derive(Debug, Default)]
+struct Wanted {
+    /// A line for each program.
+    status: AtomicBool,
+    /// The config read anew.
+    reload: AtomicBool,
+    /// The logs opened anew.
+    logs: AtomicBool,
+    /// The socket made again, if it was removed.
+    socket: AtomicBool,
+}
+
+impl Wanted {
+    fn note(&self, flags: &[&AtomicBool]) {
+        flags
+            .iter()
+            .for_each(|flag| flag.store(true, Ordering::Relaxed));
+    }
+
+    fn carry_out(
+        &self,
+        scheduler: &mut ProcessScheduler,
+        outputs: &Outputs,
+        mut control: Option<&mut Server>,
+        reloader: &Reloader,
+    ) {
+        let take = |flag: &AtomicBool| flag.swap(false, Ordering::Relaxed);
+        if take(&self.status) {
+            let mut outputs = outputs.lock();
+            for line in status_line::lines(&outputs.style(), &scheduler.programs()) {
+                outputs.say(&line);
+            }
+            outputs.pump();
+        }
+        if take(&self.logs) {
+            scheduler.reopen_logs();
+        }
+        if take(&self.reload) {
+            let options = reload::Options {
+                dry_run: false,
+                restart: true,
+            };
+            // Said on stderr either way.
+            let is_done = reloader.reload(scheduler, outputs, options).is_ok();
+            if let Some(control) = control.as_deref_mut().filter(|_| is_done) {
+                control.on_reload("SIGHUP");
+            }
+        }
+        if take(&self.socket)
+            && let Some(control) = control
+        {
+            control.remake();
+        }
+    }
+}
+
+/// Makes the control socket. Where nothing was asked for, supervision goes on without it, unless
+/// another supervisor of this config has it.
+fn open_control(
+    place: Place,
+    group: Option<u32>,
+    about: About,
+    feed: &Feed,
+    outputs: &Outputs,
+) -> Result<Option<Server>, Refusal> {
+    let open = |path: &Path| Server::open(path, group, about, feed.clone(), outputs.clone());
+    let problem = match &place {
+        Place::Off => return Ok(None),
+        Place::Given(path) => return open(path).map(Some),
+        Place::Default(path) => match prepare_default_directory().and_then(|()| open(path)) {
+            Ok(server) => return Ok(Some(server)),
+            Err(taken @ Refusal::Taken(_)) => return Err(taken),
+            Err(unusable) => unusable.message().to_owned(),
+        },
+        Place::Missing(problem) => problem.clone(),
+    };
+    let details = format!(
+        "no control socket: {problem}; set \"control\" in the config to a path, or to false"
+    );
+    let mut outputs = outputs.lock();
+    outputs.say_own(Level::Warning, "warning", &details);
+    Ok(None)
 }
 
 /// Reports why supervision does not begin.
@@ -138,27 +258,29 @@ fn hold_signals() {
     let _ = held.thread_block();
 }
 
-fn builder(
-    config: Config,
-    style: Style,
-    outputs: &Outputs,
-    status_wanted: &Arc<AtomicBool>,
-) -> Builder {
+fn builder(config: Config, outputs: &Outputs, wanted: &Arc<Wanted>, feed: &Feed) -> Builder {
     let (for_events, for_reports) = (outputs.clone(), outputs.clone());
-    let (for_signals, status_wanted) = (outputs.clone(), status_wanted.clone());
+    let (events, reports) = (feed.clone(), feed.clone());
+    let (for_signals, wanted) = (outputs.clone(), wanted.clone());
     config
         .into_builder()
         .on_event(move |event| {
-            if let Some(line) = style.event(event) {
-                for_events.lock().say(&line);
-            }
+            events.event(event);
+            for_events.lock().event(event);
         })
-        .error_handler(move |_, report| for_reports.lock().report(report))
+        .error_handler(move |name, report| {
+            reports.report(name, report);
+            for_reports.lock().report(report);
+        })
         .stop_on_signals(STOP_SIGNALS)
         .on_signals(
             OTHER_SIGNALS.into_iter().chain(REALTIME),
-            move |signal| match signal {
-                SIGUSR1 => status_wanted.store(true, Ordering::Relaxed),
+            move |signal, sender| match signal {
+                SIGUSR1 => wanted.note(&[&wanted.status, &wanted.socket]),
+                SIGUSR2 => wanted.note(&[&wanted.logs, &wanted.socket]),
+                // The terminal has hung up, which asks for nothing.
+                SIGHUP if sender == SignalSender::Kernel => {}
+                SIGHUP => wanted.note(&[&wanted.reload, &wanted.socket]),
                 // The write that caused it reports the error.
                 SIGXFSZ => {}
                 other => {

@@ -1,3 +1,270 @@
 //! The control socket: through it an operator sees and changes what a running supervisor does.
+//!
+//! The server waits with the scheduler, and after each turn serves each client a little: one
+//! request, a portion of a listing, a few programs of an order. While no client is connected it
+//! costs no wake-up.
 
+mod client;
+mod feed;
+mod follow;
+mod json;
+mod judge;
+mod listener;
+mod orders;
 pub mod path;
+mod pattern;
+pub mod place;
+pub mod protocol;
+mod reload;
+mod requests;
+mod runs;
+mod session;
+mod status;
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Instant, SystemTime};
+
+use nix::poll::{PollFd, PollFlags};
+use procsched::ProcessScheduler;
+
+use crate::clock;
+use crate::messages::Level;
+use crate::output::Outputs;
+use crate::reload::Reloader;
+use client::Client;
+pub use feed::Feed;
+use listener::Listener;
+pub use listener::{Refusal, prepare_default_directory};
+use orders::{Desk, StoppedBy};
+use protocol::{Code, Problem};
+use session::{Session, Task};
+use status::{Supervisor, write_event, write_supervisor};
+
+/// The most clients at a time. One more gets `busy`.
+const CLIENTS_MAX: usize = 16;
+
+/// The listener and the clients.
+pub const DESCRIPTORS_MAX: usize = CLIENTS_MAX + 1;
+
+/// The server behind a control socket.
+pub struct Server {
+    listener: Listener,
+    feed: Feed,
+    outputs: Outputs,
+    sessions: Vec<Session>,
+    stopped_by: StoppedBy,
+    since: SystemTime,
+    about: About,
+    /// True if connections wait.
+    has_arrivals: bool,
+    /// True if an order of one client may have ended the wait of another.
+    has_orders: bool,
+}
+
+/// What the server knows of the supervisor's config.
+pub struct About {
+    /// What messages call it.
+    pub config: String,
+    pub reloader: Rc<Reloader>,
+}
+
+impl Server {
+    /// Makes the socket at `path`, for the owner and, if given, for a group.
+    pub fn open(
+        path: &Path,
+        group: Option<u32>,
+        about: About,
+        feed: Feed,
+        outputs: Outputs,
+    ) -> Result<Self, Refusal> {
+        Ok(Self {
+            listener: Listener::open(path, group)?,
+            feed,
+            outputs,
+            sessions: Vec::new(),
+            stopped_by: StoppedBy::default(),
+            since: clock::wall(),
+            about,
+            has_arrivals: false,
+            has_orders: false,
+        })
+    }
+
+    /// Makes the socket again if it was removed.
+    pub fn remake(&mut self) {
+        if let Err(refusal) = self.listener.remake() {
+            let mut outputs = self.outputs.lock();
+            outputs.say_own(Level::Warning, "warning", refusal.message());
+        }
+    }
+
+    /// Adds what to wait for: the listener, and the clients in their order.
+    pub fn wait_for<'a>(&'a self, descriptors: &mut Vec<PollFd<'a>>) {
+        let is_paused = self.listener.paused_until().is_some();
+        let arrivals = match is_paused {
+            true => PollFlags::empty(),
+            false => PollFlags::POLLIN,
+        };
+        descriptors.push(PollFd::new(self.listener.as_fd(), arrivals));
+        let clients = self.sessions.iter().map(|session| &session.client);
+        descriptors.extend(clients.map(|client| PollFd::new(client.as_fd(), client.interest())));
+    }
+
+    /// Takes in what is ready, in the same order.
+    pub fn on_ready(&mut self, mut ready: impl Iterator<Item = PollFlags>) {
+        let arrivals = ready.next().unwrap_or(PollFlags::empty());
+        self.has_arrivals = arrivals.contains(PollFlags::POLLIN);
+        for (session, ready) in self.sessions.iter_mut().zip(ready) {
+            session.client.on_ready(ready);
+        }
+    }
+
+    /// Returns when it has to be served, whatever the descriptors say.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if self.has_orders {
+            return Some(clock::steady());
+        }
+        let sessions = self.sessions.iter().filter_map(Session::deadline);
+        sessions.chain(self.listener.paused_until()).min()
+    }
+
+    /// Serves every client a little, after a turn of the scheduler.
+    pub fn serve(&mut self, scheduler: &mut ProcessScheduler) {
+        if self.sessions.is_empty() && !self.has_arrivals {
+            return;
+        }
+        self.has_orders = false;
+        self.hand_out();
+        for index in 0..self.sessions.len() {
+            self.serve_one(index, scheduler);
+        }
+        self.sessions.retain_mut(|session| !session.is_over());
+        // After those that have gone have made room.
+        if std::mem::take(&mut self.has_arrivals) {
+            let first = self.sessions.len();
+            self.accept();
+            for index in first..self.sessions.len() {
+                self.sessions[index].client.on_ready(PollFlags::POLLIN);
+                self.serve_one(index, scheduler);
+            }
+        }
+        self.feed.want(self.followers() > 0);
+    }
+
+    /// Hands out the events of the turn.
+    fn hand_out(&mut self) {
+        let turn = self.feed.take();
+        let mut line = Vec::new();
+        for event in &turn.events {
+            line.clear();
+            for session in &mut self.sessions {
+                match &mut session.task {
+                    Task::Idle => {}
+                    Task::Order(order) => order.on_event(event),
+                    Task::Follow(follow, _) => {
+                        if line.is_empty() {
+                            write_event(&mut line, event);
+                        }
+                        follow.event(&mut session.client, event.program(), &line);
+                    }
+                }
+            }
+        }
+        for session in &mut self.sessions {
+            match &mut session.task {
+                Task::Idle => {}
+                Task::Order(order) => {
+                    let tails = turn.tails.iter();
+                    tails.for_each(|(program, tail)| order.on_tail(program, tail));
+                }
+                Task::Follow(follow, _) => follow.lose(turn.lost),
+            }
+        }
+    }
+
+    fn accept(&mut self) {
+        for _ in 0..CLIENTS_MAX {
+            let Some(stream) = self.listener.accept() else {
+                return;
+            };
+            let Some(mut client) = Client::new(stream) else {
+                continue;
+            };
+            if self.sessions.len() >= CLIENTS_MAX {
+                let message = format!("{CLIENTS_MAX} clients are connected already");
+                client.queue(|out| Problem::new(Code::Busy, message).write(out));
+                client.flush();
+                continue;
+            }
+            self.sessions.push(Session {
+                client,
+                task: Task::Idle,
+                unreported: None,
+            });
+        }
+    }
+
+    /// Returns the number of clients that follow or wait.
+    pub(super) fn followers(&self) -> usize {
+        let tasks = self.sessions.iter().map(|session| &session.task);
+        tasks
+            .filter(|task| match task {
+                Task::Idle => false,
+                Task::Order(order) => order.waits(),
+                Task::Follow(..) => true,
+            })
+            .count()
+    }
+
+    fn serve_one(&mut self, index: usize, scheduler: &mut ProcessScheduler) {
+        if let Some(line) = self.sessions[index].client.take_request() {
+            self.begin(index, line, scheduler);
+        }
+        let session = &mut self.sessions[index];
+        let mut desk = Desk {
+            scheduler,
+            stopped_by: &mut self.stopped_by,
+            given: Vec::new(),
+        };
+        let is_describing = session.go_on(&mut desk);
+        let given = std::mem::take(&mut desk.given);
+        if is_describing {
+            self.describe_self(index, scheduler);
+        }
+        if !given.is_empty()
+            && let Some((verb, programs)) = self.sessions[index].unreported.take()
+        {
+            self.report_order(index, verb.word(), &programs);
+        }
+        self.has_orders |= !given.is_empty();
+        for (other, session) in self.sessions.iter_mut().enumerate() {
+            if other != index
+                && let Task::Order(order) = &mut session.task
+            {
+                for (program, verb, peer) in &given {
+                    order.on_order(program, *verb, *peer);
+                }
+            }
+        }
+        self.sessions[index].client.flush();
+    }
+
+    /// Ends the answer of a status with what is known of the supervisor.
+    fn describe_self(&mut self, index: usize, scheduler: &ProcessScheduler) {
+        let about = Supervisor {
+            is_stopping: scheduler.is_stopping(),
+            since: self.since,
+            config: &self.about.config,
+            programs: scheduler.names().count(),
+            log_bytes_dropped: self.feed.log_bytes_dropped(),
+            reports_dropped: self.outputs.lock().reports_dropped(),
+        };
+        let session = &mut self.sessions[index];
+        if let Task::Order(order) = &mut session.task {
+            order.finish(&mut session.client, |out| write_supervisor(out, &about));
+        }
+        session.end();
+    }
+}

@@ -9,12 +9,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use nix::unistd::Uid;
+use procsched::config::SOCKET_PATH_BYTES_MAX;
 
 /// The variable with the path of the socket. Programs do not inherit it.
 pub const ENVIRONMENT: &str = "PROCSCHED_SOCKET";
-
-/// The longest path of a socket, in bytes: `sun_path` of unix(7) less its final NUL.
-pub const PATH_BYTES_MAX: usize = 107;
 
 /// The directory of root's sockets.
 pub const SYSTEM_DIRECTORY: &str = "/run/procsched";
@@ -84,9 +82,9 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
 /// A path that does not fit, with its length: `the path has 131 bytes; a socket path can have 107`.
 pub fn check_length(path: &Path) -> Result<(), String> {
     match path.as_os_str().len() {
-        0..=PATH_BYTES_MAX => Ok(()),
+        0..=SOCKET_PATH_BYTES_MAX => Ok(()),
         bytes => Err(format!(
-            "the path has {bytes} bytes; a socket path can have {PATH_BYTES_MAX}"
+            "the path has {bytes} bytes; a socket path can have {SOCKET_PATH_BYTES_MAX}"
         )),
     }
 }

@@ -1,0 +1,402 @@
+//! What a request does to programs: each is given its order in its turn, and then waited for.
+//!
+//! Programs are ordered, and looked at, a few in each turn, so that an order for ten thousand
+//! delays no death.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use procsched::text::did_you_mean;
+use procsched::{Event, ProcessScheduler, ProgramState, ProgramStatus, SignalTo};
+
+use super::client::{Client, Peer};
+use super::judge::{Failure, Target, judge_start, judge_stop, judge_wait};
+use super::protocol::{Code, Problem, Until};
+use super::runs::RunEnd;
+use super::status::{Remarks, write_problem, write_program};
+use crate::clock;
+use crate::values::duration;
+
+/// The most programs that are ordered, or looked at, for one client in a turn.
+const PROGRAMS_PER_TURN: usize = 64;
+
+/// How soon the rest is looked at if a turn could not look at all.
+const NEXT_LOOK: Duration = Duration::from_millis(5);
+
+/// What is done to each program.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Verb {
+    /// Its state is described.
+    Describe,
+    Start,
+    Stop,
+    Kill,
+    Restart,
+    Signal(i32, SignalTo),
+    Wait(Until),
+    /// A reload has ordered it, and it is waited for.
+    Settle,
+}
+
+impl Verb {
+    /// True if a later order makes this one pointless.
+    fn is_superseded_by(self, later: Self) -> bool {
+        match self {
+            Self::Start | Self::Restart | Self::Settle => {
+                matches!(later, Self::Stop | Self::Kill | Self::Restart)
+            }
+            Self::Stop | Self::Kill => matches!(later, Self::Start | Self::Restart),
+            Self::Describe | Self::Signal(..) | Self::Wait(_) => false,
+        }
+    }
+
+    /// Returns the word of the command.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Describe => "status",
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Kill => "kill",
+            Self::Restart => "restart",
+            Self::Signal(..) => "signal",
+            Self::Wait(_) => "wait",
+            Self::Settle => "reload",
+        }
+    }
+}
+
+/// The users that stopped programs which are down.
+#[derive(Debug, Default)]
+pub struct StoppedBy(BTreeMap<Arc<str>, u32>);
+
+impl StoppedBy {
+    fn note(&mut self, verb: Verb, program: &Arc<str>, peer: Peer) {
+        match verb {
+            Verb::Stop | Verb::Kill => {
+                self.0.insert(program.clone(), peer.uid);
+            }
+            Verb::Start | Verb::Restart => {
+                self.0.remove(program);
+            }
+            Verb::Describe | Verb::Signal(..) | Verb::Wait(_) | Verb::Settle => {}
+        }
+    }
+
+    /// Returns why a program is down that was stopped by hand: `by uid 0`.
+    pub fn reason(&self, program: &ProgramStatus) -> Option<String> {
+        let uid = self.0.get(program.name())?;
+        (program.state() == ProgramState::Stopped).then(|| format!("by uid {uid}"))
+    }
+}
+
+/// What an order works with.
+pub struct Desk<'a> {
+    pub scheduler: &'a mut ProcessScheduler,
+    pub stopped_by: &'a mut StoppedBy,
+    /// The programs that were given an order in this turn, for others that wait for them.
+    pub given: Vec<(Arc<str>, Verb, Peer)>,
+}
+
+/// An order for programs.
+#[derive(Debug)]
+pub struct Order {
+    verb: Verb,
+    /// Those that were not ordered yet.
+    names: std::vec::IntoIter<Arc<str>>,
+    count: usize,
+    waits: bool,
+    targets: BTreeMap<Arc<str>, Target>,
+    /// The target that was looked at last.
+    looked_at: Option<Arc<str>>,
+    began_at: Instant,
+    timeout: Option<Duration>,
+    failed: usize,
+    /// What the last line says, of one program or of several.
+    last_problem: Option<Problem>,
+}
+
+impl Order {
+    /// Returns an order that was not given yet.
+    pub fn new(verb: Verb, names: Vec<Arc<str>>, waits: bool, timeout: Option<Duration>) -> Self {
+        Self {
+            verb,
+            count: names.len(),
+            names: names.into_iter(),
+            waits,
+            targets: BTreeMap::new(),
+            looked_at: None,
+            began_at: clock::steady(),
+            timeout,
+            failed: 0,
+            last_problem: None,
+        }
+    }
+
+    /// Returns what a reload has begun, to be waited for: each program, its pid of before, and
+    /// whether it is removed.
+    pub fn settling(
+        programs: impl Iterator<Item = (Arc<str>, Option<i32>, bool)>,
+        timeout: Option<Duration>,
+    ) -> Self {
+        let mut order = Self::new(Verb::Settle, Vec::new(), true, timeout);
+        for (program, old_pid, is_removal) in programs {
+            let target = Target {
+                old_pid,
+                is_removal,
+                ..Target::default()
+            };
+            order.targets.insert(program, target);
+        }
+        order.count = order.targets.len();
+        order
+    }
+
+    /// A later reload has taken the place of the one that is waited for.
+    pub fn on_reload(&mut self, by: &str) {
+        if self.verb == Verb::Settle {
+            for target in self.targets.values_mut() {
+                target.superseded = Some(format!("superseded: reload by {by}"));
+            }
+        }
+    }
+
+    /// True if it is a status, whose last line describes the supervisor.
+    pub fn is_description(&self) -> bool {
+        self.verb == Verb::Describe
+    }
+
+    /// True if it went wrong for a program.
+    pub fn has_failed(&self) -> bool {
+        self.last_problem.is_some()
+    }
+
+    /// True if it may last.
+    pub fn waits(&self) -> bool {
+        self.waits
+    }
+
+    /// True if something can be done at once.
+    pub fn has_work(&self, client: &Client) -> bool {
+        self.names.len() > 0 && (client.has_room() || client.is_gone())
+    }
+
+    /// Returns when it has to be looked at, whatever happens.
+    pub fn deadline(&self, client: &Client) -> Option<Instant> {
+        // Then its reader wakes us, or its own deadline.
+        if !client.has_room() {
+            return None;
+        }
+        let next_look = self.targets.len() > PROGRAMS_PER_TURN;
+        let next_look = next_look.then(|| clock::steady() + NEXT_LOOK);
+        let end = self.end().filter(|_| !self.targets.is_empty());
+        end.into_iter().chain(next_look).min()
+    }
+
+    fn end(&self) -> Option<Instant> {
+        self.began_at.checked_add(self.timeout?)
+    }
+
+    /// Takes in an event about a program that it waits for.
+    pub fn on_event(&mut self, event: &Event) {
+        if let Some(target) = self.targets.get_mut(event.program())
+            && let Some(end) = RunEnd::of(event.kind())
+            && (end.pid.is_none() || end.pid != target.old_pid)
+        {
+            target.end = Some(end);
+        }
+    }
+
+    /// Takes in the end of the stderr of a failed run.
+    pub fn on_tail(&mut self, program: &str, tail: &[String]) {
+        if let Some(target) = self.targets.get_mut(program)
+            && target.end.is_some()
+        {
+            tail.clone_into(&mut target.tail);
+        }
+    }
+
+    /// Another client has given an order to a program that it may wait for.
+    pub fn on_order(&mut self, program: &str, verb: Verb, peer: Peer) {
+        if self.verb.is_superseded_by(verb)
+            && let Some(target) = self.targets.get_mut(program)
+        {
+            target.superseded = Some(format!("superseded: {} by {peer}", verb.word()));
+        }
+    }
+
+    /// Goes on with it. True when it is finished, but for its last line.
+    pub fn go_on(&mut self, client: &mut Client, desk: &mut Desk<'_>) -> bool {
+        for _ in 0..PROGRAMS_PER_TURN {
+            if !self.has_work(client) {
+                break;
+            }
+            if let Some(name) = self.names.next() {
+                self.give(name, client, desk);
+            }
+        }
+        if client.is_gone() {
+            self.targets.clear();
+        }
+        self.look(client, desk);
+        self.names.len() == 0 && self.targets.is_empty()
+    }
+
+    /// Queues the last line, which `ok` writes if nothing went wrong.
+    pub fn finish(&mut self, client: &mut Client, ok: impl FnOnce(&mut Vec<u8>)) {
+        match &self.last_problem {
+            None => client.queue(ok),
+            Some(problem) => client.queue(|out| problem.write(out)),
+        }
+    }
+
+    fn give(&mut self, name: Arc<str>, client: &mut Client, desk: &mut Desk<'_>) {
+        let Some(before) = desk.scheduler.program(&name) else {
+            let names = desk.scheduler.names().map(|name| &**name);
+            let meant = did_you_mean(&name, names).unwrap_or_default();
+            let message = format!("no program {name:?}{meant}");
+            self.fail(&name, Failure::whole(Code::UnknownProgram, message), client);
+            return;
+        };
+        let done = match self.verb {
+            Verb::Describe | Verb::Wait(_) | Verb::Settle => Ok(()),
+            Verb::Start => desk.scheduler.start_program(&name),
+            Verb::Stop => desk.scheduler.stop_program(&name),
+            Verb::Kill => desk.scheduler.kill_program(&name),
+            Verb::Restart => desk.scheduler.restart_program(&name),
+            Verb::Signal(signal, to) => desk.scheduler.signal_program(&name, signal, to),
+        };
+        if let Err(error) = done {
+            self.fail(&name, Failure::refused(&error), client);
+            return;
+        }
+        let peer = client.peer();
+        desk.stopped_by.note(self.verb, &name, peer);
+        if !matches!(self.verb, Verb::Describe | Verb::Wait(_)) {
+            desk.given.push((name.clone(), self.verb, peer));
+        }
+        let is_starting = matches!(
+            before.state(),
+            ProgramState::Running | ProgramState::Starting
+        );
+        let is_started = self.verb == Verb::Start && is_starting;
+        let target = Target {
+            old_pid: before.pid().filter(|_| self.verb != Verb::Start),
+            note: is_started.then_some("already running"),
+            ..Target::default()
+        };
+        if self.waits {
+            self.targets.insert(name, target);
+        } else {
+            describe(&name, target.note, client, desk);
+        }
+    }
+
+    /// Looks at some of the programs that it waits for.
+    fn look(&mut self, client: &mut Client, desk: &mut Desk<'_>) {
+        let after = self.looked_at.take();
+        let start = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let later = self.targets.range::<Arc<str>, _>((start, Bound::Unbounded));
+        let first = self.targets.keys();
+        let names: Vec<Arc<str>> = later
+            .map(|(name, _)| name)
+            .chain(first)
+            .take(PROGRAMS_PER_TURN.min(self.targets.len()))
+            .cloned()
+            .collect();
+        for name in names {
+            if !client.has_room() {
+                break;
+            }
+            self.looked_at = Some(name.clone());
+            let Some(target) = self.targets.get(&name) else {
+                continue;
+            };
+            let status = desk.scheduler.program(&name);
+            let is_stopping = desk.scheduler.is_stopping();
+            let Some(result) = self.judge(target, status.as_ref(), is_stopping) else {
+                continue;
+            };
+            let target = self.targets.remove(&name).unwrap_or_default();
+            match result {
+                Ok(()) => describe(&name, target.note, client, desk),
+                Err(failure) => {
+                    let tail = target.tail;
+                    self.fail(&name, Failure { tail, ..failure }, client);
+                }
+            }
+        }
+    }
+
+    /// Returns what has come of the order for one program; `None` while that is open.
+    fn judge(
+        &self,
+        target: &Target,
+        status: Option<&ProgramStatus>,
+        is_stopping: bool,
+    ) -> Option<Result<(), Failure>> {
+        let Some(status) = status else {
+            let is_stop = target.is_removal || matches!(self.verb, Verb::Stop | Verb::Kill);
+            let removed = || Failure::new(Code::UnknownProgram, "it was removed");
+            return Some(if is_stop { Ok(()) } else { Err(removed()) });
+        };
+        let judged = match self.verb {
+            Verb::Start | Verb::Restart => judge_start(target, status, is_stopping),
+            Verb::Stop | Verb::Kill => judge_stop(target, status),
+            Verb::Wait(until) => judge_wait(until, status),
+            Verb::Settle if target.is_removal => {
+                judge_stop(target, status).filter(|judged| judged.is_err())
+            }
+            Verb::Settle if status.state() == ProgramState::Stopped => Some(Ok(())),
+            Verb::Settle => judge_start(target, status, is_stopping),
+            Verb::Describe | Verb::Signal(..) => Some(Ok(())),
+        };
+        let is_late = || self.end().is_some_and(|end| clock::until(end).is_zero());
+        judged.or_else(|| is_late().then(|| Err(self.late(status))))
+    }
+
+    fn late(&self, status: &ProgramStatus) -> Failure {
+        let time = duration(self.timeout.unwrap_or_default());
+        let is_held = status.state() == ProgramState::Pending;
+        let reason = status.reason().filter(|_| is_held);
+        let reason = reason.map(|reason| format!(": {reason}"));
+        let reason = reason.unwrap_or_default();
+        let message = format!("still {} after {time}{reason}", status.state());
+        Failure::new(Code::Timeout, message)
+    }
+
+    fn fail(&mut self, name: &str, failure: Failure, client: &mut Client) {
+        let Failure {
+            problem,
+            is_whole,
+            tail,
+        } = failure;
+        if self.count > 1 || !tail.is_empty() {
+            client.queue(|out| write_problem(out, name, &problem, &tail));
+        }
+        self.failed += 1;
+        let last = match &self.last_problem {
+            None if is_whole => problem,
+            None => Problem::new(problem.code, format!("{name}: {}", problem.message)),
+            Some(last) => {
+                let code = match last.code == problem.code {
+                    true => last.code,
+                    false => Code::Failed,
+                };
+                let (failed, count) = (self.failed, self.count);
+                Problem::new(code, format!("{failed} of {count} programs failed"))
+            }
+        };
+        self.last_problem = Some(last);
+    }
+}
+
+/// Queues the line of a program.
+fn describe(name: &str, note: Option<&str>, client: &mut Client, desk: &Desk<'_>) {
+    if let Some(status) = desk.scheduler.program(name) {
+        let reason = desk.stopped_by.reason(&status);
+        let reason = reason.as_deref();
+        client.queue(|out| write_program(out, &status, Remarks { reason, note }));
+    }
+}

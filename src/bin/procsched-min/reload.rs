@@ -1,0 +1,164 @@
+//! A reload: reads the config anew, and takes over what has changed. Either all of it is refused,
+//! with all errors, or all of it is begun.
+
+use std::path::Path;
+
+use procsched::config::Config;
+use procsched::text::{error_text, escaped};
+use procsched::{ApplyOptions, EmergencyHeap, Error, ErrorKind, Plan, ProcessScheduler};
+
+use crate::messages::Level;
+use crate::output::Outputs;
+
+/// The memory that a reload needs at most for each byte of the file, while it is read: most have a
+/// tenth of this.
+const MEMORY_PER_BYTE: u64 = 64;
+
+/// The memory that a reload of a small file needs.
+const MEMORY_BYTES_MIN: u64 = 1024 * 1024;
+
+/// How a reload is carried out.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Only says what would be done.
+    pub dry_run: bool,
+    /// Restarts what cannot change while it runs; without, that waits for its next start.
+    pub restart: bool,
+}
+
+/// Why a reload was refused. Nothing has changed then.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The errors of the config, each a line with its place.
+    Invalid(Vec<String>),
+    /// Everything is being stopped.
+    Stopping(String),
+}
+
+/// What a reload is compared with.
+pub struct Reloader {
+    /// The config that the supervisor was started with, without its programs: where it is, and what
+    /// cannot change.
+    settings: Config,
+}
+
+impl Reloader {
+    pub fn new(config: &mut Config) -> Self {
+        let programs = std::mem::take(&mut config.programs);
+        let settings = config.clone();
+        config.programs = programs;
+        Self { settings }
+    }
+
+    /// Reads the config anew and takes it over, or says what that would do. The result is on stderr,
+    /// too, unless it is a dry run.
+    pub fn reload(
+        &self,
+        scheduler: &mut ProcessScheduler,
+        outputs: &Outputs,
+        options: Options,
+    ) -> Result<Plan, Refusal> {
+        let result = self.take_over(scheduler, outputs, options);
+        if !options.dry_run {
+            self.announce(outputs, &result);
+        }
+        result
+    }
+
+    fn take_over(
+        &self,
+        scheduler: &mut ProcessScheduler,
+        outputs: &Outputs,
+        options: Options,
+    ) -> Result<Plan, Refusal> {
+        if let Some(path) = &self.settings.path {
+            check_memory(path).map_err(|problem| self.invalid(&problem))?;
+        }
+        let config = self.settings.reload();
+        let config = config.map_err(|errors| {
+            let lines = errors.to_string();
+            Refusal::Invalid(lines.lines().map(str::to_owned).collect())
+        })?;
+        let obstacles = config.obstacles();
+        if !obstacles.is_empty() {
+            let lines = obstacles.iter();
+            let lines = lines.map(|(key, error)| self.line(&format!("{key}: {error}")));
+            return Err(Refusal::Invalid(lines.collect()));
+        }
+        let apply = ApplyOptions::new()
+            .base_dir(config.base_dir)
+            .error_command(config.error_handler)
+            .restart(options.restart);
+        if options.dry_run {
+            let plan = scheduler.plan_with(&config.programs, &apply);
+            return plan.map_err(|error| self.refusal(&error));
+        }
+        let names = config.programs.iter().map(|program| program.name().len());
+        let new = names.max().unwrap_or(0);
+        let plan = scheduler.apply_with(config.programs, &apply);
+        let plan = plan.map_err(|error| self.refusal(&error))?;
+        // What is removed is heard of until it is gone.
+        let old = plan.changes().iter().map(|change| change.program().len());
+        outputs.lock().fit_names(old.max().unwrap_or(0).max(new));
+        Ok(plan)
+    }
+
+    fn refusal(&self, error: &Error) -> Refusal {
+        match error.kind() {
+            ErrorKind::Stopping => Refusal::Stopping(error.to_string()),
+            _ => self.invalid(&error.to_string()),
+        }
+    }
+
+    fn invalid(&self, problem: &str) -> Refusal {
+        Refusal::Invalid(vec![self.line(problem)])
+    }
+
+    /// Returns the line of an error that has no place in the file.
+    fn line(&self, problem: &str) -> String {
+        let path = self.settings.path.as_deref().unwrap_or(Path::new("config"));
+        let (path, problem) = (path.to_string_lossy(), escaped(problem));
+        format!("{}: error: {problem}", escaped(&path))
+    }
+
+    fn announce(&self, outputs: &Outputs, result: &Result<Plan, Refusal>) {
+        let mut outputs = outputs.lock();
+        match result {
+            Ok(plan) => {
+                for line in plan.to_string().lines() {
+                    outputs.say_own(Level::Info, "reload", line);
+                }
+            }
+            Err(Refusal::Invalid(lines)) => {
+                lines.iter().for_each(|line| outputs.say(line));
+                let count = match lines.len() {
+                    1 => "1 error".to_owned(),
+                    count => format!("{count} errors"),
+                };
+                let text = format!("config not reloaded: {count}");
+                outputs.say_own(Level::Error, "warning", &text);
+            }
+            Err(Refusal::Stopping(why)) => {
+                let text = format!("config not reloaded: {why}");
+                outputs.say_own(Level::Warning, "warning", &text);
+            }
+        }
+    }
+}
+
+/// Checks that there is memory to read a file of this length and to take it over: refused
+/// memory must not end what runs.
+fn check_memory(path: &Path) -> Result<(), String> {
+    // What cannot be read is reported by the reader.
+    let length = std::fs::metadata(path).map_or(0, |found| found.len());
+    let bytes = length
+        .saturating_mul(MEMORY_PER_BYTE)
+        .saturating_add(MEMORY_BYTES_MIN);
+    let mut probe: Vec<u8> = Vec::new();
+    let bytes = usize::try_from(bytes.min(u64::from(u32::MAX))).unwrap_or(usize::MAX);
+    let reserved = EmergencyHeap::optional(|| probe.try_reserve_exact(bytes));
+    reserved.map_err(|_| {
+        let cause = error_text(&std::io::ErrorKind::OutOfMemory.into());
+        format!("failed to reserve {} KiB of memory: {cause}", bytes / 1024)
+    })
+}

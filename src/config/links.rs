@@ -1,0 +1,123 @@
+//! Which programs wait for which: that each of them is there, and that none waits for itself.
+
+use std::collections::BTreeMap;
+
+use super::errors::{Place, Problems};
+use super::item::Item;
+use crate::machine::ProgramId;
+use crate::machine::graph::{self, Graph};
+use crate::spec::ChildSpec;
+use crate::text::{did_you_mean, quoted};
+
+/// How many cycles are reported at once. Each costs a walk through all links.
+const CYCLES_MAX: usize = 8;
+
+/// How many names of a long cycle are shown at its beginning.
+const CYCLE_NAMES_MAX: usize = 8;
+
+const EXPECTED: &str = r#"an array of names such as ["db"]"#;
+
+/// A name in `after` or `requires`.
+struct Link {
+    is_required: bool,
+    name: String,
+    /// Where the name is.
+    own: (Place, String),
+    /// Where the array is.
+    list: (Place, String),
+}
+
+/// The names in `after` and `requires` of one program, with their places.
+#[derive(Default)]
+pub(super) struct Links(Vec<Link>);
+
+impl Links {
+    /// Reads `requires`, or `after`.
+    pub(super) fn read(
+        &mut self,
+        is_required: bool,
+        item: &Item<'_>,
+        problems: &mut Problems,
+    ) -> Option<Vec<String>> {
+        let mut names = Vec::new();
+        for element in item.elements(EXPECTED, problems)? {
+            let name = element.string(problems)?.to_owned();
+            names.push(name.clone());
+            self.0.push(Link {
+                is_required,
+                name,
+                own: element.position(),
+                list: item.position(),
+            });
+        }
+        Some(names)
+    }
+}
+
+/// Adds an error for each name that no program has, and for what would wait for itself. The links
+/// are those of the programs, in their order.
+pub(super) fn check(programs: &[ChildSpec], links: &[Links], problems: &mut Problems) {
+    let mut ids = BTreeMap::new();
+    for (index, spec) in programs.iter().enumerate() {
+        ids.entry(spec.name()).or_insert(ProgramId(index as u32));
+    }
+    let mut all = BTreeMap::new();
+    for (spec, Links(links)) in programs.iter().zip(links) {
+        let (mut requires, mut after) = (Vec::new(), Vec::new());
+        for link in links {
+            let (place, path) = &link.own;
+            match ids.get(&*link.name) {
+                None => {
+                    let meant = did_you_mean(&link.name, ids.keys().copied()).unwrap_or_default();
+                    let message = format!("no program {}{meant}", quoted(&link.name));
+                    problems.add(*place, path, message);
+                }
+                Some(_) if link.name == spec.name() => {
+                    let message = format!("{} cannot wait for itself", quoted(&link.name));
+                    problems.add(*place, path, message);
+                }
+                Some(&id) if link.is_required => requires.push(id),
+                Some(&id) => after.push(id),
+            }
+        }
+        if !links.is_empty() {
+            all.insert(ids[spec.name()], (requires, after));
+        }
+    }
+    let name = |id: &ProgramId| programs[id.0 as usize].name();
+    for _ in 0..CYCLES_MAX {
+        let Some(cycle) = cycle_of(&all) else { return };
+        let [first, next, ..] = cycle[..] else { return };
+        let Links(own) = &links[first.0 as usize];
+        if let Some(link) = own.iter().find(|link| link.name == name(&next)) {
+            let (place, path) = &link.list;
+            let names: Vec<&str> = cycle.iter().map(name).collect();
+            problems.add(*place, path, format!("a cycle: {}", path_text(&names)));
+        }
+        // The others are found without this link.
+        if let Some((requires, after)) = all.get_mut(&first) {
+            requires.retain(|id| *id != next);
+            after.retain(|id| *id != next);
+        }
+    }
+}
+
+fn cycle_of(
+    links: &BTreeMap<ProgramId, (Vec<ProgramId>, Vec<ProgramId>)>,
+) -> Option<Vec<ProgramId>> {
+    let links = links.iter();
+    let links = links.map(|(id, (requires, after))| (*id, graph::Links::new(requires, after)));
+    Graph::default().find_cycle(&links.collect())
+}
+
+/// Returns the way from a program back to itself; of a long one its beginning and its end.
+fn path_text(names: &[&str]) -> String {
+    match names {
+        [start @ .., last] if start.len() > CYCLE_NAMES_MAX => {
+            let more = start.len() - CYCLE_NAMES_MAX;
+            let start = start[..CYCLE_NAMES_MAX].join(" → ");
+            format!("{start} → {more} more → {last}")
+        }
+        _ => names.join(" → "),
+    }
+}

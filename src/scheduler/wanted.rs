@@ -1,0 +1,125 @@
+//! New definitions of programs: what each of them changes, and whether all of them fit together.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+use crate::exec::Exec;
+use crate::machine::graph::{Graph, Links};
+use crate::machine::state::{Goal, State, Why};
+use crate::machine::{ProgramId, View};
+use crate::plan::PlannedKind;
+use crate::program::ProgramTable;
+use crate::spec::ChildSpec;
+
+use super::definitions::{cycle_text, unknown_name};
+
+/// A new definition, checked, and the program that has its name already.
+pub(super) struct Wanted {
+    pub spec: ChildSpec,
+    /// Until its program has it.
+    pub exec: Option<Exec>,
+    pub old: Option<ProgramId>,
+    /// True if it differs in something that cannot change while it runs.
+    pub restart: bool,
+    pub kind: Option<PlannedKind>,
+}
+
+/// Returns what a definition that differs changes.
+pub(super) fn kind_of(
+    view: &View,
+    is_restart: bool,
+    starts: bool,
+    keys: Vec<String>,
+) -> PlannedKind {
+    if view.goal == Goal::Up {
+        return match (is_restart, is_run(view)) {
+            (false, _) => PlannedKind::Change { keys },
+            (true, true) => PlannedKind::Restart { keys },
+            (true, false) => PlannedKind::Start { keys },
+        };
+    }
+    match view.why {
+        Why::Stopped => PlannedKind::StaysStopped { keys },
+        Why::Failed | Why::Permanent | Why::GaveUp => PlannedKind::Start { keys },
+        Why::Exited if is_restart => PlannedKind::Start { keys },
+        Why::New if starts => PlannedKind::Start { keys },
+        Why::Exited | Why::New => PlannedKind::Change { keys },
+    }
+}
+
+/// True if it has processes.
+pub(super) fn is_run(view: &View) -> bool {
+    !matches!(
+        view.state,
+        State::Inactive | State::Waiting { .. } | State::Due | State::Clearing { .. }
+    )
+}
+
+/// What requires a program that is restarted is restarted with it, if it runs.
+pub(super) fn restart_with_required(wanted: &mut [Wanted], runs: impl Fn(ProgramId) -> bool) {
+    let mut requirers: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (index, one) in wanted.iter().enumerate() {
+        for name in &one.spec.requires {
+            requirers.entry(name.clone()).or_default().push(index);
+        }
+    }
+    let is_restart = |one: &Wanted| {
+        matches!(
+            one.kind,
+            Some(PlannedKind::Restart { .. } | PlannedKind::RestartWith { .. })
+        )
+    };
+    let mut restarted: Vec<usize> = (0..wanted.len())
+        .filter(|&at| is_restart(&wanted[at]))
+        .collect();
+    while let Some(index) = restarted.pop() {
+        let Wanted { spec, .. } = &wanted[index];
+        // A oneshot takes nothing down.
+        if spec.oneshot {
+            continue;
+        }
+        let required = spec.name.clone();
+        for &other in requirers.get(&required).into_iter().flatten() {
+            let one = &mut wanted[other];
+            if !is_restart(one) && one.old.is_some_and(&runs) {
+                let required = required.clone();
+                one.kind = Some(PlannedKind::RestartWith { required });
+                restarted.push(other);
+            }
+        }
+    }
+}
+
+/// Returns the links to programs whose names were checked.
+pub(super) fn links_in(programs: &ProgramTable, spec: &ChildSpec) -> Links {
+    let ids = |names: &[String]| -> Vec<ProgramId> {
+        let found = names.iter().map(|name| programs.find(name.as_bytes()));
+        found.flatten().collect()
+    };
+    Links::new(&ids(&spec.requires), &ids(&spec.after))
+}
+
+/// Checks that each name in `after` and `requires` is one of these, and that there is no cycle.
+pub(super) fn check_links(specs: &[ChildSpec], names: &BTreeMap<&str, usize>) -> Result<()> {
+    let mut all = BTreeMap::new();
+    for (index, spec) in specs.iter().enumerate() {
+        let find = |key: &str, name: &String| match names.get(name.as_str()) {
+            Some(&index) => Ok(ProgramId(index as u32)),
+            None => Err(Error::new(format!(
+                "program {:?}: {key}: {}",
+                spec.name,
+                unknown_name(names.keys().copied(), name)
+            ))),
+        };
+        let requires = spec.requires.iter().map(|name| find("requires", name));
+        let requires = requires.collect::<Result<Vec<_>>>()?;
+        let after = spec.after.iter().map(|name| find("after", name));
+        let after = after.collect::<Result<Vec<_>>>()?;
+        all.insert(ProgramId(index as u32), Links::new(&requires, &after));
+    }
+    let Some(cycle) = Graph::default().find_cycle(&all) else {
+        return Ok(());
+    };
+    let names: Vec<&str> = cycle.iter().map(|id| &*specs[id.0 as usize].name).collect();
+    Err(cycle_text(&names))
+}

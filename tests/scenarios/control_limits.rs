@@ -1,0 +1,312 @@
+//! Clients that are slow, silent, greedy, hostile or many: none of them delays supervision, and all
+//! that they can make the supervisor hold is bounded.
+
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::common::operator::{Operator, control, order, order_with, status};
+use crate::common::{Scene, process, second_run, wait_for};
+
+const STATUS: &[u8] = b"{\"v\":1,\"command\":\"status\"}\n";
+
+fn scene() -> (Scene, PathBuf) {
+    let mut scene = Scene::new();
+    let path = control(&mut scene);
+    scene.add("web", "hold");
+    (scene, path)
+}
+
+/// Sends these bytes, and measures the time until the connection ends.
+fn time_to_end(path: PathBuf, bytes: &'static [u8]) -> std::thread::JoinHandle<Duration> {
+    std::thread::spawn(move || {
+        let mut operator = Operator::connect(&path);
+        let start = Instant::now();
+        operator.send(bytes);
+        operator.wait_end();
+        start.elapsed()
+    })
+}
+
+#[test]
+fn who_sends_no_whole_request_is_closed_after_ten_seconds() {
+    let (scene, path) = scene();
+    let supervisor = scene.start();
+    status(&path, "web");
+    let silent = [&b""[..], b"{\"v\":1,", STATUS];
+    let waiting = silent.map(|bytes| time_to_end(path.clone(), bytes));
+    for waiting in waiting {
+        let time = waiting.join().expect("no panic");
+        let range = Duration::from_millis(9_900)..Duration::from_secs(15);
+        assert!(range.contains(&time), "{time:?}");
+    }
+    supervisor.end();
+}
+
+#[test]
+fn who_reads_nothing_is_closed_after_thirty_seconds_and_holds_up_no_one() {
+    let (mut scene, path) = scene();
+    for index in 0..400 {
+        scene.add(&format!("p{index}"), "hold");
+    }
+    let supervisor = scene.start();
+    let mut other = Operator::connect(&path);
+    other.ask(&json!({"v": 1, "command": "status"})).is_fine();
+    let before = process::status_number(supervisor.pid(), "VmRSS").expect("a size");
+    let mut greedy: Vec<Operator> = (0..8).map(|_| Operator::connect(&path)).collect();
+    for operator in &mut greedy {
+        (0..100).for_each(|_| operator.send(STATUS));
+    }
+    let start = Instant::now();
+    let mut slowest = Duration::ZERO;
+    while greedy.iter_mut().any(is_open) {
+        assert!(
+            start.elapsed() < Duration::from_secs(50),
+            "they are not closed"
+        );
+        let asked = Instant::now();
+        assert_eq!(status(&path, "web")["state"], "running");
+        slowest = slowest.max(asked.elapsed());
+        let now = process::status_number(supervisor.pid(), "VmRSS").expect("a size");
+        assert!(now < before + 4096, "{before} kB grew to {now} kB");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(
+        start.elapsed() > Duration::from_secs(29),
+        "{:?}",
+        start.elapsed()
+    );
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    supervisor.end();
+}
+
+/// True if the other side has not closed: a write to it does not fail.
+fn is_open(operator: &mut Operator) -> bool {
+    let stream = operator.stream();
+    stream.set_nonblocking(true).expect("non-blocking");
+    match std::io::Write::write(stream, b" ") {
+        Ok(_) => true,
+        Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
+    }
+}
+
+#[test]
+fn a_request_has_64_kib_at_most() {
+    let (scene, path) = scene();
+    let supervisor = scene.start();
+    let padded = |bytes: usize| {
+        let mut request = STATUS[..STATUS.len() - 1].to_vec();
+        request.resize(bytes, b' ');
+        request.push(b'\n');
+        request
+    };
+    let mut operator = Operator::connect(&path);
+    operator.send(&padded(64 * 1024));
+    operator.answer().is_fine();
+    operator.send(&padded(64 * 1024 + 1));
+    let answer = operator.answer();
+    answer.is_refused("too-long", "the request is longer than 65536 bytes");
+    operator.wait_end();
+    supervisor.end();
+}
+
+#[test]
+fn the_seventeenth_client_is_refused_and_the_thirteenth_follower() {
+    let (scene, path) = scene();
+    let supervisor = scene.start();
+    status(&path, "web");
+    let mut clients: Vec<Operator> = (0..16).map(|_| Operator::connect(&path)).collect();
+    // Each is answered, and so was accepted.
+    for client in &mut clients {
+        client.ask(&order("status", &["web"])).is_fine();
+    }
+    let mut one_more = Operator::connect(&path);
+    let answer = one_more.answer();
+    answer.is_refused("busy", "16 clients are connected already");
+    one_more.wait_end();
+    let down = order_with("wait", &["web"], json!({"for": "down"}));
+    for (index, client) in clients.iter_mut().enumerate().take(12) {
+        if index % 2 == 0 {
+            client.send(format!("{down}\n").as_bytes());
+        } else {
+            client.send(b"{\"v\":1,\"command\":\"events\"}\n");
+            client.line().expect("a snapshot");
+        }
+    }
+    let message = "12 clients follow or wait already";
+    wait_for("twelve followers", || {
+        let down = order_with("wait", &["web"], json!({"for": "down", "timeout": 0.01}));
+        clients[12].ask(&down).last["error"]["code"] == "busy"
+    });
+    clients[12]
+        .ask(&order("restart", &["web"]))
+        .is_refused("busy", message);
+    assert_eq!(
+        supervisor.started("web").len(),
+        1,
+        "a refused order is not given"
+    );
+    let no_wait = order_with("restart", &["web"], json!({"wait": false}));
+    clients[12].ask(&no_wait).is_fine();
+    drop(clients);
+    wait_for("room", || {
+        let mut operator = Operator::connect(&path);
+        operator.send(STATUS);
+        operator.answer().last["ok"] == true
+    });
+    supervisor.end();
+}
+
+#[test]
+fn requests_in_one_piece_are_answered_in_order() {
+    let (scene, path) = scene();
+    let supervisor = scene.start();
+    let mut operator = Operator::connect(&path);
+    let requests = format!(
+        "{}\n{}\n{}\n",
+        order("stop", &["web"]),
+        order("nonsense", &[]),
+        order("start", &["web"])
+    );
+    operator.send(requests.as_bytes());
+    let stopped = operator.answer().is_fine();
+    assert_eq!(stopped.program("web")["state"], "stopped");
+    let refused = operator.answer();
+    refused.is_refused("usage", "unknown command \"nonsense\"");
+    let started = operator.answer().is_fine();
+    assert_eq!(started.program("web")["state"], "running");
+    supervisor.end();
+}
+
+#[test]
+fn the_end_of_input_is_no_disconnect() {
+    let (scene, path) = scene();
+    let supervisor = scene.start();
+    let mut operator = Operator::connect(&path);
+    operator.send(format!("{}\n", order("restart", &["web"])).as_bytes());
+    operator.end_input();
+    let answer = operator.answer().is_fine();
+    assert_eq!(answer.program("web")["restarts"], 1);
+    operator.wait_end();
+    supervisor.end();
+}
+
+#[test]
+fn hostile_bytes_get_an_answer_or_an_end() {
+    let (scene, path) = scene();
+    let mut supervisor = scene.start();
+    let nested = "[".repeat(60_000);
+    let many = "{\"v\":1,\"command\":\"status\",\"programs\":[".to_owned()
+        + &"\"a\",".repeat(10_000)
+        + "\"a\"]}";
+    let lines: [&[u8]; 8] = [
+        b"",
+        b"\0\0\0",
+        b"GET / HTTP/1.1\r",
+        b"\xff\xfe\xfd",
+        b"null",
+        b"{\"v\":1,\"command\":\"status\",\"programs\":[\"\\u0000\"]}",
+        nested.as_bytes(),
+        many.as_bytes(),
+    ];
+    for line in lines {
+        let mut operator = Operator::connect(&path);
+        operator.send(&[line, b"\n"].concat());
+        let answer = operator.answer();
+        assert_eq!(answer.last["ok"], false, "{answer:?}");
+        operator.ask(&order("status", &["web"])).is_fine();
+    }
+    // At each byte of a request the client may die.
+    for end in 0..STATUS.len() {
+        Operator::connect(&path).send(&STATUS[..end]);
+    }
+    assert!(supervisor.is_running());
+    assert_eq!(status(&path, "web")["restarts"], 0);
+    supervisor.end();
+}
+
+#[test]
+fn events_that_are_not_read_are_dropped_and_counted() {
+    let (mut scene, path) = scene();
+    scene.add_with(
+        "loop",
+        "exit 1",
+        json!({"backoff": {"initial": 0, "max": 0}}),
+    );
+    let supervisor = scene.start();
+    let mut follower = Operator::connect(&path);
+    follower.send(b"{\"v\":1,\"command\":\"events\",\"programs\":[\"loop\"],\"snapshot\":false}\n");
+    // More than the queue and the buffers of the socket take.
+    let enough = supervisor.report_count() + 4000;
+    supervisor.wait("many ends", || supervisor.report_count() > enough);
+    let dropped = follower.event(|event| event["event"] == "dropped");
+    assert!(dropped["count"].as_u64().expect("a number") > 0);
+    follower.event(|event| event["event"] == "started");
+    supervisor.end();
+}
+
+#[test]
+fn an_idle_socket_costs_no_wake_up() {
+    let (scene, path) = scene();
+    let supervisor = scene.start();
+    status(&path, "web");
+    let switches = || {
+        let pid = supervisor.pid();
+        process::status_number(pid, "voluntary_ctxt_switches").expect("a number")
+    };
+    // The last client has gone, and the supervisor waits again.
+    let mut last = switches();
+    wait_for("the end of all work", || {
+        std::thread::sleep(Duration::from_millis(100));
+        last == std::mem::replace(&mut last, switches())
+    });
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(switches(), last);
+    supervisor.end();
+}
+
+/// Sets the soft limit of open files of a process that runs, and returns the former one.
+fn set_limit(pid: i32, limit: u64) -> u64 {
+    let mut limits = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limits` is live.
+    let read = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &mut limits) };
+    assert_eq!(read, 0, "{}", std::io::Error::last_os_error());
+    let former = std::mem::replace(&mut limits.rlim_cur, limit);
+    // SAFETY: `limits` is live, and nothing is written back.
+    let set = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &limits, std::ptr::null_mut()) };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+    former
+}
+
+#[test]
+fn without_a_descriptor_a_connection_waits_and_costs_nothing() {
+    if second_run::is_pid1() {
+        return;
+    }
+    let (scene, path) = scene();
+    let supervisor = scene.start();
+    status(&path, "web");
+    let limit = set_limit(supervisor.pid(), 3);
+    let mut waiting = UnixStream::connect(&path).expect("the queue takes it");
+    std::io::Write::write_all(&mut waiting, STATUS).expect("it is sent");
+    let switches = || process::status_number(supervisor.pid(), "voluntary_ctxt_switches");
+    let first = switches().expect("a number");
+    std::thread::sleep(Duration::from_millis(2_500));
+    let later = switches().expect("a number");
+    assert!(later - first <= 12, "{first} to {later} switches");
+    set_limit(supervisor.pid(), limit);
+    let timeout = Some(Duration::from_secs(20));
+    waiting.set_read_timeout(timeout).expect("a timeout");
+    let mut byte = [0];
+    waiting.read_exact(&mut byte).expect("an answer");
+    assert_eq!(&byte, b"{");
+    drop(waiting);
+    assert_eq!(status(&path, "web")["state"], "running");
+    supervisor.end();
+}

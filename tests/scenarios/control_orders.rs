@@ -1,0 +1,531 @@
+//! Orders for programs of a running supervisor: what each does in which state, and what its answer
+//! says.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::common::operator::{Operator, control, order, order_with, status, wait_state};
+use crate::common::{Scene, process, wait_for};
+
+/// A scene with a socket and a program that waits to be stopped.
+fn scene() -> (Scene, PathBuf) {
+    let mut scene = Scene::new();
+    let path = control(&mut scene);
+    scene.add("web", "hold");
+    (scene, path)
+}
+
+/// A program that fails at once, and is started again after a long time.
+fn add_failing(scene: &mut Scene) {
+    let keys = json!({"backoff": {"initial": "1h", "max": "1h"}});
+    scene.add_with(
+        "bad",
+        "append runs x\\n ; say no_database\\n ; exit 3",
+        keys,
+    );
+}
+
+#[test]
+fn a_status_has_every_field() {
+    let (mut scene, path) = scene();
+    add_failing(&mut scene);
+    let supervisor = scene.start();
+    wait_state(&supervisor, &path, "bad", "backoff");
+    let answer = Operator::ask_once(&path, &json!({"v": 1, "command": "status"})).is_fine();
+    let names: Vec<&Value> = answer.programs().iter().map(|one| &one["name"]).collect();
+    assert_eq!(names, ["web", "bad"]);
+    let keys = |value: &Value| {
+        let keys = value.as_object().expect("an object").keys();
+        keys.cloned().collect::<Vec<String>>().join(" ")
+    };
+    let web = answer.program("web");
+    let sorted = "after backoff changed command goal health last_exit log name pid reason requires \
+                  restarts restarts_in_row retry_in since state state_seconds status_text \
+                  stdout_log";
+    let mut found: Vec<String> = keys(web).split(' ').map(str::to_owned).collect();
+    found.sort();
+    assert_eq!(found.join(" "), sorted);
+    assert_eq!(web["goal"], "up");
+    assert_eq!(web["last_exit"], Value::Null);
+    assert_eq!(web["log"], json!(scene.log_path("web")));
+    let bad = answer.program("bad");
+    assert_eq!(bad["pid"], Value::Null);
+    assert_eq!(bad["last_exit"]["return_code"], 3);
+    assert_eq!(bad["last_exit"]["cause"], "exit");
+    assert_eq!(bad["last_exit"]["last_line"], "no_database");
+    assert!(bad["retry_in"].as_f64().expect("a number") > 3000.0);
+    let about = &answer.last["supervisor"];
+    assert_eq!(about["pid"], supervisor.inner_pid());
+    assert_eq!(about["state"], "running");
+    assert_eq!(about["programs"], 2);
+    supervisor.end();
+}
+
+#[test]
+fn stop_start_and_restart_leave_the_others_alone() {
+    let (mut scene, path) = scene();
+    scene.add("db", "hold").add("cache", "hold");
+    let supervisor = scene.start();
+    let mut operator = Operator::connect(&path);
+    let pids = |operator: &mut Operator| {
+        let answer = operator
+            .ask(&json!({"v": 1, "command": "status"}))
+            .is_fine();
+        ["web", "db", "cache"].map(|name| answer.program(name)["pid"].clone())
+    };
+    let before = pids(&mut operator);
+    let stopped = operator.ask(&order("stop", &["web"])).is_fine();
+    let web = stopped.program("web");
+    assert_eq!(
+        (&web["state"], &web["goal"]),
+        (&json!("stopped"), &json!("down"))
+    );
+    assert_eq!(web["last_exit"]["cause"], "operator");
+    assert!(
+        web["reason"]
+            .as_str()
+            .is_some_and(|reason| reason.starts_with("by uid "))
+    );
+    let started = operator.ask(&order("start", &["web"])).is_fine();
+    assert_eq!(started.program("web")["state"], "running");
+    assert_eq!(started.program("web")["reason"], Value::Null);
+    let restarted = operator.ask(&order("restart", &["web"])).is_fine();
+    let web = restarted.program("web");
+    assert_eq!(
+        (&web["state"], &web["restarts"]),
+        (&json!("running"), &json!(2))
+    );
+    assert_ne!(web["pid"], started.program("web")["pid"]);
+    let after = pids(&mut operator);
+    assert_eq!(before[1..], after[1..]);
+    assert_ne!(before[0], after[0]);
+    for verb in [" stopping ", " starting ", " restarting "] {
+        supervisor.wait_message(&["web", verb, "as ordered by uid="]);
+        let lines = supervisor.messages_with(&["web", verb, "as ordered by uid="]);
+        assert_eq!(lines.len(), 1, "{}", supervisor.said());
+    }
+    supervisor.end();
+}
+
+#[test]
+fn a_start_of_what_runs_changes_nothing() {
+    let (scene, path) = scene();
+    let supervisor = scene.start();
+    let pid = wait_state(&supervisor, &path, "web", "running")["pid"].clone();
+    let answer = Operator::ask_once(&path, &order("start", &["web"])).is_fine();
+    assert_eq!(answer.program("web")["note"], "already running");
+    assert_eq!(answer.program("web")["pid"], pid);
+    supervisor.end();
+}
+
+#[test]
+fn what_waits_for_its_restart_starts_now_or_not_at_all() {
+    let (mut scene, path) = scene();
+    add_failing(&mut scene);
+    let supervisor = scene.start();
+    let before = wait_state(&supervisor, &path, "bad", "backoff");
+    assert_eq!(before["restarts"], 0);
+    Operator::ask_once(
+        &path,
+        &order_with("start", &["bad"], json!({"wait": false})),
+    )
+    .is_fine();
+    supervisor.wait_reports_of("bad", 2);
+    let bad = wait_state(&supervisor, &path, "bad", "backoff");
+    assert_eq!(bad["restarts"], 1);
+    assert_eq!(bad["restarts_in_row"], before["restarts_in_row"]);
+    let answer = Operator::ask_once(&path, &order("stop", &["bad"])).is_fine();
+    assert_eq!(answer.program("bad")["state"], "stopped");
+    assert_eq!(scene.lines("runs").len(), 2);
+    supervisor.end();
+}
+
+#[test]
+fn a_start_that_fails_says_how() {
+    let (mut scene, path) = scene();
+    let keys = json!({"command": ["./missing"], "backoff": {"initial": "1h", "max": "1h"}});
+    scene.add_raw("lost", keys);
+    let supervisor = scene.start();
+    wait_state(&supervisor, &path, "lost", "backoff");
+    let answer = Operator::ask_once(&path, &order("start", &["lost", "web"]));
+    assert_eq!(answer.last["error"]["code"], "failed");
+    let message = answer.problem("lost")["message"].as_str().expect("text");
+    assert!(
+        message.starts_with("failed to start, next start in 1h: "),
+        "{message}"
+    );
+    assert!(message.ends_with("No such file or directory"), "{message}");
+    assert_eq!(answer.program("web")["note"], "already running");
+    let alone = Operator::ask_once(&path, &order("start", &["lost"]));
+    let message = alone.last["error"]["message"].as_str().expect("text");
+    assert!(message.starts_with("lost: failed to start, "), "{message}");
+    supervisor.end();
+}
+
+#[test]
+fn a_run_that_ends_at_once_is_no_success_if_it_failed() {
+    let (mut scene, path) = scene();
+    scene.add_with(
+        "late",
+        "wait-file go ; say first\\n ; say no_database\\n ; exit 3",
+        json!({"backoff": {"initial": "1h", "max": "1h"}}),
+    );
+    let supervisor = scene.start();
+    let mut operator = Operator::connect(&path);
+    // It is up as it was executed.
+    operator.ask(&order("restart", &["late"])).is_fine();
+    scene.write("go", "");
+    let failed = json!({"for": "failed", "timeout": 0.2});
+    let answer = operator.ask(&order_with("wait", &["late"], failed));
+    assert_eq!(answer.last["error"]["code"], "timeout");
+    let down = operator.ask(&order_with("wait", &["late"], json!({"for": "backoff"})));
+    assert_eq!(
+        down.is_fine().program("late")["last_exit"]["return_code"],
+        3
+    );
+    supervisor.end();
+}
+
+#[test]
+fn a_kill_and_a_signal_reach_the_group_or_the_first_process() {
+    let (mut scene, path) = scene();
+    scene.add_with(
+        "stubborn",
+        "ignore TERM ; record got HUP USR1",
+        json!({"stop_timeout": "1h"}),
+    );
+    let supervisor = scene.start();
+    let mut operator = Operator::connect(&path);
+    let hup = json!({"signal": "HUP"});
+    scene.wait_file("got");
+    operator
+        .ask(&order_with("signal", &["stubborn"], hup))
+        .is_fine();
+    scene.wait_lines("got", 1);
+    let main = json!({"signal": 10, "to": "main"});
+    operator
+        .ask(&order_with("signal", &["stubborn"], main))
+        .is_fine();
+    scene.wait_lines("got", 2);
+    let answer = operator.ask(&order_with("stop", &["stubborn"], json!({"kill": true})));
+    let killed = answer.is_fine();
+    assert_eq!(killed.program("stubborn")["last_exit"]["signal"], "SIGKILL");
+    let again = operator.ask(&order_with(
+        "signal",
+        &["stubborn"],
+        json!({"signal": "HUP"}),
+    ));
+    again.is_refused("not-running", "program \"stubborn\" does not run");
+    let none = operator.ask(&order_with("signal", &["web"], json!({"signal": 0})));
+    none.is_refused("usage", "invalid signal 0: expected 1 to 64");
+    let kill = json!({"signal": "KILL"});
+    operator
+        .ask(&order_with("signal", &["web"], kill))
+        .is_fine();
+    assert_eq!(supervisor.wait_report("web", 1).code(), -9);
+    supervisor.end();
+}
+
+#[test]
+fn names_may_be_patterns_and_are_checked() {
+    let (mut scene, path) = scene();
+    scene.add("web@1", "hold").add("db", "hold");
+    let supervisor = scene.start();
+    let mut operator = Operator::connect(&path);
+    let answer = operator.ask(&order("restart", &["web*", "web"])).is_fine();
+    let names: Vec<&Value> = answer.programs().iter().map(|one| &one["name"]).collect();
+    assert_eq!(names.len(), 2, "each once: {answer:?}");
+    assert_eq!(status(&path, "db")["restarts"], 0);
+    let unknown = "no program \"wbe\" (did you mean \"web\"?)";
+    operator
+        .ask(&order("stop", &["wbe"]))
+        .is_refused("unknown-program", unknown);
+    let nothing = "no program matches \"x*\"";
+    operator
+        .ask(&order("stop", &["x*"]))
+        .is_refused("unknown-program", nothing);
+    let none = "missing programs: name at least one, or \"*\" for all";
+    operator.ask(&order("stop", &[])).is_refused("usage", none);
+    // All are tried.
+    let answer = operator.ask(&order("stop", &["wbe", "db", "nix"]));
+    assert_eq!(answer.program("db")["state"], "stopped");
+    assert_eq!(answer.problem("wbe")["code"], "unknown-program");
+    assert_eq!(answer.problem("nix")["code"], "unknown-program");
+    answer.is_refused("unknown-program", "2 of 3 programs failed");
+    supervisor.end();
+}
+
+#[test]
+fn a_timeout_says_what_is_still_the_case() {
+    let (mut scene, path) = scene();
+    scene.add_with(
+        "slow",
+        "ignore TERM ; touch ready ; hold",
+        json!({"stop_timeout": "1h"}),
+    );
+    let supervisor = scene.start();
+    scene.wait_file("ready");
+    let mut operator = Operator::connect(&path);
+    let answer = operator.ask(&order_with("stop", &["slow"], json!({"timeout": 0.05})));
+    answer.is_refused("timeout", "slow: still stopping after 50ms");
+    let answer = operator.ask(&order_with(
+        "wait",
+        &["slow"],
+        json!({"for": "down", "timeout": 0}),
+    ));
+    answer.is_refused("timeout", "slow: still stopping after 0s");
+    let mut other = Operator::connect(&path);
+    other.send(
+        format!(
+            "{}\n",
+            order_with("wait", &["slow"], json!({"for": "down"}))
+        )
+        .as_bytes(),
+    );
+    operator
+        .ask(&order_with("stop", &["slow"], json!({"kill": true})))
+        .is_fine();
+    assert_eq!(other.answer().is_fine().program("slow")["state"], "stopped");
+    supervisor.end();
+}
+
+#[test]
+fn of_two_opposite_orders_the_later_wins() {
+    let (mut scene, path) = scene();
+    scene.add_with(
+        "slow",
+        "ignore TERM ; touch ready ; hold",
+        json!({"stop_timeout": "300ms"}),
+    );
+    let supervisor = scene.start();
+    scene.wait_file("ready");
+    let (mut first, mut second) = (Operator::connect(&path), Operator::connect(&path));
+    first.send(format!("{}\n", order("stop", &["slow"])).as_bytes());
+    wait_state(&supervisor, &path, "slow", "stopping");
+    let started = second.ask(&order("start", &["slow"])).is_fine();
+    assert_eq!(started.program("slow")["state"], "running");
+    let answer = first.answer();
+    assert_eq!(answer.last["error"]["code"], "superseded");
+    let message = answer.last["error"]["message"].as_str().expect("text");
+    assert!(
+        message.starts_with("slow: superseded: start by uid="),
+        "{message}"
+    );
+    supervisor.end();
+}
+
+#[test]
+fn an_order_stands_although_its_client_has_gone() {
+    let (mut scene, path) = scene();
+    for index in 0..200 {
+        scene.add(&format!("p{index}"), "hold");
+    }
+    let mut supervisor = scene.start();
+    let mut operator = Operator::connect(&path);
+    operator
+        .ask(&json!({"v": 1, "command": "status"}))
+        .is_fine();
+    operator.send(format!("{}\n", order("stop", &["p*"])).as_bytes());
+    drop(operator);
+    let mut other = Operator::connect(&path);
+    supervisor.wait("the stops", || {
+        let answer = other.ask(&json!({"v": 1, "command": "status"}));
+        let stopped = |one: &&&Value| one["state"] == "stopped";
+        answer.programs().iter().filter(stopped).count() == 200
+    });
+    assert!(supervisor.is_running());
+    assert_eq!(status(&path, "web")["state"], "running");
+    supervisor.end();
+}
+
+#[test]
+fn what_was_stopped_keeps_the_supervisor() {
+    let (scene, path) = scene();
+    let mut supervisor = scene.start();
+    Operator::ask_once(&path, &order("stop", &["*"])).is_fine();
+    assert!(supervisor.is_running());
+    Operator::ask_once(&path, &order("start", &["web"])).is_fine();
+    supervisor.end();
+}
+
+#[test]
+fn a_shutdown_takes_no_more_orders_but_can_be_watched() {
+    let (mut scene, path) = scene();
+    scene.add_with(
+        "slow",
+        "ignore TERM ; touch ready ; hold",
+        json!({"stop_timeout": "1h"}),
+    );
+    let supervisor = scene.start();
+    scene.wait_file("ready");
+    let mut operator = Operator::connect(&path);
+    let mut follower = Operator::connect(&path);
+    follower.send(b"{\"v\":1,\"command\":\"events\",\"snapshot\":false}\n");
+    let shutdown = json!({"v": 1, "command": "shutdown"});
+    operator.ask(&shutdown).is_fine();
+    supervisor.wait_message(&["stopping", "everything as ordered by uid="]);
+    wait_for("the stop", || {
+        let answer = operator
+            .ask(&json!({"v": 1, "command": "status"}))
+            .is_fine();
+        answer.last["supervisor"]["state"] == "stopping"
+    });
+    let message = "everything is being stopped";
+    operator
+        .ask(&order("start", &["web"]))
+        .is_refused("stopping", message);
+    operator
+        .ask(&json!({"v": 1, "command": "reopen"}))
+        .is_refused("stopping", message);
+    operator.ask(&shutdown).is_refused("stopping", message);
+    let down = order_with("wait", &["web"], json!({"for": "down"}));
+    assert_eq!(
+        operator.ask(&down).is_fine().program("web")["state"],
+        "stopped"
+    );
+    // It is no first signal: this one asks again, and kills nothing.
+    supervisor.signal(libc::SIGTERM);
+    std::thread::sleep(std::time::Duration::from_millis(250));
+    assert_eq!(status(&path, "slow")["state"], "stopping");
+    operator
+        .ask(&json!({"v": 1, "command": "shutdown", "kill": true}))
+        .is_fine();
+    follower.event(|event| event["event"] == "exited" && event["program"] == "slow");
+    follower.wait_end();
+    supervisor.ends_with(0);
+}
+
+#[test]
+fn events_begin_with_a_snapshot_and_tell_of_orders() {
+    let (mut scene, path) = scene();
+    scene.add("db", "hold");
+    let supervisor = scene.start();
+    wait_state(&supervisor, &path, "db", "running");
+    let mut follower = Operator::connect(&path);
+    follower.send(b"{\"v\":1,\"command\":\"events\",\"programs\":[\"d*\"]}\n");
+    assert_eq!(follower.line().expect("a line")["program"]["name"], "db");
+    let mut operator = Operator::connect(&path);
+    operator.ask(&order("restart", &["web", "db"])).is_fine();
+    operator.ask(&order("stop", &["db"])).is_fine();
+    let order = follower.event(|event| event["event"] == "order" && event["program"] == "db");
+    assert_eq!(order["order"], "stop");
+    assert!(order["uid"].is_u64() && order["pid"].is_i64(), "{order}");
+    let stopping = follower.event(|event| event["event"] == "stopping");
+    assert_eq!(
+        (&stopping["program"], &stopping["signal"]),
+        (&json!("db"), &json!("SIGTERM"))
+    );
+    let exited = follower.event(|event| event["event"] == "exited");
+    assert_eq!(
+        (&exited["cause"], &exited["stopping"]),
+        (&json!("operator"), &json!(true))
+    );
+    let mut wrong = Operator::connect(&path);
+    wrong.send(b"{\"v\":1,\"command\":\"events\",\"programs\":[\"dbx\"]}\n");
+    let answer = wrong.answer();
+    answer.is_refused(
+        "unknown-program",
+        "no program \"dbx\" (did you mean \"db\"?)",
+    );
+    supervisor.end();
+}
+
+#[test]
+fn logs_are_opened_anew() {
+    let (mut scene, path) = scene();
+    scene.add(
+        "talk",
+        "say one\\n ; wait-file go ; say two\\n ; wait-file on ; say three\\n ; hold",
+    );
+    let supervisor = scene.start();
+    wait_for("one", || scene.log("talk") == b"one\n");
+    std::fs::rename(scene.log_path("talk"), scene.path("old")).expect("a rename");
+    Operator::ask_once(&path, &json!({"v": 1, "command": "reopen"})).is_fine();
+    scene.write("go", "");
+    wait_for("two", || scene.log("talk") == b"two\n");
+    std::fs::rename(scene.log_path("talk"), scene.path("older")).expect("a rename");
+    supervisor.signal(libc::SIGUSR2);
+    wait_for("a new log", || scene.log_path("talk").exists());
+    scene.write("on", "");
+    wait_for("three", || scene.log("talk") == b"three\n");
+    assert_eq!(scene.read("old"), "one\n");
+    assert!(process::alive(supervisor.pid()));
+    supervisor.end();
+}
+
+#[test]
+fn what_requires_a_stopped_program_goes_first_and_returns_with_it() {
+    let (mut scene, path) = scene();
+    scene.add("db", "hold");
+    scene.add_with("app", "hold", json!({"requires": ["db"], "after": ["web"]}));
+    let supervisor = scene.start();
+    let app = wait_state(&supervisor, &path, "app", "running");
+    assert_eq!(app["requires"], json!(["db"]));
+    assert_eq!(app["after"], json!(["web"]));
+    let mut operator = Operator::connect(&path);
+    operator.ask(&order("stop", &["db"])).is_fine();
+    let app = status(&path, "app");
+    assert_eq!(
+        (&app["state"], &app["reason"], &app["goal"]),
+        (
+            &json!("pending"),
+            &json!("requires db: stopped"),
+            &json!("up")
+        )
+    );
+    assert_eq!(app["last_exit"]["cause"], "requirement");
+    // A start waits for nothing that cannot come.
+    let waiting = json!({"for": "pending"});
+    operator
+        .ask(&order_with("wait", &["app"], waiting))
+        .is_fine();
+    operator.ask(&order("start", &["db"])).is_fine();
+    operator
+        .ask(&order_with("wait", &["app"], json!({})))
+        .is_fine();
+    operator.ask(&order("stop", &["db"])).is_fine();
+    let answer = operator.ask(&order("start", &["app"])).is_fine();
+    assert_eq!(answer.program("app")["state"], "running");
+    assert_eq!(status(&path, "db")["state"], "running");
+    supervisor.end();
+}
+
+#[test]
+fn a_start_that_is_held_for_good_fails_with_the_reason() {
+    let (mut scene, path) = scene();
+    scene.add_with("db", "exit 3", json!({"oneshot": true}));
+    scene.add_with("app", "hold", json!({"requires": ["db"]}));
+    let supervisor = scene.start();
+    wait_state(&supervisor, &path, "db", "failed");
+    let answer = Operator::ask_once(&path, &order("start", &["app"]));
+    answer.is_refused("failed", "app: requires db: failed");
+    let answer = Operator::ask_once(&path, &order("start", &["db"]));
+    let message = answer.last["error"]["message"].as_str().expect("text");
+    assert!(
+        message.starts_with("db: exited with code 3 after "),
+        "{message}"
+    );
+    supervisor.end();
+}
+
+#[test]
+fn a_oneshot_is_up_when_it_has_succeeded() {
+    let (mut scene, path) = scene();
+    scene.add_with(
+        "migrate",
+        "append runs x\\n ; wait-file go",
+        json!({"oneshot": true}),
+    );
+    let supervisor = scene.start();
+    let mut operator = Operator::connect(&path);
+    let late = json!({"timeout": 0.05});
+    let answer = operator.ask(&order_with("wait", &["migrate"], late));
+    answer.is_refused("timeout", "migrate: still starting after 50ms");
+    scene.write("go", "");
+    operator.ask(&order("wait", &["migrate"])).is_fine();
+    let again = operator.ask(&order("restart", &["migrate"])).is_fine();
+    assert_eq!(again.program("migrate")["state"], "exited");
+    assert_eq!(scene.lines("runs").len(), 2);
+    supervisor.end();
+}

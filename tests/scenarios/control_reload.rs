@@ -1,0 +1,116 @@
+//! A reload that an operator orders: its answer, and what it waits for.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::common::operator::{Operator, control, status, wait_state};
+use crate::common::{Scene, probe};
+
+/// A scene with a socket, and `web`, which stays as it is.
+fn scene() -> (Scene, PathBuf) {
+    let mut scene = Scene::new();
+    let path = control(&mut scene);
+    scene.add("web", "hold");
+    (scene, path)
+}
+
+/// Writes a config that has these programs beside `web`.
+fn rewrite(scene: &Scene, programs: Value) {
+    let mut all = programs;
+    let object = all.as_object_mut().expect("programs are an object");
+    object.insert("web".to_owned(), probe("hold"));
+    let config = json!({"err_dir": "logs", "control": "control.sock", "programs": all});
+    scene.write("procsched.json", config.to_string());
+}
+
+fn reload(keys: Value) -> Value {
+    let mut request = keys;
+    request["v"] = json!(1);
+    request["command"] = json!("reload");
+    request
+}
+
+#[test]
+fn a_reload_is_answered_when_it_has_come_about() {
+    let (mut scene, path) = scene();
+    scene.add("old", "hold").add("app", "hold");
+    let supervisor = scene.start();
+    let web = wait_state(&supervisor, &path, "web", "running")["pid"].clone();
+    let app = wait_state(&supervisor, &path, "app", "running")["pid"].clone();
+    wait_state(&supervisor, &path, "old", "running");
+    let env = json!({"command": probe("hold"), "env": {"MODE": "new"}});
+    rewrite(&scene, json!({"app": env, "new": probe("hold")}));
+    let mut operator = Operator::connect(&path);
+    let changes = |answer: &crate::common::operator::Answer| {
+        let lines = answer.data.iter().filter_map(|line| line.get("change"));
+        let text = |change: &Value, key: &str| change[key].as_str().unwrap_or("-").to_owned();
+        lines
+            .map(|change| text(change, "change") + " " + &text(change, "program"))
+            .collect::<Vec<_>>()
+    };
+    let expected = ["~ app", "+ new", "- old", "= -"];
+    let planned = operator.ask(&reload(json!({"dry_run": true}))).is_fine();
+    assert_eq!(changes(&planned), expected);
+    assert_eq!(status(&path, "app")["pid"], app);
+    let answer = operator.ask(&reload(json!({}))).is_fine();
+    assert_eq!(changes(&answer), expected);
+    assert_eq!(answer.program("new")["state"], "running");
+    assert_eq!(answer.program("app")["state"], "running");
+    assert_ne!(answer.program("app")["pid"], app);
+    assert_eq!(status(&path, "web")["pid"], web);
+    let all = operator
+        .ask(&json!({"v": 1, "command": "status"}))
+        .is_fine();
+    assert_eq!(all.programs().len(), 3, "{all:?}");
+    supervisor.wait_message(&["reloading", "the config as ordered by uid="]);
+    supervisor.end();
+}
+
+#[test]
+fn a_config_with_errors_changes_nothing() {
+    let (scene, path) = scene();
+    let supervisor = scene.start();
+    let pid = wait_state(&supervisor, &path, "web", "running")["pid"].clone();
+    rewrite(
+        &scene,
+        json!({"bad": {"command": ["x"], "restart": "on-fail"}}),
+    );
+    let answer = Operator::ask_once(&path, &reload(json!({})));
+    let problem = &answer.data[0]["problem"];
+    assert_eq!(problem["code"], "invalid-config");
+    let message = problem["message"].as_str().expect("text");
+    let end =
+        "error: programs.bad.restart: unknown value \"on-fail\" (did you mean \"on-failure\"?)";
+    assert!(message.ends_with(end), "{message}");
+    answer.is_refused("invalid-config", "the config has an error");
+    assert_eq!(status(&path, "web")["pid"], pid);
+    supervisor.end();
+}
+
+#[test]
+fn a_later_reload_takes_the_place_of_one_that_is_waited_for() {
+    let (mut scene, path) = scene();
+    let slow = json!({"command": probe("ignore TERM ; touch ready ; hold"), "stop_timeout": "1h"});
+    scene.add_raw("slow", slow);
+    let supervisor = scene.start();
+    scene.wait_file("ready");
+    rewrite(&scene, json!({}));
+    let (mut first, mut second) = (Operator::connect(&path), Operator::connect(&path));
+    first.send(format!("{}\n", reload(json!({}))).as_bytes());
+    wait_state(&supervisor, &path, "slow", "stopping");
+    let again = second.ask(&reload(json!({"wait": false}))).is_fine();
+    assert!(again.programs().is_empty());
+    let asked = Instant::now();
+    let answer = first.answer();
+    assert!(asked.elapsed() < Duration::from_secs(5), "it is not woken");
+    assert_eq!(answer.last["error"]["code"], "superseded", "{answer:?}");
+    let late = second.ask(&reload(json!({"timeout": 0.05})));
+    // It has nothing more to wait for than what it began itself.
+    late.is_fine();
+    second
+        .ask(&json!({"v": 1, "command": "shutdown", "kill": true}))
+        .is_fine();
+    supervisor.ends_with(0);
+}
