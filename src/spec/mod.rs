@@ -314,6 +314,22 @@ impl ChildSpec {
         self.essential
     }
 
+    /// True if it may end without being restarted: its policy, its exit code or its number of
+    /// restarts can say so.
+    ///
+    /// ```
+    /// # use procsched::ChildSpec;
+    /// let web = ChildSpec::new("web", ["./web"]);
+    /// assert!(!web.can_end_for_good());
+    /// assert!(web.max_restarts(10).can_end_for_good());
+    /// ```
+    #[must_use]
+    pub fn can_end_for_good(&self) -> bool {
+        self.restart_policy() != Restart::Always
+            || self.max_restarts.is_some()
+            || !self.permanent_failure_codes.is_empty()
+    }
+
     /// True if it is started with the scheduler.
     #[must_use]
     pub fn starts_by_itself(&self) -> bool {

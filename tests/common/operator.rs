@@ -163,14 +163,14 @@ impl Answer {
 
     /// Fails unless all is well.
     #[track_caller]
-    pub fn is_fine(self) -> Self {
+    pub fn fine(self) -> Self {
         assert_eq!(self.last["ok"], true, "{self:?}");
         self
     }
 
     /// Fails unless this is wrong: the code and the message.
     #[track_caller]
-    pub fn is_refused(self, code: &str, message: &str) -> Self {
+    pub fn refused(self, code: &str, message: &str) -> Self {
         assert_eq!(self.last["ok"], false, "{self:?}");
         let error = &self.last["error"];
         let found = (error["code"].as_str(), error["message"].as_str());
@@ -182,7 +182,7 @@ impl Answer {
 /// The state of a program, as its supervisor tells it.
 #[track_caller]
 pub fn status(path: &Path, name: &str) -> Value {
-    let answer = Operator::ask_once(path, &order("status", &[name])).is_fine();
+    let answer = Operator::ask_once(path, &order("status", &[name])).fine();
     answer.program(name).clone()
 }
 

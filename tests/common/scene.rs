@@ -87,6 +87,18 @@ impl Scene {
         self
     }
 
+    /// Takes a top-level key out of the config.
+    pub fn unset(&mut self, key: &str) -> &mut Self {
+        self.settings.retain(|(known, _)| known != key);
+        self
+    }
+
+    /// Takes a program out of the config.
+    pub fn remove(&mut self, name: &str) -> &mut Self {
+        self.programs.retain(|(known, _)| known != name);
+        self
+    }
+
     /// Adds a program: the probe with a script.
     pub fn add(&mut self, name: &str, script: &str) -> &mut Self {
         self.add_raw(name, probe(script))

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use procsched::{ChildSpec, ErrorKind, Plan, ProcessScheduler, ProgramState, Restart, Status};
+use std::sync::{Arc, Mutex};
+
+use procsched::{
+    ApplyOptions, ChildSpec, ErrorKind, EventKind, Plan, ProcessScheduler, ProgramState, Restart,
+    Status,
+};
 
 use super::host::{Test, host};
 use super::kit::{self, MILLISECOND, turn_until};
@@ -19,6 +24,9 @@ pub const TESTS: &[Test] = tests![
     a_set_before_the_first_turn,
     a_program_that_waits_is_started_with_its_new_definition,
     ten_sets_in_a_row_end_as_the_last,
+    without_restarts_a_change_waits_and_can_be_taken_back,
+    nothing_becomes_a_oneshot_without_a_restart,
+    a_new_requirement_does_not_start_what_was_stopped,
 ];
 
 fn apply<const N: usize>(scheduler: &mut ProcessScheduler, specs: [ChildSpec; N]) -> Plan {
@@ -289,6 +297,115 @@ fn ten_sets_in_a_row_end_as_the_last() {
             let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
             environ.split(|&byte| byte == 0).any(|text| text == b"N=9")
         });
+        kit::end(&mut scheduler);
+    });
+}
+
+fn without_restarts_a_change_waits_and_can_be_taken_back() {
+    host(|| {
+        let dir = kit::directory();
+        let later = ApplyOptions::new().restart(false);
+        let mut scheduler = built(&dir, [sleeper("web"), sleeper("api").requires(["web"])]);
+        let pids = kit::all_up(&mut scheduler);
+        let set = |value: &str| {
+            let web = sleeper("web")
+                .env("A", value)
+                .stop_timeout(Duration::from_secs(3));
+            vec![web, sleeper("api").requires(["web"])]
+        };
+        let planned = scheduler.plan_with(&set("1"), &later).expect("a plan");
+        let plan = scheduler.apply_with(set("1"), &later).expect("accepted");
+        let text = "* web  changes at its next start: env.A; in place: stop_timeout\n= 1 unchanged";
+        assert_eq!((plan.to_string(), plan), (text.to_owned(), planned));
+        kit::turn(&mut scheduler, 50 * MILLISECOND);
+        assert_eq!(kit::all_up(&mut scheduler), pids);
+        assert!(kit::status(&scheduler, "web").is_changed());
+        assert!(!kit::status(&scheduler, "api").is_changed());
+        // The definition that it runs with is wanted again.
+        let old = sleeper("web").stop_timeout(Duration::from_secs(3));
+        let plan = apply(&mut scheduler, [old, sleeper("api").requires(["web"])]);
+        assert_eq!(
+            plan.to_string(),
+            "* web  changes in place: env.A\n= 1 unchanged"
+        );
+        assert!(!kit::status(&scheduler, "web").is_changed());
+        kit::turn(&mut scheduler, 50 * MILLISECOND);
+        assert_eq!(kit::all_up(&mut scheduler), pids);
+        // Its next start has the new one, for whatever reason it comes.
+        scheduler.apply_with(set("2"), &later).expect("accepted");
+        assert!(kit::status(&scheduler, "web").is_changed());
+        scheduler.restart_program("web").expect("it runs");
+        turn_until(&mut scheduler, "web has a new pid", |scheduler| {
+            kit::pid(scheduler, "web").is_some_and(|pid| pid != pids[0])
+        });
+        assert!(!kit::status(&scheduler, "web").is_changed());
+        let plan = scheduler.apply(set("2")).expect("accepted");
+        assert!(plan.is_empty(), "{plan}");
+        // And a set with restarts does what waits.
+        scheduler.apply_with(set("3"), &later).expect("accepted");
+        let plan = scheduler.apply(set("3")).expect("accepted");
+        let text = "~ web  will be restarted: env.A\n~ api  will be restarted: requires web\n\
+                    = 0 unchanged";
+        assert_eq!(plan.to_string(), text);
+        kit::end(&mut scheduler);
+    });
+}
+
+fn nothing_becomes_a_oneshot_without_a_restart() {
+    host(|| {
+        let dir = kit::directory();
+        let later = ApplyOptions::new().restart(false);
+        let mut scheduler = built(&dir, [sleeper("web"), sleeper("old")]);
+        let pids = kit::all_up(&mut scheduler);
+        let set = vec![sleeper("web").oneshot(true), sleeper("new")];
+        let error = scheduler.apply_with(set, &later).expect_err("it runs");
+        let text = "program \"web\": oneshot: it cannot change without a restart";
+        assert_eq!(
+            (error.kind(), &*error.to_string()),
+            (ErrorKind::Invalid, text)
+        );
+        assert_eq!(kit::all_up(&mut scheduler), pids);
+        kit::end(&mut scheduler);
+    });
+}
+
+fn a_new_requirement_does_not_start_what_was_stopped() {
+    host(|| {
+        let dir = kit::directory();
+        let warnings = Arc::new(Mutex::new(Vec::new()));
+        let sink = warnings.clone();
+        let builder = kit::all(&dir).on_event(move |event| {
+            if let EventKind::Warning { error, .. } = event.kind() {
+                let text = format!("{}: {error}", event.program());
+                sink.lock().expect("no panic").push(text);
+            }
+        });
+        let programs = [
+            sleeper("web"),
+            sleeper("db"),
+            sleeper("cache").autostart(false),
+        ];
+        let mut scheduler = kit::built(builder.programs(programs).keep_running());
+        until(&mut scheduler, "web", ProgramState::Running);
+        until(&mut scheduler, "db", ProgramState::Running);
+        let pid = kit::pid(&scheduler, "web");
+        scheduler.stop_program("db").expect("it runs");
+        until(&mut scheduler, "db", ProgramState::Stopped);
+        let web = || sleeper("web").requires(["db", "cache"]);
+        let cache = || sleeper("cache").autostart(false);
+        let plan = apply(&mut scheduler, [web(), sleeper("db"), cache()]);
+        assert_eq!(
+            plan.to_string(),
+            "* web  changes in place: requires\n= 2 unchanged"
+        );
+        until(&mut scheduler, "cache", ProgramState::Running);
+        assert_eq!(kit::status(&scheduler, "db").state(), ProgramState::Stopped);
+        assert_eq!(kit::pid(&scheduler, "web"), pid, "it runs on");
+        // It is said once, when it is new.
+        apply(&mut scheduler, [web(), sleeper("db"), cache()]);
+        kit::turn(&mut scheduler, MILLISECOND);
+        let text = "web: requires \"db\", which is stopped: start that, too";
+        assert_eq!(*warnings.lock().expect("no panic"), [text]);
         kit::end(&mut scheduler);
     });
 }

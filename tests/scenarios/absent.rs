@@ -53,42 +53,16 @@ fn m107_no_key_promises_random_delays() {
     assert_refused(config, &["programs.p.backoff.jitter", "unknown"]);
 }
 
-/// A reload restarted what had not changed, or forgot what it knew. Here the config is read once:
-/// SIGHUP says so, and neither a changed nor a broken file makes any difference.
-#[test]
-fn m152_a_changed_config_changes_nothing_until_the_next_start() {
-    let mut scene = Scene::new();
-    scene.add("stays", "hold");
-    let backoff = json!({"backoff": {"initial": "1h", "max": "1h"}});
-    scene.add_with("waits", "count runs ; exit 1", backoff);
-    let supervisor = scene.start();
-    let pid = supervisor.wait_started("stays", 1);
-    supervisor.wait_report("waits", 1);
-    let other = r#"{"err_dir": "logs", "programs": {"new": ["touch", "new"]}}"#;
-    for (count, config) in [other, "{"].into_iter().enumerate() {
-        scene.write("procsched.json", config);
-        supervisor.signal(libc::SIGHUP);
-        supervisor.wait("a line about it", || {
-            supervisor.messages_with(&["SIGHUP is reserved"]).len() > count
-        });
-    }
-    supervisor.signal(libc::SIGUSR1);
-    supervisor.wait_message(&["stays", "running", &format!("pid={pid}"), "restarts=0"]);
-    supervisor.wait_message(&["waits", "backoff", "restarts=0"]);
-    assert_eq!(scene.read("runs"), ".", "its delay is as it was");
-    assert!(!scene.path("new").exists());
-    assert_eq!(supervisor.end().len(), 2);
-}
-
 /// Sockets for commands were open to everybody for a moment, or held up by who did not read.
-/// Here there is none: no key, and no such system call in a whole life.
+/// With `control: false` there is none: no key, and no such system call in a whole life.
 #[test]
-fn m155_m156_there_is_no_socket() {
-    assert_no_such_keys(&["socket", "control", "listen", "http", "port"]);
+fn m155_m156_without_control_there_is_no_socket() {
+    assert_no_such_keys(&["socket", "listen", "http", "port"]);
     if missing(&[Need::Strace]) {
         return;
     }
     let mut scene = Scene::new();
+    scene.set("control", json!(false));
     let backoff = json!({"backoff": {"initial": "50ms", "max": "50ms"}});
     scene.add_with("p", "wait-file go ; say words\\n ; exit 1", backoff);
     scene.add("steady", "hold");

@@ -47,14 +47,14 @@ fn who_sends_no_whole_request_is_closed_after_ten_seconds() {
 }
 
 #[test]
-fn who_reads_nothing_is_closed_after_thirty_seconds_and_holds_up_no_one() {
+fn m156_who_reads_nothing_is_closed_after_thirty_seconds_and_holds_up_no_one() {
     let (mut scene, path) = scene();
     for index in 0..400 {
         scene.add(&format!("p{index}"), "hold");
     }
     let supervisor = scene.start();
     let mut other = Operator::connect(&path);
-    other.ask(&json!({"v": 1, "command": "status"})).is_fine();
+    other.ask(&json!({"v": 1, "command": "status"})).fine();
     let before = process::status_number(supervisor.pid(), "VmRSS").expect("a size");
     let mut greedy: Vec<Operator> = (0..8).map(|_| Operator::connect(&path)).collect();
     for operator in &mut greedy {
@@ -105,10 +105,10 @@ fn a_request_has_64_kib_at_most() {
     };
     let mut operator = Operator::connect(&path);
     operator.send(&padded(64 * 1024));
-    operator.answer().is_fine();
+    operator.answer().fine();
     operator.send(&padded(64 * 1024 + 1));
     let answer = operator.answer();
-    answer.is_refused("too-long", "the request is longer than 65536 bytes");
+    answer.refused("too-long", "the request is longer than 65536 bytes");
     operator.wait_end();
     supervisor.end();
 }
@@ -121,11 +121,11 @@ fn the_seventeenth_client_is_refused_and_the_thirteenth_follower() {
     let mut clients: Vec<Operator> = (0..16).map(|_| Operator::connect(&path)).collect();
     // Each is answered, and so was accepted.
     for client in &mut clients {
-        client.ask(&order("status", &["web"])).is_fine();
+        client.ask(&order("status", &["web"])).fine();
     }
     let mut one_more = Operator::connect(&path);
     let answer = one_more.answer();
-    answer.is_refused("busy", "16 clients are connected already");
+    answer.refused("busy", "16 clients are connected already");
     one_more.wait_end();
     let down = order_with("wait", &["web"], json!({"for": "down"}));
     for (index, client) in clients.iter_mut().enumerate().take(12) {
@@ -143,14 +143,14 @@ fn the_seventeenth_client_is_refused_and_the_thirteenth_follower() {
     });
     clients[12]
         .ask(&order("restart", &["web"]))
-        .is_refused("busy", message);
+        .refused("busy", message);
     assert_eq!(
         supervisor.started("web").len(),
         1,
         "a refused order is not given"
     );
     let no_wait = order_with("restart", &["web"], json!({"wait": false}));
-    clients[12].ask(&no_wait).is_fine();
+    clients[12].ask(&no_wait).fine();
     drop(clients);
     wait_for("room", || {
         let mut operator = Operator::connect(&path);
@@ -172,11 +172,11 @@ fn requests_in_one_piece_are_answered_in_order() {
         order("start", &["web"])
     );
     operator.send(requests.as_bytes());
-    let stopped = operator.answer().is_fine();
+    let stopped = operator.answer().fine();
     assert_eq!(stopped.program("web")["state"], "stopped");
     let refused = operator.answer();
-    refused.is_refused("usage", "unknown command \"nonsense\"");
-    let started = operator.answer().is_fine();
+    refused.refused("usage", "unknown command \"nonsense\"");
+    let started = operator.answer().fine();
     assert_eq!(started.program("web")["state"], "running");
     supervisor.end();
 }
@@ -188,7 +188,7 @@ fn the_end_of_input_is_no_disconnect() {
     let mut operator = Operator::connect(&path);
     operator.send(format!("{}\n", order("restart", &["web"])).as_bytes());
     operator.end_input();
-    let answer = operator.answer().is_fine();
+    let answer = operator.answer().fine();
     assert_eq!(answer.program("web")["restarts"], 1);
     operator.wait_end();
     supervisor.end();
@@ -217,7 +217,7 @@ fn hostile_bytes_get_an_answer_or_an_end() {
         operator.send(&[line, b"\n"].concat());
         let answer = operator.answer();
         assert_eq!(answer.last["ok"], false, "{answer:?}");
-        operator.ask(&order("status", &["web"])).is_fine();
+        operator.ask(&order("status", &["web"])).fine();
     }
     // At each byte of a request the client may die.
     for end in 0..STATUS.len() {

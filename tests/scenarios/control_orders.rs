@@ -32,7 +32,7 @@ fn a_status_has_every_field() {
     add_failing(&mut scene);
     let supervisor = scene.start();
     wait_state(&supervisor, &path, "bad", "backoff");
-    let answer = Operator::ask_once(&path, &json!({"v": 1, "command": "status"})).is_fine();
+    let answer = Operator::ask_once(&path, &json!({"v": 1, "command": "status"})).fine();
     let names: Vec<&Value> = answer.programs().iter().map(|one| &one["name"]).collect();
     assert_eq!(names, ["web", "bad"]);
     let keys = |value: &Value| {
@@ -69,13 +69,11 @@ fn stop_start_and_restart_leave_the_others_alone() {
     let supervisor = scene.start();
     let mut operator = Operator::connect(&path);
     let pids = |operator: &mut Operator| {
-        let answer = operator
-            .ask(&json!({"v": 1, "command": "status"}))
-            .is_fine();
+        let answer = operator.ask(&json!({"v": 1, "command": "status"})).fine();
         ["web", "db", "cache"].map(|name| answer.program(name)["pid"].clone())
     };
     let before = pids(&mut operator);
-    let stopped = operator.ask(&order("stop", &["web"])).is_fine();
+    let stopped = operator.ask(&order("stop", &["web"])).fine();
     let web = stopped.program("web");
     assert_eq!(
         (&web["state"], &web["goal"]),
@@ -87,10 +85,10 @@ fn stop_start_and_restart_leave_the_others_alone() {
             .as_str()
             .is_some_and(|reason| reason.starts_with("by uid "))
     );
-    let started = operator.ask(&order("start", &["web"])).is_fine();
+    let started = operator.ask(&order("start", &["web"])).fine();
     assert_eq!(started.program("web")["state"], "running");
     assert_eq!(started.program("web")["reason"], Value::Null);
-    let restarted = operator.ask(&order("restart", &["web"])).is_fine();
+    let restarted = operator.ask(&order("restart", &["web"])).fine();
     let web = restarted.program("web");
     assert_eq!(
         (&web["state"], &web["restarts"]),
@@ -113,7 +111,7 @@ fn a_start_of_what_runs_changes_nothing() {
     let (scene, path) = scene();
     let supervisor = scene.start();
     let pid = wait_state(&supervisor, &path, "web", "running")["pid"].clone();
-    let answer = Operator::ask_once(&path, &order("start", &["web"])).is_fine();
+    let answer = Operator::ask_once(&path, &order("start", &["web"])).fine();
     assert_eq!(answer.program("web")["note"], "already running");
     assert_eq!(answer.program("web")["pid"], pid);
     supervisor.end();
@@ -130,12 +128,12 @@ fn what_waits_for_its_restart_starts_now_or_not_at_all() {
         &path,
         &order_with("start", &["bad"], json!({"wait": false})),
     )
-    .is_fine();
+    .fine();
     supervisor.wait_reports_of("bad", 2);
     let bad = wait_state(&supervisor, &path, "bad", "backoff");
     assert_eq!(bad["restarts"], 1);
     assert_eq!(bad["restarts_in_row"], before["restarts_in_row"]);
-    let answer = Operator::ask_once(&path, &order("stop", &["bad"])).is_fine();
+    let answer = Operator::ask_once(&path, &order("stop", &["bad"])).fine();
     assert_eq!(answer.program("bad")["state"], "stopped");
     assert_eq!(scene.lines("runs").len(), 2);
     supervisor.end();
@@ -174,16 +172,13 @@ fn a_run_that_ends_at_once_is_no_success_if_it_failed() {
     let supervisor = scene.start();
     let mut operator = Operator::connect(&path);
     // It is up as it was executed.
-    operator.ask(&order("restart", &["late"])).is_fine();
+    operator.ask(&order("restart", &["late"])).fine();
     scene.write("go", "");
     let failed = json!({"for": "failed", "timeout": 0.2});
     let answer = operator.ask(&order_with("wait", &["late"], failed));
     assert_eq!(answer.last["error"]["code"], "timeout");
     let down = operator.ask(&order_with("wait", &["late"], json!({"for": "backoff"})));
-    assert_eq!(
-        down.is_fine().program("late")["last_exit"]["return_code"],
-        3
-    );
+    assert_eq!(down.fine().program("late")["last_exit"]["return_code"], 3);
     supervisor.end();
 }
 
@@ -201,28 +196,26 @@ fn a_kill_and_a_signal_reach_the_group_or_the_first_process() {
     scene.wait_file("got");
     operator
         .ask(&order_with("signal", &["stubborn"], hup))
-        .is_fine();
+        .fine();
     scene.wait_lines("got", 1);
     let main = json!({"signal": 10, "to": "main"});
     operator
         .ask(&order_with("signal", &["stubborn"], main))
-        .is_fine();
+        .fine();
     scene.wait_lines("got", 2);
     let answer = operator.ask(&order_with("stop", &["stubborn"], json!({"kill": true})));
-    let killed = answer.is_fine();
+    let killed = answer.fine();
     assert_eq!(killed.program("stubborn")["last_exit"]["signal"], "SIGKILL");
     let again = operator.ask(&order_with(
         "signal",
         &["stubborn"],
         json!({"signal": "HUP"}),
     ));
-    again.is_refused("not-running", "program \"stubborn\" does not run");
+    again.refused("not-running", "program \"stubborn\" does not run");
     let none = operator.ask(&order_with("signal", &["web"], json!({"signal": 0})));
-    none.is_refused("usage", "invalid signal 0: expected 1 to 64");
+    none.refused("usage", "invalid signal 0: expected 1 to 64");
     let kill = json!({"signal": "KILL"});
-    operator
-        .ask(&order_with("signal", &["web"], kill))
-        .is_fine();
+    operator.ask(&order_with("signal", &["web"], kill)).fine();
     assert_eq!(supervisor.wait_report("web", 1).code(), -9);
     supervisor.end();
 }
@@ -233,26 +226,26 @@ fn names_may_be_patterns_and_are_checked() {
     scene.add("web@1", "hold").add("db", "hold");
     let supervisor = scene.start();
     let mut operator = Operator::connect(&path);
-    let answer = operator.ask(&order("restart", &["web*", "web"])).is_fine();
+    let answer = operator.ask(&order("restart", &["web*", "web"])).fine();
     let names: Vec<&Value> = answer.programs().iter().map(|one| &one["name"]).collect();
     assert_eq!(names.len(), 2, "each once: {answer:?}");
     assert_eq!(status(&path, "db")["restarts"], 0);
     let unknown = "no program \"wbe\" (did you mean \"web\"?)";
     operator
         .ask(&order("stop", &["wbe"]))
-        .is_refused("unknown-program", unknown);
+        .refused("unknown-program", unknown);
     let nothing = "no program matches \"x*\"";
     operator
         .ask(&order("stop", &["x*"]))
-        .is_refused("unknown-program", nothing);
+        .refused("unknown-program", nothing);
     let none = "missing programs: name at least one, or \"*\" for all";
-    operator.ask(&order("stop", &[])).is_refused("usage", none);
+    operator.ask(&order("stop", &[])).refused("usage", none);
     // All are tried.
     let answer = operator.ask(&order("stop", &["wbe", "db", "nix"]));
     assert_eq!(answer.program("db")["state"], "stopped");
     assert_eq!(answer.problem("wbe")["code"], "unknown-program");
     assert_eq!(answer.problem("nix")["code"], "unknown-program");
-    answer.is_refused("unknown-program", "2 of 3 programs failed");
+    answer.refused("unknown-program", "2 of 3 programs failed");
     supervisor.end();
 }
 
@@ -268,13 +261,13 @@ fn a_timeout_says_what_is_still_the_case() {
     scene.wait_file("ready");
     let mut operator = Operator::connect(&path);
     let answer = operator.ask(&order_with("stop", &["slow"], json!({"timeout": 0.05})));
-    answer.is_refused("timeout", "slow: still stopping after 50ms");
+    answer.refused("timeout", "slow: still stopping after 50ms");
     let answer = operator.ask(&order_with(
         "wait",
         &["slow"],
         json!({"for": "down", "timeout": 0}),
     ));
-    answer.is_refused("timeout", "slow: still stopping after 0s");
+    answer.refused("timeout", "slow: still stopping after 0s");
     let mut other = Operator::connect(&path);
     other.send(
         format!(
@@ -285,8 +278,8 @@ fn a_timeout_says_what_is_still_the_case() {
     );
     operator
         .ask(&order_with("stop", &["slow"], json!({"kill": true})))
-        .is_fine();
-    assert_eq!(other.answer().is_fine().program("slow")["state"], "stopped");
+        .fine();
+    assert_eq!(other.answer().fine().program("slow")["state"], "stopped");
     supervisor.end();
 }
 
@@ -303,7 +296,7 @@ fn of_two_opposite_orders_the_later_wins() {
     let (mut first, mut second) = (Operator::connect(&path), Operator::connect(&path));
     first.send(format!("{}\n", order("stop", &["slow"])).as_bytes());
     wait_state(&supervisor, &path, "slow", "stopping");
-    let started = second.ask(&order("start", &["slow"])).is_fine();
+    let started = second.ask(&order("start", &["slow"])).fine();
     assert_eq!(started.program("slow")["state"], "running");
     let answer = first.answer();
     assert_eq!(answer.last["error"]["code"], "superseded");
@@ -323,9 +316,7 @@ fn an_order_stands_although_its_client_has_gone() {
     }
     let mut supervisor = scene.start();
     let mut operator = Operator::connect(&path);
-    operator
-        .ask(&json!({"v": 1, "command": "status"}))
-        .is_fine();
+    operator.ask(&json!({"v": 1, "command": "status"})).fine();
     operator.send(format!("{}\n", order("stop", &["p*"])).as_bytes());
     drop(operator);
     let mut other = Operator::connect(&path);
@@ -343,9 +334,9 @@ fn an_order_stands_although_its_client_has_gone() {
 fn what_was_stopped_keeps_the_supervisor() {
     let (scene, path) = scene();
     let mut supervisor = scene.start();
-    Operator::ask_once(&path, &order("stop", &["*"])).is_fine();
+    Operator::ask_once(&path, &order("stop", &["*"])).fine();
     assert!(supervisor.is_running());
-    Operator::ask_once(&path, &order("start", &["web"])).is_fine();
+    Operator::ask_once(&path, &order("start", &["web"])).fine();
     supervisor.end();
 }
 
@@ -363,25 +354,23 @@ fn a_shutdown_takes_no_more_orders_but_can_be_watched() {
     let mut follower = Operator::connect(&path);
     follower.send(b"{\"v\":1,\"command\":\"events\",\"snapshot\":false}\n");
     let shutdown = json!({"v": 1, "command": "shutdown"});
-    operator.ask(&shutdown).is_fine();
+    operator.ask(&shutdown).fine();
     supervisor.wait_message(&["stopping", "everything as ordered by uid="]);
     wait_for("the stop", || {
-        let answer = operator
-            .ask(&json!({"v": 1, "command": "status"}))
-            .is_fine();
+        let answer = operator.ask(&json!({"v": 1, "command": "status"})).fine();
         answer.last["supervisor"]["state"] == "stopping"
     });
     let message = "everything is being stopped";
     operator
         .ask(&order("start", &["web"]))
-        .is_refused("stopping", message);
+        .refused("stopping", message);
     operator
         .ask(&json!({"v": 1, "command": "reopen"}))
-        .is_refused("stopping", message);
-    operator.ask(&shutdown).is_refused("stopping", message);
+        .refused("stopping", message);
+    operator.ask(&shutdown).refused("stopping", message);
     let down = order_with("wait", &["web"], json!({"for": "down"}));
     assert_eq!(
-        operator.ask(&down).is_fine().program("web")["state"],
+        operator.ask(&down).fine().program("web")["state"],
         "stopped"
     );
     // It is no first signal: this one asks again, and kills nothing.
@@ -390,7 +379,7 @@ fn a_shutdown_takes_no_more_orders_but_can_be_watched() {
     assert_eq!(status(&path, "slow")["state"], "stopping");
     operator
         .ask(&json!({"v": 1, "command": "shutdown", "kill": true}))
-        .is_fine();
+        .fine();
     follower.event(|event| event["event"] == "exited" && event["program"] == "slow");
     follower.wait_end();
     supervisor.ends_with(0);
@@ -406,8 +395,8 @@ fn events_begin_with_a_snapshot_and_tell_of_orders() {
     follower.send(b"{\"v\":1,\"command\":\"events\",\"programs\":[\"d*\"]}\n");
     assert_eq!(follower.line().expect("a line")["program"]["name"], "db");
     let mut operator = Operator::connect(&path);
-    operator.ask(&order("restart", &["web", "db"])).is_fine();
-    operator.ask(&order("stop", &["db"])).is_fine();
+    operator.ask(&order("restart", &["web", "db"])).fine();
+    operator.ask(&order("stop", &["db"])).fine();
     let order = follower.event(|event| event["event"] == "order" && event["program"] == "db");
     assert_eq!(order["order"], "stop");
     assert!(order["uid"].is_u64() && order["pid"].is_i64(), "{order}");
@@ -424,7 +413,7 @@ fn events_begin_with_a_snapshot_and_tell_of_orders() {
     let mut wrong = Operator::connect(&path);
     wrong.send(b"{\"v\":1,\"command\":\"events\",\"programs\":[\"dbx\"]}\n");
     let answer = wrong.answer();
-    answer.is_refused(
+    answer.refused(
         "unknown-program",
         "no program \"dbx\" (did you mean \"db\"?)",
     );
@@ -441,7 +430,7 @@ fn logs_are_opened_anew() {
     let supervisor = scene.start();
     wait_for("one", || scene.log("talk") == b"one\n");
     std::fs::rename(scene.log_path("talk"), scene.path("old")).expect("a rename");
-    Operator::ask_once(&path, &json!({"v": 1, "command": "reopen"})).is_fine();
+    Operator::ask_once(&path, &json!({"v": 1, "command": "reopen"})).fine();
     scene.write("go", "");
     wait_for("two", || scene.log("talk") == b"two\n");
     std::fs::rename(scene.log_path("talk"), scene.path("older")).expect("a rename");
@@ -464,7 +453,7 @@ fn what_requires_a_stopped_program_goes_first_and_returns_with_it() {
     assert_eq!(app["requires"], json!(["db"]));
     assert_eq!(app["after"], json!(["web"]));
     let mut operator = Operator::connect(&path);
-    operator.ask(&order("stop", &["db"])).is_fine();
+    operator.ask(&order("stop", &["db"])).fine();
     let app = status(&path, "app");
     assert_eq!(
         (&app["state"], &app["reason"], &app["goal"]),
@@ -477,15 +466,13 @@ fn what_requires_a_stopped_program_goes_first_and_returns_with_it() {
     assert_eq!(app["last_exit"]["cause"], "requirement");
     // A start waits for nothing that cannot come.
     let waiting = json!({"for": "pending"});
-    operator
-        .ask(&order_with("wait", &["app"], waiting))
-        .is_fine();
-    operator.ask(&order("start", &["db"])).is_fine();
+    operator.ask(&order_with("wait", &["app"], waiting)).fine();
+    operator.ask(&order("start", &["db"])).fine();
     operator
         .ask(&order_with("wait", &["app"], json!({})))
-        .is_fine();
-    operator.ask(&order("stop", &["db"])).is_fine();
-    let answer = operator.ask(&order("start", &["app"])).is_fine();
+        .fine();
+    operator.ask(&order("stop", &["db"])).fine();
+    let answer = operator.ask(&order("start", &["app"])).fine();
     assert_eq!(answer.program("app")["state"], "running");
     assert_eq!(status(&path, "db")["state"], "running");
     supervisor.end();
@@ -499,7 +486,7 @@ fn a_start_that_is_held_for_good_fails_with_the_reason() {
     let supervisor = scene.start();
     wait_state(&supervisor, &path, "db", "failed");
     let answer = Operator::ask_once(&path, &order("start", &["app"]));
-    answer.is_refused("failed", "app: requires db: failed");
+    answer.refused("failed", "app: requires db: failed");
     let answer = Operator::ask_once(&path, &order("start", &["db"]));
     let message = answer.last["error"]["message"].as_str().expect("text");
     assert!(
@@ -521,10 +508,10 @@ fn a_oneshot_is_up_when_it_has_succeeded() {
     let mut operator = Operator::connect(&path);
     let late = json!({"timeout": 0.05});
     let answer = operator.ask(&order_with("wait", &["migrate"], late));
-    answer.is_refused("timeout", "migrate: still starting after 50ms");
+    answer.refused("timeout", "migrate: still starting after 50ms");
     scene.write("go", "");
-    operator.ask(&order("wait", &["migrate"])).is_fine();
-    let again = operator.ask(&order("restart", &["migrate"])).is_fine();
+    operator.ask(&order("wait", &["migrate"])).fine();
+    let again = operator.ask(&order("restart", &["migrate"])).fine();
     assert_eq!(again.program("migrate")["state"], "exited");
     assert_eq!(scene.lines("runs").len(), 2);
     supervisor.end();

@@ -51,18 +51,16 @@ fn a_reload_is_answered_when_it_has_come_about() {
             .collect::<Vec<_>>()
     };
     let expected = ["~ app", "+ new", "- old", "= -"];
-    let planned = operator.ask(&reload(json!({"dry_run": true}))).is_fine();
+    let planned = operator.ask(&reload(json!({"dry_run": true}))).fine();
     assert_eq!(changes(&planned), expected);
     assert_eq!(status(&path, "app")["pid"], app);
-    let answer = operator.ask(&reload(json!({}))).is_fine();
+    let answer = operator.ask(&reload(json!({}))).fine();
     assert_eq!(changes(&answer), expected);
     assert_eq!(answer.program("new")["state"], "running");
     assert_eq!(answer.program("app")["state"], "running");
     assert_ne!(answer.program("app")["pid"], app);
     assert_eq!(status(&path, "web")["pid"], web);
-    let all = operator
-        .ask(&json!({"v": 1, "command": "status"}))
-        .is_fine();
+    let all = operator.ask(&json!({"v": 1, "command": "status"})).fine();
     assert_eq!(all.programs().len(), 3, "{all:?}");
     supervisor.wait_message(&["reloading", "the config as ordered by uid="]);
     supervisor.end();
@@ -84,7 +82,7 @@ fn a_config_with_errors_changes_nothing() {
     let end =
         "error: programs.bad.restart: unknown value \"on-fail\" (did you mean \"on-failure\"?)";
     assert!(message.ends_with(end), "{message}");
-    answer.is_refused("invalid-config", "the config has an error");
+    answer.refused("invalid-config", "the config has an error");
     assert_eq!(status(&path, "web")["pid"], pid);
     supervisor.end();
 }
@@ -100,7 +98,7 @@ fn a_later_reload_takes_the_place_of_one_that_is_waited_for() {
     let (mut first, mut second) = (Operator::connect(&path), Operator::connect(&path));
     first.send(format!("{}\n", reload(json!({}))).as_bytes());
     wait_state(&supervisor, &path, "slow", "stopping");
-    let again = second.ask(&reload(json!({"wait": false}))).is_fine();
+    let again = second.ask(&reload(json!({"wait": false}))).fine();
     assert!(again.programs().is_empty());
     let asked = Instant::now();
     let answer = first.answer();
@@ -108,9 +106,9 @@ fn a_later_reload_takes_the_place_of_one_that_is_waited_for() {
     assert_eq!(answer.last["error"]["code"], "superseded", "{answer:?}");
     let late = second.ask(&reload(json!({"timeout": 0.05})));
     // It has nothing more to wait for than what it began itself.
-    late.is_fine();
+    late.fine();
     second
         .ask(&json!({"v": 1, "command": "shutdown", "kill": true}))
-        .is_fine();
+        .fine();
     supervisor.ends_with(0);
 }

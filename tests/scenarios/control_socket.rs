@@ -45,7 +45,7 @@ fn with_umask(mut command: Command, mask: u32) -> Command {
 }
 
 #[test]
-fn it_is_for_the_owner_alone_and_is_removed_at_the_end() {
+fn m155_it_is_for_the_owner_alone_and_is_removed_at_the_end() {
     for mask in [0, 0o022, 0o077] {
         let (scene, path) = scene();
         let supervisor = scene.launch(with_umask(scene.command(), mask));
@@ -241,7 +241,7 @@ fn programs_do_not_inherit_it() {
     let supervisor = scene.launch(command);
     // With a client connected: neither has it.
     let mut operator = Operator::connect(&path);
-    operator.ask(&order("restart", &["web"])).is_fine();
+    operator.ask(&order("restart", &["web"])).fine();
     let pid = operator.ask(&order("status", &["web"])).program("web")["pid"].clone();
     let dump = scene.wait_dump("look.json");
     assert!(dump["env"].get("PROCSCHED_SOCKET").is_none(), "{dump:?}");

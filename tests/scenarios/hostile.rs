@@ -23,8 +23,6 @@ fn signals_that_mean_nothing_do_not_end_it() {
     let mut supervisor = scene.start();
     let pid = supervisor.wait_started("p", 1);
     let stray = [
-        libc::SIGHUP,
-        libc::SIGUSR2,
         libc::SIGALRM,
         libc::SIGVTALRM,
         libc::SIGPROF,

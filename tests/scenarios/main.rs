@@ -51,6 +51,7 @@ mod policy;
 mod real_programs;
 mod reaping;
 mod reasons;
+mod reload;
 mod reports;
 mod security;
 mod start_failures;

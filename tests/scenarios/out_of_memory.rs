@@ -210,7 +210,7 @@ fn what_left_its_group_is_found_without_memory() {
 /// allocation of the start fails.
 #[test]
 fn too_little_memory_at_the_start_is_an_error_with_nothing_started() {
-    for (kib, is_init, code) in [(200, false, 1), (300, false, 1), (200, true, 125)] {
+    for (kib, is_init, code) in [(260, false, 1), (300, false, 1), (260, true, 125)] {
         let mut scene = Scene::new();
         scene.add("p", "touch up ; hold");
         scene

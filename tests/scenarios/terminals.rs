@@ -80,7 +80,7 @@ fn m61_its_own_messages_do_not_stop_it_in_the_background() {
     assert_eq!(supervisor.wait_exit(), 0);
 }
 
-/// SIGHUP is reserved: neither an end nor a stop.
+/// Its SIGHUP is that of the kernel: neither an end nor a stop, and no reload either.
 #[test]
 fn m62_supervision_outlives_its_terminal() {
     if missing(&[Need::Root]) {
@@ -97,6 +97,8 @@ fn m62_supervision_outlives_its_terminal() {
     command.stdout(Stdio::null());
     let mut supervisor = scene.launch_as_is(command);
     scene.wait_lines("program", 1);
+    scene.remove("crasher");
+    scene.write("procsched.json", scene.config());
     terminal.hang_up();
     let runs = scene.lines("runs").len();
     scene.wait_lines("runs", runs + 5);
@@ -128,7 +130,7 @@ fn m26_under_nohup_the_supervisor_is_protected_and_programs_are_as_ever() {
     assert_eq!(dump["status"]["SigIgn"], "0000000000000000");
     scene.wait_lines("program", 1);
     supervisor.signal(libc::SIGHUP);
-    supervisor.wait_message(&["SIGHUP is reserved"]);
+    supervisor.wait_message(&["reload  = 1 unchanged"]);
     assert_eq!(recorded(&scene, "program"), [0; 0]);
     process::signal(supervisor.wait_started("p", 1), libc::SIGHUP);
     scene.wait_lines("program", 2);

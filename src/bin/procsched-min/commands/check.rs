@@ -8,9 +8,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::unistd::{AccessFlags, access};
+use procsched::ChildSpec;
 use procsched::config::Config;
 use procsched::text::{error_text, escaped};
-use procsched::{ChildSpec, Restart};
 
 use super::{Command, FAILED, USAGE};
 use crate::load::{self, CONFIG_HELP, is_stdin, load, source};
@@ -134,7 +134,7 @@ fn warnings(config: &Config) -> Warnings {
 
 /// Returns why the key has no effect, if it is set and has none.
 fn essential_problem(program: &ChildSpec) -> Option<String> {
-    let is_idle = program.is_essential() && program.restart_policy() == Restart::Always;
+    let is_idle = program.is_essential() && !program.can_end_for_good();
     is_idle.then(|| {
         "no effect: with \"restart\": \"always\" the program never ends for good; use \
          \"on-failure\" or \"never\""

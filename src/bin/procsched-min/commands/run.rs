@@ -226,8 +226,7 @@ fn open_control(
     let details = format!(
         "no control socket: {problem}; set \"control\" in the config to a path, or to false"
     );
-    let mut outputs = outputs.lock();
-    outputs.say_own(Level::Warning, "warning", &details);
+    outputs.lock().say_own(Level::Warning, "notice", &details);
     Ok(None)
 }
 
