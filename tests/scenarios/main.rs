@@ -40,6 +40,7 @@ mod log_refusals;
 mod logs;
 mod many;
 mod memory;
+mod operator;
 mod orphan_starts;
 mod orphans;
 mod out_of_memory;
