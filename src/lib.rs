@@ -338,6 +338,7 @@ pub use init::{Init, InitEvent};
 pub use machine::{Backoff, Cause, Restart};
 pub use os::emergency_heap::EmergencyHeap;
 pub use os::shared_writer::SharedWriter;
+pub use os::terminal::terminal_columns;
 pub use plan::{ApplyOptions, Plan, PlannedChange, PlannedKind};
 pub use report::ErrorReport;
 #[cfg(feature = "json")]

@@ -55,6 +55,11 @@ pub(super) fn from_text(text: &str) -> Result<Duration, String> {
     length.ok_or_else(|| invalid(expected_at_most()))
 }
 
+/// What is wrong with a text that is no duration.
+pub(super) fn invalid(text: &str) -> String {
+    format!("invalid duration {}: expected {EXPECTED}", quoted(text))
+}
+
 fn expected_at_most() -> String {
     format!("expected at most {} seconds", u64::MAX)
 }

@@ -35,6 +35,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use control::{Control, SOCKET_PATH_BYTES_MAX};
 pub use errors::{ConfigError, ConfigErrors};
@@ -296,6 +297,35 @@ impl Config {
             Some(command) => builder.error_command(command),
             None => builder,
         }
+    }
+}
+
+/// Parses a duration as a config has it: a number of seconds, or numbers with units, larger ones
+/// first.
+///
+/// # Errors
+///
+/// A text that says what was expected.
+///
+/// ```
+/// use procsched::config::parse_duration;
+/// use std::time::Duration;
+///
+/// assert_eq!(parse_duration("90"), Ok(Duration::from_secs(90)));
+/// assert_eq!(parse_duration("1m30s"), Ok(Duration::from_secs(90)));
+/// assert_eq!(
+///     parse_duration("soon").unwrap_err(),
+///     "invalid duration \"soon\": expected a number of seconds, or \"500ms\", \"8s\", \"1m30s\", \
+///      \"1h\""
+/// );
+/// ```
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    match text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.')
+    {
+        true => duration::from_text(&format!("{text}s")).map_err(|_| duration::invalid(text)),
+        false => duration::from_text(text),
     }
 }
 

@@ -93,6 +93,26 @@ pub(crate) fn is_stdin() -> bool {
     foreground(std::io::stdin().as_fd()).is_some()
 }
 
+/// Returns the number of columns of a terminal; `None` if it is none, or does not know.
+///
+/// ```
+/// let file = std::fs::File::open("/dev/null").expect("a device");
+/// assert_eq!(procsched::terminal_columns(file), None);
+/// ```
+#[doc(hidden)]
+pub fn terminal_columns(terminal: impl AsFd) -> Option<usize> {
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    let fd = terminal.as_fd().as_raw_fd();
+    // SAFETY: the pointer is to a live structure of the type that the request fills.
+    let asked = unsafe { libc::ioctl(fd, libc::TIOCGWINSZ as _, &raw mut size) };
+    (asked == 0 && size.ws_col > 0).then_some(size.ws_col.into())
+}
+
 fn own_group() -> i32 {
     getpgrp().as_raw()
 }

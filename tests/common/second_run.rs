@@ -34,6 +34,10 @@ pub const ON_THE_HOST: &[(&str, &str)] = &[
         "it is about programs that a shell makes slow in the right way",
     ),
     (
+        "client_answers::a_listing_of_ten_thousand_programs_takes_little_memory",
+        "how much memory it takes is read by its number outside",
+    ),
+    (
         "demo::the_demo_shows_everything_and_ends_by_itself",
         "the demo shows programs of /bin/sh",
     ),

@@ -10,6 +10,8 @@ mod init;
 #[path = "../../src/os/mod.rs"]
 mod os;
 
+#[path = "../../src/bin/procsched-min/client/mod.rs"]
+mod client;
 #[path = "../../src/bin/procsched-min/clock.rs"]
 mod clock;
 #[path = "../../src/bin/procsched-min/commands/mod.rs"]
@@ -65,6 +67,7 @@ pub use init::{Init, InitEvent};
 pub use machine::{Backoff, Cause, Restart};
 pub use os::emergency_heap::EmergencyHeap;
 pub use os::shared_writer::SharedWriter;
+pub use os::terminal::terminal_columns;
 pub use plan::{ApplyOptions, Plan, PlannedChange, PlannedKind};
 pub use report::{ErrorReport, utc_millis};
 pub use scheduler::{Builder, ProcessScheduler, Reap, Status};

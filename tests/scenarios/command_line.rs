@@ -104,13 +104,17 @@ fn version_and_help_go_to_stdout() {
 #[test]
 fn each_command_has_its_own_help() {
     let scene = Scene::new();
-    for command in ["run", "check", "demo", "init", "version"] {
+    for command in [
+        "run", "check", "status", "start", "stop", "restart", "signal", "logs", "events", "wait",
+        "reload", "reopen", "shutdown", "demo", "init", "version",
+    ] {
         let said = ["--help", "-h"].map(|option| run(&scene, &[command, option]));
         let asked = run(&scene, &["help", command]);
         assert_eq!((asked.code, &*asked.err), (Some(0), ""), "{command}");
         let usage = format!("Usage: procsched-min {command}");
         assert!(asked.out.starts_with(&usage), "{}", asked.out);
         assert!(said.iter().all(|said| said.out == asked.out), "{command}");
+        assert!(asked.out.contains("\nExample:\n"), "{command}");
     }
     assert!(listing(&scene).is_empty());
 }
@@ -120,11 +124,11 @@ fn each_command_has_its_own_help() {
 fn commands_of_others_are_answered_with_what_there_is() {
     let scene = Scene::new();
     let cases: [(&[&str], &str); 5] = [
-        (&["status"], "kill -USR1 PID"),
-        (&["restart", "web"], "started again"),
-        (&["logs", "web"], "NAME.stderr.log"),
-        (&["stop", "web"], "kill PID"),
-        (&["reload"], "kill -HUP PID"),
+        (&["ps"], "\"status\""),
+        (&["up", "web"], "\"start NAME\""),
+        (&["tail", "web"], "\"logs NAME\""),
+        (&["down"], "\"shutdown\""),
+        (&["reread"], "\"reload\""),
     ];
     for (arguments, told) in cases {
         let said = run(&scene, arguments);

@@ -30,8 +30,8 @@ Options of a program, with their defaults:
   cwd       base_dir        working directory
   env       {}              variables added to the inherited ones
   autostart true            false: it is down until it is started
-  after, requires []        names of programs that are up before each start; what
-                            it requires is started with it, and stopped after it
+  after, requires []        names of programs that are up before each start;
+                            what it requires starts with it, and stops after it
   oneshot   false           true: it is up once it has succeeded
   restart   "always"        or "on-failure", "never" (the default of a oneshot)
   max_restarts              how many in a row before it has failed for good

@@ -54,7 +54,7 @@ impl Style {
         let name_width = names.into_iter().map(str::len).max().unwrap_or(0);
         Self {
             name_width,
-            color: wants_color(),
+            color: io::stderr().is_terminal() && allows_color(),
         }
     }
 
@@ -107,10 +107,11 @@ impl Style {
     }
 }
 
-fn wants_color() -> bool {
+/// True if the environment allows colours on a terminal.
+pub fn allows_color() -> bool {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
-    io::stderr().is_terminal() && !set("NO_COLOR") && !dumb
+    !set("NO_COLOR") && !dumb
 }
 
 /// Returns the message of an event; `None` if another line has it.

@@ -25,6 +25,9 @@ starts nothing. A command that cannot be found or executed is a warning.
 ",
     sections: &[CONFIG_HELP],
     exit_codes: "  check: 0 fine, 1 warnings, 2 errors\n",
+    example: "  $ procsched-min check /etc/app/procsched.json
+  /etc/app/procsched.json: ok, 2 programs
+",
     exec: |arguments| Ok(check(&load::path(arguments)?)),
     ..Command::PLAIN
 };

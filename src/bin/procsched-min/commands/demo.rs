@@ -33,6 +33,8 @@ pub const COMMAND: Command = Command {
 directory: one that is healthy, one that crashes, one that ignores SIGTERM. Then
 it draws a timeline of their runs. It needs /bin/sh and no config.
 ",
+    example: "  $ procsched-min demo
+",
     exec: |_| Ok(demo()),
     ..Command::PLAIN
 };

@@ -2,7 +2,7 @@
 //! that is needed to begin, in 80 columns.
 
 use super::parse::{Arguments, find};
-use super::{ALL, Command};
+use super::{ALL, CLIENT, Command};
 use crate::stdio::print;
 
 pub const COMMAND: Command = Command {
@@ -24,6 +24,12 @@ Usage: procsched-min COMMAND [ARGUMENT...]
 Commands:
 ";
 
+const COMMON_OPTIONS: &str = "\nOptions of all commands to a supervisor:\n";
+
+const COMMON_EXIT_CODES: &str = "  of all commands to a supervisor: 1 failed, 2 invalid usage,
+        4 permission denied, 7 no supervisor, 130 Ctrl-C
+";
+
 /// Returns the help that the arguments of `help` ask for.
 pub fn text(arguments: &Arguments) -> Result<String, String> {
     match arguments.operands.first() {
@@ -39,7 +45,15 @@ fn of_command(command: &Command) -> String {
     let mut text = format!("Usage: procsched-min {}\n\n", usage(command));
     text += command.description;
     command.sections.iter().for_each(|section| text += section);
-    text + &options(command) + &exit_codes(&[command])
+    text += &options(command);
+    if !command.common_options.is_empty() {
+        text += &format!("{COMMON_OPTIONS}{}", command.common_options);
+    }
+    text += &exit_codes(&[command]);
+    match command.example {
+        "" => text,
+        example => format!("{text}\nExample:\n{example}"),
+    }
 }
 
 fn overview() -> String {
@@ -55,14 +69,14 @@ fn overview() -> String {
     }
     text += &shown.concat();
     ALL.iter().for_each(|command| text += &options(command));
+    text += &format!("{COMMON_OPTIONS}{}", CLIENT.common_options);
     text + &exit_codes(ALL)
 }
 
 fn usage(command: &Command) -> String {
-    let options = if command.options.is_empty() {
-        ""
-    } else {
-        "[OPTIONS]"
+    let options = match command.options().next() {
+        None => "",
+        Some(_) => "[OPTIONS]",
     };
     let words = [command.name, options, command.operands];
     let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
@@ -77,12 +91,17 @@ fn options(command: &Command) -> String {
 }
 
 fn exit_codes(commands: &[&Command]) -> String {
-    let codes: String = commands.iter().map(|command| command.exit_codes).collect();
+    let mut codes: String = commands.iter().map(|command| command.exit_codes).collect();
     if codes.is_empty() {
-        codes
-    } else {
-        format!("\nExit codes:\n{codes}")
+        return codes;
     }
+    if commands
+        .iter()
+        .any(|command| !command.common_options.is_empty())
+    {
+        codes += COMMON_EXIT_CODES;
+    }
+    format!("\nExit codes:\n{codes}")
 }
 
 #[cfg(test)]
@@ -113,11 +132,20 @@ mod tests {
     }
 
     #[test]
+    fn each_has_an_example() {
+        let own = ALL.iter().filter(|command| command.name != COMMAND.name);
+        for command in own {
+            let example = format!("procsched-min {}", command.name);
+            assert!(command.example.contains(&example), "{}", command.name);
+        }
+    }
+
+    #[test]
     fn the_overview_has_everything_once() {
         let text = overview();
         for command in ALL {
             let parts = command.sections.iter().copied().chain([command.exit_codes]);
-            for part in parts.chain([command.options]) {
+            for part in parts.chain([command.options, command.common_options]) {
                 assert!(part.is_empty() || text.matches(part).count() == 1, "{part}");
             }
         }

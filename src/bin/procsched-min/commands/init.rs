@@ -38,6 +38,8 @@ passed on.
     exit_codes: "  init: the command's own, 128+n for signal n, 125 failed, 126 not executable,
         127 not found
 ",
+    example: "  $ procsched-min init --rewrite TERM:QUIT -- ./server --port 8000
+",
     exec: |arguments| Ok(run(configure(arguments)?, arguments.has("--verbose"))),
     ..Command::PLAIN
 };

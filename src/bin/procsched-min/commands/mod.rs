@@ -1,18 +1,33 @@
 //! The commands, a file each. Parsing, usage, help and overview are made from [`ALL`]: a command
 //! is added by its file, a `mod` line and its place there.
 //!
-//! A command is a process of its own. Nothing reaches a supervisor that runs but signals, which
-//! `run.rs` handles.
+//! A command is a process of its own. Those made from [`CLIENT`] talk to a supervisor that runs,
+//! through its control socket.
 
 use parse::Arguments;
 
+use crate::client::options::{COMMON, Options, programs};
+use crate::client::order::Order;
+use crate::client::talk::Request;
+
 pub mod check;
 pub mod demo;
+pub mod events;
 pub mod help;
 pub mod init;
+pub mod logs;
 pub mod parse;
+pub mod reload;
+pub mod reopen;
+pub mod restart;
 pub mod run;
+pub mod shutdown;
+pub mod signal;
+pub mod start;
+pub mod status;
+pub mod stop;
 pub mod version;
+pub mod wait;
 
 /// Success.
 pub const FINE: u8 = 0;
@@ -20,6 +35,18 @@ pub const FINE: u8 = 0;
 pub const FAILED: u8 = 1;
 /// The command line or the config is invalid.
 pub const USAGE: u8 = 2;
+/// `status`: not every program is running or exited.
+pub const NOT_ALL_UP: u8 = 3;
+/// Permission denied at the control socket.
+pub const DENIED: u8 = 4;
+/// `status`: the state is unknown, as LSB has it: no such program, or no supervisor.
+pub const STATUS_UNKNOWN: u8 = 4;
+/// There is no such program.
+pub const UNKNOWN_PROGRAM: u8 = 5;
+/// There is no supervisor at the control socket.
+pub const NO_SUPERVISOR: u8 = 7;
+/// `--timeout` has expired, as timeout(1) has it.
+pub const TIMED_OUT: u8 = 124;
 /// `init` itself failed, not its command.
 pub const INIT_FAILED: u8 = 125;
 
@@ -27,6 +54,17 @@ pub const INIT_FAILED: u8 = 125;
 pub const ALL: &[&Command] = &[
     &run::COMMAND,
     &check::COMMAND,
+    &status::COMMAND,
+    &start::COMMAND,
+    &stop::COMMAND,
+    &restart::COMMAND,
+    &signal::COMMAND,
+    &logs::COMMAND,
+    &events::COMMAND,
+    &wait::COMMAND,
+    &reload::COMMAND,
+    &reopen::COMMAND,
+    &shutdown::COMMAND,
     &demo::COMMAND,
     &init::COMMAND,
     &help::COMMAND,
@@ -44,6 +82,8 @@ pub struct Command {
     pub operands: &'static str,
     /// A line for each option, as the help shows it: `  -r, --rewrite FROM:TO  what it does`.
     pub options: &'static str,
+    /// The same for options that several commands share; the overview shows them once.
+    pub common_options: &'static str,
     /// Options of similar tools, and what to do instead.
     pub foreign_options: &'static [(&'static str, &'static str)],
     /// One line for the overview.
@@ -54,6 +94,8 @@ pub struct Command {
     pub sections: &'static [&'static str],
     /// The lines below "Exit codes:".
     pub exit_codes: &'static str,
+    /// The lines below "Example:".
+    pub example: &'static str,
     /// Executes the command and returns the exit code, or what is wrong with the arguments.
     pub exec: fn(&Arguments) -> Result<u8, String>,
 }
@@ -65,13 +107,42 @@ impl Command {
         aliases: &[],
         operands: "",
         options: "",
+        common_options: "",
         foreign_options: &[],
         summary: "",
         description: "",
         sections: &[],
         exit_codes: "",
+        example: "",
         exec: |_| Ok(FINE),
     };
+}
+
+/// A command to a supervisor that runs.
+pub const CLIENT: Command = Command {
+    common_options: COMMON,
+    ..Command::PLAIN
+};
+
+/// Gives the order with this name and returns the exit code.
+fn order(name: &str, arguments: &Arguments) -> Result<u8, String> {
+    let options = Options::parse(arguments)?;
+    let names = programs(&arguments.operands, arguments.has("--all"), name)?;
+    let mut request = Request::new(name).programs(&names);
+    if arguments.has("--kill") {
+        request = request.with("kill", true);
+    }
+    let waits = !arguments.has("--no-wait");
+    if !waits {
+        request = request.with("wait", false);
+    }
+    let order = Order {
+        request,
+        names: &names,
+        waits,
+        outcome: |program| program.outcome(),
+    };
+    Ok(order.give(&options))
 }
 
 /// An option of a command, in addition to `-h` and `--help`, which each has.
@@ -80,17 +151,22 @@ struct Opt {
     short: &'static str,
     /// With its `--`.
     long: &'static str,
-    /// The value as the help shows it; empty if the option takes none.
+    /// The value as the help shows it; empty if the option takes none. One in brackets may be left
+    /// out, and stands behind a `=`.
     value: &'static str,
 }
 
 impl Command {
-    /// Returns the options that the lines of [`Command::options`] describe.
+    /// Returns the options that the lines of [`Command::options`] and
+    /// [`Command::common_options`] describe.
     fn options(&self) -> impl Iterator<Item = Opt> {
-        self.options.lines().map(|line| {
+        let lines = self.options.lines().chain(self.common_options.lines());
+        lines.map(|line| {
             let names = line.trim_start().split("  ").next().unwrap_or_default();
             let (short, names) = names.split_once(", ").unwrap_or(("", names));
-            let (long, value) = names.split_once(' ').unwrap_or((names, ""));
+            let end = names.find([' ', '[']).unwrap_or(names.len());
+            let (long, value) = names.split_at(end);
+            let value = value.trim_start();
             Opt { short, long, value }
         })
     }
@@ -106,35 +182,38 @@ impl Command {
 /// Commands of supervisorctl, systemctl and docker compose, and what to do here instead.
 pub const FOREIGN: &[(&[&str], &str)] = &[
     (
-        &["status", "ps", "list", "ls", "top", "show", "is-active"],
-        "send SIGUSR1 to the supervisor (kill -USR1 PID): it prints a line for each program on \
-         its stderr",
-    ),
-    (
-        &["start", "up", "add", "enable"],
-        "\"run\" starts all programs of the config; a single one cannot be started",
-    ),
-    (
         &[
-            "stop", "down", "shutdown", "quit", "exit", "kill", "signal", "remove", "disable",
+            "ps",
+            "list",
+            "ls",
+            "top",
+            "show",
+            "is-active",
+            "pid",
+            "avail",
         ],
-        "SIGTERM to the supervisor (kill PID) stops all programs; a single one cannot be stopped \
-         for good",
+        "\"status\" shows every program, and \"status NAME\" one",
     ),
     (
-        &["restart"],
-        "kill the program's process group (kill -TERM -PID): it is started again after its delay, \
-         unless its \"restart\" is \"never\", or \"on-failure\" and it exits with 0",
+        &["up", "enable"],
+        "\"run\" starts all programs of the config, and \"start NAME\" one of them",
     ),
     (
-        &["reload", "reread", "update", "daemon-reload"],
-        "send SIGHUP to the supervisor (kill -HUP PID): it reads the config anew and takes over \
-         what has changed",
+        &["down", "disable", "kill"],
+        "\"stop NAME\" stops a program, \"stop --all\" all of them, and \"shutdown\" the \
+         supervisor, too",
     ),
     (
-        &["logs", "log", "tail", "maintail", "journal"],
-        "stderr of a program is in NAME.stderr.log in the config's err_dir, by default /tmp \
-         (tail -f /tmp/NAME.stderr.log)",
+        &["quit", "exit"],
+        "\"shutdown\" stops every program and the supervisor",
+    ),
+    (
+        &["reread", "update", "daemon-reload", "add", "remove"],
+        "change the config, and \"reload\": programs are added and removed as it says",
+    ),
+    (
+        &["log", "tail", "maintail", "journal"],
+        "\"logs NAME\" prints the end of a program's log, and \"logs -f NAME\" follows it",
     ),
     (
         &["validate", "verify", "lint", "test", "configtest"],

@@ -126,7 +126,7 @@ impl Opt {
     ) -> Result<OsString, String> {
         let next = match value {
             Some(value) => Some(OsStr::from_bytes(value).to_owned()),
-            None if self.value.is_empty() => Some(OsString::new()),
+            None if self.value.is_empty() || self.value.starts_with('[') => Some(OsString::new()),
             None => rest.next(),
         };
         next.ok_or_else(|| format!("option {name:?} needs a value"))

@@ -43,6 +43,8 @@ a signal stops it or every program has ended for good.
   1    failed, or a process survived SIGKILL and was abandoned
   2    invalid usage or config
 ",
+    example: "  $ procsched-min run /etc/app/procsched.json
+",
     exec: |arguments| {
         let socket = arguments.values("--socket").last();
         let has_control = !arguments.has("--no-control");
@@ -65,8 +67,8 @@ Signals to run:
   TERM, INT, QUIT   stop everything; a second one 200 ms later or more kills
   USR1              print one status line a program on stderr
   USR2              open the logs anew, after they were renamed
-  HUP               read CONFIG anew, and take over what has changed: nothing else
-                    is disturbed. With an error in it nothing changes at all
+  HUP               read CONFIG anew, and take over what has changed; nothing
+                    else is disturbed. With an error in it nothing changes
 ";
 
 /// The signals that stop it in order.

@@ -8,6 +8,8 @@ pub const COMMAND: Command = Command {
     aliases: &["-V", "--version"],
     summary: "print the version; also -V",
     description: "Prints the version.\n",
+    example: "  $ procsched-min version
+",
     exec: |_| Ok(print(VERSION)),
     ..Command::PLAIN
 };

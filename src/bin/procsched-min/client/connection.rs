@@ -1,0 +1,133 @@
+//! One connection to a supervisor: a request is written, and lines are read, each with a bound on
+//! its length and on the time.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use procsched::text::error_text;
+
+use super::failure::{Failure, connecting};
+use crate::clock;
+use crate::commands::FAILED;
+
+/// The longest line of an answer that is read, in bytes: four times what a supervisor queues for a
+/// client.
+const LINE_BYTES_MAX: usize = 1 << 20;
+
+const READ_BYTES: usize = 64 * 1024;
+
+/// The time that a supervisor has to take a request.
+const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// The shortest timeout of a read: 0 would be none (setsockopt(2), SO_RCVTIMEO).
+const TIMEOUT_MIN: Duration = Duration::from_millis(1);
+
+/// A connection, and what was read of it.
+#[derive(Debug)]
+pub struct Connection {
+    stream: UnixStream,
+    buffer: Vec<u8>,
+    /// The lines before this are handled.
+    start: usize,
+    /// The bytes before this have no line feed behind `start`.
+    searched: usize,
+}
+
+/// What a read gives.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received<'c> {
+    Line(&'c str),
+    /// There is no line until the deadline.
+    Nothing,
+    /// The supervisor has closed the connection.
+    End,
+}
+
+impl Connection {
+    /// Connects to the socket at this path.
+    pub fn open(path: &Path) -> Result<Self, Failure> {
+        let stream = UnixStream::connect(path).map_err(|error| connecting(path, &error))?;
+        Ok(Self {
+            stream,
+            buffer: Vec::new(),
+            start: 0,
+            searched: 0,
+        })
+    }
+
+    /// Sends a request. A supervisor that has too many clients closes the connection before it
+    /// reads, and its answer is there to be read nevertheless.
+    pub fn send(&mut self, line: &str) -> Result<(), Failure> {
+        let written = self
+            .stream
+            .set_write_timeout(Some(WRITE_TIME_MAX))
+            .and_then(|()| self.stream.write_all(line.as_bytes()));
+        match written {
+            Err(error) if !is_closed(&error) => {
+                let cause = match error.kind() {
+                    ErrorKind::WouldBlock => format!("nothing was read for {WRITE_TIME_MAX:?}"),
+                    _ => error_text(&error),
+                };
+                let message = format!("failed to send the request: {cause}");
+                Err(Failure::new(FAILED, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads the next line, without its line feed.
+    pub fn receive(&mut self, deadline: Option<Instant>) -> Result<Received<'_>, Failure> {
+        loop {
+            let behind = self.searched;
+            let found = self.buffer[behind..].iter().position(|byte| *byte == b'\n');
+            if let Some(length) = found {
+                let line = self.start..behind + length;
+                (self.start, self.searched) = (line.end + 1, line.end + 1);
+                let line = std::str::from_utf8(&self.buffer[line]);
+                let line = line.map_err(|_| Failure::protocol("a line that is not UTF-8"))?;
+                return Ok(Received::Line(line));
+            }
+            self.buffer.drain(..self.start);
+            (self.start, self.searched) = (0, self.buffer.len());
+            if self.buffer.len() > LINE_BYTES_MAX {
+                let problem = format!("a line of over {LINE_BYTES_MAX} bytes");
+                return Err(Failure::protocol(problem));
+            }
+            match self.read(deadline) {
+                Ok(0) if self.buffer.is_empty() => return Ok(Received::End),
+                Ok(0) => return Err(Failure::protocol("half a line, and the end")),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Ok(Received::Nothing);
+                }
+                Err(error) if is_closed(&error) => return Ok(Received::End),
+                Err(error) => {
+                    let message = format!("failed to read the answer: {}", error_text(&error));
+                    return Err(Failure::new(FAILED, message));
+                }
+            }
+        }
+    }
+
+    /// Reads once into the buffer.
+    fn read(&mut self, deadline: Option<Instant>) -> io::Result<usize> {
+        let timeout = deadline.map(|deadline| clock::until(deadline).max(TIMEOUT_MIN));
+        self.stream.set_read_timeout(timeout)?;
+        let filled = self.buffer.len();
+        self.buffer.resize(filled + READ_BYTES, 0);
+        let read = loop {
+            match self.stream.read(&mut self.buffer[filled..]) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        self.buffer.truncate(filled + read.as_ref().unwrap_or(&0));
+        read
+    }
+}
+
+fn is_closed(error: &io::Error) -> bool {
+    [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset].contains(&error.kind())
+}

@@ -1,0 +1,160 @@
+//! Finds the socket of the supervisor that is meant: by `--socket`, by `PROCSCHED_SOCKET`, by the
+//! config, or because it is the only one that answers.
+
+use std::io::ErrorKind;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use procsched::config::Control;
+use procsched::text::error_text;
+use serde_json::Value;
+
+use super::answer::Answer;
+use super::failure::{Failure, connecting};
+use super::options::Options;
+use super::talk::{Request, Talk};
+use crate::clock;
+use crate::commands::{NO_SUPERVISOR, USAGE};
+use crate::control::path;
+use crate::load::{default_path, load};
+use crate::messages::SELF;
+use crate::stdio::complain;
+
+/// The time that each of several supervisors has to say which config it has.
+const INQUIRY_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Returns the path of the socket.
+pub fn socket(options: &Options) -> Result<PathBuf, Failure> {
+    let variable = || std::env::var_os(path::ENVIRONMENT).filter(|path| !path.is_empty());
+    let given = options
+        .socket
+        .clone()
+        .or_else(|| variable().map(PathBuf::from));
+    if let Some(path) = given {
+        return match path::check_length(&path) {
+            Ok(()) => Ok(path),
+            Err(problem) => Err(Failure::new(USAGE, format!("invalid socket: {problem}"))),
+        };
+    }
+    let config = match &options.config {
+        Some(config) => config,
+        None => Path::new(default_path()),
+    };
+    match options.config.is_some() || config.exists() {
+        true => of_config(config),
+        false => the_only_one(&path::candidates()),
+    }
+}
+
+/// Returns the socket that a config names, or its default one. A config that is being edited must
+/// not hide a supervisor that runs.
+fn of_config(config: &Path) -> Result<PathBuf, Failure> {
+    match load(config).map(|loaded| loaded.control) {
+        Ok(Control::Path(path)) => Ok(path),
+        Ok(Control::Off) => {
+            let message = format!(
+                "{config:?} has \"control\": false: start it with \"{SELF} run --socket PATH\", and \
+                 name that with --socket"
+            );
+            Err(Failure::new(NO_SUPERVISOR, message))
+        }
+        Ok(_) => default_socket(config),
+        Err(errors) => {
+            let first = errors.lines().next().unwrap_or_default();
+            let warning = format!("{SELF}: warning: looking for the default socket of {config:?}");
+            complain(&format!("{warning}, which has errors: {first}"));
+            default_socket(config)
+        }
+    }
+}
+
+fn default_socket(config: &Path) -> Result<PathBuf, Failure> {
+    let found = path::default_path(config).map_err(|error| {
+        let cause = error_text(&error);
+        let message = format!("cannot make the path {config:?} absolute: {cause}");
+        Failure::new(NO_SUPERVISOR, message)
+    })?;
+    found.ok_or_else(|| {
+        let message = "there is no default socket without a runtime directory: name the socket \
+                       with --socket, or set XDG_RUNTIME_DIR as for the supervisor";
+        Failure::new(NO_SUPERVISOR, message)
+    })
+}
+
+/// Returns the one socket that answers.
+fn the_only_one(candidates: &[PathBuf]) -> Result<PathBuf, Failure> {
+    let mut denied = None;
+    let mut answering = Vec::new();
+    for path in candidates {
+        match UnixStream::connect(path) {
+            Ok(_) => answering.push(path),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                denied = Some(connecting(path, &error));
+            }
+            Err(_) => {}
+        }
+    }
+    match *answering {
+        [path] => Ok(path.clone()),
+        [] => Err(denied.unwrap_or_else(|| {
+            let message = format!(
+                "no supervisor found: start one with \"{SELF} run\", or name its config with \
+                 --config or its socket with --socket"
+            );
+            Failure::new(NO_SUPERVISOR, message)
+        })),
+        _ => {
+            let lines: Vec<String> = answering.iter().map(|path| described(path)).collect();
+            let message = format!(
+                "{SELF}: several supervisors run: choose one with --config or --socket\n{}",
+                lines.join("\n")
+            );
+            complain(&message);
+            Err(Failure::silent(USAGE))
+        }
+    }
+}
+
+/// Returns a line about the supervisor at this socket: path, pid and config.
+fn described(path: &Path) -> String {
+    let supervisor = supervisor(path).unwrap_or_default();
+    let pid = supervisor["pid"].as_i64().map(|pid| format!(" pid={pid}"));
+    let config = supervisor["config"].as_str();
+    let config = config.map(|config| format!(" config={config:?}"));
+    format!(
+        "  {path:?}{}{}",
+        pid.unwrap_or_default(),
+        config.unwrap_or_default()
+    )
+}
+
+/// Asks a supervisor about itself.
+fn supervisor(path: &Path) -> Result<Value, Failure> {
+    let deadline = clock::steady() + INQUIRY_TIME_MAX;
+    let mut talk = Talk::open(path, &Request::new("status"))?;
+    loop {
+        if let (Answer::Done(mut end), _) = talk.expect(deadline)? {
+            return Ok(end["supervisor"].take());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn one_that_answers_is_found_among_stale_ones() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| directory.path().join(name);
+        drop(UnixListener::bind(path("stale.sock")).expect("a socket"));
+        let _live = UnixListener::bind(path("live.sock")).expect("a socket");
+        let candidates = [path("stale.sock"), path("live.sock"), path("none.sock")];
+        assert_eq!(the_only_one(&candidates), Ok(path("live.sock")));
+        let failure = the_only_one(&candidates[..1]).expect_err("none");
+        assert_eq!(failure.code, NO_SUPERVISOR);
+        assert!(failure.message.starts_with("no supervisor found: "));
+    }
+}

@@ -1,0 +1,265 @@
+//! The end of a log file, and what is added to it, over rotation, truncation and reopening.
+
+use std::fs::{File, Metadata};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// How much is read at once.
+const BLOCK_BYTES: usize = 64 * 1024;
+
+/// A log that is read from a place near its end.
+#[derive(Debug)]
+pub struct Tail {
+    path: PathBuf,
+    /// `None` while there is no file.
+    file: Option<File>,
+    /// Where the next read begins.
+    position: u64,
+}
+
+/// What a read finds.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Bytes, at the start of the buffer.
+    Bytes(usize),
+    /// Nothing is added.
+    Nothing,
+    /// Another file is at the path, or the file was emptied: it is read from its start.
+    Anew,
+}
+
+impl Tail {
+    /// Opens a log, and goes to the last `lines` lines; to the start for `None`.
+    pub fn open(path: &Path, lines: Option<u64>) -> io::Result<Self> {
+        let file = open(path)?;
+        let position = match lines {
+            Some(lines) => start_of_last(&file, lines)?,
+            None => 0,
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            file: Some(file),
+            position,
+        })
+    }
+
+    /// A log that is not there yet.
+    pub fn missing(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            file: None,
+            position: 0,
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns a buffer for reads.
+    pub fn buffer() -> Vec<u8> {
+        vec![0; BLOCK_BYTES]
+    }
+
+    /// Reads what comes next.
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(file) = &mut self.file else {
+            return Ok(0);
+        };
+        file.seek(SeekFrom::Start(self.position))?;
+        let count = loop {
+            match file.read(buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
+        self.position += count as u64;
+        Ok(count)
+    }
+
+    /// Reads what was added. What is left of a file that was renamed is read before the new one.
+    pub fn follow(&mut self, buffer: &mut [u8]) -> io::Result<Found> {
+        // Looked at before the read: what was written until then is read.
+        let there = match std::fs::metadata(&self.path) {
+            Ok(there) => Some(there),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let own = self.file.as_ref().map(File::metadata).transpose()?;
+        if own.as_ref().is_some_and(|own| own.len() < self.position) {
+            self.position = 0;
+            return Ok(Found::Anew);
+        }
+        let count = self.read(buffer)?;
+        if count > 0 {
+            return Ok(Found::Bytes(count));
+        }
+        let is_same = |there: &Metadata| own.as_ref().is_some_and(|own| same(own, there));
+        match there {
+            Some(there) if !is_same(&there) => {
+                *self = Self::open(&self.path, None)?;
+                Ok(Found::Anew)
+            }
+            _ => Ok(Found::Nothing),
+        }
+    }
+}
+
+fn same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// Opens a log. A FIFO in its place must not make this wait.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = options.read(true).custom_flags(flags).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("expected a regular file")),
+    }
+}
+
+/// Returns where the last lines begin, by reading backwards. A last line may have no line feed.
+fn start_of_last(file: &File, lines: u64) -> io::Result<u64> {
+    let end = file.metadata()?.len();
+    if lines == 0 {
+        return Ok(end);
+    }
+    let mut block = vec![0; BLOCK_BYTES];
+    let (mut before, mut left) = (end, lines);
+    while before > 0 {
+        let start = before.saturating_sub(BLOCK_BYTES as u64);
+        let part = &mut block[..(before - start) as usize];
+        match file.read_exact_at(part, start) {
+            // It was emptied meanwhile.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(0),
+            read => read?,
+        }
+        let feeds = part.iter().enumerate().rev();
+        for (index, _) in feeds.filter(|(_, byte)| **byte == b'\n') {
+            let behind = start + index as u64 + 1;
+            // At the very end it begins no line.
+            if behind == end {
+                continue;
+            }
+            left -= 1;
+            if left == 0 {
+                return Ok(behind);
+            }
+        }
+        before = start;
+    }
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::io::Write;
+
+    struct Log {
+        _directory: tempfile::TempDir,
+        path: PathBuf,
+    }
+
+    fn log(content: impl AsRef<[u8]>) -> Log {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("web.stderr.log");
+        fs::write(&path, content).expect("a file");
+        Log {
+            _directory: directory,
+            path,
+        }
+    }
+
+    fn append(path: &Path, text: &str) {
+        let file = File::options().append(true).create(true).open(path);
+        let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+        written.expect("a line");
+    }
+
+    /// All that is read until there is nothing more.
+    fn rest(tail: &mut Tail) -> String {
+        let mut buffer = Tail::buffer();
+        let mut text = String::new();
+        loop {
+            match tail.follow(&mut buffer).expect("a read") {
+                Found::Bytes(count) => text += std::str::from_utf8(&buffer[..count]).expect("text"),
+                Found::Anew => text += "<anew>",
+                Found::Nothing => return text,
+            }
+        }
+    }
+
+    fn last(content: impl AsRef<[u8]>, lines: Option<u64>) -> String {
+        let log = log(content);
+        rest(&mut Tail::open(&log.path, lines).expect("a log"))
+    }
+
+    #[test]
+    fn the_last_lines() {
+        assert_eq!(last("a\nb\nc\n", Some(2)), "b\nc\n");
+        assert_eq!(last("a\nb\nc", Some(2)), "b\nc");
+        assert_eq!(last("a\nb\n", Some(2)), "a\nb\n");
+        assert_eq!(last("a\nb\n", Some(9)), "a\nb\n");
+        assert_eq!(last("a\n\n\n", Some(2)), "\n\n");
+        assert_eq!(last("a\nb\n", Some(0)), "");
+        assert_eq!(last("ab", Some(0)), "");
+        assert_eq!(last("", Some(3)), "");
+        assert_eq!(last("a\nb\n", None), "a\nb\n");
+    }
+
+    #[test]
+    fn lines_longer_than_a_block_are_found() {
+        let long = "x".repeat(BLOCK_BYTES * 2 + 7);
+        let content = format!("first\n{long}\nlast\n");
+        assert_eq!(last(&content, Some(1)), "last\n");
+        assert_eq!(last(&content, Some(2)), format!("{long}\nlast\n"));
+        let exact = format!("{}\n{}\n", "a".repeat(9), "b".repeat(BLOCK_BYTES - 1));
+        assert_eq!(last(&exact, Some(1)), exact[10..]);
+    }
+
+    #[test]
+    fn what_is_added_is_followed_over_a_rename() {
+        let log = log("old\n");
+        let mut tail = Tail::open(&log.path, Some(1)).expect("a log");
+        assert_eq!(rest(&mut tail), "old\n");
+        append(&log.path, "more\n");
+        assert_eq!(rest(&mut tail), "more\n");
+        let renamed = log.path.with_extension("1");
+        fs::rename(&log.path, &renamed).expect("a rename");
+        append(&renamed, "to the old one\n");
+        assert_eq!(rest(&mut tail), "to the old one\n");
+        append(&renamed, "its end\n");
+        append(&log.path, "new\n");
+        assert_eq!(rest(&mut tail), "its end\n<anew>new\n");
+    }
+
+    #[test]
+    fn a_log_that_is_emptied_is_read_from_its_start() {
+        let log = log("a long line\n");
+        let mut tail = Tail::open(&log.path, Some(1)).expect("a log");
+        assert_eq!(rest(&mut tail), "a long line\n");
+        fs::write(&log.path, "new\n").expect("a shorter file");
+        assert_eq!(rest(&mut tail), "<anew>new\n");
+    }
+
+    #[test]
+    fn a_log_that_is_not_there_yet_is_waited_for() {
+        let log = log("");
+        fs::remove_file(&log.path).expect("no file");
+        let mut tail = Tail::missing(&log.path);
+        assert_eq!(rest(&mut tail), "");
+        append(&log.path, "first\n");
+        assert_eq!(rest(&mut tail), "<anew>first\n");
+    }
+
+    #[test]
+    fn what_is_no_log_is_refused() {
+        let error = Tail::open(Path::new("/dev/null"), None).expect_err("a device");
+        assert_eq!(error.to_string(), "expected a regular file");
+    }
+}

@@ -1,0 +1,68 @@
+//! `events`: prints what happens, as it happens.
+
+use super::parse::Arguments;
+use super::{CLIENT, Command, FINE};
+use crate::client::answer::Answer;
+use crate::client::event;
+use crate::client::failure::Failure;
+use crate::client::find;
+use crate::client::options::{Options, words};
+use crate::client::out::Out;
+use crate::client::program::Program;
+use crate::client::talk::{Next, Request, Talk};
+
+pub const COMMAND: Command = Command {
+    name: "events",
+    operands: "[NAME...]",
+    options: "      --no-snapshot  without a line for each program at the beginning\n",
+    summary: "print what happens, as it happens",
+    description: "Prints a line for each program, and then for everything that happens to one,
+until the supervisor ends. NAME may be a pattern such as 'web*'.
+",
+    exit_codes: "  events: 0 the supervisor has ended
+",
+    example: "  $ procsched-min events web --no-snapshot
+  2024-01-01T12:00:00.000Z web exited code=3 pid=4711 retry_in=2 uptime=1.2
+",
+    exec: |arguments| events(arguments),
+    ..CLIENT
+};
+
+fn events(arguments: &Arguments) -> Result<u8, String> {
+    let options = Options::parse(arguments)?;
+    let names = words(&arguments.operands)?;
+    let request = Request::new("events").programs(&names);
+    let request = match arguments.has("--no-snapshot") {
+        true => request.with("snapshot", false),
+        false => request,
+    };
+    let result = print_events(&options, &request);
+    Ok(result.unwrap_or_else(|failure| failure.report()))
+}
+
+fn print_events(options: &Options, request: &Request) -> Result<u8, Failure> {
+    let path = find::socket(options)?;
+    let mut talk = Talk::open(&path, request)?;
+    let mut out = Out::new();
+    loop {
+        // As long as it takes: nothing may happen for days.
+        let (answer, line) = match talk.next(None)? {
+            Next::Answer(answer, line) => (answer, line),
+            Next::Nothing => continue,
+            Next::End => return Ok(FINE),
+        };
+        if options.is_json {
+            out.line(&line)?;
+        }
+        match answer {
+            Answer::Done(_) => return Ok(FINE),
+            Answer::Refused { code, message } => return Err(Failure::refused(&code, &message)),
+            Answer::Program(program) if !options.is_json => {
+                out.line(&event::snapshot(Program(&program)))?;
+            }
+            Answer::Event(event) if !options.is_json => out.line(&event::line(&event))?,
+            _ => {}
+        }
+        out.flush()?;
+    }
+}

@@ -1,0 +1,225 @@
+//! `logs`: prints the end of programs' logs, and what is added to them. It reads the files itself,
+//! with its own permissions.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use procsched::text::{error_text, escaped};
+
+use super::parse::Arguments;
+use super::{CLIENT, Command, FAILED, FINE};
+use crate::client::answer::Answer;
+use crate::client::failure::Failure;
+use crate::client::find;
+use crate::client::lines::Lines;
+use crate::client::options::{Options, programs};
+use crate::client::out::{self, Out};
+use crate::client::program::Program;
+use crate::client::tail::{Found, Tail};
+use crate::client::talk::{Request, Talk};
+use crate::clock;
+use crate::stdio::complain;
+
+pub const COMMAND: Command = Command {
+    name: "logs",
+    operands: "NAME...",
+    options: "  -f, --follow       go on with what is added, over rotation, until Ctrl-C
+  -n, --lines N      begin with the last N lines, 10 if left out, or all
+      --stdout       the logs of stdout instead of stderr
+      --raw          print control characters to a terminal as they are
+      --all          the logs of all programs
+",
+    foreign_options: &[("--tail", "--lines N"), ("--stderr", "that is the default")],
+    summary: "print the end of the logs of programs",
+    description: "Prints the last lines of the programs' logs, with their names in front if there
+are several. NAME may be a pattern. The files are read directly: \"status --json\"
+has their paths.
+",
+    exit_codes: "  logs: 0 printed, 1 a log cannot be read, 5 unknown NAME
+",
+    example: "  $ procsched-min logs -f -n 2 web db
+  db  | ready to accept connections
+  web | listening on port 8000
+",
+    exec: |arguments| logs(arguments),
+    ..CLIENT
+};
+
+const LINES_DEFAULT: u64 = 10;
+
+/// How often it is looked for more.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// What is asked for.
+struct Wanted {
+    is_followed: bool,
+    /// `None` for all.
+    lines: Option<u64>,
+    /// The field of a program that has the path.
+    field: &'static str,
+    is_raw: bool,
+}
+
+/// The log of one program.
+struct Log {
+    name: String,
+    tail: Tail,
+    lines: Lines,
+    /// True if nothing was added at the last look.
+    is_quiet: bool,
+}
+
+fn logs(arguments: &Arguments) -> Result<u8, String> {
+    let options = Options::parse(arguments)?;
+    let names = programs(&arguments.operands, arguments.has("--all"), "print")?;
+    let wanted = Wanted {
+        is_followed: arguments.has("--follow"),
+        lines: lines(arguments)?,
+        field: if arguments.has("--stdout") {
+            "stdout_log"
+        } else {
+            "log"
+        },
+        is_raw: arguments.has("--raw"),
+    };
+    let result = print_logs(&options, &names, &wanted);
+    Ok(result.unwrap_or_else(|failure| failure.report()))
+}
+
+fn lines(arguments: &Arguments) -> Result<Option<u64>, String> {
+    match arguments.values("--lines").last() {
+        None => Ok(Some(LINES_DEFAULT)),
+        Some(value) if value == "all" => Ok(None),
+        Some(value) => match value.to_string_lossy().parse() {
+            Ok(lines) => Ok(Some(lines)),
+            Err(_) => Err(format!(
+                "invalid value {value:?} of --lines: expected a number, or all"
+            )),
+        },
+    }
+}
+
+fn print_logs(options: &Options, names: &[String], wanted: &Wanted) -> Result<u8, Failure> {
+    let paths = paths(options, names, wanted)?;
+    let width = paths.iter().map(|(name, _)| name.chars().count()).max();
+    let width = width.filter(|_| paths.len() > 1);
+    let mut out = Out::new();
+    let mut logs = Vec::new();
+    let mut code = FINE;
+    for (name, path) in paths {
+        match open(&name, path.as_deref(), wanted) {
+            Ok(tail) => {
+                let padded = width.map(|width| format!("{:width$}", escaped(&name)));
+                let is_escaped = !wanted.is_raw && out::is_terminal();
+                logs.push(Log {
+                    name,
+                    tail,
+                    lines: Lines::new(padded, is_escaped),
+                    is_quiet: false,
+                });
+            }
+            Err(problem) => {
+                complain(&problem);
+                code = FAILED;
+            }
+        }
+    }
+    let mut buffer = Tail::buffer();
+    for log in &mut logs {
+        log.print(&mut buffer, &mut out)?;
+        if !wanted.is_followed {
+            log.lines.flush(&mut out)?;
+        }
+    }
+    out.flush()?;
+    while wanted.is_followed && !logs.is_empty() {
+        clock::pause(LOOK_INTERVAL);
+        for log in &mut logs {
+            log.print_added(&mut buffer, &mut out)?;
+        }
+        out.flush()?;
+    }
+    Ok(code)
+}
+
+/// Asks the supervisor for the paths of the logs, each with its program's name.
+fn paths(
+    options: &Options,
+    names: &[String],
+    wanted: &Wanted,
+) -> Result<Vec<(String, Option<PathBuf>)>, Failure> {
+    let socket = find::socket(options)?;
+    let mut talk = Talk::open(&socket, &Request::new("status").programs(names))?;
+    let deadline = options.answer_deadline();
+    let mut paths = Vec::new();
+    loop {
+        match talk.expect(deadline)?.0 {
+            Answer::Program(program) => {
+                let program = Program(&program);
+                let path = program.text(wanted.field).map(PathBuf::from);
+                paths.push((program.name().to_owned(), path));
+            }
+            Answer::Done(_) => return Ok(paths),
+            _ => {}
+        }
+    }
+}
+
+/// Opens a log, or returns why it cannot be printed.
+fn open(name: &str, path: Option<&Path>, wanted: &Wanted) -> Result<Tail, String> {
+    let Some(path) = path else {
+        let stream = if wanted.field == "log" {
+            "stderr"
+        } else {
+            "stdout"
+        };
+        return Err(format!("{}: its {stream} goes to no log", escaped(name)));
+    };
+    match Tail::open(path, wanted.lines) {
+        Err(error) if error.kind() == ErrorKind::NotFound && wanted.is_followed => {
+            Ok(Tail::missing(path))
+        }
+        opened => opened.map_err(|error| unreadable(name, path, &error)),
+    }
+}
+
+fn unreadable(name: &str, path: &Path, error: &std::io::Error) -> String {
+    let (name, cause) = (escaped(name), error_text(error));
+    format!("{name}: failed to read its log {path:?}: {cause}")
+}
+
+impl Log {
+    /// Prints what is there now.
+    fn print(&mut self, buffer: &mut [u8], out: &mut Out) -> Result<(), Failure> {
+        loop {
+            let read = self.tail.read(buffer);
+            match read.map_err(|error| self.failure(&error))? {
+                0 => return Ok(()),
+                count => self.lines.push(&buffer[..count], out)?,
+            }
+        }
+    }
+
+    /// Prints what was added since. The start of a line is printed when no more of it comes.
+    fn print_added(&mut self, buffer: &mut [u8], out: &mut Out) -> Result<(), Failure> {
+        let was_quiet = std::mem::replace(&mut self.is_quiet, true);
+        loop {
+            let found = self.tail.follow(buffer);
+            match found.map_err(|error| self.failure(&error))? {
+                Found::Bytes(count) => {
+                    self.is_quiet = false;
+                    self.lines.push(&buffer[..count], out)?;
+                }
+                Found::Anew => self.lines.flush(out)?,
+                Found::Nothing if was_quiet => return self.lines.flush(out),
+                Found::Nothing => return Ok(()),
+            }
+        }
+    }
+
+    fn failure(&self, error: &std::io::Error) -> Failure {
+        let problem = unreadable(&self.name, self.tail.path(), error);
+        Failure::new(FAILED, problem)
+    }
+}

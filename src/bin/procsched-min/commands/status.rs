@@ -1,0 +1,88 @@
+//! `status`: shows the state of every program, or of some.
+
+use std::time::Duration;
+
+use super::parse::Arguments;
+use super::{CLIENT, Command, FINE, NOT_ALL_UP};
+use crate::client::answer::Answer;
+use crate::client::failure::Failure;
+use crate::client::find;
+use crate::client::options::{Options, duration, words};
+use crate::client::out;
+use crate::client::program::Program;
+use crate::client::talk::{Request, Talk};
+use crate::client::view::View;
+use crate::clock;
+
+pub const COMMAND: Command = Command {
+    name: "status",
+    operands: "[NAME...]",
+    options: "      --watch[=S]    show it again every S, 2s if left out, until Ctrl-C\n",
+    summary: "show the state of every program, or of NAME...",
+    description: "Shows each program with its state and what happens to it next. NAME may be a
+pattern such as 'web*'. Of all programs, those that are stopped do not count for
+the exit code; one that is named does, so that this serves as a health check.
+",
+    exit_codes: "  status: 0 all running or exited, 3 not all, 4 unknown (NAME, or no supervisor)
+",
+    example: "  $ procsched-min status
+  NAME  STATE    PID   FOR    RESTARTS  LAST EXIT   NOTE
+  db    running  4711  3h12m         0  -
+  web   backoff  -     12s           5  1, 12s ago  starts in 4s: \"no database\"
+",
+    exec: |arguments| status(arguments),
+    ..CLIENT
+};
+
+/// How often `--watch` shows it.
+const WATCH_DEFAULT: Duration = Duration::from_secs(2);
+
+/// The shortest time between two looks: a supervisor has other things to do.
+const WATCH_MIN: Duration = Duration::from_millis(100);
+
+fn status(arguments: &Arguments) -> Result<u8, String> {
+    let options = Options::parse(arguments)?;
+    let names = words(&arguments.operands)?;
+    let watch = match arguments.values("--watch").last() {
+        None => None,
+        Some(value) if value.is_empty() => Some(WATCH_DEFAULT),
+        Some(_) => duration(arguments, "--watch")?,
+    };
+    let result = match watch {
+        None => show(&options, &names, false),
+        Some(interval) => watched(&options, &names, interval.max(WATCH_MIN)),
+    };
+    Ok(result.unwrap_or_else(|failure| failure.of_status().report()))
+}
+
+fn watched(options: &Options, names: &[String], interval: Duration) -> Result<u8, Failure> {
+    loop {
+        show(options, names, out::is_terminal() && !options.is_json)?;
+        clock::pause(interval);
+    }
+}
+
+/// Shows it once and returns the exit code.
+fn show(options: &Options, names: &[String], is_screen: bool) -> Result<u8, Failure> {
+    let path = find::socket(options)?;
+    let mut talk = Talk::open(&path, &Request::new("status").programs(names))?;
+    let mut view = View::new(options, is_screen);
+    let mut code = FINE;
+    let deadline = options.answer_deadline();
+    loop {
+        match talk.expect(deadline)? {
+            (Answer::Program(program), line) => {
+                let is_ignored = names.is_empty() && Program(&program).state() == "stopped";
+                if !Program(&program).is_fine() && !is_ignored {
+                    code = NOT_ALL_UP;
+                }
+                view.add(&program, &line)?;
+            }
+            (Answer::Done(end), _) => {
+                view.end(&end["supervisor"])?;
+                return Ok(code);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! An operator at work: the commands of the binary against a supervisor that runs, end to end.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Value, json};
+
+use crate::command_line::Said;
+use crate::common::operator::{control, wait_state};
+use crate::common::second_run::binary;
+use crate::common::{Need, Scene, Supervisor, alive, missing, probe, process, wait_for};
+
+/// A supervisor with its socket.
+struct Running {
+    scene: Scene,
+    path: PathBuf,
+    supervisor: Supervisor,
+}
+
+impl Running {
+    #[track_caller]
+    fn start(mut scene: Scene) -> Self {
+        let path = control(&mut scene);
+        let supervisor = scene.start();
+        wait_for("a control socket", || path.exists());
+        Self {
+            scene,
+            path,
+            supervisor,
+        }
+    }
+
+    /// Starts a command of the operator, with its outputs in pipes.
+    fn spawn(&self, arguments: &[&str]) -> Child {
+        let mut words = vec![binary().to_owned()];
+        words.extend(arguments.iter().map(PathBuf::from));
+        words.extend(["--socket".into(), self.path.clone()]);
+        let mut command = self.scene.marked(&words);
+        command.stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let (child, _namespace) = self.scene.spawn(command).expect("a command can be started");
+        child
+    }
+
+    /// Runs a command of the operator until it ends.
+    fn run(&self, arguments: &[&str]) -> Said {
+        said(self.spawn(arguments))
+    }
+
+    /// The pid of a program that runs.
+    #[track_caller]
+    fn pid(&self, name: &str) -> i64 {
+        let program = wait_state(&self.supervisor, &self.path, name, "running");
+        program["pid"].as_i64().expect("a pid")
+    }
+
+    #[track_caller]
+    fn wait(&self, name: &str, state: &str) -> Value {
+        wait_state(&self.supervisor, &self.path, name, state)
+    }
+}
+
+/// A command that goes on until the test ends it.
+struct Follower {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Follower {
+    fn of(mut child: Child) -> Self {
+        let stdout = child.stdout.take().expect("a pipe");
+        let lines = Arc::<Mutex<Vec<String>>>::default();
+        let kept = Arc::clone(&lines);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.push(line);
+            }
+        });
+        Self { child, lines }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let lines = self.lines.lock();
+        lines.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits for a line that ends so.
+    #[track_caller]
+    fn wait_line(&self, end: &str) {
+        let is_there = || self.lines().iter().any(|line| line.ends_with(end));
+        wait_for(&format!("a line that ends with {end:?}"), is_there);
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn said(child: Child) -> Said {
+    let output = child.wait_with_output().expect("it ends");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    Said {
+        code: output.status.code(),
+        out: text(output.stdout),
+        err: text(output.stderr),
+    }
+}
+
+/// What came of a command, when nothing was complained about.
+#[track_caller]
+fn assert_fine(said: &Said, out: &str) {
+    assert_eq!((said.code, &*said.out, &*said.err), (Some(0), out, ""));
+}
+
+#[test]
+fn a_restart_of_one_program_leaves_the_others_alone() {
+    let mut scene = Scene::new();
+    for name in ["web", "db", "mail"] {
+        scene.add(name, "hold");
+    }
+    let running = Running::start(scene);
+    let before = ["web", "db", "mail"].map(|name| running.pid(name));
+    let said = running.run(&["restart", "web"]);
+    let after = ["web", "db", "mail"].map(|name| running.pid(name));
+    assert_fine(&said, &format!("web: running, pid {}\n", after[0]));
+    assert_ne!(before[0], after[0]);
+    assert_eq!(before[1..], after[1..]);
+    running.supervisor.end();
+}
+
+#[test]
+fn what_is_stopped_stays_so_until_it_is_started() {
+    let mut scene = Scene::new();
+    scene.add("web", "hold").add("db", "hold");
+    let running = Running::start(scene);
+    let old = running.pid("web");
+    let by = format!("by uid {}", nix::unistd::getuid());
+    let stopped = running.run(&["stop", "web"]);
+    assert_fine(&stopped, &format!("web: stopped, {by}\n"));
+    assert!(!alive(i32::try_from(old).expect("a pid")));
+    let all = running.run(&["status"]);
+    assert_eq!(all.code, Some(0), "{}", all.out);
+    let line = all.out.lines().find(|line| line.starts_with("web"));
+    assert!(line.is_some_and(|line| line.ends_with(&by)), "{}", all.out);
+    assert_eq!(running.run(&["status", "web"]).code, Some(3));
+    let started = running.run(&["start", "web"]);
+    let new = running.pid("web");
+    assert_fine(&started, &format!("web: running, pid {new}\n"));
+    let again = running.run(&["start", "web"]);
+    assert_fine(&again, &format!("web: already running, pid {new}\n"));
+    running.supervisor.end();
+}
+
+/// The new binary is there behind the same path, and a restart is the whole deployment.
+#[test]
+fn a_release_is_deployed_by_a_symlink_and_a_restart() {
+    let mut scene = Scene::new();
+    for release in ["v1", "v2"] {
+        scene.mkdir(release);
+        scene.copy_probe(&format!("{release}/app"));
+    }
+    let current = scene.path("current");
+    symlink("v1", &current).expect("a link");
+    scene.add_raw("web", json!(["./current/app", "touch ready ; hold"]));
+    scene.add("db", "hold");
+    let running = Running::start(scene);
+    let executable = |pid: i64| {
+        let pid = i32::try_from(pid).expect("a pid");
+        std::fs::read_link(process::directory(pid).join("exe")).expect("its executable")
+    };
+    let db = running.pid("db");
+    assert!(executable(running.pid("web")).ends_with("v1/app"));
+    let next = running.scene.path("next");
+    symlink("v2", &next).expect("a link");
+    std::fs::rename(&next, &current).expect("one link replaces the other");
+    assert_eq!(running.run(&["restart", "web"]).code, Some(0));
+    // With the shell of a program that is executed, its name is known a moment later.
+    let web = running.pid("web");
+    wait_for("the new release", || executable(web).ends_with("v2/app"));
+    assert_eq!(running.pid("db"), db);
+    running.supervisor.end();
+}
+
+/// The later order wins, and who gave the earlier one learns why it was not carried out.
+#[test]
+fn of_two_opposite_orders_the_later_one_wins() {
+    let mut scene = Scene::new();
+    let keys = json!({"stop_timeout": "2s"});
+    scene.add_with("web", "ignore TERM ; touch deaf ; hold", keys);
+    let running = Running::start(scene);
+    running.scene.wait_file("deaf");
+    let stop = running.spawn(&["stop", "web"]);
+    running.wait("web", "stopping");
+    let start = running.run(&["start", "web"]);
+    let stop = said(stop);
+    assert_eq!(stop.code, Some(1), "{}", stop.err);
+    assert!(
+        stop.err.contains("superseded: start by uid="),
+        "{}",
+        stop.err
+    );
+    assert_eq!(start.code, Some(0), "{}", start.err);
+    assert_eq!(
+        start.out,
+        format!("web: running, pid {}\n", running.pid("web"))
+    );
+    running.supervisor.end();
+}
+
+#[test]
+fn logs_are_followed_over_a_rotation_with_reopen() {
+    let mut scene = Scene::new();
+    scene.add("web", "say first\\n ; await HUP ; say second\\n ; hold");
+    let running = Running::start(scene);
+    let log = running.scene.log_path("web");
+    wait_for("the first line", || running.scene.log("web") == b"first\n");
+    let follower = Follower::of(running.spawn(&["logs", "-f", "web"]));
+    // Before the rename: else it opens the new log, and never sees the old one.
+    follower.wait_line("first");
+    std::fs::rename(&log, log.with_extension("1")).expect("a rename");
+    assert_fine(&running.run(&["reopen"]), "");
+    wait_for("a new log", || log.exists());
+    let signalled = running.run(&["signal", "HUP", "web", "--main"]);
+    let sent = format!("web: sent, pid {}\n", running.pid("web"));
+    assert_fine(&signalled, &sent);
+    follower.wait_line("second");
+    assert_eq!(follower.lines(), ["first", "second"]);
+    drop(follower);
+    running.supervisor.end();
+}
+
+#[test]
+fn each_exit_code_is_met() {
+    let mut scene = Scene::new();
+    let late = json!({"backoff": {"initial": "1h", "max": "1h"}});
+    scene.add("web", "hold");
+    scene.add_with("bad", "say no_database\\n ; exit 3", late.clone());
+    scene.add_raw(
+        "none",
+        json!({"command": ["./no-such-file"], "backoff": late["backoff"]}),
+    );
+    let running = Running::start(scene);
+    running.wait("web", "running");
+    running.wait("bad", "backoff");
+    running.wait("none", "backoff");
+    let cases: [(&[&str], i32, &str); 12] = [
+        (&["status", "web"], 0, ""),
+        (&["status"], 3, ""),
+        (
+            &["status", "wbe"],
+            4,
+            "no program \"wbe\" (did you mean \"web\"?)",
+        ),
+        (
+            &["start", "wbe"],
+            5,
+            "no program \"wbe\" (did you mean \"web\"?)",
+        ),
+        (&["stop", "x*"], 5, "x*"),
+        (&["start"], 2, "missing program"),
+        (&["start", "none"], 1, "no-such-file"),
+        (&["signal", "HUP", "bad"], 1, "does not run"),
+        (&["logs", "wbe"], 5, "no program \"wbe\""),
+        (
+            &["wait", "bad", "--timeout", "50ms"],
+            124,
+            "bad: still backoff after 50ms",
+        ),
+        (&["wait", "bad", "--for", "backoff"], 0, ""),
+        (
+            &["wait", "web", "bad", "--timeout", "50ms"],
+            124,
+            "bad: still backoff",
+        ),
+    ];
+    for (arguments, code, expected) in cases {
+        let said = running.run(arguments);
+        assert_eq!(
+            said.code,
+            Some(code),
+            "{arguments:?}: {}{}",
+            said.out,
+            said.err
+        );
+        assert!(said.err.contains(expected), "{arguments:?}: {}", said.err);
+        assert_eq!(said.err.is_empty(), expected.is_empty(), "{}", said.err);
+    }
+    running.supervisor.end();
+}
+
+#[test]
+fn a_socket_of_others_may_not_be_used() {
+    if missing(&[Need::Root]) {
+        return;
+    }
+    let mut scene = Scene::new();
+    scene.add("web", "hold");
+    scene.chmod("", 0o755);
+    let mut running = Running::start(scene);
+    running.wait("web", "running");
+    running.scene.setting.user(65_534);
+    for command in [["stop", "web"], ["status", "web"]] {
+        let said = running.run(&command);
+        assert_eq!(said.code, Some(4), "{}", said.err);
+        assert!(said.err.contains("Permission denied"), "{}", said.err);
+    }
+    running.pid("web");
+    running.supervisor.end();
+}
+
+#[test]
+fn a_shutdown_returns_when_the_supervisor_has_ended() {
+    let mut scene = Scene::new();
+    scene.add(
+        "web",
+        "trap TERM ; touch ready ; await TERM ; touch stopped ; exit 0",
+    );
+    let mut running = Running::start(scene);
+    running.scene.wait_file("ready");
+    assert_fine(&running.run(&["shutdown"]), "");
+    assert!(running.scene.path("stopped").exists());
+    assert_eq!(running.supervisor.wait_exit(), 0);
+    let said = running.run(&["reopen"]);
+    assert_eq!(said.code, Some(7), "{}", said.err);
+    assert_eq!(running.run(&["status"]).code, Some(4));
+}
+
+#[test]
+fn events_show_orders_and_what_comes_of_them() {
+    let mut scene = Scene::new();
+    scene.add("web", "hold").add("db", "hold");
+    let running = Running::start(scene);
+    let (web, _) = (running.pid("web"), running.pid("db"));
+    let follower = Follower::of(running.spawn(&["events", "web"]));
+    follower.wait_line(&format!("web is running, pid {web}"));
+    assert_eq!(running.run(&["restart", "db"]).code, Some(0));
+    assert_eq!(running.run(&["restart", "web"]).code, Some(0));
+    let new = running.pid("web");
+    follower.wait_line(&format!("web started pid={new}"));
+    let lines = follower.lines();
+    let has_order = lines.iter().any(|line| line.contains(" web order "));
+    assert!(has_order, "{lines:?}");
+    assert!(lines.iter().all(|line| !line.contains(" db ")), "{lines:?}");
+    drop(follower);
+    running.supervisor.end();
+}
+
+/// What a start waits for is shown on a terminal only, and a pending one says why it cannot start.
+#[test]
+fn a_start_that_cannot_be_says_what_it_requires() {
+    let mut scene = Scene::new();
+    let once = json!({"oneshot": true});
+    scene.add_with("migrate", "say no_database\\n ; exit 3", once);
+    scene.add_raw(
+        "web",
+        json!({"command": probe("hold"), "requires": ["migrate"]}),
+    );
+    scene.add("db", "hold");
+    let running = Running::start(scene);
+    running.wait("migrate", "failed");
+    running.wait("web", "pending");
+    let status = running.run(&["status", "web"]);
+    assert_eq!(status.code, Some(3));
+    assert!(
+        status.out.contains("requires migrate: failed"),
+        "{}",
+        status.out
+    );
+    let said = running.run(&["start", "migrate"]);
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert!(
+        said.err.contains("migrate: exited with code 3"),
+        "{}",
+        said.err
+    );
+    assert!(said.err.contains("no_database"), "{}", said.err);
+    let mut supervisor = running.supervisor;
+    assert_eq!(supervisor.stop(), 0);
+}
+
+#[test]
+fn the_default_socket_is_found_by_the_config_alone() {
+    if missing(&[Need::Root]) {
+        return;
+    }
+    let mut scene = Scene::new();
+    scene.add("web", "hold");
+    let supervisor = scene.start();
+    supervisor.wait_started("web", 1);
+    let run = |directory: &Path, arguments: &[&str]| {
+        let mut words = vec![binary().to_owned()];
+        words.extend(arguments.iter().map(PathBuf::from));
+        let mut command = scene.marked(&words);
+        command
+            .current_dir(directory)
+            .env_remove("PROCSCHED_SOCKET");
+        command.stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let (child, _namespace) = scene.spawn(command).expect("a command can be started");
+        said(child)
+    };
+    let config = scene.config_path();
+    let config = config.to_str().expect("text");
+    assert_eq!(
+        run(Path::new("/"), &["status", "web", "-c", config]).code,
+        Some(0)
+    );
+    assert_eq!(run(scene.directory(), &["status", "web"]).code, Some(0));
+    // A config that is being edited does not hide its supervisor.
+    scene.write("procsched.json", "{");
+    let said = run(scene.directory(), &["status", "web"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(
+        said.err.contains("warning: looking for the default socket"),
+        "{}",
+        said.err
+    );
+    supervisor.end();
+}
+
+/// What is new is started, what differs restarted, and the rest is left alone.
+#[test]
+fn a_reload_changes_what_differs_and_an_invalid_config_changes_nothing() {
+    let mut scene = Scene::new();
+    scene.add("web", "hold").add("db", "hold");
+    let mut running = Running::start(scene);
+    let (web, db) = (running.pid("web"), running.pid("db"));
+    running.scene.add("cache", "hold");
+    let config = running.scene.config();
+    running.scene.write("procsched.json", &config);
+    let dry = running.run(&["reload", "--dry-run"]);
+    assert_fine(&dry, "+ cache     new, will be started\n= 2 unchanged\n");
+    let reload = running.run(&["reload"]);
+    assert_eq!((reload.code, &*reload.err), (Some(0), ""), "{}", reload.out);
+    running.pid("cache");
+    assert_eq!((running.pid("web"), running.pid("db")), (web, db));
+    running
+        .scene
+        .write("procsched.json", config.replace("hold", "hold\"x"));
+    let broken = running.run(&["reload"]);
+    assert_eq!(broken.code, Some(2), "{}{}", broken.out, broken.err);
+    assert!(broken.err.contains("procsched.json:"), "{}", broken.err);
+    assert_eq!((running.pid("web"), running.pid("db")), (web, db));
+    running.supervisor.end();
+}
