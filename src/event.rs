@@ -1,6 +1,8 @@
 //! Events: one [`Event`] for each thing that an operator would want to see. The binary's messages
 //! are made from these alone.
 
+mod text;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 

@@ -2,11 +2,13 @@
 //! a snapshot.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::machine::{Cause, ProgramState};
+use crate::text::{duration, escaped, exit_label};
 
 /// A snapshot of one program.
 #[derive(Debug, Clone, PartialEq)]
@@ -232,5 +234,40 @@ impl ProgramStatus {
     #[must_use]
     pub fn is_changed(&self) -> bool {
         self.is_changed
+    }
+}
+
+/// One line, without a line feed: `web backoff pid=- uptime=3s restarts=12 last_exit=SIGKILL
+/// retry_in=5s`, and at its end the reason, if there is one.
+///
+/// ```
+/// # use procsched::{ChildSpec, ProcessScheduler};
+/// # fn main() -> procsched::Result<()> {
+/// # let logs = tempfile::tempdir().unwrap();
+/// let web = ChildSpec::new("web", ["sleep", "100"]);
+/// let scheduler = ProcessScheduler::builder("/").program(web).err_dir(logs.path()).build()?;
+/// let line = scheduler.programs()[0].to_string();
+/// assert!(line.starts_with("web stopped pid=- uptime="), "{line}");
+/// assert!(line.ends_with(" restarts=0 last_exit=- retry_in=-"), "{line}");
+/// # Ok(())
+/// # }
+/// ```
+impl fmt::Display for ProgramStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+        let pid = or_none(self.pid.map(|pid| pid.to_string()));
+        let last = or_none(self.last_return_code().map(|code| exit_label(code).1));
+        let (name, state) = (escaped(&self.name), self.state);
+        let (uptime, restarts) = (duration(self.state_for), self.restarts);
+        let retry_in = or_none(self.next_start.map(duration));
+        write!(
+            f,
+            "{name} {state} pid={pid} uptime={uptime} restarts={restarts} "
+        )?;
+        write!(f, "last_exit={last} retry_in={retry_in}")?;
+        match &self.reason {
+            Some(reason) => write!(f, " reason={reason:?}"),
+            None => Ok(()),
+        }
     }
 }

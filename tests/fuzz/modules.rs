@@ -32,8 +32,6 @@ mod reload;
 mod status_line;
 #[path = "../../src/bin/procsched-min/stdio.rs"]
 mod stdio;
-#[path = "../../src/bin/procsched-min/values.rs"]
-mod values;
 #[path = "../../src/bin/procsched-min/turn.rs"]
 mod turn;
 

@@ -16,7 +16,6 @@ mod reload;
 mod status_line;
 mod stdio;
 mod turn;
-mod values;
 
 use std::fs::File;
 use std::io::{self, Read, Write};

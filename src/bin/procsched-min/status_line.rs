@@ -9,9 +9,11 @@ use procsched::ProgramStatus;
 
 use crate::clock;
 use crate::messages::{Level, Style};
-use crate::values::{duration, exit_label};
 
-type Cells = [String; 7];
+/// The state, five pairs of a key and a value, and the reason.
+const CELLS: usize = 7;
+
+type Cells = [String; CELLS];
 
 /// Returns a line for each program, in their order.
 pub fn lines(style: &Style, programs: &[ProgramStatus]) -> Vec<String> {
@@ -23,27 +25,17 @@ pub fn lines(style: &Style, programs: &[ProgramStatus]) -> Vec<String> {
         .collect()
 }
 
+/// Splits the text of a program behind its name. Only the reason, which is last, has spaces.
 fn cells(program: &ProgramStatus) -> Cells {
-    let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
-    let pid = program.pid().map(|pid| pid.to_string());
-    let last = program.last_return_code().map(|code| exit_label(code).1);
-    [
-        program.state().to_string(),
-        format!("pid={}", or_none(pid)),
-        format!("uptime={}", duration(program.state_for())),
-        format!("restarts={}", program.restarts()),
-        format!("last_exit={}", or_none(last)),
-        format!("retry_in={}", or_none(program.next_start().map(duration))),
-        program
-            .reason()
-            .map_or_else(String::new, |reason| format!("reason={reason:?}")),
-    ]
+    let text = program.to_string();
+    let mut cells = text.splitn(CELLS + 1, ' ').skip(1).map(str::to_owned);
+    std::array::from_fn(|_| cells.next().unwrap_or_default())
 }
 
 /// Joins the cells of each row, every cell as wide as the widest of its column.
 fn columns(rows: &[Cells]) -> Vec<String> {
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths: [usize; 7] = std::array::from_fn(width);
+    let widths: [usize; CELLS] = std::array::from_fn(width);
     let pad = |row: &Cells| {
         let cells = row.iter().zip(widths);
         let padded: Vec<String> = cells

@@ -18,8 +18,8 @@ use crate::messages::{Level, Style};
 use crate::signal::signal_name;
 use crate::status::{LastExit, ProgramStatus};
 use crate::status_line;
+use crate::text::duration;
 use crate::text::escaped;
-use crate::values::duration;
 
 const TEXT_BYTES_MAX: u64 = 80;
 

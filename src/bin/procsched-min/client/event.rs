@@ -4,7 +4,7 @@ use procsched::text::escaped;
 use serde_json::Value;
 
 use super::program::Program;
-use crate::values::duration;
+use procsched::text::duration;
 
 /// The keys that stand in front, or are there for programs alone.
 const HEAD: [&str; 3] = ["time", "program", "event"];

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use procsched::text::escaped;
 
 use super::program::{Program, painted, rounded};
-use crate::values::duration;
+use procsched::text::duration;
 
 const COLUMNS: usize = 7;
 

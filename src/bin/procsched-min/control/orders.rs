@@ -17,7 +17,7 @@ use super::protocol::{Code, Problem, Until};
 use super::runs::RunEnd;
 use super::status::{Remarks, write_problem, write_program};
 use crate::clock;
-use crate::values::duration;
+use procsched::text::duration;
 
 /// The most programs that are ordered, or looked at, for one client in a turn.
 const PROGRAMS_PER_TURN: usize = 64;

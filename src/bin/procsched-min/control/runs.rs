@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use procsched::{Cause, EventKind};
 
-use crate::values::{duration, exit_label};
+use procsched::text::{duration, exit_label};
 
 /// The end of a run that was not asked for.
 #[derive(Debug, PartialEq, Eq)]

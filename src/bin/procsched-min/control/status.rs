@@ -8,7 +8,6 @@ use super::client::Peer;
 use super::json::{self, Object};
 use super::protocol::Problem;
 use crate::clock;
-use crate::messages;
 
 /// The most of a program's command that a line has, in bytes. A command may have megabytes.
 const COMMAND_BYTES_MAX: usize = 4096;
@@ -243,7 +242,7 @@ fn kind(object: &mut Object<'_>, kind: &EventKind) {
             object.text("signal", &signal_name(*signal));
         }
         EventKind::StoppingAll { cause, .. } | EventKind::KillingAll { cause, .. } => {
-            object.text("cause", &messages::stop_cause(cause).1);
+            object.text("cause", &cause.to_string());
         }
         EventKind::BytesDropped { bytes, .. } => object.value("bytes", bytes),
         EventKind::HandlerPanicked { message, .. } => object.text("message", message),

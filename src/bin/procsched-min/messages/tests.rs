@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 const PLAIN: Style = Style {
@@ -12,8 +14,6 @@ const COLORED: Style = Style {
 fn noon() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_704_110_400)
 }
-
-const UPTIME: Duration = Duration::from_millis(1_250);
 
 #[test]
 fn names_and_verbs_stand_in_columns() {
@@ -34,111 +34,6 @@ fn colour_is_put_around_words_and_is_ended() {
     let start = "\x1b[2m2024-01-01T12:00:00.000Z\x1b[0m web      ";
     assert_eq!(line(Error), format!("{start}\x1b[31mexited\x1b[0m  code=1"));
     assert_eq!(line(Info), format!("{start}exited  code=1"));
-}
-
-fn parts((level, verb, details): &Message) -> String {
-    format!("{level:?} {verb} {details}")
-}
-
-/// Events cannot be made here, so their contents are tested.
-#[test]
-fn failed_starts_have_their_cause_and_the_next_start() {
-    let failed = |stopping, retry_in| parts(&start_failed(&"no file", stopping, retry_in, None));
-    let delay = Some(Duration::from_secs(1));
-    assert_eq!(
-        failed(false, delay),
-        "Error failed retry_in=1s error: no file"
-    );
-    assert_eq!(
-        failed(false, None),
-        "Error failed restart=never error: no file"
-    );
-    assert_eq!(failed(true, None), "Info cancelled no file");
-}
-
-#[test]
-fn exits_have_their_cause_and_the_next_start() {
-    let back = |seconds| {
-        let delay = Duration::from_secs(seconds);
-        Some(next_start(Some(delay), Restart::Always, None))
-    };
-    let never = || Some(next_start(None, Restart::Never, None));
-    let done = Some(next_start(None, Restart::OnFailure, None));
-    let gave_up = next_start(None, Restart::Always, Some("3 restarts in a row"));
-    assert_eq!(gave_up, "not restarted: 3 restarts in a row");
-    let table = [
-        (0, back(1), "Info", "code=0 uptime=1.2s retry_in=1s"),
-        (0, never(), "Info", "code=0 uptime=1.2s restart=never"),
-        // It was `restart=never`, which the config did not have.
-        (
-            0,
-            done,
-            "Info",
-            "code=0 uptime=1.2s not restarted: it succeeded",
-        ),
-        (3, back(60), "Error", "code=3 uptime=1.2s retry_in=1m"),
-        (3, never(), "Error", "code=3 uptime=1.2s restart=never"),
-        (
-            -9,
-            back(2),
-            "Error",
-            "signal=SIGKILL uptime=1.2s retry_in=2s",
-        ),
-        (-15, None, "Info", "signal=SIGTERM uptime=1.2s"),
-        (-37, None, "Info", "signal=SIGRTMIN+3 uptime=1.2s"),
-    ];
-    for (return_code, next, level, details) in table {
-        let message = exited(4711, return_code, false, UPTIME, next, None);
-        assert_eq!(
-            parts(&message),
-            format!("{level} exited pid=4711 {details}")
-        );
-    }
-    let message = exited(4711, -11, true, UPTIME, back(2), None);
-    let details = "pid=4711 signal=SIGSEGV uptime=1.2s core_dumped=yes retry_in=2s";
-    assert_eq!(parts(&message), format!("Error exited {details}"));
-}
-
-#[test]
-fn a_failure_says_its_last_line_and_no_line_fakes_another() {
-    let next = || {
-        Some(next_start(
-            Some(Duration::from_secs(2)),
-            Restart::Always,
-            None,
-        ))
-    };
-    let table = [
-        ("no database", r#"last="no database""#),
-        (r#"say "hi" \ there"#, r#"last="say \"hi\" \\ there""#),
-        ("\x1b[31mred\u{202e}", r#"last="\u{1b}[31mred\u{202e}""#),
-        ("größe", r#"last="größe""#),
-    ];
-    for (line, shown) in table {
-        let (level, verb, details) = exited(4711, 3, false, UPTIME, next(), Some(line));
-        assert_eq!(
-            details,
-            format!("pid=4711 code=3 uptime=1.2s retry_in=2s {shown}")
-        );
-        let line = PLAIN.line(noon(), "web", level, verb, &details);
-        assert!(line.ends_with(&details), "{line}");
-    }
-    let (.., details) = exited(4711, 3, false, UPTIME, None, Some("too late"));
-    assert_eq!(details, r#"pid=4711 code=3 uptime=1.2s last="too late""#);
-}
-
-#[test]
-fn senders_are_named_as_far_as_they_are_known() {
-    use SignalSender::{Kernel, Unknown};
-    let table = [
-        (libc::SIGINT, Kernel, false, " from the terminal"),
-        (libc::SIGINT, Kernel, true, " from the kernel"),
-        (libc::SIGTERM, Kernel, false, " from the kernel"),
-        (libc::SIGTERM, Unknown, false, ""),
-    ];
-    for (signal, sender, is_first, text) in table {
-        assert_eq!(sender_of(signal, sender, is_first), text);
-    }
 }
 
 #[test]
