@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::common::operator::{Operator, control, order, order_with, status};
-use crate::common::{Scene, process, second_run, wait_for};
+use crate::common::{Scene, Supervisor, process, second_run, wait_for};
 
 const STATUS: &[u8] = b"{\"v\":1,\"command\":\"status\"}\n";
 
@@ -248,23 +248,57 @@ fn events_that_are_not_read_are_dropped_and_counted() {
     supervisor.end();
 }
 
-#[test]
-fn an_idle_socket_costs_no_wake_up() {
-    let (scene, path) = scene();
-    let supervisor = scene.start();
-    status(&path, "web");
+/// Waits until a supervisor without clients has nothing to do, and fails if it wakes up again.
+#[track_caller]
+fn assert_idle(supervisor: &Supervisor) {
+    // A loop that never waits makes involuntary switches alone.
     let switches = || {
-        let pid = supervisor.pid();
-        process::status_number(pid, "voluntary_ctxt_switches").expect("a number")
+        let number = |key| process::status_number(supervisor.pid(), key).expect("a number");
+        number("voluntary_ctxt_switches") + number("nonvoluntary_ctxt_switches")
     };
-    // The last client has gone, and the supervisor waits again.
     let mut last = switches();
     wait_for("the end of all work", || {
         std::thread::sleep(Duration::from_millis(100));
         last == std::mem::replace(&mut last, switches())
     });
+    let before = process_time(supervisor.pid());
     std::thread::sleep(Duration::from_secs(2));
-    assert_eq!(switches(), last);
+    assert_eq!((switches(), process_time(supervisor.pid())), (last, before));
+}
+
+/// The CPU time of a process, in ticks.
+fn process_time(pid: i32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    let (_, fields) = stat.rsplit_once(')').expect("a name");
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let ticks = fields[11..=12].iter().map(|field| field.parse::<u64>());
+    ticks.map(|ticks| ticks.expect("a number")).sum()
+}
+
+#[test]
+fn an_idle_socket_costs_no_wake_up() {
+    let (scene, path) = scene();
+    let supervisor = scene.start();
+    status(&path, "web");
+    assert_idle(&supervisor);
+    supervisor.end();
+}
+
+#[test]
+fn a_reload_by_a_signal_and_an_order_without_a_reader_leave_it_idle() {
+    let (scene, path) = scene();
+    let supervisor = scene.start();
+    supervisor.wait_started("web", 1);
+    supervisor.signal(libc::SIGHUP);
+    supervisor.wait("a reload", || {
+        !supervisor.messages_with(&["unchanged"]).is_empty()
+    });
+    assert_idle(&supervisor);
+    let mut gone = Operator::connect(&path);
+    gone.send(b"{\"v\":1,\"command\":\"restart\",\"programs\":[\"web\"],\"wait\":false}\n");
+    drop(gone);
+    supervisor.wait_started("web", 2);
+    assert_idle(&supervisor);
     supervisor.end();
 }
 

@@ -132,10 +132,11 @@ impl Server {
 
     /// Serves every client a little, after a turn of the scheduler.
     pub fn serve(&mut self, scheduler: &mut ProcessScheduler) {
+        // Without a client, too: a reload by a signal, and an order whose client has gone.
+        self.has_orders = false;
         if self.sessions.is_empty() && !self.has_arrivals {
             return;
         }
-        self.has_orders = false;
         self.hand_out();
         for index in 0..self.sessions.len() {
             self.serve_one(index, scheduler);
