@@ -100,6 +100,13 @@ impl Server {
         }
     }
 
+    /// Removes the socket. The connections end with this process: who waits for its end has waited
+    /// for all of it then, such as the locks of its logs.
+    pub fn close(self) {
+        drop(self.listener);
+        std::mem::forget(self.sessions);
+    }
+
     /// Adds what to wait for: the listener, and the clients in their order.
     pub fn wait_for<'a>(&'a self, descriptors: &mut Vec<PollFd<'a>>) {
         let is_paused = self.listener.paused_until().is_some();
