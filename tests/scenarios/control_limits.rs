@@ -229,6 +229,31 @@ fn hostile_bytes_get_an_answer_or_an_end() {
 }
 
 #[test]
+fn many_unknown_names_and_patterns_delay_nothing() {
+    let (mut scene, path) = scene();
+    let tail = "x".repeat(50);
+    for index in 0..2_000 {
+        let down = json!({"command": ["true"], "autostart": false});
+        scene.add_raw(&format!("p{index:04}{tail}"), down);
+    }
+    let supervisor = scene.start();
+    let mut operator = Operator::connect(&path);
+    let names: Vec<String> = (0..900).map(|index| format!("q{index:04}{tail}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let asked = Instant::now();
+    let answer = operator.ask(&order("stop", &names));
+    let message = "900 of 900 programs failed";
+    answer.refused("unknown-program", message);
+    assert!(asked.elapsed() < Duration::from_secs(10));
+    // They would be matched with the name of every event.
+    let patterns = ["*a*b"; 17];
+    let events = order_with("events", &patterns, json!({"snapshot": false}));
+    let message = "invalid programs: expected at most 16 patterns";
+    operator.ask(&events).refused("usage", message);
+    supervisor.end();
+}
+
+#[test]
 fn events_that_are_not_read_are_dropped_and_counted() {
     let (mut scene, path) = scene();
     scene.add_with(

@@ -22,6 +22,9 @@ use crate::values::duration;
 /// The most programs that are ordered, or looked at, for one client in a turn.
 const PROGRAMS_PER_TURN: usize = 64;
 
+/// The most names that an unknown one is compared with. Each takes microseconds.
+const COMPARED_MAX: usize = 1000;
+
 /// How soon the rest is looked at if a turn could not look at all.
 const NEXT_LOOK: Duration = Duration::from_millis(5);
 
@@ -254,7 +257,9 @@ impl Order {
     fn give(&mut self, name: Arc<str>, client: &mut Client, desk: &mut Desk<'_>) {
         let Some(before) = desk.scheduler.program(&name) else {
             let names = desk.scheduler.names().map(|name| &**name);
-            let meant = did_you_mean(&name, names).unwrap_or_default();
+            // The first problem alone has a suggestion: ten thousand would delay supervision.
+            let compared = if self.failed == 0 { COMPARED_MAX } else { 0 };
+            let meant = did_you_mean(&name, names.take(compared)).unwrap_or_default();
             let message = format!("no program {name:?}{meant}");
             self.fail(&name, Failure::whole(Code::UnknownProgram, message), client);
             return;

@@ -9,7 +9,7 @@ use super::Server;
 use super::client::Line;
 use super::follow::Follow;
 use super::orders::{Order, Verb};
-use super::pattern::resolve;
+use super::pattern::{check, resolve};
 use super::protocol::{self, Code, Command, Problem, Request, write_done};
 use super::reload;
 use super::session::Task;
@@ -80,6 +80,7 @@ impl Server {
             Signal { signal, to } => Verb::Signal(signal, to),
             Events { snapshot } => {
                 self.check_followers()?;
+                check(&request.programs)?;
                 let order = snapshot.then(|| self.order(Verb::Describe, &request, scheduler));
                 let order = order.transpose()?;
                 return Ok(Task::Follow(Follow::new(request.programs), order));
