@@ -196,7 +196,7 @@ impl Wanted {
             // Said on stderr either way.
             let is_done = reloader.reload(scheduler, outputs, options).is_ok();
             if let Some(control) = control.as_deref_mut().filter(|_| is_done) {
-                control.on_reload("SIGHUP");
+                control.on_reload("SIGHUP", scheduler);
             }
         }
         if take(&self.socket)

@@ -87,6 +87,11 @@ impl StoppedBy {
         }
     }
 
+    /// Forgets programs that a reload has removed. Another of the same name may come.
+    pub fn forget_removed(&mut self, scheduler: &ProcessScheduler) {
+        self.0.retain(|name, _| scheduler.program(name).is_some());
+    }
+
     /// Returns why a program is down that was stopped by hand: `by uid 0`.
     pub fn reason(&self, program: &ProgramStatus) -> Option<String> {
         let uid = self.0.get(program.name())?;
@@ -353,7 +358,7 @@ impl Order {
             Verb::Settle if target.is_removal => {
                 judge_stop(target, status).filter(|judged| judged.is_err())
             }
-            Verb::Settle if status.state() == ProgramState::Stopped => Some(Ok(())),
+            Verb::Settle if is_left_down(target, status, is_stopping) => Some(Ok(())),
             Verb::Settle => judge_start(target, status, is_stopping),
             Verb::Describe | Verb::Signal(..) => Some(Ok(())),
         };
@@ -395,6 +400,11 @@ impl Order {
         };
         self.last_problem = Some(last);
     }
+}
+
+/// True if a reload leaves a program down, and nothing else has stopped it.
+fn is_left_down(target: &Target, status: &ProgramStatus, is_stopping: bool) -> bool {
+    status.state() == ProgramState::Stopped && target.superseded.is_none() && !is_stopping
 }
 
 /// Queues the line of a program.

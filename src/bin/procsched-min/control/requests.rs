@@ -129,9 +129,12 @@ impl Server {
         let client = &mut self.sessions[index].client;
         let by = client.peer().to_string();
         let (reloader, outputs) = (&self.about.reloader, &self.outputs);
-        let order = reload::begin(client, reloader, scheduler, outputs, options, timeout)?;
+        let stopped_by = &self.stopped_by;
+        let order = reload::begin(
+            client, reloader, scheduler, outputs, stopped_by, options, timeout,
+        )?;
         if !options.dry_run {
-            self.on_reload(&by);
+            self.on_reload(&by, scheduler);
         }
         Ok(match waits {
             true => Task::Order(order),
@@ -140,7 +143,8 @@ impl Server {
     }
 
     /// The config was reloaded: nothing waits for an earlier reload any more.
-    pub fn on_reload(&mut self, by: &str) {
+    pub fn on_reload(&mut self, by: &str, scheduler: &ProcessScheduler) {
+        self.stopped_by.forget_removed(scheduler);
         self.has_orders = true;
         for session in &mut self.sessions {
             if let Task::Order(order) = &mut session.task {
