@@ -91,9 +91,13 @@ pub fn nearest<'k>(given: &str, known: impl IntoIterator<Item = &'k str>) -> Opt
     }
     let rank = |word: &str| {
         let word: Vec<char> = word.to_ascii_lowercase().chars().collect();
-        let edits = edits_between(&given, &word);
-        if edits <= given.len().max(word.len()) / 3 {
-            return Some(edits);
+        let edits_max = given.len().max(word.len()) / 3;
+        // Each character that one word has more is an edit.
+        if given.len().abs_diff(word.len()) <= edits_max {
+            let edits = edits_between(&given, &word);
+            if edits <= edits_max {
+                return Some(edits);
+            }
         }
         let shorter = given.len().min(word.len());
         let is_prefix = shorter >= PREFIX_CHARS_MIN && given[..shorter] == word[..shorter];

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::common::operator::{Operator, control, order, order_with, status};
-use crate::common::{Scene, process, second_run, wait_for};
+use crate::common::{Scene, Supervisor, process, second_run, wait_for};
 
 const STATUS: &[u8] = b"{\"v\":1,\"command\":\"status\"}\n";
 
@@ -229,6 +229,31 @@ fn hostile_bytes_get_an_answer_or_an_end() {
 }
 
 #[test]
+fn many_unknown_names_and_patterns_delay_nothing() {
+    let (mut scene, path) = scene();
+    let tail = "x".repeat(50);
+    for index in 0..2_000 {
+        let down = json!({"command": ["true"], "autostart": false});
+        scene.add_raw(&format!("p{index:04}{tail}"), down);
+    }
+    let supervisor = scene.start();
+    let mut operator = Operator::connect(&path);
+    let names: Vec<String> = (0..900).map(|index| format!("q{index:04}{tail}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let asked = Instant::now();
+    let answer = operator.ask(&order("stop", &names));
+    let message = "900 of 900 programs failed";
+    answer.refused("unknown-program", message);
+    assert!(asked.elapsed() < Duration::from_secs(10));
+    // They would be matched with the name of every event.
+    let patterns = ["*a*b"; 17];
+    let events = order_with("events", &patterns, json!({"snapshot": false}));
+    let message = "invalid programs: expected at most 16 patterns";
+    operator.ask(&events).refused("usage", message);
+    supervisor.end();
+}
+
+#[test]
 fn events_that_are_not_read_are_dropped_and_counted() {
     let (mut scene, path) = scene();
     scene.add_with(
@@ -248,23 +273,57 @@ fn events_that_are_not_read_are_dropped_and_counted() {
     supervisor.end();
 }
 
-#[test]
-fn an_idle_socket_costs_no_wake_up() {
-    let (scene, path) = scene();
-    let supervisor = scene.start();
-    status(&path, "web");
+/// Waits until a supervisor without clients has nothing to do, and fails if it wakes up again.
+#[track_caller]
+fn assert_idle(supervisor: &Supervisor) {
+    // A loop that never waits makes involuntary switches alone.
     let switches = || {
-        let pid = supervisor.pid();
-        process::status_number(pid, "voluntary_ctxt_switches").expect("a number")
+        let number = |key| process::status_number(supervisor.pid(), key).expect("a number");
+        number("voluntary_ctxt_switches") + number("nonvoluntary_ctxt_switches")
     };
-    // The last client has gone, and the supervisor waits again.
     let mut last = switches();
     wait_for("the end of all work", || {
         std::thread::sleep(Duration::from_millis(100));
         last == std::mem::replace(&mut last, switches())
     });
+    let before = process_time(supervisor.pid());
     std::thread::sleep(Duration::from_secs(2));
-    assert_eq!(switches(), last);
+    assert_eq!((switches(), process_time(supervisor.pid())), (last, before));
+}
+
+/// The CPU time of a process, in ticks.
+fn process_time(pid: i32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    let (_, fields) = stat.rsplit_once(')').expect("a name");
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let ticks = fields[11..=12].iter().map(|field| field.parse::<u64>());
+    ticks.map(|ticks| ticks.expect("a number")).sum()
+}
+
+#[test]
+fn an_idle_socket_costs_no_wake_up() {
+    let (scene, path) = scene();
+    let supervisor = scene.start();
+    status(&path, "web");
+    assert_idle(&supervisor);
+    supervisor.end();
+}
+
+#[test]
+fn a_reload_by_a_signal_and_an_order_without_a_reader_leave_it_idle() {
+    let (scene, path) = scene();
+    let supervisor = scene.start();
+    supervisor.wait_started("web", 1);
+    supervisor.signal(libc::SIGHUP);
+    supervisor.wait("a reload", || {
+        !supervisor.messages_with(&["unchanged"]).is_empty()
+    });
+    assert_idle(&supervisor);
+    let mut gone = Operator::connect(&path);
+    gone.send(b"{\"v\":1,\"command\":\"restart\",\"programs\":[\"web\"],\"wait\":false}\n");
+    drop(gone);
+    supervisor.wait_started("web", 2);
+    assert_idle(&supervisor);
     supervisor.end();
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::common::operator::{Operator, control, status, wait_state};
+use crate::common::operator::{Operator, control, order, status, wait_state};
 use crate::common::{Scene, probe};
 
 /// A scene with a socket, and `web`, which stays as it is.
@@ -111,4 +111,51 @@ fn a_later_reload_takes_the_place_of_one_that_is_waited_for() {
         .ask(&json!({"v": 1, "command": "shutdown", "kill": true}))
         .fine();
     supervisor.ends_with(0);
+}
+
+#[test]
+fn a_plan_says_who_has_stopped_a_program_and_its_removal_forgets_that() {
+    let (mut scene, path) = scene();
+    scene.add("app", "hold");
+    let supervisor = scene.start();
+    let mut operator = Operator::connect(&path);
+    operator.ask(&order("stop", &["app"])).fine();
+    let reason = format!("by uid {}", nix::unistd::Uid::effective());
+    assert_eq!(status(&path, "app")["reason"], reason);
+    let env = json!({"command": probe("hold"), "env": {"MODE": "new"}});
+    rewrite(&scene, json!({"app": env}));
+    let planned = operator.ask(&reload(json!({"dry_run": true}))).fine();
+    let change = &planned.data[0]["change"];
+    assert_eq!(change["text"], format!("stays stopped, {reason}"));
+    rewrite(&scene, json!({}));
+    operator.ask(&reload(json!({}))).fine();
+    let down = json!({"command": probe("hold"), "autostart": false});
+    rewrite(&scene, json!({"app": down}));
+    operator.ask(&reload(json!({}))).fine();
+    let app = status(&path, "app");
+    assert_eq!(
+        (&app["state"], &app["reason"]),
+        (&json!("stopped"), &json!(null))
+    );
+    supervisor.end();
+}
+
+#[test]
+fn a_stop_supersedes_the_reload_that_waits_for_the_program() {
+    let (scene, path) = scene();
+    let supervisor = scene.start();
+    wait_state(&supervisor, &path, "web", "running");
+    let once = json!({"command": probe("hold"), "oneshot": true});
+    let held = json!({"command": probe("hold"), "requires": ["once"]});
+    rewrite(&scene, json!({"once": once, "held": held}));
+    let mut first = Operator::connect(&path);
+    first.send(format!("{}\n", reload(json!({}))).as_bytes());
+    wait_state(&supervisor, &path, "held", "pending");
+    // It is stopped at once, as it does not run.
+    let mut second = Operator::connect(&path);
+    second.ask(&order("stop", &["held"])).fine();
+    second.ask(&order("stop", &["once"])).fine();
+    let answer = first.answer();
+    assert_eq!(answer.problem("held")["code"], "superseded", "{answer:?}");
+    supervisor.end();
 }

@@ -67,7 +67,7 @@ fn a_group_may_use_it_too() {
     }
     let (mut scene, path) = scene();
     scene.set("control_group", json!(64_331));
-    let supervisor = scene.start();
+    let supervisor = scene.launch(with_umask(scene.command(), 0o077));
     assert_eq!(status(&path, "web")["state"], "running");
     let found = fs::symlink_metadata(&path).expect("it is there");
     assert_eq!((mode(&path), found.gid()), (0o660, 64_331));

@@ -97,10 +97,15 @@ impl Tail {
         }
         let is_same = |there: &Metadata| own.as_ref().is_some_and(|own| same(own, there));
         match there {
-            Some(there) if !is_same(&there) => {
-                *self = Self::open(&self.path, None)?;
-                Ok(Found::Anew)
-            }
+            Some(there) if !is_same(&there) => match Self::open(&self.path, None) {
+                Ok(new) => {
+                    *self = new;
+                    Ok(Found::Anew)
+                }
+                // It was renamed since, too.
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(Found::Nothing),
+                Err(error) => Err(error),
+            },
             _ => Ok(Found::Nothing),
         }
     }

@@ -138,7 +138,9 @@ fn run(path: &Path, socket: Option<&OsStr>, has_control: bool) -> u8 {
         });
     }
     // The socket goes before the last message.
-    drop(control);
+    if let Some(control) = control {
+        control.close();
+    }
     let code = exit_code(scheduler.is_abandoned(), scheduler.essential_exit());
     let mut outputs = outputs.lock();
     outputs.say_own(Level::Info, "stopped", &format!("code={code}"));
@@ -194,7 +196,7 @@ impl Wanted {
             // Said on stderr either way.
             let is_done = reloader.reload(scheduler, outputs, options).is_ok();
             if let Some(control) = control.as_deref_mut().filter(|_| is_done) {
-                control.on_reload("SIGHUP");
+                control.on_reload("SIGHUP", scheduler);
             }
         }
         if take(&self.socket)

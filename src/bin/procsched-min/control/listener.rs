@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
 };
-use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat};
-use nix::unistd::{Gid, Uid, chown};
+use nix::sys::stat::{Mode, fchmod, umask};
+use nix::unistd::{Gid, Uid, fchownat};
 use procsched::text::error_text;
 
 use super::path::{check_length, default_directory};
@@ -180,20 +180,24 @@ fn make_directory(path: &Path, mode: u32) -> Result<(), Refusal> {
 }
 
 /// Makes and binds a socket. Its mode is set before it has a name, and no process can connect
-/// before `listen`.
+/// before `listen`, by when it belongs to the group.
 fn make(path: &Path, group: Option<Gid>) -> Result<UnixListener, Refusal> {
     remove_stale(path)?;
     let failed = |errno: Errno| unusable("make the socket", path, error_text(&errno.into()));
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(failed)?;
-    let mode = |bits| Mode::from_bits_truncate(bits);
-    fchmod(&fd, mode(0o600)).map_err(failed)?;
+    let bits = if group.is_some() { 0o660 } else { 0o600 };
+    fchmod(&fd, Mode::from_bits_truncate(bits)).map_err(failed)?;
     let address = UnixAddr::new(path).map_err(failed)?;
-    bind(fd.as_raw_fd(), &address).map_err(failed)?;
-    if let Some(group) = group {
-        let cwd = nix::fcntl::AT_FDCWD;
-        chown(path, None, Some(group)).map_err(failed)?;
-        fchmodat(cwd, path, mode(0o660), FchmodatFlags::FollowSymlink).map_err(failed)?;
+    // The file has this mode but for what the mask takes away (unix(7)).
+    let mask = umask(Mode::empty());
+    let bound = bind(fd.as_raw_fd(), &address);
+    umask(mask);
+    bound.map_err(failed)?;
+    if group.is_some() {
+        // Not through a link that has taken its place.
+        let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
+        fchownat(AT_FDCWD, path, None, group, flags).map_err(failed)?;
     }
     let backlog = Backlog::new(BACKLOG).map_err(failed)?;
     listen(&fd, backlog).map_err(failed)?;

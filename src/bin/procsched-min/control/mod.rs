@@ -100,6 +100,13 @@ impl Server {
         }
     }
 
+    /// Removes the socket. The connections end with this process: who waits for its end has waited
+    /// for all of it then, such as the locks of its logs.
+    pub fn close(self) {
+        drop(self.listener);
+        std::mem::forget(self.sessions);
+    }
+
     /// Adds what to wait for: the listener, and the clients in their order.
     pub fn wait_for<'a>(&'a self, descriptors: &mut Vec<PollFd<'a>>) {
         let is_paused = self.listener.paused_until().is_some();
@@ -132,10 +139,11 @@ impl Server {
 
     /// Serves every client a little, after a turn of the scheduler.
     pub fn serve(&mut self, scheduler: &mut ProcessScheduler) {
+        // Without a client, too: a reload by a signal, and an order whose client has gone.
+        self.has_orders = false;
         if self.sessions.is_empty() && !self.has_arrivals {
             return;
         }
-        self.has_orders = false;
         self.hand_out();
         for index in 0..self.sessions.len() {
             self.serve_one(index, scheduler);

@@ -22,6 +22,9 @@ use procsched::text::duration;
 /// The most programs that are ordered, or looked at, for one client in a turn.
 const PROGRAMS_PER_TURN: usize = 64;
 
+/// The most names that an unknown one is compared with. Each takes microseconds.
+const COMPARED_MAX: usize = 1000;
+
 /// How soon the rest is looked at if a turn could not look at all.
 const NEXT_LOOK: Duration = Duration::from_millis(5);
 
@@ -82,6 +85,11 @@ impl StoppedBy {
             }
             Verb::Describe | Verb::Signal(..) | Verb::Wait(_) | Verb::Settle => {}
         }
+    }
+
+    /// Forgets programs that a reload has removed. Another of the same name may come.
+    pub fn forget_removed(&mut self, scheduler: &ProcessScheduler) {
+        self.0.retain(|name, _| scheduler.program(name).is_some());
     }
 
     /// Returns why a program is down that was stopped by hand: `by uid 0`.
@@ -254,7 +262,9 @@ impl Order {
     fn give(&mut self, name: Arc<str>, client: &mut Client, desk: &mut Desk<'_>) {
         let Some(before) = desk.scheduler.program(&name) else {
             let names = desk.scheduler.names().map(|name| &**name);
-            let meant = did_you_mean(&name, names).unwrap_or_default();
+            // The first problem alone has a suggestion: ten thousand would delay supervision.
+            let compared = if self.failed == 0 { COMPARED_MAX } else { 0 };
+            let meant = did_you_mean(&name, names.take(compared)).unwrap_or_default();
             let message = format!("no program {name:?}{meant}");
             self.fail(&name, Failure::whole(Code::UnknownProgram, message), client);
             return;
@@ -348,7 +358,7 @@ impl Order {
             Verb::Settle if target.is_removal => {
                 judge_stop(target, status).filter(|judged| judged.is_err())
             }
-            Verb::Settle if status.state() == ProgramState::Stopped => Some(Ok(())),
+            Verb::Settle if is_left_down(target, status, is_stopping) => Some(Ok(())),
             Verb::Settle => judge_start(target, status, is_stopping),
             Verb::Describe | Verb::Signal(..) => Some(Ok(())),
         };
@@ -390,6 +400,11 @@ impl Order {
         };
         self.last_problem = Some(last);
     }
+}
+
+/// True if a reload leaves a program down, and nothing else has stopped it.
+fn is_left_down(target: &Target, status: &ProgramStatus, is_stopping: bool) -> bool {
+    status.state() == ProgramState::Stopped && target.superseded.is_none() && !is_stopping
 }
 
 /// Queues the line of a program.

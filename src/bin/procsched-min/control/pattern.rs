@@ -21,7 +21,8 @@ pub fn resolve<'a>(
     given: &[String],
     known: impl Iterator<Item = &'a Arc<str>>,
 ) -> Result<Vec<Arc<str>>, Problem> {
-    let globs: Vec<&str> = given.iter().map(|text| &**text).filter(is_glob).collect();
+    check(given)?;
+    let globs: Vec<&str> = globs(given).collect();
     let mut exact = BTreeSet::new();
     let exacts = given.iter().filter(|text| !is_glob(&text.as_str()));
     let mut names: Vec<Arc<str>> = exacts
@@ -30,11 +31,6 @@ pub fn resolve<'a>(
         .collect();
     if globs.is_empty() {
         return Ok(names);
-    }
-    globs.iter().try_for_each(|glob| check_glob(glob))?;
-    if globs.len() > GLOBS_MAX {
-        let message = format!("invalid programs: expected at most {GLOBS_MAX} patterns");
-        return Err(Problem::new(Code::Usage, message));
     }
     let mut matched = vec![false; globs.len()];
     let mut found = Vec::new();
@@ -57,6 +53,24 @@ pub fn resolve<'a>(
     names.retain(|name| exact.contains(&**name));
     found.extend(names);
     Ok(found)
+}
+
+/// Checks what is given, of which globs are matched with every name.
+///
+/// # Errors
+///
+/// A glob that is invalid or too long, and too many globs.
+pub fn check(given: &[String]) -> Result<(), Problem> {
+    globs(given).try_for_each(check_glob)?;
+    if globs(given).count() > GLOBS_MAX {
+        let message = format!("invalid programs: expected at most {GLOBS_MAX} patterns");
+        return Err(Problem::new(Code::Usage, message));
+    }
+    Ok(())
+}
+
+fn globs(given: &[String]) -> impl Iterator<Item = &str> {
+    given.iter().map(String::as_str).filter(is_glob)
 }
 
 /// True if a name is among these names and globs.

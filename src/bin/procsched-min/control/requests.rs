@@ -9,7 +9,7 @@ use super::Server;
 use super::client::Line;
 use super::follow::Follow;
 use super::orders::{Order, Verb};
-use super::pattern::resolve;
+use super::pattern::{check, resolve};
 use super::protocol::{self, Code, Command, Problem, Request, write_done};
 use super::reload;
 use super::session::Task;
@@ -80,6 +80,7 @@ impl Server {
             Signal { signal, to } => Verb::Signal(signal, to),
             Events { snapshot } => {
                 self.check_followers()?;
+                check(&request.programs)?;
                 let order = snapshot.then(|| self.order(Verb::Describe, &request, scheduler));
                 let order = order.transpose()?;
                 return Ok(Task::Follow(Follow::new(request.programs), order));
@@ -128,9 +129,12 @@ impl Server {
         let client = &mut self.sessions[index].client;
         let by = client.peer().to_string();
         let (reloader, outputs) = (&self.about.reloader, &self.outputs);
-        let order = reload::begin(client, reloader, scheduler, outputs, options, timeout)?;
+        let stopped_by = &self.stopped_by;
+        let order = reload::begin(
+            client, reloader, scheduler, outputs, stopped_by, options, timeout,
+        )?;
         if !options.dry_run {
-            self.on_reload(&by);
+            self.on_reload(&by, scheduler);
         }
         Ok(match waits {
             true => Task::Order(order),
@@ -139,7 +143,8 @@ impl Server {
     }
 
     /// The config was reloaded: nothing waits for an earlier reload any more.
-    pub fn on_reload(&mut self, by: &str) {
+    pub fn on_reload(&mut self, by: &str, scheduler: &ProcessScheduler) {
+        self.stopped_by.forget_removed(scheduler);
         self.has_orders = true;
         for session in &mut self.sessions {
             if let Task::Order(order) = &mut session.task {
