@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::common::operator::{Operator, control, status, wait_state};
+use crate::common::operator::{Operator, control, order, status, wait_state};
 use crate::common::{Scene, probe};
 
 /// A scene with a socket, and `web`, which stays as it is.
@@ -63,6 +63,26 @@ fn a_reload_is_answered_when_it_has_come_about() {
     let all = operator.ask(&json!({"v": 1, "command": "status"})).fine();
     assert_eq!(all.programs().len(), 3, "{all:?}");
     supervisor.wait_message(&["reloading", "the config as ordered by uid="]);
+    supervisor.end();
+}
+
+#[test]
+fn what_was_stopped_by_hand_stays_so_and_the_plan_says_by_whom() {
+    let (mut scene, path) = scene();
+    scene.add("app", "hold");
+    let supervisor = scene.start();
+    let mut operator = Operator::connect(&path);
+    operator.ask(&order("stop", &["app"])).fine();
+    rewrite(
+        &scene,
+        json!({"app": {"command": probe("hold"), "env": {"A": "b"}}}),
+    );
+    for keys in [json!({"dry_run": true}), json!({})] {
+        let answer = operator.ask(&reload(keys)).fine();
+        let text = answer.data[0]["change"]["text"].as_str().expect("text");
+        assert!(text.starts_with("stays stopped, by uid "), "{text}");
+    }
+    assert_eq!(status(&path, "app")["state"], "stopped");
     supervisor.end();
 }
 

@@ -7,7 +7,7 @@ use procsched::{Plan, PlannedKind, ProcessScheduler};
 
 use super::client::Client;
 use super::json;
-use super::orders::Order;
+use super::orders::{Order, StoppedBy};
 use super::protocol::{Code, Problem};
 use crate::output::Outputs;
 use crate::reload::{Options, Refusal, Reloader};
@@ -19,6 +19,7 @@ pub fn begin(
     reloader: &Reloader,
     scheduler: &mut ProcessScheduler,
     outputs: &Outputs,
+    stopped_by: &StoppedBy,
     options: Options,
     timeout: Option<Duration>,
 ) -> Result<Order, Problem> {
@@ -36,7 +37,8 @@ pub fn begin(
             return Err(Problem::new(Code::InvalidConfig, message));
         }
     };
-    client.queue(|out| write_plan(out, &plan));
+    let stopped_by = |name: &str| stopped_by.reason(&scheduler.program(name)?);
+    client.queue(|out| write_plan(out, &plan, stopped_by));
     let changes = plan.changes().iter();
     let changes = changes.filter(|_| !options.dry_run);
     let targets = changes.filter_map(|change| {
@@ -64,12 +66,17 @@ fn write_error(out: &mut Vec<u8>, message: &str) {
     });
 }
 
-fn write_plan(out: &mut Vec<u8>, plan: &Plan) {
+fn write_plan(out: &mut Vec<u8>, plan: &Plan, stopped_by: impl Fn(&str) -> Option<String>) {
     for key in plan.settings() {
         write_change(out, "*", key, "changes in place");
     }
     for change in plan.changes() {
-        let (sign, what) = (change.kind().sign(), change.kind().to_string());
+        let (sign, mut what) = (change.kind().sign(), change.kind().to_string());
+        if let PlannedKind::StaysStopped { .. } = change.kind()
+            && let Some(reason) = stopped_by(change.program())
+        {
+            what = format!("{what}, {reason}");
+        }
         write_change(out, sign.encode_utf8(&mut [0; 4]), change.program(), &what);
     }
     json::line(out, |line| {

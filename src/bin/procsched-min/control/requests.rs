@@ -127,8 +127,10 @@ impl Server {
         }
         let client = &mut self.sessions[index].client;
         let by = client.peer().to_string();
-        let (reloader, outputs) = (&self.about.reloader, &self.outputs);
-        let order = reload::begin(client, reloader, scheduler, outputs, options, timeout)?;
+        let (reloader, outputs, stopped) = (&self.about.reloader, &self.outputs, &self.stopped_by);
+        let order = reload::begin(
+            client, reloader, scheduler, outputs, stopped, options, timeout,
+        )?;
         if !options.dry_run {
             self.on_reload(&by);
         }
