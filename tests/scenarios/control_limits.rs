@@ -205,7 +205,7 @@ fn half_a_line_that_has_ended_is_closed_at_once() {
     operator.send(&STATUS[..10]);
     operator.end_input();
     supervisor.signal(libc::SIGCONT);
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     operator.wait_end();
     assert!(began.elapsed() < Duration::from_secs(5), "it is not woken");
     supervisor.end();

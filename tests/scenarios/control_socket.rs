@@ -147,7 +147,7 @@ fn a_second_supervisor_of_the_same_socket_is_refused() {
 
 #[test]
 fn a_second_supervisor_of_the_same_config_is_told_of_the_first() {
-    let (mut scene, path) = scene();
+    let (scene, path) = scene();
     let supervisor = scene.start();
     status(&path, "web");
     // The logs are taken as well, which says less.
