@@ -125,3 +125,28 @@ pub enum SignalTo {
     /// Its first process.
     Main,
 }
+
+/// Returns a return code with its key: `code` and `3`, or `signal` and `SIGSEGV`.
+///
+/// ```
+/// let signal = ("signal", "SIGKILL".to_owned());
+/// assert_eq!(procsched::exit_label(-9), signal);
+/// ```
+#[must_use]
+pub fn exit_label(return_code: i32) -> (&'static str, String) {
+    match return_code.checked_neg() {
+        Some(signal @ 1..) => ("signal", signal_name(signal)),
+        _ => ("code", return_code.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn impossible_codes_do_not_overflow() {
+        assert_eq!(exit_label(i32::MIN), ("code", "-2147483648".to_owned()));
+        assert_eq!(exit_label(-1_000), ("signal", "signal 1000".to_owned()));
+    }
+}

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::machine::{Cause, ProgramState};
-use crate::text::{duration, escaped, exit_label};
+use crate::signal::exit_label;
+use crate::text::{duration, escaped};
 
 /// A snapshot of one program.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,7 +5,6 @@ use std::io;
 use std::time::Duration;
 
 use crate::error::errno_text;
-use crate::signal::signal_name;
 
 /// The longest part of an input that a message repeats, in characters.
 const QUOTED_CHARS_MAX: usize = 64;
@@ -130,20 +129,6 @@ fn edits_between(a: &[char], b: &[char]) -> usize {
     last[b.len()]
 }
 
-/// Returns a return code with its key: `code` and `3`, or `signal` and `SIGSEGV`.
-///
-/// ```
-/// let signal = ("signal", "SIGKILL".to_owned());
-/// assert_eq!(procsched::text::exit_label(-9), signal);
-/// ```
-#[must_use]
-pub fn exit_label(return_code: i32) -> (&'static str, String) {
-    match return_code.checked_neg() {
-        Some(signal @ 1..) => ("signal", signal_name(signal)),
-        _ => ("code", return_code.to_string()),
-    }
-}
-
 /// Returns a duration in its largest units: `0s 350us 350ms 12.3s 2m05s 3h12m 5d04h`.
 ///
 /// ```
@@ -177,12 +162,6 @@ fn two_units(large: u64, large_unit: &str, small: u64, small_unit: &str) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn impossible_codes_do_not_overflow() {
-        assert_eq!(exit_label(i32::MIN), ("code", "-2147483648".to_owned()));
-        assert_eq!(exit_label(-1_000), ("signal", "signal 1000".to_owned()));
-    }
 
     #[test]
     fn durations_are_short() {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{Event, EventKind, SignalSender, StopCause};
 use crate::machine::Restart;
-use crate::signal::signal_name;
-use crate::text::{duration, escaped, exit_label};
+use crate::signal::{exit_label, signal_name};
+use crate::text::{duration, escaped};
 
 /// The program, if it concerns one, and what happened: `web exited pid=4711 code=3 uptime=1.2s
 /// retry_in=2s last="no database"`. Without the time, and without a line feed.

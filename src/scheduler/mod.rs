@@ -470,13 +470,9 @@ impl ProcessScheduler {
 
     /// A report that is queued is a command to be run.
     fn is_settled_but_for_orphans(&self) -> bool {
-        // As in nearly every turn.
-        if !self.core.is_over() {
-            return false;
-        }
         let commands = &self.side_commands;
-        let has_jobs = commands.handle_reports() && self.core.outbox().has_reports();
-        commands.is_idle() && !has_jobs
+        let has_jobs = || commands.handle_reports() && self.core.outbox().has_reports();
+        self.core.is_over() && commands.is_idle() && !has_jobs()
     }
 
     /// Stops turning when nothing runs and nothing is going to.

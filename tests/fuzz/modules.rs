@@ -70,7 +70,7 @@ pub use os::terminal::terminal_columns;
 pub use plan::{ApplyOptions, Plan, PlannedChange, PlannedKind};
 pub use report::{ErrorReport, utc_millis};
 pub use scheduler::{Builder, ProcessScheduler, Reap, Status};
-pub use signal::{Signal, SignalTo, signal_name};
+pub use signal::{Signal, SignalTo, exit_label, signal_name};
 pub use spec::{
     ChildSpec, NAME_BYTES_MAX, REPORT_BYTES_DEFAULT, REPORT_BYTES_MAX, STOP_TIMEOUT_DEFAULT,
 };

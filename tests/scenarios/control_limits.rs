@@ -195,6 +195,23 @@ fn the_end_of_input_is_no_disconnect() {
 }
 
 #[test]
+fn half_a_line_that_has_ended_is_closed_at_once() {
+    let (scene, path) = scene();
+    let supervisor = scene.start();
+    status(&path, "web");
+    // Stopped, so that it finds the connection and its end together.
+    supervisor.signal(libc::SIGSTOP);
+    let mut operator = Operator::connect(&path);
+    operator.send(&STATUS[..10]);
+    operator.end_input();
+    supervisor.signal(libc::SIGCONT);
+    let began = Instant::now();
+    operator.wait_end();
+    assert!(began.elapsed() < Duration::from_secs(5), "it is not woken");
+    supervisor.end();
+}
+
+#[test]
 fn hostile_bytes_get_an_answer_or_an_end() {
     let (scene, path) = scene();
     let mut supervisor = scene.start();

@@ -341,6 +341,50 @@ fn what_was_stopped_keeps_the_supervisor() {
 }
 
 #[test]
+fn many_programs_that_are_done_at_once_are_all_answered() {
+    let (mut scene, path) = scene();
+    // More than are looked at in a turn; that many are left after the first look, and none of them
+    // is heard of again.
+    for number in 0..100 {
+        let keys = json!({"stop_signal": "CONT", "stop_timeout": "1h"});
+        scene.add_with(&format!("p{number}"), "hold", keys);
+    }
+    let supervisor = scene.start();
+    let mut operator = Operator::connect(&path);
+    operator.ask(&order("wait", &["p*"])).fine();
+    let mut waiter = Operator::connect(&path);
+    let stopping = order_with("wait", &["p*"], json!({"for": "stopping"}));
+    waiter.send(format!("{stopping}\n").as_bytes());
+    // Each answer takes a turn, in which the wait has begun for some more.
+    for _ in 0..4 {
+        operator.ask(&order("status", &["web"])).fine();
+    }
+    let shutdown = |kill: bool| json!({"v": 1, "command": "shutdown", "kill": kill});
+    operator.ask(&shutdown(false)).fine();
+    assert_eq!(waiter.answer().fine().programs().len(), 100);
+    operator.ask(&shutdown(true)).fine();
+    supervisor.ends_with(0);
+}
+
+#[test]
+fn what_is_being_stopped_says_by_whom() {
+    let (mut scene, path) = scene();
+    let script = "ignore TERM ; touch ready ; hold";
+    scene.add_with("slow", script, json!({"stop_timeout": "1h"}));
+    let supervisor = scene.start();
+    scene.wait_file("ready");
+    let stop = order_with("stop", &["slow"], json!({"wait": false}));
+    Operator::ask_once(&path, &stop).fine();
+    let slow = wait_state(&supervisor, &path, "slow", "stopping");
+    let reason = slow["reason"].as_str().expect("a reason").to_owned();
+    assert!(reason.starts_with("by uid "), "{reason}");
+    let kill = order_with("stop", &["slow"], json!({"kill": true}));
+    let answer = Operator::ask_once(&path, &kill).fine();
+    assert_eq!(answer.program("slow")["reason"], reason);
+    supervisor.end();
+}
+
+#[test]
 fn a_shutdown_takes_no_more_orders_but_can_be_watched() {
     let (mut scene, path) = scene();
     scene.add_with(

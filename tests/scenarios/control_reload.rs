@@ -67,6 +67,26 @@ fn a_reload_is_answered_when_it_has_come_about() {
 }
 
 #[test]
+fn what_was_stopped_by_hand_stays_so_and_the_plan_says_by_whom() {
+    let (mut scene, path) = scene();
+    scene.add("app", "hold");
+    let supervisor = scene.start();
+    let mut operator = Operator::connect(&path);
+    operator.ask(&order("stop", &["app"])).fine();
+    rewrite(
+        &scene,
+        json!({"app": {"command": probe("hold"), "env": {"A": "b"}}}),
+    );
+    for keys in [json!({"dry_run": true}), json!({})] {
+        let answer = operator.ask(&reload(keys)).fine();
+        let text = answer.data[0]["change"]["text"].as_str().expect("text");
+        assert!(text.starts_with("stays stopped, by uid "), "{text}");
+    }
+    assert_eq!(status(&path, "app")["state"], "stopped");
+    supervisor.end();
+}
+
+#[test]
 fn a_config_with_errors_changes_nothing() {
     let (scene, path) = scene();
     let supervisor = scene.start();

@@ -146,6 +146,21 @@ fn a_second_supervisor_of_the_same_socket_is_refused() {
 }
 
 #[test]
+fn a_second_supervisor_of_the_same_config_is_told_of_the_first() {
+    let (scene, path) = scene();
+    let supervisor = scene.start();
+    status(&path, "web");
+    // The logs are taken as well, which says less.
+    let said = refusal(&scene, scene.command());
+    let expected = format!("supervisor {} has it", supervisor.inner_pid());
+    assert!(said.contains(&expected), "{said}");
+    let answer = Operator::ask_once(&path, &json!({"v": 1, "command": "status"})).fine();
+    let config = answer.last["supervisor"]["config"].as_str();
+    assert_eq!(config.map(Path::new), Some(&*scene.config_path()));
+    supervisor.end();
+}
+
+#[test]
 fn what_is_no_stale_socket_is_left_alone() {
     let (scene, path) = scene();
     scene.write("control.sock", "a file");
@@ -184,7 +199,8 @@ fn a_path_that_is_too_long_or_leads_nowhere_is_refused() {
         .arg("--socket")
         .arg(scene.path("missing/control.sock"));
     let said = refusal(&scene, command);
-    assert!(said.contains("No such file or directory"), "{said}");
+    let expected = "No such file or directory; make its directory first";
+    assert!(said.contains(expected), "{said}");
 }
 
 #[test]

@@ -85,6 +85,14 @@ pub fn source(config: &Path) -> String {
     }
 }
 
+/// Returns the same for those that run elsewhere, to whom a relative path says nothing.
+pub fn absolute_source(config: &Path) -> String {
+    match std::path::absolute(config) {
+        Ok(path) if !is_stdin(config) => source(&path),
+        _ => source(config),
+    }
+}
+
 /// Reads and checks the config. The error is whole lines, each with its place.
 pub fn load(config: &Path) -> Result<Config, String> {
     if !is_stdin(config) {

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::time;
 use crate::clock;
-use procsched::text::{duration, exit_label};
+use procsched::exit_label;
+use procsched::text::duration;
 
 /// The fields of one program. What is missing or of another type is empty.
 #[derive(Debug, Clone, Copy)]

@@ -23,7 +23,8 @@ use crate::messages::{Level, SELF, Style};
 use crate::output::{Outputs, Pair};
 use crate::stdio::complain;
 use crate::turn::{silence_panics, turn};
-use procsched::text::{duration, exit_label};
+use procsched::exit_label;
+use procsched::text::duration;
 use timeline::{Entry, Mark};
 
 pub const COMMAND: Command = Command {

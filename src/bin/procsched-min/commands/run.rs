@@ -20,7 +20,7 @@ use procsched::{Builder, Error, ProcessScheduler, SignalSender, Status, signal_n
 use super::{Command, FAILED, FINE, USAGE};
 use crate::control::place::Place;
 use crate::control::{About, Feed, Refusal, Server, prepare_default_directory};
-use crate::load::{self, CONFIG_HELP, load, source};
+use crate::load::{self, CONFIG_HELP, absolute_source, load, source};
 use crate::messages::{Level, MORE_MEMORY, SELF, Style};
 use crate::output::Outputs;
 use crate::reload::{self, Reloader};
@@ -111,20 +111,21 @@ fn run(path: &Path, socket: Option<&OsStr>, has_control: bool) -> u8 {
         // Nothing could start what is stopped.
         builder = builder.end_with_stopped();
     }
-    let mut scheduler = match builder.build() {
-        Ok(scheduler) => scheduler,
-        Err(error) => return refuse(&error),
-    };
     let about = About {
-        config: source(path),
+        config: absolute_source(path),
         reloader: reloader.clone(),
     };
+    // Before the logs: of two supervisors of a config, the second says which one is the first.
     let mut control = match open_control(place, group, about, &feed, &outputs) {
         Ok(control) => control,
         Err(refusal) => {
             complain_in_time(&format!("{SELF}: {}", escaped(refusal.message())));
             return FAILED;
         }
+    };
+    let mut scheduler = match builder.build() {
+        Ok(scheduler) => scheduler,
+        Err(error) => return refuse(&error),
     };
     // All paths are absolute by now. Leaving the start directory lets it be unmounted.
     let _ = std::env::set_current_dir("/");

@@ -294,7 +294,13 @@ fn open_lock(path: &Path) -> Result<File, Refusal> {
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(path);
-    let file = opened.map_err(|error| unusable("open", path, error_text(&error)))?;
+    let file = opened.map_err(|error| {
+        let hint = match error.kind() {
+            ErrorKind::NotFound => "; make its directory first",
+            _ => "",
+        };
+        unusable("open", path, format!("{}{hint}", error_text(&error)))
+    })?;
     let found = file.metadata();
     let found = found.map_err(|error| unusable("open", path, error_text(&error)))?;
     let problem = if !found.is_file() {

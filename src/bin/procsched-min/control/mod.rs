@@ -157,6 +157,8 @@ impl Server {
                 self.sessions[index].client.on_ready(PollFlags::POLLIN);
                 self.serve_one(index, scheduler);
             }
+            // One that ended its input with half a line wakes us no more.
+            self.sessions.retain_mut(|session| !session.is_over());
         }
         self.feed.want(self.followers() > 0);
     }

@@ -92,10 +92,15 @@ impl StoppedBy {
         self.0.retain(|name, _| scheduler.program(name).is_some());
     }
 
-    /// Returns why a program is down that was stopped by hand: `by uid 0`.
+    /// Returns why a program that was stopped by hand is down, or about to be: `by uid 0`.
     pub fn reason(&self, program: &ProgramStatus) -> Option<String> {
-        let uid = self.0.get(program.name())?;
-        (program.state() == ProgramState::Stopped).then(|| format!("by uid {uid}"))
+        let is_down = match program.state() {
+            ProgramState::Stopped => true,
+            ProgramState::Stopping => !program.is_wanted(),
+            _ => false,
+        };
+        let uid = self.0.get(program.name()).filter(|_| is_down)?;
+        Some(format!("by uid {uid}"))
     }
 }
 
@@ -118,6 +123,9 @@ pub struct Order {
     targets: BTreeMap<Arc<str>, Target>,
     /// The target that was looked at last.
     looked_at: Option<Arc<str>>,
+    /// True if the last look did not reach every target: no event tells of those that were done
+    /// already.
+    is_behind: bool,
     began_at: Instant,
     timeout: Option<Duration>,
     failed: usize,
@@ -135,6 +143,7 @@ impl Order {
             waits,
             targets: BTreeMap::new(),
             looked_at: None,
+            is_behind: false,
             began_at: clock::steady(),
             timeout,
             failed: 0,
@@ -196,8 +205,7 @@ impl Order {
         if !client.has_room() {
             return None;
         }
-        let next_look = self.targets.len() > PROGRAMS_PER_TURN;
-        let next_look = next_look.then(|| clock::steady() + NEXT_LOOK);
+        let next_look = self.is_behind.then(|| clock::steady() + NEXT_LOOK);
         let end = self.end().filter(|_| !self.targets.is_empty());
         end.into_iter().chain(next_look).min()
     }
@@ -315,8 +323,10 @@ impl Order {
             .take(PROGRAMS_PER_TURN.min(self.targets.len()))
             .cloned()
             .collect();
+        self.is_behind = names.len() < self.targets.len();
         for name in names {
             if !client.has_room() {
+                self.is_behind = true;
                 break;
             }
             self.looked_at = Some(name.clone());

@@ -160,6 +160,10 @@ const COMMANDS: [&str; 10] = [
     "shutdown",
 ];
 
+fn expected_command() -> String {
+    format!("one of {}", COMMANDS.join(", "))
+}
+
 impl Request {
     /// Parses a line, without its line feed.
     pub fn parse(line: &[u8]) -> Result<Self, Problem> {
@@ -205,7 +209,8 @@ struct Keys(Map<String, Value>);
 
 impl Keys {
     fn request(mut self) -> Result<Request, String> {
-        let name = self.text("command")?.ok_or("missing key \"command\"")?;
+        let missing = || format!("missing key \"command\": expected {}", expected_command());
+        let name = self.text("command")?.ok_or_else(missing)?;
         let mut request = Request {
             command: Command::Status,
             programs: Vec::new(),
@@ -256,7 +261,8 @@ impl Keys {
                 kill: self.flag("kill", false)?,
             },
             _ => {
-                let meant = did_you_mean(name, COMMANDS).unwrap_or_default();
+                let meant = did_you_mean(name, COMMANDS);
+                let meant = meant.unwrap_or_else(|| format!(": expected {}", expected_command()));
                 return Err(format!("unknown command {name:?}{meant}"));
             }
         })
@@ -306,12 +312,13 @@ impl Keys {
         let signal = match self.0.remove("signal") {
             Some(Value::String(name)) => name.parse::<Signal>(),
             Some(Value::Number(number)) => {
-                let number = number
-                    .as_i64()
-                    .and_then(|number| i32::try_from(number).ok());
-                Signal::new(number.unwrap_or(-1))
+                let whole = number.as_i64();
+                let whole = whole.and_then(|number| i32::try_from(number).ok());
+                let invalid = || format!("invalid signal {number}: expected 1 to 64");
+                Signal::new(whole.ok_or_else(invalid)?)
             }
-            _ => return Err("missing key \"signal\": expected a name or a number".to_owned()),
+            Some(_) => return Err("invalid key \"signal\": expected a name or a number".to_owned()),
+            None => return Err("missing key \"signal\": expected a name or a number".to_owned()),
         };
         signal
             .map(Signal::number)
@@ -389,7 +396,10 @@ mod tests {
         {} => usage: missing key "v": expected 1
         {"v":2,"whatever":1} => version: unsupported version 2: expected 1
         {"v":"1"} => version: unsupported version "1": expected 1
-        {"v":1} => usage: missing key "command"
+        {"v":1} => usage: missing key "command": expected one of status, wait, start, stop, restart, signal, events, reload, reopen, shutdown
+        {"v":1,"command":"fly"} => usage: unknown command "fly": expected one of status, wait, start, stop, restart, signal, events, reload, reopen, shutdown
+        {"v":1,"command":"signal","programs":["a"],"signal":1.5} => usage: invalid signal 1.5: expected 1 to 64
+        {"v":1,"command":"signal","programs":["a"],"signal":true} => usage: invalid key "signal": expected a name or a number
         {"v":1,"command":1} => usage: invalid key "command": expected a string
         {"v":1,"command":"restrat","programs":[]} => usage: unknown command "restrat" (did you mean "restart"?)
         {"v":1,"command":"start"} => usage: missing programs: name at least one, or "*" for all

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use procsched::{Cause, EventKind};
 
-use procsched::text::{duration, exit_label};
+use procsched::exit_label;
+use procsched::text::duration;
 
 /// The end of a run that was not asked for.
 #[derive(Debug, PartialEq, Eq)]

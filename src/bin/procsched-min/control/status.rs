@@ -38,7 +38,7 @@ fn fields(object: &mut Object<'_>, program: &ProgramStatus, reason: Option<&str>
     let command = command(program);
     object.texts("command", command.iter().map(String::as_str));
     object.text("state", &program.state().to_string());
-    object.text_or_null("reason", program.reason().or(reason));
+    object.text_or_null("reason", reason.or(program.reason()));
     let goal = if program.is_wanted() { "up" } else { "down" };
     object.text("goal", goal);
     object.value_or_null("pid", program.pid());
