@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::FlockArg;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
 };
@@ -112,8 +112,6 @@ impl Listener {
                 Ok((stream, _)) => return stream.set_nonblocking(true).ok().map(|()| stream),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-                // The peer has gone already.
-                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                 // EMFILE, ENFILE, ENOMEM: the connection stays, and would wake us at once again.
                 Err(_) => {
                     self.paused_until = Some(clock::steady() + ACCEPT_PAUSE);
@@ -190,13 +188,18 @@ fn make(path: &Path, group: Option<Gid>) -> Result<UnixListener, Refusal> {
     fchmod(&fd, mode(0o600)).map_err(failed)?;
     let address = UnixAddr::new(path).map_err(failed)?;
     bind(fd.as_raw_fd(), &address).map_err(failed)?;
-    if let Some(group) = group {
-        let cwd = nix::fcntl::AT_FDCWD;
-        chown(path, None, Some(group)).map_err(failed)?;
-        fchmodat(cwd, path, mode(0o660), FchmodatFlags::FollowSymlink).map_err(failed)?;
-    }
-    let backlog = Backlog::new(BACKLOG).map_err(failed)?;
-    listen(&fd, backlog).map_err(failed)?;
+    let open = || {
+        if let Some(group) = group {
+            let cwd = nix::fcntl::AT_FDCWD;
+            chown(path, None, Some(group))?;
+            fchmodat(cwd, path, mode(0o660), FchmodatFlags::FollowSymlink)?;
+        }
+        listen(&fd, Backlog::new(BACKLOG)?)
+    };
+    open().map_err(|errno| {
+        let _ = fs::remove_file(path);
+        failed(errno)
+    })?;
     Ok(UnixListener::from(fd))
 }
 
@@ -231,7 +234,7 @@ fn is_refused(path: &Path) -> bool {
 /// `PATH.lock`, held for as long as the supervisor lives, with its pid inside.
 #[derive(Debug)]
 struct Lock {
-    file: Flock<File>,
+    file: File,
     path: PathBuf,
 }
 
@@ -241,12 +244,12 @@ impl Lock {
         path.push(".lock");
         let path = PathBuf::from(path);
         for _ in 0..LOCK_TRIES_MAX {
-            let file = open_lock(&path)?;
-            let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(file) => file,
-                Err((file, Errno::EWOULDBLOCK)) => return Err(taken(socket, file)),
-                Err((_, errno)) => return Err(unusable("lock", &path, error_text(&errno.into()))),
-            };
+            let mut file = open_lock(&path)?;
+            match lock(&file) {
+                Ok(()) => {}
+                Err(Errno::EWOULDBLOCK) => return Err(taken(socket, file)),
+                Err(errno) => return Err(unusable("lock", &path, error_text(&errno.into()))),
+            }
             // Its last owner may have removed it after we opened it.
             if file.metadata().ok().as_ref().map(Inode::of) != Inode::at(&path) {
                 continue;
@@ -280,6 +283,12 @@ impl Drop for Lock {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// Locks a file until it is closed. `Flock` unlocks it before, and panics if that fails.
+#[allow(deprecated)]
+fn lock(file: &File) -> nix::Result<()> {
+    nix::fcntl::flock(file.as_raw_fd(), FlockArg::LockExclusiveNonblock)
 }
 
 fn open_lock(path: &Path) -> Result<File, Refusal> {
