@@ -39,6 +39,7 @@ pub const PINNED: &[&str] = &[
     // The control socket: it cannot be made, there is no descriptor for a client, and a client is
     // lost in the midst of its answer. Supervision goes on, and the next client is answered.
     "own:bind:1:EACCES:once",
+    "own:listen:1:EPERM:once",
     "own:accept4:1:EMFILE:once",
     "own:getsockopt:1:EPERM:ever",
     "own:recvfrom:1:EINTR:ever",
