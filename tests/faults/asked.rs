@@ -61,8 +61,13 @@ fn ask(scene: &Scene, order: &str, patience: Duration) -> bool {
 
 /// Whether there is a socket to ask at.
 fn listens(trace: &str) -> bool {
-    let mut lines = trace.lines();
-    lines.any(|line| line.starts_with("listen(") && line.trim_end().ends_with(" = 0"))
+    let mut calls = trace.lines().map(without_pid);
+    calls.any(|line| line.starts_with("listen(") && line.trim_end().ends_with(" = 0"))
+}
+
+/// A line without the number that is before it where children are traced as well.
+fn without_pid(line: &str) -> &str {
+    line.trim_start_matches(|char: char| char.is_ascii_digit() || char == ' ')
 }
 
 /// Removes the socket that it has bound, and its lock, if they are there; returns which were.
@@ -72,7 +77,7 @@ pub fn remove_left_files(trace: &str) -> Vec<String> {
         let (path, _) = address.split_once("sun_path=\"")?.1.split_once('"')?;
         Some(path.to_owned())
     };
-    let paths = trace.lines().filter_map(path);
+    let paths = trace.lines().map(without_pid).filter_map(path);
     let paths = paths.flat_map(|path| [format!("{path}.lock"), path]);
     let is_left = |path: &String| std::fs::remove_file(PathBuf::from(path)).is_ok();
     paths.filter(is_left).collect()
