@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use super::fault::Side;
 use super::play::{LAST_PATIENCE, Manner, PATIENCE, wait};
 use super::subject::Subject;
 use crate::common::scene::spawn;
@@ -28,7 +29,9 @@ pub fn has_answered(
     if !is_asked {
         return None;
     }
-    let is_lasting = manner.fault.is_some_and(|fault| fault.for_ever);
+    let is_lasting = manner
+        .fault
+        .is_some_and(|fault| fault.for_ever || fault.side == Side::Child);
     let patience = if is_lasting { LAST_PATIENCE } else { PATIENCE };
     let answers = |order: &&str| {
         wait(patience, || {

@@ -199,8 +199,9 @@ fn tidies(fault: Option<&Fault>, record: &Record, usual: &Record, defects: &mut 
 /// The control socket answers, or it was said that there is none; and it goes at the end.
 fn serves(fault: Option<&Fault>, record: &Record, usual: &Record, defects: &mut Vec<String>) {
     let is_stop = fault.is_some_and(Fault::is_stop);
-    // What a client of its own is refused for ever, it can see.
-    let is_excuse = |fault: &Fault| fault.for_ever || fault.is_lie() || fault.side == Side::Memory;
+    // What a client is refused for ever, it can see. A program that never runs is no answer either.
+    let is_unable = |fault: &Fault| matches!(fault.side, Side::Child | Side::Memory);
+    let is_excuse = |fault: &Fault| fault.for_ever || fault.is_lie() || is_unable(fault);
     let is_excused = record.ended_early || is_stop || fault.is_some_and(is_excuse);
     if usual.answered.is_some() && !is_excused {
         let has_said = record
