@@ -1,8 +1,8 @@
 //! Every system call of the supervisor, failing in every way that its man page knows.
 //!
 //! One short, rich scenario is played under strace: programs that live, crash, cannot be
-//! executed, leave members and escapees behind, ignore SIGTERM; a command for reports; SIGUSR1;
-//! then SIGTERM. That tells which calls the supervisor makes, and for what. Then it is played
+//! executed, leave members and escapees behind, ignore SIGTERM; a command for reports; clients of the
+//! control socket; SIGUSR1; then SIGTERM. That tells which calls the supervisor makes, and for what. Then it is played
 //! once for each call and each way to fail: once, from there on for ever, with a signal arriving
 //! at it, with it taking long. One judge looks at all of them (see `judge`): nothing crashes,
 //! hangs or spins, no process and no descriptor is left over, each start has its report, and
@@ -38,6 +38,7 @@
 mod common;
 
 mod faults {
+    pub mod asked;
     pub mod fault;
     pub mod host;
     pub mod init;

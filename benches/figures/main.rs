@@ -14,9 +14,11 @@
 //! cargo bench -- start stop --reps 9     # two themes, nine times each
 //! cargo bench -- all --markdown          # every theme, as a table for the README
 //! cargo bench -- peers --markdown        # beside supervisord, runit and s6
+//! cargo bench -- control                 # clients and reload, beside those of the peers
 //! PROCSCHED_BENCH_BINARY=… cargo bench   # another build of the binary, a static one say
 //! ```
 
+mod control;
 mod drain;
 mod footprint;
 mod host;
@@ -48,8 +50,11 @@ use turns::Turns;
 /// A word of the command line, what adds its rows, and whether it is one of the usual.
 type Theme = (&'static str, fn(&mut Turns), bool);
 
+/// The theme in which the floor cannot take part: it is always measured beside the peers.
+const CONTROL: &str = "control";
+
 /// In the order of the table.
-const THEMES: [Theme; 10] = [
+const THEMES: [Theme; 11] = [
     ("footprint", footprint::measure, true),
     ("start", start::measure, true),
     ("restart", restart::measure, true),
@@ -57,6 +62,7 @@ const THEMES: [Theme; 10] = [
     ("stop", stop::measure, true),
     ("idle", idle::measure, true),
     ("storm", storm::measure, true),
+    (CONTROL, control::measure, false),
     ("scale", scale::measure, false),
     ("host", host::measure, false),
     ("reaping", reaping::measure, false),
@@ -95,6 +101,7 @@ impl Wishes {
                 theme => {
                     let known = THEMES.iter().any(|(name, ..)| *name == theme);
                     assert!(known, "no theme and no option is called {theme:?}");
+                    wishes.peers |= theme == CONTROL;
                     wishes.themes.push(theme.to_owned());
                 }
             }

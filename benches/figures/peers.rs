@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::Signal;
 
+use crate::control::Order;
 use crate::place::Place;
 use crate::side::write;
 
@@ -25,30 +26,35 @@ pub struct Peer {
     pub logs: fn(&Path, &str) -> Vec<PathBuf>,
     /// Its documented signal for "stop everything".
     pub stop_signal: Signal,
+    /// What to execute, in a directory, to give an order about a program and wait for its effect.
+    pub order: fn(Order, &str, &str) -> Option<Vec<String>>,
 }
 
 pub const PEERS: [Peer; 3] = [
     Peer {
         name: "supervisord",
-        programs: &["supervisord"],
+        programs: &["supervisord", "supervisorctl"],
         configure: supervisord,
         logs: |logs, name| vec![logs.join(name)],
         stop_signal: Signal::SIGTERM,
+        order: supervisorctl,
     },
     Peer {
         name: "runit",
-        programs: &["runsvdir", "runsv", "svlogd"],
+        programs: &["runsvdir", "runsv", "svlogd", "sv"],
         configure: runit,
         logs: rotated,
         // TERM ends runsvdir alone, and leaves everything else.
         stop_signal: Signal::SIGHUP,
+        order: sv,
     },
     Peer {
         name: "s6",
-        programs: &["s6-svscan", "s6-supervise", "s6-log"],
+        programs: &["s6-svscan", "s6-supervise", "s6-log", "s6-svc", "s6-svstat"],
         configure: s6,
         logs: rotated,
         stop_signal: Signal::SIGTERM,
+        order: s6_svc,
     },
 ];
 
@@ -62,12 +68,17 @@ impl Peer {
 }
 
 /// `minfds` is the least that fits, as each start closes that many; `startsecs=0` is no delay.
+/// It has a socket for its client, as the others have from the start.
 fn supervisord(place: &Place, commands: &Commands) -> Vec<String> {
     let descriptors = 1024.max(4 * commands.len() + 100);
     let mut text = format!(
         "[supervisord]\nnodaemon=true\nsilent=true\nlogfile=/dev/null\nlogfile_maxbytes=0\n\
-         pidfile={}\nminfds={descriptors}\n",
-        place.text("pid")
+         pidfile={}\nminfds={descriptors}\n\
+         [unix_http_server]\nfile={socket}\n[supervisorctl]\nserverurl=unix://{socket}\n\
+         [rpcinterface:supervisor]\nsupervisor.rpcinterface_factory=\
+         supervisor.rpcinterface:make_main_rpcinterface\n",
+        place.text("pid"),
+        socket = place.text("socket")
     );
     for (name, words) in commands {
         text += &format!(
@@ -81,6 +92,45 @@ fn supervisord(place: &Place, commands: &Commands) -> Vec<String> {
     ["supervisord", "-n", "-c", &place.text("config")]
         .map(str::to_owned)
         .to_vec()
+}
+
+fn supervisorctl(order: Order, directory: &str, name: &str) -> Option<Vec<String>> {
+    let config = format!("{directory}/config");
+    let words = match order {
+        Order::Status => ["status", name],
+        Order::Stop => ["stop", name],
+        Order::Start => ["start", name],
+        Order::Restart => ["restart", name],
+        Order::Reload => ["update", "all"],
+    };
+    let words = ["supervisorctl", "-c", &config].into_iter().chain(words);
+    Some(words.map(str::to_owned).collect())
+}
+
+/// A changed script is taken over by a restart: there is nothing to reload.
+fn sv(order: Order, directory: &str, name: &str) -> Option<Vec<String>> {
+    let word = match order {
+        Order::Status => "status",
+        Order::Stop => "stop",
+        Order::Start => "start",
+        Order::Restart => "restart",
+        Order::Reload => return None,
+    };
+    let service = format!("{directory}/services/{name}");
+    Some(["sv", word, &service].map(str::to_owned).to_vec())
+}
+
+fn s6_svc(order: Order, directory: &str, name: &str) -> Option<Vec<String>> {
+    let words: &[&str] = match order {
+        Order::Status => &["s6-svstat"],
+        Order::Stop => &["s6-svc", "-wD", "-d"],
+        Order::Start => &["s6-svc", "-wu", "-u"],
+        Order::Restart => &["s6-svc", "-wr", "-r"],
+        Order::Reload => return None,
+    };
+    let service = format!("{directory}/services/{name}");
+    let words = words.iter().copied().chain([&*service]);
+    Some(words.map(str::to_owned).collect())
 }
 
 fn runit(place: &Place, commands: &Commands) -> Vec<String> {

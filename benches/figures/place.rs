@@ -1,6 +1,7 @@
 //! Where one measurement takes place: a directory with the config, the logs, the shared page,
 //! and the gate, a FIFO that has a writer once the children may write.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -37,6 +38,8 @@ pub struct Place {
     /// How many programs take part.
     pub count: usize,
     work: Work,
+    /// How often the definition of the first program was changed.
+    changes: Cell<usize>,
 }
 
 impl Place {
@@ -65,6 +68,7 @@ impl Place {
             directory,
             count,
             work,
+            changes: Cell::new(0),
         }
     }
 
@@ -77,6 +81,11 @@ impl Place {
     pub fn text(&self, name: &str) -> String {
         let path = self.path(name).into_os_string().into_string();
         path.expect("paths of UTF-8")
+    }
+
+    /// Changes the definition of the first program, for whoever writes a configuration next.
+    pub fn change(&self) {
+        self.changes.set(self.changes.get() + 1);
     }
 
     /// What a program executes.
@@ -93,9 +102,12 @@ impl Place {
             } => ("write", vec![bytes as u64, total, writers as u64]),
         };
         let numbers = numbers.iter().map(ToString::to_string);
+        let change = self.changes.get();
+        let change = (index == 0 && change > 0).then(|| format!("change-{change}"));
         [child, mode.to_owned(), directory, index.to_string()]
             .into_iter()
             .chain(numbers)
+            .chain(change)
             .collect()
     }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use nix::sys::signal::Signal;
 use serde_json::{Map, Value, json};
 
+use crate::control::Order;
 use crate::peers::{PEERS, Peer};
 use crate::place::{Place, name};
 use crate::table::Table;
@@ -99,6 +100,50 @@ impl Side {
     /// The same side; if it is a floor, the one for thousands of programs.
     pub fn lean(&self) -> Self {
         self.with_flags(&LEAN)
+    }
+
+    /// The same column, with nobody in it.
+    pub fn absent(&self) -> Self {
+        Self {
+            name: self.name,
+            kind: Kind::Absent,
+        }
+    }
+
+    /// Whether it has a client that gives such an order.
+    pub fn takes(&self, order: Order) -> bool {
+        match &self.kind {
+            Kind::Ours => true,
+            Kind::Peer(peer) => (peer.order)(order, "", "").is_some(),
+            Kind::Floor(_) | Kind::Absent => false,
+        }
+    }
+
+    /// What to execute to give an order about one program; `None` if there is no such thing.
+    pub fn order(
+        &self,
+        place: &Place,
+        tools: &Tools,
+        order: Order,
+        name: &str,
+    ) -> Option<Vec<String>> {
+        let Kind::Ours = &self.kind else {
+            let Kind::Peer(peer) = &self.kind else {
+                return None;
+            };
+            return (peer.order)(order, place.text("").trim_end_matches('/'), name);
+        };
+        let program = tools.ours.to_str().expect("paths of UTF-8");
+        let config = place.text("config");
+        let words = match order {
+            Order::Status => vec!["status", name],
+            Order::Stop => vec!["stop", name],
+            Order::Start => vec!["start", name],
+            Order::Restart => vec!["restart", name],
+            Order::Reload => vec!["reload"],
+        };
+        let words = [program].into_iter().chain(words).chain(["-c", &config]);
+        Some(words.map(str::to_owned).collect())
     }
 
     /// Writes the configuration of a place, and returns what to execute.

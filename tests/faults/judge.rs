@@ -55,6 +55,7 @@ pub fn judge(fault: Option<&Fault>, record: &Record, usual: &Record) -> Verdict 
     survives(fault, record, &mut defects);
     rests(record, usual, &PACE, &mut defects);
     tidies(fault, record, usual, &mut defects);
+    serves(fault, record, usual, &mut defects);
     // A short write that was none at all tears a line in two.
     if !fault.is_some_and(Fault::is_lie) {
         answers(record, &mut defects);
@@ -74,7 +75,8 @@ pub fn judge(fault: Option<&Fault>, record: &Record, usual: &Record) -> Verdict 
         let told = |loss| format!("lost in silence: {loss}");
         return Verdict::Failed(silent.into_iter().map(told).collect());
     }
-    if losses.is_empty() && words(record).is_empty() {
+    let has_lost_control = record.answered != usual.answered;
+    if losses.is_empty() && words(record).is_empty() && !has_lost_control {
         return Verdict::Fine;
     }
     Verdict::Said(losses.into_iter().map(|loss| loss.text).collect())
@@ -191,6 +193,33 @@ fn tidies(fault: Option<&Fault>, record: &Record, usual: &Record, defects: &mut 
     more.retain(|kind| kind != "pipe" || !is_blind);
     if !more.is_empty() {
         defects.push(format!("descriptors left open: {more:?}"));
+    }
+}
+
+/// The control socket answers, or it was said that there is none; and it goes at the end.
+fn serves(fault: Option<&Fault>, record: &Record, usual: &Record, defects: &mut Vec<String>) {
+    let is_stop = fault.is_some_and(Fault::is_stop);
+    // What a client is refused for ever, it can see. A program that never runs is no answer either.
+    let is_unable = |fault: &Fault| matches!(fault.side, Side::Child | Side::Memory);
+    let is_excuse = |fault: &Fault| fault.for_ever || fault.is_lie() || is_unable(fault);
+    let is_excused = record.ended_early || is_stop || fault.is_some_and(is_excuse);
+    if usual.answered.is_some() && !is_excused {
+        let has_said = record
+            .messages
+            .iter()
+            .any(|line| line.contains("no control socket: "));
+        match record.answered {
+            None if has_said => {}
+            None => defects.push("there is no control socket, and nothing was said".to_owned()),
+            Some(true) => {}
+            Some(false) => defects.push("the control socket does not answer".to_owned()),
+        }
+    }
+    // What cannot be looked at or removed stays.
+    let looks = ["fstat", "lstat", "newfstatat", "stat", "statx", "unlink"];
+    let is_kept = fault.is_some_and(|fault| looks.contains(&&*fault.call));
+    if record.code == Some(0) && !is_kept && !record.left_files.is_empty() {
+        defects.push(format!("files left: {:?}", record.left_files));
     }
 }
 

@@ -37,7 +37,33 @@ const EXEC: &[&str] = &[
 
 /// By call.
 pub const PAGES: &[Entry] = &[
+    entry(
+        "accept4",
+        &[
+            "EAGAIN",
+            "ECONNABORTED",
+            "EINTR",
+            "EMFILE",
+            "ENFILE",
+            "ENOBUFS",
+            "ENOMEM",
+            "EPERM",
+        ],
+    ),
     entry("access", &["EACCES", "EIO", "ENOENT", "ENOMEM", "EROFS"]),
+    entry(
+        "bind",
+        &[
+            "EACCES",
+            "EADDRINUSE",
+            "ELOOP",
+            "ENOENT",
+            "ENOMEM",
+            "ENOSPC",
+            "EPERM",
+            "EROFS",
+        ],
+    ),
     // brk(2) itself answers with the old end; a C library takes any error for an address.
     entry("brk", &[]),
     entry("chdir", &["EACCES", "EIO", "ENOENT", "ENOMEM"]),
@@ -49,6 +75,10 @@ pub const PAGES: &[Entry] = &[
     entry(
         "close_range",
         &["EACCES", "EINVAL", "EMFILE", "ENOMEM", "ENOSYS", "EPERM"],
+    ),
+    entry(
+        "connect",
+        &["EACCES", "EAGAIN", "ECONNREFUSED", "ENOENT", "EPERM"],
     ),
     entry("dup2", &["EBUSY", "EINTR", "EMFILE"]),
     entry("dup3", &["EBUSY", "EINTR", "EMFILE"]),
@@ -63,6 +93,7 @@ pub const PAGES: &[Entry] = &[
     entry("flock", &["EAGAIN", "EINTR", "ENOLCK"]),
     entry("fork", CLONE),
     entry("fstat", STAT),
+    entry("ftruncate", &["EFBIG", "EINTR", "EIO", "EPERM"]),
     // Where it is refused a start is looked at from time to time.
     entry(
         "futex",
@@ -74,9 +105,11 @@ pub const PAGES: &[Entry] = &[
     entry("getpgid", &["ESRCH", "EPERM"]),
     entry("getpid", &[]),
     entry("getrandom", &["EINTR", "ENOSYS"]),
+    entry("getsockopt", &["EACCES", "ENOMEM", "ENOPROTOOPT", "EPERM"]),
     entry("gettid", &[]),
     entry("ioctl", &["EINVAL", "EIO", "ENOTTY"]),
     entry("kill", &["EPERM", "ESRCH"]),
+    entry("listen", &["EADDRINUSE", "EOPNOTSUPP", "EPERM"]),
     entry("lstat", STAT),
     entry("lseek", &["EINVAL", "ESPIPE"]),
     entry("madvise", &["EAGAIN", "EINVAL", "EIO", "ENOMEM"]),
@@ -118,18 +151,48 @@ pub const PAGES: &[Entry] = &[
     entry("read", &["EAGAIN", "EINTR", "EIO", "EISDIR", "ENOMEM"]),
     entry("readlink", &["EACCES", "EIO", "ENOENT", "ENOMEM"]),
     entry("readlinkat", &["EACCES", "EIO", "ENOENT", "ENOMEM"]),
+    entry("recvfrom", &["EAGAIN", "ECONNRESET", "EINTR", "ENOMEM"]),
     entry("rt_sigaction", &["EINVAL"]),
     entry("rt_sigtimedwait", &["EAGAIN", "EINTR", "EINVAL"]),
     // A mask that cannot be set back would leave every signal blocked; no kernel refuses one.
     entry("rt_sigprocmask", &[]),
     entry("sched_yield", &[]),
+    entry(
+        "sendto",
+        &[
+            "EACCES",
+            "EAGAIN",
+            "ECONNRESET",
+            "EINTR",
+            "ENOBUFS",
+            "ENOMEM",
+            "EPIPE",
+        ],
+    ),
     entry("setpgid", &["EACCES", "EPERM", "ESRCH"]),
     entry("setrlimit", &["EINVAL", "EPERM"]),
     entry("setsid", &["EPERM"]),
     entry("sigaltstack", &["ENOMEM", "EPERM"]),
+    entry(
+        "socket",
+        &[
+            "EACCES",
+            "EAFNOSUPPORT",
+            "EMFILE",
+            "ENFILE",
+            "ENOBUFS",
+            "ENOMEM",
+        ],
+    ),
     entry("stat", STAT),
     entry("statx", STAT),
     entry("tgkill", &["EAGAIN", "EPERM", "ESRCH"]),
+    entry(
+        "unlink",
+        &[
+            "EACCES", "EBUSY", "EIO", "ENOENT", "ENOMEM", "EPERM", "EROFS",
+        ],
+    ),
     entry("vfork", CLONE),
     entry("wait4", &["ECHILD", "EINTR", "EINVAL"]),
     entry("waitid", &["ECHILD", "EINTR", "EINVAL"]),
@@ -172,7 +235,13 @@ pub fn errors_of(call: &str, purpose: &str) -> impl Iterator<Item = (&'static st
     let is_directory = is_close && (purpose.contains("/task>") || purpose.contains("/fd>"));
     let errors = entry.errors.iter();
     let errors = errors.filter(move |error| !is_directory || **error != "EIO");
-    errors.map(move |&error| (error, !is_close || error == "EINTR"))
+    // A socket that poll(2) calls ready is not empty, or full, without end; and a client has 10 s
+    // for its request, and 30 s to take some of the answer.
+    let is_of_socket = matches!(call, "accept4" | "recvfrom" | "sendto");
+    errors.map(move |&error| {
+        let may_last = !is_close || error == "EINTR";
+        (error, may_last && !(is_of_socket && error == "EAGAIN"))
+    })
 }
 
 /// How long an error goes on that goes on for ever.

@@ -14,7 +14,7 @@ use super::fault::Fault;
 use super::judge::more_than;
 use super::losses::{NO_STDERR, NO_STDOUT};
 use super::subject::Subject;
-use super::{host, memory};
+use super::{asked, host, memory};
 use crate::common::{Report, Scene, Supervisor, probe};
 use crate::process;
 
@@ -37,7 +37,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const SHORT_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// The same for what follows when it was not met.
-const LAST_PATIENCE: Duration = Duration::from_millis(500);
+pub const LAST_PATIENCE: Duration = Duration::from_millis(500);
 
 /// How long the end may take from SIGTERM on. Who cannot be killed is waited for 5 s, and the
 /// command for reports as long; all of it is slower under strace, and among others.
@@ -86,6 +86,10 @@ pub struct Record {
     pub stop: Duration,
     /// CPU time of the supervisor until the stop, in ticks of 10 ms.
     pub ticks: u64,
+    /// Whether its control socket answered; `None` if there was none to ask.
+    pub answered: Option<bool>,
+    /// Files of the control socket that were left when it had ended.
+    pub left_files: Vec<String>,
     pub trace: String,
     /// The scene's directory, as it stands in the trace.
     pub directory: String,
@@ -189,6 +193,7 @@ pub fn close(scene: &Scene, supervisor: &Supervisor, record: &mut Record) {
     record.strangers = supervisor.strangers();
     record.trace = scene.read("trace");
     record.directory = canonical(scene.directory());
+    record.left_files = asked::remove_left_files(&record.trace);
 }
 
 /// Until everything is up, and a little further.
@@ -218,6 +223,11 @@ fn run(scene: &Scene, supervisor: &mut Supervisor, record: &mut Record, manner: 
         has_reported(scene, supervisor, manner.subject)
     });
     record.relics = relics(scene);
+    record.answered = asked::has_answered(scene, supervisor, manner);
+    if !supervisor.is_running() {
+        record.ended_early = true;
+        return;
+    }
     supervisor.signal(libc::SIGUSR1);
     let has_told = || {
         let state = supervisor.messages_with(&["steady", "restarts="]);
@@ -285,7 +295,12 @@ fn has_reported(scene: &Scene, supervisor: &Supervisor, subject: Subject) -> boo
 pub fn descriptors(scene: &Scene, supervisor: &Supervisor) -> Vec<String> {
     let directory = scene.directory().to_string_lossy().into_owned();
     let kinds = process::quiet_descriptor_kinds(supervisor.pid()).into_iter();
-    kinds.map(|kind| kind.replace(&directory, "DIR")).collect()
+    let kind = |kind: String| match kind.ends_with(".sock.lock") {
+        // The default socket has another name in each scene.
+        true => "the lock of the control socket".to_owned(),
+        false => kind.replace(&directory, "DIR"),
+    };
+    kinds.map(kind).collect()
 }
 
 /// Asks it to end, and kills it if it does not.

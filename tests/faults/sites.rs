@@ -147,7 +147,7 @@ impl Sites {
             if matches!(&*first.name, "read" | "write" | "getdents64") {
                 add(first, Kind::Answer(0), false);
             }
-            if matches!(&*first.name, "read" | "write") {
+            if matches!(&*first.name, "read" | "write" | "recvfrom" | "sendto") {
                 add(first, Kind::Answer(1), false);
             }
             if FORKS.contains(&&*first.name) {

@@ -85,7 +85,7 @@ pub fn source(config: &Path) -> String {
     }
 }
 
-/// Returns the same for those that run elsewhere, to whom a relative path says nothing.
+/// Returns the same with an absolute path, for a reader with another working directory.
 pub fn absolute_source(config: &Path) -> String {
     match std::path::absolute(config) {
         Ok(path) if !is_stdin(config) => source(&path),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg};
+use nix::fcntl::{AT_FDCWD, AtFlags, FlockArg};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
 };
@@ -112,8 +112,6 @@ impl Listener {
                 Ok((stream, _)) => return stream.set_nonblocking(true).ok().map(|()| stream),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-                // The peer has gone already.
-                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                 // EMFILE, ENFILE, ENOMEM: the connection stays, and would wake us at once again.
                 Err(_) => {
                     self.paused_until = Some(clock::steady() + ACCEPT_PAUSE);
@@ -194,13 +192,18 @@ fn make(path: &Path, group: Option<Gid>) -> Result<UnixListener, Refusal> {
     let bound = bind(fd.as_raw_fd(), &address);
     umask(mask);
     bound.map_err(failed)?;
-    if group.is_some() {
-        // Not through a link that has taken its place.
-        let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
-        fchownat(AT_FDCWD, path, None, group, flags).map_err(failed)?;
-    }
-    let backlog = Backlog::new(BACKLOG).map_err(failed)?;
-    listen(&fd, backlog).map_err(failed)?;
+    let open = || {
+        if group.is_some() {
+            // Not through a link that has taken its place.
+            let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
+            fchownat(AT_FDCWD, path, None, group, flags)?;
+        }
+        listen(&fd, Backlog::new(BACKLOG)?)
+    };
+    open().map_err(|errno| {
+        let _ = fs::remove_file(path);
+        failed(errno)
+    })?;
     Ok(UnixListener::from(fd))
 }
 
@@ -235,7 +238,7 @@ fn is_refused(path: &Path) -> bool {
 /// `PATH.lock`, held for as long as the supervisor lives, with its pid inside.
 #[derive(Debug)]
 struct Lock {
-    file: Flock<File>,
+    file: File,
     path: PathBuf,
 }
 
@@ -245,12 +248,12 @@ impl Lock {
         path.push(".lock");
         let path = PathBuf::from(path);
         for _ in 0..LOCK_TRIES_MAX {
-            let file = open_lock(&path)?;
-            let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(file) => file,
-                Err((file, Errno::EWOULDBLOCK)) => return Err(taken(socket, file)),
-                Err((_, errno)) => return Err(unusable("lock", &path, error_text(&errno.into()))),
-            };
+            let mut file = open_lock(&path)?;
+            match lock(&file) {
+                Ok(()) => {}
+                Err(Errno::EWOULDBLOCK) => return Err(taken(socket, file)),
+                Err(errno) => return Err(unusable("lock", &path, error_text(&errno.into()))),
+            }
             // Its last owner may have removed it after we opened it.
             if file.metadata().ok().as_ref().map(Inode::of) != Inode::at(&path) {
                 continue;
@@ -284,6 +287,12 @@ impl Drop for Lock {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// Locks a file until it is closed. `Flock` unlocks it before, and panics if that fails.
+#[allow(deprecated)]
+fn lock(file: &File) -> nix::Result<()> {
+    nix::fcntl::flock(file.as_raw_fd(), FlockArg::LockExclusiveNonblock)
 }
 
 fn open_lock(path: &Path) -> Result<File, Refusal> {
