@@ -89,6 +89,7 @@ pub const PAGES: &[Entry] = &[
     entry("execve", EXEC),
     entry("faccessat", &["EACCES", "EIO", "ENOENT", "ENOMEM", "EROFS"]),
     entry("fchmod", &["EIO", "EPERM", "EROFS"]),
+    entry("fchownat", &["EIO", "ENOENT", "EPERM", "EROFS"]),
     entry("fcntl", &["EBUSY", "EINTR", "EINVAL", "EMFILE", "EPERM"]),
     entry("flock", &["EAGAIN", "EINTR", "ENOLCK"]),
     entry("fork", CLONE),
@@ -187,6 +188,7 @@ pub const PAGES: &[Entry] = &[
     entry("stat", STAT),
     entry("statx", STAT),
     entry("tgkill", &["EAGAIN", "EPERM", "ESRCH"]),
+    entry("umask", &[]),
     entry(
         "unlink",
         &[

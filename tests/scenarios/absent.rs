@@ -3,7 +3,6 @@
 
 use serde_json::json;
 
-use crate::command_line::run;
 use crate::common::levers::Tracer;
 use crate::common::{Need, Scene, missing, process};
 use crate::config_errors::assert_refused;
@@ -19,30 +18,11 @@ fn assert_no_such_keys(keys: &[&str]) {
     }
 }
 
-#[track_caller]
-fn assert_no_such_commands(words: &[&str]) {
-    let scene = Scene::new();
-    for word in words {
-        let said = run(&scene, &[word, "p"]);
-        assert_eq!((said.code, &*said.out), (Some(2), ""), "{}", said.err);
-        assert!(said.err.contains(word), "{word}: {}", said.err);
-    }
-}
-
 /// Programs ran as root, because a step towards another user had failed and nobody minded. Here
 /// nothing changes a program's user, and nobody can come to think so.
 #[test]
 fn m12_no_key_promises_another_user() {
     assert_no_such_keys(&["user", "uid", "gid", "group", "groups", "umask", "chroot"]);
-}
-
-/// A restart by hand met the delay of a crash, and each of the two spoilt the other. Here there
-/// is none: who wants a program anew ends it, and it comes back as after any other death.
-#[test]
-fn m106_no_command_restarts_a_program() {
-    assert_no_such_commands(&[
-        "restart", "start", "stop", "reload", "signal", "add", "remove",
-    ]);
 }
 
 /// Random delays were lost at the cap, or nobody knew that there were none.

@@ -175,7 +175,9 @@ fn requests_in_one_piece_are_answered_in_order() {
     let stopped = operator.answer().fine();
     assert_eq!(stopped.program("web")["state"], "stopped");
     let refused = operator.answer();
-    refused.refused("usage", "unknown command \"nonsense\"");
+    let commands = "status, wait, start, stop, restart, signal, events, reload, reopen, shutdown";
+    let problem = format!("unknown command \"nonsense\": expected one of {commands}");
+    refused.refused("usage", &problem);
     let started = operator.answer().fine();
     assert_eq!(started.program("web")["state"], "running");
     supervisor.end();

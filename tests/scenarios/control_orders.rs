@@ -118,7 +118,7 @@ fn a_start_of_what_runs_changes_nothing() {
 }
 
 #[test]
-fn what_waits_for_its_restart_starts_now_or_not_at_all() {
+fn m106_what_waits_for_its_restart_starts_now_or_not_at_all() {
     let (mut scene, path) = scene();
     add_failing(&mut scene);
     let supervisor = scene.start();

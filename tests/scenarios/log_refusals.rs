@@ -181,6 +181,8 @@ fn a_log_that_another_supervisor_has_locked_is_refused_all_the_same() {
         return;
     }
     let mut scene = scene_with_logs();
+    // Its lock is refused, too.
+    scene.set("control", json!(false));
     scene.add("p", "touch started ; hold");
     let supervisor = start_without_locks(&scene, "EAGAIN");
     assert_starts_nothing(&scene, supervisor, &["p.stderr.log", "another supervisor"]);
