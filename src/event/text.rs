@@ -13,19 +13,20 @@ use crate::text::{duration, escaped};
 /// retry_in=2s last="no database"`. Without the time, and without a line feed.
 ///
 /// ```
-/// # use procsched::{ChildSpec, EventKind, ProcessScheduler, Restart};
+/// # use procsched::{ChildSpec, EventKind, ProcessScheduler, Restart, Status};
 /// # fn main() -> procsched::Result<()> {
 /// # let logs = tempfile::tempdir().unwrap();
 /// let once = ChildSpec::new("once", ["true"]).restart(Restart::Never);
-/// ProcessScheduler::builder("/")
+/// let mut scheduler = ProcessScheduler::builder("/")
 ///     .program(once)
 ///     .err_dir(logs.path())
 ///     .on_event(|event| match event.kind() {
 ///         EventKind::Exited { .. } => assert!(event.to_string().starts_with("once exited pid=")),
 ///         _ => eprintln!("{event}"),
 ///     })
-///     .build()?
-///     .run()
+///     .build()?;
+/// while scheduler.step(None)? == Status::Running {}
+/// # Ok(())
 /// # }
 /// ```
 impl Display for Event {
