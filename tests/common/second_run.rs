@@ -63,6 +63,10 @@ pub const ON_THE_HOST: &[(&str, &str)] = &[
     ("init_rest::*", INIT),
     ("init_terminal::*", INIT),
     (
+        "operator::the_default_socket_is_found_by_the_config_alone",
+        "the root is read-only, and has no place for the default socket",
+    ),
+    (
         "orphan_starts::m116_who_comes_home_during_the_look_is_killed_before_the_start_too",
         "a tracer knows the path of the list by the numbers of its own namespace",
     ),
