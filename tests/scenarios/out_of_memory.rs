@@ -212,6 +212,7 @@ fn what_left_its_group_is_found_without_memory() {
 fn too_little_memory_at_the_start_is_an_error_with_nothing_started() {
     for (kib, is_init, code) in [(260, false, 1), (300, false, 1), (260, true, 125)] {
         let mut scene = Scene::new();
+        scene.set("control", json!(false));
         scene.add("p", "touch up ; hold");
         scene
             .setting

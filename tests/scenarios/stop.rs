@@ -303,6 +303,7 @@ fn m115_a_stopped_program_hears_the_stop() {
 fn m118_deaths_that_race_with_the_stop_are_no_error() {
     for round in 0..whole(12, 1000) {
         let mut scene = Scene::new();
+        scene.set("control", json!(false));
         let quick = json!({"backoff": {"initial": 0, "max": 0}});
         for index in 0..10 {
             let script = format!("sleep {} ; exit 0", (index * 7 + round) % 23);
@@ -376,6 +377,7 @@ fn m118_a_signal_that_finds_nobody_is_no_error() {
         return;
     }
     let mut scene = Scene::new();
+    scene.set("control", json!(false));
     for name in ["a", "b"] {
         scene.add_with(
             name,
