@@ -9,7 +9,7 @@ use procsched::{ChildSpec, EventKind, ProcessScheduler, ProgramState};
 
 use super::host::{Test, host};
 use super::kit::{self, List, MILLISECOND, turn_until};
-use super::orders::until;
+use super::orders::{leased, until};
 use super::tracers::trace;
 use crate::process;
 
@@ -17,6 +17,7 @@ pub const TESTS: &[Test] = tests![
     what_left_the_group_is_asked_with_its_program,
     what_left_the_group_is_killed_at_the_deadline_of_its_program,
     what_left_the_group_and_cannot_die_is_abandoned,
+    what_leaves_the_group_after_a_start_that_was_cancelled_goes_on,
 ];
 
 const LONG: Duration = Duration::from_secs(600);
@@ -117,6 +118,51 @@ fn what_left_the_group_and_cannot_die_is_abandoned() {
         process::signal(tracer, libc::SIGKILL);
         until(&mut scheduler, "web", ProgramState::Running);
         assert!(!process::alive(pid), "{pid} lives");
+        kit::end(&mut scheduler);
+    });
+}
+
+/// A stop in the middle of a start asked what the next run let go, and killed it.
+fn what_leaves_the_group_after_a_start_that_was_cancelled_goes_on() {
+    host(|| {
+        let dir = kit::directory();
+        let (lease, shell) = leased(&dir, "/bin/sh");
+        let script = "(setsid sh -c 'echo $$ > escaped; exec sleep 1000' < /dev/null &)
+                      while ! test -s escaped; do sleep 0.01; done
+                      while :; do sleep 0.02; done";
+        let web = ChildSpec::new("web", [&*shell, "-c", script]).cwd(dir.path());
+        let signals = List::new();
+        let sink = signals.clone();
+        // Each of its deaths is a reason to look.
+        let tick = kit::churner("tick", 20 * MILLISECOND, "exit 0");
+        let builder = kit::all(&dir)
+            .program(web.stop_timeout(MILLISECOND))
+            .program(tick);
+        let builder = builder.keep_running().subreaper().on_event(move |event| {
+            if let EventKind::OrphanSignalled { signal, .. } = event.kind() {
+                sink.push(*signal);
+            }
+        });
+        let mut scheduler = kit::built(builder);
+        kit::all_spawned(&mut scheduler);
+        scheduler.stop_program("web").expect("it is late");
+        until(&mut scheduler, "web", ProgramState::Stopped);
+        drop(lease);
+        scheduler.start_program("web").expect("it is stopped");
+        let file = dir.path().join("escaped");
+        let pid = || fs::read_to_string(&file).ok()?.trim().parse().ok();
+        turn_until(&mut scheduler, "a process has left", |_| pid().is_some());
+        let pid = pid().expect("it was seen");
+        turn_until(&mut scheduler, "it has lost its parent", |_| {
+            process::stat(pid).is_some_and(|stat| stat.ppid == std::process::id() as i32)
+        });
+        let restarts = |scheduler: &ProcessScheduler| kit::status(scheduler, "tick").restarts();
+        let before = restarts(&scheduler);
+        turn_until(&mut scheduler, "there were reasons to look", |scheduler| {
+            restarts(scheduler) >= before + 10
+        });
+        assert_eq!(signals.items(), [0; 0], "nothing was to end");
+        assert!(process::alive(pid), "{pid} is dead");
         kit::end(&mut scheduler);
     });
 }

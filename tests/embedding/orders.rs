@@ -561,10 +561,10 @@ fn a_restart_waits_for_what_left_the_group() {
     });
 }
 
-/// A program whose file does not answer for as long as the lease is held.
-fn leased(dir: &TempDir, name: &str) -> (fs::File, ChildSpec) {
+/// A copy of a program whose file does not answer for as long as the lease is held.
+pub fn leased(dir: &TempDir, program: &str) -> (fs::File, String) {
     let path = dir.path().join("leased");
-    fs::copy("/bin/sleep", &path).expect("a copy");
+    fs::copy(program, &path).expect("a copy");
     let file = fs::File::open(&path).expect("the copy");
     // SAFETY: plain numbers; the signal tells the holder that another wants the file.
     unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
@@ -574,14 +574,20 @@ fn leased(dir: &TempDir, name: &str) -> (fs::File, ChildSpec) {
         unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) == 0 }
     });
     let path = path.to_str().expect("a UTF-8 path");
-    (file, ChildSpec::new(name, [path, "1000"]))
+    (file, path.to_owned())
+}
+
+/// One that sleeps, once its file answers.
+fn leased_sleep(dir: &TempDir, name: &str) -> (fs::File, ChildSpec) {
+    let (file, path) = leased(dir, "/bin/sleep");
+    (file, ChildSpec::new(name, [&*path, "1000"]))
 }
 
 /// A kill between two turns notes a group that is to be probed; the program may be gone by then.
 fn a_start_that_was_cancelled_between_turns_leaves_nothing() {
     host(|| {
         let dir = kit::directory();
-        let (lease, web) = leased(&dir, "web");
+        let (lease, web) = leased_sleep(&dir, "web");
         let mut scheduler = kit::built(kit::all(&dir).program(web).keep_running());
         kit::all_spawned(&mut scheduler);
         assert_eq!(state(&scheduler, "web"), Some(ProgramState::Starting));
@@ -601,7 +607,7 @@ fn a_start_that_was_cancelled_and_stolen_is_over() {
     for reap in [Reap::Own, Reap::All] {
         host(move || {
             let dir = kit::directory();
-            let (lease, web) = leased(&dir, "web");
+            let (lease, web) = leased_sleep(&dir, "web");
             let builder = kit::all(&dir).reap(reap).program(web).keep_running();
             let mut scheduler = kit::built(builder.safety_sweep(false));
             kit::all_spawned(&mut scheduler);
@@ -756,7 +762,7 @@ fn a_cancelled_start_says_why() {
             ("stop all", "the stop"),
         ] {
             let dir = kit::directory();
-            let (lease, web) = leased(&dir, "web");
+            let (lease, web) = leased_sleep(&dir, "web");
             let (reports, sink) = kit::reports();
             let builder = kit::all(&dir).program(web).keep_running();
             let mut scheduler = kit::built(builder.error_handler(sink));

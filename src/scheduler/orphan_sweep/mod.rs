@@ -178,6 +178,16 @@ impl OrphanSweep {
         }
     }
 
+    /// A start that was cancelled has executed nothing, and its group is never found gone: what the
+    /// next run lets go is not to be ended with it.
+    fn forget_cancelled(&mut self, core: &Core) {
+        let programs = core.programs();
+        self.ending.retain(|id, ending| {
+            let live = programs.live(*id);
+            ending.holds || live.is_some_and(|live| live.run == ending.run)
+        });
+    }
+
     /// A program gets an order: what it left when it ended for good goes on no longer.
     pub(super) fn before_order(
         &mut self,
@@ -231,6 +241,7 @@ impl OrphanSweep {
             self.begin_closing(now, core);
         }
         self.end_with_stops(now, core);
+        self.forget_cancelled(core);
         let settled = settled && !deaths_left;
         // The zombies of a storm are not worth a look.
         let searching = !deaths_left && self.timing.is_due(now);

@@ -329,6 +329,15 @@ impl Kernel {
         all.any(|launch| launch.index == Some(index))
     }
 
+    /// Neither an order nor the library ends its start.
+    pub(super) fn is_launch_wanted(&self, index: usize) -> bool {
+        let mut all = self
+            .launches
+            .values()
+            .filter(|launch| launch.index == Some(index));
+        all.any(|launch| launch.killed.is_none() && launch.ordered.is_none())
+    }
+
     /// The library does not end its start.
     pub(super) fn is_launch_going_on(&self, index: usize) -> bool {
         let mut all = self.launches.values();

@@ -79,6 +79,7 @@ impl Kernel {
         for other in self.with_dependents(index).into_iter().chain(required) {
             self.programs[other].is_touched = true;
         }
+        let changes_nothing = verb == Verb::Start && self.goes_on(index);
         if verb != Verb::Start {
             self.order_ends_launch(index);
         }
@@ -93,6 +94,7 @@ impl Kernel {
             Verb::Remove => program.ends.push((now, Cause::Reload)),
         }
         match verb {
+            Verb::Start if changes_nothing => program.wish = Wish::Up,
             Verb::Start | Verb::Restart => self.is_wanted_with_what_it_requires(index),
             Verb::Kill => (program.wish, program.killed) = (Wish::Down, Some(now.serial)),
             Verb::Stop => program.wish = Wish::Down,
@@ -181,6 +183,23 @@ impl Kernel {
             !run.seen && !run.reported && !run.is_misjudged && !self.is_launching(run.serial)
         };
         !self.is_being_launched(index) && self.latest_run(index).is_some_and(is_known)
+    }
+
+    /// It runs or is being launched, and nothing ends that: neither an order nor the stop of a
+    /// program that it requires. A start of it changes nothing, not even for a oneshot that it
+    /// requires and that was stopped since.
+    fn goes_on(&self, index: usize) -> bool {
+        let program = &self.programs[index];
+        let since = self.latest_run(index).map_or(0, |run| run.serial);
+        let is_ended = program.ends.iter().any(|(at, _)| at.serial > since);
+        let runs = self.runs_for_all_we_know(index) && !is_ended;
+        let ends_others = |other: &usize| {
+            let other = &self.programs[*other];
+            !other.is_oneshot() && other.wish != Wish::Up
+        };
+        program.wish == Wish::Up
+            && (runs || self.is_launch_wanted(index))
+            && !self.all_required(index).iter().any(ends_others)
     }
 
     /// After an order that ends a program: nothing has to stop before it, so that it was asked to
