@@ -185,21 +185,18 @@ impl Kernel {
         !self.is_being_launched(index) && self.latest_run(index).is_some_and(is_known)
     }
 
-    /// It runs or is being launched, and nothing ends that: neither an order nor the stop of a
-    /// program that it requires. A start of it changes nothing, not even for a oneshot that it
+    /// It runs or is being launched, and nothing ends that: neither an order nor a program that it
+    /// requires and that is down. A start of it changes nothing, not even for a oneshot that it
     /// requires and that was stopped since.
     fn goes_on(&self, index: usize) -> bool {
         let program = &self.programs[index];
         let since = self.latest_run(index).map_or(0, |run| run.serial);
         let is_ended = program.ends.iter().any(|(at, _)| at.serial > since);
         let runs = self.runs_for_all_we_know(index) && !is_ended;
-        let ends_others = |other: &usize| {
-            let other = &self.programs[*other];
-            !other.is_oneshot() && other.wish != Wish::Up
-        };
+        let may_end_it = |other: &usize| !self.programs[*other].is_oneshot() && !self.is_up(*other);
         program.wish == Wish::Up
             && (runs || self.is_launch_wanted(index))
-            && !self.all_required(index).iter().any(ends_others)
+            && !self.all_required(index).iter().any(may_end_it)
     }
 
     /// After an order that ends a program: nothing has to stop before it, so that it was asked to
