@@ -102,7 +102,7 @@ impl Side {
         self.with_flags(&LEAN)
     }
 
-    /// The same column, with nobody in it.
+    /// The same column without a peer.
     pub fn absent(&self) -> Self {
         Self {
             name: self.name,

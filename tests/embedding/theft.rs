@@ -61,8 +61,8 @@ fn a_theft_between_two_turns(reap: Reap) {
     assert_eq!(reports.len(), 3);
 }
 
-/// Fails unless the scheduler soon does nothing: two turns in a row that wait in vain. What has just
-/// happened may take some turns to settle, more of them where the machine is busy.
+/// Fails unless the scheduler is soon idle: two turns in a row find nothing to do. Recent events may
+/// take some turns to settle, more on a busy machine.
 #[track_caller]
 pub fn assert_idle(scheduler: &mut ProcessScheduler) {
     let mut idle = 0;

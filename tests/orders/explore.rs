@@ -12,7 +12,7 @@ use super::worlds::{Change, Edge, Kind, Setting, World};
 use crate::model::lives;
 use crate::model::trial::print;
 
-/// A world that takes longer is told at once, so that a long hunt can be followed.
+/// A world that takes longer is printed as soon as it is explored, to show how far a long hunt is.
 const SLOW: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy, Default)]

@@ -2,6 +2,7 @@
 //! and that no answer makes them wait for ever, grow or lie.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -505,6 +506,23 @@ fn a_supervisor_that_does_not_answer_is_given_up() {
             said.err
         );
     }
+}
+
+/// It waited for ever, whatever the timeout: a supervisor that is stopped takes no connection, and
+/// the kernel keeps a few for it.
+#[test]
+fn a_supervisor_that_takes_no_connection_is_given_up() {
+    let scene = Scene::new();
+    let path = scene.path("control.sock");
+    let listener = UnixListener::bind(&path).expect("a socket");
+    // SAFETY: plain numbers. It lowers the number of those that the kernel keeps.
+    assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+    let _kept = UnixStream::connect(&path).expect("there is room for one");
+    let path = path.to_str().expect("text");
+    let said = run(&scene, &["status", "--timeout", "1s", "--socket", path]);
+    assert_eq!(said.code, Some(4), "{}", said.err);
+    let problem = "the supervisor takes no connection";
+    assert!(said.err.contains(problem), "{}", said.err);
 }
 
 #[test]

@@ -2,10 +2,13 @@
 //! its length and on the time.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, socket};
 use procsched::text::error_text;
 
 use super::failure::{Failure, connecting};
@@ -18,7 +21,8 @@ const LINE_BYTES_MAX: usize = 1 << 20;
 
 const READ_BYTES: usize = 64 * 1024;
 
-/// The time that a supervisor has to take a request.
+/// The time that a supervisor has to take a connection, and then a request. One that is stopped lets
+/// connections wait until there is room for no more, and from then on a connect waits as well.
 const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The shortest timeout of a read: 0 would be none (setsockopt(2), SO_RCVTIMEO).
@@ -48,7 +52,7 @@ pub enum Received<'c> {
 impl Connection {
     /// Connects to the socket at this path.
     pub fn open(path: &Path) -> Result<Self, Failure> {
-        let stream = UnixStream::connect(path).map_err(|error| connecting(path, &error))?;
+        let stream = connect(path).map_err(|error| connecting(path, &error))?;
         Ok(Self {
             stream,
             buffer: Vec::new(),
@@ -60,11 +64,7 @@ impl Connection {
     /// Sends a request. A supervisor that has too many clients closes the connection before it
     /// reads, and its answer is there to be read nevertheless.
     pub fn send(&mut self, line: &str) -> Result<(), Failure> {
-        let written = self
-            .stream
-            .set_write_timeout(Some(WRITE_TIME_MAX))
-            .and_then(|()| self.stream.write_all(line.as_bytes()));
-        match written {
+        match self.stream.write_all(line.as_bytes()) {
             Err(error) if !is_closed(&error) => {
                 let cause = match error.kind() {
                     ErrorKind::WouldBlock => format!("nothing was read for {WRITE_TIME_MAX:?}"),
@@ -125,6 +125,26 @@ impl Connection {
         };
         self.buffer.truncate(filled + read.as_ref().unwrap_or(&0));
         read
+    }
+}
+
+/// Connects, and waits for that no longer than for a write (connect(2), SO_SNDTIMEO).
+pub fn connect(path: &Path) -> io::Result<UnixStream> {
+    let fd = socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    let stream = UnixStream::from(fd);
+    stream.set_write_timeout(Some(WRITE_TIME_MAX))?;
+    let address = UnixAddr::new(path)?;
+    loop {
+        match nix::sys::socket::connect(stream.as_raw_fd(), &address) {
+            Ok(()) => return Ok(stream),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
     }
 }
 

@@ -90,6 +90,13 @@ pub fn connecting(path: &std::path::Path, error: &io::Error) -> Failure {
                  \"control_group\" in its config"
             ),
         ),
+        io::ErrorKind::WouldBlock => Failure::new(
+            FAILED,
+            format!(
+                "cannot connect to {path:?}: the supervisor takes no connection; see whether it \
+                 is stopped or overloaded"
+            ),
+        ),
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Failure::new(
             NO_SUPERVISOR,
             format!(

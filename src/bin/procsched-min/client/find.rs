@@ -2,7 +2,6 @@
 //! config, or because it is the only one that answers.
 
 use std::io::ErrorKind;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use procsched::text::error_text;
 use serde_json::Value;
 
 use super::answer::Answer;
+use super::connection::connect;
 use super::failure::{Failure, connecting};
 use super::options::Options;
 use super::talk::{Request, Talk};
@@ -87,7 +87,7 @@ fn the_only_one(candidates: &[PathBuf]) -> Result<PathBuf, Failure> {
     let mut denied = None;
     let mut answering = Vec::new();
     for path in candidates {
-        match UnixStream::connect(path) {
+        match connect(path) {
             Ok(_) => answering.push(path),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 denied = Some(connecting(path, &error));

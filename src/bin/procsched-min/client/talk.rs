@@ -11,9 +11,7 @@ use super::connection::{Connection, Received};
 use super::failure::Failure;
 use crate::clock;
 use crate::commands::FAILED;
-
-/// The version of the protocol.
-const VERSION: u32 = 1;
+use crate::control::protocol::VERSION;
 
 /// How long a supervisor that is busy is asked again.
 const BUSY_TIME_MAX: Duration = Duration::from_secs(5);

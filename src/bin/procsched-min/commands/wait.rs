@@ -1,12 +1,11 @@
 //! `wait`: waits until programs are in a state.
 
-use procsched::text::did_you_mean;
-
 use super::parse::Arguments;
 use super::{CLIENT, Command};
 use crate::client::options::{Options, programs};
 use crate::client::order::Order;
 use crate::client::talk::Request;
+use crate::control::protocol::Until;
 
 pub const COMMAND: Command = Command {
     name: "wait",
@@ -28,33 +27,12 @@ exited or failed. It fails at once if one fails that should not.
     ..CLIENT
 };
 
-/// The words that the option takes.
-const STATES: [&str; 10] = [
-    "pending",
-    "starting",
-    "running",
-    "backoff",
-    "stopping",
-    "stopped",
-    "exited",
-    "failed",
-    "abandoned",
-    "down",
-];
-
 fn wait(arguments: &Arguments) -> Result<u8, String> {
     let options = Options::parse(arguments)?;
     let names = programs(&arguments.operands, arguments.has("--all"), "wait for")?;
     let state = match arguments.values("--for").last() {
         None => "running",
-        Some(word) => {
-            let found = STATES.into_iter().find(|state| word == *state);
-            found.ok_or_else(|| {
-                let meant = did_you_mean(&word.to_string_lossy(), STATES);
-                let states = || format!(": expected one of {}", STATES.join(", "));
-                format!("invalid state {word:?}{}", meant.unwrap_or_else(states))
-            })?
-        }
+        Some(word) => Until::of(&word.to_string_lossy())?.word(),
     };
     let order = Order {
         request: Request::new("wait").programs(&names).with("for", state),

@@ -140,13 +140,14 @@ impl Until {
         "down",
     ];
 
-    fn of(word: &str) -> Result<Self, String> {
+    /// Parses a word; the error names what was probably meant.
+    pub fn of(word: &str) -> Result<Self, String> {
         let known = Self::WORDS.into_iter().find(|known| *known == word);
         let meant = || did_you_mean(word, Self::WORDS);
         let expected = || format!(": expected one of {}", Self::WORDS.join(", "));
         known
             .map(Self)
-            .ok_or_else(|| format!("unknown state {word:?}{}", meant().unwrap_or_else(expected)))
+            .ok_or_else(|| format!("invalid state {word:?}{}", meant().unwrap_or_else(expected)))
     }
 
     /// Returns the word that was given.
@@ -415,7 +416,7 @@ mod tests {
         {"v":1,"command":"signal","programs":["a"],"signal":0} => usage: invalid signal 0: expected 1 to 64
         {"v":1,"command":"signal","programs":["a"],"signal":"TREM"} => usage: unknown signal "TREM" (did you mean "TERM"?)
         {"v":1,"command":"signal","programs":["a"],"signal":1,"to":"all"} => usage: invalid key "to": expected "group" or "main", not "all"
-        {"v":1,"command":"wait","programs":["a"],"for":"runing"} => usage: unknown state "runing" (did you mean "running"?)
+        {"v":1,"command":"wait","programs":["a"],"for":"runing"} => usage: invalid state "runing" (did you mean "running"?)
         {"v":1,"command":"status","a":1} => usage: unknown key "a" of command "status""#;
 
     #[test]
