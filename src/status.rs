@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::machine::{Cause, ProgramState};
 use crate::signal::exit_label;
+use crate::spec::log_path;
 use crate::text::{duration, escaped};
 
 /// A snapshot of one program.
@@ -29,7 +30,7 @@ pub struct ProgramStatus {
     pub(crate) next_start: Option<Duration>,
     pub(crate) is_up: bool,
     pub(crate) is_blocked: bool,
-    pub(crate) log: Option<PathBuf>,
+    pub(crate) log_directory: Option<Arc<Path>>,
     pub(crate) after: Vec<Arc<str>>,
     pub(crate) requires: Vec<Arc<str>>,
     pub(crate) is_changed: bool,
@@ -215,8 +216,9 @@ impl ProgramStatus {
 
     /// Returns the path of its log, if that is open.
     #[must_use]
-    pub fn log(&self) -> Option<&Path> {
-        self.log.as_deref()
+    pub fn log(&self) -> Option<PathBuf> {
+        let directory = self.log_directory.as_ref();
+        directory.map(|directory| log_path(directory, &self.name))
     }
 
     /// Returns the names of the programs that it starts after, those left out that it requires as

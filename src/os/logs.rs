@@ -26,6 +26,7 @@ use nix::sys::stat::{Mode, fchmod};
 use super::retry;
 use crate::error::{Error, Result, errno_text};
 use crate::machine::Moment;
+use crate::spec::log_path;
 
 /// How often opening or creating a file is tried while others keep removing it.
 const OPEN_TRIES_MAX: usize = 16;
@@ -138,8 +139,13 @@ impl Log {
 
     /// Returns its path, if it can be written as far as is known.
     pub(crate) fn path(&self) -> Option<PathBuf> {
-        let is_open = self.file.is_some();
-        is_open.then(|| path_of(&self.directory, &self.name))
+        self.directory()
+            .map(|directory| log_path(directory, &self.name))
+    }
+
+    /// Returns the directory that it is in, if it has a path.
+    pub(crate) fn directory(&self) -> Option<&Arc<Path>> {
+        self.file.as_ref().map(|_| &self.directory)
     }
 
     /// Opens it, or opens it anew if the path leads elsewhere by now (renamed, removed), and
@@ -148,7 +154,7 @@ impl Log {
     /// An error is returned once for each reason, as a program without a log runs all the same; a
     /// lack of descriptors is returned each time.
     pub(crate) fn open(&mut self, flaws: &mut Flaws) -> Result<u64> {
-        let path = path_of(&self.directory, &self.name);
+        let path = log_path(&self.directory, &self.name);
         if let Some(size) = self.file.as_ref().and_then(|file| size_of(file, &path)) {
             return Ok(size);
         }
@@ -241,7 +247,7 @@ impl Log {
             // Why there is none was said when it was refused.
             Cause::NoLog => return None,
             Cause::NotWritten(errno) => {
-                let path = path_of(&self.directory, &self.name);
+                let path = log_path(&self.directory, &self.name);
                 Error::os(format!("failed to write log {path:?}"), *errno as i32)
             }
             Cause::NotRead(errno) => Error::os("failed to read its stderr", *errno as i32),
@@ -304,10 +310,6 @@ impl Log {
     fn loss(&mut self) -> &mut Loss {
         self.loss.get_or_insert_default()
     }
-}
-
-fn path_of(directory: &Path, name: &str) -> PathBuf {
-    directory.join(format!("{name}.stderr.log"))
 }
 
 /// Returns the size of the file, if `path` still leads to it, and not through a symlink.

@@ -87,7 +87,7 @@ fn status_of(core: &Core, program: &Program, now: Moment) -> Option<ProgramStatu
         next_start,
         is_up: core.machine().is_up(program.id),
         is_blocked: core.machine().is_blocked(program.id),
-        log: program.log.path(),
+        log_directory: program.log.directory().cloned(),
         after: names(links.after()),
         requires: names(links.requires()),
         is_changed: core.is_outdated(program.id),

@@ -6,7 +6,7 @@
 mod problems;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -403,6 +403,11 @@ impl ChildSpec {
 }
 
 /// Returns the exits that these codes stand for.
+/// Returns the path of the log of the program of this name.
+pub(crate) fn log_path(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("{name}.stderr.log"))
+}
+
 fn exit_set(codes: &[i32]) -> ExitSet {
     let mut set = ExitSet::default();
     for &code in codes {

@@ -19,7 +19,7 @@ proptest! {
         other in "[aA0._@/ é\u{301}e-]{1,4}",
     ) {
         let directory = Path::new("/var/log");
-        let path = |name: &str| path_of(directory, name);
+        let path = |name: &str| log_path(directory, name);
         let may_be = |name: &str| name_problem(name).is_none();
         if may_be(&one) {
             let file = format!("{one}.stderr.log");
@@ -96,11 +96,11 @@ fn what_is_said_in_a_log_is_on_a_line_of_its_own() {
         let count = file.read_at(&mut text, from).expect("it can be read");
         text.truncate(count);
         // There is room again.
-        log.file = Some(File::create(path_of(directory.path(), "web")).expect("a file"));
+        log.file = Some(File::create(log_path(directory.path(), "web")).expect("a file"));
         log.remark(REMARK);
         log.write(b"no line end");
         log.remark(REMARK);
-        text.extend(std::fs::read(path_of(directory.path(), "web")).expect("a log"));
+        text.extend(std::fs::read(log_path(directory.path(), "web")).expect("a log"));
 
         let text = String::from_utf8(text).expect("words");
         let is_begin = |at: usize| at == 0 || text.as_bytes()[at - 1] == b'\n';

@@ -238,7 +238,7 @@ fn check_status(choices: &mut Rng) {
             next_start: choices.one_in(2).then(|| length(choices)),
             is_up: choices.one_in(2),
             is_blocked: choices.one_in(2),
-            log: choices.one_in(2).then(|| text(choices).into()),
+            log_directory: choices.one_in(2).then(|| Path::new(&text(choices)).into()),
             after: Vec::new(),
             requires: Vec::new(),
             is_changed: choices.one_in(2),

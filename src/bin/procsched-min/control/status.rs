@@ -58,7 +58,8 @@ fn fields(object: &mut Object<'_>, program: &ProgramStatus, reason: Option<&str>
     }
     object.null("health");
     object.null("status_text");
-    let log = program.log().map(|path| path.to_string_lossy());
+    let path = program.log();
+    let log = path.as_ref().map(|path| path.to_string_lossy());
     object.text_or_null("log", log.as_deref());
     object.null("stdout_log");
     object.texts("after", program.after());
