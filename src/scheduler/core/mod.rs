@@ -262,6 +262,7 @@ impl Core {
         &mut self.programs
     }
 
+    #[inline]
     pub(super) fn program_mut(&mut self, id: ProgramId) -> &mut Program {
         &mut self.programs[id]
     }
