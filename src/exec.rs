@@ -99,8 +99,6 @@ fn c_string(text: &OsStr) -> Result<CString> {
 #[derive(Debug)]
 pub(crate) struct Exec {
     base: Arc<BaseEnv>,
-    /// The program's name; empty for a command that is not a program.
-    name: Arc<str>,
     /// The arguments; the variables added to the base environment, as `key=value`; and the
     /// working directory, if it is not the base directory.
     strings: CStrList,
@@ -133,9 +131,7 @@ impl Exec {
             .collect::<Result<Vec<_>>>()?;
         env.push(variable(PROGRAM_VARIABLE.as_ref(), spec.name.as_ref())?);
         let directory = spec.cwd.as_ref().map(|cwd| base_dir.join(cwd));
-        let mut exec = Self::new(&spec.command, &env, base_dir, directory, base)?;
-        exec.name = spec.name.as_str().into();
-        Ok(exec)
+        Self::new(&spec.command, &env, base_dir, directory, base)
     }
 
     /// Makes a command ready that gets the base environment and runs in `base_dir`.
@@ -190,7 +186,6 @@ impl Exec {
         }
         Ok(Self {
             base: base.clone(),
-            name: "".into(),
             strings: arguments.iter().chain(env).chain(&directory).collect(),
             layout: Layout {
                 env: end_of_arguments as u32,
@@ -199,11 +194,6 @@ impl Exec {
                 replaces: env.len() > 1,
             },
         })
-    }
-
-    /// Returns the name of the program; empty for a command that is not one.
-    pub(crate) fn name(&self) -> &Arc<str> {
-        &self.name
     }
 
     fn argv(&self) -> impl Iterator<Item = &CStr> {
@@ -282,17 +272,19 @@ impl Exec {
         in_path(self.path(), program)
     }
 
-    /// Starts it in this place, and waits for its exec for at most `wait`. `more` is one more
-    /// argument, for this start alone.
+    /// Starts it in this place, and waits for its exec for at most `wait`. `name` is that of the
+    /// program; empty for a command that is not one. `more` is one more argument, for this start
+    /// alone.
     pub(crate) fn spawn_at(
         &self,
+        name: &str,
         spawner: &mut Spawner,
         place: Place,
         more: Option<&CStr>,
         wait: Duration,
     ) -> std::result::Result<Started, Failure> {
         let lineage = self.base.lineage.as_ref();
-        let chain = lineage.and_then(|lineage| lineage.variable_of(&self.name));
+        let chain = lineage.and_then(|lineage| lineage.variable_of(name));
         spawner.spawn(Command {
             candidates: self.candidates(),
             arguments: &|take| self.argv().chain(more).for_each(take),

@@ -304,7 +304,7 @@ fn execute(
         terminal: offer.map(|terminal| terminal.as_fd().as_raw_fd()),
         ignored,
     };
-    let started = exec.spawn_at(spawner, place, None, START_WAIT);
+    let started = exec.spawn_at("", spawner, place, None, START_WAIT);
     if let Some(error) = spawner.take_warning() {
         options.warn(error);
     }

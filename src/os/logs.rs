@@ -137,6 +137,11 @@ impl Log {
         }
     }
 
+    /// Returns the name of its program.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
     /// Returns its path, if it can be written as far as is known.
     pub(crate) fn path(&self) -> Option<PathBuf> {
         self.directory()

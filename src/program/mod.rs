@@ -104,7 +104,7 @@ impl Program {
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {
-        self.exec.name()
+        self.log.name()
     }
 
     /// Returns the current run, if it is this one.

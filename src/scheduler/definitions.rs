@@ -83,7 +83,7 @@ impl Definitions {
         spec: &ChildSpec,
         exec: Exec,
     ) -> Result<ProgramId> {
-        let log = Log::new(self.err_dir.clone(), exec.name().clone());
+        let log = Log::new(self.err_dir.clone(), spec.name.as_str().into());
         let id = machine.add(now, spec.policy());
         let id = id.ok_or_else(|| Error::of(ErrorKind::Full, "too many programs were added"))?;
         programs.push(Program::new(id, exec, log, spec.report_bytes));

@@ -182,12 +182,14 @@ impl Launcher {
         let log_offset = opened.map_err(|error| failed(CODE_UNKNOWN, error, 0))?;
         let pipe = self.stderr_pipe(core, id);
         let (read, write) = pipe.map_err(|error| failed(CODE_UNKNOWN, error, log_offset))?;
-        let exec = &core.programs()[id].exec;
+        let program = &core.programs()[id];
         let limit = self.limit;
         let null = self.null.as_raw_fd();
         let stdio = [null, null, write.as_raw_fd()];
         let place = Place::Apart { stdio, limit };
-        let started = exec.spawn_at(&mut self.spawner, place, None, self.late.wait());
+        let (name, wait) = (program.name(), self.late.wait());
+        let spawner = &mut self.spawner;
+        let started = program.exec.spawn_at(name, spawner, place, None, wait);
         let started = started.map_err(|failure| {
             let error = self.explain(core, id, failure);
             failed(failed_start_code(failure), error, log_offset)

@@ -276,7 +276,7 @@ impl SideCommands {
         let stderr = self.stderr.as_ref().unwrap_or(null);
         let stdio = [stdin.as_raw_fd(), null.as_raw_fd(), stderr.as_raw_fd()];
         let place = Place::Apart { stdio, limit };
-        let started = exec.spawn_at(spawner, place, Some(&name), START_WAIT);
+        let started = exec.spawn_at("", spawner, place, Some(&name), START_WAIT);
         let (group, late) = match started.map_err(|failure| exec.explain(failure))? {
             Started::Executed(pid) => (Group::new(pid), None),
             Started::Late(late) => (Group::of_new(late.pid()), Some(late)),
