@@ -15,9 +15,11 @@
 //! cargo bench -- all --markdown          # every theme, as a table for the README
 //! cargo bench -- peers --markdown        # beside supervisord, runit and s6
 //! cargo bench -- control                 # clients and reload, beside those of the peers
+//! cargo bench -- clients                 # what hostile and large clients cost the programs
 //! PROCSCHED_BENCH_BINARY=… cargo bench   # another build of the binary, a static one say
 //! ```
 
+mod clients;
 mod control;
 mod drain;
 mod footprint;
@@ -54,7 +56,7 @@ type Theme = (&'static str, fn(&mut Turns), bool);
 const CONTROL: &str = "control";
 
 /// In the order of the table.
-const THEMES: [Theme; 11] = [
+const THEMES: [Theme; 12] = [
     ("footprint", footprint::measure, true),
     ("start", start::measure, true),
     ("restart", restart::measure, true),
@@ -63,6 +65,7 @@ const THEMES: [Theme; 11] = [
     ("idle", idle::measure, true),
     ("storm", storm::measure, true),
     (CONTROL, control::measure, false),
+    ("clients", clients::measure, false),
     ("scale", scale::measure, false),
     ("host", host::measure, false),
     ("reaping", reaping::measure, false),

@@ -15,6 +15,9 @@ use crate::page::Page;
 /// is slow for a while after many were removed, which would charge one run for the last one.
 const MEMORY: &str = "/dev/shm";
 
+/// The delay of the programs that crash beside one that stays: the processors have time for more.
+const CRASH_DELAY: &str = "500ms";
+
 /// What the programs do.
 #[derive(Clone, Copy)]
 pub enum Work {
@@ -22,6 +25,8 @@ pub enum Work {
     Stay,
     /// End at once, with 1.
     Crash,
+    /// The same, but for the first, which stays; each again after [`CRASH_DELAY`].
+    CrashAllButFirst,
     /// The first `writers` write `total` bytes to stderr, `bytes` in each write, when the gate
     /// opens. All stay.
     Write {
@@ -93,7 +98,8 @@ impl Place {
         let child = child.to_str().expect("paths of UTF-8").to_owned();
         let directory = self.text("").trim_end_matches('/').to_owned();
         let (mode, numbers) = match self.work {
-            Work::Stay => ("run", Vec::new()),
+            Work::CrashAllButFirst if index > 0 => ("crash", Vec::new()),
+            Work::Stay | Work::CrashAllButFirst => ("run", Vec::new()),
             Work::Crash => ("crash", Vec::new()),
             Work::Write {
                 bytes,
@@ -109,6 +115,12 @@ impl Place {
             .chain(numbers)
             .chain(change)
             .collect()
+    }
+
+    /// The delay before a program's restart, if it has one.
+    pub fn delay(&self, index: usize) -> Option<&'static str> {
+        let is_delayed = matches!(self.work, Work::CrashAllButFirst) && index > 0;
+        is_delayed.then_some(CRASH_DELAY)
     }
 
     /// Lets the children write, as long as the file is kept.

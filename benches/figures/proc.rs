@@ -26,6 +26,11 @@ pub fn memory(pid: i32) -> (f64, f64) {
     (value("Private_Dirty:"), value("Pss:"))
 }
 
+/// The most memory that a process has had resident, in KiB.
+pub fn peak_memory(pid: i32) -> f64 {
+    value(&format!("/proc/{pid}/status"), "VmHWM:").unwrap_or(0) as f64
+}
+
 /// What a process executes.
 pub fn executable(pid: i32) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/{pid}/exe")).ok()

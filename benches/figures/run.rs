@@ -148,6 +148,12 @@ impl<'a> Run<'a> {
         each.fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     }
 
+    /// The most memory that it has had resident so far, in KiB.
+    pub fn peak_memory(&self) -> f64 {
+        let each = self.processes().into_iter().map(proc::peak_memory);
+        each.sum()
+    }
+
     pub fn switches(&self) -> u64 {
         self.processes().into_iter().map(proc::switches).sum()
     }

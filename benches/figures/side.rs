@@ -15,6 +15,9 @@ use crate::tools::Tools;
 /// Four descriptors fewer a thousand programs, and starts that do not copy them.
 const LEAN: [&str; 2] = ["--lean", "--o1"];
 
+/// The name of our socket in its place.
+pub const CONTROL_SOCKET: &str = "control.sock";
+
 /// A column of the table.
 #[derive(Clone)]
 pub struct Side {
@@ -154,12 +157,22 @@ impl Side {
         let program = |path: &PathBuf| path.to_str().expect("paths of UTF-8").to_owned();
         match &self.kind {
             Kind::Ours => {
-                let programs = commands.into_iter();
-                let programs: Map<String, Value> =
-                    programs.map(|(name, words)| (name, words.into())).collect();
+                let definition = |(index, (name, words)): (usize, (String, Vec<String>))| {
+                    let value = match place.delay(index) {
+                        None => words.into(),
+                        Some(delay) => json!({
+                            "command": words,
+                            "backoff": { "initial": delay, "max": delay },
+                        }),
+                    };
+                    (name, value)
+                };
+                let programs = commands.into_iter().enumerate().map(definition);
+                let programs: Map<String, Value> = programs.collect();
                 let config = json!({
                     "base_dir": ".",
                     "err_dir": "logs",
+                    "control": CONTROL_SOCKET,
                     "defaults": { "backoff": { "initial": 0, "max": 0 } },
                     "programs": programs,
                 });

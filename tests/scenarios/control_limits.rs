@@ -2,6 +2,7 @@
 //! that they can make the supervisor hold is bounded.
 
 use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -117,7 +118,8 @@ fn a_request_has_64_kib_at_most() {
 fn the_seventeenth_client_is_refused_and_the_thirteenth_follower() {
     let (scene, path) = scene();
     let supervisor = scene.start();
-    status(&path, "web");
+    // What it says arrives later than its answers.
+    supervisor.wait_started("web", 1);
     let mut clients: Vec<Operator> = (0..16).map(|_| Operator::connect(&path)).collect();
     // Each is answered, and so was accepted.
     for client in &mut clients {
@@ -244,6 +246,104 @@ fn hostile_bytes_get_an_answer_or_an_end() {
     }
     assert!(supervisor.is_running());
     assert_eq!(status(&path, "web")["restarts"], 0);
+    supervisor.end();
+}
+
+/// How a client goes that has sent a part of its request.
+#[derive(Debug, Clone, Copy)]
+enum Going {
+    /// Killed: the kernel closes its end.
+    Killed,
+    /// Killed with an answer that it has not read, which resets the connection.
+    Reset,
+    /// Its input has ended, and it still listens.
+    Ended,
+}
+
+impl Going {
+    fn go(self, path: &std::path::Path, part: &[u8]) {
+        let mut operator = Operator::connect(path);
+        if matches!(self, Self::Reset) {
+            operator.send(STATUS);
+            let stream = operator.stream();
+            wait_for("an answer", || {
+                let mut byte = [0];
+                // SAFETY: an open descriptor, and a buffer of one byte.
+                let peeked = unsafe {
+                    let buffer = byte.as_mut_ptr().cast();
+                    libc::recv(stream.as_raw_fd(), buffer, 1, libc::MSG_PEEK)
+                };
+                peeked == 1
+            });
+        }
+        operator.send(part);
+        if matches!(self, Self::Ended) {
+            operator.end_input();
+            operator.wait_end();
+        }
+    }
+}
+
+/// An order is carried out if and only if its whole line has arrived, whatever becomes of who sent
+/// it, and nothing else happens.
+#[test]
+fn a_client_may_die_at_each_byte_of_its_order() {
+    let (mut scene, path) = scene();
+    scene.add("other", "hold");
+    let supervisor = scene.start();
+    status(&path, "web");
+    let sockets = || {
+        let kinds = process::descriptor_kinds(supervisor.pid());
+        kinds.iter().filter(|kind| *kind == "socket").count()
+    };
+    wait_for("the end of the first client", || sockets() == 1);
+    let look = || {
+        let answer = Operator::ask_once(&path, &json!({"v": 1, "command": "status"})).fine();
+        let fact = |program: &&serde_json::Value| {
+            ["name", "state", "goal", "pid", "restarts"].map(|key| program[key].clone())
+        };
+        answer.programs().iter().map(fact).collect::<Vec<_>>()
+    };
+    for (command, word) in [("restart", "restarts"), ("stop", "state")] {
+        let line = format!("{}\n", order(command, &["web"]));
+        for going in [Going::Killed, Going::Reset, Going::Ended] {
+            supervisor.wait("both", || look().iter().all(|one| one[1] == "running"));
+            let before = look();
+            for end in 0..line.len() {
+                going.go(&path, &line.as_bytes()[..end]);
+                assert_eq!(look(), before, "{going:?} after {end} bytes of {line}");
+            }
+            let former = status(&path, "web")[word].clone();
+            going.go(&path, line.as_bytes());
+            supervisor.wait(&format!("the {command}, {going:?}"), || {
+                let web = status(&path, "web");
+                let is_done = command == "stop" || web["state"] == "running";
+                is_done && web[word] != former && web["state"] != "stopping"
+            });
+            assert_eq!(look()[1], before[1], "the other one");
+            if command == "stop" {
+                assert_eq!(status(&path, "web")["state"], "stopped");
+                Operator::ask_once(&path, &order("start", &["web"])).fine();
+            }
+        }
+    }
+    wait_for("its descriptors", || sockets() == 1);
+    let orders = supervisor.messages_with(&["web", "by uid="]);
+    assert_eq!(orders.len(), 6 + 3, "{orders:?}");
+    supervisor.end();
+}
+
+#[test]
+fn another_version_is_refused_with_those_that_are_known() {
+    let (scene, path) = scene();
+    let supervisor = scene.start();
+    let mut operator = Operator::connect(&path);
+    let answer = operator.ask(&json!({"v": 2, "command": "stop", "all": true}));
+    assert_eq!(answer.last["supported"], json!([1]), "{answer:?}");
+    answer.refused("version", "unsupported version 2: expected 1");
+    // It may ask again in a version that both know.
+    let answer = operator.ask(&order("status", &["web"])).fine();
+    assert_eq!(answer.program("web")["state"], "running");
     supervisor.end();
 }
 

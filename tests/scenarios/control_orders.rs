@@ -229,6 +229,9 @@ fn names_may_be_patterns_and_are_checked() {
     let answer = operator.ask(&order("restart", &["web*", "web"])).fine();
     let names: Vec<&Value> = answer.programs().iter().map(|one| &one["name"]).collect();
     assert_eq!(names.len(), 2, "each once: {answer:?}");
+    let answer = operator.ask(&order("restart", &["web", "web"])).fine();
+    assert_eq!(answer.data.len(), 1, "once: {answer:?}");
+    assert_eq!(answer.program("web")["restarts"], 2);
     assert_eq!(status(&path, "db")["restarts"], 0);
     let unknown = "no program \"wbe\" (did you mean \"web\"?)";
     operator

@@ -183,7 +183,7 @@ fn m19_a_closed_stderr_costs_nothing() {
     process::signal(pid, libc::SIGKILL);
     let report = supervisor.wait_report("p", 1);
     assert_eq!((report.code(), report.pid()), (-9, Some(pid)));
-    supervisor.ends_with(0);
+    supervisor.ends_with(1);
 }
 
 #[test]
@@ -300,7 +300,7 @@ fn the_inherited_outputs_stay_blocking() {
     let mut command = scene.command();
     command.stdout(copy(&out_writer)).stderr(copy(&err_writer));
     let mut supervisor = scene.launch_as_is(command);
-    assert_eq!(supervisor.wait_exit(), 0);
+    assert_eq!(supervisor.wait_exit(), 1);
     for writer in [&out_writer, &err_writer] {
         // SAFETY: F_GETFL takes no argument.
         let flags = unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_GETFL) };

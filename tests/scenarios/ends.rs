@@ -111,7 +111,7 @@ fn m122_an_end_that_was_asked_for_is_no_crash() {
     for (name, end) in [("dies", "sig TERM"), ("says", "exit 143")] {
         scene.add_with(name, end, json!({"restart": "never"}));
     }
-    let reports = scene.start().ends_with(0);
+    let reports = scene.start().ends_with(1);
     assert!(
         reports.iter().all(|report| !report.stopping()),
         "{reports:?}"
@@ -172,7 +172,11 @@ fn m125_the_exit_code_is_that_of_the_table() {
         let program = format!(r#"{{"command": ["{probe}", "exit 7"], "restart": "never"{keys}}}"#);
         format!(r#"{{"err_dir": "logs", "programs": {{"p": {program}}}}}"#)
     };
-    assert_eq!(code(&ends("")), 0, "every program ended for good");
+    let fine = ends("").replace("exit 7", "exit 0");
+    assert_eq!(code(&fine), 0, "every program ended for good");
+    assert_eq!(code(&ends("")), 1, "one of them failed");
+    let is_success = ends(r#", "success_codes": [7]"#);
+    assert_eq!(code(&is_success), 0, "with a code that is a success");
     assert_eq!(
         code(&ends(r#", "essential": true"#)),
         7,

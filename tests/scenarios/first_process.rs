@@ -386,13 +386,16 @@ fn m130_pid_1_is_the_last_to_leave() {
     }
     let mut scene = Scene::new();
     let script = "escape { anonymous ; escape { anonymous ; ignore TERM ; pid deep ; hold } ; \
-                  record nobody TERM } ; wait-file deep ; wait-file nobody ; exit 0";
+                  record nobody TERM } ; wait-file deep ; wait-file nobody ; wait-file found ; \
+                  exit 0";
     scene.add_with(
         "p",
         script,
         json!({"restart": "never", "stop_timeout": "300ms"}),
     );
     let supervisor = start_wrapped(&scene, &FIRST);
+    // It would be over before it is found among very many processes.
+    scene.write("found", "");
     let reports = supervisor.ends_with(0);
     assert_eq!(reports.len(), 1, "{reports:?}");
     assert_eq!(recorded(&scene, "nobody"), [libc::SIGTERM]);

@@ -450,3 +450,85 @@ fn a_reload_changes_what_differs_and_an_invalid_config_changes_nothing() {
     assert_eq!((running.pid("web"), running.pid("db")), (web, db));
     running.supervisor.end();
 }
+
+/// A scene of a user whose sockets are in a directory that it shares with others of this user.
+fn scene_of_user(first: Option<&Scene>) -> Scene {
+    let mut scene = Scene::new();
+    scene.setting.user(64_335);
+    scene.chmod("", 0o777);
+    scene.add("web", "hold");
+    match first {
+        Some(first) => scene.show(first),
+        None => {
+            scene.mkdir("run");
+            scene.chmod("run", 0o777);
+        }
+    }
+    scene
+}
+
+/// Where no config says which one is meant, two are a question, and the one that answers is none.
+#[test]
+fn of_several_supervisors_one_has_to_be_chosen() {
+    if missing(&[Need::Root]) {
+        return;
+    }
+    let first = scene_of_user(None);
+    let second = scene_of_user(Some(&first));
+    let elsewhere = scene_of_user(Some(&first));
+    let with_runtime = |mut command: std::process::Command| {
+        command.env("XDG_RUNTIME_DIR", first.path("run"));
+        command.env_remove("PROCSCHED_SOCKET");
+        command
+    };
+    let start = |scene: &Scene| scene.launch(with_runtime(scene.command()));
+    let run = |arguments: &[&str]| {
+        let mut words = vec![binary().to_owned()];
+        words.extend(arguments.iter().map(PathBuf::from));
+        let mut command = with_runtime(elsewhere.marked(&words));
+        command.current_dir(elsewhere.directory());
+        command.stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let (child, _namespace) = elsewhere.spawn(command).expect("a command can be started");
+        said(child)
+    };
+    let mut killed = start(&first);
+    killed.wait_started("web", 1);
+    assert_eq!(run(&["status"]).code, Some(0), "the only one");
+    let supervisor = start(&second);
+    supervisor.wait_started("web", 1);
+    for arguments in [&["status"][..], &["stop", "web"]] {
+        let said = run(arguments);
+        assert_eq!((said.code, &*said.out), (Some(2), ""), "{arguments:?}");
+        let (head, list) = said.err.split_once('\n').expect("a list");
+        let expected = "several supervisors run: choose one with --config or --socket";
+        assert_eq!(head, format!("procsched-min: {expected}"));
+        assert_eq!(list.lines().count(), 2, "{list}");
+        let sockets = first.path("run/procsched");
+        for (running, scene) in [(&killed, &first), (&supervisor, &second)] {
+            let end = format!(
+                ".sock\" pid={} config={:?}",
+                running.inner_pid(),
+                scene.config_path()
+            );
+            let is_it = |line: &&str| {
+                line.starts_with(&format!("  \"{}/", sockets.display())) && line.ends_with(&end)
+            };
+            assert_eq!(list.lines().filter(is_it).count(), 1, "{list}");
+        }
+    }
+    killed.spare_all();
+    killed.signal(libc::SIGKILL);
+    assert_eq!(killed.wait_exit(), 128 + libc::SIGKILL);
+    let left = std::fs::read_dir(first.path("run/procsched")).expect("a directory");
+    let is_socket = |entry: &std::io::Result<std::fs::DirEntry>| {
+        let path = entry.as_ref().expect("an entry").path();
+        path.extension()
+            .is_some_and(|extension| extension == "sock")
+    };
+    assert_eq!(left.filter(is_socket).count(), 2, "one is stale");
+    let said = run(&["stop", "web"]);
+    assert_eq!((said.code, &*said.err), (Some(0), ""), "{}", said.out);
+    supervisor.wait_message(&["web", "exited"]);
+    supervisor.end();
+}

@@ -188,7 +188,7 @@ fn reports_can_go_into_a_file_and_are_appended_by_whoever_shares_it() {
             .stdout(file.try_clone().expect("a copy"))
             .stderr(Stdio::piped());
         let mut supervisor = scene.launch_as_is(command);
-        assert_eq!(supervisor.wait_exit(), 0);
+        assert_eq!(supervisor.wait_exit(), 1);
     }
     let lines = scene.lines("reports");
     assert_eq!(lines.len(), 2);

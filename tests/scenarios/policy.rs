@@ -261,7 +261,7 @@ fn when_every_program_has_ended_for_good_so_does_the_supervisor() {
     let mut scene = Scene::new();
     scene.add_with("a", "exit 3", json!({"restart": "never"}));
     scene.add_with("b", "exit 0", json!({"restart": "on-failure"}));
-    assert_eq!(scene.start().ends_with(0).len(), 2);
+    assert_eq!(scene.start().ends_with(1).len(), 2);
 }
 
 /// In the order in which their processes are made; on a busy machine one may overtake another on

@@ -79,7 +79,7 @@ fn m38_interrupted_waits_lose_no_death() {
     gate.open();
     assert_crowd(&supervisor.wait_reports(COUNT), COUNT);
     // The last one is dead, so there is nobody to wait for: no error, a clean end.
-    let reports = supervisor.ends_with(0);
+    let reports = supervisor.ends_with(1);
     assert_eq!(reports.len(), COUNT);
     assert!(
         tracer.injected() > COUNT / 2,
@@ -211,7 +211,7 @@ fn m44_every_code_and_every_signal_is_told_as_it_is() {
         let script = format!("sig {signal}");
         scene.add_with(&format!("s{signal}"), &script, json!({"restart": "never"}));
     }
-    let reports = scene.start().ends_with(0);
+    let reports = scene.start().ends_with(1);
     assert_eq!(reports.len(), 256 + signals.len());
     for report in &reports {
         let (kind, number) = report.name().split_at(1);
@@ -274,7 +274,7 @@ fn m45_exit_143_is_no_death_by_sigterm() {
     let mut scene = Scene::new();
     scene.add_with("exit", "exit 143", json!({"restart": "never"}));
     scene.add_with("kill", "sig TERM", json!({"restart": "never"}));
-    let reports = scene.start().ends_with(0);
+    let reports = scene.start().ends_with(1);
     let of = |name: &str| {
         let report = reports
             .iter()
@@ -300,7 +300,7 @@ fn m46_a_core_dump_is_told_and_does_not_bend_the_signal() {
     let mut scene = Scene::new();
     scene.add_with("with", "core on ; abort", json!({"restart": "never"}));
     scene.add_with("without", "core off ; abort", json!({"restart": "never"}));
-    let reports = scene.start().ends_with(0);
+    let reports = scene.start().ends_with(1);
     assert_eq!(reports.len(), 2);
     for report in reports {
         assert_eq!(
@@ -335,7 +335,7 @@ fn m47_a_process_whose_first_thread_is_gone_is_alive() {
     let report = supervisor.wait_report("p", 1);
     assert_eq!(report.code(), 7);
     assert!(report.seconds("uptime") >= 1.2, "{report:?}");
-    supervisor.ends_with(0);
+    supervisor.ends_with(1);
 }
 
 #[test]

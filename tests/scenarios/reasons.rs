@@ -145,7 +145,7 @@ fn a_failure_shows_the_last_line_of_its_stderr() {
     let none = json!({"restart": "never", "report_bytes": 0});
     scene.add_with("secretive", &format!("{last}exit 3"), none);
     let mut supervisor = scene.start();
-    assert_eq!(supervisor.wait_exit(), 0);
+    assert_eq!(supervisor.wait_exit(), 1);
     let line = |name: &str, how: &str| supervisor.wait_message(&[name, " exited ", how]);
     for (name, _, how, is_shown) in ends {
         let line = line(name, how);

@@ -181,7 +181,7 @@ fn the_offset_says_where_a_run_begins_in_the_log() {
 fn the_uptime_is_that_of_the_run() {
     let mut scene = Scene::new();
     scene.add_with("p", "sleep 500 ; exit 1", json!({"restart": "never"}));
-    let report = scene.start().ends_with(0).remove(0);
+    let report = scene.start().ends_with(1).remove(0);
     let uptime = report.seconds("uptime");
     // It begins when the supervisor sees the exec, which a busy machine may delay a little.
     assert!((0.3..5.0).contains(&uptime), "{report:?}");
@@ -271,7 +271,7 @@ fn m138_m139_reports_are_json_whatever_stands_in_them() {
     let config = odd.join("c.json");
     std::fs::write(&config, scene.config()).expect("a config");
     let supervisor = scene.launch(scene.marked(&[binary().to_owned(), "run".into(), config]));
-    let reports = supervisor.ends_with(0);
+    let reports = supervisor.ends_with(1);
     assert_eq!(reports.len(), 3);
     reports.iter().for_each(assert_shape);
     let words = reports
@@ -298,7 +298,7 @@ fn m88_what_a_person_reads_fits_on_a_line_and_obeys_no_terminal() {
     scene.add_raw("quote", json!({"command": [quote], "restart": "never"}));
     scene.add_with("web-1", "exit 3", json!({"restart": "never"}));
     let mut supervisor = scene.start();
-    assert_eq!(supervisor.wait_exit(), 0);
+    assert_eq!(supervisor.wait_exit(), 1);
     let messages = supervisor.messages();
     for line in &messages {
         assert!(!line.contains(char::is_control), "{line:?}");
@@ -344,7 +344,7 @@ fn m90_a_supervisor_that_was_stopped_for_a_while_tells_true_uptimes() {
         })
     });
     supervisor.signal(libc::SIGCONT);
-    let report = supervisor.ends_with(0).remove(0);
+    let report = supervisor.ends_with(1).remove(0);
     // Measured at its reap, so the time in which nobody looked counts.
     assert!(report.seconds("uptime") >= 0.5, "{report:?}");
 }
@@ -370,7 +370,7 @@ fn m141_the_time_is_utc_wherever_it_runs() {
         };
         let begin = now();
         let mut supervisor = scene.launch(command);
-        assert_eq!(supervisor.wait_exit(), 0, "{zone:?}");
+        assert_eq!(supervisor.wait_exit(), 1, "{zone:?}");
         assert_instant(&supervisor.reports()[0], begin..=now());
         let hours = |line: String| line.get(11..13)?.parse::<i64>().ok();
         let utc = (begin as i64 / 3600) % 24;

@@ -261,7 +261,7 @@ fn a_failed_start_is_final_with_restart_never() {
     let never = |command: serde_json::Value| json!({"command": command, "restart": "never"});
     scene.add_raw("missing", never(json!(["./missing"])));
     scene.add_raw("fine", never(probe("touch ran")));
-    let reports = scene.start().ends_with(0);
+    let reports = scene.start().ends_with(1);
     assert_eq!(reports.len(), 2, "{reports:?}");
     let missing = reports
         .iter()

@@ -15,7 +15,10 @@ use libc::{
 use nix::sys::signal::{SigSet, Signal};
 use procsched::config::Config;
 use procsched::text::escaped;
-use procsched::{Builder, Error, ProcessScheduler, SignalSender, Status, signal_name};
+use procsched::{
+    Builder, Error, ProcessScheduler, ProgramState, ProgramStatus, SignalSender, Status,
+    signal_name,
+};
 
 use super::{Command, FAILED, FINE, USAGE};
 use crate::control::place::Place;
@@ -38,9 +41,9 @@ a signal stops it or every program has ended for good.
     options: "  --socket PATH  take orders there, whatever the config says
   --no-control   take no orders",
     sections: &[CONFIG_HELP, OUTPUT_HELP],
-    exit_codes: "  0    stopped as asked, or every program has ended for good
+    exit_codes: "  0    stopped as asked, or every program has ended for good, with success
   N    the code of an essential program that ended for good, 128+n for signal n
-  1    failed, or a process survived SIGKILL and was abandoned
+  1    failed, a program has failed when all had ended, or a process survived SIGKILL
   2    invalid usage or config
 ",
     example: "  $ procsched-min run /etc/app/procsched.json
@@ -142,7 +145,8 @@ fn run(path: &Path, socket: Option<&OsStr>, has_control: bool) -> u8 {
     if let Some(control) = control {
         control.close();
     }
-    let code = exit_code(scheduler.is_abandoned(), scheduler.essential_exit());
+    let failed = scheduler.is_abandoned() || has_failed(&scheduler);
+    let code = exit_code(failed, scheduler.essential_exit());
     let mut outputs = outputs.lock();
     outputs.say_own(Level::Info, "stopped", &format!("code={code}"));
     outputs.flush();
@@ -299,11 +303,16 @@ fn builder(config: Config, outputs: &Outputs, wanted: &Arc<Wanted>, feed: &Feed)
         .safety_sweep(false)
 }
 
-/// Returns 1 for abandoned processes, else an essential program's code, as a shell has it for a
-/// signal.
-fn exit_code(abandoned: bool, essential: Option<i32>) -> u8 {
+/// True if it has ended by itself, and a program has ended for good without success.
+fn has_failed(scheduler: &ProcessScheduler) -> bool {
+    let failed = |program: &ProgramStatus| program.state() == ProgramState::Failed;
+    !scheduler.is_stopping() && scheduler.programs().iter().any(failed)
+}
+
+/// Returns 1 after a failure, else an essential program's code, as a shell has it for a signal.
+fn exit_code(failed: bool, essential: Option<i32>) -> u8 {
     let code = match essential {
-        _ if abandoned => return FAILED,
+        _ if failed => return FAILED,
         None => return FINE,
         Some(signal @ ..0) => 128_i32.saturating_sub(signal),
         Some(code) => code,
