@@ -195,8 +195,12 @@ impl Server {
     }
 
     fn accept(&mut self) {
-        for _ in 0..CLIENTS_MAX {
+        for accepted in 0..CLIENTS_MAX {
             let Some(stream) = self.listener.accept() else {
+                if accepted == 0 {
+                    // It is said to be ready, and is not: that would wake us at once again.
+                    self.listener.pause();
+                }
                 return;
             };
             let Some(mut client) = Client::new(stream) else {
