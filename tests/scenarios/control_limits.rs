@@ -348,6 +348,26 @@ fn an_idle_socket_costs_no_wake_up() {
     supervisor.end();
 }
 
+/// A wait for more programs than are looked at in a turn woke the supervisor all the time.
+#[test]
+fn a_wait_for_many_programs_costs_no_wake_up() {
+    let (mut scene, path) = scene();
+    for index in 0..200 {
+        scene.add(&format!("p{index}"), "hold");
+    }
+    let supervisor = scene.start();
+    let mut waiter = Operator::connect(&path);
+    waiter.ask(&order("wait", &["*"])).fine();
+    let down = order_with("wait", &["p*"], json!({"for": "down"}));
+    waiter.send(format!("{down}\n").as_bytes());
+    // Its answer comes after the wait has begun.
+    status(&path, "web");
+    assert_idle(&supervisor);
+    Operator::ask_once(&path, &order("stop", &["p*"])).fine();
+    assert_eq!(waiter.answer().fine().programs().len(), 200);
+    supervisor.end();
+}
+
 #[test]
 fn a_reload_by_a_signal_and_an_order_without_a_reader_leave_it_idle() {
     let (scene, path) = scene();

@@ -540,6 +540,37 @@ fn a_start_that_is_held_for_good_fails_with_the_reason() {
     supervisor.end();
 }
 
+/// No event tells of these changes: the client that waits has to be answered all the same.
+#[test]
+fn a_wait_hears_of_changes_that_are_no_event() {
+    let (mut scene, path) = scene();
+    let (once, requires) = (json!({"oneshot": true}), json!({"requires": ["db"]}));
+    scene.add_with("db", "wait-file go ; exit 3", once);
+    scene.add_with("app", "hold", requires);
+    add_failing(&mut scene);
+    let supervisor = scene.start();
+    wait_state(&supervisor, &path, "app", "pending");
+    wait_state(&supervisor, &path, "bad", "backoff");
+    let waiting = |request: Value| {
+        let mut operator = Operator::connect(&path);
+        operator.send(format!("{request}\n").as_bytes());
+        operator
+    };
+    let start = waiting(order("start", &["app"]));
+    let down = waiting(order_with("wait", &["bad"], json!({"for": "down"})));
+    // Its answer comes after both have begun.
+    status(&path, "web");
+    // What it requires has failed for good: of `app` itself there is nothing to report.
+    scene.write("go", "");
+    let mut start = start;
+    start.answer().refused("failed", "app: requires db: failed");
+    // What waits for its restart is stopped at once.
+    Operator::ask_once(&path, &order("stop", &["bad"])).fine();
+    let mut down = down;
+    down.answer().fine();
+    supervisor.end();
+}
+
 #[test]
 fn a_oneshot_is_up_when_it_has_succeeded() {
     let (mut scene, path) = scene();
