@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::common::operator::{Operator, control, order, order_with, status, wait_state};
-use crate::common::{Scene, process, wait_for};
+use crate::common::{Scene, Supervisor, process, wait_for};
 
 /// A scene with a socket and a program that waits to be stopped.
 fn scene() -> (Scene, PathBuf) {
@@ -14,6 +14,16 @@ fn scene() -> (Scene, PathBuf) {
     let path = control(&mut scene);
     scene.add("web", "hold");
     (scene, path)
+}
+
+/// The supervisor of such a scene, and of a program that does not end by SIGTERM.
+fn with_slow(stop_timeout: &str) -> (Scene, PathBuf, Supervisor) {
+    let (mut scene, path) = scene();
+    let keys = json!({"stop_timeout": stop_timeout});
+    scene.add_with("slow", "ignore TERM ; touch ready ; hold", keys);
+    let supervisor = scene.start();
+    scene.wait_file("ready");
+    (scene, path, supervisor)
 }
 
 /// A program that fails at once, and is started again after a long time.
@@ -251,14 +261,7 @@ fn names_may_be_patterns_and_are_checked() {
 
 #[test]
 fn a_timeout_says_what_is_still_the_case() {
-    let (mut scene, path) = scene();
-    scene.add_with(
-        "slow",
-        "ignore TERM ; touch ready ; hold",
-        json!({"stop_timeout": "1h"}),
-    );
-    let supervisor = scene.start();
-    scene.wait_file("ready");
+    let (_scene, path, supervisor) = with_slow("1h");
     let mut operator = Operator::connect(&path);
     let answer = operator.ask(&order_with("stop", &["slow"], json!({"timeout": 0.05})));
     answer.refused("timeout", "slow: still stopping after 50ms");
@@ -285,14 +288,7 @@ fn a_timeout_says_what_is_still_the_case() {
 
 #[test]
 fn of_two_opposite_orders_the_later_wins() {
-    let (mut scene, path) = scene();
-    scene.add_with(
-        "slow",
-        "ignore TERM ; touch ready ; hold",
-        json!({"stop_timeout": "300ms"}),
-    );
-    let supervisor = scene.start();
-    scene.wait_file("ready");
+    let (_scene, path, supervisor) = with_slow("300ms");
     let (mut first, mut second) = (Operator::connect(&path), Operator::connect(&path));
     first.send(format!("{}\n", order("stop", &["slow"])).as_bytes());
     wait_state(&supervisor, &path, "slow", "stopping");
@@ -368,11 +364,7 @@ fn many_programs_that_are_done_at_once_are_all_answered() {
 
 #[test]
 fn what_is_being_stopped_says_by_whom() {
-    let (mut scene, path) = scene();
-    let script = "ignore TERM ; touch ready ; hold";
-    scene.add_with("slow", script, json!({"stop_timeout": "1h"}));
-    let supervisor = scene.start();
-    scene.wait_file("ready");
+    let (_scene, path, supervisor) = with_slow("1h");
     let stop = order_with("stop", &["slow"], json!({"wait": false}));
     Operator::ask_once(&path, &stop).fine();
     let slow = wait_state(&supervisor, &path, "slow", "stopping");
@@ -386,14 +378,7 @@ fn what_is_being_stopped_says_by_whom() {
 
 #[test]
 fn a_shutdown_takes_no_more_orders_but_can_be_watched() {
-    let (mut scene, path) = scene();
-    scene.add_with(
-        "slow",
-        "ignore TERM ; touch ready ; hold",
-        json!({"stop_timeout": "1h"}),
-    );
-    let supervisor = scene.start();
-    scene.wait_file("ready");
+    let (_scene, path, supervisor) = with_slow("1h");
     let mut operator = Operator::connect(&path);
     let mut follower = Operator::connect(&path);
     follower.send(b"{\"v\":1,\"command\":\"events\",\"snapshot\":false}\n");
