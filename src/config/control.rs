@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::errors::{Place, Problems};
+use super::errors::{ConfigErrors, Place, Problems};
 use super::item::Item;
+use super::root::Root;
+use super::{base_dir_of, directory_of, read, syntax};
 use crate::spec::path_problem;
 use crate::text::{error_text, quoted};
 
@@ -23,6 +25,49 @@ pub enum Control {
     Off,
     /// On a socket at this path; absolute, of at most [`SOCKET_PATH_BYTES_MAX`] bytes.
     Path(PathBuf),
+}
+
+impl Control {
+    /// Reads what a file says of the control socket, and nothing else of it: to find the supervisor
+    /// of ten thousand programs, a client need not read them, nor need they be right. See
+    /// [`Config::load`](super::Config::load).
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, is not JSON as far as it was read, or has a wrong `control` or
+    /// `base_dir`.
+    ///
+    /// ```
+    /// use procsched::config::Control;
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("procsched.json");
+    ///
+    /// std::fs::write(&path, r#"{"programs": {"web": ["tru", 7]}, "control": "web.sock"}"#)?;
+    /// assert_eq!(Control::load(&path)?, Control::Path(directory.path().join("web.sock")));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigErrors> {
+        let path = path.as_ref();
+        let (bytes, is_file) = read(path)?;
+        Self::parse(&bytes, &path.to_string_lossy(), directory_of(path, is_file))
+    }
+
+    /// Does the same with the contents of a file. See [`Config::parse`](super::Config::parse).
+    ///
+    /// # Errors
+    ///
+    /// As [`Control::load`].
+    pub fn parse(bytes: &[u8], source: &str, directory: &Path) -> Result<Self, ConfigErrors> {
+        let stop = |(place, message)| ConfigErrors::fatal(source, Some(place), message);
+        let text = syntax::text(bytes).map_err(stop)?;
+        let text = syntax::without_comments(text).map_err(stop)?;
+        let tree = syntax::tree_of(&text, &["base_dir", "control"]).map_err(stop)?;
+        let mut problems = Problems::default();
+        let root = Root::read_settings(&Item::root(&tree), &mut problems);
+        let base_dir = base_dir_of(&root, directory).map_err(stop)?;
+        let control = root.control.resolve(&base_dir, &mut problems);
+        problems.or(source, control)
+    }
 }
 
 /// The key `control` as the file has it.

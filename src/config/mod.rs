@@ -43,7 +43,7 @@ pub use errors::{ConfigError, ConfigErrors};
 use self::errors::{Place, Problems};
 use self::item::Item;
 use self::root::Root;
-use self::syntax::FILE_BYTES_MAX;
+use self::syntax::{FILE_BYTES_MAX, Stop};
 use crate::error::Error;
 use crate::exec::absolute;
 use crate::os::descriptors::null_device;
@@ -114,13 +114,8 @@ impl Config {
     /// ```
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigErrors> {
         let path = path.as_ref();
-        let source = path.to_string_lossy();
-        let (bytes, is_file) = read(path).map_err(|error| {
-            let error = Error::io("failed to read the file", &error);
-            ConfigErrors::fatal(&source, None, error.to_string())
-        })?;
-        // The parent of a bare file name is "", the current directory.
-        let directory = path.parent().filter(|_| is_file).unwrap_or(Path::new(""));
+        let (bytes, is_file) = read(path)?;
+        let (source, directory) = (path.to_string_lossy(), directory_of(path, is_file));
         let mut config = Self::parse_after(None, &bytes, &source, directory)?;
         config.path = std::path::absolute(path).ok().filter(|_| is_file);
         Ok(config)
@@ -190,10 +185,7 @@ impl Config {
         let tree = syntax::tree(&text).map_err(stop)?;
         let mut problems = Problems::default();
         let root = Root::read(&Item::root(&tree), &mut problems);
-        let base_dir = directory.join(root.base_dir.as_deref().unwrap_or(Path::new(".")));
-        // Fails if the current directory was removed.
-        let base_dir =
-            absolute(&base_dir).map_err(|error| stop((Place::START, error.to_string())))?;
+        let base_dir = base_dir_of(&root, directory).map_err(stop)?;
         let err_dir = root.err_dir.as_deref();
         let config = Self {
             path: None,
@@ -332,10 +324,29 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 /// Returns the contents of a file, and true if it is a regular file opened by a path of its own.
 /// Reads one byte more than is allowed, to detect a file that is too long. A terminal does not
 /// become the controlling terminal.
-fn read(path: &Path) -> io::Result<(Vec<u8>, bool)> {
-    let file = open(path, libc::O_NOCTTY)?;
-    let is_file = file.metadata()?.is_file() && !is_descriptor(path);
-    Ok((contents(file)?, is_file))
+fn read(path: &Path) -> Result<(Vec<u8>, bool), ConfigErrors> {
+    let read = || {
+        let file = open(path, libc::O_NOCTTY)?;
+        let is_file = file.metadata()?.is_file() && !is_descriptor(path);
+        Ok((contents(file)?, is_file))
+    };
+    read().map_err(|error| {
+        let error = Error::io("failed to read the file", &error);
+        ConfigErrors::fatal(&path.to_string_lossy(), None, error.to_string())
+    })
+}
+
+/// Returns the directory that a file is relative to.
+fn directory_of(path: &Path, is_file: bool) -> &Path {
+    // The parent of a bare file name is "", the current directory.
+    path.parent().filter(|_| is_file).unwrap_or(Path::new(""))
+}
+
+/// Returns the absolute base directory of a file that is relative to this one.
+fn base_dir_of(root: &Root, directory: &Path) -> Result<PathBuf, Stop> {
+    let base_dir = directory.join(root.base_dir.as_deref().unwrap_or(Path::new(".")));
+    // Fails if the current directory was removed.
+    absolute(&base_dir).map_err(|error| (Place::START, error.to_string()))
 }
 
 /// Returns the contents of what has to be a regular file. Nothing else is waited for, such as the

@@ -51,17 +51,7 @@ pub(super) struct Root {
 impl Root {
     /// Reads a file, and adds every error to `problems`.
     pub(super) fn read(item: &Item<'_>, problems: &mut Problems) -> Self {
-        let mut root = Self {
-            base_dir: None,
-            err_dir: None,
-            error_handler: None,
-            control: control::Draft::default(),
-            control_group: None,
-            programs: Vec::new(),
-            links: Vec::new(),
-            defaults: Draft::built_in(),
-        };
-        item.read(&mut root, &FIELDS, r#"an object with "programs""#, problems);
+        let mut root = Self::read_settings(item, problems);
         let all = item.named(PROGRAMS);
         if all.is_empty() && item.is_object() {
             let message =
@@ -73,6 +63,22 @@ impl Root {
             root.read_programs(&programs, problems);
         }
         links::check(&root.programs, &root.links, problems);
+        root
+    }
+
+    /// Reads what concerns no program.
+    pub(super) fn read_settings(item: &Item<'_>, problems: &mut Problems) -> Self {
+        let mut root = Self {
+            base_dir: None,
+            err_dir: None,
+            error_handler: None,
+            control: control::Draft::default(),
+            control_group: None,
+            programs: Vec::new(),
+            links: Vec::new(),
+            defaults: Draft::built_in(),
+        };
+        item.read(&mut root, &FIELDS, r#"an object with "programs""#, problems);
         root
     }
 

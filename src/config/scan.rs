@@ -41,19 +41,35 @@ pub(super) struct Entry<'t> {
 
 /// Scans the first value of `text`; returns where it stopped if that is not JSON.
 pub(super) fn scan(text: &str) -> Result<Node<'_>, Place> {
-    let mut scanner = Scanner {
-        rest: text.chars(),
-        place: Place::START,
-    };
-    scanner.value(0).ok_or(scanner.place)
+    Scanner::new(text, None).scan()
+}
+
+/// Scans an object for these keys, and skips the others without a look at what they have. Where
+/// that is not JSON, it may go unnoticed.
+pub(super) fn scan_keys<'t>(text: &'t str, keys: &'t [&'t str]) -> Result<Node<'t>, Place> {
+    Scanner::new(text, Some(keys)).scan()
 }
 
 struct Scanner<'t> {
     rest: Chars<'t>,
     place: Place,
+    /// The keys of the outermost object that are wanted, if not all are.
+    keys: Option<&'t [&'t str]>,
 }
 
 impl<'t> Scanner<'t> {
+    fn new(text: &'t str, keys: Option<&'t [&'t str]>) -> Self {
+        Self {
+            rest: text.chars(),
+            place: Place::START,
+            keys,
+        }
+    }
+
+    fn scan(mut self) -> Result<Node<'t>, Place> {
+        self.value(0).ok_or(self.place)
+    }
+
     fn value(&mut self, depth: usize) -> Option<Node<'t>> {
         if depth > DEPTH_MAX {
             return None;
@@ -92,7 +108,7 @@ impl<'t> Scanner<'t> {
                 ',' => self.take()?,
                 '}' => return self.take().map(|_| entries),
                 '"' => {
-                    entries.push(self.entry(depth)?);
+                    entries.extend(self.entry(depth)?);
                     continue;
                 }
                 _ => return None,
@@ -100,36 +116,77 @@ impl<'t> Scanner<'t> {
         }
     }
 
-    fn entry(&mut self, depth: usize) -> Option<Entry<'t>> {
+    /// Takes an entry; returns none if it is not wanted.
+    fn entry(&mut self, depth: usize) -> Option<Option<Entry<'t>>> {
         let place = self.place;
         let key = self.string()?;
         if self.after_space()? != ':' {
             return None;
         }
         self.take()?;
+        let is_wanted = |keys: &[&str]| depth > 1 || keys.contains(&&*key);
+        if !self.keys.is_none_or(is_wanted) {
+            return self.skip().map(|()| None);
+        }
         let value = self.value(depth)?;
-        Some(Entry { key, place, value })
+        Some(Some(Entry { key, place, value }))
+    }
+
+    /// Skips a value.
+    fn skip(&mut self) -> Option<()> {
+        let mut depth = 0_usize;
+        loop {
+            match self.after_space()? {
+                '"' => self.skip_string()?,
+                '[' | '{' => {
+                    self.take()?;
+                    depth += 1;
+                }
+                ']' | '}' => {
+                    depth = depth.checked_sub(1)?;
+                    self.take()?;
+                }
+                ',' | ':' if depth > 0 => {
+                    self.take()?;
+                    continue;
+                }
+                ',' | ':' => return None,
+                _ => self.skip_scalar()?,
+            }
+            if depth == 0 {
+                return Some(());
+            }
+        }
     }
 
     fn string(&mut self) -> Option<String> {
         let start = self.rest.as_str();
+        self.skip_string()?;
+        serde_json::from_str(self.taken_of(start)).ok()
+    }
+
+    fn skip_string(&mut self) -> Option<()> {
         self.take()?;
         loop {
             match self.take()? {
                 // The character after it does not end the string.
                 '\\' => self.take()?,
-                '"' => break,
+                '"' => return Some(()),
                 _ => continue,
             };
         }
-        serde_json::from_str(self.taken_of(start)).ok()
+    }
+
+    fn skip_scalar(&mut self) -> Option<()> {
+        while self.peek().is_some_and(|next| !ends_scalar(next)) {
+            self.take()?;
+        }
+        Some(())
     }
 
     fn scalar(&mut self) -> Option<Kind<'t>> {
         let start = self.rest.as_str();
-        while self.peek().is_some_and(|next| !ends_scalar(next)) {
-            self.take()?;
-        }
+        self.skip_scalar()?;
         match self.taken_of(start) {
             "null" => Some(Kind::Null),
             "true" => Some(Kind::Bool(true)),

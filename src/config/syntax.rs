@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::errors::Place;
-use super::scan::{Node, scan};
+use super::scan::{Node, scan, scan_keys};
 
 /// The largest file, in bytes: room for tens of thousands of programs.
 pub(super) const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -117,6 +117,11 @@ pub(super) fn tree(text: &str) -> Result<Node<'_>, Stop> {
     }
     // If the two ever disagree on what JSON is, that is an error instead of a panic.
     scan(text).map_err(|place| (place, "not valid JSON".to_owned()))
+}
+
+/// Returns the tree of these keys of an object. What else is in the text may be wrong.
+pub(super) fn tree_of<'t>(text: &'t str, keys: &'t [&'t str]) -> Result<Node<'t>, Stop> {
+    scan_keys(text, keys).or_else(|_| tree(text))
 }
 
 fn explain(text: &str, error: &serde_json::Error) -> Stop {

@@ -28,7 +28,7 @@ pub mod policy;
 pub mod state;
 pub mod timers;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use child::{Child, Effects, Flags};
@@ -75,6 +75,8 @@ pub struct Machine {
     essential_ended: Option<ProgramId>,
     /// The state of the generator that stretches delays.
     chance: u64,
+    /// The programs that have changed since they were taken, if they are watched.
+    changed: Option<BTreeSet<ProgramId>>,
 }
 
 /// A program as the caller sees it.
@@ -135,6 +137,22 @@ impl Machine {
     #[cfg_attr(not(test), allow(dead_code))]
     pub fn set_shutdown_timeout(&mut self, timeout: Option<Duration>) {
         self.shutdown_timeout = timeout;
+    }
+
+    /// Says whether programs that change are noted from now on, for [`Machine::take_changed`].
+    pub fn watch_changes(&mut self, watch: bool) {
+        if watch {
+            self.changed.get_or_insert_default();
+        } else {
+            self.changed = None;
+        }
+    }
+
+    /// Takes the programs whose state has changed, or may have, since the last call. That of a
+    /// program depends on those that it requires, too.
+    pub fn take_changed(&mut self) -> BTreeSet<ProgramId> {
+        let changed = self.changed.as_mut();
+        changed.map(std::mem::take).unwrap_or_default()
     }
 
     /// Handles one fact or command. A fact about an old run of a program is dropped, and so is one
@@ -417,6 +435,9 @@ impl Machine {
         let Some(child) = self.children.get_mut(id) else {
             return;
         };
+        if let Some(changed) = &mut self.changed {
+            changed.insert(id);
+        }
         let counts = self.graph.counts(id);
         child.keep_word(now, counts);
         let is_unsettled = !child.is_settled(counts);

@@ -27,7 +27,12 @@ impl RateLimit {
 
     /// Asks for it. A request that is not the first changes nothing.
     pub(super) fn want(&mut self, now: Moment, children: usize) {
-        let at = now.after(self.delay(children));
+        self.want_at(now.after(self.delay(children)));
+    }
+
+    /// Asks for it at this moment, whatever that costs. A request that is not the first changes
+    /// nothing.
+    pub(super) fn want_at(&mut self, at: Moment) {
         self.due.get_or_insert(at);
     }
 

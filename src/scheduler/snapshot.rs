@@ -42,6 +42,37 @@ impl ProcessScheduler {
             .map(Program::name)
     }
 
+    /// Says whether it is noted from now on which programs change, for
+    /// [`ProcessScheduler::take_changed`].
+    pub fn watch_changes(&mut self, watch: bool) {
+        self.core.watch_changes(watch);
+    }
+
+    /// Takes the names of the programs whose state may have changed since the last call, or since
+    /// they are watched: a host that waits for one of many need not look at all of them. A program
+    /// that was removed is reported by [`EventKind::Removed`](crate::EventKind::Removed) alone.
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, ProcessScheduler};
+    /// # use std::time::Duration;
+    /// # fn main() -> procsched::Result<()> {
+    /// # let logs = tempfile::tempdir().unwrap();
+    /// let programs = ["web", "db"].map(|name| ChildSpec::new(name, ["sleep", "9"]));
+    /// let programs = programs.map(|program| program.autostart(false));
+    /// # let mut scheduler = ProcessScheduler::builder("/")
+    /// #     .programs(programs).err_dir(logs.path()).kill_on_drop().build()?;
+    /// scheduler.step(Some(Duration::ZERO))?;
+    /// scheduler.watch_changes(true);
+    /// assert!(scheduler.take_changed().is_empty());
+    /// scheduler.start_program("web")?;
+    /// assert_eq!(scheduler.take_changed(), ["web".into()]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn take_changed(&mut self) -> Vec<Arc<str>> {
+        self.core.take_changed()
+    }
+
     /// Returns a snapshot of the program of this name.
     ///
     /// ```

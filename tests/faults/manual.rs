@@ -239,7 +239,7 @@ pub fn errors_of(call: &str, purpose: &str) -> impl Iterator<Item = (&'static st
     let errors = errors.filter(move |error| !is_directory || **error != "EIO");
     // A socket that poll(2) calls ready is not empty, or full, without end; and a client has 10 s
     // for its request, and 30 s to take some of the answer.
-    let is_of_socket = matches!(call, "accept4" | "recvfrom" | "sendto");
+    let is_of_socket = matches!(call, "recvfrom" | "sendto");
     errors.map(move |&error| {
         let may_last = !is_close || error == "EINTR";
         (error, may_last && !(is_of_socket && error == "EAGAIN"))

@@ -26,6 +26,8 @@ mod load;
 mod messages;
 #[path = "../../src/bin/procsched-min/output.rs"]
 mod output;
+#[path = "../../src/bin/procsched-min/panics.rs"]
+mod panics;
 #[path = "../../src/bin/procsched-min/reload.rs"]
 mod reload;
 #[path = "../../src/bin/procsched-min/status_line.rs"]

@@ -7,7 +7,7 @@ use std::fmt;
 use crate::machine::definitions::Replacement;
 use crate::machine::graph::Links;
 use crate::machine::state::{Leader, State};
-use crate::machine::{Command, Exit, Input, Machine, Moment, Order, ProgramId, Run};
+use crate::machine::{Command, Exit, Input, Machine, Moment, Order, ProgramId, ProgramState, Run};
 
 use super::book::{Book, Change, Check};
 use super::definition::Definition;
@@ -84,7 +84,10 @@ impl Scene {
         self.orders.clear();
         self.book.changed.clear();
         let links = self.links();
+        self.machine.watch_changes(true);
+        let before = self.shown();
         let is_quiet = self.act(act)?;
+        self.check_changed(&before)?;
         while let Some(order) = self.machine.next_order() {
             self.say(format_args!("    {order:?}"));
             self.orders.push(order);
@@ -98,6 +101,31 @@ impl Scene {
         let pending = self.starting.map(|(run, _)| run.program);
         self.book
             .watch(&self.machine, self.now, &self.orders, &links, pending)
+    }
+
+    /// What is shown of each program: its state, whether it is up, and whether it is blocked.
+    fn shown(&self) -> BTreeMap<ProgramId, (ProgramState, bool, bool)> {
+        let machine = &self.machine;
+        let of = |id| {
+            let word = machine.view(id)?.word;
+            Some((id, (word, machine.is_up(id), machine.is_blocked(id))))
+        };
+        let pages = self.book.pages.iter();
+        pages.filter_map(|page| of(page.id)).collect()
+    }
+
+    /// A client that waits for a program looks at it only if it is among those that have changed.
+    fn check_changed(&mut self, before: &BTreeMap<ProgramId, (ProgramState, bool, bool)>) -> Check {
+        let changed = self.machine.take_changed();
+        for (id, now) in self.shown() {
+            let was = before.get(&id);
+            if was.is_some_and(|was| *was != now) && !changed.contains(&id) {
+                return Err(format!(
+                    "{id:?} was {was:?}, is {now:?}, and that is not noted"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Who waits for whom, before an act.

@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,7 +14,7 @@ use std::thread::JoinHandle;
 use serde_json::{Value, json};
 
 use crate::command_line::{Said, run};
-use crate::common::second_run::binary;
+use crate::common::second_run::{self, binary};
 use crate::common::{Need, Scene, missing, process, wait_for};
 
 /// What a played supervisor does with one request.
@@ -721,6 +722,40 @@ fn a_shutdown_waits_for_the_end_and_tells_what_was_abandoned() {
         "{}",
         said.err
     );
+}
+
+/// A shell calls that 130.
+#[test]
+fn ctrl_c_ends_each_command_that_waits() {
+    if second_run::is_pid1() {
+        return; // No signal ends PID 1.
+    }
+    let scene = Scene::new();
+    let played = Played::start(&scene, |_, request| {
+        match request["command"] == "shutdown" {
+            true => Reply::Say(lines(&[])),
+            false => Reply::Hold(Vec::new()),
+        }
+    });
+    let commands = [
+        "start web",
+        "stop web",
+        "restart web",
+        "wait web",
+        "reload",
+        "shutdown",
+        "events",
+    ];
+    for (number, words) in commands.into_iter().enumerate() {
+        let words: Vec<&str> = words.split(' ').collect();
+        let mut running = played.spawn(&scene, &words);
+        let written = || played.written.load(Ordering::Relaxed);
+        wait_for("its request", || written() == number + 1);
+        let pid = i32::try_from(running.child.id()).expect("a pid");
+        process::signal(pid, libc::SIGINT);
+        let status = running.child.wait().expect("a child");
+        assert_eq!(status.signal(), Some(libc::SIGINT), "{words:?}");
+    }
 }
 
 /// The listing, of 40 MB, is read as it comes: what is kept is the cells of the table.

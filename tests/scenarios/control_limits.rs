@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::command_line::run;
 use crate::common::operator::{Operator, control, order, order_with, status};
 use crate::common::{Scene, Supervisor, process, second_run, wait_for};
 
@@ -160,6 +161,25 @@ fn the_seventeenth_client_is_refused_and_the_thirteenth_follower() {
         operator.answer().last["ok"] == true
     });
     supervisor.end();
+}
+
+/// It gave up, as it could not follow the events to the end.
+#[test]
+fn a_shutdown_waits_for_the_end_although_twelve_clients_follow() {
+    let (mut scene, path) = scene();
+    let stubborn = "ignore TERM ; touch ready ; hold";
+    scene.add_with("slow", stubborn, json!({"stop_timeout": "700ms"}));
+    let supervisor = scene.start();
+    scene.wait_file("ready");
+    let mut followers: Vec<Operator> = (0..12).map(|_| Operator::connect(&path)).collect();
+    for follower in &mut followers {
+        follower.send(b"{\"v\":1,\"command\":\"events\"}\n");
+        follower.line().expect("a snapshot");
+    }
+    let socket = path.to_str().expect("text");
+    let said = run(&scene, &["shutdown", "--socket", socket]);
+    assert_eq!((said.code, &*said.out), (Some(0), ""), "{}", said.err);
+    supervisor.ends_with(0);
 }
 
 #[test]
@@ -425,6 +445,26 @@ fn an_idle_socket_costs_no_wake_up() {
     let supervisor = scene.start();
     status(&path, "web");
     assert_idle(&supervisor);
+    supervisor.end();
+}
+
+/// A wait for more programs than are looked at in a turn woke the supervisor all the time.
+#[test]
+fn a_wait_for_many_programs_costs_no_wake_up() {
+    let (mut scene, path) = scene();
+    for index in 0..200 {
+        scene.add(&format!("p{index}"), "hold");
+    }
+    let supervisor = scene.start();
+    let mut waiter = Operator::connect(&path);
+    waiter.ask(&order("wait", &["*"])).fine();
+    let down = order_with("wait", &["p*"], json!({"for": "down"}));
+    waiter.send(format!("{down}\n").as_bytes());
+    // Its answer comes after the wait has begun.
+    status(&path, "web");
+    assert_idle(&supervisor);
+    Operator::ask_once(&path, &order("stop", &["p*"])).fine();
+    assert_eq!(waiter.answer().fine().programs().len(), 200);
     supervisor.end();
 }
 

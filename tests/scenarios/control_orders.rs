@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::common::operator::{Operator, control, order, order_with, status, wait_state};
-use crate::common::{Scene, process, wait_for};
+use crate::common::{Scene, Supervisor, process, wait_for};
 
 /// A scene with a socket and a program that waits to be stopped.
 fn scene() -> (Scene, PathBuf) {
@@ -14,6 +14,16 @@ fn scene() -> (Scene, PathBuf) {
     let path = control(&mut scene);
     scene.add("web", "hold");
     (scene, path)
+}
+
+/// The supervisor of such a scene, and of a program that does not end by SIGTERM.
+fn with_slow(stop_timeout: &str) -> (Scene, PathBuf, Supervisor) {
+    let (mut scene, path) = scene();
+    let keys = json!({"stop_timeout": stop_timeout});
+    scene.add_with("slow", "ignore TERM ; touch ready ; hold", keys);
+    let supervisor = scene.start();
+    scene.wait_file("ready");
+    (scene, path, supervisor)
 }
 
 /// A program that fails at once, and is started again after a long time.
@@ -254,14 +264,7 @@ fn names_may_be_patterns_and_are_checked() {
 
 #[test]
 fn a_timeout_says_what_is_still_the_case() {
-    let (mut scene, path) = scene();
-    scene.add_with(
-        "slow",
-        "ignore TERM ; touch ready ; hold",
-        json!({"stop_timeout": "1h"}),
-    );
-    let supervisor = scene.start();
-    scene.wait_file("ready");
+    let (_scene, path, supervisor) = with_slow("1h");
     let mut operator = Operator::connect(&path);
     let answer = operator.ask(&order_with("stop", &["slow"], json!({"timeout": 0.05})));
     answer.refused("timeout", "slow: still stopping after 50ms");
@@ -288,14 +291,7 @@ fn a_timeout_says_what_is_still_the_case() {
 
 #[test]
 fn of_two_opposite_orders_the_later_wins() {
-    let (mut scene, path) = scene();
-    scene.add_with(
-        "slow",
-        "ignore TERM ; touch ready ; hold",
-        json!({"stop_timeout": "300ms"}),
-    );
-    let supervisor = scene.start();
-    scene.wait_file("ready");
+    let (_scene, path, supervisor) = with_slow("300ms");
     let (mut first, mut second) = (Operator::connect(&path), Operator::connect(&path));
     first.send(format!("{}\n", order("stop", &["slow"])).as_bytes());
     wait_state(&supervisor, &path, "slow", "stopping");
@@ -371,11 +367,7 @@ fn many_programs_that_are_done_at_once_are_all_answered() {
 
 #[test]
 fn what_is_being_stopped_says_by_whom() {
-    let (mut scene, path) = scene();
-    let script = "ignore TERM ; touch ready ; hold";
-    scene.add_with("slow", script, json!({"stop_timeout": "1h"}));
-    let supervisor = scene.start();
-    scene.wait_file("ready");
+    let (_scene, path, supervisor) = with_slow("1h");
     let stop = order_with("stop", &["slow"], json!({"wait": false}));
     Operator::ask_once(&path, &stop).fine();
     let slow = wait_state(&supervisor, &path, "slow", "stopping");
@@ -389,14 +381,7 @@ fn what_is_being_stopped_says_by_whom() {
 
 #[test]
 fn a_shutdown_takes_no_more_orders_but_can_be_watched() {
-    let (mut scene, path) = scene();
-    scene.add_with(
-        "slow",
-        "ignore TERM ; touch ready ; hold",
-        json!({"stop_timeout": "1h"}),
-    );
-    let supervisor = scene.start();
-    scene.wait_file("ready");
+    let (_scene, path, supervisor) = with_slow("1h");
     let mut operator = Operator::connect(&path);
     let mut follower = Operator::connect(&path);
     follower.send(b"{\"v\":1,\"command\":\"events\",\"snapshot\":false}\n");
@@ -540,6 +525,37 @@ fn a_start_that_is_held_for_good_fails_with_the_reason() {
         message.starts_with("db: exited with code 3 after "),
         "{message}"
     );
+    supervisor.end();
+}
+
+/// No event tells of these changes: the client that waits has to be answered all the same.
+#[test]
+fn a_wait_hears_of_changes_that_are_no_event() {
+    let (mut scene, path) = scene();
+    let (once, requires) = (json!({"oneshot": true}), json!({"requires": ["db"]}));
+    scene.add_with("db", "wait-file go ; exit 3", once);
+    scene.add_with("app", "hold", requires);
+    add_failing(&mut scene);
+    let supervisor = scene.start();
+    wait_state(&supervisor, &path, "app", "pending");
+    wait_state(&supervisor, &path, "bad", "backoff");
+    let waiting = |request: Value| {
+        let mut operator = Operator::connect(&path);
+        operator.send(format!("{request}\n").as_bytes());
+        operator
+    };
+    let start = waiting(order("start", &["app"]));
+    let down = waiting(order_with("wait", &["bad"], json!({"for": "down"})));
+    // Its answer comes after both have begun.
+    status(&path, "web");
+    // What it requires has failed for good: of `app` itself there is nothing to report.
+    scene.write("go", "");
+    let mut start = start;
+    start.answer().refused("failed", "app: requires db: failed");
+    // What waits for its restart is stopped at once.
+    Operator::ask_once(&path, &order("stop", &["bad"])).fine();
+    let mut down = down;
+    down.answer().fine();
     supervisor.end();
 }
 

@@ -147,6 +147,11 @@ fn a_plan_says_who_has_stopped_a_program_and_its_removal_forgets_that() {
     let planned = operator.ask(&reload(json!({"dry_run": true}))).fine();
     let change = &planned.data[0]["change"];
     assert_eq!(change["text"], format!("stays stopped, {reason}"));
+    // A signal that asks for the same says the same.
+    supervisor.signal(libc::SIGUSR1);
+    supervisor.wait_message(&["app", "stopped", &format!("reason={reason:?}")]);
+    supervisor.signal(libc::SIGHUP);
+    supervisor.wait_message(&["! app  stays stopped, ", &reason]);
     rewrite(&scene, json!({}));
     operator.ask(&reload(json!({}))).fine();
     let down = json!({"command": probe("hold"), "autostart": false});

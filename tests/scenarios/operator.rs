@@ -296,6 +296,39 @@ fn each_exit_code_is_met() {
 }
 
 #[test]
+fn each_order_that_waits_gives_up_after_its_timeout() {
+    let mut scene = Scene::new();
+    let keys = json!({"stop_timeout": "1h"});
+    scene.add_with("slow", "ignore TERM ; touch ready ; hold", keys);
+    let running = Running::start(scene);
+    running.scene.wait_file("ready");
+    // The last one removes it.
+    let programs = json!({"web": probe("hold")});
+    let config = json!({"err_dir": "logs", "control": "control.sock", "programs": programs});
+    running.scene.write("procsched.json", config.to_string());
+    for words in [
+        "stop slow",
+        "restart slow",
+        "start slow",
+        "wait slow --for=down",
+        "reload",
+        "shutdown",
+    ] {
+        let words: Vec<&str> = words.split(' ').chain(["--timeout", "50ms"]).collect();
+        let said = running.run(&words);
+        assert_eq!(said.code, Some(124), "{words:?}: {}", said.err);
+        assert!(
+            said.err.contains("still stopping"),
+            "{words:?}: {}",
+            said.err
+        );
+    }
+    let said = running.run(&["shutdown", "--kill"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    running.supervisor.ends_with(0);
+}
+
+#[test]
 fn a_socket_of_others_may_not_be_used() {
     if missing(&[Need::Root]) {
         return;

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use procsched::config::Config;
+use procsched::config::{Config, Control};
 use procsched::text::error_text;
 
 use crate::commands::parse::Arguments;
@@ -98,6 +98,21 @@ pub fn load(config: &Path) -> Result<Config, String> {
     if !is_stdin(config) {
         return Config::load(config).map_err(|errors| errors.to_string());
     }
+    let (bytes, directory) = read_stdin()?;
+    Config::parse(&bytes, STDIN, &directory).map_err(|errors| errors.to_string())
+}
+
+/// Reads what the config says of the control socket, and nothing else.
+pub fn load_control(config: &Path) -> Result<Control, String> {
+    if !is_stdin(config) {
+        return Control::load(config).map_err(|errors| errors.to_string());
+    }
+    let (bytes, directory) = read_stdin()?;
+    Control::parse(&bytes, STDIN, &directory).map_err(|errors| errors.to_string())
+}
+
+/// Returns what stdin has, and the directory that it is relative to.
+fn read_stdin() -> Result<(Vec<u8>, PathBuf), String> {
     let failed = |error| {
         let cause = error_text(&error);
         format!("{STDIN}: error: failed to read the config: {cause}")
@@ -106,7 +121,7 @@ pub fn load(config: &Path) -> Result<Config, String> {
     let mut bytes = Vec::new();
     let mut stdin = std::io::stdin().lock().take(STDIN_BYTES_MAX);
     stdin.read_to_end(&mut bytes).map_err(failed)?;
-    Config::parse(&bytes, STDIN, &directory).map_err(|errors| errors.to_string())
+    Ok((bytes, directory))
 }
 
 /// True if the config is stdin.

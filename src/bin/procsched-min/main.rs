@@ -12,6 +12,7 @@ mod line;
 mod load;
 mod messages;
 mod output;
+mod panics;
 mod reload;
 mod status_line;
 mod stdio;

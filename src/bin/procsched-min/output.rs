@@ -65,6 +65,14 @@ impl Outputs {
         outputs
     }
 
+    /// Has another descriptor for stderr.
+    #[cfg(test)]
+    pub fn with_stderr(stderr: impl AsFd + Send + 'static) -> Self {
+        let outputs = Self::messages_only(Style::new([]));
+        outputs.lock().stderr = Output::new(stderr);
+        outputs
+    }
+
     /// A panic while this was locked leaves at worst an incomplete line.
     pub fn lock(&self) -> MutexGuard<'_, Pair> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

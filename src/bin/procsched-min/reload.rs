@@ -6,8 +6,12 @@ use std::path::Path;
 use nix::errno::Errno;
 use procsched::config::Config;
 use procsched::text::{error_text, escaped};
-use procsched::{ApplyOptions, EmergencyHeap, Error, ErrorKind, Plan, ProcessScheduler};
+use procsched::{
+    ApplyOptions, EmergencyHeap, Error, ErrorKind, Plan, PlannedChange, PlannedKind,
+    ProcessScheduler,
+};
 
+use crate::control::StoppedBy;
 use crate::messages::Level;
 use crate::output::Outputs;
 
@@ -57,11 +61,14 @@ impl Reloader {
         &self,
         scheduler: &mut ProcessScheduler,
         outputs: &Outputs,
+        stopped_by: Option<&StoppedBy>,
         options: Options,
     ) -> Result<Plan, Refusal> {
         let result = self.take_over(scheduler, outputs, options);
         if !options.dry_run {
-            self.announce(outputs, &result);
+            let lines = result.as_ref();
+            let lines = lines.map(|plan| lines_of(plan, scheduler, stopped_by));
+            self.announce(outputs, lines);
         }
         result
     }
@@ -122,12 +129,12 @@ impl Reloader {
         format!("{}: error: {problem}", escaped(&path))
     }
 
-    fn announce(&self, outputs: &Outputs, result: &Result<Plan, Refusal>) {
+    fn announce(&self, outputs: &Outputs, result: Result<Vec<String>, &Refusal>) {
         let mut outputs = outputs.lock();
         match result {
-            Ok(plan) => {
-                for line in plan.to_string().lines() {
-                    outputs.say_own(Level::Info, "reload", line);
+            Ok(lines) => {
+                for line in lines {
+                    outputs.say_own(Level::Info, "reload", &line);
                 }
             }
             Err(Refusal::Invalid(lines)) => {
@@ -145,6 +152,31 @@ impl Reloader {
             }
         }
     }
+}
+
+/// Returns the lines of a plan, with the users that have stopped what stays so.
+fn lines_of(
+    plan: &Plan,
+    scheduler: &ProcessScheduler,
+    stopped_by: Option<&StoppedBy>,
+) -> Vec<String> {
+    let reason = |change: &PlannedChange| match change.kind() {
+        PlannedKind::StaysStopped { .. } => {
+            stopped_by?.reason(&scheduler.program(change.program())?)
+        }
+        _ => None,
+    };
+    let text = plan.to_string();
+    let settings = plan.settings().iter().map(|_| None);
+    let reasons = settings.chain(plan.changes().iter().map(reason));
+    let reasons = reasons.chain(std::iter::repeat_with(|| None));
+    let lines = text.lines().zip(reasons);
+    lines
+        .map(|(line, reason)| match reason {
+            Some(reason) => format!("{line}, {reason}"),
+            None => line.to_owned(),
+        })
+        .collect()
 }
 
 /// Checks that there is memory to read a file of this length and to take it over: refused

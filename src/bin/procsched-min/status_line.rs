@@ -16,8 +16,13 @@ const CELLS: usize = 7;
 type Cells = [String; CELLS];
 
 /// Returns a line for each program, in their order.
-pub fn lines(style: &Style, programs: &[ProgramStatus]) -> Vec<String> {
-    let rows: Vec<Cells> = programs.iter().map(cells).collect();
+pub fn lines(
+    style: &Style,
+    programs: &[ProgramStatus],
+    reason: impl Fn(&ProgramStatus) -> Option<String>,
+) -> Vec<String> {
+    let rows = programs.iter();
+    let rows: Vec<Cells> = rows.map(|one| cells(one, reason(one))).collect();
     let at = clock::wall();
     let lines = programs.iter().zip(columns(&rows));
     lines
@@ -26,8 +31,13 @@ pub fn lines(style: &Style, programs: &[ProgramStatus]) -> Vec<String> {
 }
 
 /// Splits the text of a program behind its name. Only the reason, which is last, has spaces.
-fn cells(program: &ProgramStatus) -> Cells {
-    let text = program.to_string();
+fn cells(program: &ProgramStatus, reason: Option<String>) -> Cells {
+    let mut text = program.to_string();
+    if let Some(reason) = reason {
+        let own = program.reason().map(|own| format!(" reason={own:?}"));
+        text.truncate(text.len() - own.map_or(0, |own| own.len()));
+        text.push_str(&format!(" reason={reason:?}"));
+    }
     let mut cells = text.splitn(CELLS + 1, ' ').skip(1).map(str::to_owned);
     std::array::from_fn(|_| cells.next().unwrap_or_default())
 }

@@ -1,7 +1,9 @@
 //! The parts that stand alone: durations, suggestions, the scanner.
 
+use std::path::Path;
 use std::time::Duration;
 
+use crate::config::Control;
 use crate::config::duration::{from_number, from_text};
 use crate::config::errors::Place;
 use crate::config::scan::{Kind, scan};
@@ -234,6 +236,55 @@ fn the_tree_has_places_order_and_duplicates() {
         (entries[2].value.place, &entries[2].value.kind),
         (place(2, 17), &Kind::Null)
     );
+}
+
+/// A client looks for the socket alone: a config that is being edited still says where it is.
+#[test]
+fn the_socket_is_found_whatever_else_is_wrong() {
+    let of = |text: &str| Control::parse(text.as_bytes(), "f", Path::new("/etc"));
+    let path = |path: &str| Ok(Control::Path(path.into()));
+    for (text, expected) in [
+        ("{}", Ok(Control::Default)),
+        (
+            "{\"programs\": {\"w\": 7}, \"control\": false}",
+            Ok(Control::Off),
+        ),
+        (
+            "{\"control\": \"c\", \"unknown\": [{\"control\": 1}, \"}\"]}",
+            path("/etc/c"),
+        ),
+        (
+            "// \"\n{\"a\": {\"control\": \"x\"}, /* } */ \"control\": \"c\",}",
+            path("/etc/c"),
+        ),
+        (
+            "{\"control\": \"c\", \"defaults\": [1 2 {]}, \"base_dir\": \"/b\"}",
+            path("/b/c"),
+        ),
+        ("{\"control\": \"/c\"} what follows", path("/c")),
+    ] {
+        assert_eq!(of(text), expected, "{text}");
+    }
+    for (text, expected) in [
+        ("", "f:1:1: error: the file is empty: "),
+        ("{\"a\": [", "f:1:7: error: cannot be read as JSON: "),
+        ("[]", "f:1:1: error: expected an object"),
+        (
+            "{\"control\": true}",
+            "f:1:13: error: control: expected the path",
+        ),
+        (
+            "{\"control\": \"a\", \"control\": \"b\"}",
+            "f:1:18: error: control: duplicate key",
+        ),
+        (
+            "{\"base_dir\": 1}",
+            "f:1:14: error: base_dir: expected a string",
+        ),
+    ] {
+        let errors = of(text).expect_err(text).to_string();
+        assert!(errors.starts_with(expected), "{errors}");
+    }
 }
 
 #[test]

@@ -7,14 +7,16 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::EXAMPLE;
-use crate::config::Config;
-use crate::config::scan::{Kind, Node, scan};
+use crate::config::scan::{Kind, Node, scan, scan_keys};
+use crate::config::{Config, Control};
 
 /// Reads a file; its specifications are right, or its errors have a place inside of it.
 fn try_file(bytes: &[u8]) -> Result<(), TestCaseError> {
     let errors = match Config::parse(bytes, "f", Path::new("/")) {
         Ok(config) => {
             prop_assert!(!config.programs.is_empty());
+            let control = Control::parse(bytes, "f", Path::new("/"));
+            prop_assert_eq!(control, Ok(config.control));
             for spec in &config.programs {
                 prop_assert_eq!(spec.problems(), Vec::new());
             }
@@ -161,6 +163,8 @@ proptest! {
         try_file(text.as_bytes())?;
         // It ends, whatever it says.
         let _ = scan(&text);
+        let _ = scan_keys(&text, &["control"]);
+        let _ = Control::parse(text.as_bytes(), "f", Path::new("/"));
     }
 
     #[test]
@@ -169,6 +173,12 @@ proptest! {
         let value: Value = serde_json::from_str(&text).expect("JSON");
         let node = scan(&text).expect("what serde_json reads, the scanner reads");
         prop_assert!(same(&node, &value), "{}", text);
+        let keys = ["control", "base_dir"];
+        let mut part = node.clone();
+        if let Kind::Object(entries) = &mut part.kind {
+            entries.retain(|entry| keys.contains(&&*entry.key));
+        }
+        prop_assert_eq!(scan_keys(&text, &keys), Ok(part), "{}", text);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Programs come, change and go: the machine and the table of programs together.
 
+use std::sync::Arc;
+
 use super::super::definitions::Definitions;
 use super::Core;
 use crate::error::Result;
@@ -100,6 +102,18 @@ impl Core {
         self.machine.edit(now, edit)?;
         self.carry_out(now);
         Ok(())
+    }
+
+    /// Says whether programs that change are noted from now on.
+    pub(in super::super) fn watch_changes(&mut self, watch: bool) {
+        self.machine.watch_changes(watch);
+    }
+
+    /// Takes the names of the programs whose state may have changed since the last call.
+    pub(in super::super) fn take_changed(&mut self) -> Vec<Arc<str>> {
+        let changed = self.machine.take_changed().into_iter();
+        let programs = changed.filter_map(|id| self.programs.get(id));
+        programs.map(|program| program.name().clone()).collect()
     }
 
     /// Takes the programs that the machine has forgotten, whose removal is to be reported.

@@ -250,7 +250,7 @@ impl OrphanSweep {
             self.orphans
                 .scanned(now, &[], |_| false, |_| false, |_| OrphanOwner::Unknown);
         } else if self.orphans.begin_scan(now, searching, settled) {
-            self.timing.begin();
+            self.timing.begin(now, core.children());
             is_complete = self.look(now, core, spawner, settled);
         }
         let sends = self.orphans.due(now);

@@ -1,14 +1,19 @@
-//! When to look for orphans: at once after a death where a start waits for that, later where there
-//! are many children, and again where a look has failed or found out too little.
+//! When to look for orphans: at once after a death where a start or a stop waits for that, later
+//! where there are many children and were many looks, and again where one has failed or found out
+//! too little.
 
 use std::time::Duration;
 
 use crate::machine::Moment;
 use crate::scheduler::rate_limit::RateLimit;
 
-/// How long a look at all children is put off for each of them, where a start waits for it: more
-/// than ten times what it takes.
+/// The time that looks at all children are apart for each of them, where a start waits for them:
+/// more than ten times what a look takes.
 const LOOK_DELAY_PER_CHILD: Duration = Duration::from_micros(10);
+
+/// How many looks may come at once if there was none for long: a restart takes two, to ask what has
+/// left the group, and to see that it is gone.
+const LOOKS_AT_ONCE_MAX: u32 = 4;
 
 /// The time until the next look if one has not found out everything, and for how long starts wait
 /// for one that does.
@@ -29,6 +34,8 @@ const SILENT_LOOK_MAX: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct LookTiming {
     limit: RateLimit,
+    /// When the next look would be due if all of them were as far apart as they have to be.
+    regular: Moment,
     /// When to look although nothing has happened, and after how long again.
     next_silent: Option<Moment>,
     silent_after: Duration,
@@ -42,6 +49,7 @@ impl LookTiming {
     pub(super) fn new() -> Self {
         Self {
             limit: RateLimit::new(LOOK_DELAY_PER_CHILD),
+            regular: Moment::default(),
             next_silent: None,
             silent_after: SILENT_LOOK_MIN,
             failed: 0,
@@ -54,9 +62,13 @@ impl LookTiming {
         self.limit.next().into_iter().chain(self.next_silent).min()
     }
 
-    /// Asks for a look.
+    /// Asks for a look. A single order waits for it no longer than the look takes; of a storm of
+    /// deaths the first ones have a look at once, and all that follow share those that come later.
     pub(super) fn want(&mut self, now: Moment, children: usize) {
-        self.limit.want(now, children);
+        let delay = self.limit.delay(children);
+        let ahead = delay.saturating_mul(LOOKS_AT_ONCE_MAX - 1);
+        let wait = self.regular.since(now).saturating_sub(ahead);
+        self.limit.want_at(now.after(wait));
     }
 
     /// True if a look is due.
@@ -65,8 +77,9 @@ impl LookTiming {
     }
 
     /// Records that a look begins.
-    pub(super) fn begin(&mut self) {
+    pub(super) fn begin(&mut self, now: Moment, children: usize) {
         self.limit.done();
+        self.regular = self.regular.max(now).after(self.limit.delay(children));
         self.next_silent = None;
     }
 
@@ -110,5 +123,55 @@ impl LookTiming {
     pub(super) fn stop_silent(&mut self) {
         self.next_silent = None;
         self.silent_after = SILENT_LOOK_MIN;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHILDREN: usize = 10_000;
+
+    fn at(milliseconds: u64) -> Moment {
+        Moment::from_origin(Duration::from_millis(milliseconds))
+    }
+
+    /// A stop of one program among ten thousand waited 100 ms for its turn, twice.
+    #[test]
+    fn one_order_waits_for_no_other_look() {
+        let mut timing = LookTiming::new();
+        let mut look = |now: u64| {
+            timing.want(at(now), CHILDREN);
+            let next = timing.next();
+            if timing.is_due(at(now)) {
+                timing.begin(at(now), CHILDREN);
+                assert_eq!(timing.next(), None);
+            }
+            next
+        };
+        for now in [500, 501, 502, 503] {
+            assert_eq!(look(now), Some(at(now)));
+        }
+        for now in [504, 550] {
+            assert_eq!(look(now), Some(at(600)), "one look for all");
+        }
+        assert_eq!(look(600), Some(at(600)));
+        for now in [5_000, 5_001, 5_002] {
+            assert_eq!(look(now), Some(at(now)));
+        }
+    }
+
+    #[test]
+    fn looks_take_a_small_part_of_the_time_in_a_storm_of_deaths() {
+        let mut timing = LookTiming::new();
+        let mut looks = 0;
+        for now in 0..3_000 {
+            timing.want(at(now), CHILDREN);
+            if timing.is_due(at(now)) {
+                timing.begin(at(now), CHILDREN);
+                looks += 1;
+            }
+        }
+        assert_eq!(looks, 30 + LOOKS_AT_ONCE_MAX - 1);
     }
 }

@@ -245,7 +245,8 @@ fn check_status(choices: &mut Rng) {
         })
         .collect();
     let style = Style::new(programs.iter().map(ProgramStatus::name));
-    let lines = status_line::lines(&style, &programs);
+    let reason = |program: &ProgramStatus| program.is_up().then(|| "by uid 0".to_owned());
+    let lines = status_line::lines(&style, &programs, reason);
     assert_eq!(lines.len(), programs.len());
     lines.iter().for_each(|line| check_line(line));
 }

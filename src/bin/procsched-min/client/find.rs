@@ -17,7 +17,7 @@ use super::talk::{Request, Talk};
 use crate::clock;
 use crate::commands::{NO_SUPERVISOR, USAGE};
 use crate::control::path;
-use crate::load::{default_path, load};
+use crate::load::{default_path, load_control};
 use crate::messages::SELF;
 use crate::stdio::complain;
 
@@ -48,9 +48,9 @@ pub fn socket(options: &Options) -> Result<PathBuf, Failure> {
 }
 
 /// Returns the socket that a config names, or its default one. A config that is being edited must
-/// not hide a supervisor that runs.
+/// not hide a supervisor that runs: only what it says of the socket has to be right.
 fn of_config(config: &Path) -> Result<PathBuf, Failure> {
-    match load(config).map(|loaded| loaded.control) {
+    match load_control(config) {
         Ok(Control::Path(path)) => Ok(path),
         Ok(Control::Off) => {
             let message = format!(

@@ -85,6 +85,19 @@ impl<'p> Talk<'p> {
         })
     }
 
+    /// Has it take "busy" for an answer.
+    pub fn without_retries(mut self) -> Self {
+        self.busy_until = None;
+        self
+    }
+
+    /// Sends another request on the same connection, as the last one was answered.
+    pub fn ask_again(&mut self, request: &Request) -> Result<(), Failure> {
+        self.request = request.line();
+        self.busy_until = None;
+        self.connection.send(&self.request)
+    }
+
     /// Reads the next line.
     pub fn next(&mut self, deadline: Option<Instant>) -> Result<Next, Failure> {
         loop {

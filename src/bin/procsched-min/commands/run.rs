@@ -26,10 +26,11 @@ use crate::control::{About, Feed, Refusal, Server, prepare_default_directory};
 use crate::load::{self, CONFIG_HELP, absolute_source, load, source};
 use crate::messages::{Level, MORE_MEMORY, SELF, Style};
 use crate::output::Outputs;
+use crate::panics::silence_panics;
 use crate::reload::{self, Reloader};
 use crate::status_line;
 use crate::stdio::complain_in_time;
-use crate::turn::{protect, silence_panics, turn};
+use crate::turn::{protect, turn};
 
 pub const COMMAND: Command = Command {
     name: "run",
@@ -185,7 +186,10 @@ impl Wanted {
         let take = |flag: &AtomicBool| flag.swap(false, Ordering::Relaxed);
         if take(&self.status) {
             let mut outputs = outputs.lock();
-            for line in status_line::lines(&outputs.style(), &scheduler.programs()) {
+            let programs = scheduler.programs();
+            let stopped_by = control.as_deref().map(Server::stopped_by);
+            let reason = |program: &ProgramStatus| stopped_by?.reason(program);
+            for line in status_line::lines(&outputs.style(), &programs, reason) {
                 outputs.say(&line);
             }
             outputs.pump();
@@ -199,7 +203,10 @@ impl Wanted {
                 restart: true,
             };
             // Said on stderr either way.
-            let is_done = reloader.reload(scheduler, outputs, options).is_ok();
+            let stopped_by = control.as_deref().map(Server::stopped_by);
+            let is_done = reloader
+                .reload(scheduler, outputs, stopped_by, options)
+                .is_ok();
             if let Some(control) = control.as_deref_mut().filter(|_| is_done) {
                 control.on_reload("SIGHUP", scheduler);
             }

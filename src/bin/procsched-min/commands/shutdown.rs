@@ -1,6 +1,7 @@
 //! `shutdown`: stops every program and the supervisor.
 
-use std::time::Instant;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use super::parse::Arguments;
 use super::{CLIENT, Command, FAILED, FINE, TIMED_OUT};
@@ -12,6 +13,10 @@ use crate::client::talk::{Next, Request, Talk};
 use crate::client::waiting::Waiting;
 use crate::clock;
 use crate::stdio::print;
+
+/// How often the states are asked for if events cannot be followed: often enough to see what was
+/// abandoned before the end.
+const QUESTION_PAUSE: Duration = Duration::from_millis(200);
 
 pub const COMMAND: Command = Command {
     name: "shutdown",
@@ -43,48 +48,105 @@ fn shutdown(options: &Options, arguments: &Arguments) -> Result<u8, Failure> {
         .timeout
         .and_then(|timeout| clock::steady().checked_add(timeout));
     // Before the order, so that nothing of what follows is missed.
+    let follow = Request::new("events").with("snapshot", false);
     let events = match arguments.has("--no-wait") {
         true => None,
-        false => Some(Talk::open(
-            &path,
-            &Request::new("events").with("snapshot", false),
-        )?),
+        false => Some(Talk::open(&path, &follow)?.without_retries()),
     };
     let mut order = Talk::open(&path, &request)?;
     while !matches!(
         order.expect(options.answer_deadline())?,
         (Answer::Done(_), _)
     ) {}
-    match events {
-        Some(events) => wait_for_end(events, end, Waiting::new(&path, &[], options)),
-        None => Ok(FINE),
-    }
+    let Some(events) = events else {
+        return Ok(FINE);
+    };
+    let (code, abandoned) = (FINE, BTreeSet::new());
+    let waiting = Waiting::new(&path, &[], options);
+    let wait = Wait {
+        end,
+        waiting,
+        code,
+        abandoned,
+    };
+    wait.for_end(events, order)
 }
 
-/// Reads events until the supervisor closes the connection, which is its end.
-fn wait_for_end(
-    mut events: Talk<'_>,
+/// A wait for the end of a supervisor, which closes every connection then.
+struct Wait<'w> {
+    /// Until when.
     end: Option<Instant>,
-    mut waiting: Waiting<'_>,
-) -> Result<u8, Failure> {
-    let mut code = FINE;
-    loop {
-        match events.next(waiting.deadline(end))? {
-            Next::Answer(Answer::Event(event), _) if event["event"] == "abandoned" => {
-                let name = event["program"].as_str().unwrap_or_default();
-                print(&format!("{}: abandoned\n", procsched::text::escaped(name)));
-                code = FAILED;
+    waiting: Waiting<'w>,
+    /// The exit code, by what was seen so far.
+    code: u8,
+    /// The programs that were abandoned.
+    abandoned: BTreeSet<String>,
+}
+
+impl Wait<'_> {
+    /// Reads events. Where as many clients follow them as may, asks on the connection of the order.
+    fn for_end(mut self, mut events: Talk<'_>, order: Talk<'_>) -> Result<u8, Failure> {
+        loop {
+            match events.next(self.waiting.deadline(self.end))? {
+                Next::Answer(Answer::Event(event), _) if event["event"] == "abandoned" => {
+                    self.abandon(event["program"].as_str());
+                }
+                Next::Answer(Answer::Refused { code, .. }, _) if code == "busy" => {
+                    return self.with_questions(order);
+                }
+                Next::Answer(Answer::Refused { code, message }, _) => {
+                    return Err(Failure::refused(&code, &message));
+                }
+                Next::Answer(Answer::Done(_), _) | Next::End => return Ok(self.code),
+                Next::Answer(..) => {}
+                Next::Nothing => self.on_silence()?,
             }
-            Next::Answer(Answer::Refused { code, message }, _) => {
-                return Err(Failure::refused(&code, &message));
-            }
-            Next::Answer(Answer::Done(_), _) | Next::End => return Ok(code),
-            Next::Answer(..) => {}
-            Next::Nothing if end.is_some_and(|end| clock::until(end).is_zero()) => {
-                let message = "the supervisor is still stopping its programs";
-                return Err(Failure::new(TIMED_OUT, message));
-            }
-            Next::Nothing => waiting.show(),
         }
+    }
+
+    /// Asks for the states of the programs from time to time, on a connection whose last request was
+    /// answered.
+    fn with_questions(mut self, mut talk: Talk<'_>) -> Result<u8, Failure> {
+        let mut next_question = Some(clock::steady());
+        loop {
+            if next_question.is_some_and(|at| clock::until(at).is_zero()) {
+                talk.ask_again(&Request::new("status"))?;
+                next_question = None;
+            }
+            let deadlines = [self.waiting.deadline(self.end), next_question];
+            match talk.next(deadlines.into_iter().flatten().min())? {
+                Next::Answer(Answer::Program(program), _) if program["state"] == "abandoned" => {
+                    self.abandon(program["name"].as_str());
+                }
+                Next::Answer(Answer::Done(_), _) => {
+                    next_question = clock::steady().checked_add(QUESTION_PAUSE);
+                }
+                Next::Answer(Answer::Refused { code, message }, _) => {
+                    return Err(Failure::refused(&code, &message));
+                }
+                Next::End => return Ok(self.code),
+                Next::Answer(..) => {}
+                Next::Nothing => self.on_silence()?,
+            }
+        }
+    }
+
+    /// Takes note of a program that was abandoned, and says so once.
+    fn abandon(&mut self, program: Option<&str>) {
+        let name = program.unwrap_or_default();
+        if self.abandoned.insert(name.to_owned()) {
+            print(&format!("{}: abandoned\n", procsched::text::escaped(name)));
+        }
+        self.code = FAILED;
+    }
+
+    /// Fails if the time is over, and else shows what is waited for.
+    fn on_silence(&mut self) -> Result<(), Failure> {
+        if self.end.is_some_and(|end| clock::until(end).is_zero()) {
+            let message = "the supervisor is still stopping its programs";
+            return Err(Failure::new(TIMED_OUT, message));
+        }
+        self.waiting.show();
+        Ok(())
     }
 }

@@ -1,12 +1,13 @@
 //! What the scheduler's closures hand to the control server: the events of a turn and the ends of
 //! failed runs. Nothing is kept while no client follows.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use procsched::text::escaped;
 use procsched::{ErrorReport, Event, EventKind};
 
-/// The most events that are kept of one turn. What is over that is counted.
+/// The most events that are kept of one turn. What is over that is counted, for each program.
 const EVENTS_MAX: usize = 4096;
 
 /// The most ends of failed runs that are kept of one turn.
@@ -32,8 +33,8 @@ struct Queue {
 #[derive(Default)]
 pub struct Turn {
     pub events: Vec<Event>,
-    /// The number of events that were not kept.
-    pub lost: u64,
+    /// The number of events that were not kept, by program: a client counts those that it follows.
+    pub lost: BTreeMap<Arc<str>, u64>,
     /// The last lines of the stderr of runs that failed, by program.
     pub tails: Vec<(String, Vec<String>)>,
 }
@@ -55,7 +56,11 @@ impl Feed {
         if queue.turn.events.len() < EVENTS_MAX {
             queue.turn.events.push(event.clone());
         } else {
-            queue.turn.lost += 1;
+            let lost = &mut queue.turn.lost;
+            match lost.get_mut(event.program()) {
+                Some(count) => *count += 1,
+                None => _ = lost.insert(event.program().into(), 1),
+            }
         }
     }
 

@@ -17,6 +17,8 @@ pub struct Target {
     pub superseded: Option<String>,
     /// True if a reload removes it.
     pub is_removal: bool,
+    /// True if it is to be looked at.
+    pub is_due: bool,
 }
 
 /// What is wrong with the order for one program.

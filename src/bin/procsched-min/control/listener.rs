@@ -21,7 +21,7 @@ use procsched::text::error_text;
 use super::path::{check_length, default_directory};
 use crate::clock;
 
-/// How long no connection is accepted after the system had no descriptor for one.
+/// How long no connection is accepted after one could not be, such as without a free descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// The number of connections that wait to be accepted: a few more than there are clients.
@@ -93,16 +93,24 @@ impl Listener {
         })
     }
 
-    /// Makes the socket again if its path leads elsewhere. Connections that wait at the old one are
-    /// lost with it.
+    /// Takes the lock again if its file was removed, and makes the socket again if its path leads
+    /// elsewhere: without the lock, both may be another supervisor's by now. Connections that wait
+    /// at the old socket are lost with it.
     pub fn remake(&mut self) -> Result<(), Refusal> {
+        if !self.lock.is_in_place() {
+            self.lock = Lock::take(&self.path)?;
+        }
         if self.inode.is_some() && Inode::at(&self.path) == self.inode {
             return Ok(());
         }
         self.socket = make(&self.path, self.group)?;
         self.inode = Inode::at(&self.path);
-        self.lock.renew();
         Ok(())
+    }
+
+    /// Accepts no connection for a while.
+    pub fn pause(&mut self) {
+        self.paused_until = Some(clock::steady() + ACCEPT_PAUSE);
     }
 
     /// Returns the next connection; `None` if there is none, or no descriptor for it.
@@ -114,7 +122,7 @@ impl Listener {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
                 // EMFILE, ENFILE, ENOMEM: the connection stays, and would wake us at once again.
                 Err(_) => {
-                    self.paused_until = Some(clock::steady() + ACCEPT_PAUSE);
+                    self.pause();
                     return None;
                 }
             }
@@ -264,17 +272,7 @@ impl Lock {
         Err(unusable("lock", &path, "it is removed again and again"))
     }
 
-    /// Takes the lock again under its path, if that was removed with the socket.
-    fn renew(&mut self) {
-        if self.is_in_place() {
-            return;
-        }
-        let socket = self.path.with_extension("");
-        if let Ok(lock) = Self::take(&socket) {
-            *self = lock;
-        }
-    }
-
+    /// True if its path still leads to the file that is locked.
     fn is_in_place(&self) -> bool {
         let ours = self.file.metadata().ok();
         ours.as_ref().map(Inode::of) == Inode::at(&self.path)
@@ -339,4 +337,52 @@ fn write_pid(file: &mut File) -> io::Result<()> {
     file.set_len(0)?;
     file.seek(SeekFrom::Start(0))?;
     writeln!(file, "{}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lock_of(path: &Path) -> PathBuf {
+        path.with_extension("sock.lock")
+    }
+
+    /// The lock was taken again with the socket alone: a second supervisor could have had it.
+    #[test]
+    fn a_lock_that_was_removed_is_taken_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("c.sock");
+        let mut listener = Listener::open(&path, None).expect("a socket");
+        let inode = Inode::at(&path);
+        fs::remove_file(lock_of(&path)).expect("a lock");
+        listener.remake().expect("nothing is in the way");
+        assert_eq!(Inode::at(&path), inode);
+        let refused = Listener::open(&path, None).expect_err("it is taken");
+        assert!(matches!(refused, Refusal::Taken(_)), "{refused:?}");
+        drop(listener);
+        assert!(!path.exists() && !lock_of(&path).exists());
+    }
+
+    /// The socket of another supervisor was replaced, although that held the lock.
+    #[test]
+    fn what_another_supervisor_has_taken_is_left_to_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("c.sock");
+        let mut first = Listener::open(&path, None).expect("a socket");
+        fs::remove_file(&path).expect("a socket");
+        fs::remove_file(lock_of(&path)).expect("a lock");
+        let second = Listener::open(&path, None).expect("nothing is in the way");
+        let inode = Inode::at(&path);
+        for _ in 0..2 {
+            let refused = first.remake().expect_err("it is taken");
+            assert!(matches!(refused, Refusal::Taken(_)), "{refused:?}");
+            // Not even where its socket is gone, too.
+            let _ = fs::rename(&path, directory.path().join("away"));
+        }
+        fs::rename(directory.path().join("away"), &path).expect("a socket");
+        drop(first);
+        assert_eq!(Inode::at(&path), inode);
+        drop(second);
+        assert!(!path.exists() && !lock_of(&path).exists());
+    }
 }

@@ -14,12 +14,15 @@ mod orders;
 pub mod path;
 pub mod pattern;
 pub mod place;
+mod preface;
 pub mod protocol;
 mod reload;
 mod requests;
 mod runs;
 mod session;
 mod status;
+mod stopped_by;
+mod verb;
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -32,15 +35,17 @@ use procsched::ProcessScheduler;
 use crate::clock;
 use crate::messages::Level;
 use crate::output::Outputs;
+use crate::panics::guarded;
 use crate::reload::Reloader;
 use client::Client;
 pub use feed::Feed;
 use listener::Listener;
 pub use listener::{Refusal, prepare_default_directory};
-use orders::{Desk, StoppedBy};
+use orders::Desk;
 use protocol::{Code, Problem};
 use session::{Session, Task};
-use status::{Supervisor, write_event, write_supervisor};
+use status::{Supervisor, write_supervisor};
+pub use stopped_by::StoppedBy;
 
 /// The most clients at a time. One more gets `busy`.
 const CLIENTS_MAX: usize = 16;
@@ -92,6 +97,11 @@ impl Server {
         })
     }
 
+    /// Returns which users have stopped programs.
+    pub fn stopped_by(&self) -> &StoppedBy {
+        &self.stopped_by
+    }
+
     /// Makes the socket again if it was removed.
     pub fn remake(&mut self) {
         if let Err(refusal) = self.listener.remake() {
@@ -124,7 +134,7 @@ impl Server {
         let arrivals = ready.next().unwrap_or(PollFlags::empty());
         self.has_arrivals = arrivals.contains(PollFlags::POLLIN);
         for (session, ready) in self.sessions.iter_mut().zip(ready) {
-            session.client.on_ready(ready);
+            session.guard(&self.outputs, |session| session.client.on_ready(ready));
         }
     }
 
@@ -144,7 +154,7 @@ impl Server {
         if self.sessions.is_empty() && !self.has_arrivals {
             return;
         }
-        self.hand_out();
+        self.hand_out(scheduler);
         for index in 0..self.sessions.len() {
             self.serve_one(index, scheduler);
         }
@@ -160,43 +170,34 @@ impl Server {
             // One that ended its input with half a line wakes us no more.
             self.sessions.retain_mut(|session| !session.is_over());
         }
-        self.feed.want(self.followers() > 0);
+        let is_followed = self.followers() > 0;
+        self.feed.want(is_followed);
+        scheduler.watch_changes(is_followed);
     }
 
-    /// Hands out the events of the turn.
-    fn hand_out(&mut self) {
+    /// Hands out the events of the turn, and the names of the programs that have changed.
+    fn hand_out(&mut self, scheduler: &mut ProcessScheduler) {
         let turn = self.feed.take();
+        let changed = scheduler.take_changed();
         let mut line = Vec::new();
         for event in &turn.events {
             line.clear();
             for session in &mut self.sessions {
-                match &mut session.task {
-                    Task::Idle => {}
-                    Task::Order(order) => order.on_event(event),
-                    Task::Follow(follow, _) => {
-                        if line.is_empty() {
-                            write_event(&mut line, event);
-                        }
-                        follow.event(&mut session.client, event.program(), &line);
-                    }
-                }
+                session.guard(&self.outputs, |session| session.on_event(event, &mut line));
             }
         }
         for session in &mut self.sessions {
-            match &mut session.task {
-                Task::Idle => {}
-                Task::Order(order) => {
-                    let tails = turn.tails.iter();
-                    tails.for_each(|(program, tail)| order.on_tail(program, tail));
-                }
-                Task::Follow(follow, _) => follow.lose(turn.lost),
-            }
+            session.guard(&self.outputs, |session| session.on_turn(&turn, &changed));
         }
     }
 
     fn accept(&mut self) {
-        for _ in 0..CLIENTS_MAX {
+        for accepted in 0..CLIENTS_MAX {
             let Some(stream) = self.listener.accept() else {
+                if accepted == 0 {
+                    // It is said to be ready, and is not: that would wake us at once again.
+                    self.listener.pause();
+                }
                 return;
             };
             let Some(mut client) = Client::new(stream) else {
@@ -208,11 +209,7 @@ impl Server {
                 client.flush();
                 continue;
             }
-            self.sessions.push(Session {
-                client,
-                task: Task::Idle,
-                unreported: None,
-            });
+            self.sessions.push(Session::new(client));
         }
     }
 
@@ -228,7 +225,15 @@ impl Server {
             .count()
     }
 
+    /// Serves one client. If that panics, its connection is closed, and the others are served: what
+    /// was in its memory is not used again.
     fn serve_one(&mut self, index: usize, scheduler: &mut ProcessScheduler) {
+        if let Err(problem) = guarded(|| self.serve_session(index, scheduler)) {
+            self.sessions[index].fail(&self.outputs, &problem);
+        }
+    }
+
+    fn serve_session(&mut self, index: usize, scheduler: &mut ProcessScheduler) {
         if let Some(line) = self.sessions[index].client.take_request() {
             self.begin(index, line, scheduler);
         }
@@ -278,3 +283,6 @@ impl Server {
         session.end();
     }
 }
+
+#[cfg(test)]
+mod tests;

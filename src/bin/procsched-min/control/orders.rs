@@ -1,108 +1,31 @@
 //! What a request does to programs: each is given its order in its turn, and then waited for.
 //!
 //! Programs are ordered, and looked at, a few in each turn, so that an order for ten thousand
-//! delays no death.
+//! delays no death. A program that is waited for is looked at once, and again when it has changed:
+//! nothing wakes up while nothing happens.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use procsched::text::did_you_mean;
-use procsched::{Event, ProcessScheduler, ProgramState, ProgramStatus, SignalTo};
+use procsched::text::{did_you_mean, duration};
+use procsched::{Event, ProcessScheduler, ProgramState, ProgramStatus};
 
 use super::client::{Client, Peer};
 use super::judge::{Failure, Target, judge_start, judge_stop, judge_wait};
-use super::protocol::{Code, Problem, Until};
+use super::preface::Preface;
+use super::protocol::{Code, Problem};
 use super::runs::RunEnd;
 use super::status::{Remarks, write_problem, write_program};
+use super::stopped_by::StoppedBy;
+use super::verb::Verb;
 use crate::clock;
-use procsched::text::duration;
 
 /// The most programs that are ordered, or looked at, for one client in a turn.
 const PROGRAMS_PER_TURN: usize = 64;
 
 /// The most names that an unknown one is compared with. Each takes microseconds.
 const COMPARED_MAX: usize = 1000;
-
-/// How soon the rest is looked at if a turn could not look at all.
-const NEXT_LOOK: Duration = Duration::from_millis(5);
-
-/// What is done to each program.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Verb {
-    /// Its state is described.
-    Describe,
-    Start,
-    Stop,
-    Kill,
-    Restart,
-    Signal(i32, SignalTo),
-    Wait(Until),
-    /// A reload has ordered it, and it is waited for.
-    Settle,
-}
-
-impl Verb {
-    /// True if a later order makes this one pointless.
-    fn is_superseded_by(self, later: Self) -> bool {
-        match self {
-            Self::Start | Self::Restart | Self::Settle => {
-                matches!(later, Self::Stop | Self::Kill | Self::Restart)
-            }
-            Self::Stop | Self::Kill => matches!(later, Self::Start | Self::Restart),
-            Self::Describe | Self::Signal(..) | Self::Wait(_) => false,
-        }
-    }
-
-    /// Returns the word of the command.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Describe => "status",
-            Self::Start => "start",
-            Self::Stop => "stop",
-            Self::Kill => "kill",
-            Self::Restart => "restart",
-            Self::Signal(..) => "signal",
-            Self::Wait(_) => "wait",
-            Self::Settle => "reload",
-        }
-    }
-}
-
-/// The users that stopped programs which are down.
-#[derive(Debug, Default)]
-pub struct StoppedBy(BTreeMap<Arc<str>, u32>);
-
-impl StoppedBy {
-    fn note(&mut self, verb: Verb, program: &Arc<str>, peer: Peer) {
-        match verb {
-            Verb::Stop | Verb::Kill => {
-                self.0.insert(program.clone(), peer.uid);
-            }
-            Verb::Start | Verb::Restart => {
-                self.0.remove(program);
-            }
-            Verb::Describe | Verb::Signal(..) | Verb::Wait(_) | Verb::Settle => {}
-        }
-    }
-
-    /// Forgets programs that a reload has removed. Another of the same name may come.
-    pub fn forget_removed(&mut self, scheduler: &ProcessScheduler) {
-        self.0.retain(|name, _| scheduler.program(name).is_some());
-    }
-
-    /// Returns why a program that was stopped by hand is down, or about to be: `by uid 0`.
-    pub fn reason(&self, program: &ProgramStatus) -> Option<String> {
-        let is_down = match program.state() {
-            ProgramState::Stopped => true,
-            ProgramState::Stopping => !program.is_wanted(),
-            _ => false,
-        };
-        let uid = self.0.get(program.name()).filter(|_| is_down)?;
-        Some(format!("by uid {uid}"))
-    }
-}
 
 /// What an order works with.
 pub struct Desk<'a> {
@@ -120,12 +43,13 @@ pub struct Order {
     names: std::vec::IntoIter<Arc<str>>,
     count: usize,
     waits: bool,
+    /// What the answer says before it says anything of a program.
+    preface: Option<Preface>,
     targets: BTreeMap<Arc<str>, Target>,
-    /// The target that was looked at last.
-    looked_at: Option<Arc<str>>,
-    /// True if the last look did not reach every target: no event tells of those that were done
-    /// already.
-    is_behind: bool,
+    /// The targets that are to be looked at, each once.
+    due: VecDeque<Arc<str>>,
+    /// True if its time is over: then every target is looked at, and fails.
+    is_expired: bool,
     began_at: Instant,
     timeout: Option<Duration>,
     failed: usize,
@@ -141,9 +65,10 @@ impl Order {
             count: names.len(),
             names: names.into_iter(),
             waits,
+            preface: None,
             targets: BTreeMap::new(),
-            looked_at: None,
-            is_behind: false,
+            due: VecDeque::new(),
+            is_expired: false,
             began_at: clock::steady(),
             timeout,
             failed: 0,
@@ -151,22 +76,21 @@ impl Order {
         }
     }
 
-    /// Returns what a reload has begun, to be waited for: each program, its pid of before, and
-    /// whether it is removed.
+    /// Returns the answer to a reload: what was found, and then the programs that it has begun to
+    /// change, which are waited for. Without a program it ends with the preface, and with the
+    /// problem if there is one.
     pub fn settling(
-        programs: impl Iterator<Item = (Arc<str>, Option<i32>, bool)>,
+        preface: Preface,
+        programs: impl Iterator<Item = (Arc<str>, Target)>,
         timeout: Option<Duration>,
+        problem: Option<Problem>,
     ) -> Self {
-        let mut order = Self::new(Verb::Settle, Vec::new(), true, timeout);
-        for (program, old_pid, is_removal) in programs {
-            let target = Target {
-                old_pid,
-                is_removal,
-                ..Target::default()
-            };
-            order.targets.insert(program, target);
-        }
+        let mut order = Self::new(Verb::Settle, Vec::new(), false, timeout);
+        programs.for_each(|(program, target)| order.await_program(program, target));
         order.count = order.targets.len();
+        order.waits = order.count > 0;
+        order.preface = Some(preface);
+        order.last_problem = problem;
         order
     }
 
@@ -176,6 +100,7 @@ impl Order {
             for target in self.targets.values_mut() {
                 target.superseded = Some(format!("superseded: reload by {by}"));
             }
+            self.look_at_all();
         }
     }
 
@@ -196,18 +121,21 @@ impl Order {
 
     /// True if something can be done at once.
     pub fn has_work(&self, client: &Client) -> bool {
-        self.names.len() > 0 && (client.has_room() || client.is_gone())
+        let has_names = self.names.len() > 0;
+        match client.is_gone() {
+            true => has_names,
+            false if client.has_room() => {
+                has_names || self.preface.is_some() || !self.due.is_empty()
+            }
+            // Then its reader wakes us, or its own deadline.
+            false => false,
+        }
     }
 
     /// Returns when it has to be looked at, whatever happens.
     pub fn deadline(&self, client: &Client) -> Option<Instant> {
-        // Then its reader wakes us, or its own deadline.
-        if !client.has_room() {
-            return None;
-        }
-        let next_look = self.is_behind.then(|| clock::steady() + NEXT_LOOK);
-        let end = self.end().filter(|_| !self.targets.is_empty());
-        end.into_iter().chain(next_look).min()
+        let is_open = client.has_room() && !self.targets.is_empty();
+        self.end().filter(|_| is_open)
     }
 
     fn end(&self) -> Option<Instant> {
@@ -216,11 +144,13 @@ impl Order {
 
     /// Takes in an event about a program that it waits for.
     pub fn on_event(&mut self, event: &Event) {
-        if let Some(target) = self.targets.get_mut(event.program())
-            && let Some(end) = RunEnd::of(event.kind())
-            && (end.pid.is_none() || end.pid != target.old_pid)
-        {
-            target.end = Some(end);
+        if let Some(target) = self.targets.get_mut(event.program()) {
+            let end = RunEnd::of(event.kind());
+            let is_new = |end: &RunEnd| end.pid.is_none() || end.pid != target.old_pid;
+            if let Some(end) = end.filter(is_new) {
+                target.end = Some(end);
+            }
+            self.on_change(event.program());
         }
     }
 
@@ -239,13 +169,58 @@ impl Order {
             && let Some(target) = self.targets.get_mut(program)
         {
             target.superseded = Some(format!("superseded: {} by {peer}", verb.word()));
+            self.on_change(program);
         }
+    }
+
+    /// A program has changed that it may wait for.
+    pub fn on_change(&mut self, program: &str) {
+        if let Some((name, _)) = self.targets.get_key_value(program) {
+            let name = name.clone();
+            self.look_at(name);
+        }
+    }
+
+    /// Programs may have changed without an event or a name that is known.
+    pub fn look_at_all(&mut self) {
+        let names: Vec<Arc<str>> = self.targets.keys().cloned().collect();
+        names.into_iter().for_each(|name| self.look_at(name));
+    }
+
+    /// Has a target looked at by and by.
+    fn look_at(&mut self, name: Arc<str>) {
+        if let Some(target) = self.targets.get_mut(&name)
+            && !std::mem::replace(&mut target.is_due, true)
+        {
+            self.due.push_back(name);
+        }
+    }
+
+    fn await_program(&mut self, name: Arc<str>, target: Target) {
+        self.targets.insert(name.clone(), target);
+        self.look_at(name);
     }
 
     /// Goes on with it. True when it is finished, but for its last line.
     pub fn go_on(&mut self, client: &mut Client, desk: &mut Desk<'_>) -> bool {
+        if client.is_gone() {
+            self.preface = None;
+            self.targets.clear();
+            self.due.clear();
+        }
+        if let Some(preface) = &mut self.preface {
+            for _ in 0..PROGRAMS_PER_TURN {
+                if client.has_room() && !preface.queue_next(client, desk) {
+                    self.preface = None;
+                    break;
+                }
+            }
+        }
+        if self.preface.is_some() {
+            return false;
+        }
         for _ in 0..PROGRAMS_PER_TURN {
-            if !self.has_work(client) {
+            if !(client.has_room() || client.is_gone()) {
                 break;
             }
             if let Some(name) = self.names.next() {
@@ -254,6 +229,7 @@ impl Order {
         }
         if client.is_gone() {
             self.targets.clear();
+            self.due.clear();
         }
         self.look(client, desk);
         self.names.len() == 0 && self.targets.is_empty()
@@ -305,36 +281,32 @@ impl Order {
             ..Target::default()
         };
         if self.waits {
-            self.targets.insert(name, target);
+            self.await_program(name, target);
         } else {
             describe(&name, target.note, client, desk);
         }
     }
 
-    /// Looks at some of the programs that it waits for.
+    /// Looks at some of the programs that have changed, or at all when its time is over.
     fn look(&mut self, client: &mut Client, desk: &mut Desk<'_>) {
-        let after = self.looked_at.take();
-        let start = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-        let later = self.targets.range::<Arc<str>, _>((start, Bound::Unbounded));
-        let first = self.targets.keys();
-        let names: Vec<Arc<str>> = later
-            .map(|(name, _)| name)
-            .chain(first)
-            .take(PROGRAMS_PER_TURN.min(self.targets.len()))
-            .cloned()
-            .collect();
-        self.is_behind = names.len() < self.targets.len();
-        for name in names {
+        let is_late = self.end().is_some_and(|end| clock::until(end).is_zero());
+        if is_late && !std::mem::replace(&mut self.is_expired, true) {
+            self.look_at_all();
+        }
+        for _ in 0..PROGRAMS_PER_TURN {
             if !client.has_room() {
-                self.is_behind = true;
-                break;
+                return;
             }
-            self.looked_at = Some(name.clone());
-            let Some(target) = self.targets.get(&name) else {
+            let Some(name) = self.due.pop_front() else {
+                return;
+            };
+            let Some(target) = self.targets.get_mut(&name) else {
                 continue;
             };
+            target.is_due = false;
             let status = desk.scheduler.program(&name);
             let is_stopping = desk.scheduler.is_stopping();
+            let target = &self.targets[&name];
             let Some(result) = self.judge(target, status.as_ref(), is_stopping) else {
                 continue;
             };
@@ -372,8 +344,7 @@ impl Order {
             Verb::Settle => judge_start(target, status, is_stopping),
             Verb::Describe | Verb::Signal(..) => Some(Ok(())),
         };
-        let is_late = || self.end().is_some_and(|end| clock::until(end).is_zero());
-        judged.or_else(|| is_late().then(|| Err(self.late(status))))
+        judged.or_else(|| self.is_expired.then(|| Err(self.late(status))))
     }
 
     fn late(&self, status: &ProgramStatus) -> Failure {

@@ -8,12 +8,13 @@ use procsched::ProcessScheduler;
 use super::Server;
 use super::client::Line;
 use super::follow::Follow;
-use super::orders::{Order, Verb};
+use super::orders::Order;
 use super::pattern::{check, resolve};
 use super::protocol::{self, Code, Command, Problem, Request, write_done};
 use super::reload;
 use super::session::Task;
 use super::status::write_order;
+use super::verb::Verb;
 use crate::messages::{Level, SELF};
 use crate::reload::Options;
 
@@ -107,6 +108,8 @@ impl Server {
         let task = self.order(order, &request, scheduler)?;
         if task.waits() {
             self.check_followers()?;
+            // Others may give orders in this very turn.
+            scheduler.watch_changes(true);
         }
         self.sessions[index].unreported = Some((order, request.programs));
         Ok(Task::Order(task))
@@ -122,24 +125,22 @@ impl Server {
     ) -> Result<Task, Problem> {
         if waits {
             self.check_followers()?;
+            scheduler.watch_changes(true);
         }
         if !options.dry_run {
             self.report_order(index, "reload", &[]);
         }
-        let client = &mut self.sessions[index].client;
-        let by = client.peer().to_string();
+        let by = self.sessions[index].client.peer().to_string();
         let (reloader, outputs) = (&self.about.reloader, &self.outputs);
-        let stopped_by = &self.stopped_by;
+        let by_users = &self.stopped_by;
         let order = reload::begin(
-            client, reloader, scheduler, outputs, stopped_by, options, timeout,
+            reloader, scheduler, outputs, by_users, options, waits, timeout,
         )?;
-        if !options.dry_run {
+        // A reload that was refused takes the place of none.
+        if !(options.dry_run || order.has_failed()) {
             self.on_reload(&by, scheduler);
         }
-        Ok(match waits {
-            true => Task::Order(order),
-            false => Task::Idle,
-        })
+        Ok(Task::Order(order))
     }
 
     /// The config was reloaded: nothing waits for an earlier reload any more.

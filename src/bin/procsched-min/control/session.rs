@@ -1,12 +1,21 @@
 //! A client together with what it is being answered.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use procsched::Event;
+
 use super::client::Client;
+use super::feed::Turn;
 use super::follow::Follow;
-use super::orders::{Desk, Order, Verb};
+use super::orders::{Desk, Order};
 use super::protocol::write_done;
+use super::status::write_event;
+use super::verb::Verb;
 use crate::clock;
+use crate::messages::Level;
+use crate::output::Outputs;
+use crate::panics::guarded;
 
 /// A client, and what it is being answered.
 pub struct Session {
@@ -15,6 +24,9 @@ pub struct Session {
     /// The order that is not reported yet, and the programs that it names: it is reported when it
     /// is given to the first.
     pub unreported: Option<(Verb, Vec<String>)>,
+    /// What the next turn of it does first.
+    #[cfg(test)]
+    pub plant: Option<fn()>,
 }
 
 /// What a client is being answered.
@@ -27,8 +39,68 @@ pub enum Task {
 }
 
 impl Session {
+    pub fn new(client: Client) -> Self {
+        Self {
+            client,
+            task: Task::Idle,
+            unreported: None,
+            #[cfg(test)]
+            plant: None,
+        }
+    }
+
+    /// Does something for this client alone, which goes if that panics.
+    pub fn guard(&mut self, outputs: &Outputs, act: impl FnOnce(&mut Self)) {
+        if let Err(problem) = guarded(|| act(self)) {
+            self.fail(outputs, &problem);
+        }
+    }
+
+    /// Reports why this client cannot be served, and gives it up.
+    pub fn fail(&mut self, outputs: &Outputs, problem: &str) {
+        let mut outputs = outputs.lock();
+        outputs.say_own(Level::Error, "warning", problem);
+        self.task = Task::Idle;
+        self.unreported = None;
+        self.client.give_up();
+    }
+
+    /// Takes in an event, whose line is written once for all clients.
+    pub fn on_event(&mut self, event: &Event, line: &mut Vec<u8>) {
+        match &mut self.task {
+            Task::Idle => {}
+            Task::Order(order) => order.on_event(event),
+            Task::Follow(follow, _) => {
+                if line.is_empty() {
+                    write_event(line, event);
+                }
+                follow.event(&mut self.client, event.program(), line);
+            }
+        }
+    }
+
+    /// Takes in what else came of a turn, and the names of the programs that have changed.
+    pub fn on_turn(&mut self, turn: &Turn, changed: &[Arc<str>]) {
+        match &mut self.task {
+            Task::Idle => {}
+            Task::Order(order) => {
+                let tails = turn.tails.iter();
+                tails.for_each(|(program, tail)| order.on_tail(program, tail));
+                changed.iter().for_each(|program| order.on_change(program));
+                if !turn.lost.is_empty() {
+                    order.look_at_all();
+                }
+            }
+            Task::Follow(follow, _) => follow.lose(&turn.lost),
+        }
+    }
+
     /// Goes on with what it asked for. True if the last line of a status is due.
     pub fn go_on(&mut self, desk: &mut Desk<'_>) -> bool {
+        #[cfg(test)]
+        if let Some(plant) = self.plant {
+            plant();
+        }
         let client = &mut self.client;
         match &mut self.task {
             Task::Idle => {}
@@ -68,9 +140,10 @@ impl Session {
         let (has_work, deadline) = match &self.task {
             Task::Idle => (self.client.has_request(), None),
             Task::Order(order) => (order.has_work(&self.client), order.deadline(&self.client)),
-            Task::Follow(_, order) => {
-                let work = order.as_ref().map(|order| order.has_work(&self.client));
-                (work == Some(true), None)
+            Task::Follow(follow, order) => {
+                let order = order.as_ref();
+                let has_listing = order.is_some_and(|order| order.has_work(&self.client));
+                (has_listing || follow.has_work(&self.client), None)
             }
         };
         if has_work {
