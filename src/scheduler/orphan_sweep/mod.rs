@@ -114,7 +114,7 @@ impl OrphanSweep {
 
     /// The group of a program is gone: holds its next start, or the end of its stop, until its orphans
     /// are, too, unless they may go on. Those that were asked to end have until their deadline. After
-    /// an end that nobody asked for, a delay of 0 costs a look only if a process still holds the pipe.
+    /// an end by itself, a delay of 0 costs a look only if a process still holds the pipe.
     pub(super) fn hold(
         &mut self,
         now: Moment,
