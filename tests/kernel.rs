@@ -102,6 +102,7 @@ mod kernel {
     pub mod hearing;
     pub mod life;
     pub mod operator;
+    pub mod reloads;
     pub mod setting;
     pub mod story;
     pub mod unreapable;

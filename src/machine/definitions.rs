@@ -178,14 +178,19 @@ impl Machine {
         }
     }
 
-    /// What goes on and does not wait any more for a program that is removed runs on without it.
+    /// What goes on and does not wait any more for a program that is removed or restarted runs on
+    /// without it.
     fn let_go(&mut self, removes: &[ProgramId], replaces: &[Replacement]) {
         let removes: BTreeSet<ProgramId> = removes.iter().copied().collect();
+        let restarted = self.restarted_by(replaces);
         let mut links = BTreeMap::new();
         for new in replaces.iter().filter(|new| !new.restart) {
             let old = self.links_of(new.program);
+            let goes_on = !restarted.contains(&new.program);
+            let lets_go =
+                |id: &ProgramId| removes.contains(id) || (goes_on && restarted.contains(id));
             let kept = |ids: &[ProgramId]| -> Vec<ProgramId> {
-                let kept = ids.iter().filter(|id| !removes.contains(id));
+                let kept = ids.iter().filter(|id| !lets_go(id));
                 kept.copied().collect()
             };
             let less = Links::new(&kept(old.requires()), &kept(old.after()));
@@ -196,6 +201,32 @@ impl Machine {
         if !links.is_empty() {
             self.set_links(links);
         }
+    }
+
+    /// Returns the programs that may not go on, and what is restarted with them, as it required them
+    /// before and still does.
+    fn restarted_by(&self, replaces: &[Replacement]) -> BTreeSet<ProgramId> {
+        let new: BTreeMap<ProgramId, &Replacement> =
+            replaces.iter().map(|new| (new.program, new)).collect();
+        let restarts = replaces.iter().filter(|new| new.restart);
+        let mut next: Vec<ProgramId> = restarts.map(|new| new.program).collect();
+        let mut restarted = BTreeSet::new();
+        while let Some(id) = next.pop() {
+            let Some(child) = self.children.get(id) else {
+                continue;
+            };
+            let stays_oneshot =
+                child.policy.oneshot && new.get(&id).is_none_or(|new| new.policy.oneshot);
+            if !restarted.insert(id) || stays_oneshot {
+                continue;
+            }
+            next.extend(self.dependents(id).filter(|other| {
+                let new = new.get(other);
+                let still = new.is_none_or(|new| new.links.requires().contains(&id));
+                still && self.links_of(*other).requires().contains(&id)
+            }));
+        }
+        restarted
     }
 
     /// Replaces definitions: an edit without more, for tests.

@@ -7,7 +7,9 @@
 //! One race is left: without such a pidfd (an older kernel, a sandbox, no free descriptor, a leader
 //! that other code has reaped) the number is used if there is no process of that number. Then the
 //! group is ours, if it exists, as the kernel does not give a group's number to a new process.
-//! Between that check and the signal the group may end and its number be used again.
+//! Between that check and the signal the group may end and its number be used again. And a process
+//! that got the number after the reap, made a group and was reaped before the check, by another than
+//! us, is not known of.
 //!
 //! A sandbox may allow pidfd_open and refuse pidfd_send_signal with any errno. So an error of the
 //! latter is never final: the group is signalled by its number as well, which returns the same
@@ -40,6 +42,8 @@ pub(crate) struct Group {
     /// Above 1, so that its negative is a group and never all processes.
     number: i32,
     leader_reaped: bool,
+    /// Another process has had the number since.
+    is_number_reused: bool,
     /// The leader may not have made the group yet.
     leader_is_new: bool,
     pidfd: Option<OwnedFd>,
@@ -52,6 +56,7 @@ impl Group {
         Self {
             number: leader,
             leader_reaped: false,
+            is_number_reused: false,
             leader_is_new: false,
             pidfd: None,
         }
@@ -94,6 +99,12 @@ impl Group {
         self.leader_reaped = true;
     }
 
+    /// Notes that another process has had the number since the leader's reap. So the group is gone,
+    /// as no new process gets a number that a group has; a group of that number is the other's.
+    pub(crate) fn on_number_reused(&mut self) {
+        self.is_number_reused = self.leader_reaped;
+    }
+
     /// True if its number is certain to be its own, or is not needed.
     pub(crate) fn is_pinned(&self) -> bool {
         !self.leader_reaped || self.pidfd.is_some()
@@ -120,6 +131,9 @@ impl Group {
 
     /// Sends a signal to every member; signal 0 only asks.
     pub(crate) fn signal(&self, signal: i32) -> Sent {
+        if self.is_number_reused {
+            return Sent::Gone;
+        }
         if self.leader_reaped {
             match self.signal_by_pidfd(signal) {
                 Some(Sent::Delivered) => return Sent::Delivered,
@@ -213,5 +227,19 @@ mod tests {
                 "{number}"
             );
         }
+    }
+
+    /// A number was reused for a child that made a group, left a member in it and was reaped, all
+    /// before the first probe: the member stood for the group that was there before.
+    #[test]
+    fn a_group_whose_number_is_reused_is_gone() {
+        let this_group = nix::unistd::getpgrp().as_raw();
+        let mut group = Group::new(this_group);
+        group.on_number_reused();
+        assert!(!group.is_gone(), "its leader has the number");
+        group.on_leader_reaped();
+        group.on_number_reused();
+        assert!(group.is_gone());
+        assert_eq!(group.signal(0), Sent::Gone, "the other group is not asked");
     }
 }

@@ -203,9 +203,10 @@ impl Builder {
     /// Makes this process a child subreaper (prctl(2), PR_SET_CHILD_SUBREAPER): a descendant that
     /// left its group and lost its parent is reparented to us, as it is to PID 1 anyway. Each program
     /// gets the variable `PROCSCHED_CHAIN`, which names it and proves that it is ours. An orphan that
-    /// carries it belongs to that program, and is killed before the program starts again. Other
-    /// orphans are left alone meanwhile. At the end all orphans are stopped: SIGTERM and SIGCONT,
-    /// and SIGKILL after the longest `stop_timeout` of all programs. The scheduler has stopped when
+    /// carries it belongs to that program, and is killed before the program starts again; a stop, a
+    /// restart or a removal of the program gives it the same time to end. Other orphans are left
+    /// alone meanwhile. At the end all orphans are stopped: SIGTERM and SIGCONT, and SIGKILL after
+    /// the longest `stop_timeout` of all programs. The scheduler has stopped when
     /// this process has no children except those that it had before `build`; as PID 1, none at all.
     ///
     /// For a process that is a supervisor and nothing else: a child that the host has started

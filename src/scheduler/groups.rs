@@ -46,9 +46,16 @@ pub(super) struct GroupProbes {
     /// The last one that was looked for in `/proc`.
     latest_suspect: Option<ProgramId>,
     next_zombie_look: Moment,
+    /// The pids of the other children that were reaped since the last probes.
+    reaped: Vec<i32>,
 }
 
 impl GroupProbes {
+    /// Notes that a child that led no group of ours was reaped. It may have got the number of one.
+    pub(super) fn on_other_reaped(&mut self, pid: i32) {
+        self.reaped.push(pid);
+    }
+
     /// Sets when this program's group is probed next, if it is to be.
     pub(super) fn update(&mut self, programs: &ProgramTable, id: ProgramId) {
         let live = programs.live(id);
@@ -87,6 +94,7 @@ impl GroupProbes {
     ) -> Vec<(ProgramId, Found)> {
         self.take_in_killed(core);
         let mut due = core.exited().to_vec();
+        self.take_reused(core, &mut due);
         self.take_due(now, child_died, &mut due);
         let mut found = Vec::new();
         let mut has_suspects = false;
@@ -143,6 +151,27 @@ impl GroupProbes {
             }
         }
         self.next_zombie_look = end.after(pause.max(ZOMBIE_LOOK_INTERVAL));
+    }
+
+    /// Adds the programs whose groups are known to be gone, as another child had their number.
+    fn take_reused(&mut self, core: &mut Core, due: &mut Vec<ProgramId>) {
+        let mut reaped = std::mem::take(&mut self.reaped);
+        reaped.sort_unstable();
+        let ids = due.iter().chain(&self.programs).copied();
+        let is_reused = |id: &ProgramId| {
+            let live = core.programs().live(*id);
+            live.is_some_and(|live| reaped.binary_search(&live.pid()).is_ok())
+        };
+        let reused: Vec<ProgramId> = match reaped.is_empty() {
+            true => Vec::new(),
+            false => ids.filter(is_reused).collect(),
+        };
+        for id in reused {
+            if let Some(live) = &mut core.program_mut(id).live {
+                live.group.on_number_reused();
+            }
+            due.push(id);
+        }
     }
 
     /// Adds the programs whose groups are due, and after a death some more, without repetition.

@@ -343,6 +343,7 @@ impl ProcessScheduler {
             }
             reaper::Found::SideCommand(pid) => {
                 reap::reap(pid);
+                self.groups.on_other_reaped(pid);
                 let spawner = self.launcher.spawner();
                 self.side_commands.on_exit(&mut self.core, spawner, pid);
             }
@@ -352,6 +353,7 @@ impl ProcessScheduler {
                 if let Some(status) = reap::reap(pid)
                     && !is_failed_start
                 {
+                    self.groups.on_other_reaped(pid);
                     if let Some(sweep) = &mut self.sweep {
                         sweep.orphans_mut().reaped(pid);
                     }

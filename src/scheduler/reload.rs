@@ -7,7 +7,7 @@ use crate::event::EventKind;
 use crate::exec::Exec;
 use crate::machine::definitions::{Edit, Replacement};
 use crate::machine::state::{Goal, Why};
-use crate::machine::{Moment, Policy, ProgramId};
+use crate::machine::{Command, Moment, Policy, ProgramId};
 use crate::os::emergency_heap;
 use crate::plan::{ApplyOptions, Plan, PlannedChange, PlannedKind};
 use crate::spec::ChildSpec;
@@ -109,6 +109,7 @@ impl ProcessScheduler {
         let (core, capture) = (&mut self.core, &mut self.capture);
         self.launcher.look_at_late(now, core, capture);
         self.warn_of_stopped(&wanted);
+        self.end_left_by(now, &self.not_wanted(&wanted), &ids);
         self.commit(now, wanted, &ids, options);
         self.after_order(now);
         self.release_removed(now);
@@ -185,7 +186,8 @@ impl ProcessScheduler {
                 kind,
             });
         }
-        restart_with_required(&mut wanted, |id| self.runs(id));
+        let machine = self.core.machine();
+        restart_with_required(&mut wanted, machine, |id| self.runs(id));
         Ok(wanted)
     }
 
@@ -234,7 +236,10 @@ impl ProcessScheduler {
         }
         let is_removed = machine.is_being_removed(id);
         let runs_on = view.goal == Goal::Up && is_run(&view) && !is_removed;
-        if options.keeps_runs && runs_on && old.oneshot != new.oneshot {
+        // What requires it counts on its success.
+        let has_succeeded = view.goal != Goal::Up && view.why == Why::Exited && old.oneshot;
+        let counts = (runs_on || has_succeeded) && !is_removed;
+        if options.keeps_runs && counts && old.oneshot != new.oneshot {
             let name = &spec.name;
             let text = format!("program {name:?}: oneshot: it cannot change without a restart");
             return Err(Error::new(text));
@@ -370,6 +375,15 @@ impl ProcessScheduler {
         added.push(id);
         self.open_log(id)?;
         Ok(id)
+    }
+
+    /// What programs that are removed left when they ended for good goes on no longer.
+    fn end_left_by(&mut self, now: Moment, removes: &[ProgramId], new: &[ProgramId]) {
+        if let Some(sweep) = &mut self.sweep {
+            for &id in removes.iter().filter(|id| !new.contains(id)) {
+                sweep.before_order(now, &mut self.core, id, Command::Remove(id));
+            }
+        }
     }
 
     /// Hands all of it to the machine at once.

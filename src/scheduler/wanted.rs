@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::exec::Exec;
 use crate::machine::graph::{Graph, Links};
 use crate::machine::state::{Goal, State, Why};
-use crate::machine::{ProgramId, View};
+use crate::machine::{Machine, ProgramId, View};
 use crate::plan::PlannedKind;
 use crate::program::ProgramTable;
 use crate::spec::ChildSpec;
@@ -55,8 +55,14 @@ pub(super) fn is_run(view: &View) -> bool {
     )
 }
 
-/// What requires a program that is restarted is restarted with it, if it runs.
-pub(super) fn restart_with_required(wanted: &mut [Wanted], runs: impl Fn(ProgramId) -> bool) {
+/// What requires a program that is restarted, and did before, is restarted with it, if it runs. A
+/// requirement that is new takes nothing down.
+pub(super) fn restart_with_required(
+    wanted: &mut [Wanted],
+    machine: &Machine,
+    runs: impl Fn(ProgramId) -> bool,
+) {
+    let was_oneshot = |id| machine.policy(id).is_some_and(|policy| policy.oneshot);
     let mut requirers: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (index, one) in wanted.iter().enumerate() {
         for name in &one.spec.requires {
@@ -73,15 +79,17 @@ pub(super) fn restart_with_required(wanted: &mut [Wanted], runs: impl Fn(Program
         .filter(|&at| is_restart(&wanted[at]))
         .collect();
     while let Some(index) = restarted.pop() {
-        let Wanted { spec, .. } = &wanted[index];
-        // A oneshot takes nothing down.
-        if spec.oneshot {
+        let Wanted { spec, old, .. } = &wanted[index];
+        // A oneshot takes nothing down, but what becomes one does.
+        if spec.oneshot && old.is_none_or(&was_oneshot) {
             continue;
         }
+        let Some(restarted_id) = *old else { continue };
         let required = spec.name.clone();
         for &other in requirers.get(&required).into_iter().flatten() {
             let one = &mut wanted[other];
-            if !is_restart(one) && one.old.is_some_and(&runs) {
+            let requires = |id| machine.links_of(id).requires().contains(&restarted_id);
+            if !is_restart(one) && one.old.is_some_and(|id| runs(id) && requires(id)) {
                 let required = required.clone();
                 one.kind = Some(PlannedKind::RestartWith { required });
                 restarted.push(other);

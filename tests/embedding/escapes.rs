@@ -1,11 +1,11 @@
-//! Processes that left the group of a program, whose parent is dead: a stop and a removal end them
-//! with their program.
+//! Processes that left the group of a program, whose parent is dead: a stop, a restart and a removal
+//! end them with their program.
 
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use procsched::{ChildSpec, EventKind, ProcessScheduler, ProgramState};
+use procsched::{Backoff, ChildSpec, EventKind, ProcessScheduler, ProgramState, Restart};
 
 use super::host::{Test, host};
 use super::kit::{self, List, MILLISECOND, turn_until};
@@ -16,6 +16,9 @@ use crate::process;
 pub const TESTS: &[Test] = tests![
     what_left_the_group_is_asked_with_its_program,
     what_left_the_group_is_killed_at_the_deadline_of_its_program,
+    a_restart_gives_what_left_the_group_the_time_of_a_stop,
+    a_restart_kills_what_left_the_group_at_the_deadline,
+    what_a_program_left_that_has_ended_is_asked_with_its_removal,
     what_left_the_group_and_cannot_die_is_abandoned,
     what_leaves_the_group_after_a_start_that_was_cancelled_goes_on,
 ];
@@ -96,6 +99,88 @@ fn what_left_the_group_is_killed_at_the_deadline_of_its_program() {
         assert_eq!(signals.items(), [libc::SIGTERM, libc::SIGKILL]);
         assert!(!process::alive(pid), "{pid} lives");
         kit::end(&mut scheduler);
+    });
+}
+
+/// Restarts the program by an order, or by a new definition, and waits for its next run.
+fn restart(scheduler: &mut ProcessScheduler, order: &str, web: ChildSpec) {
+    let first = kit::pid(scheduler, "web").expect("it runs");
+    match order {
+        "restart" => scheduler.restart_program("web").expect("it runs"),
+        _ => drop(scheduler.apply(vec![web.env("A", "1")]).expect("a set")),
+    }
+    turn_until(scheduler, "it runs again", |scheduler| {
+        kit::pid(scheduler, "web").is_some_and(|pid| pid != first)
+    });
+}
+
+/// It was killed as soon as the group of its program was gone, in the middle of its last write.
+/// Without a delay, and with its pipe closed, it was not waited for at all.
+fn a_restart_gives_what_left_the_group_the_time_of_a_stop() {
+    host(|| {
+        for (order, delay) in [("restart", 0), ("restart", 1), ("apply", 1)] {
+            let dir = kit::directory();
+            let escaped = r#"trap "sleep 0.3; echo > done; exit" TERM; exec 2> /dev/null
+                             echo $$ > escaped; while :; do sleep 0.02; done"#;
+            let main = "exec sleep 1000";
+            let web = leaving(escaped, main).stop_timeout(LONG);
+            let web = web.backoff(Backoff {
+                initial: Duration::from_secs(delay),
+                ..Backoff::default()
+            });
+            let builder = kit::all(&dir).program(web.clone());
+            let (mut scheduler, pid, signals) = started(dir.path(), builder);
+            restart(&mut scheduler, order, web);
+            assert_eq!(signals.items(), [libc::SIGTERM], "{order} {delay}");
+            assert!(!process::alive(pid), "{order} {delay}: {pid} lives");
+            assert!(dir.path().join("done").exists(), "{order} {delay}");
+            kit::end(&mut scheduler);
+        }
+    });
+}
+
+fn a_restart_kills_what_left_the_group_at_the_deadline() {
+    host(|| {
+        for order in ["restart", "apply"] {
+            let timeout = 400 * MILLISECOND;
+            let dir = kit::directory();
+            let escaped = r#"trap "" TERM; echo $$ > escaped; exec sleep 1000"#;
+            let web = leaving(escaped, "exec sleep 1000").stop_timeout(timeout);
+            let builder = kit::all(&dir).program(web.clone());
+            let (mut scheduler, pid, signals) = started(dir.path(), builder);
+            let asked = Instant::now();
+            restart(&mut scheduler, order, web);
+            assert!(asked.elapsed() >= timeout, "{:?}", asked.elapsed());
+            let sent = signals.items();
+            assert_eq!(sent, [libc::SIGTERM, libc::SIGKILL], "{order}");
+            assert!(!process::alive(pid), "{order}: {pid} lives");
+            kit::end(&mut scheduler);
+        }
+    });
+}
+
+/// A removal by new definitions forgot it, and it lived on.
+fn what_a_program_left_that_has_ended_is_asked_with_its_removal() {
+    host(|| {
+        for order in ["remove", "apply"] {
+            let dir = kit::directory();
+            let web = leaving("echo $$ > escaped; exec sleep 1000", "exit 0");
+            let web = web.restart(Restart::Never).stop_timeout(LONG);
+            let builder = kit::all(&dir).program(web);
+            let (mut scheduler, pid, signals) = started(dir.path(), builder);
+            until(&mut scheduler, "web", ProgramState::Exited);
+            assert!(process::alive(pid), "{order}: it may go on");
+            match order {
+                "remove" => scheduler.remove("web").expect(order),
+                _ => drop(scheduler.apply(Vec::new()).expect(order)),
+            }
+            turn_until(&mut scheduler, "it is removed", |scheduler| {
+                scheduler.program("web").is_none()
+            });
+            assert_eq!(signals.items(), [libc::SIGTERM], "{order}");
+            assert!(!process::alive(pid), "{order}: {pid} lives");
+            kit::end(&mut scheduler);
+        }
     });
 }
 

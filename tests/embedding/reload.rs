@@ -27,6 +27,10 @@ pub const TESTS: &[Test] = tests![
     without_restarts_a_change_waits_and_can_be_taken_back,
     nothing_becomes_a_oneshot_without_a_restart,
     a_new_requirement_does_not_start_what_was_stopped,
+    a_requirement_that_is_dropped_takes_nothing_down,
+    a_requirement_that_is_new_takes_nothing_down,
+    what_requires_a_program_that_becomes_a_oneshot_is_restarted_with_it,
+    what_has_succeeded_stays_a_oneshot_without_a_restart,
 ];
 
 fn apply<const N: usize>(scheduler: &mut ProcessScheduler, specs: [ChildSpec; N]) -> Plan {
@@ -406,6 +410,89 @@ fn a_new_requirement_does_not_start_what_was_stopped() {
         kit::turn(&mut scheduler, MILLISECOND);
         let text = "web: requires \"db\", which is stopped: start that, too";
         assert_eq!(*warnings.lock().expect("no panic"), [text]);
+        kit::end(&mut scheduler);
+    });
+}
+
+/// The plan said that it would run on, and it was stopped with what it had required.
+fn a_requirement_that_is_dropped_takes_nothing_down() {
+    host(|| {
+        let dir = kit::directory();
+        let api = || sleeper("api").requires(["db"]);
+        let web = sleeper("web").requires(["db", "api"]);
+        let mut scheduler = built(&dir, [web, api(), sleeper("db")]);
+        let pids = kit::all_up(&mut scheduler);
+        let plan = apply(
+            &mut scheduler,
+            [sleeper("web"), api(), sleeper("db").env("A", "1")],
+        );
+        let text = "* web  changes in place: requires\n\
+                    ~ api  will be restarted: requires db\n\
+                    ~ db   will be restarted: env.A\n\
+                    = 0 unchanged";
+        assert_eq!(plan.to_string(), text);
+        turn_until(&mut scheduler, "the others have new pids", |scheduler| {
+            let new = |name, old| kit::pid(scheduler, name).is_some_and(|pid| pid != old);
+            new("api", pids[1]) && new("db", pids[2])
+        });
+        assert_eq!(kit::pid(&scheduler, "web"), Some(pids[0]));
+        kit::end(&mut scheduler);
+    });
+}
+
+/// The plan said that it would be restarted, and it ran on.
+fn a_requirement_that_is_new_takes_nothing_down() {
+    host(|| {
+        let dir = kit::directory();
+        let mut scheduler = built(&dir, [sleeper("web"), sleeper("db")]);
+        let pids = kit::all_up(&mut scheduler);
+        let web = sleeper("web").requires(["db"]);
+        let plan = apply(&mut scheduler, [web, sleeper("db").env("A", "1")]);
+        let text = "* web  changes in place: requires\n\
+                    ~ db   will be restarted: env.A\n\
+                    = 0 unchanged";
+        assert_eq!(plan.to_string(), text);
+        turn_until(&mut scheduler, "db has a new pid", |scheduler| {
+            kit::pid(scheduler, "db").is_some_and(|pid| pid != pids[1])
+        });
+        assert_eq!(kit::pid(&scheduler, "web"), Some(pids[0]));
+        kit::end(&mut scheduler);
+    });
+}
+
+/// The plan said nothing of it, and it was stopped.
+fn what_requires_a_program_that_becomes_a_oneshot_is_restarted_with_it() {
+    host(|| {
+        let dir = kit::directory();
+        let web = || sleeper("web").requires(["db"]);
+        let mut scheduler = built(&dir, [web(), sleeper("db")]);
+        kit::all_up(&mut scheduler);
+        let db = sleeper("db").oneshot(true).restart(Restart::OnFailure);
+        let plan = apply(&mut scheduler, [web(), db]);
+        let text = "~ web  will be restarted: requires db\n\
+                    ~ db   will be restarted: oneshot, restart\n\
+                    = 0 unchanged";
+        assert_eq!(plan.to_string(), text);
+        until(&mut scheduler, "web", ProgramState::Pending);
+        kit::end(&mut scheduler);
+    });
+}
+
+/// It counted as up without a process, and what requires it was started.
+fn what_has_succeeded_stays_a_oneshot_without_a_restart() {
+    host(|| {
+        let dir = kit::directory();
+        let migrate = || kit::once("migrate", "exit 0");
+        let mut scheduler = built(&dir, [migrate().oneshot(true)]);
+        until(&mut scheduler, "migrate", ProgramState::Exited);
+        let later = ApplyOptions::new().restart(false);
+        let refused = scheduler.apply_with(vec![migrate()], &later);
+        let error = refused.expect_err("it counts as up");
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        let text = "program \"migrate\": oneshot: it cannot change without a restart";
+        assert_eq!(error.to_string(), text);
+        let plan = apply(&mut scheduler, [migrate()]);
+        assert_eq!(plan.changes()[0].kind().sign(), '~');
         kit::end(&mut scheduler);
     });
 }

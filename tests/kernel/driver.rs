@@ -51,6 +51,8 @@ pub struct Driver {
     /// Descriptors that were open before there was a scheduler.
     pub descriptors_before: usize,
     pub status: Status,
+    /// Runs that were to end by a change of all definitions.
+    pub(super) restarted: Vec<usize>,
 }
 
 /// How many descriptors the library, or the test, has open.
@@ -118,6 +120,7 @@ impl Driver {
             vain: 0,
             descriptors_before,
             status: Status::Running,
+            restarted: Vec::new(),
         })
     }
 
@@ -135,6 +138,13 @@ impl Driver {
             .is_some_and(|often| self.rng.one_in(often))
         {
             self.give_some_order()?;
+        }
+        if self
+            .setting
+            .reloads
+            .is_some_and(|often| self.rng.one_in(often))
+        {
+            self.reload_some()?;
         }
         self.turn()?;
         if self.rng.one_in(4) {

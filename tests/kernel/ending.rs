@@ -47,7 +47,7 @@ impl Driver {
             let late = self.late();
             if late.is_empty() && !self.is_to_end() {
                 self.count_wishes();
-                return Ok(());
+                return self.definitions_came_true();
             }
             if world::with(|kernel| std::mem::take(&mut kernel.stuck)) {
                 return Err(format!(

@@ -31,7 +31,7 @@ impl Driver {
     }
 
     /// The program that has this name now.
-    fn index_of(&self, name: &str) -> Option<usize> {
+    pub(super) fn index_of(&self, name: &str) -> Option<usize> {
         let there = self.there();
         there
             .into_iter()
@@ -52,11 +52,11 @@ impl Driver {
         all.filter(is_latest).collect()
     }
 
-    fn takes_no_orders(&self) -> bool {
+    pub(super) fn takes_no_orders(&self) -> bool {
         self.is_ending || self.scheduler.is_stopping()
     }
 
-    fn is_being_removed(&self, index: usize) -> bool {
+    pub(super) fn is_being_removed(&self, index: usize) -> bool {
         world::with(|kernel| kernel.programs[index].removal != Removal::No)
     }
 
@@ -218,6 +218,7 @@ impl Driver {
                 world::with(|kernel| {
                     kernel.counts.replaced += 1;
                     kernel.was_replaced(index, &spec);
+                    kernel.are_required(&spec);
                 });
                 self.setting.specs[index] = spec;
             }
@@ -225,6 +226,7 @@ impl Driver {
                 world::with(|kernel| {
                     kernel.counts.added += 1;
                     kernel.add_program(&spec);
+                    kernel.are_required(&spec);
                 });
                 self.setting.specs.push(spec);
                 self.accounts.push(Account::default());
@@ -233,7 +235,7 @@ impl Driver {
         Ok(())
     }
 
-    fn names(&self) -> Vec<String> {
+    pub(super) fn names(&self) -> Vec<String> {
         let programs = self.scheduler.programs();
         programs
             .iter()
@@ -248,7 +250,7 @@ impl Driver {
         Err("a program was not added, and something has changed".to_owned())
     }
 
-    fn a_log_may_be_refused(&self) -> bool {
+    pub(super) fn a_log_may_be_refused(&self) -> bool {
         world::with(|kernel| {
             let calls = [Call::Open, Call::Lock, Call::Write];
             kernel.weather.descriptors_max < 1024

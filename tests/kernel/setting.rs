@@ -38,6 +38,8 @@ pub struct Setting {
     /// How many steps there are, on average, for each order for one program. `None`: no orders.
     pub orders: Option<u64>,
     pub keep_running: bool,
+    /// How many steps there are, on average, for each change of all definitions. `None`: no changes.
+    pub reloads: Option<u64>,
 }
 
 impl Setting {
@@ -64,6 +66,7 @@ impl Setting {
             stop_at: rng.index(STEPS_TO_STOP_MAX),
             orders: (!rng.one_in(3)).then(|| rng.pick(&[2, 4, 16])),
             keep_running: rng.one_in(8),
+            reloads: None,
         }
     }
 

@@ -60,9 +60,10 @@ impl Core {
         }
     }
 
-    /// What left the group of a program that is to be down ends with it; a shutdown ends everything.
+    /// What left the group of a program ends with it if that was asked to end, also to start again.
+    /// A shutdown ends everything.
     fn note_asked(&mut self, id: ProgramId) {
-        let is_stop = |view: View| view.goal != Goal::Up;
+        let is_stop = |view: View| view.goal != Goal::Up || view.cause.is_stop();
         if !self.machine.is_stopping() && self.machine.view(id).is_some_and(is_stop) {
             self.asked.push(id);
         }

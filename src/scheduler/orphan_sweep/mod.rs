@@ -113,8 +113,8 @@ impl OrphanSweep {
     }
 
     /// The group of a program is gone: holds its next start, or the end of its stop, until its orphans
-    /// are, too, unless they may go on. With a delay of 0, that costs a look only if a process still
-    /// holds the pipe.
+    /// are, too, unless they may go on. Those that were asked to end have until their deadline. After
+    /// an end by itself, a delay of 0 costs a look only if a process still holds the pipe.
     pub(super) fn hold(
         &mut self,
         now: Moment,
@@ -122,21 +122,21 @@ impl OrphanSweep {
         capture: &mut Capture,
         id: ProgramId,
     ) {
+        // It may have been asked and have ended in this turn.
+        self.end_with_stops(now, core);
         let asked = self.ending.remove(&id);
         let machine = core.machine();
         if !machine.ends_escaped(id) {
             self.spared.insert(id);
             return;
         }
-        let is_wanted = is_wanted(core, id);
         let policy = machine.policy(id);
         let is_at_once = policy.is_some_and(|policy| policy.backoff.initial.is_zero());
-        if is_wanted && is_at_once && capture.drain_run(now, core, id) {
+        let may_pass = asked.is_none() && is_at_once && is_wanted(core, id);
+        if may_pass && capture.drain_run(now, core, id) {
             return;
         }
-        let kill_at = asked
-            .filter(|_| !is_wanted)
-            .map_or(now, |asked| asked.kill_at);
+        let kill_at = asked.map_or(now, |asked| asked.kill_at);
         let run = core.programs().live(id).map(|live| live.run);
         if let Some(run) = run {
             self.hold_run(now, core, run, kill_at);
@@ -400,7 +400,7 @@ impl OrphanSweep {
         });
         let kills = |id| {
             let ending = self.ending.get(&id)?;
-            Some(ending.kill_at <= now || (ending.holds && is_wanted(core, id)))
+            Some(ending.kill_at <= now)
         };
         let sends = self.orphans.end_orphans_of(now, kills);
         send_all(core, sends);

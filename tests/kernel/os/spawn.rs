@@ -135,7 +135,9 @@ impl Spawner {
         if let (Some(name), Some(chain)) = (&name, value(CHAIN_VARIABLE)) {
             CHAINS.with_borrow_mut(|chains| _ = chains.insert(name.clone(), chain));
         }
-        let (pid, serial) = world::spawn(name.as_deref(), stdio[2])?;
+        let mut words = Vec::new();
+        (command.arguments)(&mut |word| words.push(word.to_string_lossy().into_owned()));
+        let (pid, serial) = world::spawn(name.as_deref(), &words, stdio[2])?;
         world::wait_for_launch(serial, command.wait.as_nanos() as u64);
         match world::with(|kernel| kernel.ask(serial)) {
             Fate::Pending => Ok(Started::Late(Late {

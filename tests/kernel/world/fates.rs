@@ -144,10 +144,15 @@ impl Kernel {
     }
 
     /// The library starts something.
-    pub(super) fn spawn(&mut self, name: Option<&str>, stderr: i32) -> Result<(i32, u64), Failure> {
+    pub(super) fn spawn(
+        &mut self,
+        name: Option<&str>,
+        command: &[String],
+        stderr: i32,
+    ) -> Result<(i32, u64), Failure> {
         let index = name.map(|name| self.index_of(name));
         if let Some(index) = index {
-            self.judge_start(index);
+            self.judge_start(index, command);
         }
         let errno = self.fault(Call::Process);
         let Some(pid) = self.free_number().filter(|_| errno.is_none()) else {

@@ -2,6 +2,9 @@
 //! slow, are stopped, or hang, before they have a session of their own or after that; then they
 //! execute their program, fail, or are killed.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
 use super::fates::killed_by;
 use super::law::LATE_MAX;
 use super::orders::ABANDON_AFTER;
@@ -34,6 +37,8 @@ pub struct Launch {
     pub index: Option<usize>,
     begun: Time,
     pipe: usize,
+    command: Vec<OsString>,
+    report_bytes: usize,
     fate: Fate,
     /// The library was late to ask, or else had its answer with the start.
     is_late: bool,
@@ -76,11 +81,14 @@ impl Kernel {
             Some(errno) => Fate::Failed(exec_failure(errno)),
             None => Fate::Pending,
         };
+        let program = index.map(|index| &self.programs[index]);
         let launch = Launch {
             pid,
             index,
             begun: self.now,
             pipe: process.stderr.as_ref().map_or(0, |stderr| stderr.pipe),
+            command: program.map_or_else(Vec::new, |program| program.command.clone()),
+            report_bytes: program.map_or(0, |program| program.report_bytes),
             fate,
             is_late: false,
             exit: None,
@@ -196,7 +204,8 @@ impl Kernel {
         let run = self.runs.len();
         let mut new = Run::new(index, launch.pid, serial, launch.pipe);
         new.started = self.now;
-        new.report_bytes = self.programs[index].report_bytes;
+        new.report_bytes = launch.report_bytes;
+        new.command.clone_from(&launch.command);
         self.runs.push(new);
         self.programs[index].runs.push(run);
         run
@@ -304,6 +313,37 @@ impl Kernel {
         for launch in launches.filter(|launch| launch.index == Some(index)) {
             launch.ordered.get_or_insert(now);
         }
+    }
+
+    /// Which late starts an order has ended, and when.
+    pub(super) fn launches_ordered(&self) -> BTreeMap<u64, Option<Time>> {
+        let launches = self.launches.iter();
+        launches
+            .map(|(&serial, launch)| (serial, launch.ordered))
+            .collect()
+    }
+
+    /// The same, taken back.
+    pub(super) fn order_launches(&mut self, ordered: BTreeMap<u64, Option<Time>>) {
+        for (serial, ordered) in ordered {
+            if let Some(launch) = self.launches.get_mut(&serial) {
+                launch.ordered = ordered;
+            }
+        }
+    }
+
+    /// The start of a program that is under way.
+    pub(super) fn serial_launched(&self, index: usize) -> Option<u64> {
+        let mut all = self.launches.iter();
+        let (serial, _) = all.find(|(_, launch)| launch.index == Some(index))?;
+        Some(*serial)
+    }
+
+    /// What a program is being started with.
+    pub(super) fn command_launched(&self, index: usize) -> Option<&Vec<OsString>> {
+        let mut all = self.launches.values();
+        let launch = all.find(|launch| launch.index == Some(index))?;
+        Some(&launch.command)
     }
 
     /// It may count as given up.

@@ -52,6 +52,9 @@ tally! {
     removed: "programs that were removed",
     removed_given_up: "programs that were removed and given up",
     ordered: "reports of runs that an order ended",
+    reloads: "changes of all definitions",
+    reloads_without_restarts: "changes of all definitions without restarts",
+    reloads_refused: "changes of all definitions that were refused",
     required: "reports of runs that ended with what they require",
     done: "oneshots that were up in the end",
     held: "programs that were held in the end",
@@ -193,7 +196,7 @@ impl Kernel {
     }
 
     /// A program starts: none of its earlier processes may live.
-    pub(super) fn judge_start(&mut self, index: usize) {
+    pub(super) fn judge_start(&mut self, index: usize, command: &[String]) {
         self.counts.starts += 1;
         let name = self.programs[index].name.clone();
         // Who has been asked to stop by a handle does not ask for signals any more.
@@ -207,11 +210,17 @@ impl Kernel {
         if let Some(problem) = self.problem_with_start(index) {
             self.violated(format!("{name} starts {problem}"));
         }
+        if let Some(problem) = self.problem_with_definition(index, command) {
+            self.violated(format!("{name} starts {problem}"));
+        }
         let tried = self.next_serial();
         let program = &mut self.programs[index];
         program.starts += 1;
         program.tried = tried;
         let latest_pipe = latest_pipe(self, index);
+        let was_asked = self
+            .latest_run(index)
+            .is_some_and(|run| run.first_asked.is_some());
         let mut wrong = Vec::new();
         if self.is_being_launched(index) {
             wrong.push("an earlier start, which is not over".to_owned());
@@ -223,9 +232,10 @@ impl Kernel {
             let is_at_home = self.subreaper && process.parent == Parent::Us;
             let is_named = is_at_home && process.named == Some(index);
             let is_known = is_named && !self.is_overlooked(process, index);
-            // See `ProcessScheduler::must_search`.
+            // See `OrphanSweep::hold`.
             let holds = process.stderr.as_ref().map(|stderr| stderr.pipe);
             let is_passed_over = self.programs[index].restarts_at_once()
+                && !was_asked
                 && (holds.is_none() || holds != latest_pipe);
             if !process.left {
                 wrong.push(format!("{pid}, a member of an earlier run's group"));
@@ -234,6 +244,7 @@ impl Kernel {
             }
         }
         self.programs[index].former.clear();
+        self.programs[index].gone_before.clear();
         for what in wrong {
             self.violated(format!("{name} starts beside {what}"));
         }
@@ -355,8 +366,19 @@ impl Kernel {
         if process.named.is_none() {
             return Some("which is nobody's, although nothing ends");
         }
-        // It is asked, and killed, with its program.
-        self.problem_with_member(latest, signal)
+        // It is asked, and killed, with its program; dead or not, that was asked.
+        let problem = self.problem_with_member(latest, signal);
+        problem.or_else(|| self.problem_with_early_kill(latest, signal))
+    }
+
+    /// What left the group of a run that was asked to end, also to start again, has its time.
+    fn problem_with_early_kill(&self, run: usize, signal: i32) -> Option<&'static str> {
+        let run = &self.runs[run];
+        let program = &self.programs[run.program];
+        let is_killed = program.killed.is_some_and(|at| at > run.serial);
+        let end = run.first_asked?.saturating_add(program.stop_timeout_min());
+        let is_early = signal == libc::SIGKILL && !is_killed && self.now < end;
+        is_early.then_some("which has the time that its program was given to end")
     }
 
     fn problem_with_member(&self, run: usize, signal: i32) -> Option<&'static str> {
@@ -404,14 +426,16 @@ impl Kernel {
     fn problem_with_delay(&mut self, run: usize, signal: i32) -> Option<&'static str> {
         let program = &self.programs[self.runs[run].program];
         let time = program.stop_timeout_max().saturating_add(LATE_MAX);
-        let asked = &mut self.runs[run].asked;
         if signal == libc::SIGCONT {
             return None;
         }
         if signal != libc::SIGKILL {
-            asked.get_or_insert(self.now);
+            let run = &mut self.runs[run];
+            run.asked.get_or_insert(self.now);
+            run.first_asked.get_or_insert(self.now);
             return None;
         }
+        let asked = &mut self.runs[run].asked;
         let is_late = asked
             .take()
             .is_some_and(|at| at.saturating_add(time) < self.now);

@@ -12,6 +12,7 @@ mod pipes;
 mod plans;
 mod process;
 mod programs;
+mod reloads;
 mod removals;
 mod sight;
 mod waits;
@@ -235,11 +236,11 @@ pub fn rest(time: Time) {
 
 /// A command of the library's becomes a process; `name` is what its environment says. Returns its
 /// number, and the serial that stands for it whatever its number does.
-pub fn spawn(name: Option<&str>, stderr: i32) -> Result<(i32, u64), Failure> {
+pub fn spawn(name: Option<&str>, command: &[String], stderr: i32) -> Result<(i32, u64), Failure> {
     pass();
     let spawned = with(|kernel| {
         kernel.masked = true;
-        kernel.spawn(name, stderr)
+        kernel.spawn(name, command, stderr)
     });
     // The new one runs while we sleep.
     for _ in 0..with(|kernel| kernel.rng.below(4)) {

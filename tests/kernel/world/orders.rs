@@ -12,6 +12,9 @@ use crate::spec::ChildSpec;
 /// kills began before the kill.
 pub(super) const ABANDON_AFTER: Time = 5_000_000_000 - LATE_MAX;
 
+/// As many programs may wait for each other in a row as there are names.
+const LINKS_MAX: usize = 6;
+
 /// An order for one program that exists and takes orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
@@ -40,7 +43,7 @@ impl Kernel {
         }
     }
 
-    fn link(&mut self, index: usize, spec: &ChildSpec) {
+    pub(super) fn link(&mut self, index: usize, spec: &ChildSpec) {
         let find = |names: &[String]| names.iter().map(|name| self.index_of(name)).collect();
         let (requires, after) = (find(&spec.requires), find(&spec.after));
         let program = &mut self.programs[index];
@@ -53,13 +56,20 @@ impl Kernel {
 
     /// A program that was being removed has another definition.
     pub fn was_replaced(&mut self, index: usize, spec: &ChildSpec) {
+        let now = self.next_serial();
+        for program in &mut self.programs {
+            program.gone_before.retain(|&other| other != index);
+        }
         let program = &mut self.programs[index];
         program.former.push(program.policy);
         let links = [&program.requires[..], &program.after].concat();
         program.former_links.extend(links);
         program.policy = spec.policy();
+        program.command.clone_from(&spec.command);
+        program.relinked = now;
         program.report_bytes = spec.report_bytes;
         program.wish = Wish::Up;
+        program.by_hand = false;
         program.removal = Removal::No;
         program.is_touched = true;
         self.link(index, spec);
@@ -86,7 +96,13 @@ impl Kernel {
         // A restart of what has ended is a start.
         let is_over = self.latest_run(index).is_none_or(|run| run.reaped);
         let is_start = verb == Verb::Restart && is_over && !self.is_being_launched(index);
+        let runs_on = verb == Verb::Start && self.runs_without_what_it_requires(index);
         let program = &mut self.programs[index];
+        program.by_hand = match verb {
+            Verb::Start | Verb::Restart => false,
+            Verb::Stop | Verb::Kill => true,
+            Verb::Remove => program.by_hand,
+        };
         match verb {
             Verb::Start => {}
             Verb::Restart if is_start => {}
@@ -95,6 +111,7 @@ impl Kernel {
         }
         match verb {
             Verb::Start if changes_nothing => program.wish = Wish::Up,
+            Verb::Start if runs_on => self.may_be_wanted_with_what_it_requires(index),
             Verb::Start | Verb::Restart => self.is_wanted_with_what_it_requires(index),
             Verb::Kill => (program.wish, program.killed) = (Wish::Down, Some(now.serial)),
             Verb::Stop => program.wish = Wish::Down,
@@ -121,6 +138,24 @@ impl Kernel {
         run.is_some_and(|&run| self.runs[run].was_ordered)
     }
 
+    /// It was given a requirement while it ran, and goes on without it.
+    fn runs_without_what_it_requires(&self, index: usize) -> bool {
+        let program = &self.programs[index];
+        let begun = self.latest_run(index).map_or(0, |run| run.serial);
+        program.relinked > begun && self.runs_for_all_we_know(index)
+    }
+
+    /// What it requires may be started, or not, as it is up.
+    fn may_be_wanted_with_what_it_requires(&mut self, index: usize) {
+        for other in self.all_required(index) {
+            let wish = &mut self.programs[other].wish;
+            if *wish == Wish::Down {
+                *wish = Wish::Either;
+            }
+        }
+        self.programs[index].wish = Wish::Up;
+    }
+
     /// What is up already needs nothing more.
     fn is_wanted_with_what_it_requires(&mut self, index: usize) {
         for other in self.all_required(index) {
@@ -132,13 +167,14 @@ impl Kernel {
         let mut wanted = vec![index];
         while let Some(index) = wanted.pop() {
             self.programs[index].wish = Wish::Up;
+            self.programs[index].by_hand = false;
             let required = self.programs[index].requires.clone();
             wanted.extend(required.into_iter().filter(|&other| !self.is_up(other)));
         }
     }
 
     /// What a program requires, and what that requires.
-    fn all_required(&self, index: usize) -> Vec<usize> {
+    pub(super) fn all_required(&self, index: usize) -> Vec<usize> {
         let mut all = self.programs[index].requires.clone();
         let mut at = 0;
         while let Some(&next) = all.get(at) {
@@ -219,25 +255,41 @@ impl Kernel {
     /// Since when a run of this program that began then may be ended, as it, or what it requires,
     /// was asked to.
     pub(super) fn may_end_since(&self, index: usize, begun: u64) -> Option<Time> {
+        self.may_end_since_within(index, begun, LINKS_MAX)
+    }
+
+    fn may_end_since_within(&self, index: usize, begun: u64, depth: usize) -> Option<Time> {
         let program = &self.programs[index];
         let own = program.ends.iter().map(|(at, _)| *at);
         let own = own.filter(|at| at.serial > begun).map(|at| at.time);
-        own.chain(self.requirement_lost(index, begun)).min()
+        own.chain(self.requirement_lost_within(index, begun, depth))
+            .min()
     }
 
     /// Since when it may not run, as what it requires is to be down, or has ended for good.
     pub fn requirement_lost(&self, index: usize, begun: u64) -> Option<Time> {
-        let program = &self.programs[index];
-        let required = program.requires.iter().chain(&program.former_links);
-        let lost = required.filter_map(|&other| self.takes_down_since(other, begun));
-        lost.min()
+        self.requirement_lost_within(index, begun, LINKS_MAX)
     }
 
-    fn takes_down_since(&self, index: usize, begun: u64) -> Option<Time> {
+    /// Links of now and of before may form a circle.
+    fn requirement_lost_within(&self, index: usize, begun: u64, depth: usize) -> Option<Time> {
+        let depth = depth.checked_sub(1)?;
         let program = &self.programs[index];
-        if program.is_oneshot() {
+        let required = program.requires.iter().chain(&program.former_links);
+        let lost = required.filter_map(|&other| self.takes_down_since(other, begun, depth));
+        // Of a start that failed it is not known here when it was.
+        let mut known = program.lost.clone();
+        known.retain(|(serial, _)| *serial == begun || begun == 0);
+        let known = known.iter();
+        lost.chain(known.map(|(_, time)| *time)).min()
+    }
+
+    fn takes_down_since(&self, index: usize, begun: u64, depth: usize) -> Option<Time> {
+        let program = &self.programs[index];
+        if program.is_always_oneshot() {
             return None;
         }
+        let never = self.never_comes_since(index);
         let ended = program.runs.iter().map(|&run| &self.runs[run]);
         // What is known later than it was may have let others start.
         let ended = ended.filter(|run| run.stolen || run.seen && run.seen_at > begun);
@@ -250,8 +302,25 @@ impl Kernel {
         let ends = ended.chain(failed).filter(|_| is_over);
         let killed = program.runs.iter().filter_map(|&run| self.runs[run].killed);
         let given_up = killed.filter(|at| at + ABANDON_AFTER <= self.now);
-        let stopped = self.may_end_since(index, begun);
-        ends.chain(given_up).chain(stopped).min()
+        let stopped = self.may_end_since_within(index, begun, depth);
+        ends.chain(given_up).chain(stopped).chain(never).min()
+    }
+
+    /// Since when it may not come up, as what it requires has ended for good, or was stopped.
+    fn never_comes_since(&self, index: usize) -> Option<Time> {
+        let mut required = self.all_required(index);
+        required.retain(|&other| {
+            let program = &self.programs[other];
+            !self.is_up(other) && (program.may_end_for_good() || !program.ends.is_empty())
+        });
+        let ended = required.iter().filter_map(|&other| {
+            let failed = self.programs[other].failed_at.map(|at| at.time);
+            let run = self.latest_run(other).filter(|run| run.exit.is_some());
+            let stopped = self.programs[other].ends.last().map(|(at, _)| at.time);
+            let run = run.map(|run| run.ended);
+            run.into_iter().chain(failed).chain(stopped).max()
+        });
+        ended.filter(|_| !self.is_up(index)).min()
     }
 
     /// It was given up, as far as can be told from here.
@@ -271,12 +340,18 @@ impl Kernel {
         }
         let is_shutdown_alone = self.may_end_since(program, serial).is_none();
         // What requires a oneshot goes on when that is run once more.
-        let is_oneshot = self.programs[program].is_oneshot();
+        let is_oneshot = self.programs[program].may_be_oneshot();
         let stops_before = |&other: &usize| {
             let requires = self.programs[other].requires.contains(&program);
             is_shutdown_alone || requires && !is_oneshot
         };
+        // What was given other links since it began stops by those that it had.
+        let is_settled = |&other: &usize| {
+            let begun = self.latest_run(other).map_or(u64::MAX, |run| run.serial);
+            self.programs[other].relinked < begun
+        };
         let dependents = self.dependents(program).into_iter().filter(stops_before);
+        let dependents = dependents.filter(is_settled);
         for other in dependents {
             if let Some(pid) = self.is_there(other) {
                 let name = &self.programs[other].name;
@@ -287,7 +362,7 @@ impl Kernel {
     }
 
     /// A process of this program that has to end before what it depends on.
-    fn is_there(&self, index: usize) -> Option<i32> {
+    pub(super) fn is_there(&self, index: usize) -> Option<i32> {
         let is_of_it = |whose: Whose| match whose {
             Whose::Run(run) => {
                 self.runs[run].program == index && !self.may_be_given_up(&self.runs[run])

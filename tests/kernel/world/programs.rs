@@ -1,5 +1,7 @@
 //! Programs and their runs, as they are outside of the library.
 
+use std::ffi::OsString;
+
 use super::Kernel;
 use super::process::{Plan, Time};
 use crate::machine::{Cause, Exit, Policy, Restart};
@@ -31,7 +33,7 @@ pub enum Removal {
 }
 
 /// One program, as it is outside of the library.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Program {
     pub name: String,
     /// Indexes of its runs, in order.
@@ -63,6 +65,18 @@ pub struct Program {
     pub overlooks: bool,
     /// There is no such file.
     pub is_missing: bool,
+    /// What its next run is started with.
+    pub command: Vec<OsString>,
+    /// When its definition was changed last.
+    pub relinked: u64,
+    /// When its command was last changed without a restart.
+    pub kept: u64,
+    /// Starts that had lost what they require when the definitions changed, and since when.
+    pub lost: Vec<(u64, Time)>,
+    /// It was stopped, or killed, by an order for it.
+    pub by_hand: bool,
+    /// Programs that are to be gone before its first start.
+    pub gone_before: Vec<usize>,
     /// What each of its runs does; the last of these for all that follow.
     pub script: Option<Vec<Plan>>,
 }
@@ -79,7 +93,10 @@ impl Program {
             former_links: Vec::new(),
             requires: Vec::new(),
             after: Vec::new(),
-            wish: Wish::Up,
+            wish: match spec.autostart {
+                true => Wish::Up,
+                false => Wish::Down,
+            },
             removal: Removal::No,
             ends: Vec::new(),
             killed: None,
@@ -89,6 +106,12 @@ impl Program {
             tried: 0,
             overlooks: false,
             is_missing: false,
+            command: spec.command.clone(),
+            relinked: 0,
+            kept: 0,
+            lost: Vec::new(),
+            by_hand: false,
+            gone_before: Vec::new(),
             script: None,
         }
     }
@@ -133,6 +156,16 @@ impl Program {
         self.policies().any(may_end)
     }
 
+    /// By each definition that may count.
+    pub fn is_always_oneshot(&self) -> bool {
+        self.policies().all(|policy| policy.oneshot)
+    }
+
+    /// By one of the definitions that may count.
+    pub fn may_be_oneshot(&self) -> bool {
+        self.policies().any(|policy| policy.oneshot)
+    }
+
     pub fn is_oneshot(&self) -> bool {
         self.policy.oneshot
     }
@@ -159,10 +192,14 @@ pub struct Run {
     pub serial: u64,
     pub pipe: usize,
     pub started: Time,
+    /// What it was started with.
+    pub command: Vec<OsString>,
     /// How much of what it writes its report has.
     pub report_bytes: usize,
     /// When its group was asked to end, and not killed yet.
     pub asked: Option<Time>,
+    /// When it was first asked, killed since or not.
+    pub first_asked: Option<Time>,
     /// Its leader was sent a signal that ends it.
     pub is_signalled: bool,
     /// When its group was first killed.
@@ -193,8 +230,10 @@ impl Run {
             serial,
             pipe,
             started: 0,
+            command: Vec::new(),
             report_bytes: 0,
             asked: None,
+            first_asked: None,
             is_signalled: false,
             killed: None,
             was_ordered: false,
@@ -218,7 +257,7 @@ impl Kernel {
     }
 
     /// The program that has this name now, or had it last.
-    pub(super) fn index_of(&self, name: &str) -> usize {
+    pub fn index_of(&self, name: &str) -> usize {
         let mut programs = self.programs.iter();
         let index = programs.rposition(|program| program.name == name);
         index.expect("a program of this life")
