@@ -178,19 +178,19 @@ impl Machine {
         }
     }
 
-    /// What goes on and does not wait any more for a program that is removed runs on without it.
+    /// What does not require any more a program that is removed runs on without it. If it is to
+    /// stop all the same, it does so before that program, as one that starts after it.
     fn let_go(&mut self, removes: &[ProgramId], replaces: &[Replacement]) {
         let removes: BTreeSet<ProgramId> = removes.iter().copied().collect();
         let mut links = BTreeMap::new();
         for new in replaces.iter().filter(|new| !new.restart) {
             let old = self.links_of(new.program);
-            let kept = |ids: &[ProgramId]| -> Vec<ProgramId> {
-                let kept = ids.iter().filter(|id| !removes.contains(id));
-                kept.copied().collect()
-            };
-            let less = Links::new(&kept(old.requires()), &kept(old.after()));
-            if less != old {
-                links.insert(new.program, less);
+            let requires = old.requires().iter().copied();
+            let (gone, kept): (Vec<ProgramId>, Vec<ProgramId>) =
+                requires.partition(|id| removes.contains(id));
+            if !gone.is_empty() {
+                let after = [old.after(), &gone].concat();
+                links.insert(new.program, Links::new(&kept, &after));
             }
         }
         if !links.is_empty() {

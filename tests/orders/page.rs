@@ -75,6 +75,9 @@ pub struct Page {
     pub ticket: u64,
     /// While it waits for others to stop: these, each with the run that it waits for.
     pub drain: Option<Vec<(ProgramId, u64)>>,
+    /// It stops as a oneshot that it requires has become another kind: others stop before it by
+    /// their links since then, and which do is not judged.
+    pub drains_by_new_links: bool,
     /// The programs that it requires and that were not down at one moment since it requires them.
     pub armed: Vec<ProgramId>,
     /// What the machine said after the last step.
@@ -115,6 +118,7 @@ impl Page {
             deadline: None,
             ticket: 0,
             drain: None,
+            drains_by_new_links: false,
             armed: Vec::new(),
             state: State::Inactive,
             word: ProgramState::Stopped,

@@ -176,8 +176,11 @@ impl Book {
             let mut requires = links.iter().filter(|link| link.0 == id);
             let is_down = |other| {
                 let is_changed = self.changed.contains(&other);
-                standings.is_down(self, other)
-                    || (is_changed && self.page(other).is_some_and(Page::is_ending))
+                let was_down = || {
+                    let is_ending = self.page(other).is_some_and(Page::is_ending);
+                    is_ending || self.led_to_removed(other, links)
+                };
+                standings.is_down(self, other) || (is_changed && was_down())
             };
             if !requires.any(|&(_, other)| is_down(other)) {
                 return Err(format!(
@@ -188,6 +191,25 @@ impl Book {
         self.forget(machine, orders)?;
         self.see_whole(machine, starting)?;
         self.see_words(machine, now)
+    }
+
+    /// True if a program is being removed that this one waited for, however far, by these links.
+    fn led_to_removed(&self, id: ProgramId, links: &Links) -> bool {
+        let mut known = vec![id];
+        let mut at = 0;
+        while let Some(&next) = known.get(at) {
+            if self.page(next).is_some_and(|page| page.removed) {
+                return true;
+            }
+            let others = links.iter().filter(|link| link.0 == next);
+            for &(_, other) in others {
+                if !known.contains(&other) {
+                    known.push(other);
+                }
+            }
+            at += 1;
+        }
+        false
     }
 
     /// Deadlines of one moment come in the order in which they were set.
