@@ -369,6 +369,9 @@ impl Book {
             }
         }
         page.since = at;
+        // What was abandoned has had its report.
+        let is_abandoned = matches!(page.state, State::Abandoned { .. });
+        page.owed.started = leader == Leader::Alive && !is_abandoned;
         if leader == Leader::Alive && !page.was_asked() {
             page.cause = Cause::Exit;
         }
@@ -465,7 +468,7 @@ impl Book {
         };
         page.group = None;
         if !page.wanted && page.is_oneshot() && page.why == Why::Exited {
-            page.done = true;
+            (page.done, page.owed.up) = (true, true);
         }
     }
 }

@@ -29,6 +29,17 @@ pub struct Expected {
     pub cause: Cause,
 }
 
+/// What has to be reported, or sent, before the step is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Owed {
+    pub started: bool,
+    pub up: bool,
+    pub killed: bool,
+    /// It was sent this signal, which SIGCONT and a report follow.
+    pub stopping: Option<i32>,
+    pub continued: bool,
+}
+
 #[derive(Debug, Clone)]
 pub struct Page {
     pub id: ProgramId,
@@ -67,6 +78,7 @@ pub struct Page {
     /// How the latest run's end has to be reported.
     pub expected: Option<Expected>,
     pub reports: u32,
+    pub owed: Owed,
     /// Between which moments its next start has to be.
     pub plan: Option<(Moment, Moment)>,
     /// When something has to happen to it.
@@ -114,6 +126,7 @@ impl Page {
             group: None,
             expected: None,
             reports: 0,
+            owed: Owed::default(),
             plan: None,
             deadline: None,
             ticket: 0,

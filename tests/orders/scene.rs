@@ -166,7 +166,10 @@ impl Scene {
                 self.book.gone(id);
                 Input::GroupGone { run: self.run(id) }
             }
-            Act::Ready(id) => Input::Ready { run: self.run(id) },
+            Act::Ready(id) => {
+                self.book.is_ready(id);
+                Input::Ready { run: self.run(id) }
+            }
             Act::Alive(id) => {
                 self.book.is_alive(id, now);
                 Input::Alive { run: self.run(id) }

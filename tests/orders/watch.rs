@@ -5,7 +5,7 @@ use crate::machine::state::{Cause, Leader, State};
 use crate::machine::{Change, Command, Machine, Moment, Order, ProgramId, Run};
 
 use super::book::{Book, Check};
-use super::page::{Page, is_ending};
+use super::page::{Owed, Page, is_ending};
 use super::standing::Standings;
 
 use std::time::Duration;
@@ -37,6 +37,13 @@ impl Book {
             && let Some(watchdog) = page.definition.policy.watchdog
         {
             page.deadline = Some(now.after(watchdog));
+        }
+    }
+
+    pub fn is_ready(&mut self, id: ProgramId) {
+        if let Some(page) = self.page_mut(id) {
+            let is_starting = matches!(page.state, State::Starting { .. });
+            page.owed.up = is_starting && !page.is_oneshot();
         }
     }
 
@@ -275,10 +282,10 @@ impl Book {
             if page.escaped && !page.escaped_abandoned && !is_abandoned {
                 return Err(format!("{:?} was removed before what escaped", page.id));
             }
-            if page.runs > 0 && page.reports != 1 {
+            if (page.runs > 0 && page.reports != 1) || page.owed != Owed::default() {
                 return Err(format!(
-                    "{:?} was removed with {} reports",
-                    page.id, page.reports
+                    "{:?} was removed with {} reports, without {:?}",
+                    page.id, page.reports, page.owed
                 ));
             }
             self.tally.removed += 1;
