@@ -209,12 +209,46 @@ impl ProgramStatus {
 
     /// True if it is pending and does not start without another order, as a program that it
     /// requires is stopped or has ended for good; [`ProgramStatus::reason`] names that.
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, ProcessScheduler, ProgramState};
+    /// # fn main() -> procsched::Result<()> {
+    /// # let logs = tempfile::tempdir().unwrap();
+    /// let db = ChildSpec::new("db", ["sleep", "100"]);
+    /// let web = ChildSpec::new("web", ["sleep", "100"]).requires(["db"]);
+    /// let mut scheduler = ProcessScheduler::builder("/")
+    ///     .programs([db, web])
+    ///     .err_dir(logs.path())
+    ///     .keep_running()
+    ///     .build()?;
+    /// scheduler.start()?;
+    /// assert!(!scheduler.programs()[1].is_blocked(), "it waits for db, which starts");
+    /// scheduler.stop_program("db")?;
+    /// let web = &scheduler.programs()[1];
+    /// assert!(web.is_blocked());
+    /// assert_eq!(web.state(), ProgramState::Pending);
+    /// assert_eq!(web.reason(), Some("requires db: stopped"));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn is_blocked(&self) -> bool {
         self.is_blocked
     }
 
     /// Returns the path of its log, if that is open.
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, ProcessScheduler};
+    /// # fn main() -> procsched::Result<()> {
+    /// # let logs = tempfile::tempdir().unwrap();
+    /// let web = ChildSpec::new("web", ["sleep", "100"]);
+    /// let scheduler = ProcessScheduler::builder("/").program(web).err_dir(logs.path()).build()?;
+    /// let log = scheduler.programs()[0].log();
+    /// assert_eq!(log, Some(logs.path().join("web.log")));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn log(&self) -> Option<PathBuf> {
         let directory = self.log_directory.as_ref();
@@ -223,11 +257,45 @@ impl ProgramStatus {
 
     /// Returns the names of the programs that it starts after, those left out that it requires as
     /// well.
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, ProcessScheduler};
+    /// # fn main() -> procsched::Result<()> {
+    /// # let logs = tempfile::tempdir().unwrap();
+    /// let db = ChildSpec::new("db", ["sleep", "100"]);
+    /// let cache = ChildSpec::new("cache", ["sleep", "100"]);
+    /// let web = ChildSpec::new("web", ["sleep", "100"]).requires(["db"]).after(["cache", "db"]);
+    /// let scheduler = ProcessScheduler::builder("/")
+    ///     .programs([db, cache, web])
+    ///     .err_dir(logs.path())
+    ///     .build()?;
+    /// let web = &scheduler.programs()[2];
+    /// assert_eq!(web.after().collect::<Vec<_>>(), ["cache"]);
+    /// assert_eq!(web.requires().collect::<Vec<_>>(), ["db"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn after(&self) -> impl Iterator<Item = &str> {
         self.after.iter().map(|name| &**name)
     }
 
     /// Returns the names of the programs that it requires.
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, ProcessScheduler};
+    /// # fn main() -> procsched::Result<()> {
+    /// # let logs = tempfile::tempdir().unwrap();
+    /// let db = ChildSpec::new("db", ["sleep", "100"]);
+    /// let web = ChildSpec::new("web", ["sleep", "100"]).requires(["db"]);
+    /// let scheduler = ProcessScheduler::builder("/")
+    ///     .programs([db, web])
+    ///     .err_dir(logs.path())
+    ///     .build()?;
+    /// let web = &scheduler.programs()[1];
+    /// assert!(web.requires().eq(["db"]));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn requires(&self) -> impl Iterator<Item = &str> {
         self.requires.iter().map(|name| &**name)
     }

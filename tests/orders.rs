@@ -34,6 +34,7 @@ mod orders {
     pub mod chaos;
     pub mod claims;
     pub mod definition;
+    pub mod edit;
     pub mod ending;
     pub mod explore;
     pub mod fresh;

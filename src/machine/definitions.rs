@@ -178,8 +178,9 @@ impl Machine {
         }
     }
 
-    /// What goes on and does not wait any more for a program that is removed or restarted runs on
-    /// without it.
+    /// What goes on and does not require any more a program that is removed or restarted runs on
+    /// without it. If it is to stop all the same, it does so before that program, as one that starts
+    /// after it.
     fn let_go(&mut self, removes: &[ProgramId], replaces: &[Replacement]) {
         let removes: BTreeSet<ProgramId> = removes.iter().copied().collect();
         let restarted = self.restarted_by(replaces);
@@ -189,13 +190,11 @@ impl Machine {
             let goes_on = !restarted.contains(&new.program);
             let lets_go =
                 |id: &ProgramId| removes.contains(id) || (goes_on && restarted.contains(id));
-            let kept = |ids: &[ProgramId]| -> Vec<ProgramId> {
-                let kept = ids.iter().filter(|id| !lets_go(id));
-                kept.copied().collect()
-            };
-            let less = Links::new(&kept(old.requires()), &kept(old.after()));
-            if less != old {
-                links.insert(new.program, less);
+            let requires = old.requires().iter().copied();
+            let (gone, kept): (Vec<ProgramId>, Vec<ProgramId>) = requires.partition(lets_go);
+            if !gone.is_empty() {
+                let after = [old.after(), &gone].concat();
+                links.insert(new.program, Links::new(&kept, &after));
             }
         }
         if !links.is_empty() {

@@ -7,6 +7,7 @@ use crate::machine::state::{Cause, Leader, State, Why};
 use crate::machine::{Exit, Moment, ProgramId, Run};
 
 use super::definition::Definition;
+use super::edit::Edit;
 use super::page::{Expected, Group, Page};
 use super::standing::Standings;
 use super::tally::Tally;
@@ -217,21 +218,28 @@ impl Book {
         }
     }
 
-    /// Takes in new definitions that are accepted, all at once.
-    pub fn replace(&mut self, now: Moment, all: &[Change]) {
-        let mut accepted = Vec::new();
-        for change in all {
-            if let Some(old) = self.page(change.0).map(|page| page.definition.clone())
-                && self.is_new(change)
-            {
-                accepted.push((change, old));
-            }
+    /// Takes in a program that has no run yet.
+    pub fn add(&mut self, now: Moment, id: ProgramId, new: &Definition, after_removals: bool) {
+        let mut page = Page::new(now, id, new.clone());
+        page.after_removals = after_removals && self.pages.iter().any(|page| page.removed);
+        self.pages.push(page);
+        self.tally.added += 1;
+    }
+
+    /// Takes in a change that is accepted, all at once. Each new definition changes something;
+    /// what is added has these ids.
+    pub fn edit(&mut self, now: Moment, edit: &Edit, ids: &[ProgramId]) {
+        for &id in &edit.removes {
+            self.remove(id);
         }
-        for (change, _) in &accepted {
+        let mut olds = Vec::new();
+        for change in &edit.replaces {
+            let old = self.page(change.0).map(|page| page.definition.clone());
+            olds.push(old.unwrap_or_default());
             self.take_definition(change);
         }
         let mut stops = Vec::new();
-        for &(&(id, _, restart), _) in &accepted {
+        for &(id, _, restart) in &edit.replaces {
             let page = self.page(id);
             let is_run = page.is_some_and(|page| page.wanted && page.is_executing());
             if restart && is_run && !self.stopping {
@@ -239,8 +247,16 @@ impl Book {
                 stops.push(id);
             }
         }
-        for ((id, _, restart), old) in &accepted {
+        for (&id, new) in ids.iter().zip(&edit.adds) {
+            self.add(now, id, new, true);
+        }
+        for ((id, _, restart), old) in edit.replaces.iter().zip(&olds) {
             self.take_over(now, *id, *restart, old, stops.contains(id));
+        }
+        if edit.starts {
+            let replaced = edit.replaces.iter().map(|(id, _, _)| *id);
+            let new: Vec<ProgramId> = ids.iter().copied().chain(replaced).collect();
+            self.start_new(&new, now);
         }
     }
 
@@ -353,6 +369,9 @@ impl Book {
             }
         }
         page.since = at;
+        // What was abandoned has had its report.
+        let is_abandoned = matches!(page.state, State::Abandoned { .. });
+        page.owed.started = leader == Leader::Alive && !is_abandoned;
         if leader == Leader::Alive && !page.was_asked() {
             page.cause = Cause::Exit;
         }
@@ -449,7 +468,7 @@ impl Book {
         };
         page.group = None;
         if !page.wanted && page.is_oneshot() && page.why == Why::Exited {
-            page.done = true;
+            (page.done, page.owed.up) = (true, true);
         }
     }
 }

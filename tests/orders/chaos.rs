@@ -8,6 +8,7 @@ use crate::model::rng::Rng;
 
 use super::book::{Change, Check};
 use super::definition::{Definition, FINE, Fate, PERMANENT, any_policy, certain};
+use super::edit::Edit;
 use super::page::Page;
 use super::scene::{Act, Scene};
 
@@ -172,17 +173,73 @@ impl Chaos {
             0..3 => Some(Act::Command(Command::Remove(self.any_id()?))),
             3 => self.cycle(),
             4 if self.mood.reloads => Some(Act::Command(Command::Remove(self.any_id()?))),
-            _ => {
-                let count = 1 + self.rng.below(programs.max(1)).min(self.rng.below(4));
-                let mut all: Vec<Change> = Vec::new();
-                for _ in 0..count {
-                    let id = self.any_id()?;
-                    if all.iter().all(|change| change.0 != id) {
-                        all.push(self.replacement(id)?);
-                    }
+            _ => self.edit().map(Act::Edit),
+        }
+    }
+
+    /// New definitions; in some, programs go and come as well, as in a reload.
+    fn edit(&mut self) -> Option<Edit> {
+        let mut edit = Edit {
+            starts: self.mood.reloads || self.rng.one_in(2),
+            ..Edit::default()
+        };
+        let mut ids = self.ids();
+        let is_reload = self.rng.one_in(3);
+        if is_reload {
+            for id in self.ids() {
+                if self.rng.one_in(4) {
+                    edit.removes.push(id);
                 }
-                Some(Act::Replace(all))
             }
+            ids.retain(|id| !edit.removes.contains(id));
+            self.adds(&mut edit.adds, &ids);
+        }
+        let count = 1 + self
+            .rng
+            .below(ids.len().max(1) as u64)
+            .min(self.rng.below(4));
+        for _ in 0..count {
+            if ids.is_empty() {
+                break;
+            }
+            let id = self.rng.pick(&ids);
+            if edit.replaces.iter().all(|change| change.0 != id) {
+                let mut change = self.replacement(id)?;
+                let is_gone = |id: &ProgramId| edit.removes.contains(id);
+                change.1.requires.retain(|id| !is_gone(id));
+                change.1.after.retain(|id| !is_gone(id));
+                edit.replaces.push(change);
+            }
+        }
+        self.let_go(&mut edit);
+        Some(edit)
+    }
+
+    /// Draws programs that come, with links to others that come, and to what is there.
+    fn adds(&mut self, adds: &mut Vec<Definition>, there: &[ProgramId]) {
+        let first = self.scene.book.last_id.map_or(0, |id| id.0 + 1);
+        let room = PROGRAMS_MAX.saturating_sub(there.len() as u64);
+        let mut ids = there.to_vec();
+        for number in 0..self.rng.below(3).min(room) as u32 {
+            let mut new = self.definition();
+            self.link(&mut new, &ids);
+            adds.push(new);
+            ids.push(ProgramId(first + number));
+        }
+    }
+
+    /// What stays has no links to what goes.
+    fn let_go(&mut self, edit: &mut Edit) {
+        for page in &self.scene.book.pages {
+            let is_named = edit.removes.contains(&page.id)
+                || edit.replaces.iter().any(|change| change.0 == page.id);
+            if is_named || !page.links().any(|id| edit.removes.contains(&id)) {
+                continue;
+            }
+            let mut new = page.definition.clone();
+            new.requires.retain(|id| !edit.removes.contains(id));
+            new.after.retain(|id| !edit.removes.contains(id));
+            edit.replaces.push((page.id, new, self.rng.one_in(4)));
         }
     }
 

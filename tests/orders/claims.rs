@@ -1,13 +1,13 @@
 //! What the machine says and orders about one program, beside what has happened to it.
 
-use std::mem::discriminant;
+use std::mem::{discriminant, take};
 use std::time::Duration;
 
 use crate::machine::state::{Cause, Goal, Leader, State};
 use crate::machine::{Change, Moment, ProgramId, Run, View};
 
 use super::book::{Check, DEATH};
-use super::page::{Page, is_ending};
+use super::page::{Owed, Page, is_ending};
 
 const SIGABRT: i32 = 6;
 const SIGKILL: i32 = 9;
@@ -28,11 +28,20 @@ impl Page {
         let Some(group) = &mut self.group else {
             return Err(format!("{id:?} has no group for signal {signal}"));
         };
+        let owed = &mut self.owed;
+        let is_stop = (signal == SIGABRT && policy.watchdog.is_some())
+            || (signal == policy.stop_signal && !group.asked_to_stop);
         match signal {
-            SIGKILL => group.killed = true,
-            SIGCONT => {}
-            SIGABRT if policy.watchdog.is_some() => group.asked_to_stop = true,
-            _ if signal == policy.stop_signal && !group.asked_to_stop => group.asked_to_stop = true,
+            // What an exit leaves behind is killed without a word.
+            SIGKILL => {
+                group.killed = true;
+                owed.killed = self.expected.is_none();
+            }
+            SIGCONT if owed.stopping.is_some() && !owed.continued => owed.continued = true,
+            _ if is_stop && owed.stopping.is_none() => {
+                group.asked_to_stop = true;
+                owed.stopping = Some(signal);
+            }
             _ => return Err(format!("{id:?} gets signal {signal}")),
         }
         Ok(())
@@ -41,7 +50,10 @@ impl Page {
     pub fn see_change(&mut self, run: Run, change: Change) -> Check {
         let wrong = || Err(format!("{change:?} of {run:?} is wrong"));
         let (uptime, cause, retry_in) = match change {
-            Change::Started if self.is_leader(Leader::Alive) => return Ok(()),
+            Change::Started if take(&mut self.owed.started) => return Ok(()),
+            Change::Up if take(&mut self.owed.up) => return Ok(()),
+            Change::Killed if take(&mut self.owed.killed) => return Ok(()),
+            Change::Removed => return Ok(()),
             Change::StartFailed { cause, retry_in } => (None, Some(cause), retry_in),
             Change::Exited {
                 uptime,
@@ -49,12 +61,12 @@ impl Page {
                 retry_in,
                 ..
             } => (Some(uptime), Some(cause), retry_in),
-            Change::Up | Change::Removed | Change::Killed => return Ok(()),
-            Change::Stopping { timeout, .. } => {
-                if timeout == self.definition.policy.stop_timeout {
-                    return Ok(());
-                }
-                return wrong();
+            Change::Stopping { signal, timeout }
+                if timeout == self.definition.policy.stop_timeout
+                    && take(&mut self.owed.continued)
+                    && self.owed.stopping.take() == Some(signal) =>
+            {
+                return Ok(());
             }
             // A stop at the same moment comes before it or after it.
             Change::Abandoned { cause }
@@ -67,9 +79,10 @@ impl Page {
                 self.reports += u32::from(!self.is_leader(Leader::Dead));
                 return Ok(());
             }
-            Change::Started | Change::Abandoned { .. } | Change::Impossible { .. } => {
+            Change::Started | Change::Up | Change::Killed | Change::Stopping { .. } => {
                 return wrong();
             }
+            Change::Abandoned { .. } | Change::Impossible { .. } => return wrong(),
         };
         self.reports += 1;
         let Some(expected) = self.expected.take() else {
@@ -156,6 +169,9 @@ impl Page {
         }
         if view.starts != self.runs || self.expected.is_some() {
             return wrong("another run, or one that was not reported");
+        }
+        if self.owed != Owed::default() {
+            return wrong("something was not reported");
         }
         if (starting == Some(id)) != (view.state == State::Spawning) {
             return wrong("not the start that is under way");

@@ -13,9 +13,10 @@ pub const PERMANENT: i32 = 78;
 pub const FINE: i32 = 7;
 
 /// What a run does if it is left alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Fate {
     /// Whatever chance says; in the fair run it stays, or succeeds as a oneshot.
+    #[default]
     Any,
     /// It stays, or succeeds as a oneshot.
     Good,
@@ -23,7 +24,7 @@ pub enum Fate {
     Ends(i32),
 }
 
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Definition {
     pub policy: Policy,
     pub requires: Vec<ProgramId>,
@@ -119,6 +120,7 @@ pub fn any_policy(rng: &mut Rng) -> Policy {
 /// Returns a policy and a fate that make one end, however a live change comes about.
 pub fn certain(rng: &mut Rng) -> (Policy, Fate) {
     let mut policy = any_policy(rng);
+    policy.autostart = true;
     policy.essential = false;
     policy.watchdog = None;
     policy.start_timeout = None;

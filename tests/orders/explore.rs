@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::book::Check;
@@ -25,21 +25,26 @@ pub struct Seen {
 /// How a state was found first.
 type Origin = Option<(u32, Act)>;
 
-/// Tries everything that can happen in this setting.
-pub fn explore(setting: Setting) -> Result<Seen, String> {
+/// Tries everything that can happen in this setting, unless another one has failed meanwhile.
+pub fn explore(setting: Setting, has_failed: &AtomicBool) -> Result<Seen, String> {
     let first = World::new(setting)?;
     let mut known = HashMap::from([(first.key(), 0_u32)]);
     let mut origins: Vec<Origin> = vec![None];
     let mut frontier = VecDeque::from([(0_u32, first)]);
     let mut steps = 0;
     while let Some((number, world)) = frontier.pop_front() {
+        if has_failed.load(Ordering::Relaxed) {
+            break;
+        }
         let guarded = lives::live_through(|| world.ends_well());
-        guarded.map_err(|problem| story(setting, &origins, number, None, &problem))?;
+        guarded.map_err(|problem| story(setting, &origins, (number, steps), None, &problem))?;
         for act in world.acts() {
             steps += 1;
             let mut next = world.clone();
             let taken = lives::live_through(|| next.take(&act));
-            taken.map_err(|problem| story(setting, &origins, number, Some(&act), &problem))?;
+            taken.map_err(|problem| {
+                story(setting, &origins, (number, steps), Some(&act), &problem)
+            })?;
             let new = origins.len() as u32;
             if *known.entry(next.key()).or_insert(new) == new {
                 origins.push(Some((number, act)));
@@ -54,11 +59,11 @@ pub fn explore(setting: Setting) -> Result<Seen, String> {
     })
 }
 
-/// Goes the way to a state once more, and says what happens.
+/// Goes the way to a state once more, and says what happens and how much was tried before.
 fn story(
     setting: Setting,
     origins: &[Origin],
-    state: u32,
+    (state, steps): (u32, usize),
     last: Option<&Act>,
     problem: &str,
 ) -> String {
@@ -79,18 +84,23 @@ fn story(
         lines.extend(world.scene.trace.take().unwrap_or_default());
         lines.extend(lived.err());
     }
-    lines.push(format!("after {} steps: {problem}", path.len()));
+    lines.push(format!(
+        "after {} steps, {} states and {steps} steps of this world: {problem}",
+        path.len(),
+        origins.len()
+    ));
     lines.join("\n")
 }
 
 /// Tries all of these, on every core.
 pub fn explore_all(settings: &[Setting]) -> Result<Seen, String> {
     let next = AtomicUsize::new(0);
+    let has_failed = AtomicBool::new(false);
     let seen = Mutex::new(Ok(Seen::default()));
     let work = || -> Check {
         while let Some(setting) = settings.get(next.fetch_add(1, Ordering::Relaxed)) {
             let begin = Instant::now();
-            let new = explore(*setting);
+            let new = explore(*setting, &has_failed);
             let took = begin.elapsed();
             if let (true, Ok(seen)) = (took > SLOW, &new) {
                 let (states, steps) = (seen.states, seen.steps);
@@ -107,6 +117,7 @@ pub fn explore_all(settings: &[Setting]) -> Result<Seen, String> {
                 }
                 (Ok(_), Err(problem)) => {
                     next.store(settings.len(), Ordering::Relaxed);
+                    has_failed.store(true, Ordering::Relaxed);
                     *seen = Err(problem);
                 }
                 (Err(_), _) => {}

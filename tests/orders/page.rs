@@ -29,6 +29,17 @@ pub struct Expected {
     pub cause: Cause,
 }
 
+/// What has to be reported, or sent, before the step is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Owed {
+    pub started: bool,
+    pub up: bool,
+    pub killed: bool,
+    /// It was sent this signal, which SIGCONT and a report follow.
+    pub stopping: Option<i32>,
+    pub continued: bool,
+}
+
 #[derive(Debug, Clone)]
 pub struct Page {
     pub id: ProgramId,
@@ -67,6 +78,7 @@ pub struct Page {
     /// How the latest run's end has to be reported.
     pub expected: Option<Expected>,
     pub reports: u32,
+    pub owed: Owed,
     /// Between which moments its next start has to be.
     pub plan: Option<(Moment, Moment)>,
     /// When something has to happen to it.
@@ -75,6 +87,9 @@ pub struct Page {
     pub ticket: u64,
     /// While it waits for others to stop: these, each with the run that it waits for.
     pub drain: Option<Vec<(ProgramId, u64)>>,
+    /// It stops as a oneshot that it requires has become another kind: others stop before it by
+    /// their links since then, and which do is not judged.
+    pub drains_by_new_links: bool,
     /// The programs that it requires and that were not down at one moment since it requires them.
     pub armed: Vec<ProgramId>,
     /// What the machine said after the last step.
@@ -111,10 +126,12 @@ impl Page {
             group: None,
             expected: None,
             reports: 0,
+            owed: Owed::default(),
             plan: None,
             deadline: None,
             ticket: 0,
             drain: None,
+            drains_by_new_links: false,
             armed: Vec::new(),
             state: State::Inactive,
             word: ProgramState::Stopped,

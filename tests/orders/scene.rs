@@ -1,16 +1,14 @@
 //! A machine, what it supervises, its caller and its observer: everything that can happen is an
 //! act, and after each of them the observer looks at everything.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::machine::definitions::Replacement;
-use crate::machine::graph::Links;
 use crate::machine::state::{Leader, State};
 use crate::machine::{Command, Exit, Input, Machine, Moment, Order, ProgramId, ProgramState, Run};
 
-use super::book::{Book, Change, Check};
+use super::book::{Book, Check};
 use super::definition::Definition;
+use super::edit::Edit;
 use super::page::Page;
 use super::standing::Standings;
 
@@ -42,7 +40,8 @@ pub enum Act {
     Timeout,
     /// Adds a program that waits for what is being removed, or not, and starts it, or not.
     Add(Box<Definition>, bool, bool),
-    Replace(Vec<Change>),
+    /// Programs come, change and go at once.
+    Edit(Edit),
     /// Links that may make a cycle.
     Link(Vec<(ProgramId, Definition)>),
     Stale(Run),
@@ -159,7 +158,7 @@ impl Scene {
             Act::Add(definition, after_removals, starts) => {
                 self.add(definition, *after_removals, *starts)?;
             }
-            Act::Replace(all) => return self.replace(all),
+            Act::Edit(edit) => return self.edit(edit),
             Act::Link(all) => return self.link(all),
             Act::Stale(run) => {
                 self.book.tally.stale += 1;
@@ -195,7 +194,10 @@ impl Scene {
                 self.book.gone(id);
                 Input::GroupGone { run: self.run(id) }
             }
-            Act::Ready(id) => Input::Ready { run: self.run(id) },
+            Act::Ready(id) => {
+                self.book.is_ready(id);
+                Input::Ready { run: self.run(id) }
+            }
             Act::Alive(id) => {
                 self.book.is_alive(id, now);
                 Input::Alive { run: self.run(id) }
@@ -310,7 +312,8 @@ impl Scene {
         Ok(())
     }
 
-    fn add(&mut self, definition: &Definition, after_removals: bool, starts: bool) -> Check {
+    /// Lets the machine know a program, which has no links yet.
+    pub fn give_id(&mut self, definition: &Definition) -> Result<ProgramId, String> {
         let Some(id) = self.machine.add(self.now, definition.policy) else {
             return Err("no id is left".to_owned());
         };
@@ -319,15 +322,16 @@ impl Scene {
         }
         self.say(format_args!("    is {id:?}"));
         self.book.last_id = Some(id);
+        Ok(id)
+    }
+
+    fn add(&mut self, definition: &Definition, after_removals: bool, starts: bool) -> Check {
+        let id = self.give_id(definition)?;
         let now = self.now;
         let links = vec![(id, definition.links())];
         let linked = self.machine.link(now, links);
         linked.map_err(|cycle| format!("a new program cannot make a cycle: {cycle:?}"))?;
-        let is_removing = self.book.pages.iter().any(|page| page.removed);
-        let mut page = Page::new(now, id, definition.clone());
-        page.after_removals = after_removals && is_removing;
-        self.book.pages.push(page);
-        self.book.tally.added += 1;
+        self.book.add(now, id, definition, after_removals);
         if after_removals {
             self.machine.start_after_removals(id);
         }
@@ -338,98 +342,10 @@ impl Scene {
         }
         Ok(())
     }
-
-    fn replace(&mut self, all: &[Change]) -> Result<bool, String> {
-        let news: Vec<Change> = all
-            .iter()
-            .filter(|new| self.book.is_new(new))
-            .cloned()
-            .collect();
-        let changes: BTreeMap<ProgramId, &Definition> = news
-            .iter()
-            .map(|(id, definition, _)| (*id, definition))
-            .collect();
-        let replacements = all.iter().map(|(id, definition, restart)| Replacement {
-            program: *id,
-            policy: definition.policy,
-            links: definition.links(),
-            restart: *restart,
-        });
-        let answer = self.machine.replace(self.now, replacements.collect());
-        self.judge_links(&changes, &answer)?;
-        if answer.is_err() {
-            return Ok(true);
-        }
-        self.book.replace(self.now, &news);
-        self.book.tally.equal += u64::from(news.is_empty());
-        Ok(news.is_empty())
-    }
-
-    fn link(&mut self, all: &[(ProgramId, Definition)]) -> Result<bool, String> {
-        let changes = all.iter().map(|(id, new)| (*id, new)).collect();
-        let links: Vec<(ProgramId, Links)> =
-            all.iter().map(|(id, new)| (*id, new.links())).collect();
-        let answer = self.machine.link(self.now, links);
-        self.judge_links(&changes, &answer)?;
-        if answer.is_ok() {
-            return Err("these links make a cycle, and were taken".to_owned());
-        }
-        Ok(true)
-    }
-
-    /// A cycle is refused with its path, and nothing else is.
-    fn judge_links(
-        &mut self,
-        new: &BTreeMap<ProgramId, &Definition>,
-        answer: &Result<(), Vec<ProgramId>>,
-    ) -> Check {
-        let links = |id: ProgramId| -> Vec<ProgramId> {
-            let old = self.book.page(id).map(|page| &page.definition);
-            let definition = new.get(&id).copied().or(old);
-            definition.map_or_else(Vec::new, |definition| {
-                definition
-                    .requires
-                    .iter()
-                    .chain(&definition.after)
-                    .copied()
-                    .collect()
-            })
-        };
-        let Err(path) = answer else {
-            let cyclic = new.keys().find(|&&id| leads_to(id, id, &links));
-            return cyclic.map_or(Ok(()), |id| Err(format!("a cycle from {id:?} was taken")));
-        };
-        let is_true = path.len() > 1
-            && path.first() == path.last()
-            && path
-                .windows(2)
-                .all(|pair| links(pair[0]).contains(&pair[1]));
-        if !is_true {
-            return Err(format!("{path:?} is no path of a cycle"));
-        }
-        self.book.tally.refused += 1;
-        Ok(())
-    }
-}
-
-/// True if a way of at least one link leads from a program to another.
-fn leads_to(from: ProgramId, to: ProgramId, links: &impl Fn(ProgramId) -> Vec<ProgramId>) -> bool {
-    let mut known = Vec::new();
-    let mut next = links(from);
-    while let Some(id) = next.pop() {
-        if id == to {
-            return true;
-        }
-        if !known.contains(&id) {
-            known.push(id);
-            next.extend(links(id));
-        }
-    }
-    false
 }
 
 /// Everything that could be said of a run that is over.
-fn facts_of(run: Run, at: Moment) -> [Input; 10] {
+fn facts_of(run: Run, at: Moment) -> [Input; 11] {
     let exit = Exit::Signal {
         signal: SIGKILL,
         core_dumped: false,
@@ -441,6 +357,7 @@ fn facts_of(run: Run, at: Moment) -> [Input; 10] {
         Input::LeaderExited { run, exit },
         Input::GroupGone { run },
         Input::Ready { run },
+        Input::Alive { run },
         Input::Unhealthy { run },
         Input::Escaped { run },
         Input::EscapedGone { run },

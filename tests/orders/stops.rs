@@ -1,6 +1,6 @@
 //! Where a program is stopped: after what depends on it, and at its time.
 
-use crate::machine::state::{Leader, State};
+use crate::machine::state::{Cause, Leader, State};
 use crate::machine::{Change, Moment, Order, ProgramId};
 
 use super::book::{Book, Check};
@@ -45,9 +45,10 @@ impl Book {
         let was_draining = page.drain.is_some();
         if !matches!(new, State::Draining { .. }) {
             let drain = self.pages[index].drain.take();
+            let is_by_new_links = std::mem::take(&mut self.pages[index].drains_by_new_links);
             let page = &self.pages[index];
             // What required a oneshot had no need of its run, and has from now on.
-            let is_other = page.was_oneshot || self.has_other_kind();
+            let is_other = is_by_new_links || page.was_oneshot || self.has_other_kind();
             let is_own =
                 page.cause.is_stop() && !is_other && !page.hard && page.is_leader(Leader::Alive);
             let is_told = orders.iter().any(|order| is_signal_to(order, id));
@@ -63,7 +64,12 @@ impl Book {
         }
         if !was_draining {
             self.tally.drained += 1;
+            let is_required = self.pages[index].cause == Cause::Requirement;
+            self.pages[index].drains_by_new_links = is_required && self.has_other_kind();
             self.pages[index].drain = Some(ending);
+        }
+        if self.pages[index].drains_by_new_links {
+            return Ok(());
         }
         let mut waits = self.pages[index].drain.take().unwrap_or_default();
         waits.retain(|wait| self.is_ending_run(wait));

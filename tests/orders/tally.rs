@@ -8,6 +8,7 @@ tally! {
     equal: "replacements that changed nothing",
     live: "live replacements",
     restarted: "replacements with a restart",
+    reloads: "changes of several kinds at once",
     revived: "removals taken back",
     added: "programs added",
     removed: "programs removed",

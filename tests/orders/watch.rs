@@ -5,7 +5,7 @@ use crate::machine::state::{Cause, Leader, State};
 use crate::machine::{Change, Command, Machine, Moment, Order, ProgramId, Run};
 
 use super::book::{Book, Check};
-use super::page::{Page, is_ending};
+use super::page::{Owed, Page, is_ending};
 use super::standing::Standings;
 
 use std::time::Duration;
@@ -37,6 +37,13 @@ impl Book {
             && let Some(watchdog) = page.definition.policy.watchdog
         {
             page.deadline = Some(now.after(watchdog));
+        }
+    }
+
+    pub fn is_ready(&mut self, id: ProgramId) {
+        if let Some(page) = self.page_mut(id) {
+            let is_starting = matches!(page.state, State::Starting { .. });
+            page.owed.up = is_starting && !page.is_oneshot();
         }
     }
 
@@ -176,8 +183,11 @@ impl Book {
             let mut requires = links.iter().filter(|link| link.0 == id);
             let is_down = |other| {
                 let is_changed = self.changed.contains(&other);
-                standings.is_down(self, other)
-                    || (is_changed && self.page(other).is_some_and(Page::is_ending))
+                let was_down = || {
+                    let is_ending = self.page(other).is_some_and(Page::is_ending);
+                    is_ending || self.led_to_removed(other, links)
+                };
+                standings.is_down(self, other) || (is_changed && was_down())
             };
             if !requires.any(|&(_, other)| is_down(other)) {
                 return Err(format!(
@@ -188,6 +198,25 @@ impl Book {
         self.forget(machine, orders)?;
         self.see_whole(machine, starting)?;
         self.see_words(machine, now)
+    }
+
+    /// True if a program is being removed that this one waited for, however far, by these links.
+    fn led_to_removed(&self, id: ProgramId, links: &Links) -> bool {
+        let mut known = vec![id];
+        let mut at = 0;
+        while let Some(&next) = known.get(at) {
+            if self.page(next).is_some_and(|page| page.removed) {
+                return true;
+            }
+            let others = links.iter().filter(|link| link.0 == next);
+            for &(_, other) in others {
+                if !known.contains(&other) {
+                    known.push(other);
+                }
+            }
+            at += 1;
+        }
+        false
     }
 
     /// Deadlines of one moment come in the order in which they were set.
@@ -253,10 +282,10 @@ impl Book {
             if page.escaped && !page.escaped_abandoned && !is_abandoned {
                 return Err(format!("{:?} was removed before what escaped", page.id));
             }
-            if page.runs > 0 && page.reports != 1 {
+            if (page.runs > 0 && page.reports != 1) || page.owed != Owed::default() {
                 return Err(format!(
-                    "{:?} was removed with {} reports",
-                    page.id, page.reports
+                    "{:?} was removed with {} reports, without {:?}",
+                    page.id, page.reports, page.owed
                 ));
             }
             self.tally.removed += 1;

@@ -12,6 +12,7 @@ use crate::machine::{Backoff, Command, Exit, Moment, Policy, ProgramId, Restart}
 
 use super::book::Check;
 use super::definition::{Definition, Fate};
+use super::edit::Edit;
 use super::page::Page;
 use super::scene::{Act, Scene};
 
@@ -202,12 +203,12 @@ impl World {
             Change::Links(edge, restart) => {
                 let mut new = last.definition.clone();
                 (new.requires, new.after) = links(edge, first.id);
-                acts.push(Act::Replace(vec![(last.id, new, restart)]));
+                acts.push(replace(last.id, new, restart));
             }
             Change::Replace(kind, restart) => {
                 let mut new = first.definition.clone();
                 new.policy = self.setting.policy(kind);
-                acts.push(Act::Replace(vec![(first.id, new, restart)]));
+                acts.push(replace(first.id, new, restart));
             }
             Change::Remove => {
                 acts.push(Act::Command(Command::Remove(first.id)));
@@ -308,13 +309,21 @@ fn hash_page(page: &Page, now: Moment, hasher: &mut DefaultHasher) {
     (plan, page.deadline.map(until)).hash(hasher);
     let drain = page.drain.iter().flatten().map(|&(id, _)| id);
     drain.collect::<Vec<ProgramId>>().hash(hasher);
+    page.drains_by_new_links.hash(hasher);
     (policy.ready, policy.oneshot, policy.max_restarts).hash(hasher);
     (&page.definition.requires, &page.definition.after).hash(hasher);
+}
+
+fn replace(id: ProgramId, new: Definition, restart: bool) -> Act {
+    Act::Edit(Edit {
+        replaces: vec![(id, new, restart)],
+        ..Edit::default()
+    })
 }
 
 fn is_change(act: &Act) -> bool {
     matches!(
         act,
-        Act::Add(..) | Act::Replace(_) | Act::Command(Command::Remove(_))
+        Act::Add(..) | Act::Edit(_) | Act::Command(Command::Remove(_))
     )
 }

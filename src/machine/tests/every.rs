@@ -154,6 +154,68 @@ pub fn triggers() -> impl Iterator<Item = Trigger> {
     commands.chain(facts().map(Trigger::Fact))
 }
 
+/// What goes into a machine about this run and its program.
+pub fn inputs(run: Run) -> impl Iterator<Item = Input> {
+    let (at, exit, program) = (moment(NOW), CRASH, run.program);
+    let next = move |input: &Input| {
+        Some(match *input {
+            Input::Spawned { .. } => Input::SpawnFailed { run, at },
+            Input::SpawnFailed { .. } => Input::SpawnDelayed { run, at },
+            Input::SpawnDelayed { .. } => Input::LeaderExited { run, exit },
+            Input::LeaderExited { .. } => Input::GroupGone { run },
+            Input::GroupGone { .. } => Input::Ready { run },
+            Input::Ready { .. } => Input::Alive { run },
+            Input::Alive { .. } => Input::Unhealthy { run },
+            Input::Unhealthy { .. } => Input::Escaped { run },
+            Input::Escaped { .. } => Input::EscapedGone { run },
+            Input::EscapedGone { .. } => Input::EscapedAbandoned { run },
+            Input::EscapedAbandoned { .. } => Input::Commanded(Command::Start(program)),
+            Input::Commanded(command) => Input::Commanded(match command {
+                Command::Start(_) => Command::StartNew(program),
+                Command::StartNew(_) => Command::StartAll,
+                Command::StartAll => Command::Stop(program),
+                Command::Stop(_) => Command::Restart(program),
+                Command::Restart(_) => Command::Kill(program),
+                Command::Kill(_) => Command::Remove(program),
+                Command::Remove(_) => Command::StopAll,
+                Command::StopAll => Command::KillAll,
+                Command::KillAll => return None,
+            }),
+        })
+    };
+    successors(Some(Input::Spawned { run, at }), next)
+}
+
+/// The trigger that an input is for its program. `None` for what does nothing to a program that
+/// has run, and for a removal, after which there may be no program to look at.
+pub fn trigger_of(input: Input) -> Option<Trigger> {
+    Some(Trigger::Fact(match input {
+        Input::Spawned { at, .. } => Fact::Spawned { at },
+        Input::SpawnFailed { at, .. } => Fact::SpawnFailed { at },
+        Input::SpawnDelayed { at, .. } => Fact::SpawnDelayed { at },
+        Input::LeaderExited { exit, .. } => Fact::LeaderExited { exit },
+        Input::GroupGone { .. } => Fact::GroupGone,
+        Input::Ready { .. } => Fact::Ready,
+        Input::Alive { .. } => Fact::Alive,
+        Input::Unhealthy { .. } => Fact::Unhealthy,
+        Input::Escaped { .. } => Fact::Escaped,
+        Input::EscapedGone { .. } => Fact::EscapedGone,
+        Input::EscapedAbandoned { .. } => Fact::EscapedAbandoned,
+        Input::Commanded(command) => {
+            let (verb, cause) = match command {
+                Command::Start(_) => (Verb::Start, Cause::Operator),
+                Command::Stop(_) => (Verb::Stop, Cause::Operator),
+                Command::Restart(_) => (Verb::Restart, Cause::Operator),
+                Command::Kill(_) => (Verb::Kill, Cause::Operator),
+                Command::StopAll => (Verb::Stop, Cause::Shutdown),
+                Command::KillAll => (Verb::Kill, Cause::Shutdown),
+                Command::StartNew(_) | Command::StartAll | Command::Remove(_) => return None,
+            };
+            return Some(Trigger::Command(verb, cause));
+        }
+    }))
+}
+
 /// True if a program may get this command for this reason.
 fn is_given(verb: Verb, cause: Cause) -> bool {
     match cause {
@@ -221,5 +283,10 @@ fn the_lists_are_whole() {
         [holds().count(), facts().count(), triggers().count()],
         [5, 16, 26]
     );
+    let run = Run {
+        program: OTHER,
+        generation: 1,
+    };
+    assert_eq!(inputs(run).count(), 20);
     assert!(LAUNCH_TIMEOUT > ABANDON_AFTER);
 }

@@ -243,12 +243,18 @@ impl Case {
     /// Applies a trigger as the machine does: a deadline is removed from the timers first. Returns
     /// what is so afterwards, and whether it is started.
     fn tell(self, trigger: Trigger) -> (After, bool) {
+        self.outcome(|machine| {
+            if let Trigger::Fact(Fact::Deadline(purpose)) = trigger {
+                machine.timers.disarm((RUN.program, purpose));
+            }
+            machine.apply(moment(NOW), RUN.program, trigger);
+            machine.resolve(moment(NOW));
+        })
+    }
+
+    fn outcome(self, act: impl FnOnce(&mut Machine)) -> (After, bool) {
         let mut machine = self.machine();
-        if let Trigger::Fact(Fact::Deadline(purpose)) = trigger {
-            machine.timers.disarm((RUN.program, purpose));
-        }
-        machine.apply(moment(NOW), RUN.program, trigger);
-        machine.resolve(moment(NOW));
+        act(&mut machine);
         let orders = std::iter::from_fn(|| machine.next_order());
         let orders = orders.filter(|order| match order {
             Order::Signal { run, .. } | Order::Notify { run, .. } => *run == RUN,
@@ -317,25 +323,27 @@ fn try_case(case: Case, trigger: Trigger) -> bool {
     true
 }
 
+fn cases() -> impl Iterator<Item = Case> {
+    let runs = every::states().flat_map(|state| every::goals().map(move |goal| (state, goal)));
+    let runs = runs.flat_map(|(state, goal)| every::causes().map(move |it| (state, goal, it)));
+    let runs = runs.filter(|&(state, goal, cause)| every::can_be(state, goal, cause));
+    runs.flat_map(|(state, goal, cause)| {
+        every::holds().map(move |hold| Case {
+            state,
+            goal,
+            cause,
+            hold,
+        })
+    })
+}
+
 #[test]
 fn every_trigger_in_every_state_does_what_the_table_says() {
     let mut tried = BTreeMap::new();
-    for state in every::states() {
-        for goal in every::goals() {
-            for cause in every::causes().filter(|&cause| every::can_be(state, goal, cause)) {
-                for hold in every::holds() {
-                    let case = Case {
-                        state,
-                        goal,
-                        cause,
-                        hold,
-                    };
-                    for trigger in every::triggers().filter(|&it| try_case(case, it)) {
-                        let name = name_of(state, cause);
-                        *tried.entry((name, word_of(name, trigger))).or_insert(0) += 1;
-                    }
-                }
-            }
+    for case in cases() {
+        for trigger in every::triggers().filter(|&it| try_case(case, it)) {
+            let name = name_of(case.state, case.cause);
+            *tried.entry((name, word_of(name, trigger))).or_insert(0) += 1;
         }
     }
     // No cell of the tables is left out.
@@ -354,4 +362,29 @@ fn every_trigger_in_every_state_does_what_the_table_says() {
             assert!(tried.contains_key(&(name, word)), "{name}, {word}");
         }
     }
+}
+
+/// The table is about triggers: an input does what its trigger does, and none has no trigger.
+#[test]
+fn every_input_is_the_trigger_that_the_table_has() {
+    let mut tried = BTreeMap::new();
+    for case in cases() {
+        for input in every::inputs(RUN) {
+            let Some(trigger) = every::trigger_of(input) else {
+                continue;
+            };
+            // What cannot be is tried above.
+            if matches!(
+                word_of(name_of(case.state, case.cause), trigger),
+                "no" | "-"
+            ) {
+                continue;
+            }
+            let (got, is_started) = case.outcome(|machine| machine.handle(moment(NOW), input));
+            let what = format!("{case:?}, told {input:?}");
+            assert_eq!((got, is_started), case.tell(trigger), "{what}");
+            *tried.entry(format!("{trigger:?}")).or_insert(0) += 1;
+        }
+    }
+    assert_eq!(tried.len(), 17, "{tried:?}");
 }

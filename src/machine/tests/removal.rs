@@ -1,5 +1,7 @@
 //! Programs that go, and starts that wait for what escaped.
 
+use super::super::definitions::{Edit, Replacement};
+use super::super::graph::Links;
 use super::super::state::Leader;
 use super::*;
 
@@ -270,4 +272,80 @@ fn what_escaped_and_survives_sigkill_is_abandoned() {
     desk.command(Command::Stop(id(0)));
     assert_eq!(desk.view(0).word, ProgramState::Abandoned);
     assert_eq!(desk.command(Command::Remove(id(0))), [removed(run)]);
+}
+
+/// Three programs that run, the last of which requires these.
+fn last_requires(requires: &[ProgramId]) -> (Desk, Vec<Run>) {
+    let mut desk = Desk::new(&[policy(); 3]);
+    let links = vec![(id(2), Links::new(requires, &[]))];
+    let linked = desk.machine.link(desk.now, links);
+    linked.expect("there is no cycle");
+    for program in 0..3 {
+        desk.command(Command::Start(id(program)));
+    }
+    let runs = (0..3).map(|_| desk.spawn()).collect();
+    (desk, runs)
+}
+
+fn replacement(program: usize, requires: &[ProgramId], restart: bool) -> Replacement {
+    Replacement {
+        program: id(program),
+        policy: policy(),
+        links: Links::new(requires, &[]),
+        restart,
+    }
+}
+
+/// Removes the first program. Returns the programs that get a signal.
+fn remove_first(desk: &mut Desk, replaces: Vec<Replacement>) -> Vec<ProgramId> {
+    let removes = vec![id(0)];
+    let edit = Edit {
+        removes,
+        replaces,
+        ..Edit::default()
+    };
+    let edited = desk.machine.edit(desk.now, edit);
+    edited.expect("there is no cycle");
+    signalled(&desk.orders())
+}
+
+fn signalled(orders: &[Order]) -> Vec<ProgramId> {
+    let programs = orders.iter().filter_map(|order| match order {
+        Order::Signal { run, signal: 15 } => Some(run.program),
+        _ => None,
+    });
+    programs.collect()
+}
+
+/// It did not require the removed one any more, and both were stopped at once.
+#[test]
+fn what_restarts_with_another_stops_before_a_removed_one_that_it_required() {
+    let (mut desk, runs) = last_requires(&[id(0), id(1)]);
+    let replaces = vec![replacement(1, &[], true), replacement(2, &[id(1)], false)];
+    assert_eq!(remove_first(&mut desk, replaces), [id(2)]);
+    desk.exit(runs[2], CLEAN);
+    let told = desk.gone(runs[2]);
+    assert_eq!(signalled(&told), [id(0), id(1)]);
+}
+
+/// As above.
+#[test]
+fn what_stops_already_stops_before_a_removed_one_that_it_required() {
+    let (mut desk, runs) = last_requires(&[id(0)]);
+    desk.command(Command::Stop(id(2)));
+    let replaces = vec![replacement(2, &[], false)];
+    assert_eq!(remove_first(&mut desk, replaces), []);
+    desk.exit(runs[2], CLEAN);
+    let told = desk.gone(runs[2]);
+    assert_eq!(signalled(&told), [id(0)]);
+}
+
+#[test]
+fn what_requires_a_removed_one_no_more_runs_on() {
+    let (mut desk, runs) = last_requires(&[id(0)]);
+    let replaces = vec![replacement(2, &[], false)];
+    assert_eq!(remove_first(&mut desk, replaces), [id(0)]);
+    desk.exit(runs[0], CLEAN);
+    assert_eq!(desk.gone(runs[0]), [removed(runs[0])]);
+    assert_eq!(desk.state(2), State::Running { since: desk.now });
 }
