@@ -1,6 +1,7 @@
 //! A machine, what it supervises, its caller and its observer: everything that can happen is an
 //! act, and after each of them the observer looks at everything.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::machine::state::{Leader, State};
