@@ -308,6 +308,12 @@ impl Kernel {
 
     /// Since when it may not come up, as what it requires has ended for good, or was stopped.
     fn never_comes_since(&self, index: usize) -> Option<Time> {
+        let program = &self.programs[index];
+        // A start that lacked a pipe or a log is not seen here. What requires a program that never
+        // ran, and runs, was given that requirement while it ran.
+        if program.runs.is_empty() && program.may_end_for_good() {
+            return Some(0);
+        }
         let mut required = self.all_required(index);
         required.retain(|&other| {
             let program = &self.programs[other];
