@@ -30,7 +30,9 @@ pub fn turn(
     }
     let step = || -> Result<Status> {
         let status = scheduler.step(wait)?;
-        if let Some(control) = control {
+        // At the end, too: there is no other turn in which an answer could be given.
+        let is_over = status != Status::Running;
+        if let Some(control) = control.filter(|control| is_over || !control.rests()) {
             control.serve(scheduler);
         }
         Ok(status)

@@ -20,6 +20,7 @@ mod reload;
 mod requests;
 mod runs;
 mod session;
+mod share;
 mod status;
 mod stopped_by;
 mod verb;
@@ -44,11 +45,15 @@ pub use listener::{Refusal, prepare_default_directory};
 use orders::Desk;
 use protocol::{Code, Problem};
 use session::{Session, Task};
+use share::Share;
 use status::{Supervisor, write_supervisor};
 pub use stopped_by::StoppedBy;
 
 /// The most clients at a time. One more gets `busy`.
 const CLIENTS_MAX: usize = 16;
+
+/// The most connections that are taken in a turn.
+const ACCEPTS_PER_TURN: usize = 4;
 
 /// The listener and the clients.
 pub const DESCRIPTORS_MAX: usize = CLIENTS_MAX + 1;
@@ -62,6 +67,7 @@ pub struct Server {
     stopped_by: StoppedBy,
     since: SystemTime,
     about: About,
+    share: Share,
     /// True if connections wait.
     has_arrivals: bool,
     /// True if an order of one client may have ended the wait of another.
@@ -92,6 +98,7 @@ impl Server {
             stopped_by: StoppedBy::default(),
             since: clock::wall(),
             about,
+            share: Share::new(),
             has_arrivals: false,
             has_orders: false,
         })
@@ -117,8 +124,16 @@ impl Server {
         std::mem::forget(self.sessions);
     }
 
-    /// Adds what to wait for: the listener, and the clients in their order.
+    /// True while clients have to wait, as they have taken much time.
+    pub fn rests(&self) -> bool {
+        self.share.rests_until().is_some()
+    }
+
+    /// Adds what to wait for: the listener, and the clients in their order; nothing while it rests.
     pub fn wait_for<'a>(&'a self, descriptors: &mut Vec<PollFd<'a>>) {
+        if self.rests() {
+            return;
+        }
         let is_paused = self.listener.paused_until().is_some();
         let arrivals = match is_paused {
             true => PollFlags::empty(),
@@ -131,15 +146,21 @@ impl Server {
 
     /// Takes in what is ready, in the same order.
     pub fn on_ready(&mut self, mut ready: impl Iterator<Item = PollFlags>) {
+        let began = clock::steady();
         let arrivals = ready.next().unwrap_or(PollFlags::empty());
         self.has_arrivals = arrivals.contains(PollFlags::POLLIN);
         for (session, ready) in self.sessions.iter_mut().zip(ready) {
             session.guard(&self.outputs, |session| session.client.on_ready(ready));
         }
+        self.share.spend(began);
     }
 
     /// Returns when it has to be served, whatever the descriptors say.
     pub fn next_deadline(&self) -> Option<Instant> {
+        let rest = self.share.rests_until();
+        if rest.is_some() {
+            return rest;
+        }
         if self.has_orders {
             return Some(clock::steady());
         }
@@ -154,6 +175,7 @@ impl Server {
         if self.sessions.is_empty() && !self.has_arrivals {
             return;
         }
+        let began = clock::steady();
         self.hand_out(scheduler);
         for index in 0..self.sessions.len() {
             self.serve_one(index, scheduler);
@@ -173,6 +195,7 @@ impl Server {
         let is_followed = self.followers() > 0;
         self.feed.want(is_followed);
         scheduler.watch_changes(is_followed);
+        self.share.spend(began);
     }
 
     /// Hands out the events of the turn, and the names of the programs that have changed.
@@ -192,7 +215,7 @@ impl Server {
     }
 
     fn accept(&mut self) {
-        for accepted in 0..CLIENTS_MAX {
+        for accepted in 0..ACCEPTS_PER_TURN {
             let Some(stream) = self.listener.accept() else {
                 if accepted == 0 {
                     // It is said to be ready, and is not: that would wake us at once again.
