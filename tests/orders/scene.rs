@@ -82,6 +82,7 @@ impl Scene {
         self.book.tally.steps += 1;
         self.orders.clear();
         self.book.changed.clear();
+        self.book.kept.clear();
         let links = self.links();
         let is_quiet = self.act(act)?;
         while let Some(order) = self.machine.next_order() {
