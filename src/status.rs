@@ -212,22 +212,22 @@ impl ProgramStatus {
     ///
     /// ```
     /// # use procsched::{ChildSpec, ProcessScheduler, ProgramState};
+    /// # use std::time::Duration;
     /// # fn main() -> procsched::Result<()> {
     /// # let logs = tempfile::tempdir().unwrap();
-    /// let db = ChildSpec::new("db", ["sleep", "100"]);
-    /// let web = ChildSpec::new("web", ["sleep", "100"]).requires(["db"]);
+    /// let migrate = ChildSpec::new("migrate", ["false"]).oneshot(true);
+    /// let web = ChildSpec::new("web", ["sleep", "100"]).requires(["migrate"]);
     /// let mut scheduler = ProcessScheduler::builder("/")
-    ///     .programs([db, web])
+    ///     .programs([migrate, web])
     ///     .err_dir(logs.path())
     ///     .keep_running()
     ///     .build()?;
-    /// scheduler.start()?;
-    /// assert!(!scheduler.programs()[1].is_blocked(), "it waits for db, which starts");
-    /// scheduler.stop_program("db")?;
+    /// while !scheduler.programs()[1].is_blocked() {
+    ///     scheduler.step(Some(Duration::from_secs(1)))?;
+    /// }
     /// let web = &scheduler.programs()[1];
-    /// assert!(web.is_blocked());
     /// assert_eq!(web.state(), ProgramState::Pending);
-    /// assert_eq!(web.reason(), Some("requires db: stopped"));
+    /// assert_eq!(web.reason(), Some("requires migrate: failed"));
     /// # Ok(())
     /// # }
     /// ```
@@ -237,18 +237,6 @@ impl ProgramStatus {
     }
 
     /// Returns the path of its log, if that is open.
-    ///
-    /// ```
-    /// # use procsched::{ChildSpec, ProcessScheduler};
-    /// # fn main() -> procsched::Result<()> {
-    /// # let logs = tempfile::tempdir().unwrap();
-    /// let web = ChildSpec::new("web", ["sleep", "100"]);
-    /// let scheduler = ProcessScheduler::builder("/").program(web).err_dir(logs.path()).build()?;
-    /// let log = scheduler.programs()[0].log();
-    /// assert_eq!(log, Some(logs.path().join("web.log")));
-    /// # Ok(())
-    /// # }
-    /// ```
     #[must_use]
     pub fn log(&self) -> Option<PathBuf> {
         let directory = self.log_directory.as_ref();

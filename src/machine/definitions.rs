@@ -136,6 +136,8 @@ impl Machine {
             self.take_over(now, new, old);
         }
         if starts {
+            // What is required starts through what is pending by the new links.
+            self.settle(now);
             // Besides what is new: what was never started, and begins to start by itself.
             let new = adds.iter().map(|(id, _)| *id);
             let new: Vec<ProgramId> = new.chain(replaces.iter().map(|new| new.program)).collect();

@@ -4,7 +4,7 @@
 use super::driver::{Account, Check, Driver, descriptors};
 use super::setting::{NAMES, any_spec};
 use super::world::{self, Call, Removal, Verb};
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 use crate::spec::ChildSpec;
 
 /// Programs at a time.
@@ -96,7 +96,8 @@ impl Driver {
             Verb::Kill => self.scheduler.kill_program(name),
             Verb::Remove => self.scheduler.remove(name),
         };
-        let refused = given.err().map(|error| error.kind());
+        let error = given.err();
+        let refused = error.as_ref().map(Error::kind);
         // A stop may arrive during the call.
         let is_asked = world::with(|kernel| kernel.stop_asked.is_some());
         if is_asked && refused == Some(ErrorKind::Stopping) {
@@ -110,6 +111,7 @@ impl Driver {
                 "{verb:?} {name} was refused with {refused:?}, and {expected:?} was expected"
             ));
         }
+        self.is_named(name, error.as_ref())?;
         if let Some(index) = index
             && verb == Verb::Remove
             && !self.names().iter().any(|there| there == name)
@@ -120,6 +122,16 @@ impl Driver {
             Some(index) if refused.is_none() && verb != Verb::Start => {
                 world::with(|kernel| kernel.check_is_signalled(index))
             }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is refused for the sake of one program is refused with its name.
+    fn is_named(&self, name: &str, error: Option<&Error>) -> Check {
+        match error {
+            Some(error) if !self.takes_no_orders() && !error.to_string().contains(name) => Err(
+                format!("an order for {name} was refused without its name: {error}"),
+            ),
             _ => Ok(()),
         }
     }
@@ -197,6 +209,7 @@ impl Driver {
             }
             (Err(error), Some(kind)) if error.kind() == kind => {
                 world::with(|kernel| kernel.counts.refused += 1);
+                self.is_named(spec.name(), Some(&error))?;
                 return self.nothing_has_changed(&names, open);
             }
             (Err(error), None) if self.a_log_may_be_refused() => {

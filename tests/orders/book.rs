@@ -35,6 +35,8 @@ pub struct Book {
     pub shutdown: Option<(Option<Moment>, Moment)>,
     /// The programs that have a new definition since the latest step.
     pub changed: Vec<ProgramId>,
+    /// Those among them whose run may go on.
+    pub kept: Vec<ProgramId>,
     /// The number of deadlines that were set.
     pub tickets: u64,
     /// Runs of the past, for late facts.
@@ -279,6 +281,9 @@ impl Book {
         page.was_oneshot |= old.policy.oneshot;
         let is_removed = page.removed;
         self.changed.push(*id);
+        if !restart {
+            self.kept.push(*id);
+        }
         let tally = &mut self.tally;
         *(match (is_removed, restart) {
             (true, _) => &mut tally.revived,

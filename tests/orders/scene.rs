@@ -83,6 +83,7 @@ impl Scene {
         self.book.tally.steps += 1;
         self.orders.clear();
         self.book.changed.clear();
+        self.book.kept.clear();
         let links = self.links();
         self.machine.watch_changes(true);
         let before = self.shown();

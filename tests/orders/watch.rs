@@ -180,7 +180,17 @@ impl Book {
         }
         for id in required {
             self.tally.required += 1;
-            let mut requires = links.iter().filter(|link| link.0 == id);
+            // What goes on without a program that is removed is not stopped with it.
+            let is_let_go = |other| {
+                let goes_on = self.kept.contains(&id);
+                let is_removed = self.page(other).is_some_and(|page| page.removed);
+                let page = self.page(id);
+                goes_on
+                    && is_removed
+                    && page.is_some_and(|page| !page.definition.requires.contains(&other))
+            };
+            let requires = links.iter().filter(|link| link.0 == id);
+            let mut requires = requires.filter(|link| !is_let_go(link.1));
             let is_down = |other| {
                 let is_changed = self.changed.contains(&other);
                 let was_down = || {

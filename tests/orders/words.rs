@@ -1,6 +1,7 @@
 //! The word for the state of each program: it is the one for what is known of it and of others, and
 //! as old as the latest change of it.
 
+use crate::machine::graph::Standing;
 use crate::machine::state::{State, Why};
 use crate::machine::{Machine, Moment, ProgramState};
 
@@ -28,6 +29,36 @@ impl Book {
                     "{id:?} is {word} since {since:?}, and not {said:?}"
                 ));
             }
+        }
+        self.see_answers(&standings, machine)
+    }
+
+    /// What the caller asks for beside the state of a program.
+    fn see_answers(&self, standings: &Standings, machine: &Machine) -> Check {
+        for (index, page) in self.pages.iter().enumerate() {
+            let is_due = page.state == State::Due;
+            let is_done = page.state == State::Inactive && page.done;
+            let is_stopped = page.why == Why::Stopped;
+            let right = [
+                is_done || matches!(page.state, State::Running { .. }),
+                is_due && standings.of_page(index) == Standing::Never,
+                !self.stopping && (page.wanted || is_stopped),
+            ];
+            let said = [
+                machine.is_up(page.id),
+                machine.is_blocked(page.id),
+                machine.ends_escaped(page.id),
+            ];
+            if said != right {
+                let id = page.id;
+                return Err(format!(
+                    "{id:?}: is up, is blocked, ends what escaped: {said:?}, and not {right:?}"
+                ));
+            }
+        }
+        let is_stopped = |page: &Page| !page.wanted && matches!(page.why, Why::Stopped | Why::New);
+        if machine.has_stopped() != self.pages.iter().any(is_stopped) {
+            return Err("not agreed on whether a program is stopped".to_owned());
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::super::definitions::{Edit, Replacement};
 use super::super::graph::Links;
-use super::super::state::Leader;
+use super::super::state::{Goal, Leader};
 use super::*;
 
 fn removed(run: Run) -> Order {
@@ -348,4 +348,29 @@ fn what_requires_a_removed_one_no_more_runs_on() {
     desk.exit(runs[0], CLEAN);
     assert_eq!(desk.gone(runs[0]), [removed(runs[0])]);
     assert_eq!(desk.state(2), State::Running { since: desk.now });
+}
+
+/// It was started by what was known of the links before.
+#[test]
+fn what_is_added_starts_what_keeps_down_what_it_requires_by_the_new_links() {
+    let mut desk = Desk::new(&[restarted(Restart::Never), policy(), policy()]);
+    let links = vec![(id(1), Links::new(&[id(0)], &[]))];
+    let linked = desk.machine.link(desk.now, links);
+    linked.expect("there is no cycle");
+    desk.command(Command::Start(id(1)));
+    let failed = desk.spawn();
+    desk.end(failed, CRASH);
+    desk.command(Command::Start(id(2)));
+    let waiting = desk.spawn();
+    desk.end(waiting, CRASH);
+    let new = desk.machine.add(desk.now, policy()).expect("an id is left");
+    let edit = Edit {
+        replaces: vec![replacement(2, &[id(1)], false)],
+        adds: vec![(new, Links::new(&[id(2)], &[]))],
+        starts: true,
+        ..Edit::default()
+    };
+    let edited = desk.machine.edit(desk.now, edit);
+    edited.expect("there is no cycle");
+    assert_eq!(desk.view(0).goal, Goal::Up);
 }
