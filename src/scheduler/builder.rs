@@ -414,12 +414,18 @@ impl ProcessScheduler {
 
     /// Opens a program's log. One that is refused is a warning, unless another supervisor has it.
     pub(super) fn open_log(&mut self, id: ProgramId) -> Result<()> {
-        if let Err(error) = self.capture.open_log(&mut self.core, id) {
-            if self.core.programs()[id].log.is_locked_by_another() {
-                return Err(error);
-            }
-            self.core.warn(id, error);
+        if let Some(refused) = self.try_log(id)? {
+            self.core.warn(id, refused);
         }
         Ok(())
+    }
+
+    /// The same, for a program that may be taken back: the warning is returned.
+    pub(super) fn try_log(&mut self, id: ProgramId) -> Result<Option<Error>> {
+        let refused = self.capture.open_log(&mut self.core, id).err();
+        match refused {
+            Some(error) if self.core.programs()[id].log.is_locked_by_another() => Err(error),
+            refused => Ok(refused),
+        }
     }
 }

@@ -346,11 +346,11 @@ impl ProcessScheduler {
         emergency_heap::reserve_for(self.core.programs().len() + new)
             .map_err(|errno| Error::os("failed to reserve memory", errno as i32))?;
         let mut ids = Vec::with_capacity(wanted.len());
-        let mut added = Vec::new();
+        let (mut added, mut refused) = (Vec::new(), Vec::new());
         for one in wanted {
             let id = match one.old {
                 Some(id) => Ok(id),
-                None => self.add_one(now, one, &mut added),
+                None => self.add_one(now, one, &mut added, &mut refused),
             };
             match id {
                 Ok(id) => ids.push(id),
@@ -360,6 +360,10 @@ impl ProcessScheduler {
                 }
             }
         }
+        // No earlier: of a program that is taken back, nobody is to hear.
+        for (id, error) in refused {
+            self.core.warn(id, error);
+        }
         Ok(ids)
     }
 
@@ -368,12 +372,14 @@ impl ProcessScheduler {
         now: Moment,
         one: &mut Wanted,
         added: &mut Vec<ProgramId>,
+        refused: &mut Vec<(ProgramId, Error)>,
     ) -> Result<ProgramId> {
         let exec = one.exec.take();
         let exec = exec.map_or_else(|| self.definitions.exec(&one.spec), Ok)?;
         let id = self.core.add(now, &self.definitions, &one.spec, exec)?;
         added.push(id);
-        self.open_log(id)?;
+        let error = self.try_log(id)?;
+        refused.extend(error.map(|error| (id, error)));
         Ok(id)
     }
 

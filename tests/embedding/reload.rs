@@ -21,6 +21,7 @@ pub const TESTS: &[Test] = tests![
     stopped_stays_stopped_and_failed_starts_again,
     the_direction_of_a_link_can_turn,
     a_refused_set_changes_nothing,
+    a_set_refused_for_a_log_warns_of_nothing,
     a_set_before_the_first_turn,
     a_program_that_waits_is_started_with_its_new_definition,
     ten_sets_in_a_row_end_as_the_last,
@@ -231,6 +232,42 @@ fn a_refused_set_changes_nothing() {
         kit::turn(&mut scheduler, MILLISECOND);
         let error = scheduler.apply(vec![]).expect_err("a stop");
         assert_eq!(error.kind(), ErrorKind::Stopping);
+        kit::end(&mut scheduler);
+    });
+}
+
+/// The log of the first one is refused, too, which is only a warning.
+fn a_set_refused_for_a_log_warns_of_nothing() {
+    host(|| {
+        let dir = kit::directory();
+        let warned = Arc::new(Mutex::new(Vec::new()));
+        let sink = warned.clone();
+        let builder = kit::all(&dir).keep_running().on_event(move |event| {
+            if let EventKind::Warning { .. } = event.kind() {
+                let name = event.program().to_owned();
+                sink.lock().expect("a list").push(name);
+            }
+        });
+        let mut scheduler = kit::built(builder);
+        let log = |name: &str| dir.path().join(format!("logs/{name}.stderr.log"));
+        std::fs::create_dir(log("a")).expect("a directory in the place of a log");
+        let file = std::fs::File::create(log("b")).expect("a file");
+        let other = nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock);
+        let other = other.expect("a lock of another supervisor");
+        let set = [sleeper("a"), sleeper("b")];
+        let refused = scheduler.apply(set.to_vec()).expect_err("a log in use");
+        assert!(
+            refused.to_string().contains("another supervisor"),
+            "{refused}"
+        );
+        kit::turn(&mut scheduler, MILLISECOND);
+        assert_eq!(*warned.lock().expect("a list"), [""; 0]);
+        drop(other);
+        apply(&mut scheduler, set);
+        kit::all_up(&mut scheduler);
+        let names = warned.lock().expect("a list");
+        assert!(names.contains(&"a".to_owned()), "{names:?}");
+        drop(names);
         kit::end(&mut scheduler);
     });
 }
