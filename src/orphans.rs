@@ -3,10 +3,10 @@
 //!
 //! Each belongs to the program that its environment proves, or to none. Those of a program are
 //! killed before it starts again; when it is stopped, restarted or removed, they get SIGTERM and
-//! SIGCONT with it, and SIGKILL at its deadline. The others are left alone until the shutdown, which ends when
-//! there are no children: they get SIGTERM and SIGCONT when it begins, or when they are found, and
-//! SIGKILL at its deadline. Children from before this supervisor are not signalled, unless it is
-//! PID 1.
+//! SIGCONT with it, and SIGKILL at its deadline. The others are left alone until the shutdown, which
+//! ends when there are no children: they get SIGTERM and SIGCONT when it begins, or when they are
+//! found, and SIGKILL at its deadline. Children from before this supervisor are not signalled,
+//! unless it is PID 1.
 //!
 //! A zombie that another process traces cannot be reaped before its tracer waits for it, which may
 //! be never. Nothing waits for it here.

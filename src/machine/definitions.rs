@@ -204,12 +204,15 @@ impl Machine {
         }
     }
 
-    /// Returns the programs that may not go on, and what is restarted with them, as it required them
-    /// before and still does.
+    /// Returns the programs that run and may not go on, and what runs and is restarted with them, as
+    /// it required them before and still does.
     fn restarted_by(&self, replaces: &[Replacement]) -> BTreeSet<ProgramId> {
         let new: BTreeMap<ProgramId, &Replacement> =
             replaces.iter().map(|new| (new.program, new)).collect();
+        let runs =
+            |id: ProgramId, is_run: fn(&Child) -> bool| self.children.get(id).is_some_and(is_run);
         let restarts = replaces.iter().filter(|new| new.restart);
+        let restarts = restarts.filter(|new| runs(new.program, Child::is_run));
         let mut next: Vec<ProgramId> = restarts.map(|new| new.program).collect();
         let mut restarted = BTreeSet::new();
         while let Some(id) = next.pop() {
@@ -224,7 +227,8 @@ impl Machine {
             next.extend(self.dependents(id).filter(|other| {
                 let new = new.get(other);
                 let still = new.is_none_or(|new| new.links.requires().contains(&id));
-                still && self.links_of(*other).requires().contains(&id)
+                let required = self.links_of(*other).requires().contains(&id);
+                still && required && runs(*other, Child::is_wanted_run)
             }));
         }
         restarted

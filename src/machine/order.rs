@@ -243,6 +243,9 @@ impl Machine {
         let run = child.run(id);
         // It is settled, and counted as such.
         self.note(now, id);
+        if let Some(changed) = &mut self.changed {
+            changed.remove(&id);
+        }
         self.children.remove(id);
         self.removing -= 1;
         let change = Change::Removed;

@@ -1,7 +1,7 @@
 //! Process groups that have lost their leader and may have members: which of them are gone.
 //!
-//! Each is probed at a time of its own, which its run keeps (`program/run.rs`), and a few of them, in turn, whenever a
-//! child has died, as that may have been the last member of one.
+//! Each is probed at a time of its own, which its run keeps (`program/run.rs`), and a few of them,
+//! in turn, whenever a child has died, as that may have been the last member of one.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;

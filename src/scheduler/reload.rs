@@ -96,21 +96,22 @@ impl ProcessScheduler {
     /// # Errors
     ///
     /// As [`ProcessScheduler::apply`]; and for a base directory that cannot be used, a command that
-    /// cannot be used, or a running program that would become a oneshot, or be none
-    /// any more, without a restart.
+    /// cannot be used, or a program that runs, or has succeeded as a oneshot, and would become a
+    /// oneshot, or be none any more, without a restart.
     pub fn apply_with(&mut self, specs: Vec<ChildSpec>, options: &ApplyOptions) -> Result<Plan> {
         let common = self.common(options)?;
         let mut wanted = self.wanted(specs, &common, options)?;
         let plan = self.plan_of(&wanted, &common);
         let now = self.clock.now();
+        let removes = self.not_wanted(&wanted);
         let ids = self.add_new(now, &mut wanted)?;
         self.set_common(common);
         // What has been executed by now is asked to stop, and what has not is killed.
         let (core, capture) = (&mut self.core, &mut self.capture);
         self.launcher.look_at_late(now, core, capture);
         self.warn_of_stopped(&wanted);
-        self.end_left_by(now, &self.not_wanted(&wanted), &ids);
-        self.commit(now, wanted, &ids, options);
+        self.end_left_by(now, &removes);
+        self.commit(now, removes, wanted, &ids, options);
         self.after_order(now);
         self.release_removed(now);
         self.drop_removed();
@@ -384,9 +385,9 @@ impl ProcessScheduler {
     }
 
     /// What programs that are removed left when they ended for good goes on no longer.
-    fn end_left_by(&mut self, now: Moment, removes: &[ProgramId], new: &[ProgramId]) {
+    fn end_left_by(&mut self, now: Moment, removes: &[ProgramId]) {
         if let Some(sweep) = &mut self.sweep {
-            for &id in removes.iter().filter(|id| !new.contains(id)) {
+            for &id in removes {
                 sweep.before_order(now, &mut self.core, id, Command::Remove(id));
             }
         }
@@ -396,16 +397,15 @@ impl ProcessScheduler {
     fn commit(
         &mut self,
         now: Moment,
+        removes: Vec<ProgramId>,
         wanted: Vec<Wanted>,
         ids: &[ProgramId],
         options: &ApplyOptions,
     ) {
         let mut edit = Edit {
-            removes: self.not_wanted(&wanted),
+            removes,
             ..Edit::default()
         };
-        // They are not wanted for being new; they have no links yet.
-        edit.removes.retain(|id| !ids.contains(id));
         let mut replaced = Vec::new();
         for (one, &id) in wanted.into_iter().zip(ids) {
             let links = links_in(self.core.programs(), &one.spec);

@@ -14,6 +14,7 @@ use super::tracers::trace;
 use crate::process;
 
 pub const TESTS: &[Test] = tests![
+    what_ends_while_it_waits_for_others_was_asked_to_stop,
     what_left_the_group_is_asked_with_its_program,
     what_left_the_group_is_killed_at_the_deadline_of_its_program,
     a_restart_gives_what_left_the_group_the_time_of_a_stop,
@@ -249,5 +250,50 @@ fn what_leaves_the_group_after_a_start_that_was_cancelled_goes_on() {
         assert_eq!(signals.items(), [0; 0], "nothing was to end");
         assert!(process::alive(pid), "{pid} is dead");
         kit::end(&mut scheduler);
+    });
+}
+
+/// A program that waits for what requires it before it is asked to stop, and ends by itself
+/// meanwhile, has been stopped: what it left is asked to end, and has its time.
+fn what_ends_while_it_waits_for_others_was_asked_to_stop() {
+    host(|| {
+        for (order, delay) in [("restart", 0), ("restart", 1), ("stop", 1)] {
+            let dir = kit::directory();
+            let escaped = r#"trap "sleep 0.3; echo > done; exit" TERM; exec 2> /dev/null
+                             echo $$ > escaped; while :; do sleep 0.02; done"#;
+            let web = leaving(escaped, "while ! test -s go; do sleep 0.01; done");
+            let web = web.stop_timeout(LONG).backoff(Backoff {
+                initial: Duration::from_secs(delay),
+                ..Backoff::default()
+            });
+            let api = kit::shell("api", "trap '' TERM; while :; do sleep 0.02; done");
+            let api = api.requires(["web"]).stop_timeout(Duration::from_secs(2));
+            let builder = kit::all(&dir).program(web).program(api);
+            let (mut scheduler, pid, signals) = started(dir.path(), builder);
+            turn_until(&mut scheduler, "api runs", |scheduler| {
+                kit::pid(scheduler, "api").is_some()
+            });
+            let first = kit::pid(&scheduler, "web").expect("it runs");
+            match order {
+                "restart" => scheduler.restart_program("web").expect("it runs"),
+                _ => scheduler.stop_program("web").expect("it runs"),
+            }
+            fs::write(dir.path().join("go"), "x").expect("a file");
+            turn_until(
+                &mut scheduler,
+                "web has ended, and runs again",
+                |scheduler| {
+                    let state = scheduler.program("web").map(|web| web.state());
+                    match order {
+                        "restart" => kit::pid(scheduler, "web").is_some_and(|pid| pid != first),
+                        _ => state == Some(ProgramState::Stopped),
+                    }
+                },
+            );
+            assert_eq!(signals.items(), [libc::SIGTERM], "{order} {delay}");
+            assert!(dir.path().join("done").exists(), "{order} {delay}");
+            assert!(!process::alive(pid));
+            kit::end(&mut scheduler);
+        }
     });
 }

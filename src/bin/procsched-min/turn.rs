@@ -30,10 +30,8 @@ pub fn turn(
     }
     let step = || -> Result<Status> {
         let status = scheduler.step(wait)?;
-        // At the end, too: there is no other turn in which an answer could be given.
-        let is_over = status != Status::Running;
-        if let Some(control) = control.filter(|control| is_over || !control.rests()) {
-            control.serve(scheduler);
+        if let Some(control) = control {
+            control.serve(scheduler, status != Status::Running);
         }
         Ok(status)
     };

@@ -374,3 +374,23 @@ fn what_is_added_starts_what_keeps_down_what_it_requires_by_the_new_links() {
     edited.expect("there is no cycle");
     assert_eq!(desk.view(0).goal, Goal::Up);
 }
+
+/// What is in backoff is not restarted, and takes nothing down with it.
+#[test]
+fn a_requirement_in_backoff_that_changes_is_no_restart() {
+    let (mut desk, runs) = last_requires(&[id(0), id(1)]);
+    desk.exit(runs[0], CRASH);
+    desk.gone(runs[0]);
+    let replaces = vec![
+        replacement(0, &[], true),
+        replacement(1, &[], true),
+        replacement(2, &[id(0)], false),
+    ];
+    let edit = Edit {
+        replaces,
+        ..Edit::default()
+    };
+    let edited = desk.machine.edit(desk.now, edit);
+    edited.expect("there is no cycle");
+    assert_eq!(signalled(&desk.orders()), [id(1)]);
+}

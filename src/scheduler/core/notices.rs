@@ -20,7 +20,9 @@ use super::Core;
 impl Core {
     pub(super) fn on_change(&mut self, now: Moment, run: Run, change: Change) {
         let id = run.program;
-        if change == Change::Killed {
+        // One that waits for others before its own stop may end by itself.
+        let ends_in_stop = matches!(change, Change::Exited { cause, .. } if cause.is_stop());
+        if change == Change::Killed || ends_in_stop {
             self.note_asked(id);
         }
         let live = self.programs.live(id);

@@ -353,8 +353,9 @@ impl Kernel {
         };
         // What was given other links since it began stops by those that it had.
         let is_settled = |&other: &usize| {
-            let begun = self.latest_run(other).map_or(u64::MAX, |run| run.serial);
-            self.programs[other].relinked < begun
+            let run = || self.latest_run(other).map(|run| run.serial);
+            let begun = self.serial_launched(other).or_else(run);
+            self.programs[other].relinked < begun.unwrap_or(u64::MAX)
         };
         let dependents = self.dependents(program).into_iter().filter(stops_before);
         let dependents = dependents.filter(is_settled);

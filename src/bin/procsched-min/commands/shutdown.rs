@@ -113,8 +113,7 @@ impl Wait<'_> {
                 talk.ask_again(&Request::new("status"))?;
                 next_question = None;
             }
-            let deadlines = [self.waiting.deadline(self.end), next_question];
-            match talk.next(deadlines.into_iter().flatten().min())? {
+            match talk.next([self.end, next_question].into_iter().flatten().min())? {
                 Next::Answer(Answer::Program(program), _) if program["state"] == "abandoned" => {
                     self.abandon(program["name"].as_str());
                 }
@@ -126,7 +125,8 @@ impl Wait<'_> {
                 }
                 Next::End => return Ok(self.code),
                 Next::Answer(..) => {}
-                Next::Nothing => self.on_silence()?,
+                // Nothing is shown: that would take one more connection, where there are too many.
+                Next::Nothing => self.check_time()?,
             }
         }
     }
@@ -142,11 +142,17 @@ impl Wait<'_> {
 
     /// Fails if the time is over, and else shows what is waited for.
     fn on_silence(&mut self) -> Result<(), Failure> {
+        self.check_time()?;
+        self.waiting.show();
+        Ok(())
+    }
+
+    /// Fails if the time is over.
+    fn check_time(&self) -> Result<(), Failure> {
         if self.end.is_some_and(|end| clock::until(end).is_zero()) {
             let message = "the supervisor is still stopping its programs";
             return Err(Failure::new(TIMED_OUT, message));
         }
-        self.waiting.show();
         Ok(())
     }
 }

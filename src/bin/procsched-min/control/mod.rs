@@ -168,15 +168,25 @@ impl Server {
         sessions.chain(self.listener.paused_until()).min()
     }
 
-    /// Serves every client a little, after a turn of the scheduler.
-    pub fn serve(&mut self, scheduler: &mut ProcessScheduler) {
-        // Without a client, too: a reload by a signal, and an order whose client has gone.
-        self.has_orders = false;
-        if self.sessions.is_empty() && !self.has_arrivals {
+    /// Serves every client a little, after a turn of the scheduler; if they have taken much time,
+    /// and this is not the last turn, it only tells them what happened.
+    pub fn serve(&mut self, scheduler: &mut ProcessScheduler, is_last: bool) {
+        let rests = self.rests() && !is_last;
+        if self.sessions.is_empty() && (!self.has_arrivals || rests) {
+            // Without a client, too: a reload by a signal, and an order whose client has gone.
+            self.has_orders &= rests;
             return;
         }
         let began = clock::steady();
         self.hand_out(scheduler);
+        if !rests {
+            self.has_orders = false;
+            self.serve_all(scheduler);
+        }
+        self.share.spend(began);
+    }
+
+    fn serve_all(&mut self, scheduler: &mut ProcessScheduler) {
         for index in 0..self.sessions.len() {
             self.serve_one(index, scheduler);
         }
@@ -195,7 +205,6 @@ impl Server {
         let is_followed = self.followers() > 0;
         self.feed.want(is_followed);
         scheduler.watch_changes(is_followed);
-        self.share.spend(began);
     }
 
     /// Hands out the events of the turn, and the names of the programs that have changed.
@@ -253,6 +262,8 @@ impl Server {
     fn serve_one(&mut self, index: usize, scheduler: &mut ProcessScheduler) {
         if let Err(problem) = guarded(|| self.serve_session(index, scheduler)) {
             self.sessions[index].fail(&self.outputs, &problem);
+            // It may have given orders before.
+            self.has_orders = true;
         }
     }
 

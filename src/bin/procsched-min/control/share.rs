@@ -1,4 +1,5 @@
-//! The share of the time that clients may take: half of it, after a burst. Without it, clients that
+//! The share of the time that clients may take: half of it, after a burst, unless one of them has
+//! the server do something that takes longer than the longest rest. Without it, clients that
 //! ask again at once keep the supervisor from ever waiting, and a process that never waits is one
 //! that the kernel lets others run before: deaths would be found late.
 

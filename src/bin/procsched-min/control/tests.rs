@@ -67,7 +67,7 @@ impl Room {
     fn serve(&mut self) {
         let ready = vec![PollFlags::POLLIN; self.server.sessions.len() + 1];
         self.server.on_ready(ready.into_iter());
-        self.server.serve(&mut self.scheduler);
+        self.server.serve(&mut self.scheduler, true);
     }
 }
 
