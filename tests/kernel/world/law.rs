@@ -376,7 +376,10 @@ impl Kernel {
         let run = &self.runs[run];
         let program = &self.programs[run.program];
         let is_killed = program.killed.is_some_and(|at| at > run.serial);
-        let end = run.first_asked?.saturating_add(program.stop_timeout_min());
+        // Its time begins with the turn that asks it, which may have to see to others first.
+        let asked = self.may_end_since(run.program, run.serial);
+        let asked = run.first_asked?.min(asked.unwrap_or(Time::MAX));
+        let end = asked.saturating_add(program.stop_timeout_min());
         let is_early = signal == libc::SIGKILL && !is_killed && self.now < end;
         is_early.then_some("which has the time that its program was given to end")
     }
