@@ -69,7 +69,7 @@ pub fn measure(turns: &mut Turns) {
             storm(side, tools, victim)
         });
     }
-    let count = listed();
+    let count = fitting(LISTED_MAX);
     let row = |what| format!("status of {}: {what}", programs(count));
     let rows = [
         row("time, ms"),
@@ -91,12 +91,12 @@ fn only_ours(side: &Side) -> Side {
     }
 }
 
-/// How many programs can be listed: as many as there are descriptors for.
-fn listed() -> usize {
+/// Returns how many programs there are descriptors for, if not `most`.
+pub fn fitting(most: usize) -> usize {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     let hard = usize::try_from(hard).unwrap_or(usize::MAX);
     let fit = hard.saturating_sub(DESCRIPTORS_LEFT) / DESCRIPTORS_EACH;
-    fit.clamp(1, LISTED_MAX)
+    fit.clamp(1, most)
 }
 
 /// Whose clients the hostile ones are.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nix::sys::resource::{UsageWho, getrusage};
 
+use crate::clients::fitting;
 use crate::place::{Place, Work, name};
 use crate::proc;
 use crate::run::{LOOK_INTERVAL_SHORT, Outcome, Run, milliseconds, now};
@@ -26,6 +27,7 @@ pub enum Order {
     Reload,
 }
 
+/// The last one, or as many as there are descriptors for.
 const COUNTS: [usize; 4] = [1, 100, 1_000, 10_000];
 
 /// The most programs of a peer: of 10,000, s6 would have 30,000 processes.
@@ -66,7 +68,7 @@ pub fn measure(turns: &mut Turns) {
     } else {
         SETTLING
     };
-    for count in COUNTS {
+    for count in COUNTS.map(fitting) {
         let row = |what| format!("one of {}: {what}", programs(count));
         let sides = sides_with(turns, count, Order::Restart);
         let rows = FIGURES.map(row);
