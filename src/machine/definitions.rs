@@ -190,8 +190,10 @@ impl Machine {
         for new in replaces.iter().filter(|new| !new.restart) {
             let old = self.links_of(new.program);
             let goes_on = !restarted.contains(&new.program);
-            let lets_go =
-                |id: &ProgramId| removes.contains(id) || (goes_on && restarted.contains(id));
+            let lets_go = |id: &ProgramId| {
+                let is_restarted = goes_on && restarted.contains(id);
+                removes.contains(id) || is_restarted && !new.links.requires().contains(id)
+            };
             let requires = old.requires().iter().copied();
             let (gone, kept): (Vec<ProgramId>, Vec<ProgramId>) = requires.partition(lets_go);
             if !gone.is_empty() {
