@@ -107,3 +107,5 @@ fn a_panic_ends_one_connection_and_is_reported_once() {
     assert!(line(&mut good).starts_with("{\"program\":"));
     assert_eq!(room.said(), "");
 }
+
+mod hunt;
