@@ -141,6 +141,8 @@ pub struct Account {
     pub again: bool,
     /// Processes left its group, and are there.
     pub escaped: Option<Escape>,
+    /// When its deadline was set last, in the order in which those of all programs were.
+    pub set: u64,
     /// It is to be forgotten when nothing of it is left.
     pub removed: bool,
     pub forgotten: bool,
@@ -164,6 +166,7 @@ impl Account {
             starting: false,
             again: false,
             escaped: None,
+            set: 0,
             removed: false,
             forgotten: false,
             word: ProgramState::Stopped,

@@ -26,6 +26,8 @@ pub struct Ledger {
     /// When a shutdown kills what is left, and when it gives that up.
     pub shutdown: Option<(Time, Time)>,
     pub essential_ended: Option<ProgramId>,
+    /// How often a deadline was set.
+    deadlines_set: u64,
     owed: Vec<Order>,
     /// Where two lists are put in the order of their programs.
     sorted: [Vec<Order>; 2],
@@ -41,6 +43,7 @@ impl Default for Ledger {
             shutdown_timeout: None,
             shutdown: None,
             essential_ended: None,
+            deadlines_set: 0,
             owed: Vec::new(),
             sorted: Default::default(),
             resets: 0,
@@ -65,6 +68,12 @@ impl Ledger {
 
     pub fn has_ready(&self) -> bool {
         self.accounts.iter().any(Account::may_start)
+    }
+
+    /// A program has a new deadline, or may have one: it comes after those that are equal to it.
+    pub(super) fn set_deadline(&mut self, index: usize) {
+        self.deadlines_set += 1;
+        self.accounts[index].set = self.deadlines_set;
     }
 
     fn run(&self, index: usize) -> Run {
@@ -134,10 +143,12 @@ impl Ledger {
             Input::GroupGone { run } => self.gone(now, run),
             Input::Ready { run } => self.told_ready(now, run),
             Input::Alive { run } => {
-                let account = &mut self.accounts[run.program.0 as usize];
+                let index = run.program.0 as usize;
+                let account = &mut self.accounts[index];
                 let is_up = account.is_up();
                 if let Some(life) = account.life.as_mut().filter(|_| is_up) {
                     life.alive_at = now;
+                    self.set_deadline(index);
                 }
             }
             Input::Unhealthy { run } => {
@@ -258,6 +269,7 @@ impl Ledger {
         if !asked {
             (life.awaited, life.ending) = (None, None);
             (life.ready, life.alive_at) = (!policy.ready && !policy.oneshot, at);
+            self.set_deadline(index);
         }
         self.owe_note(index, Change::Started);
         if asked {
@@ -270,6 +282,7 @@ impl Ledger {
         let index = run.program.0 as usize;
         self.accounts[index].starting = false;
         self.accounts[index].life = Some(Life::new(at));
+        self.set_deadline(index);
         if !self.accounts[index].wanted {
             self.stop(now, index, self.stop_cause);
         }
@@ -298,6 +311,7 @@ impl Ledger {
         if retry_in == Some(Duration::ZERO) {
             (account.plan, account.ready) = (None, true);
         }
+        self.set_deadline(index);
         let cause = Cause::StartFailed;
         self.owe_note(index, Change::StartFailed { cause, retry_in });
         if let Err(why) = follows {
@@ -312,6 +326,7 @@ impl Ledger {
             if let Some(life) = account.life.as_mut() {
                 (life.ready, life.alive_at) = (true, now);
             }
+            self.set_deadline(index);
             self.owe_note(index, Change::Up);
         }
     }
@@ -350,6 +365,7 @@ impl Ledger {
             if let Some(life) = self.accounts[index].life.as_mut() {
                 life.awaited = Some(now);
             }
+            self.set_deadline(index);
             self.ended_for_good(now, index, why);
         }
     }
@@ -375,6 +391,7 @@ impl Ledger {
         if !account.wanted && account.policy.oneshot && account.why == Why::Exited {
             self.owe_note(index, Change::Up);
         }
+        self.set_deadline(index);
     }
 
     /// The machine ordered what it owed, no less and no more. Between programs no order is

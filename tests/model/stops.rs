@@ -58,7 +58,7 @@ impl Ledger {
         }
         if life.leader_dead && life.ending.is_none() && life.awaited.is_none() {
             life.awaited = Some(now);
-            return;
+            return self.set_deadline(index);
         }
         life.end_for(now, cause);
         if life.awaited.is_some() {
@@ -92,6 +92,7 @@ impl Ledger {
             self.owe_signal(index, signal);
             self.owe_signal(index, 18);
             self.owe_note(index, Change::Stopping { signal, timeout });
+            self.set_deadline(index);
         }
         if signal == 9 || timeout.is_zero() {
             self.kill(now, index);
@@ -102,17 +103,19 @@ impl Ledger {
         if let Some(life) = self.accounts[index].life.as_mut() {
             life.awaited = Some(now);
         }
+        self.set_deadline(index);
         self.owe_signal(index, 9);
         self.owe_note(index, Change::Killed);
     }
 
-    /// Every deadline passes that is due, the earliest first.
+    /// Every deadline passes that is due: the earliest first, and of equal ones the one that was
+    /// set first. That decides what else has come to its end when an essential program does.
     pub fn pass(&mut self, now: Time) {
         let due = |ledger: &Self| {
             let each = ledger.accounts.iter().enumerate();
             let all = each.filter_map(|(index, account)| Some((account.due()?, index)));
             all.filter(|((at, _), _)| *at <= now)
-                .min_by_key(|((at, _), index)| (*at, *index))
+                .min_by_key(|((at, _), index)| (*at, ledger.accounts[*index].set))
         };
         while let Some(((_, due), index)) = due(self) {
             self.comes_due(now, index, due);

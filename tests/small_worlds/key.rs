@@ -197,6 +197,9 @@ fn write(state: &State, swapped: bool) -> Key {
     );
     writer.option(state.machine.essential_ended().map(index));
     writer.flag(state.machine.is_stopping());
+    // Which deadline passes first, also among equal ones.
+    let due = |account: &Account| account.deadline().map(|at| (at, account.set));
+    writer.flag(state.ledger.accounts.iter().map(due).is_sorted());
     writer.option(state.ledger.essential_ended.map(index));
     writer.flag(state.ledger.stopping);
     let stop_cause = state.starting.map(|_| state.ledger.stop_cause as usize);
