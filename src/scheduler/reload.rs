@@ -361,7 +361,7 @@ impl ProcessScheduler {
                 }
             }
         }
-        // No earlier: of a program that is taken back, nobody is to hear.
+        // No earlier: a program that is taken back was never there.
         for (id, error) in refused {
             self.core.warn(id, error);
         }

@@ -44,7 +44,7 @@ a signal stops it or every program has ended for good.
     sections: &[CONFIG_HELP, OUTPUT_HELP],
     exit_codes: "  0    stopped as asked, or every program has ended for good, with success
   N    the code of an essential program that ended for good, 128+n for signal n
-  1    failed, a program has failed when all had ended, or a process survived SIGKILL
+  1    failed; all had ended, and one failed; or a process survived SIGKILL
   2    invalid usage or config
 ",
     example: "  $ procsched-min run /etc/app/procsched.json

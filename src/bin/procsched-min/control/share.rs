@@ -41,6 +41,9 @@ impl Share {
     /// Returns when clients are served again, if they have to wait for that.
     pub fn rests_until(&self) -> Option<Instant> {
         let rest = self.debt.checked_sub(BURST)?;
+        if rest.is_zero() {
+            return None;
+        }
         let end = self.at.checked_add(rest)?;
         (!clock::until(end).is_zero()).then_some(end)
     }
