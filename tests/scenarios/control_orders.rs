@@ -418,6 +418,22 @@ fn a_shutdown_takes_no_more_orders_but_can_be_watched() {
 }
 
 #[test]
+fn what_is_waited_for_in_vain_is_answered_at_the_end() {
+    let (mut scene, path) = scene();
+    scene.add("db", "hold");
+    let supervisor = scene.start();
+    wait_state(&supervisor, &path, "db", "running");
+    let mut waiter = Operator::connect(&path);
+    let request = order_with("wait", &["db"], json!({"for": "failed"}));
+    waiter.send(format!("{request}\n").as_bytes());
+    let mut operator = Operator::connect(&path);
+    operator.ask(&json!({"v": 1, "command": "shutdown"})).fine();
+    let answer = waiter.answer();
+    assert_eq!(answer.last["error"]["code"], "stopping", "{answer:?}");
+    supervisor.ends_with(0);
+}
+
+#[test]
 fn events_begin_with_a_snapshot_and_tell_of_orders() {
     let (mut scene, path) = scene();
     scene.add("db", "hold");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::common::operator::{Operator, control, order, status, wait_state};
+use crate::common::operator::{Operator, control, order, order_with, status, wait_state};
 use crate::common::{Scene, probe};
 
 /// A scene with a socket, and `web`, which stays as it is.
@@ -128,6 +128,35 @@ fn a_later_reload_takes_the_place_of_one_that_is_waited_for() {
     // It has nothing more to wait for than what it began itself.
     late.fine();
     second
+        .ask(&json!({"v": 1, "command": "shutdown", "kill": true}))
+        .fine();
+    supervisor.ends_with(0);
+}
+
+#[test]
+fn a_reload_waits_for_what_an_earlier_one_has_begun() {
+    let (mut scene, path) = scene();
+    let slow = |mode: &str| {
+        let command = probe("ignore TERM ; touch ready ; hold");
+        json!({"command": command, "stop_timeout": "1h", "env": {"MODE": mode}})
+    };
+    scene.add_raw("slow", slow("old"));
+    let supervisor = scene.start();
+    scene.wait_file("ready");
+    let old = status(&path, "slow")["pid"].clone();
+    rewrite(&scene, json!({"slow": slow("new")}));
+    let mut operator = Operator::connect(&path);
+    operator.ask(&reload(json!({"wait": false}))).fine();
+    let again = operator.ask(&reload(json!({"timeout": 0.05})));
+    assert_eq!(again.last["error"]["code"], "timeout", "{again:?}");
+    operator
+        .ask(&order_with("signal", &["slow"], json!({"signal": "KILL"})))
+        .fine();
+    let done = operator.ask(&reload(json!({}))).fine();
+    let new = &status(&path, "slow");
+    assert_eq!(new["state"], "running", "{done:?}");
+    assert_ne!(new["pid"], old);
+    operator
         .ask(&json!({"v": 1, "command": "shutdown", "kill": true}))
         .fine();
     supervisor.ends_with(0);

@@ -28,7 +28,7 @@ mod verb;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::poll::{PollFd, PollFlags};
 use procsched::ProcessScheduler;
@@ -55,6 +55,10 @@ const CLIENTS_MAX: usize = 16;
 /// The most connections that are taken in a turn.
 const ACCEPTS_PER_TURN: usize = 4;
 
+/// How long a turn may serve clients before the rest of them wait for the next: one may ask for
+/// something that takes long, such as a reload.
+const TURN_TIME_MAX: Duration = Duration::from_millis(5);
+
 /// The listener and the clients.
 pub const DESCRIPTORS_MAX: usize = CLIENTS_MAX + 1;
 
@@ -68,6 +72,8 @@ pub struct Server {
     since: SystemTime,
     about: About,
     share: Share,
+    /// The client that is served first in the next turn.
+    first: usize,
     /// True if connections wait.
     has_arrivals: bool,
     /// True if an order of one client may have ended the wait of another.
@@ -99,6 +105,7 @@ impl Server {
             since: clock::wall(),
             about,
             share: Share::new(),
+            first: 0,
             has_arrivals: false,
             has_orders: false,
         })
@@ -119,7 +126,15 @@ impl Server {
 
     /// Removes the socket. The connections end with this process: who waits for its end has waited
     /// for all of it then, such as the locks of its logs.
-    pub fn close(self) {
+    pub fn close(mut self) {
+        for session in &mut self.sessions {
+            if let Task::Order(_) = session.task {
+                let message = "everything has been stopped";
+                let problem = Problem::new(Code::Stopping, message);
+                session.client.queue(|out| problem.write(out));
+                session.client.flush();
+            }
+        }
         drop(self.listener);
         std::mem::forget(self.sessions);
     }
@@ -181,14 +196,20 @@ impl Server {
         self.hand_out(scheduler);
         if !rests {
             self.has_orders = false;
-            self.serve_all(scheduler);
+            self.serve_all(scheduler, began, is_last);
         }
         self.share.spend(began);
     }
 
-    fn serve_all(&mut self, scheduler: &mut ProcessScheduler) {
-        for index in 0..self.sessions.len() {
+    fn serve_all(&mut self, scheduler: &mut ProcessScheduler, began: Instant, is_last: bool) {
+        let first = std::mem::take(&mut self.first);
+        for step in 0..self.sessions.len() {
+            let index = (first + step) % self.sessions.len();
             self.serve_one(index, scheduler);
+            if !is_last && clock::steady() > began + TURN_TIME_MAX {
+                self.first = index + 1;
+                break;
+            }
         }
         self.sessions.retain_mut(|session| !session.is_over());
         // After those that have gone have made room.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use procsched::{Plan, PlannedKind, ProcessScheduler};
+use procsched::{Plan, PlannedKind, ProcessScheduler, ProgramState};
 
 use super::judge::Target;
 use super::orders::Order;
@@ -38,12 +38,36 @@ pub fn begin(
             return Ok(Order::settling(preface, none, None, Some(problem)));
         }
     };
-    let targets = match waits {
-        true => targets(&plan, scheduler),
-        false => Vec::new(),
-    };
-    let (preface, targets) = (Preface::plan(plan), targets.into_iter());
+    let mut waited_for = Vec::new();
+    if waits {
+        waited_for = on_their_way(scheduler);
+        waited_for.extend(targets(&plan, scheduler));
+    }
+    let (preface, targets) = (Preface::plan(plan), waited_for.into_iter());
     Ok(Order::settling(preface, targets, timeout, None))
+}
+
+/// Returns the programs that are being started, by whatever: those of an earlier reload, too, whose
+/// place this one takes.
+fn on_their_way(scheduler: &ProcessScheduler) -> Vec<(Arc<str>, Target)> {
+    let targets = scheduler.names().filter_map(|name| {
+        let status = scheduler.program(name)?;
+        let is_on_its_way = match status.state() {
+            ProgramState::Starting => true,
+            ProgramState::Stopping => status.is_wanted(),
+            _ => false,
+        };
+        let old_pid = match status.state() {
+            ProgramState::Stopping => status.pid(),
+            _ => None,
+        };
+        let target = Target {
+            old_pid,
+            ..Target::default()
+        };
+        is_on_its_way.then(|| (name.clone(), target))
+    });
+    targets.collect()
 }
 
 /// Returns the programs that a reload has begun to start, stop or remove.
