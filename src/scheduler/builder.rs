@@ -183,10 +183,11 @@ impl Builder {
         self
     }
 
-    /// Returns freed memory to the system where libc would keep it (glibc: malloc_trim(3), and
-    /// mallopt(3) for allocations of 32 KiB and more): after building, after new definitions, and
-    /// after many reports have waited for the error command. For a process that is a supervisor and nothing else: with a
-    /// large heap it takes time.
+    /// Returns freed memory to the system where libc would keep it (glibc: malloc_trim(3)): after
+    /// building, after new definitions, and after many reports have waited for the error command.
+    /// From then on the heap grows in steps of 16 KiB, and allocations of 32 KiB and more are mapped
+    /// separately (mallopt(3)). For a process that is a supervisor and nothing else: with a large
+    /// heap it takes time.
     pub fn trim_memory(mut self) -> Self {
         self.trim_memory = true;
         self
