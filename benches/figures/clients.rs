@@ -141,7 +141,7 @@ fn restarts(run: &Run<'_>) -> Outcome<Vec<f64>> {
     Ok(times)
 }
 
-/// What a hostile client does until it is told to end.
+/// What a hostile client does until the measurement ends.
 #[derive(Clone, Copy)]
 enum Kind {
     /// Sends a part of a request, and waits to be closed.
@@ -199,7 +199,7 @@ impl Kind {
 /// Waits until the other side has closed.
 fn wait_end(stream: &UnixStream, is_over: &AtomicBool) {
     while !is_over.load(Ordering::Relaxed) {
-        // Nothing is asked for, and a hang-up is told in any case.
+        // poll(2) reports a hang-up even if no event is requested.
         let mut waiting = [PollFd::new(stream.as_fd(), PollFlags::empty())];
         let timeout = PollTimeout::try_from(NAP).expect("a short time");
         match poll(&mut waiting, timeout) {
@@ -230,7 +230,7 @@ fn read(stream: &mut UnixStream, is_over: &AtomicBool, wanted: &[u8]) -> bool {
     false
 }
 
-/// A status of so many programs, again and again, while one of them is killed.
+/// Asks for the status of all programs repeatedly, and restarts one of them meanwhile.
 fn listing(side: &Side, tools: &Tools, count: usize) -> Outcome<[f64; 6]> {
     let place = Place::in_memory(count, Work::Stay);
     let run = Run::settled(side, tools, place, SETTLING)?;

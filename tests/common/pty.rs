@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{process, scene, wait_for};
@@ -14,6 +15,8 @@ use super::{process, scene, wait_for};
 pub struct Pty {
     master: Arc<File>,
     screen: Arc<Mutex<Vec<u8>>>,
+    /// True if no process has the terminal any more, and the screen has all that was written.
+    is_complete: Arc<AtomicBool>,
 }
 
 /// A process that leads a session on a terminal; it is killed at the end of the test.
@@ -30,10 +33,10 @@ impl Pty {
             assert_eq!(libc::grantpt(fd) + libc::unlockpt(fd), 0, "its other end");
             File::from_raw_fd(fd)
         };
-        let screen = Arc::default();
         Self {
             master: Arc::new(master),
-            screen,
+            screen: Arc::default(),
+            is_complete: Arc::default(),
         }
     }
 
@@ -60,6 +63,7 @@ impl Pty {
     /// Reads what is written until nobody has the terminal any more.
     fn watch_screen(&self) {
         let shown = Arc::clone(&self.screen);
+        let is_complete = Arc::clone(&self.is_complete);
         let mut source = self.master.try_clone().expect("the master");
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
@@ -67,6 +71,7 @@ impl Pty {
                 let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
                 shown.extend_from_slice(&buffer[..count]);
             }
+            is_complete.store(true, Ordering::Release);
         });
     }
 
@@ -100,6 +105,15 @@ impl Pty {
     pub fn screen(&self) -> String {
         let shown = self.screen.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&shown).into_owned()
+    }
+
+    /// Waits until no process has the terminal any more, and returns all that was written to it.
+    #[track_caller]
+    pub fn last_screen(&self) -> String {
+        wait_for("the end of what is written to a terminal", || {
+            self.is_complete.load(Ordering::Acquire)
+        });
+        self.screen()
     }
 
     /// Waits until this can be read on the screen.

@@ -56,14 +56,7 @@ fn start() -> (Scene, Supervisor) {
 #[track_caller]
 fn shown(pty: &Pty, mut session: Session, code: i32) -> String {
     assert_eq!(session.wait_exit(), code, "{:?}", pty.screen());
-    // The last of it may still be on its way.
-    let mut last = pty.screen();
-    wait_for("the last of the screen", || {
-        std::thread::sleep(std::time::Duration::from_millis(50));
-        let now = pty.screen();
-        now == std::mem::replace(&mut last, now.clone())
-    });
-    last
+    pty.last_screen()
 }
 
 #[test]

@@ -7,8 +7,7 @@ use nix::errno::Errno;
 use procsched::config::Config;
 use procsched::text::{error_text, escaped};
 use procsched::{
-    ApplyOptions, EmergencyHeap, Error, ErrorKind, Plan, PlannedChange, PlannedKind,
-    ProcessScheduler,
+    ApplyOptions, EmergencyHeap, Error, ErrorKind, Plan, PlannedChange, ProcessScheduler,
 };
 
 use crate::control::StoppedBy;
@@ -160,12 +159,7 @@ fn lines_of(
     scheduler: &ProcessScheduler,
     stopped_by: Option<&StoppedBy>,
 ) -> Vec<String> {
-    let reason = |change: &PlannedChange| match change.kind() {
-        PlannedKind::StaysStopped { .. } => {
-            stopped_by?.reason(&scheduler.program(change.program())?)
-        }
-        _ => None,
-    };
+    let reason = |change: &PlannedChange| stopped_by?.reason_in_plan(change, scheduler);
     let text = plan.to_string();
     let settings = plan.settings().iter().map(|_| None);
     let reasons = settings.chain(plan.changes().iter().map(reason));

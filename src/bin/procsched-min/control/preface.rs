@@ -2,7 +2,7 @@
 //! wrong with a config. There may be tens of thousands; they are written one by one, as their
 //! reader takes them.
 
-use procsched::{Plan, PlannedKind};
+use procsched::Plan;
 
 use super::client::Client;
 use super::json;
@@ -52,10 +52,7 @@ fn queue_change(plan: &Plan, index: usize, client: &mut Client, desk: &Desk<'_>)
         client.queue(|out| write_change(out, "*", key, "changes in place"));
     } else if let Some(change) = plan.changes().get(index - settings) {
         let (sign, mut what) = (change.kind().sign(), change.kind().to_string());
-        if let PlannedKind::StaysStopped { .. } = change.kind()
-            && let Some(status) = desk.scheduler.program(change.program())
-            && let Some(reason) = desk.stopped_by.reason(&status)
-        {
+        if let Some(reason) = desk.stopped_by.reason_in_plan(change, desk.scheduler) {
             what = format!("{what}, {reason}");
         }
         let sign = String::from(sign);

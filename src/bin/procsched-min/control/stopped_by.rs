@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use procsched::{ProcessScheduler, ProgramState, ProgramStatus};
+use procsched::{PlannedChange, PlannedKind, ProcessScheduler, ProgramState, ProgramStatus};
 
 use super::client::Peer;
 use super::verb::Verb;
@@ -29,6 +29,18 @@ impl StoppedBy {
     /// Forgets programs that a reload has removed. Another of the same name may come.
     pub fn forget_removed(&mut self, scheduler: &ProcessScheduler) {
         self.0.retain(|name, _| scheduler.program(name).is_some());
+    }
+
+    /// Returns why a program stays stopped after a reload.
+    pub fn reason_in_plan(
+        &self,
+        change: &PlannedChange,
+        scheduler: &ProcessScheduler,
+    ) -> Option<String> {
+        match change.kind() {
+            PlannedKind::StaysStopped { .. } => self.reason(&scheduler.program(change.program())?),
+            _ => None,
+        }
     }
 
     /// Returns why a program that was stopped by hand is down, or about to be: `by uid 0`.
