@@ -84,7 +84,8 @@ pub fn measure(turns: &mut Turns) {
     });
 }
 
-fn only_ours(side: &Side) -> Side {
+/// The side if it is ours, else none.
+pub fn only_ours(side: &Side) -> Side {
     match side.is_ours() {
         true => side.clone(),
         false => side.absent(),

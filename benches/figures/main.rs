@@ -16,6 +16,7 @@
 //! cargo bench -- peers --markdown        # beside supervisord, runit and s6
 //! cargo bench -- control                 # clients and reload, beside those of the peers
 //! cargo bench -- clients                 # what hostile and large clients cost the programs
+//! cargo bench -- order                   # what it costs to start programs in order
 //! PROCSCHED_BENCH_BINARY=… cargo bench   # another build of the binary, a static one say
 //! ```
 
@@ -25,6 +26,7 @@ mod drain;
 mod footprint;
 mod host;
 mod idle;
+mod order;
 mod orphans;
 mod page;
 mod peers;
@@ -56,7 +58,7 @@ type Theme = (&'static str, fn(&mut Turns), bool);
 const CONTROL: &str = "control";
 
 /// In the order of the table.
-const THEMES: [Theme; 12] = [
+const THEMES: [Theme; 13] = [
     ("footprint", footprint::measure, true),
     ("start", start::measure, true),
     ("restart", restart::measure, true),
@@ -67,6 +69,7 @@ const THEMES: [Theme; 12] = [
     (CONTROL, control::measure, false),
     ("clients", clients::measure, false),
     ("scale", scale::measure, false),
+    ("order", order::measure, false),
     ("host", host::measure, false),
     ("reaping", reaping::measure, false),
 ];

@@ -36,6 +36,16 @@ pub enum Work {
     },
 }
 
+/// What the programs wait for before they start.
+#[derive(Clone, Copy)]
+pub enum Links {
+    None,
+    /// Each for the one before.
+    Chain,
+    /// All for the first.
+    Fan,
+}
+
 /// One directory, removed at the end.
 pub struct Place {
     directory: TempDir,
@@ -43,6 +53,7 @@ pub struct Place {
     /// How many programs take part.
     pub count: usize,
     work: Work,
+    links: Links,
     /// How often the definition of the first program was changed.
     changes: Cell<usize>,
 }
@@ -73,8 +84,14 @@ impl Place {
             directory,
             count,
             work,
+            links: Links::None,
             changes: Cell::new(0),
         }
+    }
+
+    /// The same place, with programs that wait for others.
+    pub fn linked(self, links: Links) -> Self {
+        Self { links, ..self }
     }
 
     /// A file of the place.
@@ -121,6 +138,15 @@ impl Place {
     pub fn delay(&self, index: usize) -> Option<&'static str> {
         let is_delayed = matches!(self.work, Work::CrashAllButFirst) && index > 0;
         is_delayed.then_some(CRASH_DELAY)
+    }
+
+    /// The program that has to be up before this one.
+    pub fn required(&self, index: usize) -> Option<usize> {
+        match self.links {
+            Links::None => None,
+            Links::Chain => index.checked_sub(1),
+            Links::Fan => (index > 0).then_some(0),
+        }
     }
 
     /// Lets the children write, as long as the file is kept.

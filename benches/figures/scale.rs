@@ -49,16 +49,12 @@ pub fn measure(turns: &mut Turns) {
     });
     let [few, many] = cells;
     for ((what, few), many) in FIGURES.iter().zip(few).zip(many) {
-        let times = few.iter().zip(&many).map(|(few, many)| times(few, many));
+        let times = few
+            .iter()
+            .zip(&many)
+            .map(|(few, many)| Cell::ratio(few, many));
         let row = format!("{} over {}: {what}, times", programs(MANY), programs(FEW));
         turns.table.row(row, times.collect());
-    }
-}
-
-fn times(few: &Cell, many: &Cell) -> Cell {
-    match few.median().zip(many.median()) {
-        Some((few, many)) => Cell::Samples(vec![many / few]),
-        None => many.clone(),
     }
 }
 

@@ -158,11 +158,15 @@ impl Side {
         match &self.kind {
             Kind::Ours => {
                 let definition = |(index, (name, words)): (usize, (String, Vec<String>))| {
-                    let value = match place.delay(index) {
-                        None => words.into(),
-                        Some(delay) => json!({
+                    let value = match (place.delay(index), place.required(index)) {
+                        (None, None) => words.into(),
+                        (Some(delay), _) => json!({
                             "command": words,
                             "backoff": { "initial": delay, "max": delay },
+                        }),
+                        (None, Some(required)) => json!({
+                            "command": words,
+                            "requires": [crate::place::name(required)],
                         }),
                     };
                     (name, value)

@@ -21,6 +21,14 @@ impl Cell {
         }
     }
 
+    /// Returns how many times as much the second is, by the medians.
+    pub fn ratio(first: &Self, second: &Self) -> Self {
+        match first.median().zip(second.median()) {
+            Some((first, second)) => Self::Samples(vec![second / first]),
+            None => second.clone(),
+        }
+    }
+
     fn text(&self) -> String {
         match self {
             Self::Samples(samples) => text(samples),
