@@ -36,6 +36,8 @@ mod status_line;
 mod stdio;
 #[path = "../../src/bin/procsched-min/turn.rs"]
 mod turn;
+#[path = "../../src/bin/procsched-min/upward/mod.rs"]
+mod upward;
 
 #[macro_use]
 #[path = "../model"]

@@ -63,3 +63,4 @@ mod stderr_pipe;
 mod stop;
 mod stuck_outputs;
 mod terminals;
+mod upward;

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nix::poll::{PollTimeout, poll};
 use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_gettime};
 
 /// The longest wait: years, and not more than fits into a `timespec` of 32 bits.
 const LONGEST: Duration = Duration::from_secs(i32::MAX as u64);
@@ -16,6 +17,13 @@ pub fn wall() -> SystemTime {
 /// Returns the monotonic time, for deadlines of the binary's own.
 pub fn steady() -> Instant {
     Instant::now()
+}
+
+/// Returns CLOCK_MONOTONIC in microseconds, as another process can compare it with its own.
+pub fn monotonic_microseconds() -> u64 {
+    // It fails for an unknown clock only.
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Returns the time until the deadline; zero if it has passed.

@@ -17,6 +17,7 @@ mod reload;
 mod status_line;
 mod stdio;
 mod turn;
+mod upward;
 
 use std::fs::File;
 use std::io::{self, Read, Write};

@@ -13,6 +13,7 @@ use procsched::{
 use crate::control::StoppedBy;
 use crate::messages::Level;
 use crate::output::Outputs;
+use crate::upward::Upward;
 
 /// The memory that a reload needs at most for each byte of the file, while it is read: most have a
 /// tenth of this.
@@ -44,14 +45,15 @@ pub struct Reloader {
     /// The config that the supervisor was started with, without its programs: where it is, and what
     /// cannot change.
     settings: Config,
+    upward: Upward,
 }
 
 impl Reloader {
-    pub fn new(config: &mut Config) -> Self {
+    pub fn new(config: &mut Config, upward: Upward) -> Self {
         let programs = std::mem::take(&mut config.programs);
         let settings = config.clone();
         config.programs = programs;
-        Self { settings }
+        Self { settings, upward }
     }
 
     /// Reads the config anew and takes it over, or says what that would do. The result is on stderr,
@@ -63,7 +65,9 @@ impl Reloader {
         stopped_by: Option<&StoppedBy>,
         options: Options,
     ) -> Result<Plan, Refusal> {
+        let notified = (!options.dry_run).then(|| self.upward.reloading());
         let result = self.take_over(scheduler, outputs, options);
+        drop(notified);
         if !options.dry_run {
             let lines = result.as_ref();
             let lines = lines.map(|plan| lines_of(plan, scheduler, stopped_by));

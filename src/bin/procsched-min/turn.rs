@@ -11,18 +11,22 @@ use crate::control::{DESCRIPTORS_MAX, Server};
 use crate::messages::Level;
 use crate::output::Outputs;
 use crate::panics::guarded;
+use crate::upward::Upward;
 
 /// The pause after a turn that failed, so that it cannot spin.
 const FAILED_PAUSE: Duration = Duration::from_millis(100);
 
-/// Takes one turn, which waits for at most `timeout`, for the clients of the control socket, and
-/// for the reader of an output that has lines queued.
+/// Takes one turn, which waits for at most `timeout`, for the clients of the control socket, for the
+/// reader of an output that has lines queued, and until something is due for the manager.
 pub fn turn(
     scheduler: &mut ProcessScheduler,
     outputs: &Outputs,
     mut control: Option<&mut Server>,
+    upward: &Upward,
     timeout: Option<Duration>,
 ) -> Status {
+    let due = upward.next_deadline().map(clock::until);
+    let timeout = due.into_iter().chain(timeout).min();
     let mut wait = timeout;
     if control.is_some() || outputs.lock().is_pending() {
         wait_for_all(scheduler, outputs, control.as_deref_mut(), timeout);
@@ -30,9 +34,14 @@ pub fn turn(
     }
     let step = || -> Result<Status> {
         let status = scheduler.step(wait)?;
+        let changed = scheduler.take_changed();
+        let mut is_watched = upward.is_on();
         if let Some(control) = control {
-            control.serve(scheduler, status != Status::Running);
+            control.serve(scheduler, &changed, status != Status::Running);
+            is_watched |= control.is_followed();
         }
+        scheduler.watch_changes(is_watched);
+        upward.serve(scheduler, &changed);
         Ok(status)
     };
     let answer = guarded(step).and_then(|answer| answer.map_err(|error| error.to_string()));

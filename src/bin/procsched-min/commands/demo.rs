@@ -24,6 +24,7 @@ use crate::output::{Outputs, Pair};
 use crate::panics::silence_panics;
 use crate::stdio::complain;
 use crate::turn::turn;
+use crate::upward::Upward;
 use procsched::exit_label;
 use procsched::text::duration;
 use timeline::{Entry, Mark};
@@ -170,7 +171,7 @@ fn supervise(scheduler: &mut ProcessScheduler, outputs: &Outputs, marks: &Marks)
     let mut stop_at = clock::steady() + STOP_AT_MAX;
     loop {
         let wait = (!scheduler.is_stopping()).then(|| clock::until(stop_at));
-        if turn(scheduler, outputs, None, wait) == Status::Stopped {
+        if turn(scheduler, outputs, None, &Upward::default(), wait) == Status::Stopped {
             return;
         }
         if starts(CRASHING, &lock(marks)) >= STARTS_SHOWN {

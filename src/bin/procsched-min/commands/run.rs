@@ -31,6 +31,7 @@ use crate::reload::{self, Reloader};
 use crate::status_line;
 use crate::stdio::complain_in_time;
 use crate::turn::{protect, turn};
+use crate::upward::Upward;
 
 pub const COMMAND: Command = Command {
     name: "run",
@@ -73,6 +74,10 @@ Signals to run:
   USR2              open the logs anew, after they were renamed
   HUP               read CONFIG anew, and take over what has changed; nothing
                     else is disturbed. With an error in it nothing changes
+
+Under a manager that sets NOTIFY_SOCKET, such as systemd with Type=notify, it
+says READY=1 once all programs are up, STATUS= with their states, RELOADING=1,
+STOPPING=1, and WATCHDOG=1 in time if WATCHDOG_USEC is set.
 ";
 
 /// The signals that stop it in order.
@@ -103,14 +108,15 @@ fn run(path: &Path, socket: Option<&OsStr>, has_control: bool) -> u8 {
     let outputs = Outputs::standard(style);
     let wanted = Arc::new(Wanted::default());
     let feed = Feed::default();
+    let upward = Upward::from_environment(&outputs);
     let count = config.programs.len();
     let place = match has_control {
         true => Place::of(&config, socket),
         false => Place::Off,
     };
     let group = config.control_group;
-    let reloader = Rc::new(Reloader::new(&mut config));
-    let mut builder = builder(config, &outputs, &wanted, &feed);
+    let reloader = Rc::new(Reloader::new(&mut config, upward.clone()));
+    let mut builder = builder(config, &outputs, &wanted, &feed, &upward);
     if place == Place::Off {
         // Nothing could start what is stopped.
         builder = builder.end_with_stopped();
@@ -137,7 +143,7 @@ fn run(path: &Path, socket: Option<&OsStr>, has_control: bool) -> u8 {
     let pid = std::process::id();
     let details = format!("pid={pid} programs={count} config={}", source(path));
     outputs.lock().say_own(Level::Info, "started", &details);
-    while turn(&mut scheduler, &outputs, control.as_mut(), None) == Status::Running {
+    while turn(&mut scheduler, &outputs, control.as_mut(), &upward, None) == Status::Running {
         protect(&outputs, || {
             wanted.carry_out(&mut scheduler, &outputs, control.as_mut(), &reloader);
         });
@@ -273,14 +279,22 @@ fn hold_signals() {
     let _ = held.thread_block();
 }
 
-fn builder(config: Config, outputs: &Outputs, wanted: &Arc<Wanted>, feed: &Feed) -> Builder {
+fn builder(
+    config: Config,
+    outputs: &Outputs,
+    wanted: &Arc<Wanted>,
+    feed: &Feed,
+    upward: &Upward,
+) -> Builder {
     let (for_events, for_reports) = (outputs.clone(), outputs.clone());
     let (events, reports) = (feed.clone(), feed.clone());
+    let upward = upward.clone();
     let (for_signals, wanted) = (outputs.clone(), wanted.clone());
     config
         .into_builder()
         .on_event(move |event| {
             events.event(event);
+            upward.event(event);
             for_events.lock().event(event);
         })
         .error_handler(move |name, report| {

@@ -28,6 +28,7 @@ mod verb;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::poll::{PollFd, PollFlags};
@@ -183,9 +184,10 @@ impl Server {
         sessions.chain(self.listener.paused_until()).min()
     }
 
-    /// Serves every client a little, after a turn of the scheduler; if they have taken much time,
-    /// and this is not the last turn, it only tells them what happened.
-    pub fn serve(&mut self, scheduler: &mut ProcessScheduler, is_last: bool) {
+    /// Serves every client a little, after a turn of the scheduler in which these programs have
+    /// changed; if they have taken much time, and this is not the last turn, it only tells them what
+    /// happened.
+    pub fn serve(&mut self, scheduler: &mut ProcessScheduler, changed: &[Arc<str>], is_last: bool) {
         let rests = self.rests() && !is_last;
         if self.sessions.is_empty() && (!self.has_arrivals || rests) {
             // Without a client, too: a reload by a signal, and an order whose client has gone.
@@ -193,7 +195,7 @@ impl Server {
             return;
         }
         let began = clock::steady();
-        self.hand_out(scheduler);
+        self.hand_out(changed);
         if !rests {
             self.has_orders = false;
             self.serve_all(scheduler, began, is_last);
@@ -223,15 +225,17 @@ impl Server {
             // One that ended its input with half a line wakes us no more.
             self.sessions.retain_mut(|session| !session.is_over());
         }
-        let is_followed = self.followers() > 0;
-        self.feed.want(is_followed);
-        scheduler.watch_changes(is_followed);
+        self.feed.want(self.is_followed());
+    }
+
+    /// True if a client follows or waits, so that changes of programs have to be noted.
+    pub fn is_followed(&self) -> bool {
+        self.followers() > 0
     }
 
     /// Hands out the events of the turn, and the names of the programs that have changed.
-    fn hand_out(&mut self, scheduler: &mut ProcessScheduler) {
+    fn hand_out(&mut self, changed: &[Arc<str>]) {
         let turn = self.feed.take();
-        let changed = scheduler.take_changed();
         let mut line = Vec::new();
         for event in &turn.events {
             line.clear();
@@ -240,7 +244,7 @@ impl Server {
             }
         }
         for session in &mut self.sessions {
-            session.guard(&self.outputs, |session| session.on_turn(&turn, &changed));
+            session.guard(&self.outputs, |session| session.on_turn(&turn, changed));
         }
     }
 

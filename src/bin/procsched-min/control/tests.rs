@@ -9,6 +9,7 @@ use procsched::{ChildSpec, Reap};
 use tempfile::TempDir;
 
 use super::*;
+use crate::upward::Upward;
 
 /// A server, and the scheduler of a program that is down.
 struct Room {
@@ -32,7 +33,7 @@ impl Room {
             .build();
         let about = About {
             config: "test".to_owned(),
-            reloader: Rc::new(Reloader::new(&mut config)),
+            reloader: Rc::new(Reloader::new(&mut config, Upward::default())),
         };
         let (stderr, theirs) = UnixStream::pair().expect("a pair");
         stderr.set_nonblocking(true).expect("non-blocking");
@@ -67,7 +68,7 @@ impl Room {
     fn serve(&mut self) {
         let ready = vec![PollFlags::POLLIN; self.server.sessions.len() + 1];
         self.server.on_ready(ready.into_iter());
-        self.server.serve(&mut self.scheduler, true);
+        self.server.serve(&mut self.scheduler, &[], true);
     }
 }
 

@@ -18,6 +18,7 @@ use crate::control::{About, CLIENTS_MAX, Feed, Server};
 use crate::output::Outputs;
 use crate::reload::Reloader;
 use crate::turn::turn;
+use crate::upward::Upward;
 
 /// The least that the system buffers for a connection is about twice this.
 const NARROW_BYTES: usize = 2048;
@@ -71,7 +72,7 @@ impl World {
         let mut config = Config::load(&path).expect("a config");
         let about = About {
             config: "config".to_owned(),
-            reloader: Rc::new(Reloader::new(&mut config)),
+            reloader: Rc::new(Reloader::new(&mut config, Upward::default())),
         };
         let (stderr, theirs) = UnixStream::pair().expect("a pair");
         stderr.set_nonblocking(true).expect("non-blocking");
@@ -134,7 +135,13 @@ impl World {
         self.arrivals = 0;
         self.turns += 1;
         let (scheduler, server) = (&mut self.scheduler, &mut self.server);
-        let status = turn(scheduler, &self.outputs, Some(server), Some(timeout));
+        let status = turn(
+            scheduler,
+            &self.outputs,
+            Some(server),
+            &Upward::default(),
+            Some(timeout),
+        );
         if status != Status::Running {
             return Err("the scheduler has ended".to_owned());
         }
