@@ -7,6 +7,7 @@ mod common;
 
 mod readme {
     pub mod blocks;
+    pub mod manager;
     mod recipes;
     pub mod room;
 }
@@ -15,11 +16,13 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use common::{Need, Report, Scene, missing, second_run};
+use common::tools::lacks;
+use common::{Need, Report, Scene, missing, second_run, wait_for};
 use procsched::config::Config;
 use readme::blocks::{self, Block, file};
+use readme::manager::{self, Manager};
 use readme::room::{self, Image, Room, Tenant};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// How long Docker waits between TERM and KILL, in seconds.
 const DOCKER_GRACE: f64 = 10.0;
@@ -207,9 +210,10 @@ fn the_pod_runs_with_a_root_that_nobody_can_write_to() {
     run.wait_started("web", 2);
     run.wait_started("worker", 1);
     assert_eq!(run.messages_with(&["warning"]), [""; 0]);
+    assert_eq!(run.messages_with(&["no control socket"]), [""; 0]);
     run.end();
     let without = Tenant {
-        volumes: Vec::new(),
+        volumes: vec!["/run/app".to_owned()],
         ..tenant
     };
     let refused = room.start(&command, &without);
@@ -234,7 +238,8 @@ fn the_unit_leaves_procsched_the_time_to_stop() {
     let needed = longest_stop(&file("procsched.json")) + ABANDON_AFTER;
     assert!(given > needed, "{given} s, needed are more than {needed} s");
     assert_eq!(unit_value("KillMode"), "mixed");
-    assert_eq!(unit_value("Type"), "exec");
+    assert_eq!(unit_value("Type"), "notify");
+    assert_eq!(unit_value("TimeoutStartSec"), "infinity");
 }
 
 /// A config that is wrong is not tried again, and what else keeps `run` from starting not for ever.
@@ -270,6 +275,77 @@ fn the_unit_is_one_for_systemd() {
     let verify = ["verify", "--man=no", "--recursive-errors=no"];
     let (out, err) = room::run(Command::new("systemd-analyze").args(verify).arg(path));
     assert_eq!((&*out, &*err), ("", ""));
+}
+
+/// The unit as it is, but for the place of the config and a watchdog. A start takes as long as the
+/// programs take; a reload says what is wrong with the config; a supervisor that hangs is replaced.
+#[test]
+fn the_unit_tells_systemd_how_the_programs_are() {
+    let needs = [
+        Need::Root,
+        Need::Mounts,
+        Need::Pids,
+        Need::Tool("systemctl"),
+    ];
+    if missing(&needs) {
+        return;
+    }
+    let Some(cgroups) = manager::cgroups() else {
+        return lacks("needs systemd, and a cgroup of version 2 of its own");
+    };
+    const APP: &str = "app.service";
+    let scene = Scene::new();
+    let mut config: Value = serde_json::from_str(&file("procsched.json")).expect("JSON");
+    config["err_dir"] = json!("/var/log/app");
+    config["control"] = json!("/run/app/control.sock");
+    let wait = "until test -e /run/app/go; do sleep 0.05; done";
+    config["programs"]["migrate"] = json!({"command": ["sh", "-c", wait], "oneshot": true});
+    config["programs"]["worker"]["requires"] = json!(["migrate"]);
+    let path = scene.write("procsched.json", config.to_string());
+    let unit = file(APP).replace(
+        "/etc/app/procsched.json",
+        path.to_str().expect("a plain path"),
+    );
+    let unit = unit.replace("[Service]\n", "[Service]\nWatchdogSec=5\n");
+    let manager = Manager::start(&scene, &cgroups, APP, &unit);
+    manager.order(&["start", "--no-block", APP]);
+    manager.wait(
+        APP,
+        "StatusText",
+        "1 running, 1 starting: migrate, 1 pending: worker",
+    );
+    assert_eq!(manager.property(APP, "ActiveState"), "activating");
+    assert!(manager.run(&["touch", "/run/app/go"]).0);
+    manager.order(&["start", APP]);
+    assert_eq!(manager.property(APP, "ActiveState"), "active");
+    manager.wait(APP, "StatusText", "2 running, 1 exited");
+
+    config["programs"]["cache"] = json!(["sleep", "1000"]);
+    scene.write("procsched.json", config.to_string());
+    manager.order(&["reload", APP]);
+    manager.wait(APP, "StatusText", "3 running, 1 exited");
+    scene.write("procsched.json", "{");
+    assert!(!manager.systemctl(&["reload", APP]).0, "a wrong config");
+    assert_eq!(manager.property(APP, "ActiveState"), "active");
+    scene.write("procsched.json", config.to_string());
+
+    let pid = |manager: &Manager| manager.property(APP, "MainPID");
+    let first = pid(&manager);
+    assert!(manager.run(&["kill", "-STOP", &first]).0);
+    manager.wait(APP, "NRestarts", "1");
+    wait_for("another supervisor", || {
+        !["0", &*first].contains(&&*pid(&manager))
+    });
+    manager.wait(APP, "SubState", "start");
+    // The directory has gone with the first.
+    wait_for("the way to be free", || {
+        manager.run(&["touch", "/run/app/go"]).0
+    });
+    manager.wait(APP, "SubState", "running");
+    manager.wait(APP, "StatusText", "3 running, 1 exited");
+    manager.order(&["stop", APP]);
+    let end = ["ActiveState", "Result"].map(|property| manager.property(APP, property));
+    assert_eq!(end, ["inactive", "success"]);
 }
 
 #[test]
@@ -380,8 +456,10 @@ fn every_command_line_of_the_binary_is_understood() {
     for dockerfile in blocks::blocks_in("dockerfile") {
         lines.push(Image::parse(&dockerfile.text).command()[1..].to_vec());
     }
-    for unit in blocks::commands(&unit_value("ExecStart")) {
-        lines.push(unit[1..].to_vec());
+    for key in ["ExecStart", "ExecReload"] {
+        for unit in blocks::commands(&unit_value(key)) {
+            lines.push(unit[1..].to_vec());
+        }
     }
     for line in lines {
         let words = asks_for_help(&line);
