@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -30,7 +30,7 @@ pub struct ProgramStatus {
     pub(crate) next_start: Option<Duration>,
     pub(crate) is_up: bool,
     pub(crate) is_blocked: bool,
-    pub(crate) log_directory: Option<Arc<Path>>,
+    pub(crate) log_directory: Option<Arc<PathBuf>>,
     pub(crate) after: Vec<Arc<str>>,
     pub(crate) requires: Vec<Arc<str>>,
     pub(crate) is_changed: bool,

@@ -37,7 +37,8 @@ const NOTICE_INTERVAL: Duration = Duration::from_secs(10);
 /// The log of one program, over all its runs. Its file stays open and locked.
 #[derive(Debug)]
 pub(crate) struct Log {
-    directory: Arc<Path>,
+    /// Shared by all logs, behind a thin pointer.
+    directory: Arc<PathBuf>,
     /// The program's name.
     name: Arc<str>,
     /// Locked until it is closed.
@@ -127,7 +128,7 @@ enum Cause {
 
 impl Log {
     /// Returns a log in this directory for a program of this name; it is not opened yet.
-    pub(crate) fn new(directory: Arc<Path>, name: Arc<str>) -> Self {
+    pub(crate) fn new(directory: Arc<PathBuf>, name: Arc<str>) -> Self {
         Self {
             directory,
             name,
@@ -149,7 +150,7 @@ impl Log {
     }
 
     /// Returns the directory that it is in, if it has a path.
-    pub(crate) fn directory(&self) -> Option<&Arc<Path>> {
+    pub(crate) fn directory(&self) -> Option<&Arc<PathBuf>> {
         self.file.as_ref().map(|_| &self.directory)
     }
 

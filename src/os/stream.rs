@@ -146,6 +146,8 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::os::descriptors;
     use crate::os::logs::Flaws;
@@ -154,7 +156,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_left_out_of_the_report_and_counted_there() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let mut log = Log::new(directory.path().into(), "web".into());
+        let mut log = Log::new(Arc::new(directory.path().to_owned()), "web".into());
         log.open(&mut Flaws::default()).expect("a log");
         let (read, write) = descriptors::wake_pipe().expect("a pipe");
         nix::unistd::write(&write, b"lost").expect("room in a pipe");

@@ -65,8 +65,6 @@ pub(crate) struct Program {
     pub(crate) live: Option<LiveRun>,
     /// The end of the latest run, until it is reported.
     pub(crate) exit_record: Option<Box<ExitRecord>>,
-    /// Why the latest start failed, until it is reported.
-    pub(crate) failed_start: Option<Box<FailedStart>>,
     /// The latest run's pipe, until its end.
     pub(crate) stream: Option<Stream>,
     /// The pipe of the run before that, held open by a process that left its group.
@@ -88,7 +86,6 @@ impl Program {
             log,
             live: None,
             exit_record: None,
-            failed_start: None,
             stream: None,
             old_stream: None,
             pipes_closed: 0,

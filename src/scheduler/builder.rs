@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
 
@@ -289,7 +289,7 @@ impl Builder {
         self.check_signals()?;
         let lineage = self.subreaper.then(|| Arc::new(Lineage::new()));
         let base = BaseEnv::of_programs(&base_dir, lineage.clone())?;
-        let err_dir: Arc<Path> = base_dir.join(&self.err_dir).into();
+        let err_dir = Arc::new(base_dir.join(&self.err_dir));
         let handler = self.error_command.as_ref();
         let handler = handler.map(|command| Exec::of_command(command, &base_dir, &base));
         let handler = handler.transpose()?;

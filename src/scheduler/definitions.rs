@@ -18,12 +18,12 @@ use super::directories::check_base_dir;
 /// What every program is made from.
 pub(super) struct Definitions {
     base_dir: PathBuf,
-    err_dir: Arc<Path>,
+    err_dir: Arc<PathBuf>,
     base: Arc<BaseEnv>,
 }
 
 impl Definitions {
-    pub(super) fn new(base_dir: PathBuf, err_dir: Arc<Path>, base: Arc<BaseEnv>) -> Self {
+    pub(super) fn new(base_dir: PathBuf, err_dir: Arc<PathBuf>, base: Arc<BaseEnv>) -> Self {
         Self {
             base_dir,
             err_dir,

@@ -2,6 +2,7 @@ mod races;
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -35,7 +36,7 @@ proptest! {
 #[test]
 fn what_was_lost_once_is_warned_of_once() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let new = || Log::new(directory.path().into(), "web".into());
+    let new = || Log::new(Arc::new(directory.path().to_owned()), "web".into());
     let at = |seconds| Moment::from_origin(Duration::from_secs(seconds));
     let mut log = Log {
         file: Some(File::create("/dev/full").expect("a disk that is full")),
@@ -81,7 +82,7 @@ fn almost_full(directory: &Path, room: u64) -> (File, u64) {
 fn what_is_said_in_a_log_is_on_a_line_of_its_own() {
     const REMARK: &str = "failed to start: no such file";
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let new = || Log::new(directory.path().into(), "web".into());
+    let new = || Log::new(Arc::new(directory.path().to_owned()), "web".into());
     for room in 0..150 {
         let (file, begin) = almost_full(directory.path(), 0);
         let mut log = Log {

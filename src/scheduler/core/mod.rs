@@ -44,6 +44,8 @@ pub(super) struct Core {
     owners: BTreeMap<i32, Owner>,
     side_commands: Vec<i32>,
     outbox: Outbox,
+    /// Why the start failed that the machine is being told of.
+    failed_start: Option<FailedStart>,
     /// Programs whose leader was reaped and whose pipe was not drained since.
     exited: Vec<ProgramId>,
     /// Programs whose group was sent SIGKILL, and is to be probed.
@@ -82,6 +84,7 @@ impl Core {
             owners: BTreeMap::new(),
             side_commands: Vec::new(),
             outbox,
+            failed_start: None,
             exited: Vec::new(),
             killed: Vec::new(),
             asked: Vec::new(),
@@ -199,7 +202,7 @@ impl Core {
             Start::Executed => self.apply(at, Input::Spawned { run, at }),
             Start::Late => self.apply(at, Input::SpawnDelayed { run, at }),
             Start::Failed(failed) => {
-                self.programs[run.program].failed_start = Some(Box::new(failed));
+                self.failed_start = Some(failed);
                 self.apply(at, Input::SpawnFailed { run, at });
             }
         }

@@ -110,16 +110,17 @@ impl Core {
     fn on_failed_start(&mut self, run: Run, cause: Cause, retry_in: Option<Duration>) {
         let view = self.machine.view(run.program);
         let stopping = cause.is_stop();
-        let program = &mut self.programs[run.program];
-        let Some(failed) = program.failed_start.take() else {
-            return;
-        };
-        let FailedStart {
+        let Some(FailedStart {
             return_code,
             error,
             log_offset,
-        } = *failed;
-        program.log.remark(&format!("failed to start: {error}"));
+        }) = self.failed_start.take()
+        else {
+            return;
+        };
+        self.programs[run.program]
+            .log
+            .remark(&format!("failed to start: {error}"));
         let end = End::NotStarted {
             return_code,
             error: error.clone(),

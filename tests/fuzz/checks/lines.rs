@@ -3,7 +3,8 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::choices::Rng;
@@ -238,7 +239,9 @@ fn check_status(choices: &mut Rng) {
             next_start: choices.one_in(2).then(|| length(choices)),
             is_up: choices.one_in(2),
             is_blocked: choices.one_in(2),
-            log_directory: choices.one_in(2).then(|| Path::new(&text(choices)).into()),
+            log_directory: choices
+                .one_in(2)
+                .then(|| Arc::new(PathBuf::from(text(choices)))),
             after: Vec::new(),
             requires: Vec::new(),
             is_changed: choices.one_in(2),

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::choices::Rng;
@@ -65,7 +66,7 @@ impl Logs {
     pub fn new() -> Self {
         let place = Place::new();
         Self {
-            log: Log::new(place.0.as_path().into(), NAME.into()),
+            log: Log::new(Arc::new(place.0.clone()), NAME.into()),
             place,
             files: Vec::new(),
             there: There::Nothing,

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -117,7 +118,7 @@ fn race(what: &str, flip: impl Fn() + Sync, mut open: impl FnMut() -> bool) -> [
 }
 
 fn log_in(directory: &Path) -> Log {
-    Log::new(directory.into(), "p".into())
+    Log::new(Arc::new(directory.to_owned()), "p".into())
 }
 
 /// One start: the log is opened and written, or refused with one of these reasons.
