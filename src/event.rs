@@ -127,6 +127,9 @@ pub enum EventKind {
     Abandoned {
         /// Its process ID.
         pid: i32,
+        /// True if a shutdown had no more time for it: see
+        /// [`Builder::shutdown_timeout`](crate::Builder::shutdown_timeout).
+        is_early: bool,
     },
     /// All programs are stopped, and none is started any more. Sent once, before the events that
     /// follow from it; without a program.
@@ -204,6 +207,12 @@ pub enum StopCause {
     },
     /// Every program has ended, and none is restarted.
     AllEnded,
+    /// The time of the shutdown is nearly over, and what is left is killed.
+    #[non_exhaustive]
+    ShutdownTimeout {
+        /// See [`Builder::shutdown_timeout`](crate::Builder::shutdown_timeout).
+        timeout: Duration,
+    },
 }
 
 /// The sender of a signal, as far as the kernel says (`si_code` in sigaction(2)).

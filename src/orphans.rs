@@ -75,6 +75,8 @@ struct Closing {
     settled_at: Option<Moment>,
     /// The orphans that survived SIGKILL were abandoned.
     abandoned: bool,
+    /// When what is left is abandoned, whatever it got before.
+    end_at: Option<Moment>,
 }
 
 /// The pid that means every remaining process, if PID 1 cannot list them.
@@ -141,8 +143,18 @@ impl Orphans {
                     killing: false,
                     settled_at: None,
                     abandoned: false,
+                    end_at: None,
                 });
             }
+        }
+    }
+
+    /// Sets when a shutdown that has begun kills what is left at the latest, and when it abandons
+    /// that.
+    pub(crate) fn end_by(&mut self, kill_at: Moment, end_at: Moment) {
+        if let Some(closing) = &mut self.closing {
+            closing.kill_at = closing.kill_at.min(kill_at);
+            closing.end_at = Some(end_at);
         }
     }
 
@@ -323,7 +335,8 @@ impl Orphans {
         let settled_at = closing.settled_at?;
         let killed = self.known.values().filter_map(|orphan| orphan.killed_at);
         let first = killed.fold(settled_at, Moment::min);
-        Some(first.max(closing.kill_at).after(ABANDON_AFTER))
+        let usual = first.max(closing.kill_at).after(ABANDON_AFTER);
+        Some(closing.end_at.map_or(usual, |end_at| end_at.min(usual)))
     }
 
     /// True if the shutdown waits for no orphan: none is left, or the rest was abandoned.
@@ -341,6 +354,11 @@ impl Orphans {
             return Vec::new();
         };
         closing.settled_at.get_or_insert(now);
+        if closing.end_at.is_some_and(|at| at <= now) {
+            // There is no time for another scan.
+            closing.killing = true;
+            self.scan_wanted = false;
+        }
         let is_nothing_left = self.known.is_empty() && !self.has_failed;
         let is_over = closing.abandoned || !closing.killing || is_nothing_left;
         if is_over || self.abandon_at().is_none_or(|at| now < at) {

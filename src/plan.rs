@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What [`ProcessScheduler::apply`](crate::ProcessScheduler::apply) does, or has done.
 ///
@@ -57,6 +58,7 @@ pub struct Plan {
 pub struct ApplyOptions {
     pub(crate) base_dir: Option<PathBuf>,
     pub(crate) error_command: Option<Option<Vec<OsString>>>,
+    pub(crate) shutdown_timeout: Option<Option<Duration>>,
     pub(crate) keeps_runs: bool,
 }
 
@@ -80,6 +82,27 @@ impl ApplyOptions {
     #[must_use]
     pub fn error_command(mut self, command: Option<Vec<OsString>>) -> Self {
         self.error_command = Some(command);
+        self
+    }
+
+    /// Sets how long a shutdown may take that begins after this; `None` is no limit. By default it
+    /// stays. See [`Builder::shutdown_timeout`](crate::Builder::shutdown_timeout).
+    ///
+    /// ```
+    /// # use procsched::{ApplyOptions, ProcessScheduler};
+    /// # use std::time::Duration;
+    /// # fn main() -> procsched::Result<()> {
+    /// let mut scheduler = ProcessScheduler::builder("/").keep_running().build()?;
+    /// let limited = ApplyOptions::new().shutdown_timeout(Some(Duration::from_secs(30)));
+    /// let plan = scheduler.apply_with(Vec::new(), &limited)?;
+    /// assert_eq!(plan.settings(), ["shutdown_timeout"]);
+    /// assert!(scheduler.apply_with(Vec::new(), &limited)?.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn shutdown_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.shutdown_timeout = Some(timeout);
         self
     }
 

@@ -92,6 +92,8 @@ pub struct Config {
     pub control: Control,
     /// The group, by its number, that may use the control socket as well.
     pub control_group: Option<u32>,
+    /// The time within which everything has ended once it begins to stop.
+    pub shutdown_timeout: Option<Duration>,
     /// The programs, at least one, in the order of the file.
     pub programs: Vec<ChildSpec>,
 }
@@ -194,6 +196,7 @@ impl Config {
             base_dir,
             error_handler: root.error_handler,
             control_group: root.control_group,
+            shutdown_timeout: root.shutdown_timeout,
             programs: root.programs,
         };
         for key in former
@@ -285,6 +288,10 @@ impl Config {
         let builder = ProcessScheduler::builder(self.base_dir)
             .err_dir(self.err_dir)
             .programs(self.programs);
+        let builder = match self.shutdown_timeout {
+            Some(timeout) => builder.shutdown_timeout(timeout),
+            None => builder,
+        };
         match self.error_handler {
             Some(command) => builder.error_command(command),
             None => builder,

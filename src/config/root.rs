@@ -2,15 +2,16 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::control;
 use super::errors::Problems;
 use super::item::{Field, Item};
 use super::links::{self, Links};
 use super::program::Draft;
-use crate::spec::ChildSpec;
+use crate::spec::{ChildSpec, shutdown_timeout_problem};
 
-const FIELDS: [Field<Root>; 7] = [
+const FIELDS: [Field<Root>; 8] = [
     ("base_dir", |root, item, problems| {
         root.base_dir = item.directory(problems);
     }),
@@ -25,6 +26,12 @@ const FIELDS: [Field<Root>; 7] = [
     }),
     ("control_group", |root, item, problems| {
         root.control_group = control::group(item, problems);
+    }),
+    ("shutdown_timeout", |root, item, problems| {
+        let timeout = item.duration(problems);
+        let is_possible =
+            |timeout: &Duration| item.passes(shutdown_timeout_problem(*timeout), problems);
+        root.shutdown_timeout = timeout.filter(is_possible);
     }),
     ("defaults", |root, item, problems| {
         root.defaults.read_defaults(item, problems);
@@ -42,6 +49,7 @@ pub(super) struct Root {
     pub error_handler: Option<Vec<OsString>>,
     pub control: control::Draft,
     pub control_group: Option<u32>,
+    pub shutdown_timeout: Option<Duration>,
     pub programs: Vec<ChildSpec>,
     /// Those of each program.
     links: Vec<Links>,
@@ -74,6 +82,7 @@ impl Root {
             error_handler: None,
             control: control::Draft::default(),
             control_group: None,
+            shutdown_timeout: None,
             programs: Vec::new(),
             links: Vec::new(),
             defaults: Draft::built_in(),

@@ -64,6 +64,7 @@ fn the_example_of_the_documentation() {
         path: None,
         control: Control::Default,
         control_group: None,
+        shutdown_timeout: None,
         base_dir: DIRECTORY.into(),
         err_dir: "/tmp".into(),
         error_handler: Some(vec!["./notify.sh".into()]),
@@ -218,6 +219,19 @@ fn a_group_is_a_number_or_a_name_of_this_system() {
     assert_eq!(group("0"), Some(0));
     assert_eq!(group("4294967294"), Some(u32::MAX - 1));
     assert_eq!(group(r#""root""#), Some(0));
+}
+
+#[test]
+fn a_shutdown_has_a_deadline_if_the_file_gives_one() {
+    let timeout = |key: &str| {
+        let text = format!(r#"{{{key} "programs": {{"w": ["a"]}}}}"#);
+        parse(&text).unwrap().shutdown_timeout
+    };
+    assert_eq!(timeout(""), None);
+    let given = timeout(r#""shutdown_timeout": "1m30s","#);
+    assert_eq!(given, Some(Duration::from_secs(90)));
+    let least = timeout(r#""shutdown_timeout": 0.1,"#);
+    assert_eq!(least, Some(Duration::from_millis(100)));
 }
 
 #[test]

@@ -74,8 +74,12 @@ impl Display for EventKind {
             }
             Self::Killed { pid } => write!(f, "killed pid={pid} signal=SIGKILL"),
             // It may be dead, and held by a tracer.
-            Self::Abandoned { pid } => {
-                write!(f, "abandoned pid={pid} still exists 5 s after SIGKILL")
+            Self::Abandoned { pid, is_early } => {
+                let when = match is_early {
+                    true => "at the end of shutdown_timeout",
+                    false => "5 s after SIGKILL",
+                };
+                write!(f, "abandoned pid={pid} still exists {when}")
             }
             Self::StoppingAll { cause } => write!(f, "stopping everything: {cause}"),
             Self::KillingAll { cause } => write!(f, "killing everything: {cause}"),
@@ -111,6 +115,10 @@ impl Display for StopCause {
                 write!(f, "essential program {program} could not be started")
             }
             Self::AllEnded => f.write_str("every program has ended for good"),
+            Self::ShutdownTimeout { timeout } => {
+                let timeout = duration(*timeout);
+                write!(f, "shutdown_timeout={timeout} is nearly over")
+            }
         }
     }
 }

@@ -21,10 +21,10 @@ impl Machine {
         self.starts.hash(hasher);
         self.graph.hash(hasher);
         (self.removing, self.stopping, self.essential_ended).hash(hasher);
-        let shutdown = self
-            .shutdown
-            .map(|(kill, end)| (kill.map(|at| at.since(now)), end.since(now)));
-        shutdown.hash(hasher);
+        let shutdown = self.shutdown.as_ref();
+        let moments = shutdown.map(|all| (all.next(), all.abandon_at));
+        let moments = moments.map(|(next, end)| (next.map(|at| at.since(now)), end.since(now)));
+        moments.hash(hasher);
     }
 
     /// True if all that is counted was counted right.

@@ -25,6 +25,7 @@ mod id_map;
 pub mod interface;
 mod order;
 pub mod policy;
+pub mod shutdown;
 pub mod state;
 pub mod timers;
 
@@ -36,12 +37,10 @@ use graph::{Graph, Standing};
 pub use id_map::IdMap;
 pub use interface::{Change, Command, Input, Moment, Order, ProgramId, Run};
 pub use policy::{Backoff, Exit, ExitSet, Policy, Restart};
+pub use shutdown::Shutdown;
 pub use state::{Cause, ProgramState};
 use state::{Fact, Goal, Purpose, State, Trigger, Verb, Why};
 use timers::Timers;
-
-/// How long before its end a shutdown with a deadline kills everything.
-const SHUTDOWN_KILL_BEFORE: Duration = Duration::from_secs(1);
 
 /// All programs, and what is to be done next.
 #[derive(Debug, Clone, Default)]
@@ -69,8 +68,8 @@ pub struct Machine {
     stopping: bool,
     /// How long a shutdown may take.
     shutdown_timeout: Option<Duration>,
-    /// When a shutdown kills everything, unless it has, and when it abandons what is left.
-    shutdown: Option<(Option<Moment>, Moment)>,
+    /// The shutdown that has begun, if it has a deadline.
+    shutdown: Option<Shutdown>,
     /// The first essential program that ended and is not restarted.
     essential_ended: Option<ProgramId>,
     /// The state of the generator that stretches delays.
@@ -125,18 +124,27 @@ impl Machine {
     }
 
     /// Sets where the sequence of stretched delays begins.
-    // Not reachable through the library yet.
-    #[cfg_attr(not(test), allow(dead_code))]
     pub fn set_seed(&mut self, seed: u64) {
         self.chance = seed;
     }
 
-    /// Sets how long a shutdown may take. Everything is killed one second before that, or at half
-    /// of it if that is later.
-    // Not reachable through the library yet.
-    #[cfg_attr(not(test), allow(dead_code))]
+    /// Sets how long a shutdown may take that begins after this.
     pub fn set_shutdown_timeout(&mut self, timeout: Option<Duration>) {
         self.shutdown_timeout = timeout;
+    }
+
+    /// Returns how long a shutdown may take.
+    #[cfg_attr(test, allow(dead_code))]
+    #[must_use]
+    pub fn shutdown_timeout(&self) -> Option<Duration> {
+        self.shutdown_timeout
+    }
+
+    /// Returns the shutdown that has begun, if it has a deadline.
+    #[cfg_attr(test, allow(dead_code))]
+    #[must_use]
+    pub fn shutdown(&self) -> Option<&Shutdown> {
+        self.shutdown.as_ref()
     }
 
     /// Says whether programs that change are noted from now on, for [`Machine::take_changed`].
@@ -206,7 +214,8 @@ impl Machine {
     /// Handles every deadline that is due at `now`.
     pub fn handle_timeout(&mut self, now: Moment) {
         // As in nearly every turn.
-        if self.shutdown.is_none() && self.timers.next().is_none_or(|at| at > now) {
+        let is_due = |at: Option<Moment>| at.is_some_and(|at| at <= now);
+        if !is_due(self.timers.next()) && !is_due(self.next_of_shutdown()) {
             return;
         }
         while let Some((program, purpose)) = self.timers.pop_due(now) {
@@ -249,12 +258,12 @@ impl Machine {
     /// changes the answer.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
-        let next = self.timers.next();
-        let Some((kill_at, end_at)) = self.shutdown.filter(|_| self.unsettled > 0) else {
-            return next;
-        };
-        let shutdown = kill_at.unwrap_or(end_at);
-        Some(next.map_or(shutdown, |next| next.min(shutdown)))
+        let shutdown = self.next_of_shutdown().filter(|_| self.unsettled > 0);
+        self.timers.next().into_iter().chain(shutdown).min()
+    }
+
+    fn next_of_shutdown(&self) -> Option<Moment> {
+        self.shutdown.as_ref().and_then(Shutdown::next)
     }
 
     /// True if nothing runs, and nothing will without another command. An abandoned program that

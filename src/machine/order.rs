@@ -7,7 +7,7 @@ use super::child::{Child, Flags};
 use super::graph::{Counts, Facts, Standing};
 use super::interface::{Change, Moment, Order, ProgramId};
 use super::state::{Cause, Goal, Leader, State, Trigger, Verb, Why};
-use super::{Machine, SHUTDOWN_KILL_BEFORE};
+use super::{Machine, Shutdown};
 
 impl Machine {
     /// Applies a command to one program. A start, or a restart, starts what it requires, too; but
@@ -89,10 +89,7 @@ impl Machine {
         if !self.stopping
             && let Some(timeout) = self.shutdown_timeout
         {
-            let until_kill = timeout
-                .saturating_sub(SHUTDOWN_KILL_BEFORE)
-                .max(timeout / 2);
-            self.shutdown = Some((Some(now.after(until_kill)), now.after(timeout)));
+            self.shutdown = Some(Shutdown::new(now, timeout));
         }
         self.stopping = true;
         self.starts.clear();
@@ -105,15 +102,14 @@ impl Machine {
     /// Kills everything when the time of the shutdown is nearly over, and abandons what is left
     /// when it is.
     pub(super) fn end_shutdown(&mut self, now: Moment) {
-        let Some((kill_at, end_at)) = self.shutdown else {
-            return;
-        };
-        if kill_at.is_some_and(|kill_at| kill_at <= now) {
-            self.shutdown = Some((None, end_at));
+        if self
+            .shutdown
+            .as_mut()
+            .is_some_and(|all| all.begin_kill(now))
+        {
             self.stop_all(now, Verb::Kill);
         }
-        if end_at <= now {
-            self.shutdown = None;
+        if self.shutdown.as_mut().is_some_and(|all| all.begin_end(now)) {
             self.for_each(|machine, id| {
                 machine.effect(now, id, |child, out| {
                     if let State::Killed { leader, .. } = child.state {

@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::capture::Capture;
 use super::core::Core;
@@ -34,7 +35,9 @@ use crate::os::pages::trim_memory;
 use crate::os::spawn::Spawner;
 use crate::os::wake::Waker;
 use crate::report::ErrorReport;
-use crate::spec::{ChildSpec, ERR_DIR_DEFAULT, SIGNAL_MAX, directory_problem};
+use crate::spec::{
+    ChildSpec, ERR_DIR_DEFAULT, SIGNAL_MAX, directory_problem, shutdown_timeout_problem,
+};
 
 /// Describes a [`ProcessScheduler`]; see [`ProcessScheduler::builder`].
 #[must_use = "a builder does nothing until `build` is called"]
@@ -54,6 +57,7 @@ pub struct Builder {
     subreaper: bool,
     keep_running: bool,
     ends_with_stopped: bool,
+    shutdown_timeout: Option<Duration>,
 }
 
 impl fmt::Debug for Builder {
@@ -82,6 +86,7 @@ impl Builder {
             subreaper: false,
             keep_running: false,
             ends_with_stopped: false,
+            shutdown_timeout: None,
         }
     }
 
@@ -261,6 +266,36 @@ impl Builder {
         self
     }
 
+    /// Sets the time within which everything has ended, from the moment at which it begins to stop,
+    /// whatever its programs do; at least 100 ms. One second before that, or at half of it if that
+    /// is later, everything is killed that is left; then the error commands are; and what survives is
+    /// abandoned, which [`ProcessScheduler::start`] reports as an error. The closures of the host have
+    /// no such limit. None by default: each program has its own
+    /// [`stop_timeout`](ChildSpec::stop_timeout), one after the other where they depend on each
+    /// other.
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, ProcessScheduler, Status};
+    /// # use std::time::Duration;
+    /// # fn main() -> procsched::Result<()> {
+    /// # let logs = tempfile::tempdir().unwrap();
+    /// let stubborn = ChildSpec::new("stubborn", ["sh", "-c", "trap '' TERM; while :; do sleep 9; done"]);
+    /// let mut scheduler = ProcessScheduler::builder("/")
+    ///     .program(stubborn.stop_timeout(Duration::from_secs(3600)))
+    ///     .err_dir(logs.path())
+    ///     .shutdown_timeout(Duration::from_secs(1))
+    ///     .build()?;
+    /// scheduler.step(None)?;
+    /// scheduler.stop();
+    /// while scheduler.step(None)? == Status::Running {}
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
+        self.shutdown_timeout = Some(timeout);
+        self
+    }
+
     /// Sets whether a safety scan checks every 15 s, while programs run, for deaths whose SIGCHLD another part
     /// of the process has kept from us, and for handlers that were installed over ours. Such a
     /// handler is reported once, as a [`Warning`](crate::EventKind::Warning) about no program. On by
@@ -287,6 +322,7 @@ impl Builder {
         check_base_dir(&base_dir)?;
         self.check_programs()?;
         self.check_signals()?;
+        check_shutdown_timeout(self.shutdown_timeout)?;
         let lineage = self.subreaper.then(|| Arc::new(Lineage::new()));
         let base = BaseEnv::of_programs(&base_dir, lineage.clone())?;
         let err_dir = Arc::new(base_dir.join(&self.err_dir));
@@ -312,7 +348,8 @@ impl Builder {
         let sweep = self.establish_sweep(lineage)?;
         prepare_err_dir(&err_dir)?;
         let definitions = Definitions::new(base_dir, err_dir, base);
-        let (machine, programs) = definitions.make_all(self.programs)?;
+        let (mut machine, programs) = definitions.make_all(self.programs)?;
+        machine.set_shutdown_timeout(self.shutdown_timeout);
         let mut scheduler = ProcessScheduler {
             core: Core::new(
                 machine,
@@ -397,6 +434,14 @@ impl Builder {
             }
         }
         Ok(())
+    }
+}
+
+/// Checks the time that a shutdown may take.
+pub(super) fn check_shutdown_timeout(timeout: Option<Duration>) -> Result<()> {
+    match timeout.and_then(shutdown_timeout_problem) {
+        Some(problem) => Err(Error::new(format!("shutdown_timeout: {problem}"))),
+        None => Ok(()),
     }
 }
 

@@ -116,7 +116,8 @@ impl ProcessScheduler {
         let at_once = Some(Moment::default());
         // If nothing runs and nothing is going to, there is hardly anything left to wait for.
         if self.is_settled() && reaper != at_once {
-            return Some(self.launcher.burial_end());
+            let end = self.launcher.burial_end();
+            return Some(self.leaves_at().map_or(end, |at| at.min(end)));
         }
         let orphans = self.sweep.as_ref().and_then(|sweep| {
             let settled = self.is_settled_but_for_orphans();
@@ -129,6 +130,7 @@ impl ProcessScheduler {
             self.launcher.next_deadline(),
             self.side_commands.next_deadline(),
             orphans,
+            self.leaves_at(),
         ];
         components.into_iter().flatten().min()
     }

@@ -27,6 +27,7 @@ mod core;
 mod deadline;
 mod definitions;
 pub(crate) mod directories;
+mod ending;
 mod fd_budget;
 mod groups;
 mod inbox;
@@ -255,7 +256,7 @@ impl ProcessScheduler {
         self.release(now, gone);
         self.carry_out_requests(now);
         self.core.handle_timeout(now);
-        self.core.report_if_all_ended();
+        self.core.report_if_all_ended(now);
         self.sweep_orphans(now);
         self.launcher.start_due(
             &mut self.core,
@@ -461,38 +462,6 @@ impl ProcessScheduler {
              one of your own, after the fork",
             self.inbox.waker().owner()
         )))
-    }
-
-    /// True if nothing is left to be done: no program runs or is going to, every report was handed
-    /// to the error command, and no orphan is left.
-    fn is_settled(&self) -> bool {
-        let orphans = self.sweep.as_ref().map(OrphanSweep::orphans);
-        self.is_settled_but_for_orphans() && orphans.is_none_or(Orphans::is_gone)
-    }
-
-    /// A report that is queued is a command to be run.
-    fn is_settled_but_for_orphans(&self) -> bool {
-        let commands = &self.side_commands;
-        let has_jobs = || commands.handle_reports() && self.core.outbox().has_reports();
-        self.core.is_over() && commands.is_idle() && !has_jobs()
-    }
-
-    /// Stops turning when nothing runs and nothing is going to.
-    fn finish_if_settled(&mut self, now: Moment) -> Status {
-        if !self.core.is_over() {
-            return Status::Running;
-        }
-        self.core.report_if_all_ended();
-        self.side_commands.close(now);
-        let may_have_missed = self.reaper.may_have_missed();
-        if !self.is_settled() || may_have_missed || self.launcher.awaits_burial(now) {
-            return Status::Running;
-        }
-        self.capture.close(now, &mut self.core);
-        self.deliver();
-        self.phase = Phase::Finished;
-        self.inbox.waker().publish(self.is_stopping(), true);
-        Status::Stopped
     }
 }
 

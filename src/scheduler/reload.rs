@@ -1,6 +1,7 @@
 //! A new set of definitions for all programs: what it changes, and the change, all or nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::event::EventKind;
@@ -12,6 +13,7 @@ use crate::os::emergency_heap;
 use crate::plan::{ApplyOptions, Plan, PlannedChange, PlannedKind};
 use crate::spec::ChildSpec;
 
+use super::builder::check_shutdown_timeout;
 use super::definitions::Definitions;
 use super::wanted::{Wanted, check_links, is_run, kind_of, links_in, restart_with_required};
 use super::{Phase, ProcessScheduler};
@@ -22,6 +24,8 @@ struct Common {
     definitions: Option<Definitions>,
     /// `None` if it stays as it is.
     error_command: Option<Option<Exec>>,
+    /// `None` if it stays as it is.
+    shutdown_timeout: Option<Option<Duration>>,
 }
 
 impl ProcessScheduler {
@@ -138,9 +142,13 @@ impl ProcessScheduler {
             }
             None => None,
         };
+        let shutdown_timeout = options.shutdown_timeout;
+        check_shutdown_timeout(shutdown_timeout.flatten())?;
+        let old = self.core.machine().shutdown_timeout();
         Ok(Common {
             definitions,
             error_command,
+            shutdown_timeout: shutdown_timeout.filter(|new| *new != old),
         })
     }
 
@@ -150,6 +158,9 @@ impl ProcessScheduler {
         }
         if let Some(command) = common.error_command {
             self.side_commands.set_handler(command);
+        }
+        if let Some(timeout) = common.shutdown_timeout {
+            self.core.set_shutdown_timeout(timeout);
         }
     }
 
@@ -305,7 +316,9 @@ impl ProcessScheduler {
     fn plan_of(&self, wanted: &[Wanted], common: &Common) -> Plan {
         let mut plan = Plan::default();
         let error_command = common.error_command.as_ref().map(|_| "error_handler");
+        let shutdown_timeout = common.shutdown_timeout.map(|_| "shutdown_timeout");
         plan.settings.extend(error_command);
+        plan.settings.extend(shutdown_timeout);
         for Wanted { spec, kind, .. } in wanted {
             match kind.clone() {
                 Some(kind) => plan.changes.push(PlannedChange {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::event::EventKind;
 use crate::exec::Exec;
-use crate::machine::Moment;
+use crate::machine::{Moment, Shutdown};
 use crate::os::descriptors;
 #[cfg(feature = "json")]
 use crate::os::emergency_heap::EmergencyHeap;
@@ -58,10 +58,21 @@ pub(super) struct SideCommands {
     running: Vec<Running>,
     /// Reports that were dropped since the last warning.
     dropped: u64,
-    /// The latest deadline of all runs, once no program runs any more.
-    closing_at: Option<Moment>,
+    /// Their end, once no program runs any more, or the shutdown has a deadline.
+    closing: Option<Closing>,
     /// True if memory that many waiting reports have taken is given back to the system.
     trims_memory: bool,
+}
+
+/// The end of all commands.
+#[derive(Clone, Copy)]
+struct Closing {
+    /// When those that run are killed, and those that wait are dropped.
+    kill_at: Moment,
+    /// Until when their death is waited for.
+    leave_at: Moment,
+    /// Why they are killed.
+    why: &'static str,
 }
 
 struct Job {
@@ -89,7 +100,7 @@ impl SideCommands {
             is_backlog: false,
             running: Vec::new(),
             dropped: 0,
-            closing_at: None,
+            closing: None,
             trims_memory,
         }
     }
@@ -124,14 +135,13 @@ impl SideCommands {
 
     /// Returns when a turn has something to do, unless a command ends before.
     pub(super) fn next_deadline(&self) -> Option<Moment> {
-        let closing = self.closing_at.filter(|_| !self.is_idle()).map(|at| {
+        let closing = self.closing.filter(|_| !self.is_idle()).map(|closing| {
             let all_killed = self.running.iter().all(|running| running.killed);
-            let is_dying = self.waiting.is_empty() && all_killed;
-            at.after(if is_dying {
-                DYING_TIME_MAX
+            if self.waiting.is_empty() && all_killed {
+                closing.leave_at
             } else {
-                Duration::ZERO
-            })
+                closing.kill_at
+            }
         });
         let living = self.running.iter().filter(|running| !running.killed);
         living.map(|running| running.deadline).chain(closing).min()
@@ -168,7 +178,31 @@ impl SideCommands {
 
     /// No program runs any more: the commands have five seconds.
     pub(super) fn close(&mut self, now: Moment) {
-        self.closing_at.get_or_insert(now.after(CLOSING_TIME_MAX));
+        let kill_at = now.after(CLOSING_TIME_MAX);
+        self.close_by(Closing {
+            kill_at,
+            leave_at: kill_at.after(DYING_TIME_MAX),
+            why: "had not ended 5 s after the last program",
+        });
+    }
+
+    /// A shutdown with a deadline ends them in any case.
+    fn close_with(&mut self, shutdown: &Shutdown) {
+        self.close_by(Closing {
+            kill_at: shutdown.kill_commands_at,
+            leave_at: shutdown.abandon_at,
+            why: "had not ended when shutdown_timeout was nearly over",
+        });
+    }
+
+    /// No end moves later.
+    fn close_by(&mut self, new: Closing) {
+        let closing = self.closing.get_or_insert(new);
+        let leave_at = closing.leave_at.min(new.leave_at);
+        if new.kill_at < closing.kill_at {
+            *closing = new;
+        }
+        closing.leave_at = leave_at;
     }
 
     /// Looks at the commands that have not been executed yet. One that could not be is reaped.
@@ -209,16 +243,19 @@ impl SideCommands {
         if self.handler.is_none() {
             return;
         }
+        if let Some(shutdown) = core.shutdown() {
+            self.close_with(shutdown);
+        }
         self.look_at_late(core, launcher.spawner());
-        let is_closed = self.closing_at.is_some_and(|at| now >= at);
+        let is_past = |at: Option<Moment>| at.is_some_and(|at| now >= at);
+        let is_closed = is_past(self.closing.map(|closing| closing.kill_at));
         if is_closed {
             self.dropped += self.waiting.len() as u64;
             self.waiting.clear();
             self.waiting_bytes = 0;
         }
         self.kill_overdue(now, is_closed, core);
-        let closed_at = self.closing_at.map(|at| at.after(DYING_TIME_MAX));
-        if closed_at.is_some_and(|at| now >= at) {
+        if is_past(self.closing.map(|closing| closing.leave_at)) {
             self.running.clear();
         }
         while self.running.len() < RUNNING_MAX
@@ -240,6 +277,7 @@ impl SideCommands {
     }
 
     fn kill_overdue(&mut self, now: Moment, is_closed: bool, core: &mut Core) {
+        let why_closed = self.closing.map_or("", |closing| closing.why);
         for running in &mut self.running {
             let is_overdue = now >= running.deadline;
             if running.killed || !(is_overdue || is_closed) {
@@ -251,7 +289,7 @@ impl SideCommands {
             let why = if is_overdue {
                 "ran for too long"
             } else {
-                "had not ended 5 s after the last program"
+                why_closed
             };
             let text = format!("error_handler {why} and was killed, pid={pid}");
             warn(core, &running.name, Error::new(text));

@@ -4,14 +4,19 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 use super::{NAME_BYTES_MAX, REPORT_BYTES_MAX};
 use crate::machine::Backoff;
 use crate::signal::{SIGNAL_MAX, signal_problem};
+use crate::text::duration;
 
 /// Why a path that begins with `~/` is refused: it would be in a directory called `~`.
 pub(crate) const HOME: &str = "\"~\" at the beginning of a path is the home directory to a shell only, and \
                     there is none here: write out the home directory, such as \"/home/me\"";
+
+/// The least time that a shutdown may have: what was killed has to be reaped and told of.
+const SHUTDOWN_TIMEOUT_MIN: Duration = Duration::from_millis(100);
 
 /// Returns why this cannot be an exit code, or a negative signal, that gets a meaning of its own.
 pub(crate) fn exit_code_problem(code: i32) -> Option<String> {
@@ -126,6 +131,14 @@ pub(crate) fn stop_signal_problem(signal: i32) -> Option<String> {
 pub(crate) fn report_bytes_problem(bytes: usize) -> Option<String> {
     (bytes > REPORT_BYTES_MAX).then(|| {
         format!("{bytes} bytes are more than a report can carry: use at most {REPORT_BYTES_MAX}")
+    })
+}
+
+/// Returns why everything cannot be stopped within this time, or `None` if it can.
+pub(crate) fn shutdown_timeout_problem(timeout: Duration) -> Option<String> {
+    (timeout < SHUTDOWN_TIMEOUT_MIN).then(|| {
+        let (given, least) = (duration(timeout), duration(SHUTDOWN_TIMEOUT_MIN));
+        format!("{given} is too short to stop anything: use at least {least}")
     })
 }
 

@@ -16,7 +16,9 @@ impl Ledger {
         {
             let timeout = nanos(timeout);
             let kill_in = timeout.saturating_sub(SHUTDOWN_KILL).max(timeout / 2);
-            let end = now.saturating_add(timeout);
+            // Three tenths of the rest are left for the end itself.
+            let until_end = timeout - (timeout - kill_in) * 3 / 10;
+            let end = now.saturating_add(until_end);
             self.shutdown = Some((now.saturating_add(kill_in), end));
         }
         self.stop_cause = Cause::Shutdown;

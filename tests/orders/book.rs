@@ -209,7 +209,9 @@ impl Book {
             && let Some(timeout) = self.shutdown_timeout
         {
             let until_kill = timeout.saturating_sub(KILL_BEFORE).max(timeout / 2);
-            self.shutdown = Some((Some(now.after(until_kill)), now.after(timeout)));
+            // Three tenths of the rest are left for the end itself.
+            let until_end = timeout - (timeout - until_kill) * 3 / 10;
+            self.shutdown = Some((Some(now.after(until_kill)), now.after(until_end)));
             self.tally.shutdowns += 1;
         }
         self.stopping = true;

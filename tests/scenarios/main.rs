@@ -57,6 +57,7 @@ mod reasons;
 mod reload;
 mod reports;
 mod security;
+mod shutdown_deadline;
 mod start_failures;
 mod start_injection;
 mod stderr_pipe;

@@ -10,12 +10,13 @@ use crate::sources::{Source, sources_below};
 const SCHEDULER: &str = "ProcessScheduler";
 const FIELDS_MAX: usize = 15;
 
-/// Where the scheduler itself may have methods: its turn, how it is built, its deadlines, and what
-/// a host can see of it.
-const FILES: [&str; 6] = [
+/// Where the scheduler itself may have methods: its turn, how it is built, its deadlines, its end,
+/// and what a host can see of it.
+const FILES: [&str; 7] = [
     "mod.rs",
     "builder.rs",
     "deadline.rs",
+    "ending.rs",
     "operator.rs",
     "reload.rs",
     "snapshot.rs",

@@ -161,7 +161,12 @@ impl Pair {
 
     /// Writes what is queued, for 1 s at most. Drops, counts and reports the rest.
     pub fn flush(&mut self) {
-        let deadline = clock::steady() + FLUSH_TIME_MAX;
+        self.flush_within(FLUSH_TIME_MAX);
+    }
+
+    /// Does the same with less time, if there is less.
+    pub fn flush_within(&mut self, time: Duration) {
+        let deadline = clock::steady() + time.min(FLUSH_TIME_MAX);
         self.pump();
         while self.is_pending() && !clock::until(deadline).is_zero() {
             clock::pause(RETRY);

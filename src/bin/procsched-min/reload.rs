@@ -99,6 +99,7 @@ impl Reloader {
         let apply = ApplyOptions::new()
             .base_dir(config.base_dir)
             .error_command(config.error_handler)
+            .shutdown_timeout(config.shutdown_timeout)
             .restart(options.restart);
         if options.dry_run {
             let plan = scheduler.plan_with(&config.programs, &apply);

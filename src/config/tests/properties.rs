@@ -52,6 +52,7 @@ const WORDS: &[&str] = &[
     "error_handler",
     "control",
     "control_group",
+    "shutdown_timeout",
     "autostart",
     "after",
     "requires",

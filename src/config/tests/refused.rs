@@ -171,6 +171,10 @@ fn the_keys_of_the_file() {
         "control_group": -1 => control_group: expected the name of a group, or its number, got -1
         "control_group": 4294967295 => control_group: invalid group 4294967295: expected a smaller number
         "control_group": "no such" => control_group: no group "no such" in /etc/group: use its number
+        "shutdown_timeout": null => shutdown_timeout: expected a number of seconds, or "500ms", "8s", "1m30s", "1h", got null
+        "shutdown_timeout": "soon" => shutdown_timeout: invalid duration "soon": expected a number of seconds, or "500ms", "8s", "1m30s", "1h"
+        "shutdown_timeout": 0.099 => shutdown_timeout: 99ms is too short to stop anything: use at least 100ms
+        "shutdown_timeout": 0 => shutdown_timeout: 0s is too short to stop anything: use at least 100ms
         "defaults": [ ] => defaults: expected an object, got an array
         "error_handler": "a b" => error_handler: expected an array such as ["program", "argument"], got "a b"
         "error_handler": [] => error_handler: the command is empty: give at least the program
@@ -186,20 +190,20 @@ fn the_keys_of_the_file() {
 #[test]
 fn unknown_keys() {
     let table = r#"
-        {"programs": {"w": ["a"]}, "restart": "never"} => 1:28: restart: unknown key: use base_dir, err_dir, error_handler, control, control_group, defaults, programs
+        {"programs": {"w": ["a"]}, "restart": "never"} => 1:28: restart: unknown key: use base_dir, err_dir, error_handler, control, control_group, shutdown_timeout, defaults, programs
         {"programs": {"w": ["a"]}, "defaults": {"command": ["a"]}} => 1:41: defaults.command: unknown key: use cwd, env, autostart, restart, max_restarts, success_codes, permanent_failure_codes, oneshot, essential, backoff, stop_signal, stop_timeout, report_bytes
         {"programs": {"w": {"command": ["a"], "zz": 1}}} => 1:39: programs.w.zz: unknown key: use command, after, requires, cwd, env, autostart, restart, max_restarts, success_codes, permanent_failure_codes, oneshot, essential, backoff, stop_signal, stop_timeout, report_bytes
         {"programs": {"w": {"command": ["a"], "Restart": 1}}} => 1:39: programs.w.Restart: unknown key (did you mean "restart"?)
         {"programs": {"w": {"command": ["a"], "backoff": {"maximum": 1}}}} => 1:51: programs.w.backoff.maximum: unknown key (did you mean "max"?)
-        {"programs": {"w": ["a"]}, "a.b\u0000\n": 1} => 1:28: "a.b\0\n": unknown key: use base_dir, err_dir, error_handler, control, control_group, defaults, programs
-        {"programs": {"w": ["a"]}, "": 1} => 1:28: "": unknown key: use base_dir, err_dir, error_handler, control, control_group, defaults, programs"#;
+        {"programs": {"w": ["a"]}, "a.b\u0000\n": 1} => 1:28: "a.b\0\n": unknown key: use base_dir, err_dir, error_handler, control, control_group, shutdown_timeout, defaults, programs
+        {"programs": {"w": ["a"]}, "": 1} => 1:28: "": unknown key: use base_dir, err_dir, error_handler, control, control_group, shutdown_timeout, defaults, programs"#;
     for (text, expected) in cases(table) {
         check(text, &[expected]);
     }
     let long = "k".repeat(5_000);
     let text = format!(r#"{{"programs": {{"w": ["a"]}}, "{long}": 1}}"#);
     let cut = &long[..64];
-    let known = "use base_dir, err_dir, error_handler, control, control_group, defaults, programs";
+    let known = "use base_dir, err_dir, error_handler, control, control_group, shutdown_timeout, defaults, programs";
     check(&text, &[&format!("1:28: {cut}…: unknown key: {known}")]);
 }
 

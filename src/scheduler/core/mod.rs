@@ -7,11 +7,12 @@ mod programs;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::Error;
 use crate::event::{EventKind, StopCause};
 use crate::exec::Exec;
-use crate::machine::{Command, Exit, Input, Machine, Moment, Order, ProgramId, Run};
+use crate::machine::{Command, Exit, Input, Machine, Moment, Order, ProgramId, Run, Shutdown};
 use crate::os::group::Sent;
 use crate::os::poller::Poller;
 use crate::os::reap;
@@ -68,6 +69,8 @@ pub(super) struct Core {
     ends_with_stopped: bool,
     /// True if everything had ended at the end of a turn. What follows cannot be taken back.
     has_ended: bool,
+    /// The shutdown that follows then, if it has a deadline.
+    ended: Option<Shutdown>,
 }
 
 impl Core {
@@ -96,6 +99,7 @@ impl Core {
             keep_running,
             ends_with_stopped,
             has_ended: false,
+            ended: None,
         }
     }
 
@@ -107,6 +111,7 @@ impl Core {
 
     /// Lets every deadline pass that is due.
     pub(super) fn handle_timeout(&mut self, now: Moment) {
+        self.report_time_over(now);
         self.machine.handle_timeout(now);
         self.carry_out(now);
     }
@@ -230,6 +235,16 @@ impl Core {
     /// Returns the machine, to be asked.
     pub(super) fn machine(&self) -> &Machine {
         &self.machine
+    }
+
+    /// Returns the shutdown that has begun, if it has a deadline.
+    pub(super) fn shutdown(&self) -> Option<&Shutdown> {
+        self.machine.shutdown().or(self.ended.as_ref())
+    }
+
+    /// Sets how long a shutdown may take.
+    pub(super) fn set_shutdown_timeout(&mut self, timeout: Option<Duration>) {
+        self.machine.set_shutdown_timeout(timeout);
     }
 
     /// True if an end of everything was reported, or has come.

@@ -6,7 +6,7 @@ use crate::callbacks::Notice;
 use crate::error::Error;
 use crate::event::{EventKind, StopCause};
 use crate::machine::state::{Goal, Why};
-use crate::machine::{Cause, Change, Exit, Moment, Policy, ProgramId, Run, View};
+use crate::machine::{Cause, Change, Exit, Moment, Policy, ProgramId, Run, Shutdown, View};
 use crate::os::clock;
 use crate::os::tail::LastWords;
 use crate::os::wake::Asked;
@@ -159,7 +159,13 @@ impl Core {
             false => now.since(live.started_at),
         };
         let tail = (!live.leader_dead).then(|| live.take_tail());
-        let text = format!("abandoned: process group {pid} is not gone 5 s after SIGKILL");
+        let in_shutdown = self.machine.shutdown();
+        let is_early = in_shutdown.is_some_and(|all| all.abandon_at <= now);
+        let when = match is_early {
+            true => "at the end of shutdown_timeout",
+            false => "5 s after SIGKILL",
+        };
+        let text = format!("abandoned: process group {pid} is not gone {when}");
         let end = End::Abandoned {
             error: Error::new(text),
         };
@@ -167,7 +173,7 @@ impl Core {
         if !self.abandoned.contains(name) {
             self.abandoned.push(name.clone());
         }
-        self.event(run.program, EventKind::Abandoned { pid });
+        self.event(run.program, EventKind::Abandoned { pid, is_early });
         if let Some(tail) = tail {
             let (stderr, data_omitted) = tail.into_words();
             let report = ErrorReport {
@@ -235,12 +241,24 @@ impl Core {
         self.report_shutdown(Asked::Stop, cause);
     }
 
+    /// Reports that the time of the shutdown is nearly over, and what is left is killed.
+    pub(super) fn report_time_over(&mut self, now: Moment) {
+        let shutdown = self.machine.shutdown();
+        let shutdown = shutdown.filter(|all| all.kill_at <= now && !self.machine.is_settled());
+        if let Some(&Shutdown { timeout, .. }) = shutdown {
+            self.report_shutdown(Asked::Kill, StopCause::ShutdownTimeout { timeout });
+        }
+    }
+
     /// Reports that everything stops because no program runs and none will.
-    pub(in super::super) fn report_if_all_ended(&mut self) {
+    pub(in super::super) fn report_if_all_ended(&mut self, now: Moment) {
         if self.machine.is_stopping() || !self.is_over() {
             return;
         }
-        self.has_ended = true;
+        if !std::mem::replace(&mut self.has_ended, true) {
+            let timeout = self.machine.shutdown_timeout();
+            self.ended = timeout.map(|timeout| Shutdown::new(now, timeout));
+        }
         if !self.programs.is_empty() {
             self.report_shutdown(Asked::Stop, StopCause::AllEnded);
         }

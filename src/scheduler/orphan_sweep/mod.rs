@@ -256,7 +256,9 @@ impl OrphanSweep {
         let sends = self.orphans.due(now);
         let abandoned = self.orphans.abandon(now, settled);
         send_all(core, sends);
-        report_abandoned(core, abandoned);
+        let shutdown = core.shutdown();
+        let is_early = shutdown.is_some_and(|all| all.abandon_at <= now);
+        report_abandoned(core, abandoned, is_early);
         self.release(now, core, is_complete);
     }
 
@@ -268,6 +270,10 @@ impl OrphanSweep {
             let kill_at = now.after(longest_stop.unwrap_or(STOP_TIMEOUT_DEFAULT));
             let last_scan = (!RateLimit::is_few(core.children())).then_some(now);
             self.orphans.close(kill_at, last_scan);
+        }
+        if let Some(shutdown) = core.shutdown() {
+            let (kill_at, end_at) = (shutdown.kill_at, shutdown.abandon_at);
+            self.orphans.end_by(kill_at, end_at);
         }
     }
 
@@ -453,7 +459,7 @@ impl OrphanSweep {
         }
         survivors.retain(|(_, id)| id.is_some_and(|id| !waited_for.contains(&id)));
         let programs: BTreeSet<ProgramId> = survivors.iter().filter_map(|&(_, id)| id).collect();
-        report_abandoned(core, survivors);
+        report_abandoned(core, survivors, false);
         for id in programs {
             if let Some(ending) = self.ending.get_mut(&id) {
                 ending.is_abandoned = true;

@@ -11,10 +11,15 @@ use crate::scheduler::core::Core;
 /// Orphans that are named at once; the others are counted.
 const NAMED_MAX: usize = 32;
 
-pub(super) fn report_abandoned(core: &mut Core, abandoned: Vec<(i32, Option<ProgramId>)>) {
+/// Names those that were abandoned, `is_early` if a shutdown has no more time for them.
+pub(super) fn report_abandoned(
+    core: &mut Core,
+    abandoned: Vec<(i32, Option<ProgramId>)>,
+    is_early: bool,
+) {
     let more = abandoned.len().saturating_sub(NAMED_MAX);
     for (pid, program) in abandoned.into_iter().take(NAMED_MAX) {
-        event(core, program, EventKind::Abandoned { pid });
+        event(core, program, EventKind::Abandoned { pid, is_early });
     }
     if more > 0 {
         let error = Error::new(format!("abandoned {more} more processes"));

@@ -127,7 +127,10 @@ fn any_kind(choices: &mut Rng) -> EventKind {
             timeout: length(choices),
         },
         5 => EventKind::Killed { pid },
-        6 => EventKind::Abandoned { pid },
+        6 => EventKind::Abandoned {
+            pid,
+            is_early: choices.one_in(2),
+        },
         7 => EventKind::OrphanSignalled {
             pid,
             signal: choices.next() as i32,
@@ -161,7 +164,7 @@ fn any_restart(choices: &mut Rng) -> Restart {
 }
 
 fn any_cause(choices: &mut Rng) -> StopCause {
-    match choices.below(5) {
+    match choices.below(6) {
         0 => StopCause::Signal {
             signal: choices.next() as i32,
             sender: any_sender(choices),
@@ -173,6 +176,9 @@ fn any_cause(choices: &mut Rng) -> StopCause {
         },
         3 => StopCause::EssentialNotStarted {
             program: text(choices),
+        },
+        4 => StopCause::ShutdownTimeout {
+            timeout: length(choices),
         },
         _ => StopCause::AllEnded,
     }

@@ -26,6 +26,8 @@ pub fn config(config: &Config) -> String {
     if let Some(group) = config.control_group {
         file.push(("control_group", group.to_string()));
     }
+    let timeout = config.shutdown_timeout.map(duration);
+    file.extend(timeout.map(|timeout| ("shutdown_timeout", timeout)));
     let programs = config.programs.iter();
     let programs = programs.map(|spec| (spec.name().to_owned(), program(spec)));
     file.push(("programs", object(programs)));

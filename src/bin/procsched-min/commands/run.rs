@@ -21,6 +21,7 @@ use procsched::{
 };
 
 use super::{Command, FAILED, FINE, USAGE};
+use crate::clock;
 use crate::control::place::Place;
 use crate::control::{About, Feed, Refusal, Server, prepare_default_directory};
 use crate::load::{self, CONFIG_HELP, absolute_source, load, source};
@@ -156,7 +157,11 @@ fn run(path: &Path, socket: Option<&OsStr>, has_control: bool) -> u8 {
     let code = exit_code(failed, scheduler.essential_exit());
     let mut outputs = outputs.lock();
     outputs.say_own(Level::Info, "stopped", &format!("code={code}"));
-    outputs.flush();
+    match scheduler.shutdown_deadline() {
+        // The exit of this process takes time, too.
+        Some(at) => outputs.flush_within(clock::until(at) / 2),
+        None => outputs.flush(),
+    }
     // The exit of this process frees everything at once, which is faster.
     std::mem::forget(scheduler);
     code
