@@ -172,6 +172,21 @@ impl<'n> Item<'n> {
         self.wrong_type(expected, problems)
     }
 
+    /// Reads a number that `convert` takes.
+    pub(super) fn number_as<T>(
+        &self,
+        expected: &str,
+        problems: &mut Problems,
+        convert: impl FnOnce(f64) -> Option<T>,
+    ) -> Option<T> {
+        if let Kind::Number(number) = self.node.kind
+            && let Some(value) = number.parse().ok().and_then(convert)
+        {
+            return Some(value);
+        }
+        self.wrong_type(expected, problems)
+    }
+
     pub(super) fn duration(&self, problems: &mut Problems) -> Option<Duration> {
         match &self.node.kind {
             Kind::Number(number) => self.accept(duration::from_number(number), problems),

@@ -12,8 +12,8 @@ use super::links::Links;
 use super::signal;
 use crate::machine::Restart;
 use crate::spec::{
-    ChildSpec, REPORT_BYTES_MAX, backoff_problem, env_problem, exit_code_problem, name_problem,
-    report_bytes_problem, stop_signal_problem,
+    ChildSpec, JITTER_EXPECTED, REPORT_BYTES_MAX, backoff_problem, env_problem, exit_code_problem,
+    jitter_of, name_problem, report_bytes_problem, stop_signal_problem,
 };
 use crate::text::{did_you_mean, quoted};
 
@@ -89,7 +89,7 @@ const DEFAULTS_FROM: usize = 3;
 
 const PERMANENT: &str = "permanent_failure_codes";
 
-const BACKOFF_FIELDS: [Field<Draft>; 3] = [
+const BACKOFF_FIELDS: [Field<Draft>; 4] = [
     ("initial", |draft, item, problems| {
         let initial = item.duration(problems);
         draft.delays_unknown |= initial.is_none();
@@ -104,6 +104,10 @@ const BACKOFF_FIELDS: [Field<Draft>; 3] = [
     }),
     ("reset_after", |draft, item, problems| {
         set(&mut draft.spec.backoff.reset_after, item.duration(problems));
+    }),
+    ("jitter", |draft, item, problems| {
+        let jitter = item.number_as(JITTER_EXPECTED, problems, jitter_of);
+        set(&mut draft.spec.jitter, jitter);
     }),
 ];
 

@@ -249,7 +249,7 @@ fn defaults_hold_for_every_key_but_command() {
     let defaults = r#"{
         "cwd": "data", "env": {"A": "1"}, "restart": "never", "essential": true,
         "autostart": false,
-        "backoff": {"initial": 0, "max": 2, "reset_after": 3},
+        "backoff": {"initial": 0, "max": 2, "reset_after": 3, "jitter": 0.25},
         "stop_signal": 9, "stop_timeout": 0, "report_bytes": 0, "oneshot": true,
         "max_restarts": 0, "success_codes": [1, 255], "permanent_failure_codes": ["SEGV", 78]
     }"#;
@@ -264,6 +264,7 @@ fn defaults_hold_for_every_key_but_command() {
             max: Duration::from_secs(2),
             reset_after: Duration::from_secs(3),
         })
+        .jitter(0.25)
         .stop_signal(libc::SIGKILL)
         .stop_timeout(Duration::ZERO)
         .report_bytes(0)
@@ -321,6 +322,22 @@ fn backoff_merges_key_by_key() {
         .backoff;
         let got = [got.initial, got.max, got.reset_after];
         assert_eq!(got, expected.map(Duration::from_secs), "{defaults} {own}");
+    }
+}
+
+#[test]
+fn a_jitter_is_exact_to_a_thousandth() {
+    for (given, expected) in [
+        ("0", 0),
+        ("0.5", 500),
+        ("0.0004", 0),
+        ("0.0005", 1),
+        ("1e-2", 10),
+        ("1.0", 1_000),
+        ("1", 1_000),
+    ] {
+        let own = format!(r#"{{"command": ["a"], "backoff": {{"jitter": {given}}}}}"#);
+        assert_eq!(program("{}", &own).jitter, expected, "{given}");
     }
 }
 

@@ -128,6 +128,13 @@ impl Machine {
         self.chance = seed;
     }
 
+    /// True if that was set.
+    #[cfg_attr(test, allow(dead_code))]
+    #[must_use]
+    pub fn has_seed(&self) -> bool {
+        self.chance != 0
+    }
+
     /// Sets how long a shutdown may take that begins after this.
     pub fn set_shutdown_timeout(&mut self, timeout: Option<Duration>) {
         self.shutdown_timeout = timeout;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::{BaseEnv, Exec};
 use crate::machine::graph::Links;
-use crate::machine::{Machine, Moment, ProgramId};
+use crate::machine::{Machine, Moment, Policy, ProgramId};
 use crate::os::logs::Log;
+use crate::os::secret::random_bits;
 use crate::program::{Program, ProgramTable};
 use crate::spec::ChildSpec;
 use crate::text::did_you_mean;
@@ -84,10 +85,20 @@ impl Definitions {
         exec: Exec,
     ) -> Result<ProgramId> {
         let log = Log::new(self.err_dir.clone(), spec.name.as_str().into());
-        let id = machine.add(now, spec.policy());
+        let policy = spec.policy();
+        seed_for(machine, &policy);
+        let id = machine.add(now, policy);
         let id = id.ok_or_else(|| Error::of(ErrorKind::Full, "too many programs were added"))?;
         programs.push(Program::new(id, exec, log, spec.report_bytes));
         Ok(id)
+    }
+}
+
+/// Lets the system choose where the sequence of stretched delays begins, as soon as a program has
+/// such delays.
+pub(super) fn seed_for(machine: &mut Machine, policy: &Policy) {
+    if policy.jitter > 0 && !machine.has_seed() {
+        machine.set_seed(random_bits()[0]);
     }
 }
 

@@ -54,6 +54,8 @@ pub struct ChildSpec {
     pub(crate) essential: bool,
     pub(crate) autostart: bool,
     pub(crate) backoff: Backoff,
+    /// In thousandths; more than all of them stands for what is not possible.
+    pub(crate) jitter: u16,
     pub(crate) stop_signal: i32,
     pub(crate) stop_timeout: Duration,
     pub(crate) report_bytes: usize,
@@ -87,6 +89,7 @@ impl ChildSpec {
             essential: false,
             autostart: true,
             backoff: Backoff::default(),
+            jitter: 0,
             stop_signal: libc::SIGTERM,
             stop_timeout: STOP_TIMEOUT_DEFAULT,
             report_bytes: REPORT_BYTES_DEFAULT,
@@ -165,6 +168,22 @@ impl ChildSpec {
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.backoff = backoff;
+        self
+    }
+
+    /// Sets the part of each delay that chance adds to it at most, from 0 to 1, exact to a thousandth;
+    /// 0 by default. Programs that died together then come back one by one. A delay is never
+    /// shorter for it, and reports have it without that part;
+    /// [`ProgramStatus::next_start`](crate::ProgramStatus::next_start) has it with that.
+    ///
+    /// ```
+    /// # use procsched::ChildSpec;
+    /// // After 1 to 1.5 s, 2 to 3 s, 4 to 6 s and so on.
+    /// let web = ChildSpec::new("web", ["./web"]).jitter(0.5);
+    /// ```
+    #[must_use]
+    pub fn jitter(mut self, share: f64) -> Self {
+        self.jitter = jitter_of(share).unwrap_or(u16::MAX);
         self
     }
 
@@ -343,6 +362,7 @@ impl ChildSpec {
             essential: self.essential,
             autostart: self.autostart,
             backoff: self.backoff,
+            jitter: self.jitter,
             stop_signal: self.stop_signal,
             stop_timeout: self.stop_timeout,
             oneshot: self.oneshot,
@@ -365,6 +385,7 @@ impl ChildSpec {
             add("env", env_problem(key, value));
         }
         add("backoff", backoff_problem(&self.backoff));
+        add("backoff.jitter", jitter_problem(self.jitter));
         add("stop_signal", stop_signal_problem(self.stop_signal));
         add("report_bytes", report_bytes_problem(self.report_bytes));
         if self.oneshot && self.restart == Some(Restart::Always) {

@@ -108,6 +108,23 @@ pub(crate) fn backoff_problem(backoff: &Backoff) -> Option<String> {
     })
 }
 
+/// What a jitter is.
+pub(crate) const JITTER_EXPECTED: &str = "a number from 0 to 1";
+
+/// The largest jitter, in thousandths.
+const JITTER_MAX: u16 = 1_000;
+
+/// Returns a jitter in thousandths, if it is possible.
+pub(crate) fn jitter_of(share: f64) -> Option<u16> {
+    let is_possible = (0.0..=1.0).contains(&share);
+    is_possible.then(|| (share * f64::from(JITTER_MAX)).round() as u16)
+}
+
+/// Returns why delays cannot have this jitter, in thousandths, or `None` if they can.
+pub(crate) fn jitter_problem(jitter: u16) -> Option<String> {
+    (jitter > JITTER_MAX).then(|| format!("invalid jitter: expected {JITTER_EXPECTED}"))
+}
+
 /// Returns why this cannot be a stop signal, or `None` if it can.
 ///
 /// SIGCONT follows each stop signal and discards a pending SIGSTOP, SIGTSTP, SIGTTIN or SIGTTOU

@@ -36,6 +36,7 @@ mod init_outputs;
 mod init_places;
 mod init_rest;
 mod init_terminal;
+mod jitter;
 mod launches;
 mod limits;
 mod log_refusals;

@@ -39,7 +39,7 @@ Options of a program, with their defaults:
                             exits that are no failure; that are not restarted
   essential false           true: when it ends for good, stop the rest (with
                             "restart": "always" it never does)
-  backoff   {"initial": "1s", "max": "60s", "reset_after": "30s"}
+  backoff   {"initial": "1s", "max": "60s", "reset_after": "30s", "jitter": 0}
   stop_signal, stop_timeout "TERM", "10s"; SIGKILL follows
   report_bytes 65536        how much of its stderr a report carries
 Beside "programs": "defaults" takes the same options for all of them; "base_dir"

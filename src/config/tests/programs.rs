@@ -129,6 +129,22 @@ fn durations() {
 }
 
 #[test]
+fn jitter() {
+    let table = r#"
+        null => expected a number from 0 to 1, got null
+        "0.5" => expected a number from 0 to 1, got "0.5"
+        -0.1 => expected a number from 0 to 1, got -0.1
+        1.001 => expected a number from 0 to 1, got 1.001
+        50 => expected a number from 0 to 1, got 50
+        1e300 => expected a number from 0 to 1, got 1e300"#;
+    for (value, expected) in cases(table) {
+        let start = "\"backoff\": {\"jitter\": ";
+        let place = format!("2:{}: programs.web.backoff.jitter", start.len() + 1);
+        check_keys(&format!("{start}{value}}} => {place}: {expected}"));
+    }
+}
+
+#[test]
 fn signals() {
     check_values(
         "stop_signal",

@@ -71,6 +71,7 @@ const WORDS: &[&str] = &[
     "initial",
     "max",
     "reset_after",
+    "jitter",
     "stop_signal",
     "stop_timeout",
     "report_bytes",

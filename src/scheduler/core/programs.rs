@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::definitions::Definitions;
+use super::super::definitions::{Definitions, seed_for};
 use super::Core;
 use crate::error::Result;
 use crate::event::EventKind;
@@ -99,6 +99,9 @@ impl Core {
         now: Moment,
         edit: Edit,
     ) -> std::result::Result<(), Vec<ProgramId>> {
+        for replacement in &edit.replaces {
+            seed_for(&mut self.machine, &replacement.policy);
+        }
         self.machine.edit(now, edit)?;
         self.carry_out(now);
         Ok(())

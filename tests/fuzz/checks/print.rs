@@ -41,6 +41,7 @@ fn program(spec: &ChildSpec) -> String {
         ("initial", duration(spec.backoff.initial)),
         ("max", duration(spec.backoff.max)),
         ("reset_after", duration(spec.backoff.reset_after)),
+        ("jitter", format!("{:.3}", f64::from(spec.jitter) / 1_000.0)),
     ];
     let restart = spec.restart.map(|restart| match restart {
         Restart::Always => "always",
