@@ -59,6 +59,13 @@ impl BaseEnv {
         }))
     }
 
+    /// Returns how many variables there are, and how many bytes they take.
+    #[cfg(feature = "json")]
+    pub(crate) fn size(&self) -> (usize, usize) {
+        let bytes = self.env.iter().map(|variable| variable.count_bytes() + 1);
+        (self.env.len(), bytes.sum())
+    }
+
     /// Returns what a command gets that stands in our place: everything.
     fn our_own() -> Arc<Self> {
         Arc::new(Self {

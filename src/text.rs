@@ -15,6 +15,9 @@ const WORD_CHARS_MAX: usize = 64;
 /// The least number of leading characters that make one word a likely abbreviation of another.
 const PREFIX_CHARS_MIN: usize = 3;
 
+/// How many names of a long way are shown at its beginning.
+const PATH_NAMES_MAX: usize = 8;
+
 /// True if a terminal shows this character and does nothing else: no control character, line
 /// break, change of the text direction, or invisible character.
 pub(crate) fn is_printable(character: char) -> bool {
@@ -127,6 +130,28 @@ fn edits_between(a: &[char], b: &[char]) -> usize {
         before_last = std::mem::replace(&mut last, row);
     }
     last[b.len()]
+}
+
+/// Returns the way from the first of these to the last; of a long one its beginning and its end.
+///
+/// ```
+/// # use procsched::text::shortened_path;
+/// assert_eq!(shortened_path(&["web", "db"]), "web → db");
+/// let numbers: Vec<String> = (1..=1_000).map(|number| number.to_string()).collect();
+/// let numbers: Vec<&str> = numbers.iter().map(String::as_str).collect();
+/// let path = shortened_path(&numbers);
+/// assert_eq!(path, "1 → 2 → 3 → 4 → 5 → 6 → 7 → 8 → 991 more → 1000");
+/// ```
+#[must_use]
+pub fn shortened_path(names: &[&str]) -> String {
+    match names {
+        [start @ .., last] if start.len() > PATH_NAMES_MAX => {
+            let more = start.len() - PATH_NAMES_MAX;
+            let start = start[..PATH_NAMES_MAX].join(" → ");
+            format!("{start} → {more} more → {last}")
+        }
+        _ => names.join(" → "),
+    }
 }
 
 /// Returns a duration in its largest units: `0s 350us 350ms 12.3s 2m05s 3h12m 5d04h`.

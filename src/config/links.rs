@@ -7,13 +7,10 @@ use super::item::Item;
 use crate::machine::ProgramId;
 use crate::machine::graph::{self, Graph};
 use crate::spec::ChildSpec;
-use crate::text::{did_you_mean, quoted};
+use crate::text::{did_you_mean, quoted, shortened_path};
 
 /// How many cycles are reported at once. Each costs a walk through all links.
 const CYCLES_MAX: usize = 8;
-
-/// How many names of a long cycle are shown at its beginning.
-const CYCLE_NAMES_MAX: usize = 8;
 
 /// For how many unknown names another is suggested. Each is compared with all programs.
 const SUGGESTIONS_MAX: usize = 16;
@@ -98,7 +95,7 @@ pub(super) fn check(programs: &[ChildSpec], links: &[Links], problems: &mut Prob
         if let Some(link) = own.iter().find(|link| link.name == name(&next)) {
             let (place, path) = &link.list;
             let names: Vec<&str> = cycle.iter().map(name).collect();
-            problems.add(*place, path, format!("a cycle: {}", path_text(&names)));
+            problems.add(*place, path, format!("a cycle: {}", shortened_path(&names)));
         }
         // The others are found without this link.
         if let Some((requires, after)) = all.get_mut(&first) {
@@ -114,16 +111,4 @@ fn cycle_of(
     let links = links.iter();
     let links = links.map(|(id, (requires, after))| (*id, graph::Links::new(requires, after)));
     Graph::default().find_cycle(&links.collect())
-}
-
-/// Returns the way from a program back to itself; of a long one its beginning and its end.
-fn path_text(names: &[&str]) -> String {
-    match names {
-        [start @ .., last] if start.len() > CYCLE_NAMES_MAX => {
-            let more = start.len() - CYCLE_NAMES_MAX;
-            let start = start[..CYCLE_NAMES_MAX].join(" → ");
-            format!("{start} → {more} more → {last}")
-        }
-        _ => names.join(" → "),
-    }
 }

@@ -12,6 +12,8 @@ pub(crate) mod group;
 mod handlers;
 mod hints;
 mod identity;
+#[cfg(feature = "json")] // For what explains a config.
+pub(crate) mod inherited;
 pub(crate) mod limits;
 pub(crate) mod logs;
 mod numbers;

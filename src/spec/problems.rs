@@ -15,7 +15,7 @@ use crate::text::duration;
 pub(crate) const HOME: &str = "\"~\" at the beginning of a path is the home directory to a shell only, and \
                     there is none here: write out the home directory, such as \"/home/me\"";
 
-/// The least time that a shutdown may have: what was killed has to be reaped and told of.
+/// The least time that a shutdown may have: what was killed has to be reaped and reported.
 const SHUTDOWN_TIMEOUT_MIN: Duration = Duration::from_millis(100);
 
 /// Returns why this cannot be an exit code, or a negative signal, that gets a meaning of its own.

@@ -436,3 +436,109 @@ fn a_base_directory_that_is_missing_is_code_1_and_starts_nothing() {
     );
     assert_eq!(supervisor.report_count(), 0);
 }
+
+/// What a chain of programs takes to stop was longer than the orchestrator waits, which nothing said.
+#[test]
+fn check_warns_of_programs_that_are_killed_before_their_time() {
+    let mut scene = Scene::new();
+    scene.copy_probe("probe");
+    let program = |timeout: u32, requires: &[&str]| json!({"command": ["./probe"], "stop_timeout": timeout, "requires": requires});
+    scene.add_raw("web", program(8, &["api"]));
+    scene.add_raw("api", program(2, &["db"]));
+    scene.add_raw("db", program(20, &[]));
+    scene.add_raw("cache", program(25, &[]));
+    for (timeout, is_enough) in [(29, false), (30, true)] {
+        scene.set("shutdown_timeout", json!(timeout));
+        scene.write("procsched.json", scene.config());
+        let said = run(&scene, &["check"]);
+        if is_enough {
+            assert_eq!((said.code, &*said.err), (Some(0), ""));
+            continue;
+        }
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        let expected = "procsched.json: warning: shutdown_timeout: programs may be killed before \
+                        their stop_timeout: web → api → db take 30s in all, which is longer than \
+                        29s\n";
+        assert_eq!(said.err, expected);
+    }
+}
+
+/// Whoever read a config had to know by heart in which order its programs start, and when the last
+/// restart is.
+#[test]
+fn check_explains_what_a_config_comes_to() {
+    let mut scene = Scene::new();
+    scene.copy_probe("probe");
+    scene.set("shutdown_timeout", json!("1m"));
+    let keys = json!({"command": ["./probe"], "oneshot": true, "requires": ["db"]});
+    scene.add_raw("migrate", keys);
+    let keys = json!({"command": ["./probe"], "after": ["migrate"], "max_restarts": 10});
+    scene.add_raw("web", keys);
+    scene.add_raw("db", json!(["./probe"]));
+    scene.write("procsched.json", scene.config());
+    let before = listing(&scene);
+    let said = run(&scene, &["check", "--explain"]);
+    assert_eq!((said.code, &*said.err), (Some(0), ""), "{}", said.out);
+    let expected = "\
+procsched.json: ok, 3 programs
+
+Start order (a program starts when all that it waits for is up):
+  1  db
+  2  migrate
+  3  web
+
+Restarts, with the delay before each (the last one repeats):
+  migrate  oneshot
+  web      always: 1 2 4 … 60 s, gives up after 10, anew after 30s
+  db       always: 1 2 4 … 60 s, anew after 30s
+
+Stop: 30s at most until SIGKILL has gone to all (the longest chain):
+  web 10s → migrate 10s → db 10s
+  shutdown_timeout: 1m; SIGKILL to what is left after 59s
+
+Each program inherits, if it runs from where this is run:
+  environment  ";
+    let (start, rest) = said.out.split_at(expected.len().min(said.out.len()));
+    assert_eq!(start, expected);
+    assert!(rest.contains("\n  limits       nofile "), "{rest}");
+    assert_eq!(listing(&scene), before, "nothing is created");
+    // With a warning, too.
+    scene.add_raw("no", json!(["./no"]));
+    scene.write("procsched.json", scene.config());
+    let said = run(&scene, &["check", "--explain"]);
+    assert_eq!(said.code, Some(1));
+    assert!(said.err.contains("programs.no.command"), "{}", said.err);
+    assert!(said.out.starts_with("Start order "), "{}", said.out);
+    scene.set("nonsense", json!(1));
+    scene.write("procsched.json", scene.config());
+    let said = run(&scene, &["check", "--explain"]);
+    assert_eq!((said.code, &*said.out), (Some(2), ""), "{}", said.err);
+}
+
+#[test]
+fn ten_thousand_programs_are_explained() {
+    let mut scene = Scene::new();
+    scene.copy_probe("probe");
+    for index in 0..10_000_usize {
+        let after: Vec<String> = index
+            .checked_sub(100)
+            .map(|i| format!("p{i}"))
+            .into_iter()
+            .collect();
+        scene.add_raw(
+            &format!("p{index}"),
+            json!({"command": ["./probe"], "after": after}),
+        );
+    }
+    scene.write("procsched.json", scene.config());
+    let said = run(&scene, &["check", "--explain"]);
+    assert_eq!((said.code, &*said.err), (Some(0), ""));
+    assert!(
+        said.out.contains("\n  100  p9900, p9901, "),
+        "a hundred ranks"
+    );
+    assert!(
+        said.out.contains("\nStop: 16m40s at most"),
+        "a thousand seconds"
+    );
+}

@@ -10,30 +10,34 @@ use std::path::Path;
 use nix::unistd::{AccessFlags, access};
 use procsched::ChildSpec;
 use procsched::config::Config;
-use procsched::text::{error_text, escaped};
+use procsched::text::{duration, error_text, escaped, shortened_path};
 
-use super::{Command, FAILED, USAGE};
+use super::{Command, FAILED, FINE, USAGE};
 use crate::load::{self, CONFIG_HELP, is_stdin, load, source};
 use crate::stdio::{complain, print};
 
 pub const COMMAND: Command = Command {
     name: "check",
     operands: "[CONFIG]",
+    options: "      --explain  print start order, delays, stop time and what programs inherit
+",
     summary: "show what is wrong with CONFIG; starts nothing",
     description: "Shows every error of the config, with its line and what would be right, and
-starts nothing. A command that cannot be found or executed is a warning.
+starts nothing. A command that cannot be found or executed is a warning, and so
+is what cannot be fulfilled.
 ",
     sections: &[CONFIG_HELP],
     exit_codes: "  check: 0 fine, 1 warnings, 2 errors\n",
     example: "  $ procsched-min check /etc/app/procsched.json
   /etc/app/procsched.json: ok, 2 programs
 ",
-    exec: |arguments| Ok(check(&load::path(arguments)?)),
+    exec: |arguments| Ok(check(&load::path(arguments)?, arguments.has("--explain"))),
     ..Command::PLAIN
 };
 
-/// Prints what it finds, and returns 0 for nothing, 1 for warnings, 2 for errors.
-fn check(path: &Path) -> u8 {
+/// Prints what it finds, and what the config comes to, if that is asked for. Returns 0 for nothing, 1
+/// for warnings, 2 for errors.
+fn check(path: &Path, explain: bool) -> u8 {
     let source = source(path);
     let source = escaped(&source);
     let config = match load(path) {
@@ -52,9 +56,21 @@ fn check(path: &Path) -> u8 {
     for (key, warning) in &warnings.all {
         complain(&format!("{source}: warning: {key}: {}", escaped(warning)));
     }
-    match (warnings.all.len(), config.programs.len()) {
-        (0, 1) => print(&format!("{source}: ok, 1 program\n")),
-        (0, programs) => print(&format!("{source}: ok, {programs} programs\n")),
+    let is_fine = warnings.all.is_empty();
+    let mut text = match config.programs.len() {
+        _ if !is_fine => String::new(),
+        1 => format!("{source}: ok, 1 program\n"),
+        programs => format!("{source}: ok, {programs} programs\n"),
+    };
+    if explain {
+        let gap = if is_fine { "\n" } else { "" };
+        match config.explain() {
+            Ok(explanation) => text.extend([gap, &explanation]),
+            Err(error) => complain(&format!("{source}: error: {}", escaped(&error.to_string()))),
+        }
+    }
+    match print(&text) {
+        FINE if is_fine => FINE,
         _ => FAILED,
     }
 }
@@ -120,6 +136,7 @@ fn warnings(config: &Config) -> Warnings {
     if is_usable("err_dir") && fs::symlink_metadata(&config.err_dir).is_ok() {
         found.add("err_dir".to_owned(), exposure(&config.err_dir));
     }
+    found.add("shutdown_timeout".to_owned(), shutdown_problem(config));
     if let Some(command) = &config.error_handler {
         let handler = ChildSpec::new("error_handler", command.iter().cloned());
         found.add_command("error_handler".to_owned(), &handler, base_dir);
@@ -130,6 +147,20 @@ fn warnings(config: &Config) -> Warnings {
         found.add(key("essential"), essential_problem(program));
     }
     found
+}
+
+/// Returns why programs may not get the time to stop that each of them has, if that is so.
+fn shutdown_problem(config: &Config) -> Option<String> {
+    let timeout = config.shutdown_timeout?;
+    let (most, chain) = config.longest_stop();
+    (most > timeout).then(|| {
+        let (most, timeout) = (duration(most), duration(timeout));
+        format!(
+            "programs may be killed before their stop_timeout: {} take {most} in all, which is \
+             longer than {timeout}",
+            shortened_path(&chain)
+        )
+    })
 }
 
 /// Returns why the key has no effect, if it is set and has none.
