@@ -44,6 +44,7 @@ mod logs;
 mod many;
 mod memory;
 mod operator;
+mod order_peers;
 mod orphan_starts;
 mod orphans;
 mod out_of_memory;
