@@ -346,6 +346,7 @@ pub use report::utc_millis;
 pub use scheduler::{Builder, ProcessScheduler, Reap, Status};
 pub use signal::{Signal, SignalTo, exit_label, signal_name};
 pub use spec::{
-    ChildSpec, NAME_BYTES_MAX, REPORT_BYTES_DEFAULT, REPORT_BYTES_MAX, STOP_TIMEOUT_DEFAULT,
+    Address, Check, ChildSpec, Health, NAME_BYTES_MAX, Probe, REPORT_BYTES_DEFAULT,
+    REPORT_BYTES_MAX, STOP_TIMEOUT_DEFAULT,
 };
 pub use status::{LastExit, ProgramStatus};

@@ -6,11 +6,10 @@ use super::errors::{ConfigErrors, Place, Problems};
 use super::item::Item;
 use super::root::Root;
 use super::{base_dir_of, directory_of, read, syntax};
+pub use crate::spec::check::SOCKET_PATH_BYTES_MAX;
+use crate::spec::check::socket_path_problem;
 use crate::spec::path_problem;
 use crate::text::{error_text, quoted};
-
-/// The longest path of a Unix socket, in bytes (unix(7)): `sun_path` less its NUL.
-pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 const GROUPS: &str = "/etc/group";
 
@@ -102,12 +101,8 @@ impl Draft {
             Self::Off => return Control::Off,
             Self::Path(path, position) => (base_dir.join(path), position),
         };
-        let length = path.as_os_str().len();
-        if length > SOCKET_PATH_BYTES_MAX {
-            let message = format!(
-                "the path has {length} bytes; a socket path can have {SOCKET_PATH_BYTES_MAX}"
-            );
-            problems.add(place, &key, message);
+        if let Some(problem) = socket_path_problem(&path) {
+            problems.add(place, &key, problem);
         }
         Control::Path(path)
     }

@@ -97,7 +97,8 @@ impl<'n> Item<'n> {
         self.accept(problem.map_or(Ok(()), Err), problems).is_some()
     }
 
-    fn accept<T>(&self, result: Result<T, String>, problems: &mut Problems) -> Option<T> {
+    /// Returns the value, or adds the error.
+    pub(super) fn accept<T>(&self, result: Result<T, String>, problems: &mut Problems) -> Option<T> {
         result
             .map_err(|message| self.complain(problems, message))
             .ok()

@@ -8,7 +8,7 @@
 //!    duplicate keys.
 //! 3. `item`: reads a value of the tree as a certain type (`duration`, `signal`), or adds an error
 //!    and goes on.
-//! 4. `root`, `program`, `control`: the keys, what each sets, and how `defaults` are merged. The
+//! 4. `root`, `program`, `check`, `control`: the keys, what each sets, and how `defaults` are merged. The
 //!    rules for values are those of `ChildSpec`.
 //! 5. `links`: which programs wait for which, when all are known.
 //!
@@ -21,6 +21,7 @@
 //! `$schema` and keys that begin with `x-` are ignored in every object and may be repeated: they
 //! are for notes, and a prefixed `x-` switches a program or variable off.
 
+mod check;
 mod control;
 mod duration;
 mod errors;
@@ -194,6 +195,7 @@ impl Config {
         let mut problems = Problems::default();
         let root = Root::read(&Item::root(&tree), &mut problems);
         let base_dir = base_dir_of(&root, directory).map_err(stop)?;
+        root.check_at(&base_dir, &mut problems);
         let err_dir = root.err_dir.as_deref();
         let config = Self {
             path: None,

@@ -1,11 +1,12 @@
 //! A program of the file, and `defaults`, which has the same keys except `command`.
 //!
 //! A program begins as a copy of the defaults, and each of its keys overwrites one setting. So
-//! `env` and `backoff` merge key by key.
+//! `env`, `backoff` and `health` merge key by key.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 
+use super::check::{self, SocketPath};
 use super::errors::{Place, Problems};
 use super::item::{Field, Item, Member};
 use super::links::Links;
@@ -20,7 +21,7 @@ use crate::text::{did_you_mean, quoted};
 /// The keys of a program. Those come first that `defaults` does not have. Each is also
 /// in the help of `check` and `run` (`load.rs` of the binary), the README, `tests/fuzz/config.dict`,
 /// `tests/fuzz/checks/print.rs` and the lists of `config/tests`.
-const FIELDS: [Field<Draft>; 16] = [
+const FIELDS: [Field<Draft>; 17] = [
     ("command", |draft, item, problems| {
         draft.has_command = true;
         set(&mut draft.spec.command, item.command(problems));
@@ -68,6 +69,7 @@ const FIELDS: [Field<Draft>; 16] = [
         let expected = r#"an object such as {"initial": "1s", "max": "60s"}"#;
         item.read(draft, &BACKOFF_FIELDS, expected, problems);
     }),
+    ("health", Draft::health),
     ("stop_signal", |draft, item, problems| {
         let signal = item.whole_or(signal::from_text, signal::EXPECTED, problems);
         let signal = signal.filter(|&signal| item.passes(stop_signal_problem(signal), problems));
@@ -121,6 +123,10 @@ const RESTARTS: [(&str, Restart); 3] = [
 pub(super) struct Draft {
     spec: ChildSpec,
     has_command: bool,
+    is_default: bool,
+    health: check::Draft,
+    /// The Unix sockets that it connects to.
+    sockets: Vec<SocketPath>,
     links: Links,
     /// Where keys are in the file whose values are checked against others.
     places: BTreeMap<&'static str, (Place, String)>,
@@ -168,6 +174,9 @@ impl Draft {
         Self {
             spec,
             has_command: false,
+            is_default: false,
+            health: check::Draft::default(),
+            sockets: Vec::new(),
             links: Links::default(),
             places: BTreeMap::new(),
             initial: None,
@@ -179,7 +188,14 @@ impl Draft {
     /// Returns the built-in defaults.
     pub(super) fn built_in() -> Self {
         let no_command: [OsString; 0] = [];
-        Self::new(ChildSpec::new("", no_command))
+        let mut draft = Self::new(ChildSpec::new("", no_command));
+        draft.is_default = true;
+        draft
+    }
+
+    /// Returns the Unix sockets that the defaults name.
+    pub(super) fn sockets(&self) -> &[SocketPath] {
+        &self.sockets
     }
 
     /// Reads `defaults`. The order of its delays is checked in each program, which may override
@@ -194,7 +210,7 @@ impl Draft {
         &self,
         member: &Member<'_>,
         problems: &mut Problems,
-    ) -> (ChildSpec, Links) {
+    ) -> (ChildSpec, Links, Vec<SocketPath>) {
         let item = &member.value;
         if let Some(problem) = name_problem(member.key) {
             member.complain(problems, problem);
@@ -202,6 +218,7 @@ impl Draft {
         let mut draft = Self::new(self.spec.clone());
         draft.spec.name = member.key.to_owned();
         draft.delays_unknown = self.delays_unknown;
+        draft.health = self.health.clone();
         if item.is_array() {
             (FIELDS[0].1)(&mut draft, item, problems);
         } else {
@@ -215,7 +232,15 @@ impl Draft {
         }
         draft.check_backoff(self, problems);
         draft.check_pairs(self, problems);
-        (draft.spec, draft.links)
+        (draft.spec, draft.links, draft.sockets)
+    }
+
+    fn health(&mut self, item: &Item<'_>, problems: &mut Problems) {
+        self.places.insert("health", item.position());
+        self.health.read_health(item, problems);
+        let health = self.health.health(self.is_default, item, problems);
+        self.spec.health = health.map(Box::new);
+        self.sockets.extend(self.health.socket());
     }
 
     fn env(&mut self, item: &Item<'_>, problems: &mut Problems) {

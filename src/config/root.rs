@@ -1,9 +1,10 @@
 //! The file as a whole.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::check::SocketPath;
 use super::control;
 use super::errors::Problems;
 use super::item::{Field, Item};
@@ -53,6 +54,8 @@ pub(super) struct Root {
     pub programs: Vec<ChildSpec>,
     /// Those of each program.
     links: Vec<Links>,
+    /// Of all programs.
+    sockets: Vec<SocketPath>,
     defaults: Draft,
 }
 
@@ -85,6 +88,7 @@ impl Root {
             shutdown_timeout: None,
             programs: Vec::new(),
             links: Vec::new(),
+            sockets: Vec::new(),
             defaults: Draft::built_in(),
         };
         item.read(&mut root, &FIELDS, r#"an object with "programs""#, problems);
@@ -98,9 +102,17 @@ impl Root {
             item.complain(problems, message.to_owned());
         }
         for member in members {
-            let (program, links) = self.defaults.program(&member, problems);
+            let (program, links, sockets) = self.defaults.program(&member, problems);
             self.programs.push(program);
             self.links.push(links);
+            self.sockets.extend(sockets);
+        }
+    }
+
+    /// Checks what depends on the base directory, which is absolute.
+    pub(super) fn check_at(&self, base_dir: &Path, problems: &mut Problems) {
+        for socket in self.sockets.iter().chain(self.defaults.sockets()) {
+            socket.check(base_dir, problems);
         }
     }
 }

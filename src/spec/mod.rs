@@ -3,6 +3,7 @@
 //! A [`ChildSpec`] is plain data with defaults. It is checked when the scheduler is built, so that
 //! no start fails for a reason that was known before.
 
+pub(crate) mod check;
 mod problems;
 
 use std::ffi::OsString;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::machine::{Backoff, Exit, ExitSet, Policy, Restart};
 pub(crate) use crate::signal::SIGNAL_MAX;
+pub use check::{Address, Check, Health, Probe};
 pub(crate) use problems::*;
 
 /// The longest name of a program, in bytes: with `.stderr.log` it is a valid file name on every
@@ -65,6 +67,7 @@ pub struct ChildSpec {
     pub(crate) max_restarts: Option<u32>,
     pub(crate) success_codes: Vec<i32>,
     pub(crate) permanent_failure_codes: Vec<i32>,
+    pub(crate) health: Option<Box<Health>>,
 }
 
 impl ChildSpec {
@@ -99,6 +102,7 @@ impl ChildSpec {
             max_restarts: None,
             success_codes: Vec::new(),
             permanent_failure_codes: Vec::new(),
+            health: None,
         }
     }
 
@@ -391,6 +395,11 @@ impl ChildSpec {
         if self.oneshot && self.restart == Some(Restart::Always) {
             let text = "a oneshot runs until it succeeds: use \"never\" or \"on-failure\"";
             add("restart", Some(text.to_owned()));
+        }
+        if let Some(health) = &self.health {
+            let text = "a oneshot has ended when it is up: leave out \"health\" or \"oneshot\"";
+            let with_oneshot = self.oneshot.then(|| text.to_owned());
+            add("health", health.problem().or(with_oneshot));
         }
         for (key, names) in [("after", &self.after), ("requires", &self.requires)] {
             let is_own = names.contains(&self.name);
