@@ -114,6 +114,8 @@ pub enum EventKind {
         signal: i32,
         /// The time until SIGKILL.
         timeout: Duration,
+        /// What ends it.
+        cause: Cause,
     },
     /// Its process group was sent SIGKILL, after its stop timeout or at once. If the kernel refuses
     /// the signal, there is a `Warning` instead.

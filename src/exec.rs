@@ -22,6 +22,9 @@ use crate::spec::ChildSpec;
 /// Where a program without a slash is looked up when the environment has no `PATH`.
 const PATH_DEFAULT: &[u8] = b"/bin:/usr/bin";
 
+/// The time of its watchdog in microseconds, for a program: sd_watchdog_enabled(3).
+pub(crate) const WATCHDOG_VARIABLE: &str = "WATCHDOG_USEC";
+
 /// How much of a file is read to find its `#!` line.
 const INTERPRETER_BYTES_MAX: u64 = 256;
 
@@ -102,6 +105,15 @@ fn c_string(text: &OsStr) -> Result<CString> {
     CString::new(text.as_bytes()).map_err(nul)
 }
 
+/// What one start of a command has besides.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct More<'a> {
+    /// One more argument.
+    pub(crate) argument: Option<&'a CStr>,
+    /// One more variable, instead of another of its name.
+    pub(crate) variable: Option<&'a CStr>,
+}
+
 /// One command, ready. There may be ten thousand.
 #[derive(Debug)]
 pub(crate) struct Exec {
@@ -131,11 +143,20 @@ impl Exec {
         base_dir: &Path,
         base: &Arc<BaseEnv>,
     ) -> Result<Self> {
-        let is_reserved = |key: &OsStr| key == PROGRAM_VARIABLE || key == CHAIN_VARIABLE;
+        let is_reserved = |key: &OsStr| {
+            let is_watched = spec.watchdog.is_some();
+            key == PROGRAM_VARIABLE
+                || key == CHAIN_VARIABLE
+                || (is_watched && key == WATCHDOG_VARIABLE)
+        };
         let own = spec.env.iter().filter(|(key, _)| !is_reserved(key));
         let mut env = own
             .map(|(key, value)| variable(key, value))
             .collect::<Result<Vec<_>>>()?;
+        if let Some(watchdog) = spec.watchdog {
+            let micros = watchdog.as_micros().to_string();
+            env.push(variable(WATCHDOG_VARIABLE.as_ref(), micros.as_ref())?);
+        }
         env.push(variable(PROGRAM_VARIABLE.as_ref(), spec.name.as_ref())?);
         let directory = spec.cwd.as_ref().map(|cwd| base_dir.join(cwd));
         Self::new(&spec.command, &env, base_dir, directory, base)
@@ -280,27 +301,28 @@ impl Exec {
     }
 
     /// Starts it in this place, and waits for its exec for at most `wait`. `name` is that of the
-    /// program; empty for a command that is not one. `more` is one more argument, for this start
-    /// alone.
+    /// program; empty for a command that is not one. `more` is for this start alone.
     pub(crate) fn spawn_at(
         &self,
         name: &str,
         spawner: &mut Spawner,
         place: Place,
-        more: Option<&CStr>,
+        more: More<'_>,
         wait: Duration,
     ) -> std::result::Result<Started, Failure> {
+        let is_replaced = |own: &&CStr| more.variable.is_some_and(|new| key_of(new) == key_of(own));
         let lineage = self.base.lineage.as_ref();
         let chain = lineage.and_then(|lineage| lineage.variable_of(name));
         spawner.spawn(Command {
             candidates: self.candidates(),
-            arguments: &|take| self.argv().chain(more).for_each(take),
+            arguments: &|take| self.argv().chain(more.argument).for_each(take),
             // The first of all: a look at the environment of a process ends at some length.
             variables: &|take| {
                 chain
                     .as_deref()
                     .into_iter()
-                    .chain(self.env())
+                    .chain(more.variable)
+                    .chain(self.env().filter(|own| !is_replaced(own)))
                     .for_each(take)
             },
             directory: self.directory(),

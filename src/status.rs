@@ -34,6 +34,7 @@ pub struct ProgramStatus {
     pub(crate) after: Vec<Arc<str>>,
     pub(crate) requires: Vec<Arc<str>>,
     pub(crate) is_changed: bool,
+    pub(crate) status_text: Option<Box<str>>,
 }
 
 /// How the latest run of a program ended.
@@ -286,6 +287,14 @@ impl ProgramStatus {
     /// ```
     pub fn requires(&self) -> impl Iterator<Item = &str> {
         self.requires.iter().map(|name| &**name)
+    }
+
+    /// Returns what it says of itself: the latest `STATUS=` of its run that came to its notification
+    /// socket, on one line and of at most 256 bytes. `None` without [`Ready::Notify`](crate::Ready)
+    /// and [`ChildSpec::watchdog`](crate::ChildSpec::watchdog).
+    #[must_use]
+    pub fn status_text(&self) -> Option<&str> {
+        self.status_text.as_deref()
     }
 
     /// True if it runs with an older definition than it will have at its next start: see

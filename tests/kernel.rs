@@ -53,11 +53,13 @@ mod os {
     mod identity;
     pub(crate) mod limits;
     pub(crate) mod logs;
+    pub(crate) mod notify;
     mod numbers;
     pub(crate) mod pages;
     mod pause;
     pub(crate) mod poller;
     mod raw;
+    pub(crate) mod ready_pipe;
     pub(crate) mod reap;
     pub(crate) mod stream;
     pub(crate) mod subreaper;

@@ -98,7 +98,11 @@ impl<'n> Item<'n> {
     }
 
     /// Returns the value, or adds the error.
-    pub(super) fn accept<T>(&self, result: Result<T, String>, problems: &mut Problems) -> Option<T> {
+    pub(super) fn accept<T>(
+        &self,
+        result: Result<T, String>,
+        problems: &mut Problems,
+    ) -> Option<T> {
         result
             .map_err(|message| self.complain(problems, message))
             .ok()

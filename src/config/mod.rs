@@ -8,7 +8,7 @@
 //!    duplicate keys.
 //! 3. `item`: reads a value of the tree as a certain type (`duration`, `signal`), or adds an error
 //!    and goes on.
-//! 4. `root`, `program`, `check`, `control`: the keys, what each sets, and how `defaults` are merged. The
+//! 4. `root`, `program`, `ready`, `check`, `control`: the keys, what each sets, and how `defaults` are merged. The
 //!    rules for values are those of `ChildSpec`.
 //! 5. `links`: which programs wait for which, when all are known.
 //!
@@ -30,6 +30,7 @@ mod item;
 mod links;
 mod order;
 mod program;
+mod ready;
 mod root;
 mod scan;
 mod signal;

@@ -10,8 +10,10 @@ use super::check::{self, SocketPath};
 use super::errors::{Place, Problems};
 use super::item::{Field, Item, Member};
 use super::links::Links;
+use super::ready;
 use super::signal;
 use crate::machine::Restart;
+use crate::spec::ready::watchdog_problem;
 use crate::spec::{
     ChildSpec, JITTER_EXPECTED, REPORT_BYTES_MAX, backoff_problem, env_problem, exit_code_problem,
     jitter_of, name_problem, report_bytes_problem, stop_signal_problem,
@@ -21,7 +23,7 @@ use crate::text::{did_you_mean, quoted};
 /// The keys of a program. Those come first that `defaults` does not have. Each is also
 /// in the help of `check` and `run` (`load.rs` of the binary), the README, `tests/fuzz/config.dict`,
 /// `tests/fuzz/checks/print.rs` and the lists of `config/tests`.
-const FIELDS: [Field<Draft>; 17] = [
+const FIELDS: [Field<Draft>; 20] = [
     ("command", |draft, item, problems| {
         draft.has_command = true;
         set(&mut draft.spec.command, item.command(problems));
@@ -69,7 +71,28 @@ const FIELDS: [Field<Draft>; 17] = [
         let expected = r#"an object such as {"initial": "1s", "max": "60s"}"#;
         item.read(draft, &BACKOFF_FIELDS, expected, problems);
     }),
+    ("ready", |draft, item, problems| {
+        draft.places.insert("ready", item.position());
+        let (ready, socket) = ready::read(item, problems);
+        set(
+            &mut draft.spec.ready,
+            ready.map(|ready| Some(Box::new(ready))),
+        );
+        draft.sockets.extend(socket);
+    }),
+    ("start_timeout", |draft, item, problems| {
+        let timeout = item.duration(problems);
+        set(&mut draft.spec.start_timeout, timeout.map(Some));
+    }),
     ("health", Draft::health),
+    ("watchdog", |draft, item, problems| {
+        draft.places.insert("watchdog", item.position());
+        let time = item
+            .duration(problems)
+            .filter(|&time| time.is_zero() || item.passes(watchdog_problem(time), problems));
+        let time = time.map(|time| Some(time).filter(|time| !time.is_zero()));
+        set(&mut draft.spec.watchdog, time);
+    }),
     ("stop_signal", |draft, item, problems| {
         let signal = item.whole_or(signal::from_text, signal::EXPECTED, problems);
         let signal = signal.filter(|&signal| item.passes(stop_signal_problem(signal), problems));

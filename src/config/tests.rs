@@ -7,6 +7,7 @@ use crate::machine::{Backoff, Restart};
 mod parts;
 mod programs;
 mod properties;
+mod ready;
 mod refused;
 
 const DIRECTORY: &str = "/srv/shop";

@@ -68,9 +68,15 @@ impl Display for EventKind {
                 pid,
                 signal,
                 timeout,
+                cause,
             } => {
                 let (signal, timeout) = (signal_name(*signal), duration(*timeout));
-                write!(f, "stopping pid={pid} signal={signal} timeout={timeout}")
+                write!(f, "stopping pid={pid} signal={signal} timeout={timeout}")?;
+                // Why it is stopped that was not asked to be.
+                if cause.is_stop() {
+                    return Ok(());
+                }
+                write!(f, " cause={cause}")
             }
             Self::Killed { pid } => write!(f, "killed pid={pid} signal=SIGKILL"),
             // It may be dead, and held by a tracer.

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::exec::{Exec, failed_start_code};
+use crate::exec::{Exec, More, failed_start_code};
 use crate::machine::Exit;
 use crate::os::children::{self, StateChange};
 use crate::os::descriptors;
@@ -304,7 +304,7 @@ fn execute(
         terminal: offer.map(|terminal| terminal.as_fd().as_raw_fd()),
         ignored,
     };
-    let started = exec.spawn_at("", spawner, place, None, START_WAIT);
+    let started = exec.spawn_at("", spawner, place, More::default(), START_WAIT);
     if let Some(error) = spawner.take_warning() {
         options.warn(error);
     }

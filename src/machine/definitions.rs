@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Machine;
 use super::child::{Child, Flags};
@@ -248,6 +249,19 @@ impl Machine {
             ..Edit::default()
         };
         self.edit(now, edit)
+    }
+
+    /// Sets the time of the watchdog for a start that is under way: that of the definition which it
+    /// is the first to have.
+    pub fn set_watchdog(&mut self, id: ProgramId, watchdog: Option<Duration>) {
+        if let Some(child) = self.children.get_mut(id)
+            && child.policy.watchdog != watchdog
+        {
+            child.policy = Arc::new(Policy {
+                watchdog,
+                ..*child.policy
+            });
+        }
     }
 
     fn is_new(&self, new: &Replacement) -> bool {

@@ -49,7 +49,7 @@ pub struct Run {
 
 /// What goes into the machine: facts and commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-// Programs cannot say yet that they are ready, alive or ill.
+// No health check tells yet that one is unhealthy.
 #[cfg_attr(not(test), allow(dead_code))]
 pub enum Input {
     /// The answer to a start: it has run since `at`.
@@ -70,6 +70,9 @@ pub enum Input {
     Alive { run: Run },
     /// The health check of the run has failed for good. Without effect unless it is up.
     Unhealthy { run: Run },
+    /// The run wants to be ended as one whose watchdog was not triggered. Without effect unless it
+    /// is up.
+    Hung { run: Run },
     /// Processes of the run left its group and exist; the next start waits until they are gone.
     Escaped { run: Run },
     /// No such processes are left.

@@ -182,6 +182,7 @@ impl Machine {
             Input::Ready { run } => (run, Fact::Ready),
             Input::Alive { run } => (run, Fact::Alive),
             Input::Unhealthy { run } => (run, Fact::Unhealthy),
+            Input::Hung { run } => (run, Fact::Hung),
             Input::Escaped { run } => (run, Fact::Escaped),
             Input::EscapedGone { run } => (run, Fact::EscapedGone),
             Input::EscapedAbandoned { run } => (run, Fact::EscapedAbandoned),

@@ -172,7 +172,8 @@ pub enum Verdict {
 }
 
 impl Policy {
-    /// Returns the keys of the config in which another policy differs, without `oneshot`.
+    /// Returns the keys of the config in which another policy differs, without `oneshot` and
+    /// `watchdog`, which cannot change while it runs, and `ready`, of which this knows little.
     #[must_use]
     pub fn differences(&self, new: &Self) -> Vec<&'static str> {
         let (old_delay, new_delay) = (&self.backoff, &new.backoff);
@@ -190,9 +191,7 @@ impl Policy {
             ("max_restarts", self.max_restarts != new.max_restarts),
             ("success_codes", self.success != new.success),
             ("permanent_failure_codes", self.permanent != new.permanent),
-            ("ready", self.ready != new.ready),
             ("start_timeout", self.start_timeout != new.start_timeout),
-            ("watchdog", self.watchdog != new.watchdog),
             ("stop_signal", self.stop_signal != new.stop_signal),
             ("stop_timeout", self.stop_timeout != new.stop_timeout),
         ];

@@ -208,6 +208,8 @@ pub enum Fact {
     Alive,
     /// Its health check has failed for good.
     Unhealthy,
+    /// It says that it hangs.
+    Hung,
     /// Processes of it that left its group exist, and its next start waits for them.
     Escaped,
     /// No such processes are left.

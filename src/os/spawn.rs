@@ -72,6 +72,8 @@ pub(crate) enum Place {
         stdio: [c_int; 3],
         /// The limit on descriptors, if it is not to be ours.
         limit: Option<DescriptorLimit>,
+        /// One descriptor more.
+        passed: Option<Passed>,
     },
     /// In our session, in a group of its own, with all that we were given ourselves.
     Inside {
@@ -80,6 +82,15 @@ pub(crate) enum Place {
         /// The signals that it shall ignore.
         ignored: SignalSet,
     },
+}
+
+/// A descriptor of ours that a command gets under a number of its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Passed {
+    /// 3 or higher.
+    pub(crate) from: c_int,
+    /// 3 or higher.
+    pub(crate) to: c_int,
 }
 
 /// The step at which a start failed.

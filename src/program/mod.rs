@@ -27,6 +27,10 @@ pub(crate) enum Key {
     OldStream(ProgramId),
     /// The pidfd of a leader.
     Leader(ProgramId),
+    /// The pipe of a run that says when it is ready.
+    ReadyPipe(ProgramId),
+    /// The notification socket of a run.
+    Notify(ProgramId),
 }
 
 impl Key {
@@ -37,6 +41,8 @@ impl Key {
             Self::Stream(id) => (1, id.0),
             Self::OldStream(id) => (2, id.0),
             Self::Leader(id) => (3, id.0),
+            Self::ReadyPipe(id) => (4, id.0),
+            Self::Notify(id) => (5, id.0),
         };
         kind << 32 | u64::from(id)
     }
@@ -47,6 +53,8 @@ impl Key {
             1 => Self::Stream(id),
             2 => Self::OldStream(id),
             3 => Self::Leader(id),
+            4 => Self::ReadyPipe(id),
+            5 => Self::Notify(id),
             _ => Self::Wake,
         }
     }
@@ -114,7 +122,7 @@ impl Program {
         let stream = match key {
             Key::Stream(_) => self.stream.take(),
             Key::OldStream(_) => self.old_stream.take(),
-            Key::Wake | Key::Leader(_) => None,
+            Key::Wake | Key::Leader(_) | Key::ReadyPipe(_) | Key::Notify(_) => None,
         };
         if let Some(stream) = &stream {
             poller.remove(stream.as_fd(), key.number());

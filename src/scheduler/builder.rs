@@ -19,6 +19,7 @@ use super::inbox::Inbox;
 use super::launcher::Launcher;
 use super::orphan_sweep::OrphanSweep;
 use super::outbox::Outbox;
+use super::readiness::Readiness;
 use super::reaper::Reaper;
 use super::side_commands::SideCommands;
 use super::{Phase, ProcessScheduler, Reap};
@@ -348,12 +349,13 @@ impl Builder {
         let sweep = self.establish_sweep(lineage)?;
         prepare_err_dir(&err_dir)?;
         let definitions = Definitions::new(base_dir, err_dir, base);
-        let (mut machine, programs) = definitions.make_all(self.programs)?;
+        let (mut machine, programs, watchlist) = definitions.make_all(self.programs)?;
         machine.set_shutdown_timeout(self.shutdown_timeout);
         let mut scheduler = ProcessScheduler {
             core: Core::new(
                 machine,
                 programs,
+                watchlist,
                 Outbox::new(self.callbacks),
                 self.keep_running,
                 self.ends_with_stopped,
@@ -365,13 +367,17 @@ impl Builder {
             sweep,
             launcher: Launcher::new(clock, spawner, null, budget),
             capture,
+            readiness: Readiness::default(),
             side_commands: SideCommands::new(handler, self.trim_memory),
             clock,
             phase: Phase::Built,
             kill_on_drop: self.kill_on_drop,
         };
-        let count = scheduler.core.programs().len();
-        let (fit, shortage) = scheduler.launcher.plan_for(count);
+        let (count, signs) = (
+            scheduler.core.programs().len(),
+            scheduler.core.sign_descriptors(),
+        );
+        let (fit, shortage) = scheduler.launcher.plan_for(count, signs);
         if let Some(error) = shortage {
             scheduler.core.outbox_mut().warn(error);
         }

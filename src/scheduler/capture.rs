@@ -71,9 +71,15 @@ impl Capture {
     pub(super) fn readable_leaders(&self) -> impl Iterator<Item = ProgramId> {
         let leader = |&number: &u64| match Key::of(number) {
             Key::Leader(id) => Some(id),
-            Key::Wake | Key::Stream(_) | Key::OldStream(_) => None,
+            _ => None,
         };
         self.ready.iter().filter_map(leader)
+    }
+
+    /// Returns the pipes and sockets that are readable on which runs say how they are.
+    pub(super) fn readable_signs(&self) -> impl Iterator<Item = Key> {
+        let keys = self.ready.iter().map(|&number| Key::of(number));
+        keys.filter(|key| matches!(key, Key::ReadyPipe(_) | Key::Notify(_)))
     }
 
     /// Reads from now on what the latest run writes. The pipe of the run before becomes the old one;
@@ -164,8 +170,8 @@ impl Capture {
             let is_found = match key {
                 Key::Stream(id) | Key::OldStream(id) => self.drain_one(now, core, reaper, id, key),
                 // A new death comes with a signal, or with the end of its pipe. Otherwise it is a
-                // descriptor that the kernel has kept in its list.
-                Key::Leader(_) | Key::Wake => false,
+                // descriptor that the kernel has kept in its list. What runs say was read before.
+                Key::Leader(_) | Key::Wake | Key::ReadyPipe(_) | Key::Notify(_) => false,
             };
             if is_found {
                 self.poller.note_useful();
@@ -192,7 +198,7 @@ impl Capture {
         let tail = live.map(|live| &mut live.tail);
         let (stream, tail) = match key {
             Key::OldStream(_) => (&program.old_stream, None),
-            Key::Stream(_) | Key::Wake | Key::Leader(_) => (&program.stream, tail),
+            _ => (&program.stream, tail),
         };
         let number = key.number();
         let Some(pipe) = stream else {

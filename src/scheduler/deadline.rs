@@ -109,7 +109,8 @@ impl ProcessScheduler {
     /// Returns when the next turn has to be, whatever the descriptors say. The beginning of time
     /// stands for "at once".
     fn next_turn(&self) -> Option<Moment> {
-        if self.core.machine().has_starts() || !self.core.outbox().is_empty() {
+        let has_work = self.core.machine().has_starts() || self.core.has_phases();
+        if has_work || !self.core.outbox().is_empty() {
             return Some(Moment::default());
         }
         let reaper = self.reaper.next_deadline(self.core.children());
@@ -128,6 +129,7 @@ impl ProcessScheduler {
             self.core.machine().next_deadline(),
             self.groups.next_deadline(),
             self.launcher.next_deadline(),
+            self.readiness.next_deadline(),
             self.side_commands.next_deadline(),
             orphans,
             self.leaves_at(),

@@ -15,6 +15,7 @@ use crate::spec::ChildSpec;
 use crate::text::did_you_mean;
 
 use super::directories::check_base_dir;
+use super::signs::{Signs, Watchlist};
 
 /// What every program is made from.
 pub(super) struct Definitions {
@@ -49,14 +50,19 @@ impl Definitions {
 
     /// Makes programs of their descriptions. Each description is freed as soon as its program
     /// exists.
-    pub(super) fn make_all(&self, specs: Vec<ChildSpec>) -> Result<(Machine, ProgramTable)> {
+    pub(super) fn make_all(
+        &self,
+        specs: Vec<ChildSpec>,
+    ) -> Result<(Machine, ProgramTable, Watchlist)> {
         let mut machine = Machine::with_capacity(specs.len());
         let mut programs = ProgramTable::with_capacity(specs.len());
+        let mut watchlist = Watchlist::default();
         let mut linked = Vec::new();
         for mut spec in specs {
             let exec = self.exec(&spec)?;
             let now = Moment::default();
             let id = self.add(now, &mut machine, &mut programs, &spec, exec)?;
+            watchlist.set(id, Signs::of(&spec));
             if !(spec.after.is_empty() && spec.requires.is_empty()) {
                 spec.command = Vec::new();
                 linked.push((id, spec));
@@ -67,7 +73,7 @@ impl Definitions {
         let links = linked.iter().map(link).collect::<Result<Vec<_>>>()?;
         let linked = machine.link(Moment::default(), links);
         linked.map_err(|cycle| cycle_error(&programs, &cycle))?;
-        Ok((machine, programs))
+        Ok((machine, programs, watchlist))
     }
 
     /// Checks a command and makes it ready.

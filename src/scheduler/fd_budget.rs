@@ -1,7 +1,7 @@
 //! The descriptor budget: whether RLIMIT_NOFILE leaves enough for all programs.
 //!
-//! A program holds one descriptor for its stderr and one for its log, and one more with
-//! [`Reap::Own`]. Programs that fit run. What does not fit is reported before the start as a whole,
+//! A program holds one descriptor for its stderr and one for its log, one more with
+//! [`Reap::Own`], and those by which its run says how it is. Programs that fit run. What does not fit is reported before the start as a whole,
 //! and program by program when its start fails; it is tried again like any failed start.
 
 use std::os::fd::{AsFd, AsRawFd};
@@ -31,6 +31,8 @@ pub(super) struct FdBudget {
     in_use: u64,
     per_program: u64,
     programs: u64,
+    /// Descriptors by which runs say how they are.
+    signs: u64,
     limit: u64,
     may_raise: bool,
     /// How many programs did not fit at the last warning, or 0 if all fit since then.
@@ -49,17 +51,18 @@ impl FdBudget {
                 Reap::Own => 3,
             },
             programs: 0,
+            signs: 0,
             limit: limits::descriptors(),
             may_raise,
             warned_of: 0,
         }
     }
 
-    /// Plans for that many programs, and raises the limit if it may. Returns the limit from before
-    /// that.
-    pub(super) fn plan_for(&mut self, programs: usize) -> Option<DescriptorLimit> {
-        self.programs = programs as u64;
-        let wanted = self.in_use + SPARE + self.programs * self.per_program;
+    /// Plans for that many programs, and what they need to say how they are, and raises the limit
+    /// if it may. Returns the limit from before that.
+    pub(super) fn plan_for(&mut self, programs: usize, signs: usize) -> Option<DescriptorLimit> {
+        (self.programs, self.signs) = (programs as u64, signs as u64);
+        let wanted = self.in_use + SPARE + self.programs * self.per_program + self.signs;
         let raised = self.may_raise.then(|| limits::raise_descriptors(wanted));
         self.limit = limits::descriptors();
         raised.flatten()
@@ -67,7 +70,7 @@ impl FdBudget {
 
     fn needs(&self) -> Needs {
         Needs {
-            descriptors: self.in_use + SHARED_MIN + self.programs * self.per_program,
+            descriptors: self.in_use + SHARED_MIN + self.programs * self.per_program + self.signs,
             processes: self.programs + 1,
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use crate::error::{Error, Result};
-use crate::exec::failed_start_code;
+use crate::exec::{More, failed_start_code};
 use crate::machine::state::Goal;
 use crate::machine::{Cause, Moment, ProgramId, Run};
 use crate::os::clock::{self, Clock};
@@ -24,6 +24,7 @@ use super::core::{Core, Owner, Start};
 use super::fd_budget::FdBudget;
 use super::inbox::Inbox;
 use super::late_starts::{LateStarts, Over};
+use super::readiness::Readiness;
 use super::reaper::Reaper;
 
 /// Starts in one turn, at about half a millisecond each.
@@ -72,10 +73,10 @@ impl Launcher {
         }
     }
 
-    /// Plans for that many programs. Returns how many of them fit, and a warning if that are not
+    /// Plans for that many programs, and descriptors by which they say how they are. Returns how many of them fit, and a warning if that are not
     /// all.
-    pub(super) fn plan_for(&mut self, programs: usize) -> (usize, Option<Error>) {
-        let before = self.budget.plan_for(programs);
+    pub(super) fn plan_for(&mut self, programs: usize, signs: usize) -> (usize, Option<Error>) {
+        let before = self.budget.plan_for(programs, signs);
         self.limit = self.limit.or(before);
         (self.budget.programs_that_fit(), self.budget.take_shortage())
     }
@@ -113,6 +114,7 @@ impl Launcher {
         core: &mut Core,
         capture: &mut Capture,
         reaper: &mut Reaper,
+        readiness: &mut Readiness,
         inbox: &Inbox,
     ) {
         self.no_idle_logs = false;
@@ -125,7 +127,7 @@ impl Launcher {
                 break;
             };
             self.starting = Some(run);
-            let start = self.start(core, capture, reaper, run);
+            let start = self.start(core, capture, reaper, readiness, run);
             let start = start.unwrap_or_else(Start::Failed);
             let is_late = matches!(start, Start::Late);
             self.starting = None;
@@ -170,6 +172,7 @@ impl Launcher {
         core: &mut Core,
         capture: &mut Capture,
         reaper: &mut Reaper,
+        readiness: &mut Readiness,
         run: Run,
     ) -> std::result::Result<Start, FailedStart> {
         let id = run.program;
@@ -182,19 +185,30 @@ impl Launcher {
         let log_offset = opened.map_err(|error| failed(CODE_UNKNOWN, error, 0))?;
         let pipe = self.stderr_pipe(core, id);
         let (read, write) = pipe.map_err(|error| failed(CODE_UNKNOWN, error, log_offset))?;
+        let given = readiness.prepare(run, core.signs(id), capture.poller_mut());
+        let given = given.map_err(|(what, errno)| {
+            self.lacks_descriptors = [libc::EMFILE, libc::ENFILE].contains(&errno);
+            failed(CODE_UNKNOWN, self.budget.explain(what, errno), log_offset)
+        })?;
         let program = &core.programs()[id];
-        let limit = self.limit;
         let null = self.null.as_raw_fd();
-        let stdio = [null, null, write.as_raw_fd()];
-        let place = Place::Apart { stdio, limit };
+        let place = Place::Apart {
+            stdio: [null, null, write.as_raw_fd()],
+            limit: self.limit,
+            passed: given.passed(),
+        };
+        let more = More {
+            variable: readiness.variable(run),
+            ..More::default()
+        };
         let (name, wait) = (program.name(), self.late.wait());
         let spawner = &mut self.spawner;
-        let started = program.exec.spawn_at(name, spawner, place, None, wait);
+        let started = program.exec.spawn_at(name, spawner, place, more, wait);
         let started = started.map_err(|failure| {
             let error = self.explain(core, id, failure);
             failed(failed_start_code(failure), error, log_offset)
         })?;
-        drop(write);
+        drop((write, given));
         let now = self.clock.now();
         let (group, late) = match started {
             Started::Executed(pid) => (Group::new(pid), None),

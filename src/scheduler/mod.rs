@@ -8,12 +8,13 @@
 //! 3. *probe groups* without a leader: which are gone;
 //! 4. *drain the exited*: their last bytes belong to their reports;
 //! 5. *release* the runs whose group is gone, or *hold* their next start for orphans;
-//! 6. carry out *requests* of the operator and the host;
-//! 7. let *deadlines* pass;
-//! 8. look for *orphans*;
-//! 9. *start* what is due;
-//! 10. *drain the ready*: what the living wrote;
-//! 11. *deliver* events and reports, and run the *side commands*.
+//! 6. take in what runs *say of themselves*: that they are ready, that they are alive;
+//! 7. carry out *requests* of the operator and the host;
+//! 8. let *deadlines* pass;
+//! 9. look for *orphans*;
+//! 10. *start* what is due;
+//! 11. *drain the ready*: what the living wrote;
+//! 12. *deliver* events and reports, and run the *side commands*.
 //!
 //! Facts come before requests, control before data, and every known death before the first start.
 //!
@@ -37,11 +38,13 @@ mod operator;
 mod orphan_sweep;
 mod outbox;
 mod rate_limit;
+mod readiness;
 mod reaper;
 mod reload;
 // Without JSON there is nothing to hand to a command, and no way to ask for one.
 #[cfg_attr(not(feature = "json"), allow(dead_code))]
 mod side_commands;
+mod signs;
 mod snapshot;
 mod wanted;
 
@@ -55,7 +58,6 @@ use crate::callbacks::Notice;
 use crate::error::{Error, Result};
 use crate::handle::Handle;
 use crate::machine::{Exit, Moment, ProgramId};
-use crate::orphans::Orphans;
 use crate::os::clock::Clock;
 use crate::os::reap;
 use crate::os::wake::Asked;
@@ -68,6 +70,7 @@ use groups::GroupProbes;
 use inbox::{Inbox, Request};
 use launcher::Launcher;
 use orphan_sweep::OrphanSweep;
+use readiness::Readiness;
 use reaper::Reaper;
 use side_commands::SideCommands;
 
@@ -104,6 +107,7 @@ pub struct ProcessScheduler {
     sweep: Option<OrphanSweep>,
     launcher: Launcher,
     capture: Capture,
+    readiness: Readiness,
     /// After the capture, which polls its pipe.
     inbox: Inbox,
     side_commands: SideCommands,
@@ -254,6 +258,7 @@ impl ProcessScheduler {
         let gone = self.probe_groups(now);
         self.capture.drain_exited(now, &mut self.core);
         self.release(now, gone);
+        self.readiness.turn(now, &mut self.core, &mut self.capture);
         self.carry_out_requests(now);
         self.core.handle_timeout(now);
         self.core.report_if_all_ended(now);
@@ -262,8 +267,10 @@ impl ProcessScheduler {
             &mut self.core,
             &mut self.capture,
             &mut self.reaper,
+            &mut self.readiness,
             &self.inbox,
         );
+        self.take_in_phases();
         self.capture
             .drain_ready(now, &mut self.core, &mut self.reaper);
         self.groups.take_in_killed(&mut self.core);
@@ -292,26 +299,6 @@ impl ProcessScheduler {
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.inbox.handle()
-    }
-
-    /// True if a stop was asked for, or an essential program has ended for good.
-    #[must_use]
-    pub fn is_stopping(&self) -> bool {
-        self.core.machine().is_stopping()
-    }
-
-    /// Returns the code of the first essential program that ended for good, and so stopped the rest:
-    /// see [`ErrorReport::return_code`](crate::ErrorReport::return_code).
-    #[must_use]
-    pub fn essential_exit(&self) -> Option<i32> {
-        self.core.essential_exit()
-    }
-
-    /// True if a process did not die and was given up.
-    #[must_use]
-    pub fn is_abandoned(&self) -> bool {
-        let orphans = self.sweep.as_ref().map(OrphanSweep::orphans);
-        self.core.abandoned().is_some() || orphans.is_some_and(Orphans::is_abandoned)
     }
 
     fn start_all(&mut self) {
@@ -375,8 +362,17 @@ impl ProcessScheduler {
     fn leader_exited(&mut self, now: Moment, id: ProgramId, exit: Option<Exit>) {
         let (core, capture) = (&mut self.core, &mut self.capture);
         if self.launcher.on_death(core, capture, id) {
-            core.leader_exited(now, id, exit, capture.poller_mut());
+            let poller = capture.poller_mut();
+            self.readiness.read_last(now, core, poller, id);
+            core.leader_exited(now, id, exit, poller);
         }
+    }
+
+    /// Lets the components know what has happened to runs that say how they are.
+    fn take_in_phases(&mut self) {
+        let phases = self.core.take_phases();
+        let poller = self.capture.poller_mut();
+        self.readiness.on_phases(&self.core, poller, &phases);
     }
 
     /// Returns the programs whose group is gone.

@@ -430,7 +430,8 @@ impl ProcessScheduler {
 
     /// Recomputes what depends on the number of programs.
     pub(super) fn plan_for_programs(&mut self) {
-        let (_, shortage) = self.launcher.plan_for(self.core.programs().len());
+        let (count, signs) = (self.core.programs().len(), self.core.sign_descriptors());
+        let (_, shortage) = self.launcher.plan_for(count, signs);
         if let Some(error) = shortage {
             self.core.outbox_mut().warn(error);
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::event::EventKind;
-use crate::exec::Exec;
+use crate::exec::{Exec, WATCHDOG_VARIABLE};
 use crate::machine::definitions::{Edit, Replacement};
 use crate::machine::state::{Goal, Why};
 use crate::machine::{Command, Moment, Policy, ProgramId};
@@ -15,6 +15,7 @@ use crate::spec::ChildSpec;
 
 use super::builder::check_shutdown_timeout;
 use super::definitions::Definitions;
+use super::signs::Signs;
 use super::wanted::{Wanted, check_links, is_run, kind_of, links_in, restart_with_required};
 use super::{Phase, ProcessScheduler};
 
@@ -246,6 +247,11 @@ impl ProcessScheduler {
         if old.oneshot != new.oneshot {
             fixed.push("oneshot".to_owned());
         }
+        if old.watchdog != new.watchdog {
+            // It is a variable of the program as well.
+            fixed.retain(|key| key.strip_prefix("env.") != Some(WATCHDOG_VARIABLE));
+            fixed.push("watchdog".to_owned());
+        }
         let is_removed = machine.is_being_removed(id);
         let runs_on = view.goal == Goal::Up && is_run(&view) && !is_removed;
         // What requires it counts on its success.
@@ -286,6 +292,10 @@ impl ProcessScheduler {
         let old = machine.policy(id).into_iter();
         let policy = old.flat_map(|old| old.differences(new));
         keys.extend(policy.map(str::to_owned));
+        let signs = self.core.signs(id);
+        if signs.and_then(|signs| signs.ready.as_ref()) != spec.ready.as_deref() {
+            keys.push("ready".to_owned());
+        }
         if program.report_bytes as usize != spec.report_bytes {
             keys.push("report_bytes".to_owned());
         }
@@ -427,22 +437,31 @@ impl ProcessScheduler {
                 None => {}
                 Some(_) => {
                     let Some(exec) = one.exec else { continue };
+                    let goes_on = options.keeps_runs && self.runs(id);
+                    let mut policy = one.spec.policy();
+                    let old = self.core.machine().policy(id);
+                    if let Some(old) = old.filter(|_| goes_on) {
+                        // The run goes by the time that it was given.
+                        policy.watchdog = old.watchdog;
+                    }
+                    let is_start = matches!(one.kind, Some(PlannedKind::Start { .. }));
                     edit.replaces.push(Replacement {
                         program: id,
-                        policy: one.spec.policy(),
+                        policy,
                         links,
-                        restart: one.restart,
+                        // Of what differs, the machine does not know all.
+                        restart: one.restart || is_start,
                     });
-                    let goes_on = options.keeps_runs && self.runs(id);
-                    replaced.push((id, exec, one.spec.report_bytes, goes_on));
+                    let signs = Signs::of(&one.spec);
+                    replaced.push((id, exec, one.spec.report_bytes, signs, goes_on));
                 }
             }
         }
         edit.starts = self.phase == Phase::Started;
         let edited = self.core.edit(now, edit);
         debug_assert!(edited.is_ok(), "the links were checked");
-        for (id, exec, report_bytes, goes_on) in replaced {
-            self.core.redefine(id, exec, report_bytes, goes_on);
+        for (id, exec, report_bytes, signs, goes_on) in replaced {
+            self.core.redefine(id, exec, report_bytes, signs, goes_on);
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::event::EventKind;
-use crate::exec::Exec;
+use crate::exec::{Exec, More};
 use crate::machine::{Moment, Shutdown};
 use crate::os::descriptors;
 #[cfg(feature = "json")]
@@ -313,8 +313,16 @@ impl SideCommands {
         let (spawner, null, limit) = launcher.for_command();
         let stderr = self.stderr.as_ref().unwrap_or(null);
         let stdio = [stdin.as_raw_fd(), null.as_raw_fd(), stderr.as_raw_fd()];
-        let place = Place::Apart { stdio, limit };
-        let started = exec.spawn_at("", spawner, place, Some(&name), START_WAIT);
+        let place = Place::Apart {
+            stdio,
+            limit,
+            passed: None,
+        };
+        let more = More {
+            argument: Some(&name),
+            ..More::default()
+        };
+        let started = exec.spawn_at("", spawner, place, more, START_WAIT);
         let (group, late) = match started.map_err(|failure| exec.explain(failure))? {
             Started::Executed(pid) => (Group::new(pid), None),
             Started::Late(late) => (Group::of_new(late.pid()), Some(late)),

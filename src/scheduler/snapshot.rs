@@ -1,24 +1,47 @@
-//! A snapshot of every program, for the host.
+//! What a host can see: a snapshot of every program, and how everything ends.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::machine::state::{Goal, State, Why};
 use crate::machine::{Cause, Hold, Moment, ProgramId, ProgramState, View};
+use crate::orphans::Orphans;
 use crate::program::Program;
 use crate::status::ProgramStatus;
 
 use super::ProcessScheduler;
 use super::core::Core;
+use super::orphan_sweep::OrphanSweep;
+use super::readiness::Readiness;
 
 impl ProcessScheduler {
+    /// True if a stop was asked for, or an essential program has ended for good.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.core.machine().is_stopping()
+    }
+
+    /// Returns the code of the first essential program that ended for good, and so stopped the rest:
+    /// see [`ErrorReport::return_code`](crate::ErrorReport::return_code).
+    #[must_use]
+    pub fn essential_exit(&self) -> Option<i32> {
+        self.core.essential_exit()
+    }
+
+    /// True if a process did not die and was given up.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        let orphans = self.sweep.as_ref().map(OrphanSweep::orphans);
+        self.core.abandoned().is_some() || orphans.is_some_and(Orphans::is_abandoned)
+    }
+
     /// Returns a snapshot of every program, in the order in which they were added.
     #[must_use]
     pub fn programs(&self) -> Vec<ProgramStatus> {
         let now = self.clock.now();
         let programs = self.core.programs().iter();
         programs
-            .filter_map(|program| status_of(&self.core, program, now))
+            .filter_map(|program| status_of(&self.core, &self.readiness, program, now))
             .collect()
     }
 
@@ -85,11 +108,17 @@ impl ProcessScheduler {
     #[must_use]
     pub fn program(&self, name: &str) -> Option<ProgramStatus> {
         let id = self.core.programs().find(name.as_bytes())?;
-        status_of(&self.core, &self.core.programs()[id], self.clock.now())
+        let (program, now) = (&self.core.programs()[id], self.clock.now());
+        status_of(&self.core, &self.readiness, program, now)
     }
 }
 
-fn status_of(core: &Core, program: &Program, now: Moment) -> Option<ProgramStatus> {
+fn status_of(
+    core: &Core,
+    readiness: &Readiness,
+    program: &Program,
+    now: Moment,
+) -> Option<ProgramStatus> {
     let view = core.machine().view(program.id)?;
     let next_start = match view.state {
         State::Waiting { until: at } | State::Clearing { start_at: at } => Some(at.since(now)),
@@ -122,6 +151,7 @@ fn status_of(core: &Core, program: &Program, now: Moment) -> Option<ProgramStatu
         after: names(links.after()),
         requires: names(links.requires()),
         is_changed: core.is_outdated(program.id),
+        status_text: readiness.status_text(program.id).map(Into::into),
     })
 }
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod check;
 mod problems;
+pub(crate) mod ready;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use crate::machine::{Backoff, Exit, ExitSet, Policy, Restart};
 pub(crate) use crate::signal::SIGNAL_MAX;
 pub use check::{Address, Check, Health, Probe};
 pub(crate) use problems::*;
+pub use ready::Ready;
 
 /// The longest name of a program, in bytes: with `.stderr.log` it is a valid file name on every
 /// file system.
@@ -67,6 +69,10 @@ pub struct ChildSpec {
     pub(crate) max_restarts: Option<u32>,
     pub(crate) success_codes: Vec<i32>,
     pub(crate) permanent_failure_codes: Vec<i32>,
+    pub(crate) ready: Option<Box<Ready>>,
+    /// `None` is the default, and 0 without a limit.
+    pub(crate) start_timeout: Option<Duration>,
+    pub(crate) watchdog: Option<Duration>,
     pub(crate) health: Option<Box<Health>>,
 }
 
@@ -102,6 +108,9 @@ impl ChildSpec {
             max_restarts: None,
             success_codes: Vec::new(),
             permanent_failure_codes: Vec::new(),
+            ready: None,
+            start_timeout: None,
+            watchdog: None,
             health: None,
         }
     }
@@ -219,7 +228,8 @@ impl ChildSpec {
     /// program that is down, or waits for its next restart, is not waited for, and none is started
     /// for this. At a shutdown this one stops before them. systemd calls it `After=`.
     ///
-    /// A program is up once it was executed; a oneshot, once it has succeeded.
+    /// A program is up once it was executed, or is ready ([`ChildSpec::ready`]); a oneshot, once it
+    /// has succeeded.
     ///
     /// ```
     /// # use procsched::ChildSpec;
@@ -373,7 +383,9 @@ impl ChildSpec {
             max_restarts: self.max_restarts,
             success: exit_set(&self.success_codes),
             permanent: exit_set(&self.permanent_failure_codes),
-            ..Policy::default()
+            ready: self.ready.is_some(),
+            start_timeout: self.start_timeout_in_force(),
+            watchdog: self.watchdog,
         }
     }
 
@@ -395,6 +407,9 @@ impl ChildSpec {
         if self.oneshot && self.restart == Some(Restart::Always) {
             let text = "a oneshot runs until it succeeds: use \"never\" or \"on-failure\"";
             add("restart", Some(text.to_owned()));
+        }
+        for (key, problem) in self.readiness_problems() {
+            add(key, problem);
         }
         if let Some(health) = &self.health {
             let text = "a oneshot has ended when it is up: leave out \"health\" or \"oneshot\"";

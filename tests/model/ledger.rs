@@ -132,6 +132,7 @@ impl Ledger {
             | Input::Ready { run }
             | Input::Alive { run }
             | Input::Unhealthy { run }
+            | Input::Hung { run }
             | Input::Escaped { run }
             | Input::EscapedGone { run }
             | Input::EscapedAbandoned { run }
@@ -151,12 +152,8 @@ impl Ledger {
                     self.set_deadline(index);
                 }
             }
-            Input::Unhealthy { run } => {
-                let index = run.program.0 as usize;
-                if self.accounts[index].is_up() {
-                    self.fault(now, index, Cause::Unhealthy);
-                }
-            }
+            Input::Unhealthy { run } => self.is_faulty(now, run, Cause::Unhealthy),
+            Input::Hung { run } => self.is_faulty(now, run, Cause::Watchdog),
             Input::Escaped { run } => self.escape(run, Some(Escape::Ending)),
             Input::EscapedGone { run } => self.escape(run, None),
             Input::EscapedAbandoned { run } => {
@@ -166,6 +163,13 @@ impl Ledger {
             }
         }
         self.forget();
+    }
+
+    fn is_faulty(&mut self, now: Time, run: Run, cause: Cause) {
+        let index = run.program.0 as usize;
+        if self.accounts[index].is_up() {
+            self.fault(now, index, cause);
+        }
     }
 
     fn escape(&mut self, run: Run, escape: Option<Escape>) {

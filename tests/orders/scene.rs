@@ -347,7 +347,7 @@ impl Scene {
 }
 
 /// Everything that could be said of a run that is over.
-fn facts_of(run: Run, at: Moment) -> [Input; 11] {
+fn facts_of(run: Run, at: Moment) -> [Input; 12] {
     let exit = Exit::Signal {
         signal: SIGKILL,
         core_dumped: false,
@@ -361,6 +361,7 @@ fn facts_of(run: Run, at: Moment) -> [Input; 11] {
         Input::Ready { run },
         Input::Alive { run },
         Input::Unhealthy { run },
+        Input::Hung { run },
         Input::Escaped { run },
         Input::EscapedGone { run },
         Input::EscapedAbandoned { run },

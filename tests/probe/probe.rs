@@ -35,6 +35,9 @@
 //! | `chaos` | a hundred children that change group, session, signals and descriptors, and die |
 //! | `kill-user` | kills every process of this user, who must not be root |
 //! | `lock FILE INTO` | tries to lock FILE, and writes down whether it could |
+//! | `notify TEXT`, `notify-long BYTES TEXT`, `notify-flood N TEXT` | a message to `NOTIFY_SOCKET`; one of that length; many |
+//! | `notify-fds TEXT` | a message with three descriptors |
+//! | `notify-address FILE`, `notify-at FILE INTO TEXT` | keeps the address in FILE; a message to what is kept there, INTO says what came of it |
 //! | `pin-pid` | the next process of this PID namespace gets this number, once it is free |
 //!
 //! A step that fails says so on stderr and exits with 99: a test must not take a broken probe
@@ -44,6 +47,7 @@
 
 mod dump;
 mod hostile;
+mod notify;
 mod output;
 mod proc;
 mod process;

@@ -1,6 +1,6 @@
 //! From the script's text to steps, and from a step to the function that does it.
 
-use crate::{Probe, dump, exit, hostile, output, process, signals, waits};
+use crate::{Probe, dump, exit, hostile, notify, output, process, signals, waits};
 
 /// One step: its words, and the block that follows them.
 #[derive(Debug)]
@@ -141,6 +141,19 @@ impl Probe {
             ["seize", pid] => process::seize(number(pid), libc::PTRACE_O_TRACEEXIT),
             ["trace", pid] => process::seize(number(pid), 0),
             ["pin-pid"] => process::pin_pid(),
+            _ => self.say_how_it_is(words),
+        }
+    }
+
+    /// Messages to the supervisor.
+    fn say_how_it_is(&mut self, words: &[&str]) {
+        match *words {
+            ["notify", text] => notify::send(&self.expand(text)),
+            ["notify-long", bytes, text] => notify::send_long(number(bytes), &self.expand(text)),
+            ["notify-flood", count, text] => notify::flood(number(count), &self.expand(text)),
+            ["notify-fds", text] => notify::send_with_descriptors(&self.expand(text)),
+            ["notify-address", file] => notify::keep_address(file),
+            ["notify-at", file, into, text] => notify::send_to(file, into, &self.expand(text)),
             _ => self.evil(words),
         }
     }

@@ -97,7 +97,8 @@ impl Driver {
             Input::LeaderExited { run, .. } => self.witness.leader_died(run),
             Input::GroupGone { run } => self.witness.gone(run),
             Input::Spawned { .. } | Input::SpawnFailed { .. } | Input::SpawnDelayed { .. } => {}
-            Input::Ready { .. } | Input::Alive { .. } | Input::Unhealthy { .. } => {}
+            Input::Ready { .. } | Input::Alive { .. } => {}
+            Input::Unhealthy { .. } | Input::Hung { .. } => {}
             Input::Escaped { .. } | Input::EscapedGone { .. } | Input::EscapedAbandoned { .. } => {}
         }
         self.ledger.take_in(self.now, event);
@@ -322,12 +323,13 @@ impl Driver {
 
     /// A sign of life, or of what is left: without a promise of when it comes.
     pub fn any_sign(&mut self, run: Run) -> Input {
-        match self.rng.below(9) {
+        match self.rng.below(10) {
             0..=2 => Input::Ready { run },
             3 | 4 => Input::Alive { run },
             5 => Input::Unhealthy { run },
-            6 => Input::Escaped { run },
-            7 => Input::EscapedAbandoned { run },
+            6 => Input::Hung { run },
+            7 => Input::Escaped { run },
+            8 => Input::EscapedAbandoned { run },
             _ => Input::EscapedGone { run },
         }
     }

@@ -430,6 +430,7 @@ impl State {
                 Input::Ready { run },
                 Input::Alive { run },
                 Input::Unhealthy { run },
+                Input::Hung { run },
                 Input::Escaped { run },
                 Input::EscapedGone { run },
                 Input::EscapedAbandoned { run },

@@ -40,6 +40,12 @@ Options of a program, with their defaults:
   essential false           true: when it ends for good, stop the rest (with
                             "restart": "always" it never does)
   backoff   {"initial": "1s", "max": "60s", "reset_after": "30s", "jitter": 0}
+  ready                     by what it is up: {"fd": 3} (a newline there),
+                            "notify" (READY=1), {"delay": "1s"}, or what
+                            succeeds: {"connect": "127.0.0.1:80"},
+                            {"command": […]}, with "interval" and "timeout"
+  start_timeout 60 if ready how long that may take, a oneshot its run; 0: no limit
+  watchdog  0               the longest time between two WATCHDOG=1
   stop_signal, stop_timeout "TERM", "10s"; SIGKILL follows
   report_bytes 65536        how much of its stderr a report carries
 Beside "programs": "defaults" takes the same options for all of them; "base_dir"

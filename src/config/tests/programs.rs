@@ -251,6 +251,56 @@ fn exit_codes() {
     check_values("max_restarts", "-1 => expected a whole number, got -1");
 }
 
+#[test]
+fn readiness() {
+    check_values(
+        "ready",
+        r#"
+        null => expected "notify", or an object such as {"fd": 3}, got null
+        3 => expected "notify", or an object such as {"fd": 3}, got 3
+        "fd" => unknown value "fd": use "notify", or an object such as {"fd": 3}
+        "notfy" => unknown value "notfy" (did you mean "notify"?)
+        {} => it does not say by what: give "fd", "delay", "connect" or "command"
+        {"interval": 1} => it does not say by what: give "fd", "delay", "connect" or "command"
+        {"fd": 3, "delay": 1} => it has both "fd" and "delay": give one of them
+        {"delay": 1, "connect": "127.0.0.1:80"} => it has both "delay" and "connect": give one of them
+        {"command": ["a"], "connect": "127.0.0.1:80"} => it has both "command" and "connect": give one of them
+        {"fd": 3, "interval": 1} => "interval" goes with "connect" or "command", not with "fd"
+        {"timeout": 1, "delay": 1} => "timeout" goes with "connect" or "command", not with "delay""#,
+    );
+    check_values(
+        "watchdog",
+        "\"1us\" => invalid duration \"1us\": expected a number of seconds, or \"500ms\", \"8s\", \"1m30s\", \"1h\"\n0.0001 => invalid watchdog 100us: expected 1ms or more, or 0 for none",
+    );
+    check_values(
+        "start_timeout",
+        "-1 => invalid duration -1: expected 0 or more",
+    );
+    check_keys(
+        r#"
+        "ready": {"fd": 2} => 2:17: programs.web.ready.fd: invalid descriptor 2: expected 3 to 63
+        "ready": {"fd": 64} => 2:17: programs.web.ready.fd: invalid descriptor 64: expected 3 to 63
+        "ready": {"fd": "3"} => 2:17: programs.web.ready.fd: expected a whole number from 3 to 63, got "3"
+        "ready": {"delay": "x"} => 2:20: programs.web.ready.delay: invalid duration "x": expected a number of seconds, or "500ms", "8s", "1m30s", "1h"
+        "ready": {"connect": "localhost:80"} => 2:22: programs.web.ready.connect: invalid address "localhost:80": host names are not looked up: write "127.0.0.1:80" or "[::1]:80"
+        "ready": {"command": []} => 2:22: programs.web.ready.command: the command is empty: give at least the program
+        "oneshot": true, "ready": "notify" => 2:27: programs.web.ready: a oneshot is up once it has succeeded: leave out "ready" or "oneshot"
+        "oneshot": true, "watchdog": 9 => 2:30: programs.web.watchdog: a oneshot is up once it has succeeded: leave out "watchdog" or "oneshot"
+        "ready": {"delay": 5}, "start_timeout": 5 => 2:10: programs.web.ready: a delay of 5s is not over before start_timeout (5s): raise start_timeout, or leave it out"#,
+    );
+    check(
+        r#"{"programs": {"web": {"command": ["a"], "ready": {"port": 3}}}}"#,
+        &[
+            r#"1:50: programs.web.ready: it does not say by what: give "fd", "delay", "connect" or "command""#,
+            "1:51: programs.web.ready.port: unknown key: use fd, delay, connect, command, interval, timeout",
+        ],
+    );
+    let in_defaults = r#"{"defaults": {"ready": {"fd": 3}},
+        "programs": {"a": ["a"], "b": {"command": ["b"], "oneshot": true}}}"#;
+    let expected = r#"1:24: defaults.ready: a oneshot is up once it has succeeded: leave out "ready" or "oneshot""#;
+    check(in_defaults, &[expected]);
+}
+
 /// The error is at the key of the program, or else of the defaults.
 #[test]
 fn values_that_cannot_be_together() {

@@ -20,7 +20,8 @@ impl Child {
             Fact::GroupGone => self.on_group_gone(now, out),
             Fact::Ready => self.on_ready(now, out),
             Fact::Alive => self.on_alive(now, out),
-            Fact::Unhealthy => self.on_unhealthy(now, out),
+            Fact::Unhealthy => self.on_fault(now, Cause::Unhealthy, out),
+            Fact::Hung => self.on_fault(now, Cause::Watchdog, out),
             Fact::Escaped => {
                 self.flags.set(Flags::ESCAPED, true);
                 self.flags.set(Flags::ESCAPED_ABANDONED, false);
@@ -243,9 +244,9 @@ impl Child {
         }
     }
 
-    fn on_unhealthy(&mut self, now: Moment, out: &mut Effects<'_>) {
+    fn on_fault(&mut self, now: Moment, cause: Cause, out: &mut Effects<'_>) {
         if let S::Running { since } = self.state {
-            self.end_for(now, since, Cause::Unhealthy, out);
+            self.end_for(now, since, cause, out);
         }
     }
 

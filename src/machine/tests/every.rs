@@ -134,7 +134,8 @@ fn facts() -> impl Iterator<Item = Fact> {
             Fact::GroupGone => Fact::Ready,
             Fact::Ready => Fact::Alive,
             Fact::Alive => Fact::Unhealthy,
-            Fact::Unhealthy => Fact::Escaped,
+            Fact::Unhealthy => Fact::Hung,
+            Fact::Hung => Fact::Escaped,
             Fact::Escaped => Fact::EscapedGone,
             Fact::EscapedGone => Fact::EscapedAbandoned,
             Fact::EscapedAbandoned => Fact::Deadline(purposes().next()?),
@@ -166,7 +167,8 @@ pub fn inputs(run: Run) -> impl Iterator<Item = Input> {
             Input::GroupGone { .. } => Input::Ready { run },
             Input::Ready { .. } => Input::Alive { run },
             Input::Alive { .. } => Input::Unhealthy { run },
-            Input::Unhealthy { .. } => Input::Escaped { run },
+            Input::Unhealthy { .. } => Input::Hung { run },
+            Input::Hung { .. } => Input::Escaped { run },
             Input::Escaped { .. } => Input::EscapedGone { run },
             Input::EscapedGone { .. } => Input::EscapedAbandoned { run },
             Input::EscapedAbandoned { .. } => Input::Commanded(Command::Start(program)),
@@ -198,6 +200,7 @@ pub fn trigger_of(input: Input) -> Option<Trigger> {
         Input::Ready { .. } => Fact::Ready,
         Input::Alive { .. } => Fact::Alive,
         Input::Unhealthy { .. } => Fact::Unhealthy,
+        Input::Hung { .. } => Fact::Hung,
         Input::Escaped { .. } => Fact::Escaped,
         Input::EscapedGone { .. } => Fact::EscapedGone,
         Input::EscapedAbandoned { .. } => Fact::EscapedAbandoned,
@@ -281,12 +284,12 @@ fn the_lists_are_whole() {
     );
     assert_eq!(
         [holds().count(), facts().count(), triggers().count()],
-        [5, 16, 26]
+        [5, 17, 27]
     );
     let run = Run {
         program: OTHER,
         generation: 1,
     };
-    assert_eq!(inputs(run).count(), 20);
+    assert_eq!(inputs(run).count(), 21);
     assert!(LAUNCH_TIMEOUT > ABANDON_AFTER);
 }

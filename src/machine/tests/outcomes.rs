@@ -193,6 +193,7 @@ impl Case {
             }
             "alive" => same.running(moment(SINCE)),
             "sick" => same.because(Cause::Unhealthy).stopping(15, SINCE),
+            "hung" => same.because(Cause::Watchdog).stopping(6, SINCE),
             "gone" if self.goal == Goal::Up => same.due(),
             "gone" => same.then(State::Inactive, None),
             "wait" => {

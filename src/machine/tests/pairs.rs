@@ -42,28 +42,28 @@ const COMMANDS: [(&str, [&str; 6]); 20] = [
 
 /// A column for each fact; "-" cannot be, and "." changes nothing.
 #[rustfmt::skip]
-const FACTS: [(&str, [&str; 8]); 20] = [
-    // told              Spawned     Failed    Delayed   Exited     Gone    Ready  Alive    Unhealthy
-    ("Inactive",        ["-",        "-",      "-",      "-",       "-",    ".",   ".",     "."]),
-    ("Waiting",         ["-",        "-",      "-",      "-",       "-",    ".",   ".",     "."]),
-    ("Due",             ["-",        "-",      "-",      "-",       "-",    ".",   ".",     "."]),
-    ("Spawning",        ["run",      "failed", "launch", "-",       "-",    ".",   ".",     "."]),
-    ("Launching",       ["run",      "failed", "-",      "-",       "-",    ".",   ".",     "."]),
-    ("Starting",        ["-",        "-",      "-",      "ended",   "-",    "up",  ".",     "."]),
-    ("Running",         ["-",        "-",      "-",      "ended",   "-",    ".",   "alive", "sick"]),
-    ("Draining",        ["-",        "-",      "-",      "drained", "-",    ".",   ".",     "."]),
-    ("Stopping",        ["-",        "-",      "-",      "asked",   "-",    ".",   ".",     "."]),
-    ("Stopping, fault", ["-",        "-",      "-",      "ended",   "-",    ".",   ".",     "."]),
-    ("Stopping, dead",  ["-",        "-",      "-",      "-",       "gone", ".",   ".",     "."]),
-    ("Killed",          ["-",        "-",      "-",      "asked",   "-",    ".",   ".",     "."]),
-    ("Killed, fault",   ["-",        "-",      "-",      "ended",   "-",    ".",   ".",     "."]),
-    ("Killed, new",     ["too late", "failed", "-",      "-",       "-",    ".",   ".",     "."]),
-    ("Killed, late",    ["run",      "failed", "-",      "-",       "-",    ".",   ".",     "."]),
-    ("Killed, dead",    ["-",        "-",      "-",      "-",       "gone", ".",   ".",     "."]),
-    ("Clearing",        ["-",        "-",      "-",      "-",       "wait", ".",   ".",     "."]),
-    ("Abandoned",       ["-",        "-",      "-",      "silent",  "-",    ".",   ".",     "."]),
-    ("Abandoned, new",  ["silent",   "gone",   "-",      "-",       "-",    ".",   ".",     "."]),
-    ("Abandoned, dead", ["-",        "-",      "-",      "-",       "gone", ".",   ".",     "."]),
+const FACTS: [(&str, [&str; 9]); 20] = [
+    // told              Spawned     Failed    Delayed   Exited     Gone    Ready  Alive    Unhealthy Hung
+    ("Inactive",        ["-",        "-",      "-",      "-",       "-",    ".",   ".",     ".",      "."]),
+    ("Waiting",         ["-",        "-",      "-",      "-",       "-",    ".",   ".",     ".",      "."]),
+    ("Due",             ["-",        "-",      "-",      "-",       "-",    ".",   ".",     ".",      "."]),
+    ("Spawning",        ["run",      "failed", "launch", "-",       "-",    ".",   ".",     ".",      "."]),
+    ("Launching",       ["run",      "failed", "-",      "-",       "-",    ".",   ".",     ".",      "."]),
+    ("Starting",        ["-",        "-",      "-",      "ended",   "-",    "up",  ".",     ".",      "."]),
+    ("Running",         ["-",        "-",      "-",      "ended",   "-",    ".",   "alive", "sick",   "hung"]),
+    ("Draining",        ["-",        "-",      "-",      "drained", "-",    ".",   ".",     ".",      "."]),
+    ("Stopping",        ["-",        "-",      "-",      "asked",   "-",    ".",   ".",     ".",      "."]),
+    ("Stopping, fault", ["-",        "-",      "-",      "ended",   "-",    ".",   ".",     ".",      "."]),
+    ("Stopping, dead",  ["-",        "-",      "-",      "-",       "gone", ".",   ".",     ".",      "."]),
+    ("Killed",          ["-",        "-",      "-",      "asked",   "-",    ".",   ".",     ".",      "."]),
+    ("Killed, fault",   ["-",        "-",      "-",      "ended",   "-",    ".",   ".",     ".",      "."]),
+    ("Killed, new",     ["too late", "failed", "-",      "-",       "-",    ".",   ".",     ".",      "."]),
+    ("Killed, late",    ["run",      "failed", "-",      "-",       "-",    ".",   ".",     ".",      "."]),
+    ("Killed, dead",    ["-",        "-",      "-",      "-",       "gone", ".",   ".",     ".",      "."]),
+    ("Clearing",        ["-",        "-",      "-",      "-",       "wait", ".",   ".",     ".",      "."]),
+    ("Abandoned",       ["-",        "-",      "-",      "silent",  "-",    ".",   ".",     ".",      "."]),
+    ("Abandoned, new",  ["silent",   "gone",   "-",      "-",       "-",    ".",   ".",     ".",      "."]),
+    ("Abandoned, dead", ["-",        "-",      "-",      "-",       "gone", ".",   ".",     ".",      "."]),
 ];
 
 /// A column for each deadline. A state that is not here has none.
@@ -139,6 +139,7 @@ fn word_of(name: &str, trigger: Trigger) -> &'static str {
             Fact::Ready => fact(5),
             Fact::Alive => fact(6),
             Fact::Unhealthy => fact(7),
+            Fact::Hung => fact(8),
             Fact::Escaped => "escaped",
             Fact::EscapedGone => "free",
             Fact::EscapedAbandoned => "escaped abandoned",
@@ -386,5 +387,5 @@ fn every_input_is_the_trigger_that_the_table_has() {
             *tried.entry(format!("{trigger:?}")).or_insert(0) += 1;
         }
     }
-    assert_eq!(tried.len(), 17, "{tried:?}");
+    assert_eq!(tried.len(), 18, "{tried:?}");
 }

@@ -198,6 +198,18 @@ fn a_stuck_program_without_grace_gets_abrt_and_kill() {
     assert_eq!(signals(&desk.timeout_at_deadline()), [6, 18, 9]);
 }
 
+/// Also without a watchdog: it knows best.
+#[test]
+fn one_that_says_that_it_hangs_gets_abrt() {
+    for policy in [watched(), policy()] {
+        let (mut desk, run) = Desk::running(policy);
+        assert_eq!(desk.tell(Input::Hung { run }), asked(run, 6));
+        assert_eq!(desk.tell(Input::Hung { run }), [], "it is known");
+        let told = desk.exit(run, CLEAN);
+        assert_eq!(told, ended(run, ZERO, Cause::Watchdog, Some(secs(1))));
+    }
+}
+
 #[test]
 fn a_sick_program_is_stopped_and_its_policy_decides() {
     for (restart, retry_in) in [
@@ -222,6 +234,7 @@ fn a_sick_program_is_stopped_and_its_policy_decides() {
 fn what_is_not_up_is_not_sick() {
     let (mut desk, run) = Desk::running(ready());
     assert_eq!(desk.tell(Input::Unhealthy { run }), []);
+    assert_eq!(desk.tell(Input::Hung { run }), []);
     assert_eq!(desk.state(0), State::Starting { since: desk.now });
 }
 

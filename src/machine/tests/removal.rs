@@ -77,6 +77,7 @@ fn what_was_forgotten_is_never_heard_of_again() {
         Input::Ready { run },
         Input::Alive { run },
         Input::Unhealthy { run },
+        Input::Hung { run },
         Input::Escaped { run },
         Input::EscapedGone { run },
         Input::EscapedAbandoned { run },

@@ -202,6 +202,7 @@ fn what_is_late_never_touches_a_successor() {
         Input::Ready { run: old },
         Input::Alive { run: old },
         Input::Unhealthy { run: old },
+        Input::Hung { run: old },
         Input::Escaped { run: old },
         Input::EscapedGone { run: old },
         Input::EscapedAbandoned { run: old },

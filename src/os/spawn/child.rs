@@ -10,7 +10,7 @@ use super::super::signal_queue::{SignalSet, set_default, set_mask};
 use super::super::terminal::move_foreground;
 use super::closing::close_the_rest;
 use super::table::Cut;
-use super::{Failure, Place, Step};
+use super::{Failure, Passed, Place, Step};
 use crate::os::limits::DescriptorLimit;
 
 /// What the child is handed: plain values and pointers, so that it never runs a destructor.
@@ -101,9 +101,10 @@ pub(super) extern "C" fn main(argument: *mut c_void) -> ! {
         exit();
     }
     said.has_begun.store(true, Ordering::Release);
-    let failure = prepare(child).map_or_else(|failure| failure, |()| execute(child));
+    let mut wire = child.wire;
+    let failure = prepare(child, &mut wire).map_or_else(|failure| failure, |()| execute(child));
     said.say_failed(failure);
-    if let Some(wire) = child.wire {
+    if let Some(wire) = wire {
         let numbers = failure.to_numbers();
         let bytes = (&raw const numbers).expose_provenance();
         let write = [int(wire), bytes, size_of_val(&numbers)];
@@ -120,10 +121,18 @@ fn exit() -> ! {
     }
 }
 
-fn prepare(child: &Child) -> Result<(), Failure> {
+/// The wire may get another number.
+fn prepare(child: &Child, wire: &mut Option<c_int>) -> Result<(), Failure> {
     match child.place {
-        Place::Apart { stdio, limit } => {
-            prepare_apart(child.directory, stdio, limit, child.wire)?;
+        Place::Apart {
+            stdio,
+            limit,
+            passed,
+        } => {
+            prepare_apart(child.directory, stdio, passed, wire)?;
+            if let Some(limit) = limit {
+                give_back(limit).map_err(failed(Step::Limit))?;
+            }
         }
         Place::Inside { terminal, ignored } => prepare_inside(terminal, &ignored)?,
     }
@@ -138,8 +147,8 @@ fn failed(step: Step) -> impl FnOnce(c_int) -> Failure {
 fn prepare_apart(
     cwd: *const c_char,
     stdio: [c_int; 3],
-    limit: Option<DescriptorLimit>,
-    wire: Option<c_int>,
+    passed: Option<Passed>,
+    wire: &mut Option<c_int>,
 ) -> Result<(), Failure> {
     // SAFETY: plain system calls; every pointer is to memory that the slot keeps alive, and the
     // descriptor table is the child's own copy.
@@ -161,12 +170,41 @@ fn prepare_apart(
         }
         // Room for the descriptor that reads the list of the others.
         let _ = raw::call(libc::SYS_close, [int(stdio[2])]);
-        close_the_rest(wire);
-        if let Some(limit) = limit {
-            give_back(limit).map_err(failed(Step::Limit))?;
+        if let Some(passed) = passed {
+            pass(passed, wire).map_err(failed(Step::Descriptors))?;
         }
+        close_the_rest([passed.map(|passed| passed.to), *wire]);
     }
     Ok(())
+}
+
+/// Gives one descriptor its number. The wire makes room, if it has that: the standard streams are in
+/// their places, and nothing else is needed.
+///
+/// # Safety
+///
+/// For a child with a table of its own.
+unsafe fn pass(Passed { from, to }: Passed, wire: &mut Option<c_int>) -> Result<(), c_int> {
+    // SAFETY: plain numbers, of descriptors in the child's own table.
+    unsafe {
+        if let Some(old) = *wire
+            && old == to
+        {
+            let copy = [int(old), int(libc::F_DUPFD_CLOEXEC), int(to) + 1];
+            let moved = raw::call(libc::SYS_fcntl, copy)?;
+            *wire = c_int::try_from(moved).ok();
+        }
+        if from == to {
+            let flags = [int(to), int(libc::F_SETFD), 0];
+            return raw::call(libc::SYS_fcntl, flags).map(drop);
+        }
+        loop {
+            match raw::call(libc::SYS_dup3, [int(from), int(to)]) {
+                Err(libc::EINTR | libc::EBUSY) => {}
+                result => return result.map(drop),
+            }
+        }
+    }
 }
 
 /// The terminal is moved while SIGTTOU is still blocked, and before the exec, so that the

@@ -9,23 +9,27 @@ use crate::os::raw::{self, int};
 /// The lowest number that is no standard stream.
 const FIRST: c_int = 3;
 
-/// Closes what is not stdin, stdout or stderr, but for the one to be kept, which is numbered 3 or
-/// higher, if there is one.
+/// Closes what is not stdin, stdout or stderr, but for those to be kept, which are numbered 3 or
+/// higher.
 ///
 /// # Safety
 ///
 /// For a child with a table of its own, in which nothing else is needed any more.
-pub(super) unsafe fn close_the_rest(keep: Option<c_int>) {
+pub(super) unsafe fn close_the_rest(mut keep: [Option<c_int>; 2]) {
     let close_all = |first: c_int, last: c_int| {
         let range = [int(first), int(last)];
         // SAFETY: plain numbers; what they stand for is needed no more.
         first > last || unsafe { raw::call(libc::SYS_close_range, range).is_ok() }
     };
-    let all_closed = match keep {
-        None => close_all(FIRST, c_int::MAX),
-        Some(keep) => close_all(FIRST, keep - 1) && close_all(keep + 1, c_int::MAX),
-    };
-    if !all_closed {
+    if keep[0] > keep[1] {
+        keep.swap(0, 1);
+    }
+    let (mut first, mut all_closed) = (FIRST, true);
+    for kept in keep.into_iter().flatten() {
+        all_closed = all_closed && close_all(first, kept - 1);
+        first = kept + 1;
+    }
+    if !(all_closed && close_all(first, c_int::MAX)) {
         // SAFETY: as promised to this function.
         unsafe { close_what_proc_names(keep) };
     }
@@ -40,7 +44,7 @@ const DESCRIPTORS_TRIED_MAX: c_int = 65_536;
 /// # Safety
 ///
 /// As that of [`close_the_rest`].
-unsafe fn close_what_proc_names(keep: Option<c_int>) {
+unsafe fn close_what_proc_names(keep: [Option<c_int>; 2]) {
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
     let close = |fd: c_int| {
         // SAFETY: as promised to this function.
@@ -52,13 +56,13 @@ unsafe fn close_what_proc_names(keep: Option<c_int>) {
     let opened = unsafe { raw::call(libc::SYS_openat, open) };
     let Ok(directory) = opened.map(|fd| c_int::try_from(fd).unwrap_or(-1)) else {
         // No /proc either.
-        let all = (FIRST..DESCRIPTORS_TRIED_MAX).filter(|&fd| Some(fd) != keep);
+        let all = (FIRST..DESCRIPTORS_TRIED_MAX).filter(|&fd| !keep.contains(&Some(fd)));
         all.for_each(close);
         return;
     };
     // Where it breaks off, nothing tells of the rest.
     let _ = numbers_in(directory, |fd| {
-        if fd >= FIRST && fd != directory && Some(fd) != keep {
+        if fd >= FIRST && fd != directory && !keep.contains(&Some(fd)) {
             close(fd);
         }
     });

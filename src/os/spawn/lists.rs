@@ -94,6 +94,7 @@ mod tests {
                 place: Place::Apart {
                     stdio: [3; 3],
                     limit: None,
+                    passed: None,
                 },
                 wait: Duration::ZERO,
             });

@@ -120,7 +120,12 @@ impl Spawner {
     /// Refused with no errno if that does not pay, or is known to be impossible.
     fn start_sharing_table(&mut self, place: Place, wait: Duration) -> Tried {
         self.take_back();
-        let Place::Apart { mut stdio, limit } = place else {
+        let Place::Apart {
+            mut stdio,
+            limit,
+            passed: None,
+        } = place
+        else {
             return Err(0);
         };
         let is_for_it = self.is_shared == Some(true) && self.lent_to.is_none();
@@ -130,7 +135,12 @@ impl Spawner {
         };
         let cut = table.lend(&mut stdio).ok_or(0)?;
         self.lent_to = Some(slot.said().clone());
-        let place = Place::Apart { stdio, limit };
+        let passed = None;
+        let place = Place::Apart {
+            stdio,
+            limit,
+            passed,
+        };
         let tried = self.start_as(Way::SharingTable(cut), place, wait);
         self.take_back();
         if let Err(errno) = tried {

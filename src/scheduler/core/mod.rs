@@ -22,6 +22,7 @@ use crate::signal::signal_name;
 
 use super::outbox::Outbox;
 use super::side_commands::SideCommands;
+use super::signs::{Phase, Signs, Watchlist};
 
 /// The owner of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +62,7 @@ pub(super) struct Core {
     removed: Vec<ProgramId>,
     /// How much of a shutdown was reported as an event, with its cause.
     shutdown_reported: Option<Asked>,
+    watchlist: Watchlist,
     /// What runs of programs were started with that have a newer definition by now.
     outdated: BTreeMap<ProgramId, Exec>,
     /// True if only a stop of everything ends it.
@@ -77,6 +79,7 @@ impl Core {
     pub(super) fn new(
         machine: Machine,
         programs: ProgramTable,
+        watchlist: Watchlist,
         outbox: Outbox,
         keep_running: bool,
         ends_with_stopped: bool,
@@ -95,6 +98,7 @@ impl Core {
             forgotten: Vec::new(),
             removed: Vec::new(),
             shutdown_reported: None,
+            watchlist,
             outdated: BTreeMap::new(),
             keep_running,
             ends_with_stopped,
@@ -228,8 +232,31 @@ impl Core {
 
     pub(super) fn next_start(&mut self) -> Option<Run> {
         let run = self.machine.next_start()?;
-        self.outdated.remove(&run.program);
+        if self.outdated.remove(&run.program).is_some() {
+            let watchdog = self.signs(run.program).and_then(|signs| signs.watchdog);
+            self.machine.set_watchdog(run.program, watchdog);
+        }
         Some(run)
+    }
+
+    /// Returns what tells that a program is up, well and alive, if it has any of that, or had.
+    pub(super) fn signs(&self, id: ProgramId) -> Option<&Arc<Signs>> {
+        self.watchlist.get(id)
+    }
+
+    /// Takes what has happened since the last call to runs of programs that have signs.
+    pub(super) fn take_phases(&mut self) -> Vec<(Run, Phase)> {
+        self.watchlist.take_phases()
+    }
+
+    /// True if something has happened that was not taken.
+    pub(super) fn has_phases(&self) -> bool {
+        self.watchlist.has_phases()
+    }
+
+    /// Returns the number of descriptors that all runs at once need to say how they are.
+    pub(super) fn sign_descriptors(&self) -> usize {
+        self.watchlist.descriptors()
     }
 
     /// Returns the machine, to be asked.

@@ -14,6 +14,7 @@ use crate::program::{ExitRecord, FailedStart};
 use crate::report::{End, ErrorReport};
 use crate::status::LastExit;
 
+use super::super::signs::Phase;
 use super::super::snapshot::{gave_up_text, permanent_text};
 use super::Core;
 
@@ -29,32 +30,52 @@ impl Core {
         let pid = live.map_or(0, |live| live.pid());
         let is_killed = live.is_some_and(|live| live.killed_at().is_some());
         match change {
-            Change::Started => self.event(id, EventKind::Started { pid }),
-            Change::Up => self.event(id, EventKind::Up),
+            Change::Started => {
+                self.event(id, EventKind::Started { pid });
+                self.watchlist.note(run, Phase::Executed);
+                if self.machine.is_up(id) {
+                    self.watchlist.note(run, Phase::Up);
+                }
+            }
+            Change::Up => {
+                self.event(id, EventKind::Up);
+                self.watchlist.note(run, Phase::Up);
+            }
             Change::Removed => {
                 self.programs.forget_name(id);
                 self.forgotten.push(id);
             }
-            Change::StartFailed { cause, retry_in } => self.on_failed_start(run, cause, retry_in),
+            Change::StartFailed { cause, retry_in } => {
+                self.watchlist.note(run, Phase::Ended);
+                self.on_failed_start(run, cause, retry_in);
+            }
             Change::Exited {
                 exit,
                 uptime,
                 cause,
                 retry_in,
-            } => self.on_exit(run, exit, uptime, cause, retry_in),
+            } => {
+                self.watchlist.note(run, Phase::Ended);
+                self.on_exit(run, exit, uptime, cause, retry_in);
+            }
             Change::Stopping { signal, timeout } => {
                 self.note_asked(id);
+                let cause = self.machine.view(id).map(|view| view.cause);
                 let kind = EventKind::Stopping {
                     pid,
                     signal,
                     timeout,
+                    cause: cause.unwrap_or(Cause::Exit),
                 };
                 self.event(id, kind);
             }
             // If the signal was refused, that was reported instead.
             Change::Killed if !is_killed => {}
             Change::Killed => self.event(id, EventKind::Killed { pid }),
-            Change::Abandoned { cause } => self.on_abandoned(now, run, cause),
+            Change::Abandoned { cause } => {
+                self.watchlist.note(run, Phase::Ended);
+                self.on_abandoned(now, run, cause);
+            }
             Change::Impossible { state, fact } => {
                 let text = format!("unexpected {fact:?} in {state:?}; please report this bug");
                 self.warn(id, Error::new(format!("internal error: {text}")));

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::super::definitions::{Definitions, seed_for};
+use super::super::signs::{Phase, Signs};
 use super::Core;
 use crate::error::Result;
 use crate::event::EventKind;
 use crate::exec::Exec;
 use crate::machine::definitions::{Edit, Replacement};
 use crate::machine::graph::Links;
-use crate::machine::{Moment, ProgramId};
+use crate::machine::{Moment, ProgramId, Run};
 use crate::spec::ChildSpec;
 
 impl Core {
@@ -21,7 +22,9 @@ impl Core {
         spec: &ChildSpec,
         exec: Exec,
     ) -> Result<ProgramId> {
-        definitions.add(now, &mut self.machine, &mut self.programs, spec, exec)
+        let id = definitions.add(now, &mut self.machine, &mut self.programs, spec, exec)?;
+        self.watchlist.set(id, Signs::of(spec));
+        Ok(id)
     }
 
     /// Takes back a program that was added just now.
@@ -29,6 +32,7 @@ impl Core {
         self.machine.take_back(id);
         self.programs.forget_name(id);
         self.programs.remove(id);
+        self.watchlist.remove(id);
     }
 
     /// Sets what a program that was added just now waits for.
@@ -59,7 +63,7 @@ impl Core {
             ..Edit::default()
         };
         self.edit(now, edit)?;
-        self.redefine(id, exec, spec.report_bytes, false);
+        self.redefine(id, exec, spec.report_bytes, Signs::of(spec), false);
         Ok(())
     }
 
@@ -70,8 +74,19 @@ impl Core {
         id: ProgramId,
         exec: Exec,
         report_bytes: usize,
+        signs: Signs,
         goes_on: bool,
     ) {
+        let is_same = self.signs(id).is_some_and(|old| **old == signs);
+        if !is_same && self.watchlist.set(id, signs) {
+            let generation = self.machine.view(id).map_or(0, |view| view.starts);
+            let program = id;
+            let run = Run {
+                program,
+                generation,
+            };
+            self.watchlist.note(run, Phase::Redefined);
+        }
         let is_older = goes_on && !self.running_exec(id).differences(&exec).is_empty();
         let old = self.programs[id].redefine(exec, report_bytes);
         if is_older {
@@ -140,6 +155,7 @@ impl Core {
             if !is_left {
                 self.programs.remove(id);
                 self.outdated.remove(&id);
+                self.watchlist.remove(id);
             }
             is_left
         });

@@ -125,6 +125,7 @@ fn any_kind(choices: &mut Rng) -> EventKind {
             pid,
             signal: choices.next() as i32,
             timeout: length(choices),
+            cause: choices.pick(&[Cause::Operator, Cause::Watchdog]),
         },
         5 => EventKind::Killed { pid },
         6 => EventKind::Abandoned {
@@ -251,6 +252,7 @@ fn check_status(choices: &mut Rng) {
             after: Vec::new(),
             requires: Vec::new(),
             is_changed: choices.one_in(2),
+            status_text: choices.one_in(2).then(|| text(choices).into()),
         })
         .collect();
     let style = Style::new(programs.iter().map(ProgramStatus::name));

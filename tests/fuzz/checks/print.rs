@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::config::{Config, Control};
 use crate::machine::Restart;
-use crate::spec::ChildSpec;
+use crate::spec::{Address, Check, ChildSpec, Probe, Ready};
 
 pub fn config(config: &Config) -> String {
     let mut file = vec![
@@ -72,8 +72,42 @@ fn program(spec: &ChildSpec) -> String {
     }
     let max_restarts = spec.max_restarts.map(|restarts| restarts.to_string());
     fields.extend(max_restarts.map(|restarts| ("max_restarts", restarts)));
+    let ready = spec.ready.as_deref().map(ready);
+    fields.extend(ready.map(|ready| ("ready", ready)));
+    let times = [
+        ("start_timeout", spec.start_timeout),
+        ("watchdog", spec.watchdog),
+    ];
+    let times = times
+        .into_iter()
+        .filter_map(|(key, time)| Some((key, duration(time?))));
+    fields.extend(times);
     fields.extend(spec.cwd.iter().map(|cwd| ("cwd", text(cwd.as_os_str()))));
     object(owned(fields))
+}
+
+fn ready(ready: &Ready) -> String {
+    let probe = |probe: &Probe| {
+        let (key, value) = match &probe.check {
+            Check::Connect(Address::Unix(path)) => ("connect", text(path.as_os_str())),
+            Check::Connect(Address::Tcp(address)) => {
+                ("connect", json!(address.to_string()).to_string())
+            }
+            Check::Command(command) => ("command", texts(command)),
+        };
+        let (interval, timeout) = (duration(probe.interval), duration(probe.timeout));
+        object(owned([
+            (key, value),
+            ("interval", interval),
+            ("timeout", timeout),
+        ]))
+    };
+    match ready {
+        Ready::Fd(fd) => object(owned([("fd", fd.to_string())])),
+        Ready::Notify => json!("notify").to_string(),
+        Ready::Delay(delay) => object(owned([("delay", duration(*delay))])),
+        Ready::Probe(of) => probe(of),
+    }
 }
 
 /// A number of seconds where it is whole; else in the unit whose fractions are exact.

@@ -46,7 +46,14 @@ pub(crate) enum Place {
     Apart {
         stdio: [c_int; 3],
         limit: Option<DescriptorLimit>,
+        passed: Option<Passed>,
     },
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Passed {
+    pub(crate) from: c_int,
+    pub(crate) to: c_int,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

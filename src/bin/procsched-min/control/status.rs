@@ -57,7 +57,7 @@ fn fields(object: &mut Object<'_>, program: &ProgramStatus, reason: Option<&str>
         None => object.null("last_exit"),
     }
     object.null("health");
-    object.null("status_text");
+    object.text_or_null("status_text", program.status_text());
     let path = program.log();
     let log = path.as_ref().map(|path| path.to_string_lossy());
     object.text_or_null("log", log.as_deref());
@@ -232,11 +232,13 @@ fn kind(object: &mut Object<'_>, kind: &EventKind) {
             pid,
             signal,
             timeout,
+            cause,
             ..
         } => {
             object.value("pid", pid);
             object.text("signal", &signal_name(*signal));
             object.value("timeout", seconds(*timeout));
+            object.text("cause", &cause.to_string());
         }
         EventKind::OrphanSignalled { pid, signal, .. } => {
             object.value("pid", pid);

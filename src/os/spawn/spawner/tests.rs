@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::os::clock::Clock;
 use crate::os::group::Sent;
+use crate::os::spawn::Passed;
 
 /// How often a trial of the kernel is tried again, as other tests close descriptors meanwhile.
 const TRIALS_MAX: usize = 1000;
@@ -57,6 +58,7 @@ struct Bench {
     spawner: Spawner,
     /// Everything up to a number beyond the first words.
     crowd: Vec<OwnedFd>,
+    passed: Option<Passed>,
 }
 
 impl Bench {
@@ -67,6 +69,7 @@ impl Bench {
             null,
             spawner,
             crowd: Vec::new(),
+            passed: None,
         };
         match case {
             Case::First => {}
@@ -127,6 +130,7 @@ impl Bench {
             place: Place::Apart {
                 stdio: [null, null, last],
                 limit: None,
+                passed: self.passed,
             },
             wait: Duration::from_millis(10),
         })
@@ -199,6 +203,34 @@ fn no_way_of_making_a_child_gives_it_more_than_three_descriptors() {
             assert_eq!(bench.run(script), Ok(0), "{case:?}, {round}");
         }
     }
+}
+
+/// Whatever number it has with us, and whatever else has that number: the pipe by which a child is
+/// heard may.
+#[test]
+fn a_descriptor_that_is_passed_has_its_number_and_no_other_comes_along() {
+    let (mut read, write) = std::io::pipe().expect("a pipe");
+    let write = OwnedFd::from(write);
+    for case in CASES {
+        for to in 3..64 {
+            let mut bench = Bench::new(case);
+            let from = write.as_raw_fd();
+            bench.passed = Some(Passed { from, to });
+            let script = format!(
+                "echo {to} > /proc/self/fd/{to}; i=3; while test $i -lt 400; do \
+                 test $i != {to} && test -e /proc/self/fd/$i && exit $i; i=$((i+1)); done; exit 0"
+            );
+            assert_eq!(bench.run(&script), Ok(0), "{case:?}, {to}");
+            let line = format!("{to}\n");
+            let mut said = vec![0; line.len()];
+            read.read_exact(&mut said).expect("what it wrote");
+            assert_eq!(String::from_utf8_lossy(&said), line, "{case:?}");
+        }
+    }
+    let mut bench = Bench::new(Case::Forked);
+    let own = write.as_raw_fd();
+    bench.passed = Some(Passed { from: own, to: own });
+    assert_eq!(bench.run(&format!("echo x > /proc/self/fd/{own}")), Ok(0));
 }
 
 #[test]
