@@ -1,16 +1,14 @@
 //! A program made ready to be executed: everything that can be found out or can fail before the
 //! fork is done here, once, when the scheduler is built.
 
+mod lookup;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, CString, OsStr, OsString};
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-
-use nix::unistd::{AccessFlags, access};
 
 use crate::cstr_list::CStrList;
 use crate::error::{Error, Result, errno_text};
@@ -18,15 +16,13 @@ use crate::lineage::{CHAIN_VARIABLE, Lineage, PROGRAM_VARIABLE};
 use crate::os::spawn::{Command, Failure, Place, Spawner, Started, Step};
 use crate::report::CODE_UNKNOWN;
 use crate::spec::ChildSpec;
+use lookup::{directory_problem, file_problem, in_path, missing_interpreter};
 
 /// Where a program without a slash is looked up when the environment has no `PATH`.
 const PATH_DEFAULT: &[u8] = b"/bin:/usr/bin";
 
 /// The time of its watchdog in microseconds, for a program: sd_watchdog_enabled(3).
 pub(crate) const WATCHDOG_VARIABLE: &str = "WATCHDOG_USEC";
-
-/// How much of a file is read to find its `#!` line.
-const INTERPRETER_BYTES_MAX: u64 = 256;
 
 /// What all commands of one supervisor have in common.
 #[derive(Debug)]
@@ -178,6 +174,20 @@ impl Exec {
     /// we run, and its name is not resolved.
     pub(crate) fn in_our_place(command: &[OsString]) -> Result<Self> {
         Self::of_command(command, Path::new(""), &BaseEnv::our_own())
+    }
+
+    /// Makes another command ready that runs where and with what this one does.
+    pub(crate) fn beside(&self, command: &[OsString]) -> Result<Self> {
+        let (env, end) = (self.layout.env, self.layout.directory);
+        let env: Vec<CString> = self.strings.part(env..end).map(CStr::to_owned).collect();
+        let directory = self.strings.part(end..u32::MAX).next();
+        let directory = directory.map(|directory| path_of(directory).to_owned());
+        Self::new(command, &env, self.base_dir(), directory, &self.base)
+    }
+
+    /// Returns the base directory, which is absolute.
+    pub(crate) fn base_dir(&self) -> &Path {
+        path_of(&self.base.directory)
     }
 
     fn new(
@@ -406,24 +416,6 @@ pub(crate) fn failed_start_code(failure: Failure) -> i32 {
     }
 }
 
-/// Returns the errno with which chdir(2) would refuse this, if it would.
-fn directory_problem(directory: &Path) -> Option<i32> {
-    problem(directory, std::fs::Metadata::is_dir, libc::ENOTDIR)
-}
-
-/// Returns the errno with which execve(2) would refuse this file, if it would.
-fn file_problem(path: &Path) -> Option<i32> {
-    problem(path, std::fs::Metadata::is_file, libc::EACCES)
-}
-
-fn problem(path: &Path, is_right: fn(&std::fs::Metadata) -> bool, otherwise: i32) -> Option<i32> {
-    match std::fs::metadata(path) {
-        Ok(found) if is_right(&found) => access(path, AccessFlags::X_OK).err().map(|e| e as i32),
-        Ok(_) => Some(otherwise),
-        Err(error) => Some(error.raw_os_error().unwrap_or(libc::ENOENT)),
-    }
-}
-
 /// Returns everything before the `=`.
 fn key_of(variable: &CStr) -> &[u8] {
     variable
@@ -433,40 +425,8 @@ fn key_of(variable: &CStr) -> &[u8] {
         .unwrap_or_default()
 }
 
-/// Returns the files that execvp(3) would try; an empty directory is the current one.
-fn in_path(path: &[u8], program: &CStr) -> CStrList {
-    let join = |directory: &[u8]| {
-        let separator: &[u8] = if directory.is_empty() { b"" } else { b"/" };
-        CString::new([directory, separator, program.to_bytes()].concat()).ok()
-    };
-    path.split(|&byte| byte == b':').filter_map(join).collect()
-}
-
 fn path_of(text: &CStr) -> &Path {
     Path::new(OsStr::from_bytes(text.to_bytes()))
-}
-
-/// Returns the interpreter that this script names, if that does not exist. Both may be relative to
-/// the working directory of the program. Nothing that is opened here can block.
-fn missing_interpreter(cwd: &Path, script: &Path) -> Option<PathBuf> {
-    let mut head = Vec::new();
-    std::fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(cwd.join(script))
-        .ok()?
-        .take(INTERPRETER_BYTES_MAX)
-        .read_to_end(&mut head)
-        .ok()?;
-    let line = head
-        .strip_prefix(b"#!")?
-        .split(|&byte| byte == b'\n')
-        .next()?
-        .trim_ascii_start();
-    // A carriage return at the end belongs to the name, and is the most common fault.
-    let name = line.split(|&byte| byte == b' ' || byte == b'\t').next()?;
-    let interpreter = PathBuf::from(OsStr::from_bytes(name));
-    (!name.is_empty() && std::fs::metadata(cwd.join(&interpreter)).is_err()).then_some(interpreter)
 }
 
 impl ChildSpec {

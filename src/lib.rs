@@ -349,4 +349,4 @@ pub use spec::{
     Address, Check, ChildSpec, Health, NAME_BYTES_MAX, Probe, REPORT_BYTES_DEFAULT,
     REPORT_BYTES_MAX, Ready, STOP_TIMEOUT_DEFAULT,
 };
-pub use status::{LastExit, ProgramStatus};
+pub use status::{HealthStatus, LastExit, ProgramStatus};

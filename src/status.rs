@@ -35,6 +35,30 @@ pub struct ProgramStatus {
     pub(crate) requires: Vec<Arc<str>>,
     pub(crate) is_changed: bool,
     pub(crate) status_text: Option<Box<str>>,
+    pub(crate) health: Option<HealthStatus>,
+}
+
+/// What the health checks of a program have found. Its `Display` is `unknown`, `healthy` or
+/// `failing 2`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HealthStatus {
+    /// It is not up, or no check is over since it is.
+    Unknown,
+    /// The latest check has succeeded.
+    Healthy,
+    /// This many checks in a row have failed.
+    Failing(u32),
+}
+
+impl fmt::Display for HealthStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.pad("unknown"),
+            Self::Healthy => f.pad("healthy"),
+            Self::Failing(failures) => write!(f, "failing {failures}"),
+        }
+    }
 }
 
 /// How the latest run of a program ended.
@@ -295,6 +319,32 @@ impl ProgramStatus {
     #[must_use]
     pub fn status_text(&self) -> Option<&str> {
         self.status_text.as_deref()
+    }
+
+    /// Returns what its health checks have found; `None` if it has none.
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, Health, HealthStatus, ProcessScheduler};
+    /// # use std::time::Duration;
+    /// # fn main() -> procsched::Result<()> {
+    /// # let logs = tempfile::tempdir().unwrap();
+    /// let health = Health::command(["true"]).interval(Duration::from_millis(10));
+    /// let web = ChildSpec::new("web", ["sleep", "100"]).health(health);
+    /// let mut scheduler = ProcessScheduler::builder("/")
+    ///     .program(web)
+    ///     .err_dir(logs.path())
+    ///     .kill_on_drop()
+    ///     .build()?;
+    /// assert_eq!(scheduler.programs()[0].health(), Some(HealthStatus::Unknown));
+    /// while scheduler.programs()[0].health() != Some(HealthStatus::Healthy) {
+    ///     scheduler.step(Some(Duration::from_secs(1)))?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn health(&self) -> Option<HealthStatus> {
+        self.health
     }
 
     /// True if it runs with an older definition than it will have at its next start: see

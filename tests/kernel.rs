@@ -46,6 +46,7 @@ include!("model/modules.rs");
 #[path = "../src/os"]
 mod os {
     mod calls;
+    pub(crate) mod connect;
     pub(crate) mod descriptors;
     pub(crate) mod emergency_heap;
     pub(crate) mod group;

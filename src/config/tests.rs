@@ -4,6 +4,7 @@ use std::time::Duration;
 use super::*;
 use crate::machine::{Backoff, Restart};
 
+mod health;
 mod parts;
 mod programs;
 mod properties;

@@ -6,6 +6,7 @@
 mod calls;
 pub(crate) mod children;
 pub(crate) mod clock;
+pub(crate) mod connect;
 pub(crate) mod descriptors;
 pub(crate) mod emergency_heap;
 pub(crate) mod group;

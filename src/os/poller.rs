@@ -37,8 +37,9 @@ const SPURIOUS_MAX: u32 = 1000;
 #[derive(Debug)]
 pub(crate) struct Poller {
     epoll: Epoll,
-    /// Descriptors that epoll has refused: each counts as ready now and then, and is added again.
-    unpollable: Vec<(u64, RawFd)>,
+    /// Descriptors that epoll has refused, with what they are waited for: each counts as ready now
+    /// and then, and is added again.
+    unpollable: Vec<(u64, RawFd, EpollFlags)>,
     /// The latest wait did not learn what is ready.
     lost_events: bool,
     /// How many waits in a row ended at once and for nothing.
@@ -61,17 +62,26 @@ impl Poller {
 
     /// Adds a descriptor, to be waited for until it is readable.
     pub(crate) fn add(&mut self, fd: BorrowedFd<'_>, number: u64) {
-        let event = EpollEvent::new(EpollFlags::EPOLLIN, number);
+        self.add_for(fd, number, EpollFlags::EPOLLIN);
+    }
+
+    /// Adds a socket that connects, to be waited for until it has, or has failed.
+    pub(crate) fn add_connecting(&mut self, fd: BorrowedFd<'_>, number: u64) {
+        self.add_for(fd, number, EpollFlags::EPOLLOUT);
+    }
+
+    fn add_for(&mut self, fd: BorrowedFd<'_>, number: u64, what: EpollFlags) {
+        let event = EpollEvent::new(what, number);
         if self.epoll.add(fd, event).is_err() {
-            self.unpollable.push((number, fd.as_raw_fd()));
+            self.unpollable.push((number, fd.as_raw_fd(), what));
         }
     }
 
     fn add_unpollable(&mut self) {
-        self.unpollable.retain(|&(number, fd)| {
+        self.unpollable.retain(|&(number, fd, what)| {
             // SAFETY: what was added is removed before it is closed.
             let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, number);
+            let event = EpollEvent::new(what, number);
             self.epoll.add(fd, event).is_err()
         });
     }
@@ -99,7 +109,7 @@ impl Poller {
 
     /// Removes a descriptor.
     pub(crate) fn remove(&mut self, fd: BorrowedFd<'_>, number: u64) {
-        self.unpollable.retain(|(known, _)| *known != number);
+        self.unpollable.retain(|(known, ..)| *known != number);
         // It fails if epoll has refused it.
         let _ = self.epoll.delete(fd);
     }
@@ -116,7 +126,7 @@ impl Poller {
         // Saves a look at the clock for most waits.
         let begin = (self.spurious > 0).then(|| self.clock.now());
         let waited = poll(self.epoll.0.as_fd(), timeout);
-        ready.extend(self.unpollable.iter().map(|(number, _)| number));
+        ready.extend(self.unpollable.iter().map(|(number, ..)| number));
         self.add_unpollable();
         let mut events = [EpollEvent::empty(); READY_PER_TURN_MAX];
         let looked = retry(|| self.epoll.wait(&mut events, EpollTimeout::ZERO));
@@ -247,6 +257,20 @@ mod tests {
         watch.remove(read.as_fd(), 8);
         assert!(ready(&mut watch).is_empty());
         assert!(!watch.is_ready());
+    }
+
+    #[test]
+    fn a_socket_that_connects_is_ready_when_it_can_be_written_to() {
+        let mut watch = Poller::new().expect("an epoll instance");
+        let (socket, peer) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        socket.set_nonblocking(true).expect("a socket");
+        while std::io::Write::write(&mut &socket, &[0; 4096]).is_ok() {}
+        watch.add_connecting(socket.as_fd(), 9);
+        assert!(ready(&mut watch).is_empty(), "its buffer is full");
+        drop(peer);
+        assert_eq!(ready(&mut watch), [9]);
+        watch.remove(socket.as_fd(), 9);
+        assert!(ready(&mut watch).is_empty());
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub(crate) enum Key {
     ReadyPipe(ProgramId),
     /// The notification socket of a run.
     Notify(ProgramId),
+    /// A connection that is tried.
+    Connection(ProgramId),
 }
 
 impl Key {
@@ -43,6 +45,7 @@ impl Key {
             Self::Leader(id) => (3, id.0),
             Self::ReadyPipe(id) => (4, id.0),
             Self::Notify(id) => (5, id.0),
+            Self::Connection(id) => (6, id.0),
         };
         kind << 32 | u64::from(id)
     }
@@ -55,6 +58,7 @@ impl Key {
             3 => Self::Leader(id),
             4 => Self::ReadyPipe(id),
             5 => Self::Notify(id),
+            6 => Self::Connection(id),
             _ => Self::Wake,
         }
     }
@@ -122,7 +126,11 @@ impl Program {
         let stream = match key {
             Key::Stream(_) => self.stream.take(),
             Key::OldStream(_) => self.old_stream.take(),
-            Key::Wake | Key::Leader(_) | Key::ReadyPipe(_) | Key::Notify(_) => None,
+            Key::Wake
+            | Key::Leader(_)
+            | Key::ReadyPipe(_)
+            | Key::Notify(_)
+            | Key::Connection(_) => None,
         };
         if let Some(stream) = &stream {
             poller.remove(stream.as_fd(), key.number());

@@ -19,6 +19,7 @@ use super::inbox::Inbox;
 use super::launcher::Launcher;
 use super::orphan_sweep::OrphanSweep;
 use super::outbox::Outbox;
+use super::probes::Probes;
 use super::readiness::Readiness;
 use super::reaper::Reaper;
 use super::side_commands::SideCommands;
@@ -369,14 +370,13 @@ impl Builder {
             capture,
             readiness: Readiness::default(),
             side_commands: SideCommands::new(handler, self.trim_memory),
+            probes: Probes::default(),
             clock,
             phase: Phase::Built,
             kill_on_drop: self.kill_on_drop,
         };
-        let (count, signs) = (
-            scheduler.core.programs().len(),
-            scheduler.core.sign_descriptors(),
-        );
+        let core = &scheduler.core;
+        let (count, signs) = (core.programs().len(), core.sign_descriptors());
         let (fit, shortage) = scheduler.launcher.plan_for(count, signs);
         if let Some(error) = shortage {
             scheduler.core.outbox_mut().warn(error);

@@ -82,6 +82,15 @@ impl Capture {
         keys.filter(|key| matches!(key, Key::ReadyPipe(_) | Key::Notify(_)))
     }
 
+    /// Returns the programs whose connection, which is tried, was made or has failed.
+    pub(super) fn ready_connections(&self) -> impl Iterator<Item = ProgramId> {
+        let connection = |&number: &u64| match Key::of(number) {
+            Key::Connection(id) => Some(id),
+            _ => None,
+        };
+        self.ready.iter().filter_map(connection)
+    }
+
     /// Reads from now on what the latest run writes. The pipe of the run before becomes the old one;
     /// an old one is read once more and closed, with a warning if a process still held it.
     pub(super) fn attach(&mut self, core: &mut Core, id: ProgramId, stderr: OwnedFd) {
@@ -172,6 +181,8 @@ impl Capture {
                 // A new death comes with a signal, or with the end of its pipe. Otherwise it is a
                 // descriptor that the kernel has kept in its list. What runs say was read before.
                 Key::Leader(_) | Key::Wake | Key::ReadyPipe(_) | Key::Notify(_) => false,
+                // It is asked in this turn, and closed.
+                Key::Connection(_) => true,
             };
             if is_found {
                 self.poller.note_useful();

@@ -131,6 +131,7 @@ impl ProcessScheduler {
             self.launcher.next_deadline(),
             self.readiness.next_deadline(),
             self.side_commands.next_deadline(),
+            self.probes.next_deadline(),
             orphans,
             self.leaves_at(),
         ];

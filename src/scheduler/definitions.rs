@@ -78,6 +78,9 @@ impl Definitions {
 
     /// Checks a command and makes it ready.
     pub(super) fn exec(&self, spec: &ChildSpec) -> Result<Exec> {
+        if let Some(problem) = spec.problem_at(&self.base_dir) {
+            return Err(Error::new(format!("program {:?}: {problem}", spec.name)));
+        }
         Exec::of_program(spec, &self.base_dir, &self.base)
     }
 

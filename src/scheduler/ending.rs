@@ -48,7 +48,7 @@ impl ProcessScheduler {
     pub(super) fn is_settled_but_for_orphans(&self) -> bool {
         let commands = &self.side_commands;
         let has_jobs = || commands.handle_reports() && self.core.outbox().has_reports();
-        self.core.is_over() && commands.is_idle() && !has_jobs()
+        self.core.is_over() && commands.is_idle() && self.probes.is_idle() && !has_jobs()
     }
 
     /// Returns when a shutdown waits for nothing any more.
@@ -61,6 +61,7 @@ impl ProcessScheduler {
         if self.core.is_over() {
             self.core.report_if_all_ended(now);
             self.side_commands.close(now);
+            self.probes.close();
         }
         let is_out_of_time = self.leaves_at().is_some_and(|at| at <= now);
         if !is_out_of_time && self.is_awaited(now) {

@@ -13,8 +13,9 @@
 //! 8. let *deadlines* pass;
 //! 9. look for *orphans*;
 //! 10. *start* what is due;
-//! 11. *drain the ready*: what the living wrote;
-//! 12. *deliver* events and reports, and run the *side commands*.
+//! 11. *check* the programs that are starting, or up;
+//! 12. *drain the ready*: what the living wrote;
+//! 13. *deliver* events and reports, and run the *side commands*.
 //!
 //! Facts come before requests, control before data, and every known death before the first start.
 //!
@@ -37,6 +38,7 @@ mod launcher;
 mod operator;
 mod orphan_sweep;
 mod outbox;
+mod probes;
 mod rate_limit;
 mod readiness;
 mod reaper;
@@ -70,6 +72,7 @@ use groups::GroupProbes;
 use inbox::{Inbox, Request};
 use launcher::Launcher;
 use orphan_sweep::OrphanSweep;
+use probes::Probes;
 use readiness::Readiness;
 use reaper::Reaper;
 use side_commands::SideCommands;
@@ -111,6 +114,7 @@ pub struct ProcessScheduler {
     /// After the capture, which polls its pipe.
     inbox: Inbox,
     side_commands: SideCommands,
+    probes: Probes,
     clock: Clock,
     phase: Phase,
     kill_on_drop: bool,
@@ -151,6 +155,9 @@ impl Drop for ProcessScheduler {
     fn drop(&mut self) {
         if !self.inbox.waker().is_ours() {
             return;
+        }
+        if self.kill_on_drop {
+            self.probes.kill_all();
         }
         for program in self.core.programs_mut().iter_mut() {
             program.log.close();
@@ -270,7 +277,7 @@ impl ProcessScheduler {
             &mut self.readiness,
             &self.inbox,
         );
-        self.take_in_phases();
+        self.check_programs(now);
         self.capture
             .drain_ready(now, &mut self.core, &mut self.reaper);
         self.groups.take_in_killed(&mut self.core);
@@ -335,6 +342,11 @@ impl ProcessScheduler {
                 let spawner = self.launcher.spawner();
                 self.side_commands.on_exit(&mut self.core, spawner, pid);
             }
+            reaper::Found::Probe(pid, exit) => {
+                let spawner = self.launcher.spawner();
+                self.probes.on_death(&mut self.core, spawner, pid, exit);
+                self.groups.on_other_reaped(pid);
+            }
             reaper::Found::Other(pid) => {
                 let is_failed_start = self.launcher.spawner().forget_failed(pid);
                 // Another part of the host may have been waiting for it, and was faster.
@@ -368,11 +380,15 @@ impl ProcessScheduler {
         }
     }
 
-    /// Lets the components know what has happened to runs that say how they are.
-    fn take_in_phases(&mut self) {
+    /// Tells those that find out how programs are what has happened to runs, and makes checks.
+    fn check_programs(&mut self, now: Moment) {
         let phases = self.core.take_phases();
-        let poller = self.capture.poller_mut();
-        self.readiness.on_phases(&self.core, poller, &phases);
+        let (core, launcher, capture) = (&mut self.core, &mut self.launcher, &mut self.capture);
+        self.readiness
+            .on_phases(core, capture.poller_mut(), &phases);
+        let may_begin = !self.inbox.has_stop();
+        self.probes
+            .turn(now, &phases, may_begin, core, launcher, capture);
     }
 
     /// Returns the programs whose group is gone.

@@ -70,6 +70,8 @@ pub(super) enum Found {
     UnreliablePidfd(ProgramId),
     /// A side command is dead.
     SideCommand(i32),
+    /// The command of a check is dead, and not reaped; without an exit, another process has reaped it.
+    Probe(i32, Option<Exit>),
     /// Another child is dead, and not reaped.
     Other(i32),
 }
@@ -313,8 +315,8 @@ impl Reaper {
             self.full_wait_is_over();
         }
         let mut side_commands = std::iter::from_fn(|| self.turn.side_commands.pop());
-        let dead = side_commands.find(|&pid| reap::look(pid, None) != Seen::Alive);
-        dead.map(Found::SideCommand)
+        // One that was reaped since may have given its number to a child of the host.
+        side_commands.find_map(|pid| core.owner(pid).and_then(|_| look_at_pid(core, pid)))
     }
 
     fn look_at_eof_candidate(&mut self, core: &Core) -> Option<Found> {
@@ -422,6 +424,7 @@ fn of_owner(core: &Core, pid: i32, exit: Option<Exit>) -> Found {
     match core.owner(pid) {
         Some(Owner::Program(id)) => Found::Leader(id, exit),
         Some(Owner::SideCommand) => Found::SideCommand(pid),
+        Some(Owner::Probe) => Found::Probe(pid, exit),
         None => Found::Other(pid),
     }
 }

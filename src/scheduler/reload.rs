@@ -296,6 +296,9 @@ impl ProcessScheduler {
         if signs.and_then(|signs| signs.ready.as_ref()) != spec.ready.as_deref() {
             keys.push("ready".to_owned());
         }
+        if signs.and_then(|signs| signs.health.as_ref()) != spec.health.as_deref() {
+            keys.push("health".to_owned());
+        }
         if program.report_bytes as usize != spec.report_bytes {
             keys.push("report_bytes".to_owned());
         }

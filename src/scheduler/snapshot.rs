@@ -12,7 +12,6 @@ use crate::status::ProgramStatus;
 use super::ProcessScheduler;
 use super::core::Core;
 use super::orphan_sweep::OrphanSweep;
-use super::readiness::Readiness;
 
 impl ProcessScheduler {
     /// True if a stop was asked for, or an essential program has ended for good.
@@ -41,7 +40,7 @@ impl ProcessScheduler {
         let now = self.clock.now();
         let programs = self.core.programs().iter();
         programs
-            .filter_map(|program| status_of(&self.core, &self.readiness, program, now))
+            .filter_map(|program| status_of(self, program, now))
             .collect()
     }
 
@@ -108,17 +107,16 @@ impl ProcessScheduler {
     #[must_use]
     pub fn program(&self, name: &str) -> Option<ProgramStatus> {
         let id = self.core.programs().find(name.as_bytes())?;
-        let (program, now) = (&self.core.programs()[id], self.clock.now());
-        status_of(&self.core, &self.readiness, program, now)
+        status_of(self, &self.core.programs()[id], self.clock.now())
     }
 }
 
 fn status_of(
-    core: &Core,
-    readiness: &Readiness,
+    scheduler: &ProcessScheduler,
     program: &Program,
     now: Moment,
 ) -> Option<ProgramStatus> {
+    let core = &scheduler.core;
     let view = core.machine().view(program.id)?;
     let next_start = match view.state {
         State::Waiting { until: at } | State::Clearing { start_at: at } => Some(at.since(now)),
@@ -151,7 +149,11 @@ fn status_of(
         after: names(links.after()),
         requires: names(links.requires()),
         is_changed: core.is_outdated(program.id),
-        status_text: readiness.status_text(program.id).map(Into::into),
+        status_text: scheduler.readiness.status_text(program.id).map(Into::into),
+        health: core
+            .signs(program.id)
+            .and_then(|signs| signs.health.as_ref())
+            .map(|_| scheduler.probes.health_of(program.id)),
     })
 }
 

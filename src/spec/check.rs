@@ -243,6 +243,12 @@ impl Probe {
         }
     }
 
+    /// Returns what is tried.
+    #[must_use]
+    pub fn check(&self) -> &Check {
+        &self.check
+    }
+
     /// Sets the time from the end of a try to the next; 1 s by default. 0 is an error.
     #[must_use]
     pub fn interval(mut self, interval: Duration) -> Self {
@@ -318,6 +324,12 @@ impl Health {
         }
     }
 
+    /// Returns what is tried.
+    #[must_use]
+    pub fn check(&self) -> &Check {
+        &self.check
+    }
+
     /// Sets the time from the end of a check to the next, and before the first; 10 s by default. 0 is
     /// an error.
     #[must_use]
@@ -350,6 +362,40 @@ impl Health {
 }
 
 impl ChildSpec {
+    /// Returns how it is checked while it is up.
+    #[must_use]
+    pub fn health_check(&self) -> Option<&Health> {
+        self.health.as_deref()
+    }
+
+    /// Returns the spec of a command that runs where and with what this program does, as its checks
+    /// do.
+    ///
+    /// ```
+    /// # use procsched::ChildSpec;
+    /// # use std::path::Path;
+    /// let web = ChildSpec::new("web", ["./web"]).env("PATH", "/bin:/sbin");
+    /// let error = web.beside(["no-such-probe"]).locate(Path::new("/")).unwrap_err();
+    /// assert_eq!(error.searched_path(), Some("/bin:/sbin".as_ref()));
+    /// ```
+    #[must_use]
+    pub fn beside<C, A>(&self, command: C) -> Self
+    where
+        C: IntoIterator<Item = A>,
+        A: Into<OsString>,
+    {
+        let mut beside = Self::new(self.name.clone(), command);
+        beside.cwd.clone_from(&self.cwd);
+        beside.env.clone_from(&self.env);
+        beside
+    }
+
+    /// Returns why it cannot be used from a base directory, which is absolute.
+    pub(crate) fn problem_at(&self, base_dir: &Path) -> Option<String> {
+        let health = self.health.as_ref()?.check.problem_at(base_dir)?;
+        Some(format!("health: {health}"))
+    }
+
     /// Sets how it is checked while it is up; not at all by default. When enough checks in a row have
     /// failed, the run is ended with its stop signal, and its policy decides what follows; its cause
     /// is [`Cause::Unhealthy`](crate::Cause::Unhealthy), and programs that require it go on. An error

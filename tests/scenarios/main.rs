@@ -54,6 +54,7 @@ mod ownership;
 mod permissions;
 mod pid_reuse;
 mod policy;
+mod probes;
 mod readiness;
 mod real_programs;
 mod reaping;

@@ -45,6 +45,8 @@ Options of a program, with their defaults:
                             succeeds: {"connect": "127.0.0.1:80"},
                             {"command": […]}, with "interval" and "timeout"
   start_timeout 60 if ready how long that may take, a oneshot its run; 0: no limit
+  health    none            the same while it is up, with "retries" 3: when it
+                            fails that often in a row, the program is ended
   watchdog  0               the longest time between two WATCHDOG=1
   stop_signal, stop_timeout "TERM", "10s"; SIGKILL follows
   report_bytes 65536        how much of its stderr a report carries

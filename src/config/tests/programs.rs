@@ -5,7 +5,7 @@ use super::{cases, parse};
 
 /// Checks the errors of files whose only program has the keys of a case in line 2, next to its
 /// command.
-fn check_keys(table: &str) {
+pub(super) fn check_keys(table: &str) {
     for (keys, expected) in cases(table) {
         let text = format!("{{\"programs\": {{\"web\": {{\"command\": [\"a\"],\n{keys}}}}}}}");
         check(&text, &[expected]);

@@ -29,6 +29,8 @@ use super::signs::{Phase, Signs, Watchlist};
 pub(super) enum Owner {
     Program(ProgramId),
     SideCommand,
+    /// The command of a check.
+    Probe,
 }
 
 /// What came of a start.
@@ -44,6 +46,7 @@ pub(super) struct Core {
     programs: ProgramTable,
     /// The owner of each child. Removed at the reap, when the number may be given to another.
     owners: BTreeMap<i32, Owner>,
+    /// The children that are no program's leader.
     side_commands: Vec<i32>,
     outbox: Outbox,
     /// Why the start failed that the machine is being told of.
@@ -318,8 +321,9 @@ impl Core {
 
     pub(super) fn own(&mut self, pid: i32, owner: Owner) {
         self.owners.insert(pid, owner);
-        if owner == Owner::SideCommand {
-            self.side_commands.push(pid);
+        match owner {
+            Owner::Program(_) => {}
+            Owner::SideCommand | Owner::Probe => self.side_commands.push(pid),
         }
     }
 
@@ -333,7 +337,7 @@ impl Core {
         self.owners.len()
     }
 
-    /// Returns the pids of the side commands that run.
+    /// Returns the pids of the side commands that run, and of the commands of checks.
     pub(super) fn side_commands(&self) -> impl Iterator<Item = i32> {
         self.side_commands.iter().copied()
     }

@@ -195,7 +195,7 @@ impl Readiness {
             match key {
                 Key::ReadyPipe(id) => self.look(now, core, poller, id),
                 Key::Notify(id) => self.receive(now, core, id),
-                Key::Wake | Key::Stream(_) | Key::OldStream(_) | Key::Leader(_) => continue,
+                _ => continue,
             }
             capture.poller_mut().note_useful();
         }

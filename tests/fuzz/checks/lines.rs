@@ -253,6 +253,7 @@ fn check_status(choices: &mut Rng) {
             requires: Vec::new(),
             is_changed: choices.one_in(2),
             status_text: choices.one_in(2).then(|| text(choices).into()),
+            health: None,
         })
         .collect();
     let style = Style::new(programs.iter().map(ProgramStatus::name));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::config::{Config, Control};
 use crate::machine::Restart;
-use crate::spec::{Address, Check, ChildSpec, Probe, Ready};
+use crate::spec::{Address, Check, ChildSpec, Health, Probe, Ready};
 
 pub fn config(config: &Config) -> String {
     let mut file = vec![
@@ -82,31 +82,45 @@ fn program(spec: &ChildSpec) -> String {
         .into_iter()
         .filter_map(|(key, time)| Some((key, duration(time?))));
     fields.extend(times);
+    let health = spec.health.as_deref().map(health);
+    fields.extend(health.map(|health| ("health", health)));
     fields.extend(spec.cwd.iter().map(|cwd| ("cwd", text(cwd.as_os_str()))));
     object(owned(fields))
 }
 
 fn ready(ready: &Ready) -> String {
-    let probe = |probe: &Probe| {
-        let (key, value) = match &probe.check {
-            Check::Connect(Address::Unix(path)) => ("connect", text(path.as_os_str())),
-            Check::Connect(Address::Tcp(address)) => {
-                ("connect", json!(address.to_string()).to_string())
-            }
-            Check::Command(command) => ("command", texts(command)),
-        };
-        let (interval, timeout) = (duration(probe.interval), duration(probe.timeout));
-        object(owned([
-            (key, value),
-            ("interval", interval),
-            ("timeout", timeout),
-        ]))
-    };
     match ready {
         Ready::Fd(fd) => object(owned([("fd", fd.to_string())])),
         Ready::Notify => json!("notify").to_string(),
         Ready::Delay(delay) => object(owned([("delay", duration(*delay))])),
         Ready::Probe(of) => probe(of),
+    }
+}
+
+fn probe(probe: &Probe) -> String {
+    let fields = [
+        check(&probe.check),
+        ("interval", duration(probe.interval)),
+        ("timeout", duration(probe.timeout)),
+    ];
+    object(owned(fields))
+}
+
+fn health(health: &Health) -> String {
+    let fields = [
+        check(&health.check),
+        ("interval", duration(health.interval)),
+        ("timeout", duration(health.timeout)),
+        ("retries", health.retries.to_string()),
+    ];
+    object(owned(fields))
+}
+
+fn check(check: &Check) -> (&'static str, String) {
+    match check {
+        Check::Command(command) => ("command", texts(command)),
+        Check::Connect(Address::Unix(path)) => ("connect", text(path.as_os_str())),
+        Check::Connect(address) => ("connect", json!(address.to_string()).to_string()),
     }
 }
 

@@ -71,7 +71,10 @@ impl<'v> Program<'v> {
             .seconds("retry_in")
             .map(|time| format!("starts in {}", duration(rounded(time))));
         let failing = self.0["health"]["failing"].as_u64();
-        let failing = failing.map(|count| format!("health check failed {count} times"));
+        let failing = failing.map(|count| match count {
+            1 => "health check failed once".to_owned(),
+            _ => format!("health check failed {count} times"),
+        });
         let changed = self.0["changed"].as_bool().filter(|changed| *changed);
         let changed = changed.map(|_| "new definition at its next start".to_owned());
         let parts = [

@@ -8,9 +8,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::unistd::{AccessFlags, access};
-use procsched::ChildSpec;
 use procsched::config::Config;
 use procsched::text::{duration, error_text, escaped, shortened_path};
+use procsched::{Check, ChildSpec, Health};
 
 use super::{Command, FAILED, FINE, USAGE};
 use crate::load::{self, CONFIG_HELP, is_stdin, load, source};
@@ -144,6 +144,10 @@ fn warnings(config: &Config) -> Warnings {
     for program in &config.programs {
         let key = |key: &str| format!("programs.{}.{key}", program.name());
         found.add_command(key("command"), program, base_dir);
+        if let Some(Check::Command(command)) = program.health_check().map(Health::check) {
+            let beside = program.beside(command.iter().cloned());
+            found.add_command(key("health.command"), &beside, base_dir);
+        }
         found.add(key("essential"), essential_problem(program));
     }
     found
@@ -209,7 +213,8 @@ mod tests {
             "programs": {
                 "fine": ["/bin/sh", "-c", "exit 0"],
                 "missing": ["/no/such/program"],
-                "directory": ["/tmp"]
+                "directory": ["/tmp"],
+                "checked": { "command": ["/bin/sh"], "health": { "command": ["./no-such"] } }
             }
         }"#;
         let config = Config::parse(json, "test.json", Path::new("/"));
@@ -221,6 +226,7 @@ mod tests {
             "error_handler",
             "programs.missing.command",
             "programs.directory.command",
+            "programs.checked.health.command",
         ];
         assert_eq!(keys, expected, "{warnings:?}");
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use procsched::{Event, EventKind, LastExit, ProgramStatus, signal_name, utc_millis};
+use procsched::{Event, EventKind, HealthStatus, LastExit, ProgramStatus, signal_name, utc_millis};
 
 use super::client::Peer;
 use super::json::{self, Object};
@@ -56,7 +56,12 @@ fn fields(object: &mut Object<'_>, program: &ProgramStatus, reason: Option<&str>
         Some(exit) => object.object("last_exit", |object| last_exit(object, exit)),
         None => object.null("last_exit"),
     }
-    object.null("health");
+    match program.health() {
+        Some(HealthStatus::Failing(count)) => object.object("health", |health| {
+            health.value("failing", count);
+        }),
+        health => object.text_or_null("health", health.map(|health| health.to_string()).as_deref()),
+    }
     object.text_or_null("status_text", program.status_text());
     let path = program.log();
     let log = path.as_ref().map(|path| path.to_string_lossy());
