@@ -82,6 +82,12 @@ impl Machine {
         self.children.remove(id);
     }
 
+    /// True if a program runs, and nothing ends that: a restart would.
+    #[must_use]
+    pub fn is_run(&self, id: ProgramId) -> bool {
+        self.children.get(id).is_some_and(Child::is_run)
+    }
+
     /// True if a program is being removed.
     #[must_use]
     pub fn is_being_removed(&self, id: ProgramId) -> bool {
@@ -110,7 +116,8 @@ impl Machine {
     /// cycle, its path is returned, and nothing has changed.
     ///
     /// A definition that does not differ changes nothing. What failed is started again; what was
-    /// stopped stays so.
+    /// stopped stays so. What does not run takes nothing down, whatever becomes of it: what requires
+    /// it runs on as with a requirement that is new.
     pub fn edit(&mut self, now: Moment, edit: Edit) -> Result<(), Vec<ProgramId>> {
         let Edit {
             removes,
@@ -126,6 +133,7 @@ impl Machine {
         if let Some(cycle) = self.graph.find_cycle(&last) {
             return Err(cycle);
         }
+        self.let_run_on();
         self.begin_edit(now, &removes, &replaces);
         let old = replaces.iter().map(|new| self.links_of(new.program));
         let old: Vec<Links> = old.collect();
@@ -148,6 +156,18 @@ impl Machine {
         Ok(())
     }
 
+    /// What does not run may come to be down by the new definitions: a oneshot that was stopped and
+    /// is to be none, or what gets a requirement that was stopped. What requires it was up without
+    /// it, and runs on.
+    fn let_run_on(&mut self) {
+        let required = self.graph.with_dependents();
+        let idle = required.filter(|id| !self.is_run(*id));
+        let idle: Vec<ProgramId> = idle.collect();
+        for id in idle {
+            self.graph.disarm(id);
+        }
+    }
+
     /// Stops what is removed or may not go on, by the former links.
     fn begin_edit(&mut self, now: Moment, removes: &[ProgramId], replaces: &[Replacement]) {
         // A stop goes by the new definition, but what depends on it by the former one.
@@ -167,7 +187,7 @@ impl Machine {
         }
         let stop = Trigger::Command(Verb::Restart, Cause::Reload);
         for new in replaces.iter().filter(|new| new.restart) {
-            if !self.stopping && self.children.get(new.program).is_some_and(Child::is_run) {
+            if !self.stopping && self.is_run(new.program) {
                 self.apply(now, new.program, stop);
             }
         }
@@ -212,10 +232,8 @@ impl Machine {
     fn restarted_by(&self, replaces: &[Replacement]) -> BTreeSet<ProgramId> {
         let new: BTreeMap<ProgramId, &Replacement> =
             replaces.iter().map(|new| (new.program, new)).collect();
-        let runs =
-            |id: ProgramId, is_run: fn(&Child) -> bool| self.children.get(id).is_some_and(is_run);
         let restarts = replaces.iter().filter(|new| new.restart);
-        let restarts = restarts.filter(|new| runs(new.program, Child::is_run));
+        let restarts = restarts.filter(|new| self.is_run(new.program));
         let mut next: Vec<ProgramId> = restarts.map(|new| new.program).collect();
         let mut restarted = BTreeSet::new();
         while let Some(id) = next.pop() {
@@ -231,7 +249,7 @@ impl Machine {
                 let new = new.get(other);
                 let still = new.is_none_or(|new| new.links.requires().contains(&id));
                 let required = self.links_of(*other).requires().contains(&id);
-                still && required && runs(*other, Child::is_wanted_run)
+                still && required && self.is_run(*other)
             }));
         }
         restarted

@@ -135,7 +135,7 @@ struct Dependent {
     program: ProgramId,
     requires: bool,
     /// False while the dependent runs on although what it requires does not, as that was so when
-    /// the edge was made.
+    /// the edge was made, or has become so by new definitions.
     is_armed: bool,
 }
 
@@ -226,6 +226,13 @@ impl Graph {
         node.is_some_and(|node| !node.dependents.is_empty())
     }
 
+    /// Returns the programs that others require, or start after.
+    pub fn with_dependents(&self) -> impl Iterator<Item = ProgramId> {
+        let nodes = self.nodes.iter();
+        let nodes = nodes.filter(|(_, node)| !node.dependents.is_empty());
+        nodes.map(|(&id, _)| id)
+    }
+
     /// Returns the programs that require this one, or start after it.
     pub fn dependents(&self, id: ProgramId) -> impl Iterator<Item = ProgramId> {
         let dependents = self.nodes.get(&id).map(|node| node.dependents.iter());
@@ -305,6 +312,19 @@ impl Graph {
                     dependent.is_armed = true;
                 }
             }
+        }
+    }
+
+    /// Lets what requires a program run on without it until all have told how they are, unless it
+    /// is down already.
+    pub fn disarm(&mut self, id: ProgramId) {
+        if let Some(node) = self.nodes.get_mut(&id)
+            && !node.told.downs
+        {
+            for dependent in &mut node.dependents {
+                dependent.is_armed = false;
+            }
+            self.arming.insert(id);
         }
     }
 

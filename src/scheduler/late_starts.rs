@@ -108,14 +108,18 @@ impl LateStarts {
         }
     }
 
-    /// Returns one that is over, and attends to those before it.
+    /// Returns one that is over, of those that are looked at, and attends to those before it.
     pub(super) fn next_over(
         &mut self,
         now: Moment,
         core: &mut Core,
         spawner: &mut Spawner,
+        is_looked_at: impl Fn(&Core, ProgramId) -> bool,
     ) -> Option<Over> {
         for index in 0..self.0.len() {
+            if !is_looked_at(core, self.0[index].id) {
+                continue;
+            }
             if let Some(answer) = self.0[index].late.poll(spawner) {
                 return Some(self.0.swap_remove(index).over(answer));
             }

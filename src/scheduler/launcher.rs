@@ -303,7 +303,24 @@ impl Launcher {
 
     /// Looks at the late starts.
     pub(super) fn look_at_late(&mut self, now: Moment, core: &mut Core, capture: &mut Capture) {
-        while let Some(over) = self.late.next_over(now, core, &mut self.spawner) {
+        while let Some(over) = self
+            .late
+            .next_over(now, core, &mut self.spawner, |_, _| true)
+        {
+            self.late_start_is_over(core, capture, over);
+        }
+    }
+
+    /// Does the same, but for programs that are being removed: the end of such a start would end
+    /// the removal, and a reload that takes it back has found it going on.
+    pub(super) fn look_at_late_kept(
+        &mut self,
+        now: Moment,
+        core: &mut Core,
+        capture: &mut Capture,
+    ) {
+        let is_kept = |core: &Core, id| !core.machine().is_being_removed(id);
+        while let Some(over) = self.late.next_over(now, core, &mut self.spawner, is_kept) {
             self.late_start_is_over(core, capture, over);
         }
     }

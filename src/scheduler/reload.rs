@@ -113,7 +113,7 @@ impl ProcessScheduler {
         self.set_common(common);
         // What has been executed by now is asked to stop, and what has not is killed.
         let (core, capture) = (&mut self.core, &mut self.capture);
-        self.launcher.look_at_late(now, core, capture);
+        self.launcher.look_at_late_kept(now, core, capture);
         self.warn_of_stopped(&wanted);
         self.end_left_by(now, &removes);
         self.commit(now, removes, wanted, &ids, options);
@@ -199,14 +199,16 @@ impl ProcessScheduler {
                 kind,
             });
         }
-        let machine = self.core.machine();
-        restart_with_required(&mut wanted, machine, |id| self.runs(id));
+        restart_with_required(&mut wanted, self.core.machine());
         Ok(wanted)
     }
 
-    /// Warns of each program that begins to require one that stays stopped.
+    /// Warns of each program that begins to require one that stays stopped, or requires it as a
+    /// oneshot no more.
     fn warn_of_stopped(&mut self, wanted: &[Wanted]) {
         let mut warnings = Vec::new();
+        let stays = wanted.iter().filter(|one| !one.spec.oneshot);
+        let stays: BTreeSet<Option<ProgramId>> = stays.map(|one| one.old).collect();
         for one in wanted {
             for required in &one.spec.requires {
                 let Some(id) = self.core.programs().find(required.as_bytes()) else {
@@ -217,7 +219,10 @@ impl ProcessScheduler {
                 let view = machine.view(id);
                 let is_stopped =
                     view.is_some_and(|view| view.goal != Goal::Up && view.why == Why::Stopped);
-                if is_stopped && !links.requires().contains(&id) {
+                let policy = machine.policy(id);
+                let was_oneshot = policy.is_some_and(|policy| policy.oneshot);
+                let is_new = !links.requires().contains(&id);
+                if is_stopped && (is_new || was_oneshot && stays.contains(&Some(id))) {
                     let text = format!("requires {required:?}, which is stopped: start that, too");
                     warnings.push((one.spec.name.as_str().into(), Error::new(text)));
                 }

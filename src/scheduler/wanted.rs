@@ -55,13 +55,9 @@ pub(super) fn is_run(view: &View) -> bool {
     )
 }
 
-/// What requires a program that is restarted, and did before, is restarted with it, if it runs. A
+/// What requires a program that is restarted, and did before, is restarted with it, if both run. A
 /// requirement that is new takes nothing down.
-pub(super) fn restart_with_required(
-    wanted: &mut [Wanted],
-    machine: &Machine,
-    runs: impl Fn(ProgramId) -> bool,
-) {
+pub(super) fn restart_with_required(wanted: &mut [Wanted], machine: &Machine) {
     let was_oneshot = |id| machine.policy(id).is_some_and(|policy| policy.oneshot);
     let mut requirers: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (index, one) in wanted.iter().enumerate() {
@@ -69,11 +65,10 @@ pub(super) fn restart_with_required(
             requirers.entry(name.clone()).or_default().push(index);
         }
     }
+    let is_run = |one: &Wanted| one.old.is_some_and(|id| machine.is_run(id));
     let is_restart = |one: &Wanted| {
-        matches!(
-            one.kind,
-            Some(PlannedKind::Restart { .. } | PlannedKind::RestartWith { .. })
-        )
+        let is_with = matches!(one.kind, Some(PlannedKind::RestartWith { .. }));
+        is_run(one) && (one.restart || is_with)
     };
     let mut restarted: Vec<usize> = (0..wanted.len())
         .filter(|&at| is_restart(&wanted[at]))
@@ -89,7 +84,7 @@ pub(super) fn restart_with_required(
         for &other in requirers.get(&required).into_iter().flatten() {
             let one = &mut wanted[other];
             let requires = |id| machine.links_of(id).requires().contains(&restarted_id);
-            if !is_restart(one) && one.old.is_some_and(|id| runs(id) && requires(id)) {
+            if is_run(one) && !is_restart(one) && one.old.is_some_and(requires) {
                 let required = required.clone();
                 one.kind = Some(PlannedKind::RestartWith { required });
                 restarted.push(other);

@@ -169,7 +169,13 @@ impl Driver {
         let is_linked = |spec: &ChildSpec| !(spec.requires.is_empty() && spec.after.is_empty());
         let is_linked = specs.iter().any(is_linked);
         let in_turn = if is_linked { specs.len() as u64 } else { 1 };
-        let grace = timeouts.max().unwrap_or_default().as_nanos() as u64 * in_turn;
+        // A stop that has begun goes on by the former definition.
+        let former = world::with(|kernel| {
+            let former = kernel.programs.iter().flat_map(|program| &program.former);
+            former.map(|policy| policy.stop_timeout).max()
+        });
+        let grace = timeouts.chain(former).max().unwrap_or_default();
+        let grace = grace.as_nanos() as u64 * in_turn;
         // Five seconds after the last program and one for its own end; a zombie in other hands
         // is waited for a second.
         let command = if self.setting.error_command { 6 } else { 0 };

@@ -139,12 +139,13 @@ impl Driver {
             (Ok(plan), Some(kind)) => return Err(format!("expected {kind:?}, but not:\n{plan}")),
         };
         self.check_plan(&specs, &plan, keeps_runs)?;
-        let (before, going_on, restarted) = world::with(|kernel| {
+        let running = self.running();
+        let (before, going_on, restarted, launching) = world::with(|kernel| {
             let before = kernel.before_reload();
-            let (going_on, restarted) =
-                (kernel.going_on(&specs, &plan), kernel.restarted_by(&plan));
+            let (going_on, restarted) = (kernel.going_on(&plan), kernel.restarted_by(&plan));
+            let launching = kernel.launching();
             kernel.is_reloaded(&specs, &plan, keeps_runs);
-            (before, going_on, restarted)
+            (before, going_on, restarted, launching)
         });
         match self.scheduler.apply_with(specs.clone(), &options) {
             Ok(applied) if applied == plan => {}
@@ -164,9 +165,51 @@ impl Driver {
             }
         }
         self.restarted.extend(restarted);
+        self.check_ended(&running, &plan, launching > 0)?;
         world::with(|kernel| kernel.check_goes_on(&going_on))
             .map_err(|problem| format!("{problem}; planned:\n{plan}"))?;
         self.takes_over(specs, &plan, keeps_runs)
+    }
+
+    /// The programs that have a process, and that nothing ends.
+    fn running(&self) -> BTreeSet<String> {
+        let programs = self.scheduler.programs();
+        let runs = programs.iter().filter(|program| {
+            let is_up = matches!(
+                program.state(),
+                ProgramState::Running | ProgramState::Starting
+            );
+            is_up && program.pid().is_some()
+        });
+        runs.map(|program| program.name().to_owned()).collect()
+    }
+
+    /// What ran and is to end by a plan ends from now on, and nothing else does. A start that had not
+    /// been answered when the plan was made may have failed since, and takes nothing down.
+    fn check_ended(&self, running: &BTreeSet<String>, plan: &Plan, was_launching: bool) -> Check {
+        let ends = |name: &str| {
+            plan.changes().iter().any(|change| {
+                let is_end = matches!(
+                    change.kind(),
+                    PlannedKind::Remove
+                        | PlannedKind::Restart { .. }
+                        | PlannedKind::RestartWith { .. }
+                );
+                change.program() == name && is_end
+            })
+        };
+        for program in self.scheduler.programs() {
+            let name = program.name();
+            if !running.contains(name) {
+                continue;
+            }
+            let (ends, state) = (ends(name), program.state());
+            let is_ended = state == ProgramState::Stopping;
+            if is_ended && !ends || ends && !is_ended && !was_launching {
+                return Err(format!("{name} is {state}, and this was planned:\n{plan}"));
+            }
+        }
+        Ok(())
     }
 
     /// Notes the definitions that were accepted, and looks whether what they end was asked to.

@@ -233,6 +233,7 @@ impl Book {
     /// Takes in a change that is accepted, all at once. Each new definition changes something;
     /// what is added has these ids.
     pub fn edit(&mut self, now: Moment, edit: &Edit, ids: &[ProgramId]) {
+        self.let_run_on();
         for &id in &edit.removes {
             self.remove(id);
         }
@@ -261,6 +262,18 @@ impl Book {
             let replaced = edit.replaces.iter().map(|(id, _, _)| *id);
             let new: Vec<ProgramId> = ids.iter().copied().chain(replaced).collect();
             self.start_new(&new, now);
+        }
+    }
+
+    /// What does not run takes nothing down by new definitions, whatever they make of it.
+    fn let_run_on(&mut self) {
+        let standings = Standings::of(self);
+        let pages = self.pages.iter();
+        let idle = pages.filter(|page| !(page.wanted && page.is_executing()));
+        let idle = idle.filter(|page| !standings.is_down(self, page.id));
+        let idle: Vec<ProgramId> = idle.map(|page| page.id).collect();
+        for page in &mut self.pages {
+            page.armed.retain(|id| !idle.contains(id));
         }
     }
 

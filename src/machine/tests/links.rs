@@ -143,6 +143,53 @@ fn a_start_of_what_runs_does_nothing_for_what_it_requires() {
     assert_eq!(desk.state(0), State::Due);
 }
 
+/// What required it was stopped, and the plan of the reload did not say so.
+#[test]
+fn a_stopped_oneshot_that_is_to_be_none_takes_nothing_down() {
+    for restart in [false, true] {
+        let mut desk = linked(&[oneshot(), policy()], &[(1, &[0], &[])]);
+        desk.command(Command::Start(id(1)));
+        let run = desk.spawn();
+        desk.exit(run, CLEAN);
+        desk.gone(run);
+        desk.spawn();
+        desk.command(Command::Stop(id(0)));
+        let new = Replacement {
+            program: id(0),
+            policy: policy(),
+            links: Links::default(),
+            restart,
+        };
+        desk.machine.replace(desk.now, vec![new]).expect("no cycle");
+        assert_eq!(desk.orders(), []);
+        assert!(matches!(desk.state(1), State::Running { .. }));
+        // Once it has been up it is a requirement like any other.
+        desk.command(Command::Start(id(0)));
+        desk.spawn();
+        assert_eq!(signals(&desk.command(Command::Stop(id(0)))), [15, 18]);
+        assert!(matches!(desk.state(1), State::Stopping { .. }));
+    }
+}
+
+/// A program in its delay got a requirement that was stopped, and what required it was stopped.
+#[test]
+fn what_waits_and_cannot_come_up_any_more_takes_nothing_down_by_a_new_definition() {
+    let mut desk = linked(&[policy(); 3], &[(1, &[0], &[])]);
+    let runs = start_all(&mut desk, 3);
+    desk.command(Command::Stop(id(2)));
+    end_as_asked(&mut desk, runs[2]);
+    desk.end(runs[0], CRASH);
+    let new = Replacement {
+        program: id(0),
+        policy: policy(),
+        links: links(&[2], &[]),
+        restart: false,
+    };
+    desk.machine.replace(desk.now, vec![new]).expect("no cycle");
+    assert_eq!(desk.orders(), []);
+    assert!(matches!(desk.state(1), State::Running { .. }));
+}
+
 #[test]
 fn what_is_being_removed_is_not_started_by_what_requires_it() {
     let (mut desk, run) = Desk::running(policy());

@@ -204,6 +204,8 @@ impl Core {
     pub(super) fn group_gone(&mut self, now: Moment, id: ProgramId) {
         let program = self.programs.get_mut(id);
         if let Some(live) = program.and_then(|program| program.live.take()) {
+            // Nothing runs by a former definition any more, and it may be long until the next start.
+            self.outdated.remove(&id);
             self.apply(now, Input::GroupGone { run: live.run });
         }
     }

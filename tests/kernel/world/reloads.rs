@@ -113,13 +113,7 @@ impl Kernel {
     }
 
     /// The runs that go on by this plan, and that nothing ends yet.
-    pub fn going_on(&self, specs: &[ChildSpec], plan: &Plan) -> Vec<usize> {
-        // What was done, and is to go on from now on, may be up at once or never.
-        let is_done_no_more = |other: &usize| {
-            let other = &self.programs[*other];
-            let new = specs.iter().find(|spec| spec.name() == other.name);
-            other.is_oneshot() && new.is_some_and(|new| !new.oneshot)
-        };
+    pub fn going_on(&self, plan: &Plan) -> Vec<usize> {
         let ends = |name: &str| {
             plan.changes().iter().any(|change| {
                 let is_change = matches!(
@@ -139,7 +133,6 @@ impl Kernel {
             let serial = self.runs[run].serial;
             let is_free = !self.runs[run].is_signalled
                 && self.runs_for_all_we_know(index)
-                && !self.all_required(index).iter().any(is_done_no_more)
                 && self.may_end_since(index, serial).is_none();
             is_free.then_some(run)
         });
