@@ -22,6 +22,8 @@ pub struct Error(Box<Inner>);
 #[derive(Clone, PartialEq, Eq)]
 struct Inner {
     kind: ErrorKind,
+    /// The program and the key of its definition that it is about.
+    key: Option<(String, &'static str)>,
     what: String,
     cause: Cause,
 }
@@ -101,12 +103,32 @@ impl Error {
         error
     }
 
+    /// Returns the error of a key of a program's definition.
+    pub(crate) fn of_key(program: &str, key: &'static str, what: impl Into<String>) -> Self {
+        let mut error = Self::new(what);
+        error.0.key = Some((program.to_owned(), key));
+        error
+    }
+
+    /// Returns the program and the key that it is about, and the text without them.
+    // The config alone knows where they are.
+    #[cfg_attr(not(feature = "json"), allow(dead_code))]
+    pub(crate) fn key(&self) -> Option<(&str, &'static str, &str)> {
+        let (program, key) = self.0.key.as_ref()?;
+        Some((program, key, &self.0.what))
+    }
+
     fn with(what: String, cause: Cause) -> Self {
         let kind = match cause {
             Cause::Os(_) | Cause::NotInPath(_) => ErrorKind::Os,
             Cause::None | Cause::Text(_) => ErrorKind::Invalid,
         };
-        Self(Box::new(Inner { kind, what, cause }))
+        Self(Box::new(Inner {
+            kind,
+            key: None,
+            what,
+            cause,
+        }))
     }
 
     /// Returns what kind of error it is.
@@ -187,6 +209,9 @@ pub(crate) fn errno_text(errno: i32) -> String {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((program, key)) = &self.0.key {
+            write!(f, "program {program:?}: {key}: ")?;
+        }
         f.write_str(&self.0.what)?;
         match &self.0.cause {
             Cause::None => Ok(()),

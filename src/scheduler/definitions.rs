@@ -118,7 +118,7 @@ pub(super) fn links_of(
     machine: &Machine,
     programs: &ProgramTable,
 ) -> Result<Links> {
-    let ids = |key: &str, names: &[String]| {
+    let ids = |key: &'static str, names: &[String]| {
         let find = |name: &String| {
             let why = match programs.find(name.as_bytes()) {
                 Some(id) if machine.is_being_removed(id) => {
@@ -127,8 +127,7 @@ pub(super) fn links_of(
                 Some(id) => return Ok(id),
                 None => unknown_program(programs, name),
             };
-            let text = format!("program {:?}: {key}: {why}", spec.name);
-            Err(Error::new(text))
+            Err(Error::of_key(&spec.name, key, why))
         };
         names.iter().map(find).collect::<Result<Vec<_>>>()
     };

@@ -263,9 +263,8 @@ impl ProcessScheduler {
         let has_succeeded = view.goal != Goal::Up && view.why == Why::Exited && old.oneshot;
         let counts = (runs_on || has_succeeded) && !is_removed;
         if options.keeps_runs && counts && old.oneshot != new.oneshot {
-            let name = &spec.name;
-            let text = format!("program {name:?}: oneshot: it cannot change without a restart");
-            return Err(Error::new(text));
+            let text = "a change needs a restart of the program";
+            return Err(Error::of_key(&spec.name, "oneshot", text));
         }
         let keys = self.live_keys(id, spec, exec, &new);
         let is_fixed = !fixed.is_empty();

@@ -106,13 +106,12 @@ pub(super) fn links_in(programs: &ProgramTable, spec: &ChildSpec) -> Links {
 pub(super) fn check_links(specs: &[ChildSpec], names: &BTreeMap<&str, usize>) -> Result<()> {
     let mut all = BTreeMap::new();
     for (index, spec) in specs.iter().enumerate() {
-        let find = |key: &str, name: &String| match names.get(name.as_str()) {
+        let find = |key: &'static str, name: &String| match names.get(name.as_str()) {
             Some(&index) => Ok(ProgramId(index as u32)),
-            None => Err(Error::new(format!(
-                "program {:?}: {key}: {}",
-                spec.name,
-                unknown_name(names.keys().copied(), name)
-            ))),
+            None => {
+                let unknown = unknown_name(names.keys().copied(), name);
+                Err(Error::of_key(&spec.name, key, unknown))
+            }
         };
         let requires = spec.requires.iter().map(|name| find("requires", name));
         let requires = requires.collect::<Result<Vec<_>>>()?;

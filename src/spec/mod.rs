@@ -439,10 +439,7 @@ impl ChildSpec {
     pub(crate) fn check(&self) -> Result<()> {
         match self.problems().into_iter().next() {
             None => Ok(()),
-            Some((key, problem)) => {
-                let name = &self.name;
-                Err(Error::new(format!("program {name:?}: {key}: {problem}")))
-            }
+            Some((key, problem)) => Err(Error::of_key(&self.name, key, problem)),
         }
     }
 }

@@ -107,6 +107,38 @@ fn a_config_with_errors_changes_nothing() {
     supervisor.end();
 }
 
+/// It was refused without saying where in the file.
+#[test]
+fn what_cannot_change_without_a_restart_is_named_with_its_place() {
+    let (scene, path) = scene();
+    let supervisor = scene.start();
+    let pid = wait_state(&supervisor, &path, "web", "running")["pid"].clone();
+    let hold = probe("hold");
+    let web = format!("{{\"command\": {hold},\n   \"oneshot\": true}}");
+    let defaults = "\"defaults\":\n {\"oneshot\": true}";
+    let plain = format!("{{\"command\": {hold}}}");
+    for (web, more, place) in [(&*web, "\"x-more\": 0", "3:15"), (&plain, defaults, "2:14")] {
+        let config = format!(
+            "{{\"err_dir\": \"logs\", \"control\": \"control.sock\", {more},\n\"programs\": {{\"web\": {web}}}}}"
+        );
+        scene.write("procsched.json", config);
+        for dry_run in [true, false] {
+            let keys = json!({"restart": false, "dry_run": dry_run});
+            let answer = Operator::ask_once(&path, &reload(keys));
+            let message = answer.data[0]["problem"]["message"].as_str();
+            let end = format!(
+                "/procsched.json:{place}: error: programs.web.oneshot: \
+                 a change needs a restart of the program"
+            );
+            let is_placed = message.is_some_and(|message| message.ends_with(&end));
+            assert!(is_placed, "{answer:?}");
+            answer.refused("invalid-config", "the config has an error");
+        }
+    }
+    assert_eq!(status(&path, "web")["pid"], pid);
+    supervisor.end();
+}
+
 #[test]
 fn a_later_reload_takes_the_place_of_one_that_is_waited_for() {
     let (mut scene, path) = scene();

@@ -118,7 +118,10 @@ impl Reloader {
     fn refusal(&self, error: &Error) -> Refusal {
         match error.kind() {
             ErrorKind::Stopping => Refusal::Stopping(error.to_string()),
-            _ => self.invalid(&error.to_string()),
+            _ => match self.settings.locate(error) {
+                Some(errors) => Refusal::Invalid(vec![errors.to_string()]),
+                None => self.invalid(&error.to_string()),
+            },
         }
     }
 
