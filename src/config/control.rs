@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::errors::{ConfigErrors, Place, Problems};
 use super::item::Item;
 use super::root::Root;
-use super::{base_dir_of, directory_of, read, syntax};
+use super::{base_dir_of, directory_of, read_file, syntax};
 pub use crate::spec::check::SOCKET_PATH_BYTES_MAX;
 use crate::spec::check::socket_path_problem;
 use crate::spec::path_problem;
@@ -34,7 +34,8 @@ impl Control {
     /// # Errors
     ///
     /// If the file cannot be read, is not JSON as far as it was read, or has a wrong `control` or
-    /// `base_dir`.
+    /// `base_dir`. A FIFO is not waited for, unless it is an open descriptor: whatever is no regular
+    /// file is an error.
     ///
     /// ```
     /// use procsched::config::Control;
@@ -47,7 +48,7 @@ impl Control {
     /// ```
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigErrors> {
         let path = path.as_ref();
-        let (bytes, is_file) = read(path)?;
+        let (bytes, is_file) = read_file(path)?;
         Self::parse(&bytes, &path.to_string_lossy(), directory_of(path, is_file))
     }
 

@@ -161,10 +161,7 @@ impl Config {
             return Err(ConfigErrors::fatal("config", None, message.to_owned()));
         };
         let source = path.to_string_lossy();
-        let bytes = read_again(path).map_err(|error| {
-            let error = Error::io("failed to read the file", &error);
-            ConfigErrors::fatal(&source, None, error.to_string())
-        })?;
+        let bytes = read_again(path).map_err(|error| unreadable(path, &error))?;
         let directory = path.parent().unwrap_or(Path::new("/"));
         let mut config = Self::parse_after(Some(self), &bytes, &source, directory)?;
         config.path = self.path.clone();
@@ -455,10 +452,21 @@ fn read(path: &Path) -> Result<(Vec<u8>, bool), ConfigErrors> {
         let is_file = file.metadata()?.is_file() && !is_descriptor(path);
         Ok((contents(file)?, is_file))
     };
-    read().map_err(|error| {
-        let error = Error::io("failed to read the file", &error);
-        ConfigErrors::fatal(&path.to_string_lossy(), None, error.to_string())
-    })
+    read().map_err(|error| unreadable(path, &error))
+}
+
+/// Does the same with what is a regular file or an open descriptor, and waits for nothing else.
+fn read_file(path: &Path) -> Result<(Vec<u8>, bool), ConfigErrors> {
+    if is_descriptor(path) {
+        return read(path);
+    }
+    let read = read_again(path).map(|bytes| (bytes, true));
+    read.map_err(|error| unreadable(path, &error))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> ConfigErrors {
+    let error = Error::io("failed to read the file", error);
+    ConfigErrors::fatal(&path.to_string_lossy(), None, error.to_string())
 }
 
 /// Returns the directory that a file is relative to.
@@ -480,7 +488,7 @@ fn read_again(path: &Path) -> io::Result<Vec<u8>> {
     let file = open(path, libc::O_NOCTTY | libc::O_NONBLOCK)?;
     match file.metadata()?.is_file() {
         true => contents(file),
-        false => Err(io::Error::other("it is not a regular file any more")),
+        false => Err(io::Error::other("it is not a regular file")),
     }
 }
 

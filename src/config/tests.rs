@@ -432,7 +432,7 @@ fn what_is_no_file_any_more_is_not_waited_for() {
     assert_eq!(config.reload().as_ref(), Ok(&config));
     std::fs::remove_file(&path).unwrap();
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let end = "procsched.json: error: failed to read the file: it is not a regular file any more";
+    let end = "procsched.json: error: failed to read the file: it is not a regular file";
     let errors = config.reload().unwrap_err().to_string();
     assert!(errors.ends_with(end), "{errors}");
     let errors = parse(r#"{"programs": {"w": ["a"]}}"#)

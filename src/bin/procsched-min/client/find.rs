@@ -60,6 +60,11 @@ fn of_config(config: &Path) -> Result<PathBuf, Failure> {
             Err(Failure::new(NO_SUPERVISOR, message))
         }
         Ok(_) => default_socket(config),
+        // A supervisor of such a config has no default socket.
+        Err(errors) if is_no_file(config) => {
+            let message = format!("{errors}; name the supervisor's socket with --socket");
+            Err(Failure::new(USAGE, message))
+        }
         Err(errors) => {
             let first = errors.lines().next().unwrap_or_default();
             let warning = format!("{SELF}: warning: looking for the default socket of {config:?}");
@@ -67,6 +72,11 @@ fn of_config(config: &Path) -> Result<PathBuf, Failure> {
             default_socket(config)
         }
     }
+}
+
+/// True if it is there and is not a regular file, such as a FIFO.
+fn is_no_file(config: &Path) -> bool {
+    config.metadata().is_ok_and(|found| !found.is_file())
 }
 
 fn default_socket(config: &Path) -> Result<PathBuf, Failure> {
