@@ -520,10 +520,42 @@ fn a_supervisor_that_takes_no_connection_is_given_up() {
     assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
     let _kept = UnixStream::connect(&path).expect("there is room for one");
     let path = path.to_str().expect("text");
-    let said = run(&scene, &["status", "--timeout", "1s", "--socket", path]);
-    assert_eq!(said.code, Some(4), "{}", said.err);
-    let problem = "the supervisor takes no connection";
-    assert!(said.err.contains(problem), "{}", said.err);
+    for (words, code) in [
+        ("status", 4),
+        ("stop web", 124),
+        ("logs web", 124),
+        ("events", 124),
+        ("reload", 124),
+        ("shutdown", 124),
+    ] {
+        let ends = ["--timeout", "50ms", "--socket", path];
+        let words: Vec<&str> = words.split(' ').chain(ends).collect();
+        let said = run(&scene, &words);
+        assert_eq!(said.code, Some(code), "{words:?}: {}", said.err);
+        let problem = "the supervisor takes no connection";
+        assert!(said.err.contains(problem), "{}", said.err);
+    }
+}
+
+/// It waited for a writer.
+#[test]
+fn a_config_that_is_no_file_is_not_waited_for() {
+    let scene = Scene::new();
+    let fifo = scene.path("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let path = fifo.to_str().expect("text");
+    for config in [path, "/dev/null", "/dev/tty", "/"] {
+        for words in [
+            "status", "stop web", "logs web", "events", "reload", "shutdown",
+        ] {
+            let words: Vec<&str> = words.split(' ').chain(["--config", config]).collect();
+            let said = run(&scene, &words);
+            assert_eq!(said.code, Some(2), "{words:?}: {}", said.err);
+            let problem = "it is not a regular file; name the supervisor's socket with --socket";
+            let is_named = said.err.contains(problem) || config == "/dev/tty";
+            assert!(is_named, "{words:?}: {}", said.err);
+        }
+    }
 }
 
 #[test]

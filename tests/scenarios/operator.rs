@@ -328,6 +328,84 @@ fn each_order_that_waits_gives_up_after_its_timeout() {
     running.supervisor.ends_with(0);
 }
 
+/// `shutdown` ended with 1, and `events` never.
+#[test]
+fn each_command_gives_up_after_its_timeout_if_the_supervisor_is_stopped() {
+    let mut scene = Scene::new();
+    scene.add("web", "hold");
+    let running = Running::start(scene);
+    running.pid("web");
+    running.supervisor.signal(libc::SIGSTOP);
+    let given: Vec<(&str, Child)> = [
+        "status",
+        "status web --json",
+        "start web",
+        "stop web --no-wait",
+        "restart web",
+        "signal HUP web",
+        "logs web",
+        "logs web -f",
+        "events",
+        "wait web --for=down",
+        "reload",
+        "reload --dry-run",
+        "reopen",
+        "shutdown",
+        "shutdown --no-wait",
+    ]
+    .into_iter()
+    .map(|words| {
+        let words_of: Vec<&str> = words.split(' ').chain(["--timeout", "50ms"]).collect();
+        (words, running.spawn(&words_of))
+    })
+    .collect();
+    for (words, child) in given {
+        let said = said(child);
+        let code = if words.starts_with("status") { 4 } else { 124 };
+        assert_eq!(said.code, Some(code), "{words}: {}", said.err);
+        assert_eq!(said.err.lines().count(), 1, "{words}: {}", said.err);
+    }
+    // What was ordered is carried out, whoever has given up.
+    running.supervisor.signal(libc::SIGCONT);
+    running.supervisor.ends_with(0);
+}
+
+/// It is neither an end in time nor one too late.
+#[test]
+fn a_supervisor_that_is_killed_while_a_command_waits_is_said_to_be_gone() {
+    let mut scene = Scene::new();
+    scene.add("web", "hold");
+    let mut running = Running::start(scene);
+    running.pid("web");
+    running.supervisor.signal(libc::SIGSTOP);
+    // Those of commands before may not be closed yet.
+    let path = running.path.to_str().expect("text").to_owned();
+    let connected = || {
+        let sockets = std::fs::read_to_string("/proc/net/unix").expect("the list of sockets");
+        sockets.lines().filter(|line| line.ends_with(&path)).count()
+    };
+    let before = connected();
+    let words = ["status", "stop web", "reopen", "shutdown", "logs web"];
+    let given = words.map(|words| {
+        let words: Vec<&str> = words.split(' ').chain(["--timeout", "1h"]).collect();
+        running.spawn(&words)
+    });
+    // A shutdown follows events, too.
+    wait_for("a connection of each", || {
+        connected() > before + words.len()
+    });
+    running.supervisor.spare_all();
+    running.supervisor.signal(libc::SIGKILL);
+    for (words, child) in words.iter().zip(given) {
+        let said = said(child);
+        let code = if *words == "status" { 4 } else { 1 };
+        assert_eq!(said.code, Some(code), "{words}: {}", said.err);
+        let problem = "the supervisor closed the connection";
+        assert!(said.err.contains(problem), "{words}: {}", said.err);
+    }
+    assert_eq!(running.supervisor.wait_exit(), 128 + libc::SIGKILL);
+}
+
 #[test]
 fn a_socket_of_others_may_not_be_used() {
     if missing(&[Need::Root]) {

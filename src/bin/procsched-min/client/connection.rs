@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, socket};
 use procsched::text::error_text;
 
-use super::failure::{Failure, connecting};
+use super::failure::{Failure, connecting, gave_up};
 use crate::clock;
 use crate::commands::FAILED;
 
@@ -21,11 +21,12 @@ const LINE_BYTES_MAX: usize = 1 << 20;
 
 const READ_BYTES: usize = 64 * 1024;
 
-/// The time that a supervisor has to take a connection, and then a request. One that is stopped lets
-/// connections wait until there is room for no more, and from then on a connect waits as well.
+/// The time that a supervisor has to take a connection, and then a request, without `--timeout`. One
+/// that is stopped lets connections wait until there is room for no more, and from then on a connect
+/// waits as well.
 const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// The shortest timeout of a read: 0 would be none (setsockopt(2), SO_RCVTIMEO).
+/// The shortest timeout of a read or write: 0 would be none (setsockopt(2), SO_RCVTIMEO).
 const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
 /// A connection, and what was read of it.
@@ -50,9 +51,9 @@ pub enum Received<'c> {
 }
 
 impl Connection {
-    /// Connects to the socket at this path.
-    pub fn open(path: &Path) -> Result<Self, Failure> {
-        let stream = connect(path).map_err(|error| connecting(path, &error))?;
+    /// Connects to the socket at this path. `end` is when `--timeout` expires.
+    pub fn open(path: &Path, end: Option<Instant>) -> Result<Self, Failure> {
+        let stream = connect(path, end).map_err(|error| connecting(path, &error, end))?;
         Ok(Self {
             stream,
             buffer: Vec::new(),
@@ -63,15 +64,22 @@ impl Connection {
 
     /// Sends a request. A supervisor that has too many clients closes the connection before it
     /// reads, and its answer is there to be read nevertheless.
-    pub fn send(&mut self, line: &str) -> Result<(), Failure> {
-        match self.stream.write_all(line.as_bytes()) {
+    pub fn send(&mut self, line: &str, end: Option<Instant>) -> Result<(), Failure> {
+        let mut write = || {
+            self.stream.set_write_timeout(Some(write_time(end)))?;
+            self.stream.write_all(line.as_bytes())
+        };
+        match write() {
             Err(error) if !is_closed(&error) => {
-                let cause = match error.kind() {
-                    ErrorKind::WouldBlock => format!("nothing was read for {WRITE_TIME_MAX:?}"),
-                    _ => error_text(&error),
+                let (code, cause) = match error.kind() {
+                    ErrorKind::WouldBlock => {
+                        let cause = "the supervisor does not read it";
+                        (gave_up(end), cause.to_owned())
+                    }
+                    _ => (FAILED, error_text(&error)),
                 };
                 let message = format!("failed to send the request: {cause}");
-                Err(Failure::new(FAILED, message))
+                Err(Failure::new(code, message))
             }
             _ => Ok(()),
         }
@@ -129,7 +137,7 @@ impl Connection {
 }
 
 /// Connects, and waits for that no longer than for a write (connect(2), SO_SNDTIMEO).
-pub fn connect(path: &Path) -> io::Result<UnixStream> {
+pub fn connect(path: &Path, end: Option<Instant>) -> io::Result<UnixStream> {
     let fd = socket(
         AddressFamily::Unix,
         SockType::Stream,
@@ -137,7 +145,7 @@ pub fn connect(path: &Path) -> io::Result<UnixStream> {
         None,
     )?;
     let stream = UnixStream::from(fd);
-    stream.set_write_timeout(Some(WRITE_TIME_MAX))?;
+    stream.set_write_timeout(Some(write_time(end)))?;
     let address = UnixAddr::new(path)?;
     loop {
         match nix::sys::socket::connect(stream.as_raw_fd(), &address) {
@@ -146,6 +154,11 @@ pub fn connect(path: &Path) -> io::Result<UnixStream> {
             Err(errno) => return Err(errno.into()),
         }
     }
+}
+
+/// Returns how long a write may wait.
+fn write_time(end: Option<Instant>) -> Duration {
+    end.map_or(WRITE_TIME_MAX, |end| clock::until(end).max(TIMEOUT_MIN))
 }
 
 fn is_closed(error: &io::Error) -> bool {

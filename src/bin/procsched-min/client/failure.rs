@@ -1,6 +1,7 @@
 //! Why a command to a supervisor ends without success, and with which exit code.
 
 use std::io;
+use std::time::Instant;
 
 use procsched::text::{error_text, escaped};
 
@@ -79,8 +80,17 @@ pub fn exit_code(code: &str) -> u8 {
     }
 }
 
+/// Returns the exit code of a command that waits no longer. `end` is when `--timeout` expires: with
+/// one nothing is given up before it.
+pub fn gave_up(end: Option<Instant>) -> u8 {
+    match end {
+        Some(_) => TIMED_OUT,
+        None => FAILED,
+    }
+}
+
 /// The failure to connect to the socket at a path.
-pub fn connecting(path: &std::path::Path, error: &io::Error) -> Failure {
+pub fn connecting(path: &std::path::Path, error: &io::Error, end: Option<Instant>) -> Failure {
     let cause = error_text(error);
     match error.kind() {
         io::ErrorKind::PermissionDenied => Failure::new(
@@ -91,7 +101,7 @@ pub fn connecting(path: &std::path::Path, error: &io::Error) -> Failure {
             ),
         ),
         io::ErrorKind::WouldBlock => Failure::new(
-            FAILED,
+            gave_up(end),
             format!(
                 "cannot connect to {path:?}: the supervisor takes no connection; see whether it \
                  is stopped or overloaded"

@@ -3,7 +3,7 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use procsched::config::Control;
 use procsched::text::error_text;
@@ -43,7 +43,7 @@ pub fn socket(options: &Options) -> Result<PathBuf, Failure> {
     };
     match options.config.is_some() || config.exists() {
         true => of_config(config),
-        false => the_only_one(&path::candidates()),
+        false => the_only_one(&path::candidates(), options.end()),
     }
 }
 
@@ -93,14 +93,16 @@ fn default_socket(config: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// Returns the one socket that answers.
-fn the_only_one(candidates: &[PathBuf]) -> Result<PathBuf, Failure> {
+fn the_only_one(candidates: &[PathBuf], end: Option<Instant>) -> Result<PathBuf, Failure> {
     let mut denied = None;
     let mut answering = Vec::new();
     for path in candidates {
-        match connect(path) {
+        match connect(path, end) {
             Ok(_) => answering.push(path),
+            // It is there, and takes no connection.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => answering.push(path),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                denied = Some(connecting(path, &error));
+                denied = Some(connecting(path, &error, end));
             }
             Err(_) => {}
         }
@@ -142,7 +144,7 @@ fn described(path: &Path) -> String {
 /// Asks a supervisor about itself.
 fn supervisor(path: &Path) -> Result<Value, Failure> {
     let deadline = clock::steady() + INQUIRY_TIME_MAX;
-    let mut talk = Talk::open(path, &Request::new("status"))?;
+    let mut talk = Talk::open(path, &Request::new("status"), Some(deadline))?;
     loop {
         if let (Answer::Done(mut end), _) = talk.expect(deadline)? {
             return Ok(end["supervisor"].take());
@@ -162,8 +164,8 @@ mod tests {
         drop(UnixListener::bind(path("stale.sock")).expect("a socket"));
         let _live = UnixListener::bind(path("live.sock")).expect("a socket");
         let candidates = [path("stale.sock"), path("live.sock"), path("none.sock")];
-        assert_eq!(the_only_one(&candidates), Ok(path("live.sock")));
-        let failure = the_only_one(&candidates[..1]).expect_err("none");
+        assert_eq!(the_only_one(&candidates, None), Ok(path("live.sock")));
+        let failure = the_only_one(&candidates[..1], None).expect_err("none");
         assert_eq!(failure.code, NO_SUPERVISOR);
         assert!(failure.message.starts_with("no supervisor found: "));
     }

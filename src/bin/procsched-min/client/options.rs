@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use procsched::config::parse_duration;
 
-use super::talk::ANSWER_TIME_MAX;
 use crate::clock;
 use crate::commands::parse::Arguments;
 
@@ -59,9 +58,9 @@ impl Options {
         })
     }
 
-    /// Returns when an answer that waits for nothing has to be there.
-    pub fn answer_deadline(&self) -> Instant {
-        clock::steady() + self.timeout.unwrap_or(ANSWER_TIME_MAX)
+    /// Returns when `--timeout` expires, counted from now.
+    pub fn end(&self) -> Option<Instant> {
+        clock::steady().checked_add(self.timeout?)
     }
 }
 

@@ -11,10 +11,10 @@ use super::failure::{Failure, exit_code};
 use super::find;
 use super::options::Options;
 use super::program::{Program, painted};
-use super::talk::{ANSWER_TIME_MAX, Next, Request, Talk, closed, no_answer};
+use super::talk::{Next, Request, Talk, answer_deadline, closed, no_answer};
 use super::waiting::Waiting;
 use crate::clock;
-use crate::commands::{FINE, TIMED_OUT};
+use crate::commands::FINE;
 use crate::stdio::{complain, print};
 
 /// How much longer than its `--timeout` an answer may take: the supervisor watches that itself.
@@ -40,24 +40,22 @@ impl Order<'_> {
     }
 
     fn give_to(mut self, path: &Path, options: &Options) -> Result<u8, Failure> {
-        let allowed = match (self.waits, options.timeout) {
-            (true, None) => None,
-            (true, Some(timeout)) => {
-                self.request = self.request.with("timeout", timeout.as_secs_f64());
-                Some(timeout.saturating_add(TIMEOUT_MARGIN))
-            }
-            (false, timeout) => Some(timeout.unwrap_or(ANSWER_TIME_MAX)),
+        let end = options.end();
+        let answer_until = match self.waits {
+            true => end.and_then(|end| end.checked_add(TIMEOUT_MARGIN)),
+            false => Some(answer_deadline(end)),
         };
-        let end = allowed.and_then(|allowed| clock::steady().checked_add(allowed));
+        if let Some(timeout) = options.timeout.filter(|_| self.waits) {
+            self.request = self.request.with("timeout", timeout.as_secs_f64());
+        }
+        let is_late = || answer_until.is_some_and(|until| clock::until(until).is_zero());
         let mut waiting = Waiting::new(path, self.names, options);
-        let mut talk = Talk::open(path, &self.request)?;
+        let mut talk = Talk::open(path, &self.request, end)?;
         let mut has_problem = false;
         loop {
-            let (answer, line) = match talk.next(waiting.deadline(end))? {
+            let (answer, line) = match talk.next(waiting.deadline(answer_until))? {
+                Next::Answer(..) | Next::Nothing if is_late() => return Err(no_answer(end)),
                 Next::Answer(answer, line) => (answer, line),
-                Next::Nothing if end.is_some_and(|end| clock::until(end).is_zero()) => {
-                    return Err(timed_out(options));
-                }
                 Next::Nothing => {
                     waiting.show();
                     continue;
@@ -104,14 +102,6 @@ fn print_change(change: &Value) {
         true => format!("{sign} {name:<9} {what}\n"),
         false => format!("{sign} {what}\n"),
     });
-}
-
-/// A timeout that only the client has noticed.
-fn timed_out(options: &Options) -> Failure {
-    match options.timeout {
-        Some(_) => Failure::new(TIMED_OUT, no_answer().message),
-        None => no_answer(),
-    }
 }
 
 /// Prints what went wrong with one program, and the last lines of its stderr.

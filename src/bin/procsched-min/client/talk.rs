@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 
 use super::answer::{self, Answer};
 use super::connection::{Connection, Received};
-use super::failure::Failure;
+use super::failure::{Failure, gave_up};
 use crate::clock;
-use crate::commands::FAILED;
+use crate::commands::{FAILED, TIMED_OUT};
 use crate::control::protocol::VERSION;
 
 /// How long a supervisor that is busy is asked again.
@@ -19,8 +19,8 @@ const BUSY_TIME_MAX: Duration = Duration::from_secs(5);
 /// The pause before it is asked again.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
-/// The time that an answer may take which waits for nothing.
-pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+/// The time that an answer may take which waits for nothing, without `--timeout`.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// A request under construction: keys and values.
 #[derive(Debug, Clone)]
@@ -61,6 +61,8 @@ pub struct Talk<'p> {
     path: &'p Path,
     request: String,
     connection: Connection,
+    /// When `--timeout` expires.
+    end: Option<Instant>,
     /// Until then a supervisor that is busy is asked again; `None` once it has answered.
     busy_until: Option<Instant>,
 }
@@ -74,13 +76,14 @@ pub enum Next {
 }
 
 impl<'p> Talk<'p> {
-    /// Sends a request to the socket at this path.
-    pub fn open(path: &'p Path, request: &Request) -> Result<Self, Failure> {
+    /// Sends a request to the socket at this path. `end` is when `--timeout` expires.
+    pub fn open(path: &'p Path, request: &Request, end: Option<Instant>) -> Result<Self, Failure> {
         let request = request.line();
         Ok(Self {
             path,
-            connection: connected(path, &request)?,
+            connection: connected(path, &request, end)?,
             request,
+            end,
             busy_until: Some(clock::steady() + BUSY_TIME_MAX),
         })
     }
@@ -95,7 +98,7 @@ impl<'p> Talk<'p> {
     pub fn ask_again(&mut self, request: &Request) -> Result<(), Failure> {
         self.request = request.line();
         self.busy_until = None;
-        self.connection.send(&self.request)
+        self.connection.send(&self.request, self.end)
     }
 
     /// Reads the next line.
@@ -113,36 +116,52 @@ impl<'p> Talk<'p> {
                 self.busy_until = None;
                 return Ok(Next::Answer(answer, line));
             }
+            if self.is_late()
+                && let Answer::Refused { message, .. } = answer
+            {
+                return Err(Failure::new(TIMED_OUT, message));
+            }
             clock::pause(BUSY_PAUSE);
-            self.connection = connected(self.path, &self.request)?;
+            self.connection = connected(self.path, &self.request, self.end)?;
         }
+    }
+
+    /// True if `--timeout` has expired, whatever still comes.
+    pub fn is_late(&self) -> bool {
+        self.end.is_some_and(|end| clock::until(end).is_zero())
     }
 
     /// Reads the next line of an answer that waits for nothing: it comes in time, and the last one
     /// has `ok`.
     pub fn expect(&mut self, deadline: Instant) -> Result<(Answer, String), Failure> {
         match self.next(Some(deadline))? {
+            Next::Answer(..) if self.is_late() => Err(no_answer(self.end)),
             Next::Answer(Answer::Refused { code, message }, _) => {
                 Err(Failure::refused(&code, &message))
             }
             Next::Answer(answer, line) => Ok((answer, line)),
-            Next::Nothing => Err(no_answer()),
+            Next::Nothing => Err(no_answer(self.end)),
             Next::End => Err(closed()),
         }
     }
 }
 
+/// Returns when an answer that waits for nothing has to be there. `end` is when `--timeout` expires.
+pub fn answer_deadline(end: Option<Instant>) -> Instant {
+    end.unwrap_or_else(|| clock::steady() + ANSWER_TIME_MAX)
+}
+
 /// Connects and sends a request.
-fn connected(path: &Path, request: &str) -> Result<Connection, Failure> {
-    let mut connection = Connection::open(path)?;
-    connection.send(request)?;
+fn connected(path: &Path, request: &str, end: Option<Instant>) -> Result<Connection, Failure> {
+    let mut connection = Connection::open(path, end)?;
+    connection.send(request, end)?;
     Ok(connection)
 }
 
-/// The answer has not come in time.
-pub fn no_answer() -> Failure {
+/// The answer has not come in time. `end` is when `--timeout` expires.
+pub fn no_answer(end: Option<Instant>) -> Failure {
     let message = "the supervisor does not answer; see whether it is stopped or overloaded";
-    Failure::new(FAILED, message)
+    Failure::new(gave_up(end), message)
 }
 
 /// The connection was closed before the answer's end.

@@ -63,8 +63,8 @@ impl<'w> Waiting<'w> {
 
     fn states(&self) -> Result<String, Failure> {
         let request = Request::new("status").programs(self.names);
-        let mut talk = Talk::open(self.path, &request)?;
         let deadline = clock::steady() + QUIET_TIME;
+        let mut talk = Talk::open(self.path, &request, Some(deadline))?;
         let (mut text, mut count) = (String::new(), 0);
         loop {
             match talk.expect(deadline)?.0 {

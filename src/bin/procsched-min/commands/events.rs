@@ -1,7 +1,7 @@
 //! `events`: prints what happens, as it happens.
 
 use super::parse::Arguments;
-use super::{CLIENT, Command, FINE};
+use super::{CLIENT, Command, FINE, TIMED_OUT};
 use crate::client::answer::Answer;
 use crate::client::event;
 use crate::client::failure::Failure;
@@ -19,7 +19,7 @@ pub const COMMAND: Command = Command {
     description: "Prints a line for each program, and then for everything that happens to one,
 until the supervisor ends. NAME may be a pattern such as 'web*'.
 ",
-    exit_codes: "  events: 0 the supervisor has ended
+    exit_codes: "  events: 0 the supervisor has ended, 124 not in time
 ",
     example: "  $ procsched-min events web --no-snapshot
   2024-01-01T12:00:00.000Z web exited code=3 pid=4711 retry_in=2 uptime=1.2
@@ -41,12 +41,17 @@ fn events(arguments: &Arguments) -> Result<u8, String> {
 }
 
 fn print_events(options: &Options, request: &Request) -> Result<u8, Failure> {
+    let end = options.end();
     let path = find::socket(options)?;
-    let mut talk = Talk::open(&path, request)?;
+    let mut talk = Talk::open(&path, request, end)?;
     let mut out = Out::new();
     loop {
         // As long as it takes: nothing may happen for days.
-        let (answer, line) = match talk.next(None)? {
+        let (answer, line) = match talk.next(end)? {
+            Next::Answer(..) | Next::Nothing if talk.is_late() => {
+                let message = "the supervisor has not ended";
+                return Err(Failure::new(TIMED_OUT, message));
+            }
             Next::Answer(answer, line) => (answer, line),
             Next::Nothing => continue,
             Next::End => return Ok(FINE),

@@ -17,7 +17,7 @@ use crate::client::options::{Options, programs};
 use crate::client::out::{self, Out};
 use crate::client::program::Program;
 use crate::client::tail::{Found, Tail};
-use crate::client::talk::{Request, Talk};
+use crate::client::talk::{Request, Talk, answer_deadline};
 use crate::clock;
 use crate::stdio::complain;
 
@@ -149,9 +149,10 @@ fn paths(
     names: &[String],
     wanted: &Wanted,
 ) -> Result<Vec<(String, Option<PathBuf>)>, Failure> {
+    let end = options.end();
     let socket = find::socket(options)?;
-    let mut talk = Talk::open(&socket, &Request::new("status").programs(names))?;
-    let deadline = options.answer_deadline();
+    let mut talk = Talk::open(&socket, &Request::new("status").programs(names), end)?;
+    let deadline = answer_deadline(end);
     let mut paths = Vec::new();
     loop {
         match talk.expect(deadline)?.0 {

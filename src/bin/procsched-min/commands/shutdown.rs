@@ -9,7 +9,7 @@ use crate::client::answer::Answer;
 use crate::client::failure::Failure;
 use crate::client::find;
 use crate::client::options::Options;
-use crate::client::talk::{Next, Request, Talk};
+use crate::client::talk::{Next, Request, Talk, answer_deadline};
 use crate::client::waiting::Waiting;
 use crate::clock;
 use crate::stdio::print;
@@ -39,25 +39,21 @@ ended. A SIGTERM after it is the first one, and does not kill.
 };
 
 fn shutdown(options: &Options, arguments: &Arguments) -> Result<u8, Failure> {
+    let end = options.end();
     let path = find::socket(options)?;
     let request = match arguments.has("--kill") {
         true => Request::new("shutdown").with("kill", true),
         false => Request::new("shutdown"),
     };
-    let end = options
-        .timeout
-        .and_then(|timeout| clock::steady().checked_add(timeout));
     // Before the order, so that nothing of what follows is missed.
     let follow = Request::new("events").with("snapshot", false);
     let events = match arguments.has("--no-wait") {
         true => None,
-        false => Some(Talk::open(&path, &follow)?.without_retries()),
+        false => Some(Talk::open(&path, &follow, end)?.without_retries()),
     };
-    let mut order = Talk::open(&path, &request)?;
-    while !matches!(
-        order.expect(options.answer_deadline())?,
-        (Answer::Done(_), _)
-    ) {}
+    let mut order = Talk::open(&path, &request, end)?;
+    let deadline = answer_deadline(end);
+    while !matches!(order.expect(deadline)?, (Answer::Done(_), _)) {}
     let Some(events) = events else {
         return Ok(FINE);
     };
@@ -98,7 +94,8 @@ impl Wait<'_> {
                     return Err(Failure::refused(&code, &message));
                 }
                 Next::Answer(Answer::Done(_), _) | Next::End => return Ok(self.code),
-                Next::Answer(..) => {}
+                // There may be no silence.
+                Next::Answer(..) => self.check_time()?,
                 Next::Nothing => self.on_silence()?,
             }
         }

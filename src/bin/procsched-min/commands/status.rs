@@ -10,7 +10,7 @@ use crate::client::find;
 use crate::client::options::{Options, duration, words};
 use crate::client::out;
 use crate::client::program::Program;
-use crate::client::talk::{Request, Talk};
+use crate::client::talk::{Request, Talk, answer_deadline};
 use crate::client::view::View;
 use crate::clock;
 
@@ -64,11 +64,12 @@ fn watched(options: &Options, names: &[String], interval: Duration) -> Result<u8
 
 /// Shows it once and returns the exit code.
 fn show(options: &Options, names: &[String], is_screen: bool) -> Result<u8, Failure> {
+    let end = options.end();
     let path = find::socket(options)?;
-    let mut talk = Talk::open(&path, &Request::new("status").programs(names))?;
+    let mut talk = Talk::open(&path, &Request::new("status").programs(names), end)?;
     let mut view = View::new(options, is_screen);
     let mut code = FINE;
-    let deadline = options.answer_deadline();
+    let deadline = answer_deadline(end);
     loop {
         match talk.expect(deadline)? {
             (Answer::Program(program), line) => {
