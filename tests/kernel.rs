@@ -106,6 +106,7 @@ mod kernel {
     pub mod life;
     pub mod operator;
     pub mod reloads;
+    pub mod reused;
     pub mod setting;
     pub mod story;
     pub mod unreapable;
@@ -122,7 +123,7 @@ pub(crate) use spec::{ChildSpec, REPORT_BYTES_MAX};
 use std::time::Instant;
 
 use kernel::world::Counts;
-use kernel::{difference, life, unreapable, vain};
+use kernel::{difference, life, reused, unreapable, vain};
 use model::trial::{self, Trial};
 
 const TRIAL: Trial<Counts> = Trial {
@@ -153,6 +154,10 @@ fn main() {
         trial(
             "one_that_cannot_be_reaped_hides_nobody",
             unreapable::one_that_cannot_be_reaped_hides_nobody,
+        ),
+        trial(
+            "the_deadline_of_a_group_that_is_gone_kills_nothing",
+            reused::the_deadline_of_a_group_that_is_gone_kills_nothing,
         ),
         trial(
             "a_wait_that_took_its_time_is_not_vain",

@@ -48,12 +48,34 @@ pub(super) struct GroupProbes {
     next_zombie_look: Moment,
     /// The pids of the other children that were reaped since the last probes.
     reaped: Vec<i32>,
+    /// The programs whose groups are known to be gone, as a child of ours has their number.
+    reused: Vec<ProgramId>,
 }
 
 impl GroupProbes {
-    /// Notes that a child that led no group of ours was reaped. It may have got the number of one.
+    /// Notes that a child was reaped that we have not started. It may have got the number of a group.
     pub(super) fn on_other_reaped(&mut self, pid: i32) {
         self.reaped.push(pid);
+    }
+
+    /// Looks which groups are gone as a child that was started since has their number. To be called
+    /// before any of these is reaped: until then a look at the number alone tells it from the group.
+    pub(super) fn take_in_started(&mut self, core: &mut Core) {
+        let mut started = core.take_started();
+        if started.is_empty() || self.programs.is_empty() {
+            return;
+        }
+        started.sort_unstable();
+        for &id in &self.programs {
+            let live = core.programs_mut().get_mut(id);
+            let Some(live) = live.and_then(|program| program.live.as_mut()) else {
+                continue;
+            };
+            if live.group.is_leader_reaped() && started.binary_search(&live.pid()).is_ok() {
+                live.group.on_number_reused();
+                self.reused.push(id);
+            }
+        }
     }
 
     /// Sets when this program's group is probed next, if it is to be.
@@ -94,6 +116,7 @@ impl GroupProbes {
     ) -> Vec<(ProgramId, Found)> {
         self.take_in_killed(core);
         let mut due = core.exited().to_vec();
+        due.append(&mut self.reused);
         self.take_reused(core, &mut due);
         self.take_due(now, child_died, &mut due);
         let mut found = Vec::new();

@@ -316,6 +316,7 @@ impl ProcessScheduler {
     }
 
     fn reap(&mut self, now: Moment) {
+        self.groups.take_in_started(&mut self.core);
         if self.inbox.has_sigchld() {
             self.launcher.spawner().reap_failed();
             self.want_look(now);
@@ -338,7 +339,6 @@ impl ProcessScheduler {
             }
             reaper::Found::SideCommand(pid) => {
                 reap::reap(pid);
-                self.groups.on_other_reaped(pid);
                 let spawner = self.launcher.spawner();
                 self.side_commands.on_exit(&mut self.core, spawner, pid);
             }

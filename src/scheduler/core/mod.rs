@@ -48,6 +48,8 @@ pub(super) struct Core {
     owners: BTreeMap<i32, Owner>,
     /// The children that are no program's leader.
     side_commands: Vec<i32>,
+    /// The pids of the children that were started since the last reaps.
+    started: Vec<i32>,
     outbox: Outbox,
     /// Why the start failed that the machine is being told of.
     failed_start: Option<FailedStart>,
@@ -92,6 +94,7 @@ impl Core {
             programs,
             owners: BTreeMap::new(),
             side_commands: Vec::new(),
+            started: Vec::new(),
             outbox,
             failed_start: None,
             exited: Vec::new(),
@@ -323,6 +326,7 @@ impl Core {
 
     pub(super) fn own(&mut self, pid: i32, owner: Owner) {
         self.owners.insert(pid, owner);
+self.started.push(pid);
         match owner {
             Owner::Program(_) => {}
             Owner::SideCommand | Owner::Probe => self.side_commands.push(pid),
@@ -332,6 +336,11 @@ impl Core {
     pub(super) fn disown(&mut self, pid: i32) {
         self.owners.remove(&pid);
         self.side_commands.retain(|&command| command != pid);
+    }
+
+    /// Takes the pids of the children that were started since the last call.
+    pub(super) fn take_started(&mut self) -> Vec<i32> {
+        std::mem::take(&mut self.started)
     }
 
     /// Returns the number of children.
