@@ -121,8 +121,28 @@ impl ProcessScheduler {
         self.release_removed(now);
         self.drop_removed();
         self.plan_for_programs();
-        self.side_commands.trim_memory();
+        self.trim_memory();
         Ok(plan)
+    }
+
+    /// Returns freed memory to the system, if [`Builder::trim_memory`](crate::Builder::trim_memory)
+    /// has it so: for a host that has freed much, such as definitions that were refused.
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, ProcessScheduler};
+    /// # fn main() -> procsched::Result<()> {
+    /// # let logs = tempfile::tempdir().unwrap();
+    /// let builder = ProcessScheduler::builder("/").program(ChildSpec::new("web", ["true"]));
+    /// let mut scheduler = builder.err_dir(logs.path()).trim_memory().build()?;
+    /// let many = (0..1000).map(|index| ChildSpec::new(format!("p{index}"), ["true"]));
+    /// let twice = many.chain([ChildSpec::new("p1", ["true"])]);
+    /// assert!(scheduler.apply(twice.collect()).is_err());
+    /// scheduler.trim_memory();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn trim_memory(&self) {
+        self.side_commands.trim_memory();
     }
 
     /// Checks what the definitions have in common.

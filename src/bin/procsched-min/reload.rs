@@ -68,6 +68,10 @@ impl Reloader {
         let notified = (!options.dry_run).then(|| self.upward.reloading());
         let result = self.take_over(scheduler, outputs, options);
         drop(notified);
+        if options.dry_run || result.is_err() {
+            // As after one that is carried out: all definitions were read, and are freed by now.
+            scheduler.trim_memory();
+        }
         if !options.dry_run {
             let lines = result.as_ref();
             let lines = lines.map(|plan| lines_of(plan, scheduler, stopped_by));
