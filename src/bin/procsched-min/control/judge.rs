@@ -1,5 +1,7 @@
 //! What has come of an order for one program.
 
+use std::sync::Arc;
+
 use procsched::{Error, ErrorKind, ProgramState, ProgramStatus};
 
 use super::protocol::{Code, Problem, Until};
@@ -14,7 +16,7 @@ pub struct Target {
     /// How a run that the order began has ended.
     pub end: Option<RunEnd>,
     pub tail: Vec<String>,
-    pub superseded: Option<String>,
+    pub superseded: Option<Arc<str>>,
     /// True if a reload removes it.
     pub is_removal: bool,
     /// True if it is to be looked at.
@@ -68,7 +70,7 @@ pub fn judge_start(
         return Some(Ok(()));
     }
     if let Some(why) = &target.superseded {
-        return Some(Err(Failure::new(Code::Superseded, why)));
+        return Some(Err(Failure::new(Code::Superseded, &**why)));
     }
     match &target.end {
         // It was up, as it was executed.
@@ -108,7 +110,7 @@ pub fn judge_stop(target: &Target, status: &ProgramStatus) -> Option<Result<(), 
         }
         _ => {
             let why = target.superseded.as_ref()?;
-            Some(Err(Failure::new(Code::Superseded, why)))
+            Some(Err(Failure::new(Code::Superseded, &**why)))
         }
     }
 }

@@ -4,6 +4,7 @@
 //! request, a portion of a listing, a few programs of an order. While no client is connected it
 //! costs no wake-up.
 
+mod changed;
 mod client;
 mod feed;
 mod follow;
@@ -39,6 +40,7 @@ use crate::messages::Level;
 use crate::output::Outputs;
 use crate::panics::guarded;
 use crate::reload::Reloader;
+use changed::Changed;
 use client::Client;
 pub use feed::Feed;
 use listener::Listener;
@@ -55,6 +57,9 @@ const CLIENTS_MAX: usize = 16;
 
 /// The most connections that are taken in a turn.
 const ACCEPTS_PER_TURN: usize = 4;
+
+/// The most changed programs in a turn that are looked up for each client that waits.
+const CHANGES_PER_TURN: usize = 512;
 
 /// How long a turn may serve clients before the rest of them wait for the next: one may ask for
 /// something that takes long, such as a reload.
@@ -75,6 +80,8 @@ pub struct Server {
     share: Share,
     /// The client that is served first in the next turn.
     first: usize,
+    /// Programs that have changed, and were not handed out yet.
+    changed: Changed,
     /// True if connections wait.
     has_arrivals: bool,
     /// True if an order of one client may have ended the wait of another.
@@ -107,6 +114,7 @@ impl Server {
             about,
             share: Share::new(),
             first: 0,
+            changed: Changed::default(),
             has_arrivals: false,
             has_orders: false,
         })
@@ -177,7 +185,7 @@ impl Server {
         if rest.is_some() {
             return rest;
         }
-        if self.has_orders {
+        if self.has_orders || !self.changed.is_empty() {
             return Some(clock::steady());
         }
         let sessions = self.sessions.iter().filter_map(Session::deadline);
@@ -195,7 +203,7 @@ impl Server {
             return;
         }
         let began = clock::steady();
-        self.hand_out(changed);
+        self.hand_out(changed, is_last);
         if !rests {
             self.has_orders = false;
             self.serve_all(scheduler, began, is_last);
@@ -226,6 +234,9 @@ impl Server {
             self.sessions.retain_mut(|session| !session.is_over());
         }
         self.feed.want(self.is_followed());
+        if !self.is_followed() {
+            self.changed = Changed::default();
+        }
     }
 
     /// True if a client follows or waits, so that changes of programs have to be noted.
@@ -233,9 +244,16 @@ impl Server {
         self.followers() > 0
     }
 
-    /// Hands out the events of the turn, and the names of the programs that have changed.
-    fn hand_out(&mut self, changed: &[Arc<str>]) {
+    /// Hands out the events of the turn, and the names of some programs that have changed; in the
+    /// last turn of all.
+    fn hand_out(&mut self, changed: &[Arc<str>], is_last: bool) {
         let turn = self.feed.take();
+        self.changed.add(changed);
+        let changed = self.changed.take(if is_last {
+            usize::MAX
+        } else {
+            CHANGES_PER_TURN
+        });
         let mut line = Vec::new();
         for event in &turn.events {
             line.clear();
@@ -244,7 +262,7 @@ impl Server {
             }
         }
         for session in &mut self.sessions {
-            session.guard(&self.outputs, |session| session.on_turn(&turn, changed));
+            session.guard(&self.outputs, |session| session.on_turn(&turn, &changed));
         }
     }
 

@@ -5,6 +5,7 @@
 //! nothing wakes up while nothing happens.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,16 @@ pub struct Order {
     targets: BTreeMap<Arc<str>, Target>,
     /// The targets that are to be looked at, each once.
     due: VecDeque<Arc<str>>,
+    /// How many of the targets a look at all of them has not come to yet.
+    unseen: usize,
+    /// The target behind which that look goes on, in the order of names; the first comes after the
+    /// last.
+    seen: Option<Arc<str>>,
+    /// Why a reload has taken the place of this one.
+    reloaded: Option<Arc<str>>,
+    /// How often a target was noted, or looked at.
+    #[cfg(test)]
+    pub steps: usize,
     /// True if its time is over: then every target is looked at, and fails.
     is_expired: bool,
     began_at: Instant,
@@ -68,6 +79,11 @@ impl Order {
             preface: None,
             targets: BTreeMap::new(),
             due: VecDeque::new(),
+            unseen: 0,
+            seen: None,
+            reloaded: None,
+            #[cfg(test)]
+            steps: 0,
             is_expired: false,
             began_at: clock::steady(),
             timeout,
@@ -97,9 +113,7 @@ impl Order {
     /// A later reload has taken the place of the one that is waited for.
     pub fn on_reload(&mut self, by: &str) {
         if self.verb == Verb::Settle {
-            for target in self.targets.values_mut() {
-                target.superseded = Some(format!("superseded: reload by {by}"));
-            }
+            self.reloaded = Some(format!("superseded: reload by {by}").into());
             self.look_at_all();
         }
     }
@@ -125,7 +139,8 @@ impl Order {
         match client.is_gone() {
             true => has_names,
             false if client.has_room() => {
-                has_names || self.preface.is_some() || !self.due.is_empty()
+                let has_due = !self.due.is_empty() || self.unseen > 0;
+                has_names || self.preface.is_some() || has_due
             }
             // Then its reader wakes us, or its own deadline.
             false => false,
@@ -168,23 +183,50 @@ impl Order {
         if self.verb.is_superseded_by(verb)
             && let Some(target) = self.targets.get_mut(program)
         {
-            target.superseded = Some(format!("superseded: {} by {peer}", verb.word()));
+            target.superseded = Some(format!("superseded: {} by {peer}", verb.word()).into());
             self.on_change(program);
         }
     }
 
     /// A program has changed that it may wait for.
     pub fn on_change(&mut self, program: &str) {
+        #[cfg(test)]
+        {
+            self.steps += 1;
+        }
         if let Some((name, _)) = self.targets.get_key_value(program) {
             let name = name.clone();
             self.look_at(name);
         }
     }
 
-    /// Programs may have changed without an event or a name that is known.
+    /// Programs may have changed without an event or a name that is known: looks at all of them, a
+    /// few in each turn. One that has begun goes on, and comes once more to those that it has seen.
     pub fn look_at_all(&mut self) {
-        let names: Vec<Arc<str>> = self.targets.keys().cloned().collect();
-        names.into_iter().for_each(|name| self.look_at(name));
+        self.unseen = self.targets.len();
+    }
+
+    fn look_at_none(&mut self) {
+        self.targets.clear();
+        self.due.clear();
+        self.unseen = 0;
+    }
+
+    /// Takes the next target that is to be looked at.
+    fn next_target(&mut self) -> Option<Arc<str>> {
+        if let Some(name) = self.due.pop_front() {
+            if let Some(target) = self.targets.get_mut(&name) {
+                target.is_due = false;
+            }
+            return Some(name);
+        }
+        self.unseen = self.unseen.checked_sub(1)?;
+        let seen = self.seen.take();
+        let seen = seen.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut behind = self.targets.range::<str, _>((seen, Bound::Unbounded));
+        let next = behind.next().or_else(|| self.targets.first_key_value());
+        self.seen = next.map(|(name, _)| name.clone());
+        self.seen.clone()
     }
 
     /// Has a target looked at by and by.
@@ -205,8 +247,7 @@ impl Order {
     pub fn go_on(&mut self, client: &mut Client, desk: &mut Desk<'_>) -> bool {
         if client.is_gone() {
             self.preface = None;
-            self.targets.clear();
-            self.due.clear();
+            self.look_at_none();
         }
         if let Some(preface) = &mut self.preface {
             for _ in 0..PROGRAMS_PER_TURN {
@@ -228,8 +269,7 @@ impl Order {
             }
         }
         if client.is_gone() {
-            self.targets.clear();
-            self.due.clear();
+            self.look_at_none();
         }
         self.look(client, desk);
         self.names.len() == 0 && self.targets.is_empty()
@@ -297,13 +337,19 @@ impl Order {
             if !client.has_room() {
                 return;
             }
-            let Some(name) = self.due.pop_front() else {
+            let Some(name) = self.next_target() else {
                 return;
             };
+            #[cfg(test)]
+            {
+                self.steps += 1;
+            }
             let Some(target) = self.targets.get_mut(&name) else {
                 continue;
             };
-            target.is_due = false;
+            if target.superseded.is_none() {
+                target.superseded.clone_from(&self.reloaded);
+            }
             let status = desk.scheduler.program(&name);
             let is_stopping = desk.scheduler.is_stopping();
             let target = &self.targets[&name];

@@ -22,12 +22,15 @@ struct Room {
 
 impl Room {
     fn new() -> Self {
+        Self::with(vec![ChildSpec::new("web", ["true"]).autostart(false)])
+    }
+
+    fn with(programs: Vec<ChildSpec>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let config = br#"{"programs": {"web": ["true"]}}"#;
         let mut config = Config::parse(config, "test", directory.path()).expect("a config");
-        let web = ChildSpec::new("web", ["true"]).autostart(false);
         let scheduler = ProcessScheduler::builder("/")
-            .program(web)
+            .programs(programs)
             .err_dir(directory.path())
             .reap(Reap::Own)
             .build();
@@ -66,9 +69,29 @@ impl Room {
 
     /// Takes a turn of the server, in which everything is ready.
     fn serve(&mut self) {
+        self.take_turn(true);
+    }
+
+    fn take_turn(&mut self, is_last: bool) {
+        while self.server.rests() && !is_last {
+            clock::pause(Duration::from_millis(1));
+        }
         let ready = vec![PollFlags::POLLIN; self.server.sessions.len() + 1];
         self.server.on_ready(ready.into_iter());
-        self.server.serve(&mut self.scheduler, &[], true);
+        let changed = self.scheduler.take_changed();
+        let (server, scheduler) = (&mut self.server, &mut self.scheduler);
+        server.serve(scheduler, &changed, is_last);
+        scheduler.watch_changes(server.is_followed());
+    }
+
+    /// How often a waiting order has noted a program, or looked at it.
+    fn steps(&self) -> usize {
+        let tasks = self.server.sessions.iter().map(|session| &session.task);
+        let steps = tasks.map(|task| match task {
+            Task::Order(order) => order.steps,
+            Task::Idle | Task::Follow(..) => 0,
+        });
+        steps.sum()
     }
 }
 
@@ -107,6 +130,65 @@ fn a_panic_ends_one_connection_and_is_reported_once() {
     room.serve();
     assert!(line(&mut good).starts_with("{\"program\":"));
     assert_eq!(room.said(), "");
+}
+
+/// Twelve clients wait for ten thousand programs, all of which change: each turn told every client of
+/// every program, while deaths waited.
+#[test]
+fn what_waiting_clients_look_at_in_a_turn_is_bounded() {
+    const PROGRAMS: usize = 10_000;
+    const CLIENTS: usize = 12;
+    const STEPS_MAX: usize = CLIENTS * (CHANGES_PER_TURN + 64);
+    let programs = (0..PROGRAMS).map(|index| {
+        let name = format!("p{index}");
+        ChildSpec::new(name, ["true"]).autostart(false)
+    });
+    let mut room = Room::with(programs.collect());
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| room.connect()).collect();
+    for client in &mut clients {
+        let words = "\"programs\":[\"*\"],\"for\":\"running\"";
+        send(
+            client,
+            &format!("{{\"v\":1,\"command\":\"wait\",{words}}}\n"),
+        );
+    }
+    let mut turns = 0;
+    while room.steps() < CLIENTS * PROGRAMS {
+        room.take_turn(false);
+        turns += 1;
+        assert!(turns < 100_000, "{} steps", room.steps());
+    }
+    // Every one is noted by every client, a few in each turn, and looked at.
+    let names: Vec<_> = room.scheduler.names().cloned().collect();
+    for name in &names {
+        room.scheduler.stop_program(name).expect("it is there");
+    }
+    let first = room.steps();
+    let mut before = first;
+    while room.steps() < first + 2 * CLIENTS * PROGRAMS {
+        let is_due = room.server.next_deadline().is_some();
+        assert!(is_due, "nothing more is to be done after {before} steps");
+        room.take_turn(false);
+        assert!(room.steps() - before <= STEPS_MAX, "in one turn");
+        before = room.steps();
+        turns += 1;
+        assert!(turns < 200_000, "{before} steps");
+    }
+    // The same if it is not known which have changed.
+    for session in &mut room.server.sessions {
+        if let Task::Order(order) = &mut session.task {
+            order.look_at_all();
+        }
+    }
+    assert!(room.steps() - before <= STEPS_MAX, "at once");
+    let first = room.steps();
+    while room.steps() < first + CLIENTS * PROGRAMS {
+        before = room.steps();
+        room.take_turn(false);
+        assert!(room.steps() - before <= STEPS_MAX, "in one turn");
+        turns += 1;
+        assert!(turns < 300_000, "{before} steps");
+    }
 }
 
 mod hunt;
