@@ -10,9 +10,11 @@
 
 mod ask;
 mod book;
-mod chance;
 mod life;
 mod peer;
+// Chance, as in the other hunts.
+#[path = "../../../../../tests/model/rng.rs"]
+mod rng;
 mod world;
 
 use std::io::Write;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::chance::Chance;
+use super::rng::Rng;
 use crate::control::protocol::REQUEST_BYTES_MAX;
 
 /// What an order is, with what tells it from all others.
@@ -54,6 +54,9 @@ const WAITING: &[&str] = &[
     "unknown-program",
 ];
 
+/// A pattern for all programs but the guests.
+const ALL: &str = "[a-f]*";
+
 /// Requests that are refused, and how.
 const INVALID: [(&str, &[&str]); 16] = [
     ("", &["usage"]),
@@ -91,7 +94,7 @@ const INVALID: [(&str, &[&str]); 16] = [
 
 /// Makes requests for these programs.
 pub struct Asker<'a> {
-    pub chance: &'a mut Chance,
+    pub chance: &'a mut Rng,
     pub names: &'a [&'static str],
     /// The number of orders so far.
     pub orders: &'a mut usize,
@@ -109,7 +112,7 @@ fn ask(value: &Value, kind: Kind, may_succeed: bool, codes: &'static [&'static s
 
 impl Asker<'_> {
     pub fn any(&mut self) -> Ask {
-        match self.chance.below(20) {
+        match self.chance.index(20) {
             0..=7 => self.order(),
             8..=9 => self.signal(),
             10..=11 => self.status(),
@@ -138,9 +141,9 @@ impl Asker<'_> {
 
     /// Returns bytes that are no request.
     fn noise(&mut self) -> Ask {
-        let length = self.chance.below(300);
+        let length = self.chance.index(300);
         let mut line: Vec<u8> = (0..length)
-            .map(|_| u8::try_from(self.chance.below(256)).expect("a byte"))
+            .map(|_| u8::try_from(self.chance.index(256)).expect("a byte"))
             .filter(|byte| *byte != b'\n')
             .collect();
         line.extend(b"}\n");
@@ -171,7 +174,7 @@ impl Asker<'_> {
     }
 
     fn program(&mut self) -> usize {
-        self.chance.below(self.names.len())
+        self.chance.index(self.names.len())
     }
 
     /// Returns a glob that matches this program alone, and no glob before.
@@ -187,10 +190,10 @@ impl Asker<'_> {
         let first = self.program();
         let (glob, tag) = self.tagged(first);
         let (mut programs, mut patterns) = (vec![first], vec![glob]);
-        match self.chance.below(6) {
+        match self.chance.index(6) {
             0 => {
                 programs = (0..self.names.len()).collect();
-                patterns.push("*".to_owned());
+                patterns.push(ALL.to_owned());
             }
             1..=2 => {
                 let second = self.program();
@@ -205,7 +208,7 @@ impl Asker<'_> {
     }
 
     pub fn order(&mut self) -> Ask {
-        match self.chance.below(8) {
+        match self.chance.index(8) {
             0 => return self.split(),
             1..=2 => return self.plain(),
             _ => {}
@@ -306,15 +309,21 @@ impl Asker<'_> {
     }
 
     fn status(&mut self) -> Ask {
-        match self.chance.below(3) {
+        match self.chance.index(3) {
             0 => {
                 let value = json!({"v": 1, "command": "status", "programs": ["yankee", "alpha"]});
                 ask(&value, Kind::Other, false, &["unknown-program"])
             }
+            1 => ask(
+                &json!({"v": 1, "command": "status"}),
+                Kind::Other,
+                true,
+                &[],
+            ),
             _ => Ask {
                 lines: Some(self.names.len()),
                 ..ask(
-                    &json!({"v": 1, "command": "status"}),
+                    &json!({"v": 1, "command": "status", "programs": [ALL]}),
                     Kind::Other,
                     true,
                     &[],
@@ -335,6 +344,12 @@ impl Asker<'_> {
         ask(&value, Kind::Other, true, &["busy", "timeout", "failed"])
     }
 
+    /// Returns the order that ends everything.
+    pub fn shutdown(&mut self) -> Ask {
+        let value = json!({"v": 1, "command": "shutdown", "kill": self.chance.one_in(2)});
+        ask(&value, Kind::Other, true, &[])
+    }
+
     fn events(&mut self) -> Ask {
         let mut value = json!({"v": 1, "command": "events", "snapshot": self.chance.one_in(2)});
         if self.chance.one_in(3) {
@@ -345,8 +360,8 @@ impl Asker<'_> {
 
     fn reload(&mut self) -> Ask {
         let value = json!({
-            "v": 1, "command": "reload", "dry_run": self.chance.one_in(2),
-            "wait": self.chance.one_in(2),
+            "v": 1, "command": "reload", "dry_run": self.chance.one_in(3),
+            "wait": self.chance.one_in(2), "restart": !self.chance.one_in(4),
         });
         let codes: &[&str] = &["invalid-config", "busy", "superseded"];
         ask(&value, Kind::Other, true, codes)

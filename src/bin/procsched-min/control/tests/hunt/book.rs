@@ -254,7 +254,7 @@ impl Book {
         let programs: Vec<&str> = event["programs"].as_array().map_or_else(Vec::new, |names| {
             names.iter().filter_map(Value::as_str).collect()
         });
-        if matches!(verb, "reload" | "reopen") {
+        if matches!(verb, "reload" | "reopen" | "shutdown") {
             return Ok(());
         }
         let tag = programs.iter().find_map(|text| tag(text));

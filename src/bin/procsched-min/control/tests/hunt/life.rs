@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use procsched::Status;
+
 use super::ask::{Asker, Kind, Order};
 use super::book::{Book, Role};
-use super::chance::Chance;
 use super::peer::{Answered, Peer};
-use super::world::World;
+use super::rng::Rng;
+use super::world::{GUESTS, Guest, World};
 use crate::clock;
 use crate::control::CLIENTS_MAX;
 
@@ -25,7 +27,7 @@ const YOUTH: Duration = Duration::from_secs(8);
 const TURNS_MAX: usize = 5000;
 
 pub struct Life {
-    chance: Chance,
+    chance: Rng,
     programs: Vec<(&'static str, Role, bool)>,
     names: Vec<&'static str>,
     world: World,
@@ -41,8 +43,8 @@ pub struct Life {
 
 impl Life {
     pub fn new(seed: u64) -> Self {
-        let mut chance = Chance::new(seed);
-        let count = 3 + chance.below(4);
+        let mut chance = Rng::new(seed);
+        let count = 3 + chance.index(4);
         let roles = [
             Role::Sleeper,
             Role::Once,
@@ -89,8 +91,8 @@ impl Life {
 
     pub fn run(&mut self) -> Result<(), String> {
         self.settle()?;
-        for _ in 0..1 + self.chance.below(4) {
-            for _ in 0..10 + self.chance.below(40) {
+        for _ in 0..1 + self.chance.index(4) {
+            for _ in 0..10 + self.chance.index(40) {
                 self.act()?;
                 for _ in 0..self.chance.pick(&[0, 0, 1, 1, 2, 5]) {
                     self.turn(Duration::ZERO)?;
@@ -100,6 +102,9 @@ impl Life {
         }
         if self.chance.one_in(4) {
             self.crowd()?;
+        }
+        if self.chance.one_in(3) {
+            return self.shut_down();
         }
         self.end()
     }
@@ -112,8 +117,8 @@ impl Life {
         if self.peers.len() < PEERS_MAX && (self.peers.is_empty() || self.chance.one_in(6)) {
             self.connect();
         }
-        let index = self.chance.below(self.peers.len());
-        match self.chance.below(30) {
+        let index = self.chance.index(self.peers.len());
+        match self.chance.index(30) {
             0..=9 => self.ask(index),
             10..=17 => {
                 let most = self.chance.pick(&[1, 2, 10, 100, 5000, 200_000]);
@@ -134,8 +139,9 @@ impl Life {
             22..=24 => self.vanish(index),
             25 => {
                 let is_valid = !self.chance.one_in(3);
-                self.world.rewrite_config(&self.programs, is_valid);
-                self.note(format!("the config is valid: {is_valid}"));
+                let guests = is_valid.then(|| self.any_guests());
+                self.note(format!("the config has these guests: {guests:?}"));
+                self.world.rewrite_config(&self.programs, guests);
             }
             _ => {
                 let most = self.chance.pick(&[1, 50, 1000]);
@@ -143,6 +149,20 @@ impl Life {
             }
         }
         Ok(())
+    }
+
+    fn any_guests(&mut self) -> Vec<Guest> {
+        let mut guests = Vec::new();
+        for name in GUESTS {
+            if self.chance.one_in(2) {
+                guests.push(Guest {
+                    name,
+                    version: self.chance.index(3),
+                    is_started: !self.chance.one_in(3),
+                });
+            }
+        }
+        guests
     }
 
     fn connect(&mut self) {
@@ -297,6 +317,10 @@ impl Life {
         if !self.world.is_followed() {
             return Some("events are queued".to_owned());
         }
+        let guest = self.world.unsettled_guest();
+        if guest.is_some() {
+            return guest;
+        }
         self.book.difference(&self.world.scheduler)
     }
 
@@ -324,6 +348,50 @@ impl Life {
             let last = life.peers.iter().find(|peer| peer.number == number);
             last.map(|_| "the client that is too many is not closed".to_owned())
         })
+    }
+
+    /// A client has everything end, whatever the others do, and gets its answer.
+    fn shut_down(&mut self) -> Result<(), String> {
+        self.settle()?;
+        if self.peers.len() == PEERS_MAX {
+            self.vanish(0);
+            self.settle()?;
+        }
+        self.connect();
+        let last = self.peers.len() - 1;
+        self.peers[last].reads = true;
+        self.turn(Duration::ZERO)?;
+        for index in 0..last {
+            self.ask(index);
+        }
+        let mut asker = Asker {
+            chance: &mut self.chance,
+            names: &self.names,
+            orders: &mut self.orders,
+        };
+        let ask = asker.shutdown();
+        self.note(format!("the end: {}", String::from_utf8_lossy(&ask.line)));
+        self.peers[last].ask(ask);
+        self.send(last, usize::MAX);
+        let until = clock::steady() + PATIENCE;
+        let mut is_over = false;
+        while !is_over {
+            let (status, events) = self.world.turn_or_end(clock::until(until))?;
+            is_over = status == Status::Stopped;
+            for event in events {
+                self.book.event(&event)?;
+            }
+            if clock::until(until).is_zero() {
+                return Err("it does not end".to_owned());
+            }
+        }
+        self.read(last, 65_536)?;
+        if let Some(missing) = self.peers[last].missing() {
+            return Err(missing);
+        }
+        let programs = self.world.scheduler.programs();
+        let left = programs.iter().find(|program| program.pid().is_some());
+        left.map_or(Ok(()), |left| Err(format!("{left} after the end")))
     }
 
     /// All clients go, and with them all that the server has for them.

@@ -1,5 +1,6 @@
 //! A server and its scheduler, in the loop of the binary, and the client that follows it.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt::SndBuf};
 use procsched::config::Config;
-use procsched::{ProcessScheduler, Reap, Status};
+use procsched::{ProcessScheduler, ProgramState, ProgramStatus, Reap, Status};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -20,8 +21,20 @@ use crate::reload::Reloader;
 use crate::turn::turn;
 use crate::upward::Upward;
 
+/// The names that guests have.
+pub const GUESTS: [&str; 3] = ["guest-x", "guest-y", "guest-z"];
+
 /// The least that the system buffers for a connection is about twice this.
 const NARROW_BYTES: usize = 2048;
+
+/// A program that no order names: reloads add, change and remove it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guest {
+    pub name: &'static str,
+    /// What its definition differs in.
+    pub version: usize,
+    pub is_started: bool,
+}
 
 /// A supervisor in a directory of its own.
 pub struct World {
@@ -34,6 +47,9 @@ pub struct World {
     follower: Option<BufReader<UnixStream>>,
     line: Vec<u8>,
     directory: TempDir,
+    /// The guests of the config, unless that has an error, and those of the last reload.
+    config: Option<Vec<Guest>>,
+    guests: Vec<Guest>,
     /// True if what is sent to a client is hardly buffered.
     is_narrow: bool,
     /// The connections since the last turn.
@@ -43,7 +59,7 @@ pub struct World {
     pub turns: usize,
 }
 
-fn config(directory: &Path, programs: &[(&'static str, Role, bool)]) -> Vec<u8> {
+fn config(directory: &Path, programs: &[(&'static str, Role, bool)], guests: &[Guest]) -> Vec<u8> {
     let program = |role| match role {
         Role::Sleeper => json!({"command": ["sleep", "1000"]}),
         Role::Stubborn => json!({
@@ -57,6 +73,11 @@ fn config(directory: &Path, programs: &[(&'static str, Role, bool)]) -> Vec<u8> 
         all[name] = program(*role);
         all[name]["autostart"] = json!(is_started);
     }
+    for guest in guests {
+        let seconds = (1000 + guest.version).to_string();
+        let command = ["sleep", &*seconds];
+        all[guest.name] = json!({"command": command, "autostart": guest.is_started});
+    }
     let backoff = json!({"initial": 1000, "max": 1000});
     let config = json!({
         "err_dir": directory, "defaults": {"backoff": backoff}, "programs": all,
@@ -68,7 +89,7 @@ impl World {
     pub fn new(programs: &[(&'static str, Role, bool)], is_narrow: bool) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("config");
-        std::fs::write(&path, config(directory.path(), programs)).expect("a file");
+        std::fs::write(&path, config(directory.path(), programs, &[])).expect("a file");
         let mut config = Config::load(&path).expect("a config");
         let about = About {
             config: "config".to_owned(),
@@ -93,6 +114,8 @@ impl World {
             follower: None,
             line: Vec::new(),
             directory,
+            config: Some(Vec::new()),
+            guests: Vec::new(),
             is_narrow,
             arrivals: 1,
             was_full: false,
@@ -120,17 +143,30 @@ impl World {
         self.directory.path().join("socket")
     }
 
-    /// Writes the config anew, as it was or with an error.
-    pub fn rewrite_config(&self, programs: &[(&'static str, Role, bool)], is_valid: bool) {
-        let bytes = match is_valid {
-            true => config(self.directory.path(), programs),
-            false => b"{".to_vec(),
+    /// Writes the config anew, with these guests or with an error.
+    pub fn rewrite_config(
+        &mut self,
+        programs: &[(&'static str, Role, bool)],
+        guests: Option<Vec<Guest>>,
+    ) {
+        let bytes = match &guests {
+            Some(guests) => config(self.directory.path(), programs, guests),
+            None => b"{".to_vec(),
         };
         std::fs::write(self.directory.path().join("config"), bytes).expect("a file");
+        self.config = guests;
     }
 
     /// Takes a turn, and returns the events of orders that the follower has got.
     pub fn turn(&mut self, timeout: Duration) -> Result<Vec<Value>, String> {
+        match self.turn_or_end(timeout)? {
+            (Status::Running, events) => Ok(events),
+            (Status::Stopped, _) => Err("the scheduler has ended".to_owned()),
+        }
+    }
+
+    /// Does the same, and says whether everything has ended by that.
+    pub fn turn_or_end(&mut self, timeout: Duration) -> Result<(Status, Vec<Value>), String> {
         self.was_full |= self.server.sessions.len() + self.arrivals > CLIENTS_MAX;
         self.arrivals = 0;
         self.turns += 1;
@@ -142,9 +178,6 @@ impl World {
             &Upward::default(),
             Some(timeout),
         );
-        if status != Status::Running {
-            return Err("the scheduler has ended".to_owned());
-        }
         for session in &self.server.sessions {
             let queued = session.client.queued();
             if queued > OUTPUT_BYTES_MAX {
@@ -165,7 +198,55 @@ impl World {
             let _ = setsockopt(&session.client, SndBuf, &NARROW_BYTES);
         }
         self.check_stderr()?;
-        self.events()
+        self.check_guests()?;
+        Ok((status, self.events()?))
+    }
+
+    /// Guests come and go all at once, and as the config has it.
+    fn check_guests(&mut self) -> Result<(), String> {
+        let names = |guests: &[Guest]| -> BTreeSet<&'static str> {
+            guests.iter().map(|guest| guest.name).collect()
+        };
+        let known = names(&GUESTS.map(|name| Guest {
+            name,
+            version: 0,
+            is_started: false,
+        }));
+        let stays = |name: &&&'static str| {
+            let program = self.scheduler.program(name);
+            let is_going = |program: &ProgramStatus| {
+                program.state() == ProgramState::Stopping && !program.is_wanted()
+            };
+            program.is_some_and(|program| !is_going(&program))
+        };
+        let there: BTreeSet<&'static str> = known.iter().filter(stays).copied().collect();
+        let is_stopping = self.scheduler.is_stopping();
+        if there == names(&self.guests) || is_stopping {
+            return Ok(());
+        }
+        match &self.config {
+            Some(config) if names(config) == there => self.guests.clone_from(config),
+            config => {
+                return Err(format!(
+                    "{there:?} are there, and the config has {config:?}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns what is not as it should be of the guests, or not yet.
+    pub fn unsettled_guest(&self) -> Option<String> {
+        GUESTS.iter().find_map(|name| {
+            let guest = self.guests.iter().find(|guest| guest.name == *name);
+            let state = self.scheduler.program(name).map(|program| program.state());
+            let is_right = match (guest, state) {
+                (None, None) | (Some(_), Some(ProgramState::Running)) => true,
+                (Some(guest), Some(ProgramState::Stopped)) => !guest.is_started,
+                _ => false,
+            };
+            (!is_right).then(|| format!("{name} is {state:?}, and {guest:?} is its definition"))
+        })
     }
 
     fn check_stderr(&mut self) -> Result<(), String> {
