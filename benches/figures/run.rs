@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::time::{ClockId, clock_gettime};
@@ -40,6 +41,14 @@ pub fn milliseconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e6
 }
 
+/// Has a supervisor stop if this process ends before it, by Ctrl-C or a signal: it stands in a group
+/// of its own. Its programs see to themselves (`benches/child.c`).
+fn stop_with_us(command: &mut Command) {
+    let set = || set_pdeathsig(Signal::SIGTERM).map_err(std::io::Error::from);
+    // SAFETY: it is one call of prctl(2), which may be made between fork and exec.
+    unsafe { command.pre_exec(set) };
+}
+
 /// A supervisor that runs.
 pub struct Run<'a> {
     pub side: &'a Side,
@@ -61,6 +70,7 @@ impl<'a> Run<'a> {
             .stdin(Stdio::null())
             .stdout(output("reports"))
             .stderr(output("messages"));
+        stop_with_us(&mut command);
         let began = now();
         let process = command.spawn().expect("a supervisor");
         Self {
