@@ -75,6 +75,10 @@ pub const ON_THE_HOST: &[(&str, &str)] = &[
         "it is about Python, Node.js and a shell",
     ),
     (
+        "real_stack::*",
+        "it is about PostgreSQL, redis, nginx and Python",
+    ),
+    (
         "reaping::m48_a_tracer_that_delays_the_wait_confuses_nobody",
         "the program is strace, with a probe below it",
     ),

@@ -57,6 +57,7 @@ mod policy;
 mod probes;
 mod readiness;
 mod real_programs;
+mod real_stack;
 mod reaping;
 mod reasons;
 mod reload;

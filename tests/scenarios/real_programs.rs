@@ -45,7 +45,11 @@ const SHELL: &str = "#!/bin/sh\n\
 
 /// Asks the server that told its port in this file; `None` while it does not answer.
 fn ask(scene: &Scene, file: &str) -> Option<String> {
-    let port: u16 = scene.read(file).trim().parse().ok()?;
+    get(scene.read(file).trim().parse().ok()?)
+}
+
+/// Asks the server at this port; `None` unless it answers, and well.
+pub fn get(port: u16) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     stream
