@@ -280,6 +280,9 @@ fn museum_8_impossible_programs_are_refused_and_nothing_is_touched() {
             }),
             "backoff: ",
         ),
+        (web().jitter(1.01), "backoff.jitter: invalid jitter"),
+        (web().jitter(-0.01), "backoff.jitter: invalid jitter"),
+        (web().jitter(f64::NAN), "backoff.jitter: invalid jitter"),
     ] {
         let error = builder(&dir).program(spec).build().expect_err(part);
         assert!(
@@ -304,6 +307,15 @@ fn museum_8_impossible_programs_are_refused_and_nothing_is_touched() {
     assert!(
         twice.to_string().contains("two programs are named \"web\""),
         "{twice}"
+    );
+    let hasty = builder(&dir)
+        .program(web())
+        .shutdown_timeout(Duration::from_millis(99))
+        .build()
+        .expect_err("too short");
+    assert_eq!(
+        hasty.to_string(),
+        "shutdown_timeout: 99ms is too short to stop anything: use at least 100ms"
     );
     let signal = builder(&dir)
         .program(web())

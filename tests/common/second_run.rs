@@ -95,6 +95,10 @@ pub const ON_THE_HOST: &[(&str, &str)] = &[
         "the program finds its pipe in /proc, which is not there",
     ),
     (
+        "shutdown_deadline::what_cannot_die_is_abandoned_in_time",
+        "the end of PID 1 itself waits for whoever is left, and that one cannot die",
+    ),
+    (
         "start_injection::m53_without_a_session_of_its_own_nothing_is_executed",
         "the supervisor shares its process group with a bystander, who is no PID 1's",
     ),

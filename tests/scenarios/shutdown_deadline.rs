@@ -270,3 +270,20 @@ fn a_second_signal_kills_before_the_time_is_over() {
     assert_eq!(supervisor.wait_exit(), 0, "{}", supervisor.said());
     assert_eq!(supervisor.messages_with(&["is nearly over"]), [""; 0]);
 }
+
+/// It read the file before it said that it was too late, and what is wrong with that.
+#[test]
+fn a_reload_during_a_stop_reads_nothing() {
+    let mut scene = Scene::new();
+    scene.add_with("p", "record signals TERM", hour());
+    let mut supervisor = scene.start();
+    scene.wait_lines("signals", 1);
+    supervisor.signal(libc::SIGTERM);
+    scene.wait_lines("signals", 2);
+    scene.write("procsched.json", "{");
+    supervisor.signal(libc::SIGHUP);
+    supervisor.wait_message(&["config not reloaded: everything is being stopped"]);
+    assert_eq!(supervisor.messages_with(&["JSON"]), [""; 0]);
+    process::signal(supervisor.started("p")[0], libc::SIGKILL);
+    assert_eq!(supervisor.wait_exit(), 0);
+}

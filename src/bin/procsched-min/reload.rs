@@ -86,6 +86,11 @@ impl Reloader {
         outputs: &Outputs,
         options: Options,
     ) -> Result<Plan, Refusal> {
+        // Nothing is read then: a file system that does not answer would hold up the end.
+        if scheduler.is_stopping() {
+            let refused = scheduler.plan(&[]);
+            refused.map_err(|error| self.refusal(&error))?;
+        }
         if let Some(path) = &self.settings.path {
             check_memory(path).map_err(|problem| self.invalid(&problem))?;
         }

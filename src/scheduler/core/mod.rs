@@ -326,7 +326,7 @@ impl Core {
 
     pub(super) fn own(&mut self, pid: i32, owner: Owner) {
         self.owners.insert(pid, owner);
-self.started.push(pid);
+        self.started.push(pid);
         match owner {
             Owner::Program(_) => {}
             Owner::SideCommand | Owner::Probe => self.side_commands.push(pid),
