@@ -102,6 +102,9 @@ impl Driver {
         if setting.keep_running {
             builder = builder.keep_running();
         }
+        if let Some(timeout) = setting.shutdown_timeout {
+            builder = builder.shutdown_timeout(timeout);
+        }
         if setting.error_command {
             builder = builder.error_command([directory.join("handler")]);
         }

@@ -189,7 +189,9 @@ impl Driver {
                 (false, true) => 5,
                 (false, false) => 0,
             };
-            let bound = grace + (command + zombies + given_up) * SECOND + LATE_MAX;
+            let bound = grace + (command + zombies + given_up) * SECOND;
+            let deadline = kernel.shutdown_timeout.map(|time| time.as_nanos() as u64);
+            let bound = deadline.map_or(bound, |deadline| deadline.min(bound)) + LATE_MAX;
             kernel.counts.ends += 1;
             let took = kernel.now - kernel.stop_asked.unwrap_or(kernel.now);
             if took > bound {
@@ -202,6 +204,14 @@ impl Driver {
     /// No process of a group, no zombie, and with a subreaper no child at all.
     fn nothing_is_left(&mut self) -> Check {
         let is_abandoned = self.scheduler.is_abandoned();
+        let is_out_of_time = world::with(|kernel| {
+            let is_own_end = kernel.stop_asked.is_none() && kernel.shutdown_timeout.is_some();
+            is_own_end || kernel.is_out_of_time()
+        });
+        if is_out_of_time {
+            // What was left was killed, and not waited for.
+            return Ok(());
+        }
         // Without `/proc` nothing tells who has come home, and they are left alone.
         let subreaper = self.setting.subreaper && !world::with(|kernel| kernel.weather.no_proc);
         world::with(|kernel| {

@@ -40,14 +40,17 @@ pub struct Setting {
     pub keep_running: bool,
     /// How many steps there are, on average, for each change of all definitions. `None`: no changes.
     pub reloads: Option<u64>,
+    /// How long a shutdown may take.
+    pub shutdown_timeout: Option<Duration>,
 }
 
 impl Setting {
     pub fn any(rng: &mut Rng, directory: &Path) -> Self {
         let reap = rng.pick(&[Reap::All, Reap::All, Reap::Own]);
         let subreaper = reap == Reap::All && rng.one_in(2);
-        Self {
-            specs: any_specs(rng, directory),
+        let specs = any_specs(rng, directory);
+        let mut setting = Self {
+            specs,
             reap,
             subreaper,
             inherited: subreaper && rng.one_in(3),
@@ -67,7 +70,12 @@ impl Setting {
             orders: (!rng.one_in(3)).then(|| rng.pick(&[2, 4, 16])),
             keep_running: rng.one_in(8),
             reloads: None,
-        }
+            shutdown_timeout: None,
+        };
+        // Not drawn: the lives without it are what they were.
+        let timeouts = [100, 1_000, 3_000, 20_000].map(Duration::from_millis);
+        setting.shutdown_timeout = timeouts.get(setting.stop_at % 12).copied();
+        setting
     }
 
     /// The system that this life is lived on.
@@ -81,6 +89,7 @@ impl Setting {
         let mut kernel = Kernel::new(rng, weather, moods, numbers);
         kernel.host_waits = self.reap == Reap::Own;
         kernel.stop_signals.clone_from(&self.stop_signals);
+        kernel.shutdown_timeout = self.shutdown_timeout;
         kernel.add_programs(&self.specs);
         if self.inherited {
             kernel.bear_other(Parent::Us, Whose::Inherited);

@@ -349,7 +349,8 @@ impl Kernel {
     /// It may count as given up.
     pub(super) fn launch_may_be_given_up(&self, serial: u64) -> bool {
         let killed = self.launches.get(&serial).and_then(|launch| launch.killed);
-        killed.is_some_and(|at| at.saturating_add(ABANDON_AFTER) <= self.now)
+        let is_over = |at: Time| at.saturating_add(ABANDON_AFTER) <= self.now;
+        killed.is_some_and(|at| is_over(at) || self.is_out_of_time())
     }
 
     /// Whether something has become of it.

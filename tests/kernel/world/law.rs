@@ -1,5 +1,7 @@
 //! What may never be done, judged by what is really so, at the moment in which it is done.
 
+use std::time::Duration;
+
 use super::fates::Deed;
 use super::plans::{Moods, SECOND};
 use super::process::{Action, Parent, Plan, Process, Time, Whose};
@@ -401,8 +403,9 @@ impl Kernel {
             }
             return Some("of a run that nobody asked to end");
         };
-        let in_time =
-            self.may_be_stopping || self.now >= asked.saturating_add(program.stop_timeout_min());
+        let in_time = self.may_be_stopping
+            || self.kills_for_time()
+            || self.now >= asked.saturating_add(program.stop_timeout_min());
         let is_killed = self.kill_asked || program.killed.is_some_and(|at| at > serial);
         let early = signal == libc::SIGKILL && !is_killed && !program.kills_at_once() && !in_time;
         early.then_some("which has time left to end by itself")
@@ -410,6 +413,31 @@ impl Kernel {
 }
 
 impl Kernel {
+    /// A shutdown may have come to the moment at which it kills everything: one second before its end,
+    /// or at half of its time.
+    fn kills_for_time(&self) -> bool {
+        let Some(timeout) = self.shutdown_timeout else {
+            return false;
+        };
+        let kill_in = timeout
+            .saturating_sub(Duration::from_secs(1))
+            .max(timeout / 2);
+        let kill_in = kill_in.as_nanos() as Time;
+        let is_due = |asked: Time| asked.saturating_add(kill_in) <= self.now;
+        self.may_be_stopping || self.stop_asked.is_some_and(is_due)
+    }
+
+    /// A shutdown may have come to the moment at which it abandons what is left.
+    pub fn is_out_of_time(&self) -> bool {
+        let Some(timeout) = self.shutdown_timeout else {
+            return false;
+        };
+        let rest = timeout.min(Duration::from_secs(2)) / 2;
+        let end_in = (timeout - rest * 3 / 10).as_nanos() as Time;
+        let is_due = |asked: Time| asked.saturating_add(end_in) <= self.now;
+        self.may_be_stopping || self.stop_asked.is_some_and(is_due)
+    }
+
     /// What depends on a program ends before it is asked to.
     fn judge_order(&mut self, pid: i32, run: usize, signal: i32) {
         let now = self.now;
@@ -419,7 +447,8 @@ impl Kernel {
         if signal == libc::SIGCONT || !self.leader_lives(run) {
             return;
         }
-        if let Some(problem) = self.problem_with_order(run) {
+        let is_for_time = signal == libc::SIGKILL && self.kills_for_time();
+        if let Some(problem) = self.problem_with_order(run).filter(|_| !is_for_time) {
             self.violated(format!("signal {signal} hits {pid} {problem}"));
         }
         self.runs[run].is_signalled = true;

@@ -21,6 +21,7 @@ mod weather;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use crate::handle::Handle;
 use crate::model::rng::Rng;
@@ -81,6 +82,8 @@ pub struct Kernel {
     launches: BTreeMap<u64, Launch>,
     pub stop_asked: Option<Time>,
     pub kill_asked: bool,
+    /// How long a shutdown may take.
+    pub shutdown_timeout: Option<Duration>,
     /// The latest order for one program, as a number among all moments.
     ordered: u64,
     /// The start of an essential program may have failed for good.
@@ -278,6 +281,7 @@ impl Kernel {
             launches: BTreeMap::new(),
             stop_asked: None,
             kill_asked: false,
+            shutdown_timeout: None,
             ordered: 0,
             may_be_stopping: false,
             stop_signals: Vec::new(),

@@ -331,8 +331,9 @@ impl Kernel {
 
     /// It was given up, as far as can be told from here.
     pub(super) fn may_be_given_up(&self, run: &Run) -> bool {
+        let is_over = |at: Time| at.saturating_add(ABANDON_AFTER) <= self.now;
         run.killed
-            .is_some_and(|at| at.saturating_add(ABANDON_AFTER) <= self.now)
+            .is_some_and(|at| is_over(at) || self.is_out_of_time())
     }
 
     /// The first signal that ends a run: what depends on it is to have ended.
