@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use procsched::{ProcessScheduler, Reap, Restart, Status};
+use procsched::{ProcessScheduler, Ready, Reap, Restart, Status};
 
 use super::answers::{Condition, answer_if};
 use super::host::{Test, host};
@@ -16,6 +16,7 @@ pub const TESTS: &[Test] = tests![
     a_stop_is_no_longer_where_signals_by_pidfd_are_refused,
     a_crash_is_followed_by_a_start_where_signals_by_pidfd_are_refused,
     deaths_are_seen_where_waits_by_pidfd_are_refused,
+    a_notification_socket_that_is_refused_is_a_failed_start,
 ];
 
 /// What kernels, container runtimes and hand-written filters return. ESRCH is a lie.
@@ -117,5 +118,41 @@ fn deaths_are_seen_where_waits_by_pidfd_are_refused() {
         });
         let took = stop(&mut scheduler);
         assert!(took < STOP_TIME_MAX, "{reap:?}, errno {errno}: {took:?}");
+    });
+}
+
+/// Of the program that needs it, and with the reason; the others run.
+fn a_notification_socket_that_is_refused_is_a_failed_start() {
+    in_every_way(|reap, errno| {
+        refuse(&[libc::SYS_socket], errno);
+        let dir = kit::directory();
+        let needs_it = [
+            kit::sleeper("ready").ready(Ready::Notify),
+            kit::sleeper("watched").watchdog(Duration::from_secs(60)),
+        ];
+        let others = [
+            kit::sleeper("by-age").ready(Ready::Delay(MILLISECOND)),
+            kit::sleeper("plain"),
+        ];
+        let builder = kit::own(&dir)
+            .reap(reap)
+            .programs(needs_it)
+            .programs(others);
+        let mut scheduler = kit::built(builder);
+        kit::turn_until(&mut scheduler, "all have been started", |scheduler| {
+            let has_failed = |name| kit::status(scheduler, name).last_exit().is_some();
+            let is_up = |name| kit::status(scheduler, name).is_up();
+            ["ready", "watched"].into_iter().all(has_failed)
+                && ["by-age", "plain"].into_iter().all(is_up)
+        });
+        for name in ["ready", "watched"] {
+            let status = kit::status(&scheduler, name);
+            let last = status.last_exit().expect("a failed start");
+            assert_eq!(last.return_code(), 125, "{name}");
+            let error = last.error().expect("a reason");
+            let what = "failed to make its notification socket: ";
+            assert!(error.starts_with(what), "{name}, errno {errno}: {error}");
+        }
+        kit::end(&mut scheduler);
     });
 }

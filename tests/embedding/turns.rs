@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use procsched::{EventKind, Handle, ProcessScheduler, Status};
+use procsched::{EventKind, Handle, ProcessScheduler, Ready, Status};
 
 use super::host::{Test, host};
 use super::kit::{self, MILLISECOND};
@@ -26,6 +26,7 @@ pub const TESTS: &[Test] = tests![
     the_descriptor_stays_the_same_and_is_not_inherited,
     m107_who_died_together_comes_back_in_order_and_a_few_a_turn,
     m132_a_host_stays_in_its_own_directory,
+    what_programs_say_of_themselves_wakes_the_host,
 ];
 
 /// No turn starts more than these: deaths and signals are looked after between.
@@ -327,5 +328,35 @@ fn m132_a_host_stays_in_its_own_directory() {
             kit::log_of(&dir, "web"),
             format!("{}\n", there.display()).as_bytes()
         );
+    });
+}
+
+/// The host turns only when the descriptor is readable or the deadline has come, and none of its own
+/// is early.
+fn what_programs_say_of_themselves_wakes_the_host() {
+    host(|| {
+        let dir = kit::directory();
+        let go = dir.path().join("go");
+        let waits = "while ! test -e go; do sleep 0.01; done; echo >&3; exec sleep 1000";
+        let programs = [
+            kit::once("by-fd", waits).ready(Ready::Fd(3)),
+            kit::sleeper("by-age").ready(Ready::Delay(50 * MILLISECOND)),
+            kit::sleeper("next").requires(["by-fd", "by-age"]),
+        ];
+        let builder = kit::own(&dir).programs(programs).safety_sweep(false);
+        let mut scheduler = kit::built(builder);
+        let begin = Instant::now();
+        while kit::pid(&scheduler, "next").is_none() {
+            assert!(begin.elapsed() < PATIENCE, "{:#?}", scheduler.programs());
+            let time = scheduler.poll_timeout().unwrap_or(PATIENCE).min(PATIENCE);
+            if kit::readable(&scheduler, time) || is_due(&scheduler) {
+                scheduler.step(Some(Duration::ZERO)).expect("a turn");
+            }
+            if kit::status(&scheduler, "by-age").is_up() && !go.exists() {
+                assert!(!kit::status(&scheduler, "by-fd").is_up());
+                std::fs::write(&go, "").expect("a file");
+            }
+        }
+        kit::end(&mut scheduler);
     });
 }
