@@ -368,6 +368,27 @@ fn a_reload_changes_readiness_at_the_next_start_and_a_watchdog_by_a_restart() {
     supervisor.end();
 }
 
+/// The old definition is forgotten when its run is over, and the new watchdog holds all the same.
+#[test]
+fn a_watchdog_that_a_reload_left_for_the_next_start_watches_it() {
+    let (mut scene, path) = scene();
+    let script = "notify READY=1 ; hold";
+    scene.add_with("web", script, json!({"ready": "notify"}));
+    let supervisor = scene.start();
+    wait_state(&supervisor, &path, "web", "running");
+    let keys = json!({"ready": "notify", "watchdog": "300ms"});
+    scene.remove("web").add_with("web", script, keys);
+    let plan = reload(&scene, &path, &["--no-restart"]);
+    assert!(
+        plan.contains("changes at its next start: watchdog"),
+        "{plan}"
+    );
+    Operator::ask_once(&path, &order("restart", &["web"])).fine();
+    let report = supervisor.wait_report("web", 2);
+    assert_eq!(*report.get("cause"), "watchdog");
+    supervisor.end();
+}
+
 /// A program that has failed starts again when anything of it differs, also what the next start alone
 /// needs.
 #[test]

@@ -240,9 +240,10 @@ impl Core {
 
     pub(super) fn next_start(&mut self) -> Option<Run> {
         let run = self.machine.next_start()?;
-        if self.outdated.remove(&run.program).is_some() {
-            let watchdog = self.signs(run.program).and_then(|signs| signs.watchdog);
-            self.machine.set_watchdog(run.program, watchdog);
+        self.outdated.remove(&run.program);
+        // A reload may have left it for this start, whatever has happened since.
+        if let Some(signs) = self.watchlist.get(run.program) {
+            self.machine.set_watchdog(run.program, signs.watchdog);
         }
         Some(run)
     }
