@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use procsched::{EventKind, ProcessScheduler};
+use procsched::{EventKind, Health, HealthStatus, Probe, ProcessScheduler, Ready};
 
 use super::host::{Test, host};
 use super::kit::{self, MILLISECOND};
@@ -23,6 +23,8 @@ pub const TESTS: &[Test] = tests![
     refused_pidfds_are_no_failed_start,
     m20_where_descriptors_are_scarce_nobody_is_lost,
     m39_waits_for_a_process_group_of_the_host_are_its_own,
+    checks_are_reaped_beside_children_of_the_host,
+    checks_are_reaped_beside_children_of_the_host_without_pidfds,
 ];
 
 /// How a kernel, a sandbox and a full table of descriptors refuse a pidfd.
@@ -80,6 +82,49 @@ fn m39_the_host_gets_its_own_statuses_without_pidfds() {
     host(|| {
         refuse_pidfds(libc::ENOSYS);
         waits_beside_churn(4, 125);
+    });
+}
+
+/// A command of a check is a child of ours like a program, and its status is what counts.
+fn checks_beside_a_child() {
+    let dir = kit::directory();
+    let script = "echo x >> tries; test $(wc -l < tries) -ge 3";
+    let ready = Probe::command(["sh", "-c", script]).interval(MILLISECOND);
+    let health = Health::command(["sh", "-c", "echo x >> checks"]).interval(MILLISECOND);
+    let web = kit::sleeper("web")
+        .ready(Ready::Probe(ready))
+        .health(health);
+    let mut own = Command::new("true").spawn().expect("a child of the host");
+    let mut scheduler = kit::built(kit::own(&dir).program(web));
+    let lines = |name: &str| {
+        let text = std::fs::read_to_string(dir.path().join(name));
+        text.unwrap_or_default().lines().count()
+    };
+    kit::turn_until(&mut scheduler, "it was checked often", |_| {
+        lines("checks") >= 20
+    });
+    let status = kit::status(&scheduler, "web");
+    assert_eq!(status.health(), Some(HealthStatus::Healthy));
+    assert_eq!(lines("tries"), 3, "it is up at the first that succeeds");
+    kit::end(&mut scheduler);
+    assert!(own.wait().expect("it was not reaped").success());
+    assert!(!has_children(), "every check is reaped");
+}
+
+fn has_children() -> bool {
+    // SAFETY: null where nothing is wanted.
+    let waited = unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) };
+    waited != -1
+}
+
+fn checks_are_reaped_beside_children_of_the_host() {
+    host(checks_beside_a_child);
+}
+
+fn checks_are_reaped_beside_children_of_the_host_without_pidfds() {
+    host(|| {
+        refuse_pidfds(libc::ENOSYS);
+        checks_beside_a_child();
     });
 }
 

@@ -44,7 +44,7 @@ Options of a program, with their defaults:
                             "notify" (READY=1), {"delay": "1s"}, or what
                             succeeds: {"connect": "127.0.0.1:80"},
                             {"command": […]}, with "interval" and "timeout"
-  start_timeout 60 if ready how long that may take, a oneshot its run; 0: no limit
+  start_timeout 60 if ready how long that may take, a oneshot its run; 0: no end
   health    none            the same while it is up, with "retries" 3: when it
                             fails that often in a row, the program is ended
   watchdog  0               the longest time between two WATCHDOG=1

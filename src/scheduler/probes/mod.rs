@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::machine::state::State;
 use crate::machine::{Cause, Exit, Input, Moment, ProgramId, Run};
 use crate::os::connect::{Begun, Connection, is_shortage};
+use crate::os::reap;
 use crate::os::spawn::Spawner;
 use crate::program::Key;
 use crate::signal::exit_label;
@@ -132,8 +133,10 @@ impl Probes {
         let mut dying = self.dying.iter();
         let program = dying.find(|(_, dying)| dying.command.pid() == pid);
         let program = program.map(|(program, _)| *program);
-        if let Some(dying) = program.and_then(|program| self.dying.remove(&program)) {
-            dying.command.reap(spawner, exit);
+        match program.and_then(|program| self.dying.remove(&program)) {
+            Some(dying) => _ = dying.command.reap(spawner, exit),
+            // The end has waited for it for too long.
+            None => _ = reap::reap(pid),
         }
     }
 
@@ -148,6 +151,10 @@ impl Probes {
         launcher: &mut Launcher,
         capture: &mut Capture,
     ) {
+        // As in every turn of a scheduler whose programs are not checked.
+        if phases.is_empty() && self.is_idle() && self.schedule.is_empty() {
+            return;
+        }
         for &(run, phase) in phases {
             self.on_phase(now, run, phase, core, capture);
         }

@@ -142,6 +142,11 @@ impl Schedule {
         }
     }
 
+    /// True if no program is checked.
+    pub(super) fn is_empty(&self) -> bool {
+        self.watched.is_empty() && self.queue.is_empty()
+    }
+
     /// Ends all checks.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
