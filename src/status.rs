@@ -316,6 +316,17 @@ impl ProgramStatus {
     /// Returns what it says of itself: the latest `STATUS=` of its run that came to its notification
     /// socket, on one line and of at most 256 bytes. `None` without [`Ready::Notify`](crate::Ready)
     /// and [`ChildSpec::watchdog`](crate::ChildSpec::watchdog).
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, ProcessScheduler, Ready};
+    /// # fn main() -> procsched::Result<()> {
+    /// # let logs = tempfile::tempdir().unwrap();
+    /// let web = ChildSpec::new("web", ["sleep", "100"]).ready(Ready::Notify);
+    /// let scheduler = ProcessScheduler::builder("/").program(web).err_dir(logs.path()).build()?;
+    /// assert_eq!(scheduler.programs()[0].status_text(), None); // it does not run
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn status_text(&self) -> Option<&str> {
         self.status_text.as_deref()
