@@ -12,7 +12,7 @@ use crate::exec::BaseEnv;
 use crate::machine::{Backoff, Moment, Restart, Shutdown};
 use crate::os::inherited::Inherited;
 use crate::signal::exit_label;
-use crate::spec::ChildSpec;
+use crate::spec::{Check, ChildSpec, Ready};
 use crate::text::{duration, shortened_path};
 
 /// The width of a terminal.
@@ -23,7 +23,7 @@ const DELAYS_SHOWN: usize = 3;
 
 /// What all programs get from this process.
 #[derive(Debug, Default)]
-pub(super) struct Surroundings {
+struct Surroundings {
     inherited: Inherited,
     /// The number of variables, and their bytes.
     variables: (usize, usize),
@@ -31,7 +31,7 @@ pub(super) struct Surroundings {
 
 impl Surroundings {
     /// Those of this process.
-    pub(super) fn of_us(config: &Config) -> Result<Self> {
+    fn of_us(config: &Config) -> Result<Self> {
         Ok(Self {
             inherited: Inherited::from_us(),
             variables: BaseEnv::of_programs(&config.base_dir, None)?.size(),
@@ -39,11 +39,69 @@ impl Surroundings {
     }
 }
 
+impl Config {
+    /// Returns how long a stop of everything may take until the last SIGKILL, and the programs that
+    /// stop one after the other meanwhile: the sum of
+    /// [`stop_timeout`](ChildSpec::stop_timeout) along the longest chain of those that wait for each
+    /// other.
+    ///
+    /// ```
+    /// use procsched::config::Config;
+    /// use std::path::Path;
+    /// use std::time::Duration;
+    ///
+    /// let text = br#"{"programs": {
+    ///     "web": {"command": ["./web"], "requires": ["db"], "stop_timeout": 8},
+    ///     "db": {"command": ["postgres"], "stop_timeout": 20},
+    ///     "cache": ["redis-server"]
+    /// }}"#;
+    /// let config = Config::parse(text, "procsched.json", Path::new("/"))?;
+    /// assert_eq!(config.longest_stop(), (Duration::from_secs(28), vec!["web", "db"]));
+    /// # Ok::<(), procsched::config::ConfigErrors>(())
+    /// ```
+    #[must_use]
+    pub fn longest_stop(&self) -> (Duration, Vec<&str>) {
+        let Order {
+            chain, stop_time, ..
+        } = Order::of(&self.programs);
+        let names = chain.into_iter().map(|index| self.programs[index].name());
+        (stop_time, names.collect())
+    }
+
+    /// Returns what this config comes to, in words for people: the order in which its programs start,
+    /// the delays of their restarts, how long a stop may take, and what they inherit from this
+    /// process. The text may change.
+    ///
+    /// ```
+    /// use procsched::config::Config;
+    /// use std::path::Path;
+    ///
+    /// let text = br#"{"programs": {
+    ///     "web": {"command": ["./web"], "requires": ["db"]},
+    ///     "db": ["postgres"]
+    /// }}"#;
+    /// let config = Config::parse(text, "procsched.json", Path::new("/"))?;
+    /// let text = config.explain()?;
+    /// assert!(text.contains("\n  1  db\n  2  web\n"));
+    /// assert!(text.contains("always: 1 2 4 \u{2026} 60 s"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If `base_dir` has a NUL byte in it.
+    pub fn explain(&self) -> Result<String> {
+        let surroundings = Surroundings::of_us(self)?;
+        Ok(explain(self, &surroundings))
+    }
+}
+
 /// Returns the whole text.
-pub(super) fn explain(config: &Config, surroundings: &Surroundings) -> String {
+fn explain(config: &Config, surroundings: &Surroundings) -> String {
     let order = Order::of(&config.programs);
     let mut text = String::new();
     write_start(&mut text, &config.programs, &order);
+    write_up(&mut text, &config.programs);
     write_restarts(&mut text, &config.programs);
     write_stop(&mut text, config, &order);
     write_inherited(&mut text, surroundings);
@@ -64,6 +122,62 @@ fn write_start(text: &mut String, programs: &[ChildSpec], order: &Order) {
         });
         let number = format!("  {:>width$}  ", rank + 1);
         write_list(text, &number, names);
+    }
+}
+
+/// Writes when programs are up, of those that are not as soon as they were executed.
+fn write_up(text: &mut String, programs: &[ChildSpec]) {
+    let parts = programs.iter().map(|spec| (spec, up_parts(spec)));
+    let told: Vec<(&ChildSpec, Vec<String>)> =
+        parts.filter(|(_, parts)| !parts.is_empty()).collect();
+    if told.is_empty() {
+        return;
+    }
+    text.push_str("\nUp (the others: as soon as they are executed):\n");
+    let width = name_width(told.iter().map(|(spec, _)| *spec));
+    for (spec, parts) in told {
+        let start = format!("  {:<width$}  ", spec.name);
+        write_list(text, &start, parts.into_iter());
+    }
+}
+
+fn up_parts(spec: &ChildSpec) -> Vec<String> {
+    let mut parts = Vec::new();
+    match spec.ready.as_deref() {
+        None if spec.oneshot => parts.push("when it has succeeded".to_owned()),
+        None => {}
+        Some(Ready::Fd(fd)) => parts.push(format!("when descriptor {fd} gets a newline")),
+        Some(Ready::Notify) => parts.push("when it sends READY=1".to_owned()),
+        Some(Ready::Delay(delay)) => parts.push(format!("after {}", duration(*delay))),
+        Some(Ready::Probe(probe)) => {
+            parts.push(format!("when {}", check_text(&probe.check)));
+            parts.push(format!("tried every {}", duration(probe.interval)));
+        }
+    }
+    if let Some(timeout) = spec.start_timeout_in_force() {
+        parts.push(format!("within {}", duration(timeout)));
+    }
+    if let Some(time) = spec.watchdog {
+        parts.push(format!("then WATCHDOG=1 within {} each", duration(time)));
+    }
+    if let Some(health) = &spec.health {
+        parts.push(format!(
+            "then checked every {}: {}",
+            duration(health.interval),
+            check_text(&health.check)
+        ));
+        parts.push(format!("ended after {} failures", health.retries));
+    }
+    parts
+}
+
+fn check_text(check: &Check) -> String {
+    match check {
+        Check::Connect(address) => format!("{address} takes a connection"),
+        Check::Command(command) => match command.first() {
+            Some(program) => format!("{program:?} succeeds"),
+            None => "its command succeeds".to_owned(),
+        },
     }
 }
 

@@ -47,9 +47,7 @@ pub use control::{Control, SOCKET_PATH_BYTES_MAX};
 pub use errors::{ConfigError, ConfigErrors};
 
 use self::errors::{Place, Problems};
-use self::explain::Surroundings;
 use self::item::Item;
-use self::order::Order;
 use self::root::Root;
 use self::syntax::{FILE_BYTES_MAX, Stop};
 use crate::error::Error;
@@ -317,61 +315,6 @@ impl Config {
             .into_iter()
             .map(|(key, result)| Some((key, result.err()?)));
         failed.flatten().collect()
-    }
-
-    /// Returns how long a stop of everything may take until the last SIGKILL, and the programs that
-    /// stop one after the other meanwhile: the sum of
-    /// [`stop_timeout`](ChildSpec::stop_timeout) along the longest chain of those that wait for each
-    /// other.
-    ///
-    /// ```
-    /// use procsched::config::Config;
-    /// use std::path::Path;
-    /// use std::time::Duration;
-    ///
-    /// let text = br#"{"programs": {
-    ///     "web": {"command": ["./web"], "requires": ["db"], "stop_timeout": 8},
-    ///     "db": {"command": ["postgres"], "stop_timeout": 20},
-    ///     "cache": ["redis-server"]
-    /// }}"#;
-    /// let config = Config::parse(text, "procsched.json", Path::new("/"))?;
-    /// assert_eq!(config.longest_stop(), (Duration::from_secs(28), vec!["web", "db"]));
-    /// # Ok::<(), procsched::config::ConfigErrors>(())
-    /// ```
-    #[must_use]
-    pub fn longest_stop(&self) -> (Duration, Vec<&str>) {
-        let Order {
-            chain, stop_time, ..
-        } = Order::of(&self.programs);
-        let names = chain.into_iter().map(|index| self.programs[index].name());
-        (stop_time, names.collect())
-    }
-
-    /// Returns what this config comes to, in words for people: the order in which its programs start,
-    /// the delays of their restarts, how long a stop may take, and what they inherit from this
-    /// process. The text may change.
-    ///
-    /// ```
-    /// use procsched::config::Config;
-    /// use std::path::Path;
-    ///
-    /// let text = br#"{"programs": {
-    ///     "web": {"command": ["./web"], "requires": ["db"]},
-    ///     "db": ["postgres"]
-    /// }}"#;
-    /// let config = Config::parse(text, "procsched.json", Path::new("/"))?;
-    /// let text = config.explain()?;
-    /// assert!(text.contains("\n  1  db\n  2  web\n"));
-    /// assert!(text.contains("always: 1 2 4 \u{2026} 60 s"));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// If `base_dir` has a NUL byte in it.
-    pub fn explain(&self) -> crate::Result<String> {
-        let surroundings = Surroundings::of_us(self)?;
-        Ok(explain::explain(self, &surroundings))
     }
 
     /// Returns a builder with this config. Handlers and signals are not set.

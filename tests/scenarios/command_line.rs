@@ -487,6 +487,9 @@ Start order (a program starts when all that it waits for is up):
   2  migrate
   3  web
 
+Up (the others: as soon as they are executed):
+  migrate  when it has succeeded
+
 Restarts, with the delay before each (the last one repeats):
   migrate  oneshot
   web      always: 1 2 4 … 60 s, gives up after 10, anew after 30s

@@ -24,9 +24,7 @@ fn explained(text: &str) -> String {
     explain(&config, &surroundings())
 }
 
-#[test]
-fn all_of_it() {
-    let text = r#"{
+const CONFIG: &str = r#"{
         "shutdown_timeout": "45s",
         "defaults": {"stop_timeout": "8s"},
         "programs": {
@@ -34,27 +32,41 @@ fn all_of_it() {
                 "command": ["./web"], "requires": ["migrate"], "after": ["cache"],
                 "env": {"PORT": 8080, "MODE": "prod"}, "cwd": "data",
                 "backoff": {"initial": 0.5, "max": 30, "reset_after": "10s", "jitter": 0.5},
-                "permanent_failure_codes": [78, "SEGV"]
+                "permanent_failure_codes": [78, "SEGV"],
+                "ready": "notify", "start_timeout": "30s", "watchdog": "20s"
             },
             "db": {
                 "command": ["postgres"], "stop_timeout": "20s", "essential": true,
-                "restart": "on-failure", "max_restarts": 5
+                "restart": "on-failure", "max_restarts": 5,
+                "ready": {"command": ["pg_isready", "-q"]}
             },
             "migrate": {
                 "command": ["./migrate"], "oneshot": true, "requires": ["db"],
                 "restart": "on-failure", "max_restarts": 3
             },
-            "cache": {"command": ["redis-server"], "max_restarts": 10},
+            "cache": {
+                "command": ["redis-server"], "max_restarts": 10, "ready": {"delay": "1s"},
+                "health": {"connect": "127.0.0.1:6379"}
+            },
             "report": {"command": ["./report"], "autostart": false, "restart": "never"},
             "tidy": {"command": ["./tidy"], "oneshot": true, "env": {"X": ""}},
             "loop": {"command": ["./loop"], "backoff": {"initial": 0, "max": 0}}
         }
     }"#;
-    let expected = "\
+
+const EXPLAINED: &str = "\
 Start order (a program starts when all that it waits for is up):
   1  db, cache, report (not by itself), tidy, loop
   2  migrate
   3  web
+
+Up (the others: as soon as they are executed):
+  web      when it sends READY=1, within 30s, then WATCHDOG=1 within 20s each
+  db       when \"pg_isready\" succeeds, tried every 1s, within 1m
+  migrate  when it has succeeded
+  cache    after 1s, then checked every 10s: 127.0.0.1:6379 takes a connection,
+           ended after 3 failures
+  tidy     when it has succeeded
 
 Restarts, with the delay before each (the last one repeats):
   web      always: 0.5 1 2 … 30 s, up to 50 % longer, anew after 10s,
@@ -81,8 +93,15 @@ Own variables and directories:
   web   2 variables, 20 bytes, cwd \"/srv/app/data\"
   tidy  1 variable, 3 bytes
 ";
-    assert_eq!(explained(text), expected);
-    assert!(expected.lines().all(|line| line.chars().count() <= COLUMNS));
+
+#[test]
+fn all_of_it() {
+    assert_eq!(explained(CONFIG), EXPLAINED);
+    assert!(
+        EXPLAINED
+            .lines()
+            .all(|line| line.chars().count() <= COLUMNS)
+    );
 }
 
 #[test]
