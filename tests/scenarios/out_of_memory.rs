@@ -22,6 +22,17 @@ fn set_data_limit(supervisor: &Supervisor, bytes: &str) {
     assert!(status.expect("prlimit runs").success());
 }
 
+/// Waits for so many reports, for each in its own time: where the processors are busy, all of what is
+/// written takes minutes.
+#[track_caller]
+fn wait_one_by_one(supervisor: &Supervisor, count: usize) {
+    for next in 1..=count {
+        supervisor.wait(&format!("report {next} of {count}"), || {
+            supervisor.report_count() >= next
+        });
+    }
+}
+
 /// Returns how many reports it has reported as dropped, as the reader was slow or memory short.
 fn dropped(supervisor: &Supervisor) -> usize {
     let lines = supervisor.messages_with(&["dropped ", " reports "]);
@@ -61,6 +72,7 @@ fn where_every_request_is_refused_only_last_words_are_left_out_and_they_are_coun
     // A limit of 0 is none (for Valgrind's sake).
     set_data_limit(&supervisor, "4096");
     gates[0].open();
+    wait_one_by_one(&supervisor, COUNT);
     let reports = supervisor.wait_reports(COUNT);
     assert_eq!(reports.len(), COUNT, "one each");
     reports
@@ -102,6 +114,7 @@ fn where_tails_do_not_fit_every_run_is_reported_and_every_byte_is_accounted_for(
         scene.add_with(&format!("p{index}"), &script, keys);
     }
     let mut supervisor = scene.start();
+    wait_one_by_one(&supervisor, 4 * COUNT);
     let reports = supervisor.wait_reports(4 * COUNT);
     let ended = reports.iter().filter(|report| report.code() == 1);
     ended.clone().for_each(|report| is_accounted(report, BYTES));
