@@ -233,6 +233,18 @@ impl Machine {
         self.resolve(now);
     }
 
+    /// Returns the programs that the next [`Machine::handle_timeout`] ends unless they turn out to be
+    /// ready, or alive, before it.
+    pub fn due_for_a_sign(&self, now: Moment) -> impl Iterator<Item = ProgramId> + '_ {
+        let is_due = self.timers.next().is_some_and(|at| at <= now);
+        let due = is_due.then(|| self.timers.due(now)).into_iter().flatten();
+        let sign = |(id, purpose)| match purpose {
+            Purpose::Ready | Purpose::Watchdog => Some(id),
+            Purpose::Next | Purpose::Launch | Purpose::Stop => None,
+        };
+        due.filter_map(sign)
+    }
+
     /// Takes the next order.
     pub fn next_order(&mut self) -> Option<Order> {
         self.orders.pop_front()

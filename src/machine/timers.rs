@@ -54,6 +54,14 @@ impl<K: Ord + Copy> Timers<K> {
         self.heap.peek().map(|Reverse((at, _, _))| *at)
     }
 
+    /// Returns the keys whose deadline is due at `now`, in no order.
+    pub fn due(&self, now: Moment) -> impl Iterator<Item = K> + '_ {
+        let entries = self.heap.iter().map(|Reverse(entry)| *entry);
+        let due = entries.filter(move |(at, ..)| *at <= now);
+        due.filter(|(_, ticket, key)| self.armed.get(key) == Some(ticket))
+            .map(|(.., key)| key)
+    }
+
     /// Removes the earliest deadline that is due at `now`, and returns its key.
     pub fn pop_due(&mut self, now: Moment) -> Option<K> {
         let &Reverse((at, _, key)) = self.heap.peek()?;
@@ -143,6 +151,8 @@ mod tests {
         timers.arm(ProgramId(1), at(20));
         assert_eq!(timers.next(), Some(at(20)));
         assert_eq!(timers.in_order(), [(at(20), ProgramId(1))]);
+        assert_eq!(timers.due(at(19)).next(), None);
+        assert!(timers.due(at(20)).eq([ProgramId(1)]));
         timers.disarm(ProgramId(1));
         assert_eq!(timers.next(), None);
         assert_eq!(timers.in_order(), []);

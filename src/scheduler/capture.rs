@@ -179,10 +179,10 @@ impl Capture {
             let is_found = match key {
                 Key::Stream(id) | Key::OldStream(id) => self.drain_one(now, core, reaper, id, key),
                 // A new death comes with a signal, or with the end of its pipe. Otherwise it is a
-                // descriptor that the kernel has kept in its list. What runs say was read before.
-                Key::Leader(_) | Key::Wake | Key::ReadyPipe(_) | Key::Notify(_) => false,
-                // It is asked in this turn, and closed.
-                Key::Connection(_) => true,
+                // descriptor that the kernel has kept in its list. What runs say was read before, and
+                // connections were asked: if something came of that, it was noted.
+                Key::Leader(_) | Key::Wake => false,
+                Key::ReadyPipe(_) | Key::Notify(_) | Key::Connection(_) => false,
             };
             if is_found {
                 self.poller.note_useful();

@@ -2,6 +2,7 @@
 //! `next_deadline` answer when.
 
 use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -9,11 +10,14 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use procsched::{EventKind, Handle, ProcessScheduler, Ready, Status};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use procsched::{ChildSpec, EventKind, Handle, ProcessScheduler, Ready, Status};
 
 use super::host::{Test, host};
 use super::kit::{self, MILLISECOND};
 use crate::process::{self, PATIENCE};
+use crate::tools;
 
 pub const TESTS: &[Test] = tests![
     start_blocks_until_another_thread_stops_it,
@@ -27,6 +31,7 @@ pub const TESTS: &[Test] = tests![
     m107_who_died_together_comes_back_in_order_and_a_few_a_turn,
     m132_a_host_stays_in_its_own_directory,
     what_programs_say_of_themselves_wakes_the_host,
+    what_was_said_in_time_counts_after_a_stall,
 ];
 
 /// No turn starts more than these: deaths and signals are looked after between.
@@ -357,6 +362,51 @@ fn what_programs_say_of_themselves_wakes_the_host() {
                 std::fs::write(&go, "").expect("a file");
             }
         }
+        kit::end(&mut scheduler);
+    });
+}
+
+/// A host that takes no turn for longer than its programs have time, and finds more of them waiting
+/// to be heard than one wait reports: half say that they live, and half that they are ready.
+fn what_was_said_in_time_counts_after_a_stall() {
+    const COUNT: usize = 90;
+    const TIME: Duration = Duration::from_secs(8);
+    let program = |index: usize| {
+        let says = ["notify WATCHDOG=1", "say \\n 3"][index % 2];
+        let script = format!("gate go ; {says} ; append sent .\\n ; hold");
+        let words = [tools::probe_path().as_os_str(), script.as_ref()];
+        let program = ChildSpec::new(format!("p{index}"), words);
+        match index % 2 {
+            0 => program.watchdog(TIME),
+            _ => program.ready(Ready::Fd(3)).start_timeout(Some(TIME)),
+        }
+    };
+    host(|| {
+        let dir = kit::directory();
+        let path = |name: &str| dir.path().join(name);
+        mkfifo(&path("go"), Mode::S_IRWXU).expect("a FIFO");
+        let (started, ended) = (kit::List::new(), kit::List::new());
+        let (starts, ends) = (started.clone(), ended.clone());
+        let builder = kit::own(&dir).programs((0..COUNT).map(program));
+        let mut scheduler = kit::built(builder.on_event(move |event| match event.kind() {
+            EventKind::Started { .. } => starts.push(()),
+            EventKind::Stopping { cause, .. } => ends.push((event.program().to_owned(), *cause)),
+            _ => {}
+        }));
+        kit::turn_until(&mut scheduler, "all were executed", |_| {
+            started.len() == COUNT
+        });
+        assert_eq!(ended.items(), [], "before the stall");
+        let go = File::options().read(true).write(true).open(path("go"));
+        let _go = go.expect("a FIFO");
+        process::wait_for("all to say it", || {
+            fs::read(path("sent")).is_ok_and(|sent| sent.len() == 2 * COUNT)
+        });
+        thread::sleep(TIME);
+        for _ in 0..3 {
+            scheduler.step(Some(Duration::ZERO)).expect("a turn");
+        }
+        assert_eq!(ended.items(), []);
         kit::end(&mut scheduler);
     });
 }

@@ -270,21 +270,27 @@ impl Probes {
     fn take_results(&mut self, now: Moment, core: &mut Core, capture: &mut Capture) {
         let ready: Vec<ProgramId> = capture.ready_connections().collect();
         let mut over = Vec::new();
+        let mut is_answered = false;
         for (&program, underway) in &self.underway {
+            let is_late = now >= underway.deadline;
             let result = match &underway.act {
                 Act::Over(outcome) => Some(outcome.clone()),
-                Act::Connection(connection) if ready.contains(&program) => {
+                // A wait does not report all that is ready.
+                Act::Connection(connection) if is_late || ready.contains(&program) => {
                     let address = self.address(underway.run);
                     let answer = connection.poll();
+                    is_answered |= answer.is_some();
                     answer.map(|answer| outcome_of(address.as_ref(), answer))
                 }
                 Act::Connection(_) | Act::Command(_) => None,
             };
-            let is_late = now >= underway.deadline;
             let late = || is_late.then(|| self.timed_out(underway));
             if let Some(outcome) = result.or_else(late) {
                 over.push((underway.run, outcome));
             }
+        }
+        if is_answered {
+            capture.poller_mut().note_useful();
         }
         for (run, outcome) in over {
             self.end_underway(now, run.program, capture);

@@ -36,7 +36,11 @@ use super::signs::{Phase, Signs};
 /// Messages that a turn takes from one socket.
 const MESSAGES_PER_TURN_MAX: usize = 32;
 
-/// Looks into the pipe of a run that has ended: one for each page, and one for the end.
+/// Messages that are taken from a socket before its run has ended, or is ended: more than its queue
+/// has, by net.unix.max_dgram_qlen, which is 10, or 512 with systemd.
+const LAST_MESSAGES_MAX: usize = 1024;
+
+/// Looks into the pipe of such a run: one for each page, and one for the end.
 const LAST_LOOKS_MAX: usize = 17;
 
 /// How long after the end of its pipe, without a newline, a program has to live before that is worth a
@@ -192,19 +196,27 @@ impl Readiness {
         let ready: Vec<Key> = capture.readable_signs().collect();
         for key in ready {
             let poller = capture.poller_mut();
-            match key {
+            let is_found = match key {
                 Key::ReadyPipe(id) => self.look(now, core, poller, id),
-                Key::Notify(id) => self.receive(now, core, id),
-                _ => continue,
+                Key::Notify(id) => self.receive(now, core, id, MESSAGES_PER_TURN_MAX),
+                _ => false,
+            };
+            if is_found {
+                capture.poller_mut().note_useful();
             }
-            capture.poller_mut().note_useful();
+        }
+        // A wait does not report all that is readable, and after a stall much is due.
+        let due: Vec<ProgramId> = core.machine().due_for_a_sign(now).collect();
+        for id in due {
+            self.read_last(now, core, capture.poller_mut(), id);
         }
         while let Some(id) = self.timers.pop_due(now) {
             self.on_time(now, core, id);
         }
     }
 
-    /// Hands on what a run has said before its leader died, whose death the machine does not know.
+    /// Hands on what a run has said by now: before its leader died, whose death the machine does not
+    /// know, or before it is ended because it said nothing.
     pub(super) fn read_last(
         &mut self,
         now: Moment,
@@ -215,7 +227,7 @@ impl Readiness {
         if self.runs.is_empty() {
             return;
         }
-        self.receive(now, core, id);
+        self.receive(now, core, id, LAST_MESSAGES_MAX);
         for _ in 0..LAST_LOOKS_MAX {
             let pipe = self.runs.get(&id).and_then(|watched| watched.pipe.as_ref());
             match pipe.map(ReadyPipe::look) {
@@ -226,9 +238,10 @@ impl Readiness {
         }
     }
 
-    fn look(&mut self, now: Moment, core: &mut Core, poller: &mut Poller, id: ProgramId) {
+    /// True if there was something to read, or the end.
+    fn look(&mut self, now: Moment, core: &mut Core, poller: &mut Poller, id: ProgramId) -> bool {
         let Some(watched) = self.runs.get_mut(&id) else {
-            return;
+            return false;
         };
         match watched.pipe.as_ref().map(ReadyPipe::look) {
             Some(Found::Newline) => self.is_ready(now, core, poller, id),
@@ -237,8 +250,10 @@ impl Readiness {
                 watched.is_pipe_over = true;
                 self.timers.arm(id, now.after(END_REPORTED_AFTER));
             }
-            Some(Found::Others | Found::Nothing) | None => {}
+            Some(Found::Others) => {}
+            Some(Found::Nothing) | None => return false,
         }
+        true
     }
 
     fn is_ready(&mut self, now: Moment, core: &mut Core, poller: &mut Poller, id: ProgramId) {
@@ -248,21 +263,22 @@ impl Readiness {
         }
     }
 
-    fn receive(&mut self, now: Moment, core: &mut Core, id: ProgramId) {
+    /// Takes up to `limit` messages. True if there was one.
+    fn receive(&mut self, now: Moment, core: &mut Core, id: ProgramId, limit: usize) -> bool {
         let Some(buffer) = self.buffer.as_deref_mut() else {
-            return;
+            return false;
         };
         let Some(watched) = self.runs.get_mut(&id) else {
-            return;
+            return false;
         };
         let (run, Some(socket)) = (watched.run, &watched.socket) else {
-            return;
+            return false;
         };
-        for _ in 0..MESSAGES_PER_TURN_MAX {
+        for taken in 0..limit {
             let message = match socket.receive(buffer) {
                 Received::Message(length) => Message::parse(&buffer[..length]),
                 Received::Ignored => continue,
-                Received::Nothing => return,
+                Received::Nothing => return taken > 0,
             };
             if let Some(status) = message.status {
                 watched.status = (!status.is_empty()).then(|| status.into());
@@ -277,6 +293,7 @@ impl Readiness {
                 core.apply(now, Input::Hung { run });
             }
         }
+        true
     }
 
     /// A delay is over, or a program lives on that closed its pipe without a newline.
