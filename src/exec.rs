@@ -353,6 +353,14 @@ impl Exec {
                 format!("failed to change the directory to {directory:?}")
             }
             Step::Descriptors => "failed to set up stdin, stdout and stderr".to_owned(),
+            Step::Passed => {
+                let what = format!("failed to pass descriptor {}", failure.which);
+                if failure.errno == libc::EBADF {
+                    let reason = "RLIMIT_NOFILE has to be above it (ulimit -n, LimitNOFILE=)";
+                    return Error::because(what, reason);
+                }
+                what
+            }
             Step::Exec => return self.explain_exec(failure),
         };
         Error::os(what, failure.errno)
@@ -360,13 +368,7 @@ impl Exec {
 
     /// Returns the file that would be executed, or why none could be.
     pub(crate) fn locate(&self) -> Result<PathBuf> {
-        let failed = |step, errno, candidate| {
-            self.explain(Failure {
-                step,
-                errno,
-                candidate,
-            })
-        };
+        let failed = |step, errno, which| self.explain(Failure { step, errno, which });
         let cwd = path_of(self.directory());
         if let Some(errno) = directory_problem(cwd) {
             return Err(failed(Step::Directory, errno, 0));
@@ -392,7 +394,7 @@ impl Exec {
         let program = self.argv().next().unwrap_or_default();
         let looked_up = !program.to_bytes().contains(&b'/');
         let candidates = self.candidates();
-        let path = path_of(candidates.get(failure.candidate).unwrap_or_default());
+        let path = path_of(candidates.get(failure.which).unwrap_or_default());
         let cwd = path_of(self.directory());
         if missing && let Some(interpreter) = missing_interpreter(cwd, path) {
             let errno = errno_text(failure.errno);

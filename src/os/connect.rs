@@ -98,13 +98,18 @@ impl Connection {
     }
 }
 
-/// True if this error says nothing of who is connected to: this process or the system is short of
-/// something.
-pub(crate) fn is_shortage(errno: Errno) -> bool {
-    matches!(
-        errno,
-        Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOBUFS
-    )
+/// True if this error says nothing of the program that is connected to: this process or the system
+/// is short of something. It is short of ports where it has no local address left for a connection
+/// from one; to another IPv6 address than its own, it may have no address at all.
+pub(crate) fn is_shortage(errno: Errno, address: Option<&Address>) -> bool {
+    match errno {
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOBUFS => true,
+        Errno::EADDRNOTAVAIL => match address {
+            Some(Address::Tcp(address)) => address.is_ipv4() || address.ip().is_loopback(),
+            Some(Address::Unix(_)) | None => false,
+        },
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -165,6 +170,20 @@ mod tests {
         std::fs::remove_file(&path).expect("a file");
         std::fs::write(&path, "").expect("a file");
         assert_eq!(tried(), Err(Errno::ECONNREFUSED), "a file of another kind");
+    }
+
+    #[test]
+    fn used_up_ports_are_a_shortage_and_a_missing_address_is_none() {
+        let is_short = |address: &str| {
+            let address = address.parse().expect("an address");
+            is_shortage(Errno::EADDRNOTAVAIL, Some(&Address::Tcp(address)))
+        };
+        assert!(is_short("127.0.0.1:80") && is_short("192.0.2.1:80") && is_short("[::1]:80"));
+        assert!(!is_short("[2001:db8::1]:80"));
+        let unix = Address::Unix("a.sock".into());
+        assert!(!is_shortage(Errno::EADDRNOTAVAIL, Some(&unix)));
+        assert!(is_shortage(Errno::EMFILE, Some(&unix)));
+        assert!(!is_shortage(Errno::ECONNREFUSED, Some(&unix)));
     }
 
     /// A listener that does not accept is one that does not answer.

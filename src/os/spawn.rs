@@ -102,18 +102,20 @@ pub(crate) enum Step {
     Limit,
     Directory,
     Descriptors,
+    Passed,
     Exec,
 }
 
 impl Step {
     /// In the order of their numbers.
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Process,
         Self::Session,
         Self::Group,
         Self::Limit,
         Self::Directory,
         Self::Descriptors,
+        Self::Passed,
         Self::Exec,
     ];
 }
@@ -131,8 +133,9 @@ pub(crate) enum Started {
 pub(crate) struct Failure {
     pub(crate) step: Step,
     pub(crate) errno: i32,
-    /// Which of the candidates it was that could not be executed.
-    pub(crate) candidate: usize,
+    /// Which of the candidates it was that could not be executed, or which number a descriptor could
+    /// not get.
+    pub(crate) which: usize,
 }
 
 impl Failure {
@@ -140,20 +143,20 @@ impl Failure {
         Self {
             step,
             errno,
-            candidate: 0,
+            which: 0,
         }
     }
 
     /// As the child tells it.
     fn to_numbers(self) -> [usize; 3] {
-        [self.step as usize, raw::int(self.errno), self.candidate]
+        [self.step as usize, raw::int(self.errno), self.which]
     }
 
-    fn of_numbers([step, errno, candidate]: [usize; 3]) -> Self {
+    fn of_numbers([step, errno, which]: [usize; 3]) -> Self {
         Self {
             step: Step::ALL.get(step).copied().unwrap_or(Step::Exec),
             errno: i32::try_from(errno).unwrap_or_default(),
-            candidate,
+            which,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::machine::{ProgramId, Run};
+use crate::machine::{Cause, ProgramId, Run};
 use crate::spec::{ChildSpec, Health, Ready};
 
 /// What tells that a program is up, well and alive, by its definition.
@@ -57,8 +57,9 @@ pub(super) enum Phase {
     Executed,
     /// It is up: at once, or because it is ready.
     Up,
-    /// Its leader is dead, it could not be started, or it was abandoned.
-    Ended,
+    /// Its leader is dead, it could not be started, or it was abandoned; and why, which the machine
+    /// forgets with the next start, in the same turn it may be.
+    Ended(Cause),
     /// Its program has another definition.
     Redefined,
 }

@@ -139,6 +139,23 @@ fn too_few_descriptors_are_told_as_a_whole_and_one_by_one() {
     );
 }
 
+/// The number that a program asks for may be more than it may have.
+#[test]
+fn a_number_above_the_limit_is_told_as_such() {
+    let Some(mut scene) = scene_of(USER) else {
+        return;
+    };
+    scene.setting.limit(Resource::RLIMIT_NOFILE, 60, 60);
+    let keys = json!({"ready": {"fd": 63}, "restart": "never"});
+    scene.add_with("high", "hold", keys).add("other", "hold");
+    let supervisor = scene.start();
+    let failed = supervisor.wait_report("high", 1);
+    let why = "failed to pass descriptor 63: RLIMIT_NOFILE has to be above it";
+    assert!(failed.error().starts_with(why), "{failed:?}");
+    assert_eq!(failed.code(), 125);
+    supervisor.end();
+}
+
 /// A supervisor of so many programs that has no descriptors but its own and so many may be open:
 /// one that was inherited would be one less.
 fn start_alone(count: usize, limit: u64) -> Option<(Scene, Supervisor)> {

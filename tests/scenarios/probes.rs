@@ -130,15 +130,20 @@ fn a_socket_with_a_full_queue_is_not_ready() {
     let mut keys = ready(json!({"connect": "./db.sock"}));
     keys["start_timeout"] = json!("500ms");
     keys["restart"] = json!("never");
-    scene.add_with("db", "hold", keys);
+    scene.add_with("db", "hold", keys.clone());
+    // Its next start is in the turn of its end.
+    keys["restart"] = json!("always");
+    keys["backoff"] = json!({"initial": 0, "max": 0});
+    scene.add_with("again", "hold", keys);
     let supervisor = scene.start();
+    supervisor.wait_message(&[" again ", "warning not ready:", "readiness probe"]);
     let report = supervisor.wait_report("db", 1);
     assert_eq!(report.text("cause"), Some("start-timeout"), "{report:?}");
     let text = supervisor.wait_message(&[" db ", "warning not ready:", "readiness probe"]);
     let end = "failed to connect to \"./db.sock\": Resource temporarily unavailable";
     assert!(text.ends_with(end), "{text}");
     drop((first, listener));
-    supervisor.ends_with(1);
+    supervisor.end();
 }
 
 #[test]

@@ -171,7 +171,10 @@ fn prepare_apart(
         // Room for the descriptor that reads the list of the others.
         let _ = raw::call(libc::SYS_close, [int(stdio[2])]);
         if let Some(passed) = passed {
-            pass(passed, wire).map_err(failed(Step::Descriptors))?;
+            pass(passed, wire).map_err(|errno| Failure {
+                which: int(passed.to),
+                ..Failure::new(Step::Passed, errno)
+            })?;
         }
         close_the_rest([passed.map(|passed| passed.to), *wire]);
     }
@@ -281,7 +284,7 @@ fn execute(child: &Child) -> Failure {
         if let Err(errno) = unsafe { raw::call(libc::SYS_execve, arguments) } {
             last.errno = errno;
         }
-        last.candidate = index;
+        last.which = index;
         match last.errno {
             libc::EACCES => denied = Some(denied.unwrap_or(last)),
             libc::ENOENT | libc::ENOTDIR | libc::ESTALE | libc::ENODEV | libc::ETIMEDOUT => {}

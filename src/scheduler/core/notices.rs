@@ -46,7 +46,7 @@ impl Core {
                 self.forgotten.push(id);
             }
             Change::StartFailed { cause, retry_in } => {
-                self.watchlist.note(run, Phase::Ended);
+                self.watchlist.note(run, Phase::Ended(cause));
                 self.on_failed_start(run, cause, retry_in);
             }
             Change::Exited {
@@ -55,7 +55,7 @@ impl Core {
                 cause,
                 retry_in,
             } => {
-                self.watchlist.note(run, Phase::Ended);
+                self.watchlist.note(run, Phase::Ended(cause));
                 self.on_exit(run, exit, uptime, cause, retry_in);
             }
             Change::Stopping { signal, timeout } => {
@@ -73,7 +73,7 @@ impl Core {
             Change::Killed if !is_killed => {}
             Change::Killed => self.event(id, EventKind::Killed { pid }),
             Change::Abandoned { cause } => {
-                self.watchlist.note(run, Phase::Ended);
+                self.watchlist.note(run, Phase::Ended(cause));
                 self.on_abandoned(now, run, cause);
             }
             Change::Impossible { state, fact } => {

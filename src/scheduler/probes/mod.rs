@@ -200,8 +200,8 @@ impl Probes {
                 (Some(Aim::Health(_)), new) => new.map(Aim::Health),
                 (None, new) => new.filter(|_| is_state(core, run, true)).map(Aim::Health),
             },
-            Phase::Ended => {
-                self.explain_unready(run, core);
+            Phase::Ended(cause) => {
+                self.explain_unready(run, cause, core);
                 None
             }
         };
@@ -212,9 +212,8 @@ impl Probes {
     }
 
     /// Says why a run that was ended for its start timeout was not ready.
-    fn explain_unready(&self, run: Run, core: &mut Core) {
-        let view = core.machine().view(run.program);
-        let is_timeout = view.is_some_and(|view| view.cause == Cause::StartTimeout);
+    fn explain_unready(&self, run: Run, cause: Cause, core: &mut Core) {
+        let is_timeout = cause == Cause::StartTimeout;
         let error = self.schedule.explain_unready(run).filter(|_| is_timeout);
         if let Some(error) = error {
             core.warn(run.program, error);
@@ -425,7 +424,7 @@ fn outcome_of(address: Option<&Address>, answer: Result<(), Errno>) -> Outcome {
     };
     let to = address.map(Address::to_string).unwrap_or_default();
     let error = Error::os(format!("failed to connect to {to}"), errno as i32);
-    if is_shortage(errno) {
+    if is_shortage(errno, address) {
         Outcome::Untried(error)
     } else {
         Outcome::Failed(error)

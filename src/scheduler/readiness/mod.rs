@@ -156,7 +156,7 @@ impl Readiness {
         for (run, phase) in phases {
             match phase {
                 Phase::Executed => self.executed(core, *run, poller),
-                Phase::Ended => {
+                Phase::Ended(_) => {
                     let watched = self.runs.get(&run.program);
                     if watched.is_some_and(|watched| watched.run == *run) {
                         self.forget(run.program, poller);

@@ -64,6 +64,7 @@ pub(crate) enum Step {
     Limit,
     Directory,
     Descriptors,
+    Passed,
     Exec,
 }
 
@@ -76,7 +77,7 @@ pub(crate) enum Started {
 pub(crate) struct Failure {
     pub(crate) step: Step,
     pub(crate) errno: i32,
-    pub(crate) candidate: usize,
+    pub(crate) which: usize,
 }
 
 /// A child that has not executed its program yet.

@@ -160,7 +160,7 @@ impl Kernel {
             return Err(Failure {
                 step: Step::Process,
                 errno: errno.unwrap_or(libc::EAGAIN),
-                candidate: 0,
+                which: 0,
             });
         };
         let missing = index

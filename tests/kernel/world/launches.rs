@@ -59,7 +59,7 @@ fn exec_failure(errno: i32) -> Failure {
     Failure {
         step: Step::Exec,
         errno,
-        candidate: 0,
+        which: 0,
     }
 }
 

@@ -167,12 +167,8 @@ impl Bench {
     }
 }
 
-fn failure(step: Step, errno: i32, candidate: usize) -> Result<i32, Failure> {
-    Err(Failure {
-        step,
-        errno,
-        candidate,
-    })
+fn failure(step: Step, errno: i32, which: usize) -> Result<i32, Failure> {
+    Err(Failure { step, errno, which })
 }
 
 #[test]
