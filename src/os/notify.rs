@@ -34,7 +34,9 @@ pub(crate) struct NotifySocket {
 pub(crate) enum Received {
     /// A message of this many bytes.
     Message(usize),
-    /// A message that does not count: too long, or of a sender that is not known or another user's.
+    /// A message that does not count: of a process of another user, this one.
+    Stranger(libc::uid_t),
+    /// A message that does not count: too long, or of a sender that is not known.
     Ignored,
     Nothing,
 }
@@ -92,10 +94,12 @@ impl NotifySocket {
             return Received::Nothing;
         };
         let is_whole = flags & libc::MSG_TRUNC == 0;
-        if is_whole && control_length >= size_of::<Control>() - PADDING && self.counts(&control) {
-            return Received::Message(length);
+        let is_known = control_length >= size_of::<Control>() - PADDING && is_sender(&control);
+        match control.sender.uid {
+            _ if !is_whole || !is_known => Received::Ignored,
+            uid if self.uids.contains(&uid) => Received::Message(length),
+            uid => Received::Stranger(uid),
         }
-        Received::Ignored
     }
 
     /// Returns the length of a message, its flags, and the length of what came with it.
@@ -124,13 +128,18 @@ impl NotifySocket {
         Ok((length, message.msg_flags, control_length))
     }
 
-    /// True if the sender is known here, and of our user. A pid of another PID namespace is 0.
-    fn counts(&self, control: &Control) -> bool {
-        let (header, sender) = (&control.header, &control.sender);
-        let is_sender =
-            (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_CREDENTIALS);
-        is_sender && sender.pid != 0 && self.uids.contains(&sender.uid)
+    /// Returns our real and effective uid, one of which a sender has.
+    pub(crate) fn uids(&self) -> [libc::uid_t; 2] {
+        self.uids
     }
+}
+
+/// True if the sender is known here. A pid of another PID namespace is 0.
+fn is_sender(control: &Control) -> bool {
+    let (header, sender) = (&control.header, &control.sender);
+    let is_sender =
+        (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_CREDENTIALS);
+    is_sender && sender.pid != 0
 }
 
 /// What the C compiler puts behind the sender, and the kernel does not count.

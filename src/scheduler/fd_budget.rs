@@ -6,6 +6,8 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
+use nix::errno::Errno;
+
 use crate::error::Error;
 use crate::os::limits::{self, DescriptorLimit, Needs};
 use crate::os::poller::Poller;
@@ -77,9 +79,17 @@ impl FdBudget {
 
     /// True if hardly a descriptor is left after this one, the latest. The limit may have been
     /// raised since the start.
-    pub(super) fn is_almost_used_up(&self, latest: &impl AsRawFd) -> bool {
+    fn is_almost_used_up(&self, latest: &impl AsRawFd) -> bool {
         let least = u64::try_from(latest.as_raw_fd()).unwrap_or_default() + LEFT_MIN;
         least >= self.limit && least >= limits::descriptors()
+    }
+
+    /// Refuses a descriptor, the latest, if hardly one is left after it.
+    pub(super) fn check(&self, latest: &impl AsRawFd) -> Result<(), Errno> {
+        match self.is_almost_used_up(latest) {
+            true => Err(Errno::EMFILE),
+            false => Ok(()),
+        }
     }
 
     /// Returns how many programs fit; at least one, so that its lock shows a second supervisor with

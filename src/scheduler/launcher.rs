@@ -24,7 +24,7 @@ use super::core::{Core, Owner, Start};
 use super::fd_budget::FdBudget;
 use super::inbox::Inbox;
 use super::late_starts::{LateStarts, Over};
-use super::readiness::Readiness;
+use super::readiness::{Given, Readiness};
 use super::reaper::Reaper;
 
 /// Starts in one turn, at about half a millisecond each.
@@ -185,11 +185,8 @@ impl Launcher {
         let log_offset = opened.map_err(|error| failed(CODE_UNKNOWN, error, 0))?;
         let pipe = self.stderr_pipe(core, id);
         let (read, write) = pipe.map_err(|error| failed(CODE_UNKNOWN, error, log_offset))?;
-        let given = readiness.prepare(run, core.signs(id), capture.poller_mut());
-        let given = given.map_err(|(what, errno)| {
-            self.lacks_descriptors = [libc::EMFILE, libc::ENFILE].contains(&errno);
-            failed(CODE_UNKNOWN, self.budget.explain(what, errno), log_offset)
-        })?;
+        let given = self.prepare(core, capture, readiness, run);
+        let given = given.map_err(|error| failed(CODE_UNKNOWN, error, log_offset))?;
         let program = &core.programs()[id];
         let null = self.null.as_raw_fd();
         let place = Place::Apart {
@@ -259,9 +256,7 @@ impl Launcher {
         let budget = self.budget;
         let make = || {
             let (read, write) = descriptors::child_pipe()?;
-            if budget.is_almost_used_up(&write) {
-                return Err(Errno::EMFILE);
-            }
+            budget.check(&write)?;
             Ok((read, write))
         };
         let made = match make() {
@@ -270,6 +265,32 @@ impl Launcher {
         };
         self.lacks_descriptors = matches!(made, Err(Errno::EMFILE | Errno::ENFILE));
         made.map_err(|errno| budget.explain("failed to make a pipe for stderr", errno as i32))
+    }
+
+    /// Makes what a run needs to say of itself.
+    fn prepare(
+        &mut self,
+        core: &mut Core,
+        capture: &mut Capture,
+        readiness: &mut Readiness,
+        run: Run,
+    ) -> Result<Given> {
+        let budget = self.budget;
+        let mut make = |core: &Core| {
+            let signs = core.signs(run.program);
+            readiness.prepare(run, signs, &budget, capture.poller_mut())
+        };
+        let is_lack = |errno: i32| [libc::EMFILE, libc::ENFILE].contains(&errno);
+        let made = match make(core) {
+            Err((_, errno)) if is_lack(errno) && self.close_idle_logs(core, run.program) => {
+                make(core)
+            }
+            made => made,
+        };
+        made.map_err(|(what, errno)| {
+            self.lacks_descriptors = is_lack(errno);
+            budget.explain(what, errno)
+        })
     }
 
     /// When descriptors run out, the logs of programs that do not run give theirs back. Those of

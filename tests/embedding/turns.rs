@@ -359,7 +359,7 @@ fn what_programs_say_of_themselves_wakes_the_host() {
             }
             if kit::status(&scheduler, "by-age").is_up() && !go.exists() {
                 assert!(!kit::status(&scheduler, "by-fd").is_up());
-                std::fs::write(&go, "").expect("a file");
+                fs::write(&go, "").expect("a file");
             }
         }
         kit::end(&mut scheduler);

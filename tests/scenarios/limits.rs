@@ -156,6 +156,38 @@ fn a_number_above_the_limit_is_told_as_such() {
     supervisor.end();
 }
 
+/// The last descriptors are for a look into `/proc` and the like: no program has them for its
+/// readiness. A program takes three, and of as many limits in a row one would let it.
+#[test]
+fn no_socket_takes_the_last_descriptors() {
+    const COUNT: usize = 30;
+    const LEFT_MIN: i32 = 4;
+    for limit in [48, 49, 50] {
+        let Some(mut scene) = scene_of(USER) else {
+            return;
+        };
+        scene.setting.limit(Resource::RLIMIT_NOFILE, limit, limit);
+        for index in 0..COUNT {
+            let keys = json!({"ready": "notify", "restart": "never"});
+            scene.add_with(&name(index), "hold", keys);
+        }
+        let mut supervisor = scene.start();
+        wait_for("an answer of each", || {
+            running(&supervisor, COUNT) + supervisor.reports().len() >= COUNT
+        });
+        for report in supervisor.reports() {
+            let why = format!("RLIMIT_NOFILE is {limit}, and ");
+            assert!(report.error().contains(&why), "{report:?}");
+        }
+        let open = process::descriptors(supervisor.pid());
+        let sockets = open.iter().filter(|(_, what)| what.starts_with("socket:"));
+        let last = sockets.map(|(number, _)| *number).max().expect("sockets");
+        let limit = i32::try_from(limit).expect("a few");
+        assert!((limit - 10..limit - LEFT_MIN).contains(&last), "{open:?}");
+        assert_eq!(supervisor.stop(), 0);
+    }
+}
+
 /// A supervisor of so many programs that has no descriptors but its own and so many may be open:
 /// one that was inherited would be one less.
 fn start_alone(count: usize, limit: u64) -> Option<(Scene, Supervisor)> {

@@ -128,7 +128,7 @@ fn a_message_counts_by_the_uid_of_its_sender() {
     }
     let (mut scene, path) = scene();
     let child = |does: &str| format!("fork {{ {does} notify READY=1 ; touch sent }} ; hold");
-    let other = "fork { become 65534 ; notify READY=1\\nSTATUS=no ; touch other } ; \
+    let other = "fork { become 65534 ; repeat 3 { notify READY=1\\nSTATUS=no } ; touch other } ; \
                  wait-file other ; notify STATUS=here ; hold";
     scene
         .add_with("other", other, notify())
@@ -138,6 +138,9 @@ fn a_message_counts_by_the_uid_of_its_sender() {
     let supervisor = scene.start();
     let other = wait_status(&supervisor, &path, "other", "here");
     assert_eq!(other["state"], "starting");
+    let said = "warning dropped a message of uid 65534 on its notification socket";
+    supervisor.wait_message(&[" other ", said, "those of uid 0 count"]);
+    assert_eq!(supervisor.messages_with(&[said]).len(), 1, "once a run");
     for name in ["child", "session"] {
         wait_state(&supervisor, &path, name, "running");
     }

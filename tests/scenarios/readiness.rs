@@ -210,7 +210,7 @@ fn a_descriptor_that_is_closed_without_a_newline_is_a_message() {
         .add_with("exits", "say half 3 ; exit 0", keys)
         .add("stays", "hold");
     let supervisor = scene.start();
-    let words = "closed the descriptor of its readiness without a newline";
+    let words = "closed descriptor 3 without a newline: it cannot become ready; write one before";
     supervisor.wait_message(&["closes warning", words]);
     let program = wait_state(&supervisor, &path, "closes", "failed");
     assert_eq!(program["last_exit"]["cause"], "start-timeout");

@@ -7,7 +7,8 @@
 //! matter: readiness after a stop does not.
 //!
 //! A flood on a socket or a pipe waits its turn, as the flood on stderr does. What is not a message of
-//! the run is dropped and reported nowhere: any process can send it.
+//! the run is dropped: any process can send it. That it came from another user is a warning, once a
+//! run, as it may be the run's own word.
 
 mod message;
 
@@ -31,6 +32,7 @@ use crate::spec::Ready;
 use self::message::Message;
 use super::capture::Capture;
 use super::core::Core;
+use super::fd_budget::FdBudget;
 use super::signs::{Phase, Signs};
 
 /// Messages that a turn takes from one socket.
@@ -61,11 +63,15 @@ struct Watched {
     run: Run,
     delay: Option<Duration>,
     pipe: Option<ReadyPipe>,
+    /// The number that its end of the pipe has there.
+    number: i32,
     socket: Option<NotifySocket>,
     /// True if pipe and socket are in the poller.
     is_polled: bool,
     /// True if the pipe has come to its end without a newline.
     is_pipe_over: bool,
+    /// True if a message of another user was reported.
+    is_stranger_reported: bool,
     status: Option<Box<str>>,
 }
 
@@ -96,6 +102,7 @@ impl Readiness {
         &mut self,
         run: Run,
         signs: Option<&Arc<Signs>>,
+        budget: &FdBudget,
         poller: &mut Poller,
     ) -> Result<Given, Lack> {
         // That of the run before, if both end and start are of this turn.
@@ -108,16 +115,19 @@ impl Readiness {
             run,
             delay: None,
             pipe: None,
+            number: 0,
             socket: None,
             is_polled: false,
             is_pipe_over: false,
+            is_stranger_reported: false,
             status: None,
         };
         match signs.ready {
             Some(Ready::Fd(number)) => {
                 let what = "failed to make a pipe for its readiness";
                 let (pipe, write) = ReadyPipe::new().map_err(|errno| (what, errno as i32))?;
-                watched.pipe = Some(pipe);
+                budget.check(&write).map_err(|errno| (what, errno as i32))?;
+                (watched.pipe, watched.number) = (Some(pipe), number);
                 given.pipe = Some((write, number));
             }
             Some(Ready::Delay(delay)) => watched.delay = Some(delay),
@@ -126,6 +136,8 @@ impl Readiness {
         if signs.have_socket() {
             let what = "failed to make its notification socket";
             let socket = NotifySocket::new().map_err(|errno| (what, errno as i32))?;
+            let is_enough = budget.check(&socket.as_fd());
+            is_enough.map_err(|errno| (what, errno as i32))?;
             watched.socket = Some(socket);
             self.buffer
                 .get_or_insert_with(|| Box::new([0; MESSAGE_BYTES_MAX]));
@@ -277,6 +289,12 @@ impl Readiness {
         for taken in 0..limit {
             let message = match socket.receive(buffer) {
                 Received::Message(length) => Message::parse(&buffer[..length]),
+                Received::Stranger(uid) => {
+                    if !std::mem::replace(&mut watched.is_stranger_reported, true) {
+                        core.warn(id, stranger(uid, socket));
+                    }
+                    continue;
+                }
                 Received::Ignored => continue,
                 Received::Nothing => return taken > 0,
             };
@@ -306,8 +324,11 @@ impl Readiness {
         }
         let view = core.machine().view(id);
         if view.is_some_and(|view| matches!(view.state, State::Starting { .. })) {
-            let text = "it has closed the descriptor of its readiness without a newline: it counts \
-                        as ready when a newline was written there, and is ended at its start_timeout";
+            let text = format!(
+                "closed descriptor {} without a newline: it cannot become ready; write one before \
+                 closing it",
+                watched.number
+            );
             core.warn(id, Error::new(text));
         }
     }
@@ -334,4 +355,17 @@ impl Watched {
             poller.remove(socket.as_fd(), Key::Notify(self.run.program).number());
         }
     }
+}
+
+/// Says that a message of this user was dropped, and which would count.
+fn stranger(uid: u32, socket: &NotifySocket) -> Error {
+    let [real, effective] = socket.uids();
+    let ours = match real == effective {
+        true => format!("uid {real}"),
+        false => format!("uids {real} and {effective}"),
+    };
+    Error::new(format!(
+        "dropped a message of uid {uid} on its notification socket: those of {ours} count; send it \
+         as such, or use {{\"fd\": 3}} or a check as ready"
+    ))
 }
