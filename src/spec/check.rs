@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{ChildSpec, command_problem, path_problem};
+use super::{ChildSpec, Ready, command_problem, path_problem};
 use crate::error::{Error, Result};
 use crate::text::quoted;
 
@@ -95,8 +95,6 @@ impl Address {
     }
 
     /// Returns why this cannot be used from a base directory, which is absolute.
-    // Called where checks are made.
-    #[cfg_attr(not(test), allow(dead_code))]
     pub(crate) fn problem_at(&self, base_dir: &Path) -> Option<String> {
         match self {
             Self::Tcp(_) => None,
@@ -182,8 +180,6 @@ impl Check {
     }
 
     /// Returns why this cannot be used from a base directory, which is absolute.
-    // Called where checks are made.
-    #[cfg_attr(not(test), allow(dead_code))]
     pub(crate) fn problem_at(&self, base_dir: &Path) -> Option<String> {
         match self {
             Self::Connect(address) => address.problem_at(base_dir),
@@ -368,6 +364,15 @@ impl ChildSpec {
         self.health.as_deref()
     }
 
+    /// Returns the probe that finds out whether it is ready, if one does.
+    #[must_use]
+    pub fn ready_probe(&self) -> Option<&Probe> {
+        match self.ready.as_deref() {
+            Some(Ready::Probe(probe)) => Some(probe),
+            _ => None,
+        }
+    }
+
     /// Returns the spec of a command that runs where and with what this program does, as its checks
     /// do.
     ///
@@ -392,8 +397,14 @@ impl ChildSpec {
 
     /// Returns why it cannot be used from a base directory, which is absolute.
     pub(crate) fn problem_at(&self, base_dir: &Path) -> Option<String> {
-        let health = self.health.as_ref()?.check.problem_at(base_dir)?;
-        Some(format!("health: {health}"))
+        let check = |key: &str, check: &Check| {
+            let problem = check.problem_at(base_dir)?;
+            Some(format!("{key}: {problem}"))
+        };
+        let ready = self.ready_probe().map(Probe::check);
+        let ready = ready.and_then(|probe| check("ready", probe));
+        let health = || check("health", self.health_check()?.check());
+        ready.or_else(health)
     }
 
     /// Sets how it is checked while it is up; not at all by default. When enough checks in a row have

@@ -42,6 +42,9 @@ pub fn turn(
         }
         scheduler.watch_changes(is_watched);
         upward.serve(scheduler, &changed);
+        if status == Status::Stopped {
+            upward.finish();
+        }
         Ok(status)
     };
     let answer = guarded(step).and_then(|answer| answer.map_err(|error| error.to_string()));

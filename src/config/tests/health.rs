@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::programs::check_keys;
 use super::refused::check;
 use super::{parse, program, programs_of};
-use crate::spec::{ChildSpec, Health};
+use crate::spec::{ChildSpec, Health, Probe, Ready};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -141,5 +141,12 @@ fn the_path_of_a_socket_is_as_long_as_a_socket_may_have_it() {
     assert_eq!(
         problem,
         "health: the path has 108 bytes; a socket path can have 107"
+    );
+    let probe = Probe::connect("r/s.sck").expect("a path");
+    let spec = ChildSpec::new("a", ["a"]).ready(Ready::Probe(probe));
+    assert_eq!(spec.problem_at(Path::new("/srv")), None);
+    assert_eq!(
+        spec.problem_at(Path::new(&base_dir)).as_deref(),
+        Some("ready: the path has 108 bytes; a socket path can have 107")
     );
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use nix::unistd::{AccessFlags, access};
 use procsched::config::Config;
 use procsched::text::{duration, error_text, escaped, shortened_path};
-use procsched::{Check, ChildSpec, Health};
+use procsched::{Check, ChildSpec, Health, Probe};
 
 use super::{Command, FAILED, FINE, USAGE};
 use crate::load::{self, CONFIG_HELP, is_stdin, load, source};
@@ -144,9 +144,15 @@ fn warnings(config: &Config) -> Warnings {
     for program in &config.programs {
         let key = |key: &str| format!("programs.{}.{key}", program.name());
         found.add_command(key("command"), program, base_dir);
-        if let Some(Check::Command(command)) = program.health_check().map(Health::check) {
-            let beside = program.beside(command.iter().cloned());
-            found.add_command(key("health.command"), &beside, base_dir);
+        let checks = [
+            ("ready.command", program.ready_probe().map(Probe::check)),
+            ("health.command", program.health_check().map(Health::check)),
+        ];
+        for (name, check) in checks {
+            if let Some(Check::Command(command)) = check {
+                let beside = program.beside(command.iter().cloned());
+                found.add_command(key(name), &beside, base_dir);
+            }
         }
         found.add(key("essential"), essential_problem(program));
     }
@@ -214,7 +220,11 @@ mod tests {
                 "fine": ["/bin/sh", "-c", "exit 0"],
                 "missing": ["/no/such/program"],
                 "directory": ["/tmp"],
-                "checked": { "command": ["/bin/sh"], "health": { "command": ["./no-such"] } }
+                "checked": {
+                    "command": ["/bin/sh"],
+                    "ready": { "command": ["./no-such-probe"] },
+                    "health": { "command": ["./no-such"] }
+                }
             }
         }"#;
         let config = Config::parse(json, "test.json", Path::new("/"));
@@ -226,6 +236,7 @@ mod tests {
             "error_handler",
             "programs.missing.command",
             "programs.directory.command",
+            "programs.checked.ready.command",
             "programs.checked.health.command",
         ];
         assert_eq!(keys, expected, "{warnings:?}");

@@ -9,8 +9,8 @@
 //! | `STOPPING=1` | at the shutdown |
 //! | `WATCHDOG=1` | at half of `WATCHDOG_USEC`, while the loop turns |
 //!
-//! A message that cannot be sent now, because the manager does not read, is kept and tried again:
-//! of states those that still tell something new, of lines the last one.
+//! A message that cannot be sent now, because the manager does not read, is kept and tried again,
+//! and once more at the end: of states those that still tell something new, of lines the last one.
 
 mod socket;
 mod summary;
@@ -34,9 +34,12 @@ use summary::Summary;
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The time until a message is tried again that did not go out: the first, doubled up to the last.
-/// A manager that reads nothing for longer is reported.
+/// With a watchdog it is at most half of its interval, so that `WATCHDOG=1` is not late as well.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// A manager that reads nothing for this long is reported.
+const REPORT_AFTER: Duration = Duration::from_secs(10);
 
 /// The manager of this supervisor, if it has one, shared with the closures of the scheduler.
 #[derive(Clone, Default)]
@@ -60,6 +63,8 @@ struct Manager {
     has_end: bool,
     /// True once `STOPPING=1` was due.
     is_stopping: bool,
+    /// True once a `READY=1` has gone out.
+    has_said_ready: bool,
     states: VecDeque<State>,
     line: Line,
     watchdog: Option<Watchdog>,
@@ -99,6 +104,8 @@ struct Watchdog {
 struct Retry {
     at: Option<Instant>,
     delay: Duration,
+    /// When the first try failed of those that have failed since one succeeded.
+    since: Option<Instant>,
 }
 
 /// A reload, from its beginning to its end.
@@ -175,6 +182,13 @@ impl Upward {
         }
     }
 
+    /// Sends what still waits, after the last turn: once, as this process does not wait for it.
+    pub fn finish(&self) {
+        if let Some(mut manager) = self.lock() {
+            manager.try_to_send(clock::steady());
+        }
+    }
+
     /// Says that a reload begins; its end is said when what this returns is dropped.
     pub fn reloading(&self) -> Option<Reloading<'_>> {
         let mut manager = self.lock()?;
@@ -211,6 +225,7 @@ impl Manager {
             is_ready: false,
             has_end: false,
             is_stopping: false,
+            has_said_ready: false,
             states: VecDeque::new(),
             line: Line::default(),
             watchdog,
@@ -244,9 +259,10 @@ impl Manager {
     }
 
     /// Queues a state. Those before a reload are left out if they still wait: its end says the same.
+    /// The first `READY=1` is not: the manager takes a reload before it for a part of the start.
     fn push(&mut self, state: State) {
         if let State::Reloading(_) = state {
-            self.states.clear();
+            self.states.truncate(usize::from(!self.has_said_ready));
         }
         self.states.push_back(state);
     }
@@ -265,78 +281,84 @@ impl Manager {
         if self.retry.at.is_some_and(|at| at > now) {
             return;
         }
-        let has_failed = self.retry.at.take().is_some();
-        if self.send_states() && self.send_line(now) && self.send_watchdog(now) {
-            self.retry.delay = Duration::ZERO;
-            return;
-        }
-        self.retry.delay = match has_failed {
-            true => (self.retry.delay * 2).min(RETRY_MAX),
-            false => RETRY_MIN,
-        };
-        self.retry.at = Some(now + self.retry.delay);
+        self.try_to_send(now);
     }
 
-    /// False if a message has to be tried again.
-    fn send_states(&mut self) -> bool {
+    /// Does the same, even if it is too early for another try.
+    fn try_to_send(&mut self, now: Instant) {
+        let Err(error) = self.send_all(now) else {
+            self.retry = Retry::default();
+            return;
+        };
+        let retry = &mut self.retry;
+        let since = *retry.since.get_or_insert(now);
+        let watchdog = self.watchdog.as_ref();
+        let half = watchdog.map(|watchdog| (watchdog.interval / 2).max(WATCHDOG_INTERVAL_MIN));
+        let delay = (retry.delay * 2).clamp(RETRY_MIN, RETRY_MAX);
+        retry.delay = half.map_or(delay, |half| delay.min(half));
+        retry.at = Some(now + retry.delay);
+        if since + REPORT_AFTER <= now {
+            self.report(&error);
+        }
+    }
+
+    /// An error is one of a message that has to be tried again; so are all that follow.
+    fn send_all(&mut self, now: Instant) -> io::Result<()> {
+        self.send_states()?;
+        self.send_line(now)?;
+        self.send_watchdog(now)
+    }
+
+    fn send_states(&mut self) -> io::Result<()> {
         while let Some(state) = self.states.front() {
             let message = match state {
                 State::Ready => "READY=1".to_owned(),
                 State::Reloading(at) => format!("RELOADING=1\nMONOTONIC_USEC={at}"),
                 State::Stopping => "STOPPING=1".to_owned(),
             };
-            if !self.send_one(&message) {
-                return false;
-            }
+            let is_ready = *state == State::Ready;
+            self.send_one(&message)?;
+            self.has_said_ready |= is_ready;
             self.states.pop_front();
         }
-        true
+        Ok(())
     }
 
-    fn send_line(&mut self, now: Instant) -> bool {
+    fn send_line(&mut self, now: Instant) -> io::Result<()> {
         if !self.line.is_due || self.line.next.is_some_and(|next| next > now) {
-            return true;
+            return Ok(());
         }
         let line = self.summary.line();
         if line != self.line.sent {
-            if !self.send_one(&format!("STATUS={line}")) {
-                return false;
-            }
+            self.send_one(&format!("STATUS={line}"))?;
             self.line.sent = line;
             self.line.next = Some(now + LINE_INTERVAL);
         }
         self.line.is_due = false;
-        true
+        Ok(())
     }
 
-    fn send_watchdog(&mut self, now: Instant) -> bool {
+    fn send_watchdog(&mut self, now: Instant) -> io::Result<()> {
         let due = self.watchdog.as_ref();
         let is_due = due.is_some_and(|watchdog| watchdog.next <= now);
-        if is_due && !self.send_one("WATCHDOG=1") {
-            return false;
+        if is_due {
+            self.send_one("WATCHDOG=1")?;
         }
         if let Some(watchdog) = self.watchdog.as_mut().filter(|_| is_due) {
             watchdog.next = now + watchdog.interval;
         }
-        true
+        Ok(())
     }
 
-    /// Sends one message. False if it has to be tried again; one that cannot be sent is reported, the
-    /// first time, and is done.
-    fn send_one(&mut self, message: &str) -> bool {
+    /// Sends one message. An error if it has to be tried again; one that cannot be sent at all is
+    /// reported, the first time, and is done.
+    fn send_one(&mut self, message: &str) -> io::Result<()> {
         match self.socket.send(message) {
-            Sent::Done => true,
-            Sent::Later(error) => {
-                if self.retry.delay == RETRY_MAX {
-                    self.report(&error);
-                }
-                false
-            }
-            Sent::Failed(error) => {
-                self.report(&error);
-                true
-            }
+            Sent::Done => {}
+            Sent::Later(error) => return Err(error),
+            Sent::Failed(error) => self.report(&error),
         }
+        Ok(())
     }
 
     fn report(&mut self, error: &io::Error) {

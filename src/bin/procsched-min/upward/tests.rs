@@ -117,15 +117,68 @@ fn what_a_full_socket_does_not_take_comes_later_and_in_order() {
     desk.after(RETRY_MIN - millis(1));
     assert_eq!(desk.received(), [""; 0]);
     desk.after(millis(1));
-    let expected = ["RELOADING=1\nMONOTONIC_USEC=1000", "READY=1", "STOPPING=1"];
+    // A reload does not stand in for the end of the start.
+    let reload = "RELOADING=1\nMONOTONIC_USEC=1000";
+    let expected = ["READY=1", reload, "READY=1", "STOPPING=1"];
     assert_eq!(desk.received(), expected);
     assert_eq!(desk.manager.next_deadline(), None);
     assert_eq!(desk.said(), [""; 0]);
 }
 
 #[test]
+fn a_reload_stands_in_for_what_waits_after_the_start() {
+    let mut desk = Desk::new(None);
+    desk.manager.push(State::Ready);
+    desk.after(Duration::ZERO);
+    assert_eq!(desk.received(), ["READY=1"]);
+    desk.fill();
+    for at in 1..=10 {
+        desk.manager.push(State::Reloading(at));
+        desk.manager.push(State::Ready);
+        desk.after(Duration::ZERO);
+    }
+    assert_eq!(desk.received(), [""; 0]);
+    desk.after(RETRY_MAX);
+    assert_eq!(
+        desk.received(),
+        ["RELOADING=1\nMONOTONIC_USEC=10", "READY=1"]
+    );
+}
+
+/// A manager that takes nothing for a while ends a supervisor whose watchdog is not fed after that.
+#[test]
+fn the_watchdog_does_not_wait_for_a_late_retry() {
+    let interval = millis(500);
+    let mut desk = Desk::new(Some(interval));
+    desk.fill();
+    desk.after(Duration::ZERO);
+    for _ in 0..40 {
+        let next = desk.manager.next_deadline().expect("a retry");
+        assert!(next > desk.now && next <= desk.now + interval / 2);
+        desk.after(next - desk.now);
+    }
+    assert_eq!(desk.said().len(), 0, "not for 10 s yet");
+    assert_eq!(desk.received(), [""; 0]);
+    desk.after(interval / 2);
+    assert_eq!(desk.received(), ["WATCHDOG=1"]);
+}
+
+#[test]
+fn what_waits_for_a_retry_is_tried_once_more_at_the_end() {
+    let mut desk = Desk::new(None);
+    desk.fill();
+    desk.manager.push(State::Stopping);
+    desk.after(Duration::ZERO);
+    assert_eq!(desk.received(), [""; 0]);
+    let upward = Upward(Some(Arc::new(Mutex::new(desk.manager))));
+    upward.finish();
+    assert_eq!(receive(&desk.socket).as_deref(), Some("STOPPING=1"));
+}
+
+#[test]
 fn a_manager_that_never_reads_is_asked_ever_more_rarely_and_reported_once() {
-    let mut desk = Desk::new(Some(millis(10)));
+    let interval = RETRY_MAX * 2;
+    let mut desk = Desk::new(Some(interval));
     desk.fill();
     desk.manager.push(State::Ready);
     desk.after(Duration::ZERO);
@@ -142,7 +195,7 @@ fn a_manager_that_never_reads_is_asked_ever_more_rarely_and_reported_once() {
     assert_eq!(desk.received(), [""; 0]);
     desk.after(RETRY_MAX);
     assert_eq!(desk.received(), ["READY=1", "WATCHDOG=1"]);
-    assert_eq!(desk.manager.next_deadline(), Some(desk.now + millis(10)));
+    assert_eq!(desk.manager.next_deadline(), Some(desk.now + interval));
 }
 
 #[test]
