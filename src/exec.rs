@@ -176,10 +176,19 @@ impl Exec {
         Self::of_command(command, Path::new(""), &BaseEnv::our_own())
     }
 
-    /// Makes another command ready that runs where and with what this one does.
+    /// Makes another command ready that runs where and with what this one does. The watchdog is left
+    /// out: it has no socket to answer it.
     pub(crate) fn beside(&self, command: &[OsString]) -> Result<Self> {
         let (env, end) = (self.layout.env, self.layout.directory);
-        let env: Vec<CString> = self.strings.part(env..end).map(CStr::to_owned).collect();
+        let is_watchdog = |variable: &CStr| {
+            let rest = variable
+                .to_bytes()
+                .strip_prefix(WATCHDOG_VARIABLE.as_bytes());
+            rest.is_some_and(|rest| rest.starts_with(b"="))
+        };
+        let env = self.strings.part(env..end);
+        let env = env.filter(|variable| !is_watchdog(variable));
+        let env: Vec<CString> = env.map(CStr::to_owned).collect();
         let directory = self.strings.part(end..u32::MAX).next();
         let directory = directory.map(|directory| path_of(directory).to_owned());
         Self::new(command, &env, self.base_dir(), directory, &self.base)

@@ -150,11 +150,11 @@ impl Orphans {
     }
 
     /// Sets when a shutdown that has begun kills what is left at the latest, and when it abandons
-    /// that.
+    /// that. Neither moves later.
     pub(crate) fn end_by(&mut self, kill_at: Moment, end_at: Moment) {
         if let Some(closing) = &mut self.closing {
             closing.kill_at = closing.kill_at.min(kill_at);
-            closing.end_at = Some(end_at);
+            closing.end_at = Some(closing.end_at.map_or(end_at, |at| at.min(end_at)));
         }
     }
 

@@ -337,8 +337,40 @@ fn impossible_shares_and_times_of_everything_are_refused() {
         .expect_err("too short");
     assert_eq!(
         hasty.to_string(),
-        "shutdown_timeout: 99ms is too short to stop anything: use at least 100ms"
+        "shutdown_timeout: invalid shutdown_timeout 99ms: expected 100ms or more"
     );
+}
+
+/// A command that held up the end had a whole timeout anew.
+#[test]
+fn a_stop_after_everything_has_ended_does_not_put_off_the_end() {
+    let _turn = my_turn();
+    let dir = directory();
+    let wait = "until test -e go; do sleep 0.02; done";
+    let mut scheduler = ProcessScheduler::builder(dir.path())
+        .err_dir("logs")
+        .program(once("p", "exit 1"))
+        .error_command(["sh", "-c", wait])
+        .shutdown_timeout(Duration::from_secs(600))
+        .build()
+        .expect("a scheduler");
+    turn_until(&mut scheduler, |all| all.shutdown_deadline().is_some());
+    let deadline = scheduler.shutdown_deadline();
+    scheduler.stop();
+    for _ in 0..3 {
+        let status = scheduler.step(Some(Duration::ZERO)).expect("a turn");
+        assert_eq!(status, Status::Running, "the command still runs");
+        assert_eq!(scheduler.shutdown_deadline(), deadline);
+    }
+    std::fs::write(dir.path().join("go"), "").expect("a file");
+    let start = Instant::now();
+    while scheduler
+        .step(Some(Duration::from_millis(10)))
+        .expect("a turn")
+        == Status::Running
+    {
+        assert!(start.elapsed() < PATIENCE, "it does not end");
+    }
 }
 
 /// Zero, a nanosecond and the end of time, in every place where a duration goes.

@@ -3,7 +3,7 @@
 //! Each is probed at a time of its own, which its run keeps (`program/run.rs`), and a few of them,
 //! in turn, whenever a child has died, as that may have been the last member of one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::time::Duration;
 
@@ -39,7 +39,10 @@ pub(super) enum Found {
 
 #[derive(Debug, Default)]
 pub(super) struct GroupProbes {
-    programs: BTreeSet<ProgramId>,
+    /// The programs, and the numbers of their groups.
+    programs: BTreeMap<ProgramId, i32>,
+    /// The same by number; where two have the same, the latest.
+    numbers: BTreeMap<i32, ProgramId>,
     timers: Timers<ProgramId>,
     /// The last one that was probed because a child had died.
     latest: Option<ProgramId>,
@@ -61,17 +64,15 @@ impl GroupProbes {
     /// Looks which groups are gone as a child that was started since has their number. To be called
     /// before any of these is reaped: until then a look at the number alone tells it from the group.
     pub(super) fn take_in_started(&mut self, core: &mut Core) {
-        let mut started = core.take_started();
-        if started.is_empty() || self.programs.is_empty() {
-            return;
-        }
-        started.sort_unstable();
-        for &id in &self.programs {
-            let live = core.programs_mut().get_mut(id);
-            let Some(live) = live.and_then(|program| program.live.as_mut()) else {
+        while let Some(pid) = core.pop_started() {
+            let Some(&id) = self.numbers.get(&pid) else {
                 continue;
             };
-            if live.group.is_leader_reaped() && started.binary_search(&live.pid()).is_ok() {
+            let live = core.programs_mut().get_mut(id);
+            let live = live.and_then(|program| program.live.as_mut());
+            if let Some(live) = live.filter(|live| live.pid() == pid)
+                && live.group.is_leader_reaped()
+            {
                 live.group.on_number_reused();
                 self.reused.push(id);
             }
@@ -81,16 +82,28 @@ impl GroupProbes {
     /// Sets when this program's group is probed next, if it is to be.
     pub(super) fn update(&mut self, programs: &ProgramTable, id: ProgramId) {
         let live = programs.live(id);
-        match live.and_then(LiveRun::next_probe) {
-            Some(at) => {
-                self.programs.insert(id);
-                self.timers.arm(id, at);
-            }
-            None => {
-                self.programs.remove(&id);
-                self.timers.disarm(id);
-            }
+        match live.and_then(|live| Some((live.pid(), live.next_probe()?))) {
+            Some((number, at)) => self.insert(id, number, at),
+            None => self.remove(id),
         }
+    }
+
+    fn insert(&mut self, id: ProgramId, number: i32, probe_at: Moment) {
+        if self.programs.get(&id) != Some(&number) {
+            self.remove(id);
+            self.programs.insert(id, number);
+            self.numbers.insert(number, id);
+        }
+        self.timers.arm(id, probe_at);
+    }
+
+    fn remove(&mut self, id: ProgramId) {
+        if let Some(number) = self.programs.remove(&id)
+            && self.numbers.get(&number) == Some(&id)
+        {
+            self.numbers.remove(&number);
+        }
+        self.timers.disarm(id);
     }
 
     /// Sees to it that the groups that were sent SIGKILL are probed.
@@ -180,7 +193,7 @@ impl GroupProbes {
     fn take_reused(&mut self, core: &mut Core, due: &mut Vec<ProgramId>) {
         let mut reaped = std::mem::take(&mut self.reaped);
         reaped.sort_unstable();
-        let ids = due.iter().chain(&self.programs).copied();
+        let ids = due.iter().chain(self.programs.keys()).copied();
         let is_reused = |id: &ProgramId| {
             let live = core.programs().live(*id);
             live.is_some_and(|live| reaped.binary_search(&live.pid()).is_ok())
@@ -220,14 +233,14 @@ impl GroupProbes {
 /// Returns some of those that are wanted, each once: those after `latest` first, so that each has
 /// its turn.
 fn in_turn(
-    programs: &BTreeSet<ProgramId>,
+    programs: &BTreeMap<ProgramId, i32>,
     latest: &mut Option<ProgramId>,
     most: usize,
     is_wanted: impl Fn(ProgramId) -> bool,
 ) -> Vec<ProgramId> {
     let after = latest.map_or(Bound::Unbounded, Bound::Excluded);
     let rest = programs.range((after, Bound::Unbounded));
-    let all = rest.chain(programs).copied().take(programs.len());
+    let all = rest.chain(programs).map(|(&id, _)| id).take(programs.len());
     let next: Vec<ProgramId> = all.filter(|&id| is_wanted(id)).take(most).collect();
     *latest = next.last().copied();
     next
@@ -261,11 +274,6 @@ mod tests {
     }
 
     impl GroupProbes {
-        fn insert(&mut self, id: ProgramId, probe_at: Moment) {
-            self.programs.insert(id);
-            self.timers.arm(id, probe_at);
-        }
-
         fn due(&mut self, now: Moment, child_died: bool) -> Vec<ProgramId> {
             let mut due = Vec::new();
             self.take_due(now, child_died, &mut due);
@@ -278,7 +286,7 @@ mod tests {
         let mut groups = GroupProbes::default();
         let count = 3 * PROBES_PER_TURN_MAX as u32;
         for id in 0..count {
-            groups.insert(ProgramId(id), at(u64::from(id)));
+            groups.insert(ProgramId(id), 100 + id as i32, at(u64::from(id)));
         }
         assert_eq!(groups.due(at(1), false), [ProgramId(0), ProgramId(1)]);
         let mut probed = BTreeSet::new();
@@ -298,7 +306,7 @@ mod tests {
     fn each_that_is_suspected_has_its_turn() {
         let mut groups = GroupProbes::default();
         for id in 0..10 {
-            groups.insert(ProgramId(id), at(0));
+            groups.insert(ProgramId(id), 100 + id as i32, at(0));
         }
         let is_odd = |id: ProgramId| id.0 % 2 == 1;
         let latest = &mut groups.latest_suspect;
@@ -307,5 +315,21 @@ mod tests {
         assert_eq!(take(2), [5, 7].map(ProgramId));
         assert_eq!(take(2), [9, 1].map(ProgramId));
         assert_eq!(take(9), [3, 5, 7, 9, 1].map(ProgramId), "each once");
+    }
+
+    /// The kernel gives a number to another group once the former one is gone.
+    #[test]
+    fn a_number_is_that_of_the_latest_group_that_has_it() {
+        let mut groups = GroupProbes::default();
+        let [a, b] = [1, 2].map(ProgramId);
+        groups.insert(a, 7, at(0));
+        groups.insert(b, 7, at(0));
+        groups.remove(a);
+        assert_eq!(groups.numbers, BTreeMap::from([(7, b)]));
+        groups.insert(b, 8, at(1));
+        assert_eq!(groups.numbers, BTreeMap::from([(8, b)]));
+        groups.remove(b);
+        assert!(groups.numbers.is_empty() && groups.programs.is_empty());
+        assert_eq!(groups.next_deadline(), None);
     }
 }

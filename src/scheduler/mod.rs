@@ -345,7 +345,6 @@ impl ProcessScheduler {
             reaper::Found::Probe(pid, exit) => {
                 let spawner = self.launcher.spawner();
                 self.probes.on_death(&mut self.core, spawner, pid, exit);
-                self.groups.on_other_reaped(pid);
             }
             reaper::Found::Other(pid) => {
                 let is_failed_start = self.launcher.spawner().forget_failed(pid);

@@ -155,7 +155,7 @@ pub(crate) fn report_bytes_problem(bytes: usize) -> Option<String> {
 pub(crate) fn shutdown_timeout_problem(timeout: Duration) -> Option<String> {
     (timeout < SHUTDOWN_TIMEOUT_MIN).then(|| {
         let (given, least) = (duration(timeout), duration(SHUTDOWN_TIMEOUT_MIN));
-        format!("{given} is too short to stop anything: use at least {least}")
+        format!("invalid shutdown_timeout {given}: expected {least} or more")
     })
 }
 

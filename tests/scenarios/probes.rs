@@ -89,6 +89,8 @@ fn a_program_is_up_when_its_port_is_open() {
     let port = Port::new();
     scene.add_with("db", "hold", ready(json!({"connect": port.address()})));
     scene.add_with("web", "hold", json!({"requires": ["db"]}));
+    let never = json!({"command": probe("count tries ; exit 1")});
+    scene.add_with("other", "hold", ready(never));
     let supervisor = scene.start();
     wait_state(&supervisor, &path, "db", "starting");
     let web = status(&path, "web");
@@ -97,8 +99,12 @@ fn a_program_is_up_when_its_port_is_open() {
     let listener = port.listen();
     wait_state(&supervisor, &path, "db", "running");
     supervisor.wait_started("web", 1);
-    drop(listener);
-    assert_eq!(status(&path, "db")["state"], "running", "asked no more");
+    // The other program has the same interval.
+    let tries = scene.read("tries").len();
+    wait_count(&scene, "tries", tries + 10);
+    listener.set_nonblocking(true).expect("it does not wait");
+    let accepted = listener.incoming().take_while(Result::is_ok).count();
+    assert_eq!(accepted, 1, "asked no more once it was up");
     assert_eq!(ups(&supervisor, "db"), 1);
     supervisor.end();
 }
@@ -176,6 +182,7 @@ fn a_command_runs_as_its_program_does() {
     let mut keys = ready(json!({"command": probe("dump ../dump")}));
     keys["cwd"] = json!("data");
     keys["env"] = json!({"MODE": "prod"});
+    keys["watchdog"] = json!("1h");
     scene.add_with("db", "hold", keys);
     let supervisor = scene.start();
     let dump = scene.wait_dump("dump");
@@ -187,6 +194,7 @@ fn a_command_runs_as_its_program_does() {
     assert_eq!(dump["fds"], nothing);
     assert_eq!(dump["env"]["MODE"], "prod");
     assert_eq!(dump["env"]["PROCSCHED_PROGRAM"], "db");
+    assert_eq!(dump["env"].get("WATCHDOG_USEC"), None, "it has no socket");
     for set in ["SigBlk", "SigIgn", "SigCgt"] {
         assert_eq!(dump["status"][set], "0000000000000000", "{set}");
     }
@@ -503,6 +511,7 @@ fn checks_leave_no_descriptor_and_no_zombie() {
     for (name, count) in [("passed", 150), ("failed", 150), ("hung", 20)] {
         wait_count(&scene, name, count);
     }
+    wait_for("300 connections", || accepted.is_finished());
     assert_eq!(accepted.join().expect("it ends"), 300);
     let after = process::quiet_descriptor_kinds(supervisor.pid());
     assert_eq!(after, before);

@@ -173,8 +173,8 @@ fn the_keys_of_the_file() {
         "control_group": "no such" => control_group: no group "no such" in /etc/group: use its number
         "shutdown_timeout": null => shutdown_timeout: expected a number of seconds, or "500ms", "8s", "1m30s", "1h", got null
         "shutdown_timeout": "soon" => shutdown_timeout: invalid duration "soon": expected a number of seconds, or "500ms", "8s", "1m30s", "1h"
-        "shutdown_timeout": 0.099 => shutdown_timeout: 99ms is too short to stop anything: use at least 100ms
-        "shutdown_timeout": 0 => shutdown_timeout: 0s is too short to stop anything: use at least 100ms
+        "shutdown_timeout": 0.099 => shutdown_timeout: invalid shutdown_timeout 99ms: expected 100ms or more
+        "shutdown_timeout": 0 => shutdown_timeout: invalid shutdown_timeout 0s: expected 100ms or more
         "defaults": [ ] => defaults: expected an object, got an array
         "error_handler": "a b" => error_handler: expected an array such as ["program", "argument"], got "a b"
         "error_handler": [] => error_handler: the command is empty: give at least the program

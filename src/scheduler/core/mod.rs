@@ -48,7 +48,7 @@ pub(super) struct Core {
     owners: BTreeMap<i32, Owner>,
     /// The children that are no program's leader.
     side_commands: Vec<i32>,
-    /// The pids of the children that were started since the last reaps.
+    /// The pids of the children that were started since the last reaps. Its memory is used again.
     started: Vec<i32>,
     outbox: Outbox,
     /// Why the start failed that the machine is being told of.
@@ -273,9 +273,11 @@ impl Core {
         &self.machine
     }
 
-    /// Returns the shutdown that has begun, if it has a deadline.
+    /// Returns the shutdown that has begun, if it has a deadline. A stop that is asked for once
+    /// everything has ended by itself does not put off its end.
     pub(super) fn shutdown(&self) -> Option<&Shutdown> {
-        self.machine.shutdown().or(self.ended.as_ref())
+        let begun = [self.machine.shutdown(), self.ended.as_ref()].into_iter();
+        begun.flatten().min_by_key(|shutdown| shutdown.end_at)
     }
 
     /// Sets how long a shutdown may take.
@@ -339,9 +341,9 @@ impl Core {
         self.side_commands.retain(|&command| command != pid);
     }
 
-    /// Takes the pids of the children that were started since the last call.
-    pub(super) fn take_started(&mut self) -> Vec<i32> {
-        std::mem::take(&mut self.started)
+    /// Takes the pid of a child that was started, each once.
+    pub(super) fn pop_started(&mut self) -> Option<i32> {
+        self.started.pop()
     }
 
     /// Returns the number of children.
