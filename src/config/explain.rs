@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Config;
 use super::order::Order;
 use crate::error::Result;
-use crate::exec::BaseEnv;
+use crate::exec::{BaseEnv, WATCHDOG_VARIABLE};
 use crate::machine::{Backoff, Moment, Restart, Shutdown};
 use crate::os::inherited::Inherited;
 use crate::signal::exit_label;
@@ -331,12 +331,15 @@ fn limit_text(limit: &Option<u64>) -> String {
 
 /// Writes what programs have in addition, or instead.
 fn write_own(text: &mut String, config: &Config) {
-    let has_own = |spec: &&ChildSpec| !spec.env.is_empty() || spec.cwd.is_some();
+    let has_own = |spec: &&ChildSpec| {
+        let has_more = !spec.env.is_empty() || spec.cwd.is_some();
+        has_more || sign_parts(spec).next().is_some()
+    };
     let own: Vec<&ChildSpec> = config.programs.iter().filter(has_own).collect();
     if own.is_empty() {
         return;
     }
-    text.push_str("\nOwn variables and directories:\n");
+    text.push_str("\nOwn variables, descriptors and directories:\n");
     let width = name_width(own.iter().copied());
     for spec in own {
         let bytes = spec.env.iter();
@@ -352,8 +355,23 @@ fn write_own(text: &mut String, config: &Config) {
         });
         let name = &spec.name;
         let start = format!("  {name:<width$}  ");
-        write_list(text, &start, variables.into_iter().chain(directory));
+        let parts = variables.into_iter().chain(sign_parts(spec));
+        write_list(text, &start, parts.chain(directory));
     }
+}
+
+/// Returns what a program gets to say that it is ready and alive.
+fn sign_parts(spec: &ChildSpec) -> impl Iterator<Item = String> + use<> {
+    let ready = spec.ready.as_deref();
+    let has_socket = ready == Some(&Ready::Notify) || spec.watchdog.is_some();
+    let socket = has_socket.then(|| "NOTIFY_SOCKET".to_owned());
+    let watchdog = spec.watchdog;
+    let watchdog = watchdog.map(|time| format!("{WATCHDOG_VARIABLE}={}", time.as_micros()));
+    let pipe = match ready {
+        Some(Ready::Fd(fd)) => Some(format!("descriptor {fd}")),
+        _ => None,
+    };
+    socket.into_iter().chain(watchdog).chain(pipe)
 }
 
 fn name_width<'p>(programs: impl Iterator<Item = &'p ChildSpec>) -> usize {

@@ -8,8 +8,8 @@
 //!    duplicate keys.
 //! 3. `item`: reads a value of the tree as a certain type (`duration`, `signal`), or adds an error
 //!    and goes on.
-//! 4. `root`, `program`, `ready`, `check`, `control`: the keys, what each sets, and how `defaults` are merged. The
-//!    rules for values are those of `ChildSpec`.
+//! 4. `root`, `program`, `ready`, `check`, `control`: the keys, what each sets, and how `defaults`
+//!    are merged. The rules for values are those of `ChildSpec`.
 //! 5. `links`: which programs wait for which, when all are known.
 //!
 //! `order` and `explain` find out what a config comes to that was read.

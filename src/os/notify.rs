@@ -2,8 +2,8 @@
 //!
 //! The kernel chooses its address, which is in no file system (unix(7), autobind): it works where
 //! nothing can be written, and a message to a run that has ended is refused, as its socket is closed.
-//! So a message belongs to a run by the socket that it came to. The kernel says who has sent it
-//! (`SO_PASSCRED`): a process counts that is visible here, and has our uid.
+//! So a message belongs to a run by the socket that it came to. The kernel names its
+//! sender (`SO_PASSCRED`): a process counts that is visible here, and has our uid.
 
 use std::ffi::{CStr, CString, c_int};
 use std::mem::{offset_of, size_of};

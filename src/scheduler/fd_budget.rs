@@ -1,8 +1,9 @@
 //! The descriptor budget: whether RLIMIT_NOFILE leaves enough for all programs.
 //!
 //! A program holds one descriptor for its stderr and one for its log, one more with
-//! [`Reap::Own`], and those by which its run says how it is. Programs that fit run. What does not fit is reported before the start as a whole,
-//! and program by program when its start fails; it is tried again like any failed start.
+//! [`Reap::Own`], and those by which its run says how it is. Programs that fit run. What does not
+//! fit is reported before the start as a whole, and program by program when its start fails; it is
+//! tried again like any failed start.
 
 use std::os::fd::{AsFd, AsRawFd};
 

@@ -73,8 +73,8 @@ impl Launcher {
         }
     }
 
-    /// Plans for that many programs, and descriptors by which they say how they are. Returns how many of them fit, and a warning if that are not
-    /// all.
+    /// Plans for that many programs, and descriptors by which they say how they are. Returns how many
+    /// programs fit, and a warning if that are not all.
     pub(super) fn plan_for(&mut self, programs: usize, signs: usize) -> (usize, Option<Error>) {
         let before = self.budget.plan_for(programs, signs);
         self.limit = self.limit.or(before);

@@ -1,5 +1,5 @@
-//! What tells that a program is up, well and alive, and what happens to its runs that those have to
-//! know who find it out. Kept for the programs that have any of it, and for no others.
+//! What tells that a program is up, well and alive, and what has happened to its runs, for the
+//! components that find that out. Kept for the programs that have any of it, and for no others.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -44,7 +44,8 @@ Options of a program, with their defaults:
                             "notify" (READY=1), {"delay": "1s"}, or what
                             succeeds: {"connect": "127.0.0.1:80"},
                             {"command": […]}, with "interval" and "timeout"
-  start_timeout 60 if ready how long that may take, a oneshot its run; 0: no end
+  start_timeout             how long that may take, a oneshot its run: 60 with
+                            "ready", but for a delay; else 0, without a limit
   health    none            the same while it is up, with "retries" 3: when it
                             fails that often in a row, the program is ended
   watchdog  0               the longest time between two WATCHDOG=1

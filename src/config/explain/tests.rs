@@ -50,13 +50,14 @@ const CONFIG: &str = r#"{
             },
             "report": {"command": ["./report"], "autostart": false, "restart": "never"},
             "tidy": {"command": ["./tidy"], "oneshot": true, "env": {"X": ""}},
-            "loop": {"command": ["./loop"], "backoff": {"initial": 0, "max": 0}}
+            "loop": {"command": ["./loop"], "backoff": {"initial": 0, "max": 0}},
+            "piped": {"command": ["a"], "ready": {"fd": 3}}
         }
     }"#;
 
 const EXPLAINED: &str = "\
 Start order (a program starts when all that it waits for is up):
-  1  db, cache, report (not by itself), tidy, loop
+  1  db, cache, report (not by itself), tidy, loop, piped
   2  migrate
   3  web
 
@@ -67,6 +68,7 @@ Up (the others: as soon as they are executed):
   cache    after 1s, then checked every 10s: 127.0.0.1:6379 takes a connection,
            ended after 3 failures
   tidy     when it has succeeded
+  piped    when descriptor 3 gets a newline, within 1m
 
 Restarts, with the delay before each (the last one repeats):
   web      always: 0.5 1 2 … 30 s, up to 50 % longer, anew after 10s,
@@ -78,6 +80,7 @@ Restarts, with the delay before each (the last one repeats):
   report   never
   tidy     oneshot
   loop     always: at once, anew after 30s
+  piped    always: 1 2 4 … 60 s, anew after 30s
 
 Stop: 36s at most until SIGKILL has gone to all (the longest chain):
   web 8s → migrate 8s → db 20s
@@ -89,9 +92,11 @@ Each program inherits, if it runs from where this is run:
   limits       nofile 1024:4096, nproc 63304, core 0:unlimited
   besides      nice 0, oom_score_adj 0, umask 0022
 
-Own variables and directories:
-  web   2 variables, 20 bytes, cwd \"/srv/app/data\"
-  tidy  1 variable, 3 bytes
+Own variables, descriptors and directories:
+  web    2 variables, 20 bytes, NOTIFY_SOCKET, WATCHDOG_USEC=20000000,
+         cwd \"/srv/app/data\"
+  tidy   1 variable, 3 bytes
+  piped  descriptor 3
 ";
 
 #[test]
