@@ -98,3 +98,16 @@ pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> std::result::Result<OwnedFd, Errn
             .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
     })
 }
+
+/// Waits until what the close of a descriptor brings about is the case. In the tests' process it may
+/// take a moment: the child of another test has a copy of each descriptor until its exec.
+#[cfg(test)]
+pub(crate) fn wait_for_close(mut is_so: impl FnMut() -> bool) {
+    for _ in 0..30_000 {
+        if is_so() {
+            return;
+        }
+        super::pause::pause(std::time::Duration::from_millis(1));
+    }
+    panic!("a descriptor was closed half a minute ago, and nothing came of it");
+}

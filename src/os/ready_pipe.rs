@@ -54,6 +54,7 @@ impl ReadyPipe {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::os::descriptors::wait_for_close;
 
     #[test]
     fn a_newline_anywhere_is_found_and_the_end_is() {
@@ -68,6 +69,6 @@ mod tests {
         assert_eq!(pipe.look(), Found::Others);
         assert_eq!(pipe.look(), Found::Newline);
         drop(write);
-        assert_eq!(pipe.look(), Found::End);
+        wait_for_close(|| pipe.look() == Found::End);
     }
 }

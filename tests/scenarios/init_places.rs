@@ -1,7 +1,6 @@
 //! `init` in places where little is left: PID 1, no `/proc`, an empty `/dev`, nothing to write
 //! on, another user.
 
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 
 use crate::common::init::{binary_text, init_as_pid_1, init_of, probe_text, start_as_pid_1};
@@ -139,13 +138,12 @@ fn anybody_may_run_it() {
         return;
     }
     let scene = Scene::new();
-    let everybody = std::fs::Permissions::from_mode(0o777);
-    std::fs::set_permissions(scene.directory(), everybody).expect("chmod");
-    let files = [probe_text(), binary_text()];
-    let local = ["probe", "init"].map(|name| scene.path(name));
-    for (from, to) in files.iter().zip(&local) {
-        std::fs::copy(from, to).expect("a copy that everybody may execute");
-    }
+    scene.chmod("", 0o777);
+    let binary = std::fs::read(binary_text()).expect("the binary");
+    let local = [
+        scene.copy_probe("probe"),
+        scene.write_executable("init", binary),
+    ];
     let script = "escape { record escaped TERM } ; wait-file escaped ; exit 5";
     let words = [&local[1], &"init".into(), &local[0], &script.into()].map(Clone::clone);
     let mut command = scene.marked(&words);

@@ -22,8 +22,8 @@ fn set_data_limit(supervisor: &Supervisor, bytes: &str) {
     assert!(status.expect("prlimit runs").success());
 }
 
-/// Waits for so many reports, for each in its own time: where the processors are busy, all of what is
-/// written takes minutes.
+/// Waits for this many reports, one by one: each has a deadline of its own, because on a busy machine
+/// all of them together take minutes.
 #[track_caller]
 fn wait_one_by_one(supervisor: &Supervisor, count: usize) {
     for next in 1..=count {

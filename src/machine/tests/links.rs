@@ -126,9 +126,8 @@ fn a_start_reaches_what_was_stopped_behind_what_is_pending() {
     assert_eq!(spawn_all(&mut desk).len(), 4);
 }
 
-/// It ran the oneshot again.
-#[test]
-fn a_start_of_what_runs_does_nothing_for_what_it_requires() {
+/// A program that runs, and requires a oneshot that has succeeded and was stopped by hand.
+fn one_that_runs_beside_a_stopped_oneshot() -> Desk {
     let mut desk = linked(&[oneshot(), policy()], &[(1, &[0], &[])]);
     desk.command(Command::Start(id(1)));
     let run = desk.spawn();
@@ -136,6 +135,13 @@ fn a_start_of_what_runs_does_nothing_for_what_it_requires() {
     desk.gone(run);
     desk.spawn();
     desk.command(Command::Stop(id(0)));
+    desk
+}
+
+/// It ran the oneshot again.
+#[test]
+fn a_start_of_what_runs_does_nothing_for_what_it_requires() {
+    let mut desk = one_that_runs_beside_a_stopped_oneshot();
     assert_eq!(desk.command(Command::Start(id(1))), []);
     assert_eq!(desk.state(0), State::Inactive);
     assert!(desk.machine.next_start().is_none());
@@ -147,13 +153,7 @@ fn a_start_of_what_runs_does_nothing_for_what_it_requires() {
 #[test]
 fn a_stopped_oneshot_that_is_to_be_none_takes_nothing_down() {
     for restart in [false, true] {
-        let mut desk = linked(&[oneshot(), policy()], &[(1, &[0], &[])]);
-        desk.command(Command::Start(id(1)));
-        let run = desk.spawn();
-        desk.exit(run, CLEAN);
-        desk.gone(run);
-        desk.spawn();
-        desk.command(Command::Stop(id(0)));
+        let mut desk = one_that_runs_beside_a_stopped_oneshot();
         let new = Replacement {
             program: id(0),
             policy: policy(),
