@@ -112,9 +112,13 @@ impl Draft {
     /// Returns the probe that the object describes.
     pub(super) fn probe(&self, item: &Item<'_>, problems: &mut Problems) -> Option<Probe> {
         let mut probe = Probe::new(self.check(item, problems)?);
+        self.set_times(&mut probe);
+        Some(probe)
+    }
+
+    fn set_times(&self, probe: &mut Probe) {
         probe.interval = self.interval.unwrap_or(probe.interval);
         probe.timeout = self.timeout.unwrap_or(probe.timeout);
-        Some(probe)
     }
 
     /// Returns the path of its socket, to be checked when the base directory is known.
@@ -147,8 +151,7 @@ impl Draft {
             return None;
         }
         let mut health = Health::new(self.check(item, problems)?);
-        health.interval = self.interval.unwrap_or(health.interval);
-        health.timeout = self.timeout.unwrap_or(health.timeout);
+        self.set_times(&mut health.probe);
         health.retries = self.retries.unwrap_or(health.retries);
         Some(health)
     }

@@ -163,8 +163,8 @@ fn up_parts(spec: &ChildSpec) -> Vec<String> {
     if let Some(health) = &spec.health {
         parts.push(format!(
             "then checked every {}: {}",
-            duration(health.interval),
-            check_text(&health.check)
+            duration(health.probe.interval),
+            check_text(health.check())
         ));
         parts.push(format!("ended after {} failures", health.retries));
     }

@@ -282,9 +282,7 @@ impl Probe {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
-    pub(crate) check: Check,
-    pub(crate) interval: Duration,
-    pub(crate) timeout: Duration,
+    pub(crate) probe: Probe,
     pub(crate) retries: u32,
 }
 
@@ -295,7 +293,7 @@ impl Health {
     ///
     /// As for parsing an [`Address`].
     pub fn connect(address: &str) -> Result<Self> {
-        Ok(Self::new(Check::Connect(address.parse()?)))
+        Ok(Self::by(Probe::connect(address)?))
     }
 
     /// Returns a health check that runs a command, which has to exit with 0.
@@ -304,18 +302,18 @@ impl Health {
         C: IntoIterator<Item = A>,
         A: Into<OsString>,
     {
-        Self::new(Check::Command(
-            command.into_iter().map(Into::into).collect(),
-        ))
+        Self::by(Probe::command(command))
     }
 
     /// Returns a health check of this kind.
     #[must_use]
     pub fn new(check: Check) -> Self {
+        Self::by(Probe::new(check))
+    }
+
+    fn by(probe: Probe) -> Self {
         Self {
-            check,
-            interval: HEALTH_INTERVAL_DEFAULT,
-            timeout: TIMEOUT_DEFAULT,
+            probe: probe.interval(HEALTH_INTERVAL_DEFAULT),
             retries: RETRIES_DEFAULT,
         }
     }
@@ -323,14 +321,14 @@ impl Health {
     /// Returns what is tried.
     #[must_use]
     pub fn check(&self) -> &Check {
-        &self.check
+        self.probe.check()
     }
 
     /// Sets the time from the end of a check to the next, and before the first; 10 s by default. 0 is
     /// an error.
     #[must_use]
     pub fn interval(mut self, interval: Duration) -> Self {
-        self.interval = interval;
+        self.probe = self.probe.interval(interval);
         self
     }
 
@@ -338,7 +336,7 @@ impl Health {
     /// process group, which is a failure. 0 is an error.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.probe = self.probe.timeout(timeout);
         self
     }
 
@@ -351,8 +349,7 @@ impl Health {
 
     /// Returns why this cannot be used, or `None` if it can.
     pub(crate) fn problem(&self) -> Option<String> {
-        let problem = self.check.problem();
-        let problem = problem.or_else(|| times_problem(self.interval, self.timeout));
+        let problem = self.probe.problem();
         problem.or_else(|| retries_problem(self.retries))
     }
 }

@@ -298,7 +298,7 @@ impl Probes {
     }
 
     fn address(&self, run: Run) -> Option<Address> {
-        match self.schedule.aim(run)?.check() {
+        match self.schedule.aim(run)?.probe().check() {
             Check::Connect(address) => Some(address.clone()),
             Check::Command(_) => None,
         }
@@ -306,7 +306,7 @@ impl Probes {
 
     fn timed_out(&self, underway: &Underway) -> Outcome {
         let aim = self.schedule.aim(underway.run);
-        let time = duration(aim.map(Aim::timeout).unwrap_or_default());
+        let time = duration(aim.map(|aim| aim.probe().timeout).unwrap_or_default());
         match &underway.act {
             Act::Command(command) => {
                 let pid = command.pid();
@@ -365,7 +365,7 @@ impl Probes {
             let text = format!("the command of an earlier one has survived SIGKILL, pid={pid}");
             return self.finish(now, run, Outcome::Hung(Error::new(text)), core);
         }
-        let begun = match aim.check() {
+        let begun = match aim.probe().check() {
             Check::Connect(address) => begin_connection(address, run, core, capture),
             Check::Command(words) => {
                 let exec = core.running_exec(id).beside(words);
@@ -376,7 +376,7 @@ impl Probes {
         };
         match begun {
             Ok(act) => {
-                let deadline = now.after(aim.timeout());
+                let deadline = now.after(aim.probe().timeout);
                 self.underway.insert(id, Underway { run, deadline, act });
             }
             Err(outcome) => self.finish(now, run, outcome, core),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::machine::timers::Timers;
 use crate::machine::{Moment, ProgramId, Run};
-use crate::spec::{Check, Health, Probe};
+use crate::spec::{Health, Probe};
 use crate::status::HealthStatus;
 
 /// Checks that are under way at a time.
@@ -31,23 +31,10 @@ impl Aim {
         }
     }
 
-    pub(super) fn check(&self) -> &Check {
+    pub(super) fn probe(&self) -> &Probe {
         match self {
-            Self::Ready(Probe { check, .. }) | Self::Health(Health { check, .. }) => check,
-        }
-    }
-
-    fn interval(&self) -> Duration {
-        match self {
-            Self::Ready(Probe { interval, .. }) | Self::Health(Health { interval, .. }) => {
-                *interval
-            }
-        }
-    }
-
-    pub(super) fn timeout(&self) -> Duration {
-        match self {
-            Self::Ready(Probe { timeout, .. }) | Self::Health(Health { timeout, .. }) => *timeout,
+            Self::Ready(probe) => probe,
+            Self::Health(health) => &health.probe,
         }
     }
 }
@@ -117,7 +104,7 @@ impl Schedule {
         self.end(run.program);
         let due = match &aim {
             Aim::Ready(_) => now,
-            Aim::Health(health) => now.after(health.interval),
+            Aim::Health(health) => now.after(health.probe.interval),
         };
         let watched = Watched {
             run,
@@ -219,7 +206,7 @@ impl Schedule {
         match verdict {
             Verdict::Nothing => {
                 watched.state = State::Waiting;
-                let next = now.after(watched.aim.interval());
+                let next = now.after(watched.aim.probe().interval);
                 self.timers.arm(run.program, next);
             }
             Verdict::Ready | Verdict::Unhealthy => watched.state = State::Over,

@@ -108,9 +108,9 @@ fn probe(probe: &Probe) -> String {
 
 fn health(health: &Health) -> String {
     let fields = [
-        check(&health.check),
-        ("interval", duration(health.interval)),
-        ("timeout", duration(health.timeout)),
+        check(health.check()),
+        ("interval", duration(health.probe.interval)),
+        ("timeout", duration(health.probe.timeout)),
         ("retries", health.retries.to_string()),
     ];
     object(owned(fields))
