@@ -381,6 +381,10 @@ impl ProcessScheduler {
 
     /// Tells those that find out how programs are what has happened to runs, and makes checks.
     fn check_programs(&mut self, now: Moment) {
+        // As in every turn of a scheduler whose programs say nothing of themselves and are not checked.
+        if !self.core.has_phases() && self.probes.is_unused() {
+            return;
+        }
         let phases = self.core.take_phases();
         let (core, launcher, capture) = (&mut self.core, &mut self.launcher, &mut self.capture);
         self.readiness

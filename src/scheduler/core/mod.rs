@@ -276,8 +276,10 @@ impl Core {
     /// Returns the shutdown that has begun, if it has a deadline. A stop that is asked for once
     /// everything has ended by itself does not put off its end.
     pub(super) fn shutdown(&self) -> Option<&Shutdown> {
-        let begun = [self.machine.shutdown(), self.ended.as_ref()].into_iter();
-        begun.flatten().min_by_key(|shutdown| shutdown.end_at)
+        match (self.machine.shutdown(), self.ended.as_ref()) {
+            (Some(asked), Some(ended)) if ended.end_at < asked.end_at => Some(ended),
+            (asked, ended) => asked.or(ended),
+        }
     }
 
     /// Sets how long a shutdown may take.

@@ -83,6 +83,11 @@ impl Probes {
         self.underway.is_empty() && self.dying.is_empty()
     }
 
+    /// True if no program is checked.
+    pub(super) fn is_unused(&self) -> bool {
+        self.is_idle() && self.schedule.is_empty()
+    }
+
     /// Returns what the health checks of a program have found.
     pub(super) fn health_of(&self, program: ProgramId) -> HealthStatus {
         self.schedule.health_of(program)
@@ -90,6 +95,9 @@ impl Probes {
 
     /// Returns when a turn has something to do, unless a check is over before.
     pub(super) fn next_deadline(&self) -> Option<Moment> {
+        if self.is_unused() {
+            return None;
+        }
         let underway = self.underway.values().map(|underway| underway.deadline);
         let dying = self.dying.values().filter(|_| self.is_closing);
         let dying = dying.map(|dying| dying.killed_at.after(DYING_TIME_MAX));
@@ -151,10 +159,6 @@ impl Probes {
         launcher: &mut Launcher,
         capture: &mut Capture,
     ) {
-        // As in every turn of a scheduler whose programs are not checked.
-        if phases.is_empty() && self.is_idle() && self.schedule.is_empty() {
-            return;
-        }
         for &(run, phase) in phases {
             self.on_phase(now, run, phase, core, capture);
         }
