@@ -212,7 +212,7 @@ fn descriptors_that_come_with_messages_are_closed() {
     scene.add_with("web", script, notify());
     let supervisor = scene.start();
     wait_status(&supervisor, &path, "web", "before");
-    let before = process::descriptor_kinds(supervisor.pid());
+    let before = process::quiet_descriptor_kinds(supervisor.pid());
     scene.write("go", "");
     wait_status(&supervisor, &path, "web", "after");
     supervisor.wait("the former descriptors", || {
