@@ -1,11 +1,12 @@
 //! What a set of new definitions changes: which programs are added, restarted, changed in place,
 //! removed, or stay as they are.
 
-use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use crate::spec::ErrorCommand;
 
 /// What [`ProcessScheduler::apply`](crate::ProcessScheduler::apply) does, or has done.
 ///
@@ -57,7 +58,7 @@ pub struct Plan {
 #[derive(Debug, Clone, Default)]
 pub struct ApplyOptions {
     pub(crate) base_dir: Option<PathBuf>,
-    pub(crate) error_command: Option<Option<Vec<OsString>>>,
+    pub(crate) error_command: Option<Option<ErrorCommand>>,
     pub(crate) shutdown_timeout: Option<Option<Duration>>,
     pub(crate) keeps_runs: bool,
 }
@@ -77,10 +78,10 @@ impl ApplyOptions {
         self
     }
 
-    /// Sets the command that is run for each report, or none. By default it stays.
+    /// Sets the command that is run for reports, or none. By default it stays.
     #[cfg(feature = "json")]
     #[must_use]
-    pub fn error_command(mut self, command: Option<Vec<OsString>>) -> Self {
+    pub fn error_command(mut self, command: Option<ErrorCommand>) -> Self {
         self.error_command = Some(command);
         self
     }

@@ -4,6 +4,7 @@
 //! Scripts rely on the line of [`ErrorReport::to_json`]: its first five fields are fixed in order,
 //! meaning and type.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -27,6 +28,7 @@ pub struct ErrorReport {
     pub(crate) retry_in: Option<Duration>,
     pub(crate) end: End,
     pub(crate) stopping: bool,
+    pub(crate) is_failure: bool,
     pub(crate) cause: Cause,
     pub(crate) log: Option<PathBuf>,
     pub(crate) log_offset: u64,
@@ -125,6 +127,13 @@ impl ErrorReport {
         self.stopping
     }
 
+    /// True if this is an end that [`Restart::OnFailure`](crate::Restart::OnFailure) restarts, and
+    /// the program had not been asked to stop.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        self.is_failure
+    }
+
     /// Returns what ended it.
     ///
     /// ```
@@ -154,6 +163,27 @@ impl ErrorReport {
     #[must_use]
     pub fn log_offset(&self) -> u64 {
         self.log_offset
+    }
+
+    /// Returns the end of this run's stderr as text: at most 2 KiB of [`ErrorReport::stderr`], from
+    /// the start of a line if there is one, with invalid UTF-8 replaced. `None` if it wrote nothing.
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, ProcessScheduler, Restart};
+    /// # let logs = tempfile::tempdir().unwrap();
+    /// let web = ChildSpec::new("web", ["sh", "-c", "echo 'no database' >&2"]);
+    /// let mut scheduler = ProcessScheduler::builder("/")
+    ///     .program(web.restart(Restart::Never))
+    ///     .err_dir(logs.path())
+    ///     .error_handler(|_, report| assert_eq!(report.text().unwrap(), "no database\n"))
+    ///     .build()?;
+    /// scheduler.start()?;
+    /// # Ok::<(), procsched::Error>(())
+    /// ```
+    #[must_use]
+    pub fn text(&self) -> Option<Cow<'_, str>> {
+        let text = self.stderr.last_text(self.data_omitted);
+        (!text.is_empty()).then(|| String::from_utf8_lossy(text))
     }
 
     /// Returns how many bytes of this run's stderr are not in [`ErrorReport::stderr`].
@@ -191,7 +221,6 @@ mod json {
 
     use base64::display::Base64Display;
     use base64::engine::general_purpose::STANDARD;
-    use serde_json::Value;
     use std::fmt::{self, Display, Write};
     use std::time::{Duration, SystemTime};
     use time::OffsetDateTime;
@@ -199,7 +228,7 @@ mod json {
     use super::ErrorReport;
     use crate::os::emergency_heap::EmergencyHeap;
     use crate::signal::signal_name;
-    use crate::text::is_printable;
+    use crate::text::{is_printable, lossy_chars};
 
     impl ErrorReport {
         /// Returns the report as one line of JSON, without a line feed. If there is no memory for
@@ -248,7 +277,7 @@ mod json {
 
         fn write(&self, out: &mut dyn Write, stderr: &[u8]) -> fmt::Result {
             let omitted = self.data_omitted + (self.stderr.len() - stderr.len()) as u64;
-            write!(out, "{{\"process\":{}", Text(&self.process))?;
+            write!(out, "{{\"process\":{}", Text(self.process.as_bytes()))?;
             let mut field = |key: &str, json: &dyn Display| write!(out, ",\"{key}\":{json}");
             let (timestamp, utc_iso) = instants(self.timestamp);
             field("timestamp", &timestamp)?;
@@ -261,16 +290,24 @@ mod json {
             field("restarts", &self.restarts)?;
             field("retry_in", or_null(self.retry_in.map(seconds).as_ref()))?;
             let signal = self.signal().map(signal_name);
-            field("signal", or_null(signal.as_deref().map(Text).as_ref()))?;
+            field("signal", or_null(signal.as_deref().map(text_of).as_ref()))?;
             field("core_dumped", &self.core_dumped())?;
             field("stopping", &self.stopping)?;
             let log = self.log.as_ref().map(|log| log.to_string_lossy());
-            field("log", or_null(log.as_deref().map(Text).as_ref()))?;
+            field("log", or_null(log.as_deref().map(text_of).as_ref()))?;
             field("log_offset", &self.log_offset)?;
             field("data_omitted", &omitted)?;
             let error = self.error();
-            field("error", or_null(error.as_deref().map(Text).as_ref()))?;
+            field("error", or_null(error.as_deref().map(text_of).as_ref()))?;
             field("cause", &format_args!("\"{}\"", self.cause))?;
+            let text = match stderr {
+                [] => &[],
+                _ => self.stderr.last_text(self.data_omitted),
+            };
+            field(
+                "text",
+                or_null((!text.is_empty()).then_some(Text(text)).as_ref()),
+            )?;
             out.write_char('}')
         }
     }
@@ -291,22 +328,33 @@ mod json {
         }
     }
 
-    /// A JSON string. It may have most control characters, but a terminal must not interpret those
-    /// of a path, so they are escaped.
-    struct Text<'a>(&'a str);
+    /// A JSON string, with invalid UTF-8 replaced. It may have most control characters, but a
+    /// terminal must not interpret those of a path, so they are escaped.
+    struct Text<'a>(&'a [u8]);
+
+    fn text_of(text: &str) -> Text<'_> {
+        Text(text.as_bytes())
+    }
 
     impl Display for Text<'_> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            for character in Value::from(self.0).to_string().chars() {
-                if is_printable(character) {
-                    f.write_char(character)?;
-                    continue;
-                }
-                for unit in character.encode_utf16(&mut [0; 2]) {
-                    write!(f, "\\u{unit:04x}")?;
+            f.write_char('"')?;
+            for character in lossy_chars(self.0) {
+                match character {
+                    '"' => f.write_str("\\\"")?,
+                    '\\' => f.write_str("\\\\")?,
+                    '\n' => f.write_str("\\n")?,
+                    '\r' => f.write_str("\\r")?,
+                    '\t' => f.write_str("\\t")?,
+                    _ if is_printable(character) => f.write_char(character)?,
+                    _ => {
+                        for unit in character.encode_utf16(&mut [0; 2]) {
+                            write!(f, "\\u{unit:04x}")?;
+                        }
+                    }
                 }
             }
-            Ok(())
+            f.write_char('"')
         }
     }
 

@@ -46,6 +46,14 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     line.into()
 }
 
+/// Returns the characters of a text, each invalid sequence of bytes replaced by one.
+pub(crate) fn lossy_chars(bytes: &[u8]) -> impl Iterator<Item = char> {
+    bytes.utf8_chunks().flat_map(|chunk| {
+        let replaced = (!chunk.invalid().is_empty()).then_some(char::REPLACEMENT_CHARACTER);
+        chunk.valid().chars().chain(replaced)
+    })
+}
+
 /// Returns `text` in quotes, escaped, and shortened if it is long.
 pub(crate) fn quoted(text: &str) -> String {
     format!("{:?}", shortened(text))

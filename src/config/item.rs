@@ -144,6 +144,19 @@ impl<'n> Item<'n> {
         }
     }
 
+    /// Reads one of several words, and returns what it stands for.
+    pub(super) fn word<T: Copy>(&self, words: &[(&str, T)], problems: &mut Problems) -> Option<T> {
+        let expected = alternatives(words.iter().map(|(word, _)| *word));
+        let text = self.string_of(&expected, problems)?;
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+            return Some(*value);
+        }
+        let instead = did_you_mean(text, words.iter().map(|(word, _)| *word));
+        let instead = instead.unwrap_or_else(|| format!(": use {expected}"));
+        self.complain(problems, format!("unknown value {}{instead}", quoted(text)));
+        None
+    }
+
     /// Reads a string, or a number or boolean as it is written.
     pub(super) fn text_of_scalar(&self, problems: &mut Problems) -> Option<&'n str> {
         match self.node.kind {
@@ -285,6 +298,16 @@ impl<'n> Item<'n> {
                 }
             }
         }
+    }
+}
+
+/// Returns words as a message lists them: `"a", "b" or "c"`.
+fn alternatives<'w>(words: impl Iterator<Item = &'w str>) -> String {
+    let mut words: Vec<String> = words.map(quoted).collect();
+    let last = words.pop().unwrap_or_default();
+    match words.is_empty() {
+        true => last,
+        false => format!("{} or {last}", words.join(", ")),
     }
 }
 

@@ -26,6 +26,7 @@ mod control;
 mod duration;
 mod errors;
 mod explain;
+mod handler;
 mod item;
 mod links;
 mod locate;
@@ -37,7 +38,6 @@ mod scan;
 mod signal;
 mod syntax;
 
-use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
@@ -56,7 +56,7 @@ use crate::exec::absolute;
 use crate::os::descriptors::null_device;
 use crate::scheduler::directories::{check_base_dir, check_err_dir};
 use crate::scheduler::{Builder, ProcessScheduler};
-use crate::spec::{ChildSpec, ERR_DIR_DEFAULT};
+use crate::spec::{ChildSpec, ERR_DIR_DEFAULT, ErrorCommand};
 
 /// What a configuration file describes.
 ///
@@ -93,8 +93,8 @@ pub struct Config {
     pub base_dir: PathBuf,
     /// The directory of their logs; absolute.
     pub err_dir: PathBuf,
-    /// The command that is run for each report, with its arguments.
-    pub error_handler: Option<Vec<OsString>>,
+    /// The command that is run for reports.
+    pub error_handler: Option<ErrorCommand>,
     /// Where commands are taken while programs run.
     pub control: Control,
     /// The group, by its number, that may use the control socket as well.

@@ -18,7 +18,6 @@ use crate::spec::{
     ChildSpec, JITTER_EXPECTED, REPORT_BYTES_MAX, backoff_problem, env_problem, exit_code_problem,
     jitter_of, name_problem, report_bytes_problem, stop_signal_problem,
 };
-use crate::text::{did_you_mean, quoted};
 
 /// The keys of a program. Those come first that `defaults` does not have. Each is also
 /// in the help of `check` and `run` (`load.rs` of the binary), the README, `tests/fuzz/config.dict`,
@@ -45,7 +44,10 @@ const FIELDS: [Field<Draft>; 20] = [
     }),
     ("restart", |draft, item, problems| {
         draft.places.insert("restart", item.position());
-        set(&mut draft.spec.restart, restart(item, problems).map(Some));
+        set(
+            &mut draft.spec.restart,
+            item.word(&RESTARTS, problems).map(Some),
+        );
     }),
     ("max_restarts", |draft, item, problems| {
         let restarts = item.whole("a whole number", problems);
@@ -165,18 +167,6 @@ fn set<T>(target: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *target = value;
     }
-}
-
-fn restart(item: &Item<'_>, problems: &mut Problems) -> Option<Restart> {
-    let expected = r#""always", "on-failure" or "never""#;
-    let text = item.string_of(expected, problems)?;
-    if let Some((_, restart)) = RESTARTS.iter().find(|(name, _)| *name == text) {
-        return Some(*restart);
-    }
-    let instead = did_you_mean(text, RESTARTS.iter().map(|(name, _)| *name));
-    let instead = instead.unwrap_or_else(|| format!(": use {expected}"));
-    item.complain(problems, format!("unknown value {}{instead}", quoted(text)));
-    None
 }
 
 /// Reads exit codes, and names of signals, which become negative numbers.

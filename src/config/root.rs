@@ -1,16 +1,16 @@
 //! The file as a whole.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::check::SocketPath;
 use super::control;
 use super::errors::Problems;
+use super::handler;
 use super::item::{Field, Item};
 use super::links::{self, Links};
 use super::program::Draft;
-use crate::spec::{ChildSpec, shutdown_timeout_problem};
+use crate::spec::{ChildSpec, ErrorCommand, shutdown_timeout_problem};
 
 const FIELDS: [Field<Root>; 8] = [
     ("base_dir", |root, item, problems| {
@@ -20,7 +20,7 @@ const FIELDS: [Field<Root>; 8] = [
         root.err_dir = item.directory(problems);
     }),
     ("error_handler", |root, item, problems| {
-        root.error_handler = item.command(problems);
+        root.error_handler = handler::read(item, problems);
     }),
     ("control", |root, item, problems| {
         root.control = control::Draft::read(item, problems);
@@ -47,7 +47,7 @@ const PROGRAMS: &str = "programs";
 pub(super) struct Root {
     pub base_dir: Option<PathBuf>,
     pub err_dir: Option<PathBuf>,
-    pub error_handler: Option<Vec<OsString>>,
+    pub error_handler: Option<ErrorCommand>,
     pub control: control::Draft,
     pub control_group: Option<u32>,
     pub shutdown_timeout: Option<Duration>,

@@ -1,3 +1,4 @@
+use std::ffi::OsString;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -69,7 +70,7 @@ fn the_example_of_the_documentation() {
         shutdown_timeout: None,
         base_dir: DIRECTORY.into(),
         err_dir: "/tmp".into(),
-        error_handler: Some(vec!["./notify.sh".into()]),
+        error_handler: Some(ErrorCommand::from(["./notify.sh"])),
         programs: vec![
             ChildSpec::new("service1", ["python3", "service1.py"])
                 .stop_timeout(Duration::from_secs(8)),

@@ -11,12 +11,16 @@ use std::ops::{Deref, DerefMut};
 
 use super::emergency_heap::{self, EmergencyHeap};
 use super::pages::Pages;
+use crate::text::lossy_chars;
 
 /// The largest ring on the heap.
 const HEAP_BYTES_MAX: usize = 4096;
 
 /// How much of a line is shown as the last one.
 const LAST_LINE_BYTES_MAX: usize = 200;
+
+/// How much of the end is shown as text, in bytes: what a person reads of a failure.
+const TEXT_BYTES_MAX: usize = 2048;
 
 /// What the report of a ring needs on its way, in sizes of the ring: it is Base64, in a line, in a
 /// queue that doubles. A ring that left no memory for its report would be useless.
@@ -171,16 +175,35 @@ impl LastWords {
         let line = lines.find(|line| !line.is_empty())?;
         let mut text = String::new();
         EmergencyHeap::optional(|| text.try_reserve_exact(LAST_LINE_BYTES_MAX)).ok()?;
-        for chunk in line.utf8_chunks() {
-            let replaced = (!chunk.invalid().is_empty()).then_some(char::REPLACEMENT_CHARACTER);
-            for character in chunk.valid().chars().chain(replaced) {
-                if text.len() + character.len_utf8() > LAST_LINE_BYTES_MAX {
-                    return Some(text);
-                }
-                text.push(character);
+        for character in lossy_chars(line) {
+            if text.len() + character.len_utf8() > LAST_LINE_BYTES_MAX {
+                break;
             }
+            text.push(character);
         }
         Some(text)
+    }
+
+    /// Returns the last 2 KiB of a text, of which `omitted` bytes came before these: from the start
+    /// of a line, or of a character where it is all one line.
+    pub(crate) fn last_text(&self, omitted: u64) -> &[u8] {
+        let start = self.len().saturating_sub(TEXT_BYTES_MAX);
+        let text = &self[start..];
+        let begins_line = match start {
+            0 => omitted == 0,
+            _ => self[start - 1] == b'\n',
+        };
+        if begins_line {
+            return text;
+        }
+        let is_continued = |byte: &u8| byte & 0b1100_0000 == 0b1000_0000;
+        let is_inside = text.iter().take(3).take_while(|byte| is_continued(byte));
+        let characters = &text[is_inside.count()..];
+        let line_feed = text.iter().position(|&byte| byte == b'\n');
+        let lines = line_feed.map(|at| &text[at + 1..]);
+        lines
+            .filter(|lines| !lines.is_empty())
+            .unwrap_or(characters)
     }
 }
 
@@ -282,6 +305,31 @@ mod tests {
         assert_eq!(long(&format!("x{}", "ä".repeat(200))).len(), 199);
         let invalid = of(&[0xff; 1000]).expect("a line");
         assert_eq!(invalid, "\u{fffd}".repeat(66));
+    }
+
+    #[test]
+    fn the_last_text_begins_with_a_line_or_a_character() {
+        let of =
+            |bytes: &[u8], omitted| LastWords::from(bytes.to_vec()).last_text(omitted).to_vec();
+        assert_eq!(of(b"", 0), b"");
+        assert_eq!(of(b"a\nb\n", 0), b"a\nb\n");
+        assert_eq!(of(b"a\nb\n", 1), b"b\n");
+        assert_eq!(of(b"one\n", 1), b"one\n");
+        assert_eq!(of(b"\xa4\xa4one", 1), b"one");
+        let lines = "0123456\n".repeat(1000);
+        assert_eq!(
+            of(lines.as_bytes(), 0),
+            lines.as_bytes()[lines.len() - 2048..]
+        );
+        let moved = format!("{lines}x");
+        assert_eq!(
+            of(moved.as_bytes(), 0),
+            moved.as_bytes()[lines.len() - 2040..]
+        );
+        let wide = "\u{20ac}".repeat(1000);
+        assert_eq!(of(wide.as_bytes(), 0), "\u{20ac}".repeat(682).as_bytes());
+        // What is no UTF-8 is not left out beyond a character's length.
+        assert_eq!(of(&[0x80; 3000], 0).len(), 2045);
     }
 
     #[test]

@@ -13,6 +13,7 @@ fn report() -> ErrorReport {
         retry_in: Some(Duration::from_secs(4)),
         end: End::Exited(Exit::Code(3)),
         stopping: false,
+        is_failure: true,
         cause: Cause::Exit,
         log: Some("/var/log/web.stderr.log".into()),
         log_offset: 17,
@@ -93,7 +94,7 @@ mod json {
                 r#""utc_iso":"2024-01-01T12:00:00.000000+00:00","data":"Ym9vCg==","#,
                 r#""return_code":3,"pid":4711,"uptime":12.345678,"restarts":2,"retry_in":4.000000,"#,
                 r#""signal":null,"core_dumped":false,"stopping":false,"#,
-                r#""log":"/var/log/web.stderr.log","log_offset":17,"data_omitted":5,"error":null,"cause":"exit"}"#,
+                r#""log":"/var/log/web.stderr.log","log_offset":17,"data_omitted":5,"error":null,"cause":"exit","text":"boo\n"}"#,
             )
         );
     }

@@ -2,7 +2,6 @@
 //! here, before anything runs.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -22,12 +21,12 @@ use super::outbox::Outbox;
 use super::probes::Probes;
 use super::readiness::Readiness;
 use super::reaper::Reaper;
-use super::side_commands::SideCommands;
+use super::side_commands::{Handler, SideCommands};
 use super::{Phase, ProcessScheduler, Reap};
 use crate::callbacks::Callbacks;
 use crate::error::{Error, Result};
 use crate::event::{Event, SignalSender};
-use crate::exec::{BaseEnv, Exec, absolute};
+use crate::exec::{BaseEnv, absolute};
 use crate::lineage::Lineage;
 use crate::machine::ProgramId;
 use crate::os::clock::Clock;
@@ -38,7 +37,8 @@ use crate::os::spawn::Spawner;
 use crate::os::wake::Waker;
 use crate::report::ErrorReport;
 use crate::spec::{
-    ChildSpec, ERR_DIR_DEFAULT, SIGNAL_MAX, directory_problem, shutdown_timeout_problem,
+    ChildSpec, ERR_DIR_DEFAULT, ErrorCommand, SIGNAL_MAX, directory_problem,
+    shutdown_timeout_problem,
 };
 
 /// Describes a [`ProcessScheduler`]; see [`ProcessScheduler::builder`].
@@ -50,7 +50,7 @@ pub struct Builder {
     callbacks: Callbacks,
     stop_signals: Vec<i32>,
     other_signals: Vec<i32>,
-    error_command: Option<Vec<OsString>>,
+    error_command: Option<ErrorCommand>,
     raise_descriptor_limit: bool,
     trim_memory: bool,
     kill_on_drop: bool,
@@ -167,18 +167,35 @@ impl Builder {
         self
     }
 
-    /// Sets a command that is run for each report, besides the error handler. The program's name is
+    /// Sets a command that is run for each report, or for those of failures, besides the error
+    /// handler. The program's name is
     /// its last argument, the report as JSON its stdin, `/dev/null` its stdout, our stderr its
     /// stderr, and the base directory its working directory; it has its own session. At most 4 run
     /// at a time, for at most 30 s each; at most 1,024 reports or 4 MiB wait. Reports over that are
     /// dropped, and commands over their time killed, which is reported as a warning. Its background
     /// processes are not tracked. None by default.
+    ///
+    /// ```
+    /// use procsched::{ChildSpec, ErrorCommand, ProcessScheduler, Restart};
+    ///
+    /// # let logs = tempfile::tempdir().unwrap();
+    /// let script = |code: &str| ["sh".to_owned(), "-c".to_owned(), format!("exit {code}")];
+    /// let note = ["sh", "-c", "cat >> reports; echo $0 >> names"];
+    /// let mut scheduler = ProcessScheduler::builder(logs.path())
+    ///     .program(ChildSpec::new("good", script("0")).restart(Restart::Never))
+    ///     .program(ChildSpec::new("bad", script("1")).restart(Restart::Never))
+    ///     .err_dir("logs")
+    ///     .error_handler(|_, _| ())
+    ///     .error_command(ErrorCommand::new(note).only_failures())
+    ///     .build()?;
+    /// scheduler.start()?;
+    /// let names = std::fs::read_to_string(logs.path().join("names")).expect("one was run");
+    /// assert_eq!(names, "bad\n");
+    /// # Ok::<(), procsched::Error>(())
+    /// ```
     #[cfg(feature = "json")]
-    pub fn error_command<A: Into<OsString>>(
-        mut self,
-        command: impl IntoIterator<Item = A>,
-    ) -> Self {
-        self.error_command = Some(command.into_iter().map(Into::into).collect());
+    pub fn error_command(mut self, command: impl Into<ErrorCommand>) -> Self {
+        self.error_command = Some(command.into());
         self
     }
 
@@ -329,7 +346,7 @@ impl Builder {
         let base = BaseEnv::of_programs(&base_dir, lineage.clone())?;
         let err_dir = Arc::new(base_dir.join(&self.err_dir));
         let handler = self.error_command.as_ref();
-        let handler = handler.map(|command| Exec::of_command(command, &base_dir, &base));
+        let handler = handler.map(|wanted| Handler::new(wanted, &base_dir, &base));
         let handler = handler.transpose()?;
         let clock = Clock::new();
         emergency_heap::reserve_for(self.programs.len())

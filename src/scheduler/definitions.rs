@@ -1,6 +1,5 @@
 //! From a description to a program: at the build, and when one is added later.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,10 +10,11 @@ use crate::machine::{Machine, Moment, Policy, ProgramId};
 use crate::os::logs::Log;
 use crate::os::secret::random_bits;
 use crate::program::{Program, ProgramTable};
-use crate::spec::ChildSpec;
+use crate::spec::{ChildSpec, ErrorCommand};
 use crate::text::did_you_mean;
 
 use super::directories::check_base_dir;
+use super::side_commands::Handler;
 use super::signs::{Signs, Watchlist};
 
 /// What every program is made from.
@@ -43,9 +43,9 @@ impl Definitions {
         Ok(Some(Self::new(base_dir.to_owned(), err_dir, base)))
     }
 
-    /// Checks a command that is no program's, and makes it ready.
-    pub(super) fn side_command(&self, command: &[OsString]) -> Result<Exec> {
-        Exec::of_command(command, &self.base_dir, &self.base)
+    /// Checks the command that is run for reports, and makes it ready.
+    pub(super) fn handler(&self, wanted: &ErrorCommand) -> Result<Handler> {
+        Handler::new(wanted, &self.base_dir, &self.base)
     }
 
     /// Makes programs of their descriptions. Each description is freed as soon as its program

@@ -15,6 +15,7 @@ use crate::spec::ChildSpec;
 
 use super::builder::check_shutdown_timeout;
 use super::definitions::Definitions;
+use super::side_commands::Handler;
 use super::signs::Signs;
 use super::wanted::{Wanted, check_links, is_run, kind_of, links_in, restart_with_required};
 use super::{Phase, ProcessScheduler};
@@ -24,7 +25,7 @@ struct Common {
     /// `None` if they are made as those before.
     definitions: Option<Definitions>,
     /// `None` if it stays as it is.
-    error_command: Option<Option<Exec>>,
+    error_command: Option<Option<Handler>>,
     /// `None` if it stays as it is.
     shutdown_timeout: Option<Option<Duration>>,
 }
@@ -155,8 +156,7 @@ impl ProcessScheduler {
         let made_by = definitions.as_ref().unwrap_or(&self.definitions);
         let error_command = match &options.error_command {
             Some(command) => {
-                let command = command.as_deref();
-                let new = command.map(|command| made_by.side_command(command));
+                let new = command.as_ref().map(|wanted| made_by.handler(wanted));
                 let new = new.transpose()?;
                 let differs = self.side_commands.is_changed_by(new.as_ref());
                 differs.then_some(new)

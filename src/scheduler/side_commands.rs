@@ -8,12 +8,13 @@
 use std::collections::VecDeque;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::event::EventKind;
-use crate::exec::{Exec, More};
+use crate::exec::{BaseEnv, Exec, More};
 use crate::machine::{Moment, Shutdown};
 use crate::os::descriptors;
 #[cfg(feature = "json")]
@@ -23,6 +24,7 @@ use crate::os::pages::trim_memory;
 use crate::os::spawn::{Late, Place, Spawner, Started};
 #[cfg(feature = "json")]
 use crate::report::ErrorReport;
+use crate::spec::ErrorCommand;
 
 use super::core::{Core, Owner};
 use super::launcher::Launcher;
@@ -44,9 +46,35 @@ const DYING_TIME_MAX: Duration = Duration::from_secs(1);
 /// How long the exec of a command is waited for.
 const START_WAIT: Duration = Duration::from_millis(10);
 
+/// The error handler.
+pub(super) struct Handler {
+    exec: Exec,
+    /// True if it is run for failures alone.
+    only_failures: bool,
+}
+
+impl Handler {
+    /// Checks the command, and makes it ready.
+    pub(super) fn new(wanted: &ErrorCommand, base_dir: &Path, base: &Arc<BaseEnv>) -> Result<Self> {
+        Ok(Self {
+            exec: Exec::of_command(&wanted.command, base_dir, base)?,
+            only_failures: wanted.only_failures,
+        })
+    }
+
+    fn differs_from(&self, other: &Self) -> bool {
+        self.only_failures != other.only_failures || !self.exec.differences(&other.exec).is_empty()
+    }
+
+    #[cfg(feature = "json")]
+    fn handles(&self, report: &ErrorReport) -> bool {
+        !self.only_failures || report.is_failure
+    }
+}
+
 /// The reports that wait for the error handler, and its running commands; none without a handler.
 pub(super) struct SideCommands {
-    handler: Option<Exec>,
+    handler: Option<Handler>,
     /// False if the handler is only left for the reports that waited for it.
     is_on: bool,
     /// Our stderr, for the command's.
@@ -90,7 +118,7 @@ struct Running {
 }
 
 impl SideCommands {
-    pub(super) fn new(handler: Option<Exec>, trims_memory: bool) -> Self {
+    pub(super) fn new(handler: Option<Handler>, trims_memory: bool) -> Self {
         Self {
             stderr: handler.as_ref().and_then(|_| own_stderr()),
             is_on: handler.is_some(),
@@ -116,16 +144,16 @@ impl SideCommands {
     }
 
     /// True if another handler would make a difference.
-    pub(super) fn is_changed_by(&self, new: Option<&Exec>) -> bool {
+    pub(super) fn is_changed_by(&self, new: Option<&Handler>) -> bool {
         match (self.handler.as_ref().filter(|_| self.is_on), new) {
             (None, None) => false,
-            (Some(old), Some(new)) => !old.differences(new).is_empty(),
+            (Some(old), Some(new)) => old.differs_from(new),
             (None, Some(_)) | (Some(_), None) => true,
         }
     }
 
     /// Sets the handler for the reports to come, and those that wait.
-    pub(super) fn set_handler(&mut self, new: Option<Exec>) {
+    pub(super) fn set_handler(&mut self, new: Option<Handler>) {
         self.is_on = new.is_some();
         if let Some(new) = new {
             self.stderr = self.stderr.take().or_else(own_stderr);
@@ -147,10 +175,12 @@ impl SideCommands {
         living.map(|running| running.deadline).chain(closing).min()
     }
 
-    /// Queues a report for the error handler, if it has room, and there is memory.
+    /// Queues a report for the error handler, if that is run for it and has room, and there is
+    /// memory.
     #[cfg(feature = "json")]
     pub(super) fn push(&mut self, report: &ErrorReport) {
-        if !self.handle_reports() {
+        let handler = self.handler.as_ref().filter(|_| self.is_on);
+        if !handler.is_some_and(|handler| handler.handles(report)) {
             return;
         }
         let json = match self.waiting.len() < WAITING_MAX {
@@ -207,7 +237,7 @@ impl SideCommands {
 
     /// Looks at the commands that have not been executed yet. One that could not be is reaped.
     fn look_at_late(&mut self, core: &mut Core, spawner: &mut Spawner) {
-        let Some(exec) = &self.handler else {
+        let Some(Handler { exec, .. }) = &self.handler else {
             return;
         };
         self.running.retain_mut(|running| {
@@ -302,8 +332,8 @@ impl SideCommands {
         now: Moment,
         core: &mut Core,
         launcher: &mut Launcher,
-    ) -> Result<(), Error> {
-        let Some(exec) = &self.handler else {
+    ) -> Result<()> {
+        let Some(Handler { exec, .. }) = &self.handler else {
             return Ok(());
         };
         let stdin = descriptors::memory_file(job.json.as_bytes())

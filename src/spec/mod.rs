@@ -4,6 +4,7 @@
 //! no start fails for a reason that was known before.
 
 pub(crate) mod check;
+mod error_command;
 mod problems;
 pub(crate) mod ready;
 
@@ -15,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::machine::{Backoff, Exit, ExitSet, Policy, Restart};
 pub(crate) use crate::signal::SIGNAL_MAX;
 pub use check::{Address, Check, Health, Probe};
+pub use error_command::ErrorCommand;
 pub(crate) use problems::*;
 pub use ready::Ready;
 

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 /// The fields of a report, in the order that is promised.
-pub const FIELDS: [&str; 17] = [
+pub const FIELDS: [&str; 18] = [
     "process",
     "timestamp",
     "utc_iso",
@@ -23,6 +23,7 @@ pub const FIELDS: [&str; 17] = [
     "data_omitted",
     "error",
     "cause",
+    "text",
 ];
 
 /// One report.

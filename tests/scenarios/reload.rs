@@ -546,6 +546,13 @@ fn the_error_handler_changes_in_place() {
     assert_eq!(plan, ["* error_handler  changes in place", "= 4 unchanged"]);
     scene.write("b", "");
     scene.wait_lines("second", 1);
+    let command = probe("append second x\\n");
+    scene.set(
+        "error_handler",
+        json!({"command": command, "when": "failure"}),
+    );
+    let plan = reload(&scene, &supervisor);
+    assert_eq!(plan, ["* error_handler  changes in place", "= 4 unchanged"]);
     scene.unset("error_handler");
     let plan = reload(&scene, &supervisor);
     assert_eq!(plan, ["* error_handler  changes in place", "= 4 unchanged"]);

@@ -53,9 +53,10 @@ Options of a program, with their defaults:
   report_bytes 65536        how much of its stderr a report carries
 Beside "programs": "defaults" takes the same options for all of them; "base_dir"
 (the config's directory), "err_dir" (/tmp), "error_handler" (a command that gets
-each report: the name as its last argument, the JSON on stdin), "control" (the
-path of the control socket, or false), "control_group" (who may use it, too),
-"shutdown_timeout" (within which everything has ended when it stops).
+each report: the name as its last argument, the JSON on stdin; or {"command",
+"when": "failure"}), "control" (the path of the control socket, or false),
+"control_group" (who may use it, too), "shutdown_timeout" (within which
+everything has ended when it stops).
 "#;
 
 /// The config if none is named: the first of these that exists.

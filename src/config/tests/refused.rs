@@ -178,12 +178,30 @@ fn the_keys_of_the_file() {
         "defaults": [ ] => defaults: expected an object, got an array
         "error_handler": "a b" => error_handler: expected an array such as ["program", "argument"], got "a b"
         "error_handler": [] => error_handler: the command is empty: give at least the program
-        "error_handler": [""] => error_handler[0]: the program to run is an empty string"#;
+        "error_handler": [""] => error_handler[0]: the program to run is an empty string
+        "error_handler": {} => error_handler: the key "command" is missing: give ["program", "argument"]
+        "error_handler": {"when": "failure"} => error_handler: the key "command" is missing: give ["program", "argument"]"#;
     for (keys, expected) in cases(table) {
         let text = format!("{{\"programs\": {{\"w\": [\"a\"]}},\n{keys}}}");
         let column = keys.find(": ").expect("a value") + 3 + usize::from(expected.contains("[0]"));
         let expected = expected.replace("HOME", HOME);
         check(&text, &[&format!("2:{column}: {expected}")]);
+    }
+}
+
+#[test]
+fn the_keys_of_an_error_handler() {
+    let table = r#"
+        "when": "fail" => 2:21: error_handler.when: unknown value "fail" (did you mean "failure"?)
+        "when": "x" => 2:21: error_handler.when: unknown value "x": use "always" or "failure"
+        "when": true => 2:21: error_handler.when: expected "always" or "failure", got true
+        "only": 1 => 2:13: error_handler.only: unknown key: use command, when"#;
+    for (keys, expected) in cases(table) {
+        let handler = format!("{{{keys}, \"command\": [\"a\"]}}");
+        let text = format!(
+            "{{\"programs\": {{\"w\": [\"a\"]}}, \"error_handler\":\n           {handler}}}"
+        );
+        check(&text, &[expected]);
     }
 }
 

@@ -115,10 +115,12 @@ impl Core {
         report.retry_in = retry_in;
         report.stopping = cause.is_stop();
         report.cause = cause;
+        let has_failed = has_failed(exit, cause, policy);
+        report.is_failure = has_failed && !cause.is_stop();
         report.log_offset = live.log_offset;
         program.last_exit = Some(last_exit(&report));
         program.exit_record = Some(Box::new(ExitRecord {
-            has_failed: has_failed(exit, cause, policy),
+            has_failed,
             reason: reason(self.machine.view(id), report.return_code()),
             report,
             restart: policy.restart,
@@ -149,6 +151,7 @@ impl Core {
         let report = ErrorReport {
             retry_in,
             stopping,
+            is_failure: !stopping,
             cause,
             log_offset,
             ..self.report(run, end)
@@ -202,6 +205,7 @@ impl Core {
                 pid: Some(pid),
                 uptime,
                 stopping: cause.is_stop(),
+                is_failure: !cause.is_stop(),
                 cause,
                 log_offset,
                 data_omitted,
@@ -225,6 +229,7 @@ impl Core {
             retry_in: None,
             end,
             stopping: false,
+            is_failure: false,
             cause: Cause::Exit,
             log: program.log.path(),
             log_offset: 0,

@@ -14,8 +14,17 @@ pub fn config(config: &Config) -> String {
         ("base_dir", text(config.base_dir.as_os_str())),
         ("err_dir", text(config.err_dir.as_os_str())),
     ];
-    if let Some(command) = &config.error_handler {
-        file.push(("error_handler", texts(command)));
+    if let Some(handler) = &config.error_handler {
+        let when = if handler.is_for_failures() {
+            "failure"
+        } else {
+            "always"
+        };
+        let fields = [
+            ("command", texts(handler.command())),
+            ("when", text(OsStr::new(when))),
+        ];
+        file.push(("error_handler", object(owned(fields))));
     }
     match &config.control {
         Control::Path(path) => file.push(("control", text(path.as_os_str()))),

@@ -44,6 +44,7 @@ pub fn check(
         .map(|log| log.to_string_lossy().into_owned());
     assert_eq!(text("log"), log);
     assert_eq!(text("error"), report.error());
+    assert_eq!(text("text"), report.text().map(Into::into));
     assert_eq!(text("signal"), report.signal().map(signal_name));
     assert_eq!(json["pid"].as_i64(), report.pid.map(i64::from));
     assert_eq!(json["restarts"].as_u64(), Some(report.restarts));
@@ -59,7 +60,7 @@ pub fn check(
         line.contains(&format!(",\"retry_in\":{retry_in},")),
         "{line}"
     );
-    assert_eq!(json.as_object().map(|fields| fields.len()), Some(17));
+    assert_eq!(json.as_object().map(|fields| fields.len()), Some(18));
 }
 
 /// Their order, their spelling, and the calendar, reckoned once more.
@@ -129,6 +130,7 @@ fn any_report(
     };
     ErrorReport {
         cause: Cause::Exit,
+        is_failure: false,
         process: name.into(),
         timestamp,
         stderr,

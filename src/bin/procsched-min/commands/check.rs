@@ -137,8 +137,8 @@ fn warnings(config: &Config) -> Warnings {
         found.add("err_dir".to_owned(), exposure(&config.err_dir));
     }
     found.add("shutdown_timeout".to_owned(), shutdown_problem(config));
-    if let Some(command) = &config.error_handler {
-        let handler = ChildSpec::new("error_handler", command.iter().cloned());
+    if let Some(handler) = &config.error_handler {
+        let handler = ChildSpec::new("error_handler", handler.command().iter().cloned());
         found.add_command("error_handler".to_owned(), &handler, base_dir);
     }
     for program in &config.programs {
