@@ -9,12 +9,12 @@ pub const COMMAND: Command = Command {
     name: "help",
     aliases: &["-h", "--help"],
     operands: "[COMMAND]",
-    summary: "print this, or the help of a command, as COMMAND --help does; also -h",
+    summary: "print this, or the help of a command as COMMAND --help does; -h",
     exec: |arguments| Ok(print(&text(arguments)?)),
     ..Command::PLAIN
 };
 
-const INTRODUCTION: &str =
+pub(super) const INTRODUCTION: &str =
     "procsched-min keeps programs running: it starts them, restarts them with a
 growing delay, logs their stderr, reports every exit, and stops everything
 cleanly.
@@ -26,7 +26,8 @@ Commands:
 
 const COMMON_OPTIONS: &str = "\nOptions of all commands to a supervisor:\n";
 
-const COMMON_EXIT_CODES: &str = "  of all commands to a supervisor: 1 failed, 2 invalid usage,
+pub(super) const COMMON_EXIT_CODES: &str =
+    "  of all commands to a supervisor: 1 failed, 2 invalid usage,
         4 permission denied, 7 no supervisor, 130 Ctrl-C
 ";
 
@@ -59,21 +60,26 @@ fn of_command(command: &Command) -> String {
 fn overview() -> String {
     let mut text = INTRODUCTION.to_owned();
     for command in ALL {
-        text += &format!("  {:<8} {}\n", command.name, command.summary);
+        text += &format!("  {:<11} {}\n", command.name, command.summary);
     }
+    text += &sections().concat();
+    ALL.iter().for_each(|command| text += &options(command));
+    text += &format!("{COMMON_OPTIONS}{}", CLIENT.common_options);
+    text + &exit_codes(ALL)
+}
+
+/// Returns the sections of all commands, each once.
+pub(super) fn sections() -> Vec<&'static str> {
     let mut shown: Vec<&str> = Vec::new();
     for section in ALL.iter().flat_map(|command| command.sections) {
         if !shown.contains(section) {
             shown.push(section);
         }
     }
-    text += &shown.concat();
-    ALL.iter().for_each(|command| text += &options(command));
-    text += &format!("{COMMON_OPTIONS}{}", CLIENT.common_options);
-    text + &exit_codes(ALL)
+    shown
 }
 
-fn usage(command: &Command) -> String {
+pub(super) fn usage(command: &Command) -> String {
     let options = match command.options().next() {
         None => "",
         Some(_) => "[OPTIONS]",

@@ -11,11 +11,13 @@ use crate::client::order::Order;
 use crate::client::talk::Request;
 
 pub mod check;
+pub mod completions;
 pub mod demo;
 pub mod events;
 pub mod help;
 pub mod init;
 pub mod logs;
+pub mod man;
 pub mod parse;
 pub mod reload;
 pub mod reopen;
@@ -67,6 +69,8 @@ pub const ALL: &[&Command] = &[
     &shutdown::COMMAND,
     &demo::COMMAND,
     &init::COMMAND,
+    &completions::COMMAND,
+    &man::COMMAND,
     &help::COMMAND,
     &version::COMMAND,
 ];
@@ -154,21 +158,37 @@ struct Opt {
     /// The value as the help shows it; empty if the option takes none. One in brackets may be left
     /// out, and stands behind a `=`.
     value: &'static str,
+    /// What it does.
+    summary: &'static str,
+}
+
+impl Opt {
+    /// Returns the option that a line of the help describes.
+    fn of(line: &'static str) -> Self {
+        let line = line.trim_start();
+        let (names, summary) = line.split_once("  ").unwrap_or((line, ""));
+        let (short, names) = names.split_once(", ").unwrap_or(("", names));
+        let end = names.find([' ', '[']).unwrap_or(names.len());
+        let (long, value) = names.split_at(end);
+        Self {
+            short,
+            long,
+            value: value.trim_start(),
+            summary: summary.trim_start(),
+        }
+    }
 }
 
 impl Command {
     /// Returns the options that the lines of [`Command::options`] and
     /// [`Command::common_options`] describe.
     fn options(&self) -> impl Iterator<Item = Opt> {
-        let lines = self.options.lines().chain(self.common_options.lines());
-        lines.map(|line| {
-            let names = line.trim_start().split("  ").next().unwrap_or_default();
-            let (short, names) = names.split_once(", ").unwrap_or(("", names));
-            let end = names.find([' ', '[']).unwrap_or(names.len());
-            let (long, value) = names.split_at(end);
-            let value = value.trim_start();
-            Opt { short, long, value }
-        })
+        let common = self.common_options.lines().map(Opt::of);
+        self.own_options().chain(common)
+    }
+
+    fn own_options(&self) -> impl Iterator<Item = Opt> {
+        self.options.lines().map(Opt::of)
     }
 
     fn operands_max(&self) -> usize {

@@ -14,4 +14,4 @@ pub const COMMAND: Command = Command {
     ..Command::PLAIN
 };
 
-const VERSION: &str = concat!("procsched-min ", env!("CARGO_PKG_VERSION"), "\n");
+pub(super) const VERSION: &str = concat!("procsched-min ", env!("CARGO_PKG_VERSION"), "\n");

@@ -127,7 +127,8 @@ pub enum Command {
 pub struct Until(&'static str);
 
 impl Until {
-    const WORDS: [&'static str; 10] = [
+    /// All of them.
+    pub const WORDS: [&'static str; 10] = [
         "pending",
         "starting",
         "running",
