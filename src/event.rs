@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::Error;
 use crate::machine::{Cause, Restart};
+use crate::spec::StdStream;
 
 /// Something that happened to a program, or to the scheduler.
 #[derive(Debug, Clone, PartialEq)]
@@ -157,10 +158,12 @@ pub enum EventKind {
         /// SIGTERM, which SIGCONT followed, or SIGKILL.
         signal: i32,
     },
-    /// Bytes of its stderr are missing from its log: they could not be written, or not be read. Sent
+    /// Bytes of its output are missing from its log: they could not be written, or not be read. Sent
     /// when the log can be written again, or at the end of the run. The report may still have them.
     #[non_exhaustive]
     BytesDropped {
+        /// The stream that they are missing of.
+        stream: StdStream,
         /// The number of bytes since the last such event of this program.
         bytes: u64,
     },

@@ -15,7 +15,7 @@ use crate::error::{Error, Result, errno_text};
 use crate::lineage::{CHAIN_VARIABLE, Lineage, PROGRAM_VARIABLE};
 use crate::os::spawn::{Command, Failure, Place, Spawner, Started, Step};
 use crate::report::CODE_UNKNOWN;
-use crate::spec::ChildSpec;
+use crate::spec::{ChildSpec, Outputs};
 use lookup::{directory_problem, file_problem, in_path, missing_interpreter};
 
 /// Where a program without a slash is looked up when the environment has no `PATH`.
@@ -130,6 +130,8 @@ struct Layout {
     resolved: u32,
     /// True if a variable may replace one of the base environment.
     replaces: bool,
+    /// Beside what else is small: there may be ten thousand of these.
+    outputs: Outputs,
 }
 
 impl Exec {
@@ -155,7 +157,14 @@ impl Exec {
         }
         env.push(variable(PROGRAM_VARIABLE.as_ref(), spec.name.as_ref())?);
         let directory = spec.cwd.as_ref().map(|cwd| base_dir.join(cwd));
-        Self::new(&spec.command, &env, base_dir, directory, base)
+        let mut exec = Self::new(&spec.command, &env, base_dir, directory, base)?;
+        exec.layout.outputs = spec.outputs;
+        Ok(exec)
+    }
+
+    /// Returns where its output goes.
+    pub(crate) fn outputs(&self) -> Outputs {
+        self.layout.outputs
     }
 
     /// Makes a command ready that gets the base environment and runs in `base_dir`.
@@ -239,6 +248,7 @@ impl Exec {
                 directory: end_of_env as u32,
                 resolved: resolved as u32,
                 replaces: env.len() > 1,
+                outputs: Outputs::default(),
             },
         })
     }
@@ -258,7 +268,7 @@ impl Exec {
     }
 
     /// Returns the keys of the config in which another definition of this program differs:
-    /// `command`, `cwd`, and `env.NAME` for each variable, in their order.
+    /// `command`, `cwd`, `env.NAME` for each variable, in their order, `stdout` and `stderr`.
     pub(crate) fn differences(&self, new: &Self) -> Vec<String> {
         let mut keys = Vec::new();
         if self.command() != new.command() {
@@ -272,12 +282,19 @@ impl Exec {
             own.map(|own| (key_of(own).to_vec(), own.to_owned()))
                 .collect()
         };
-        let (old, new) = (variables(self), variables(new));
-        let names: BTreeSet<&Vec<u8>> = old.keys().chain(new.keys()).collect();
+        let (old, own) = (variables(self), variables(new));
+        let names: BTreeSet<&Vec<u8>> = old.keys().chain(own.keys()).collect();
         let differing = names
             .into_iter()
-            .filter(|name| old.get(*name) != new.get(*name));
+            .filter(|name| old.get(*name) != own.get(*name));
         keys.extend(differing.map(|name| format!("env.{}", String::from_utf8_lossy(name))));
+        let (old, new) = (self.outputs(), new.outputs());
+        let streams = [
+            ("stdout", old.stdout != new.stdout),
+            ("stderr", old.stderr != new.stderr),
+        ];
+        let differing = streams.iter().filter(|(_, differs)| *differs);
+        keys.extend(differing.map(|(key, _)| (*key).to_owned()));
         keys
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::machine::{Cause, ProgramState};
 use crate::signal::exit_label;
-use crate::spec::log_path;
+use crate::spec::{StdStream, log_path};
 use crate::text::{duration, escaped};
 
 /// A snapshot of one program.
@@ -30,7 +30,9 @@ pub struct ProgramStatus {
     pub(crate) next_start: Option<Duration>,
     pub(crate) is_up: bool,
     pub(crate) is_blocked: bool,
-    pub(crate) log_directory: Option<Arc<PathBuf>>,
+    /// The directory of its log, if that is open.
+    pub(crate) log: Option<Arc<PathBuf>>,
+    pub(crate) stdout_log: Option<Arc<PathBuf>>,
     pub(crate) after: Vec<Arc<str>>,
     pub(crate) requires: Vec<Arc<str>>,
     pub(crate) is_changed: bool,
@@ -261,11 +263,30 @@ impl ProgramStatus {
         self.is_blocked
     }
 
-    /// Returns the path of its log, if that is open.
+    /// Returns the path of the log of its stderr, if that is open.
     #[must_use]
     pub fn log(&self) -> Option<PathBuf> {
-        let directory = self.log_directory.as_ref();
-        directory.map(|directory| log_path(directory, &self.name))
+        let directory = self.log.as_ref();
+        directory.map(|directory| log_path(directory, &self.name, StdStream::Stderr))
+    }
+
+    /// Returns the path of the log of its stdout, if that is open.
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, ProcessScheduler, Stdout};
+    /// # fn main() -> procsched::Result<()> {
+    /// # let logs = tempfile::tempdir().unwrap();
+    /// let web = ChildSpec::new("web", ["sleep", "9"]).stdout(Stdout::Log);
+    /// let scheduler = ProcessScheduler::builder("/").program(web).err_dir(logs.path()).build()?;
+    /// let path = scheduler.programs()[0].stdout_log().expect("a log");
+    /// assert!(path.ends_with("web.stdout.log"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn stdout_log(&self) -> Option<PathBuf> {
+        let directory = self.stdout_log.as_ref();
+        directory.map(|directory| log_path(directory, &self.name, StdStream::Stdout))
     }
 
     /// Returns the names of the programs that it starts after, those left out that it requires as

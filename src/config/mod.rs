@@ -253,9 +253,19 @@ impl Config {
     /// ```
     #[must_use]
     pub fn obstacles(&self) -> Vec<(&'static str, Error)> {
+        let has_logs = self
+            .programs
+            .iter()
+            .any(|program| program.outputs.has_log());
         let checks = [
             ("base_dir", check_base_dir(&self.base_dir)),
-            ("err_dir", check_err_dir(&self.err_dir)),
+            (
+                "err_dir",
+                match has_logs {
+                    true => check_err_dir(&self.err_dir),
+                    false => Ok(()),
+                },
+            ),
             ("programs", null_device().map(drop)),
         ];
         let failed = checks

@@ -15,14 +15,14 @@ use super::signal;
 use crate::machine::Restart;
 use crate::spec::ready::watchdog_problem;
 use crate::spec::{
-    ChildSpec, JITTER_EXPECTED, REPORT_BYTES_MAX, backoff_problem, env_problem, exit_code_problem,
-    jitter_of, name_problem, report_bytes_problem, stop_signal_problem,
+    ChildSpec, JITTER_EXPECTED, REPORT_BYTES_MAX, Stderr, Stdout, backoff_problem, env_problem,
+    exit_code_problem, jitter_of, name_problem, report_bytes_problem, stop_signal_problem,
 };
 
 /// The keys of a program. Those come first that `defaults` does not have. Each is also
 /// in the help of `check` and `run` (`load.rs` of the binary), the README, `tests/fuzz/config.dict`,
 /// `tests/fuzz/checks/print.rs` and the lists of `config/tests`.
-const FIELDS: [Field<Draft>; 20] = [
+const FIELDS: [Field<Draft>; 22] = [
     ("command", |draft, item, problems| {
         draft.has_command = true;
         set(&mut draft.spec.command, item.command(problems));
@@ -103,6 +103,18 @@ const FIELDS: [Field<Draft>; 20] = [
     ("stop_timeout", |draft, item, problems| {
         set(&mut draft.spec.stop_timeout, item.duration(problems));
     }),
+    ("stdout", |draft, item, problems| {
+        set(
+            &mut draft.spec.outputs.stdout,
+            item.word(&STDOUTS, problems),
+        );
+    }),
+    ("stderr", |draft, item, problems| {
+        set(
+            &mut draft.spec.outputs.stderr,
+            item.word(&STDERRS, problems),
+        );
+    }),
     ("report_bytes", |draft, item, problems| {
         let expected = format!("a whole number from 0 to {REPORT_BYTES_MAX}");
         let bytes = item.whole(&expected, problems);
@@ -143,6 +155,14 @@ const RESTARTS: [(&str, Restart); 3] = [
     ("on-failure", Restart::OnFailure),
     ("never", Restart::Never),
 ];
+
+const STDOUTS: [(&str, Stdout); 3] = [
+    ("log", Stdout::Log),
+    ("stderr", Stdout::Stderr),
+    ("null", Stdout::Null),
+];
+
+const STDERRS: [(&str, Stderr); 2] = [("log", Stderr::Log), ("null", Stderr::Null)];
 
 /// A program, or the defaults, while it is read.
 pub(super) struct Draft {

@@ -90,8 +90,11 @@ impl Display for EventKind {
             Self::StoppingAll { cause } => write!(f, "stopping everything: {cause}"),
             Self::KillingAll { cause } => write!(f, "killing everything: {cause}"),
             Self::OrphanSignalled { pid, signal } => write_orphan(f, *pid, *signal),
-            Self::BytesDropped { bytes } => {
-                write!(f, "dropped bytes={bytes} of its stderr are not in its log")
+            Self::BytesDropped { stream, bytes } => {
+                write!(
+                    f,
+                    "dropped bytes={bytes} of its {stream} are not in its log"
+                )
             }
             Self::HandlerPanicked { message } => {
                 write!(f, "warning a handler panicked: {}", escaped(message))

@@ -1,4 +1,4 @@
-//! Descriptors for children: the null device, the stderr pipe, a file in memory.
+//! Descriptors for children: the null device, pipes for their output, a file in memory.
 //!
 //! All are opened close-on-exec and numbered 3 or higher, whatever the host has closed: a child
 //! gets them by `dup2`, and none may be in the place of a standard stream.

@@ -1,4 +1,4 @@
-//! The log files: the stderr of programs, written at once and unchanged. A log that cannot be
+//! The log files: what programs write, at once and unchanged. A log that cannot be
 //! written blocks nothing: the pipe is drained, lost bytes are counted, and the log says so when it
 //! can be written again.
 //!
@@ -26,7 +26,7 @@ use nix::sys::stat::{Mode, fchmod};
 use super::retry;
 use crate::error::{Error, Result, errno_text};
 use crate::machine::Moment;
-use crate::spec::log_path;
+use crate::spec::{StdStream, log_path};
 
 /// How often opening or creating a file is tried while others keep removing it.
 const OPEN_TRIES_MAX: usize = 16;
@@ -34,7 +34,7 @@ const OPEN_TRIES_MAX: usize = 16;
 /// The least time between two notices about the same log.
 const NOTICE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The log of one program, over all its runs. Its file stays open and locked.
+/// The log of one stream of a program, over all its runs. Its file stays open and locked.
 #[derive(Debug)]
 pub(crate) struct Log {
     /// Shared by all logs, behind a thin pointer.
@@ -45,6 +45,7 @@ pub(crate) struct Log {
     file: Option<File>,
     /// True if what was written last ends a line.
     is_line_over: bool,
+    stream: StdStream,
     loss: Option<Box<Loss>>,
 }
 
@@ -127,13 +128,15 @@ enum Cause {
 }
 
 impl Log {
-    /// Returns a log in this directory for a program of this name; it is not opened yet.
-    pub(crate) fn new(directory: Arc<PathBuf>, name: Arc<str>) -> Self {
+    /// Returns a log in this directory for a stream of the program of this name; it is not opened
+    /// yet.
+    pub(crate) fn new(directory: Arc<PathBuf>, name: Arc<str>, stream: StdStream) -> Self {
         Self {
             directory,
             name,
             file: None,
             is_line_over: false,
+            stream,
             loss: None,
         }
     }
@@ -143,15 +146,28 @@ impl Log {
         &self.name
     }
 
-    /// Returns its path, if it can be written as far as is known.
-    pub(crate) fn path(&self) -> Option<PathBuf> {
-        self.directory()
-            .map(|directory| log_path(directory, &self.name))
+    /// Returns a log of the same program for another stream.
+    pub(crate) fn beside(&self, stream: StdStream) -> Self {
+        Self::new(self.directory.clone(), self.name.clone(), stream)
     }
 
-    /// Returns the directory that it is in, if it has a path.
-    pub(crate) fn directory(&self) -> Option<&Arc<PathBuf>> {
-        self.file.as_ref().map(|_| &self.directory)
+    /// True if its file is open: it can be written as far as is known.
+    pub(crate) fn is_open(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Returns its path, if it is open.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        self.file.as_ref().map(|_| self.full_path())
+    }
+
+    fn full_path(&self) -> PathBuf {
+        log_path(&self.directory, &self.name, self.stream)
+    }
+
+    /// Returns the directory that it is in.
+    pub(crate) fn directory(&self) -> &Arc<PathBuf> {
+        &self.directory
     }
 
     /// Opens it, or opens it anew if the path leads elsewhere by now (renamed, removed), and
@@ -160,7 +176,7 @@ impl Log {
     /// An error is returned once for each reason, as a program without a log runs all the same; a
     /// lack of descriptors is returned each time.
     pub(crate) fn open(&mut self, flaws: &mut Flaws) -> Result<u64> {
-        let path = log_path(&self.directory, &self.name);
+        let path = self.full_path();
         if let Some(size) = self.file.as_ref().and_then(|file| size_of(file, &path)) {
             return Ok(size);
         }
@@ -253,10 +269,12 @@ impl Log {
             // Why there is none was said when it was refused.
             Cause::NoLog => return None,
             Cause::NotWritten(errno) => {
-                let path = log_path(&self.directory, &self.name);
+                let path = log_path(&self.directory, &self.name, self.stream);
                 Error::os(format!("failed to write log {path:?}"), *errno as i32)
             }
-            Cause::NotRead(errno) => Error::os("failed to read its stderr", *errno as i32),
+            Cause::NotRead(errno) => {
+                Error::os(format!("failed to read its {}", self.stream), *errno as i32)
+            }
         };
         loss.warned_at = Some(now);
         loss.is_new = false;
@@ -282,8 +300,8 @@ impl Log {
             Cause::NoLog => "no log".to_owned(),
             Cause::NotWritten(errno) | Cause::NotRead(errno) => errno_text(*errno as i32),
         };
-        let lost = loss.unlogged;
-        let note = format!("\nprocsched: {lost} bytes of stderr were lost here: {why}\n");
+        let (lost, stream) = (loss.unlogged, self.stream);
+        let note = format!("\nprocsched: {lost} bytes of {stream} were lost here: {why}\n");
         if self.append(note.as_bytes()) > 0 {
             return false;
         }

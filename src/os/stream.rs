@@ -1,4 +1,4 @@
-//! Our end of a stderr pipe.
+//! Our end of a pipe that a program writes to.
 //!
 //! Bytes go from the pipe into the log at once, and stay in no buffer of ours after the turn. The
 //! scheduler decides how often a pipe is read.
@@ -19,7 +19,7 @@ pub(crate) const READ_BYTES_MAX: usize = 64 * 1024;
 /// How many reads in a row may fail before a pipe counts as ended: the cause may be temporary.
 const FAILED_READS_MAX: u32 = 10;
 
-/// Our end of one run's stderr pipe.
+/// Our end of a pipe of one run.
 #[derive(Debug)]
 pub(crate) struct Stream {
     pipe: OwnedFd,
@@ -151,12 +151,17 @@ mod tests {
     use super::*;
     use crate::os::descriptors;
     use crate::os::logs::Flaws;
+    use crate::spec::StdStream;
 
     /// Bytes that could not be read were logged as lost, and the report seemed complete.
     #[test]
     fn what_cannot_be_read_is_left_out_of_the_report_and_counted_there() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let mut log = Log::new(Arc::new(directory.path().to_owned()), "web".into());
+        let mut log = Log::new(
+            Arc::new(directory.path().to_owned()),
+            "web".into(),
+            StdStream::Stderr,
+        );
         log.open(&mut Flaws::default()).expect("a log");
         let (read, write) = descriptors::wake_pipe().expect("a pipe");
         nix::unistd::write(&write, b"lost").expect("room in a pipe");

@@ -1,12 +1,15 @@
-//! A program while it is supervised: its command, its log, the current run, and the pipes of at
+//! A program while it is supervised: its command, its logs, the current run, and the pipes of at
 //! most two runs.
 
+mod output;
 mod run;
 mod table;
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use output::Rare;
+pub(crate) use output::{Output, Route};
 pub(crate) use run::{ExitRecord, FailedStart, LiveRun};
 pub(crate) use table::ProgramTable;
 
@@ -14,17 +17,17 @@ use crate::exec::Exec;
 use crate::machine::{ProgramId, Run};
 use crate::os::logs::Log;
 use crate::os::poller::Poller;
-use crate::os::stream::Stream;
+use crate::spec::StdStream;
 use crate::status::LastExit;
 
 /// What a descriptor is that a turn waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Key {
     Wake,
-    /// The latest run's pipe.
-    Stream(ProgramId),
-    /// The pipe of the run before that.
-    OldStream(ProgramId),
+    /// A pipe of the latest run.
+    Stream(ProgramId, StdStream),
+    /// A pipe of the run before that.
+    OldStream(ProgramId, StdStream),
     /// The pidfd of a leader.
     Leader(ProgramId),
     /// The pipe of a run that says when it is ready.
@@ -40,12 +43,14 @@ impl Key {
     pub(crate) fn number(self) -> u64 {
         let (kind, id) = match self {
             Self::Wake => (0, 0),
-            Self::Stream(id) => (1, id.0),
-            Self::OldStream(id) => (2, id.0),
+            Self::Stream(id, StdStream::Stderr) => (1, id.0),
+            Self::OldStream(id, StdStream::Stderr) => (2, id.0),
             Self::Leader(id) => (3, id.0),
             Self::ReadyPipe(id) => (4, id.0),
             Self::Notify(id) => (5, id.0),
             Self::Connection(id) => (6, id.0),
+            Self::Stream(id, StdStream::Stdout) => (7, id.0),
+            Self::OldStream(id, StdStream::Stdout) => (8, id.0),
         };
         kind << 32 | u64::from(id)
     }
@@ -53,12 +58,14 @@ impl Key {
     pub(crate) fn of(number: u64) -> Self {
         let id = ProgramId(number as u32);
         match number >> 32 {
-            1 => Self::Stream(id),
-            2 => Self::OldStream(id),
+            1 => Self::Stream(id, StdStream::Stderr),
+            2 => Self::OldStream(id, StdStream::Stderr),
             3 => Self::Leader(id),
             4 => Self::ReadyPipe(id),
             5 => Self::Notify(id),
             6 => Self::Connection(id),
+            7 => Self::Stream(id, StdStream::Stdout),
+            8 => Self::OldStream(id, StdStream::Stdout),
             _ => Self::Wake,
         }
     }
@@ -72,17 +79,13 @@ pub(crate) struct Program {
     pub(crate) id: ProgramId,
     pub(crate) exec: Exec,
     pub(crate) report_bytes: u32,
-    pub(crate) log: Log,
+    pub(crate) stderr: Output,
     /// The run whose group is not known to be gone.
     pub(crate) live: Option<LiveRun>,
     /// The end of the latest run, until it is reported.
     pub(crate) exit_record: Option<Box<ExitRecord>>,
-    /// The latest run's pipe, until its end.
-    pub(crate) stream: Option<Stream>,
-    /// The pipe of the run before that, held open by a process that left its group.
-    pub(crate) old_stream: Option<Stream>,
-    /// How many pipes of earlier runs were closed although a process still held them.
-    pub(crate) pipes_closed: u32,
+    /// What few programs have.
+    rare: Option<Box<Rare>>,
     pub(crate) last_start: Option<SystemTime>,
     /// How its latest run ended.
     pub(crate) last_exit: Option<Box<LastExit>>,
@@ -95,47 +98,28 @@ impl Program {
             id,
             exec,
             report_bytes: u32::try_from(report_bytes).unwrap_or(u32::MAX),
-            log,
+            stderr: Output::new(log),
             live: None,
             exit_record: None,
-            stream: None,
-            old_stream: None,
-            pipes_closed: 0,
+            rare: None,
             last_start: None,
             last_exit: None,
         }
     }
 
     /// Takes over a new definition, which holds from the next start on, and returns the old one.
-    pub(crate) fn redefine(&mut self, exec: Exec, report_bytes: usize) -> Exec {
+    fn redefine(&mut self, exec: Exec, report_bytes: usize) -> Exec {
         self.report_bytes = u32::try_from(report_bytes).unwrap_or(u32::MAX);
         std::mem::replace(&mut self.exec, exec)
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {
-        self.log.name()
+        self.stderr.log.name()
     }
 
     /// Returns the current run, if it is this one.
     pub(crate) fn live_run(&mut self, run: Run) -> Option<&mut LiveRun> {
         self.live.as_mut().filter(|live| live.run == run)
-    }
-
-    /// Takes a pipe away, and out of the poller.
-    pub(crate) fn detach(&mut self, key: Key, poller: &mut Poller) -> Option<Stream> {
-        let stream = match key {
-            Key::Stream(_) => self.stream.take(),
-            Key::OldStream(_) => self.old_stream.take(),
-            Key::Wake
-            | Key::Leader(_)
-            | Key::ReadyPipe(_)
-            | Key::Notify(_)
-            | Key::Connection(_) => None,
-        };
-        if let Some(stream) = &stream {
-            poller.remove(stream.as_fd(), key.number());
-        }
-        stream
     }
 
     /// Polls a descriptor for the leader's death. False if the system has none for us.

@@ -8,6 +8,8 @@ use std::ops::{Index, IndexMut};
 
 use crate::machine::{IdMap, ProgramId};
 
+use crate::exec::Exec;
+
 use super::{LiveRun, Program};
 
 #[derive(Default)]
@@ -15,6 +17,8 @@ pub(crate) struct ProgramTable {
     programs: IdMap<Program>,
     /// Sorted by name.
     by_name: Vec<ProgramId>,
+    /// The number of descriptors that the output of those with a name needs.
+    output_descriptors: usize,
 }
 
 impl ProgramTable {
@@ -22,12 +26,14 @@ impl ProgramTable {
         Self {
             programs: IdMap::with_capacity(programs),
             by_name: Vec::with_capacity(programs),
+            output_descriptors: 0,
         }
     }
 
     /// Adds a program, whose id the machine has given just now.
     pub(crate) fn push(&mut self, program: Program) {
         let place = self.place(program.name().as_bytes());
+        self.output_descriptors += program.exec.outputs().descriptors();
         self.by_name
             .insert(place.unwrap_or_else(|at| at), program.id);
         let (given, id) = (program.id, self.programs.push(program));
@@ -37,6 +43,20 @@ impl ProgramTable {
     /// Forgets a program's name, which another may have from now on.
     pub(crate) fn forget_name(&mut self, id: ProgramId) {
         self.by_name.retain(|&known| known != id);
+        self.output_descriptors -= self[id].exec.outputs().descriptors();
+    }
+
+    /// Gives a program a new definition, which holds from the next start on, and returns the old one.
+    pub(crate) fn redefine(&mut self, id: ProgramId, exec: Exec, report_bytes: usize) -> Exec {
+        self.output_descriptors += exec.outputs().descriptors();
+        let old = self[id].redefine(exec, report_bytes);
+        self.output_descriptors -= old.outputs().descriptors();
+        old
+    }
+
+    /// Returns the number of descriptors that the output of those with a name needs.
+    pub(crate) fn output_descriptors(&self) -> usize {
+        self.output_descriptors
     }
 
     /// Removes a program that has no name any more.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::capture::Capture;
 use super::core::Core;
 use super::definitions::Definitions;
-use super::directories::{check_base_dir, prepare_err_dir};
+use super::directories::check_base_dir;
 use super::fd_budget::FdBudget;
 use super::groups::GroupProbes;
 use super::inbox::Inbox;
@@ -28,7 +28,6 @@ use crate::error::{Error, Result};
 use crate::event::{Event, SignalSender};
 use crate::exec::{BaseEnv, absolute};
 use crate::lineage::Lineage;
-use crate::machine::ProgramId;
 use crate::os::clock::Clock;
 use crate::os::descriptors;
 use crate::os::emergency_heap;
@@ -105,8 +104,10 @@ impl Builder {
     }
 
     /// Sets the directory of the logs, relative to the base directory; `/tmp` by default. It is
-    /// created if it is missing (mode 0755, modified by the umask). Each program's stderr is appended
-    /// to `{name}.stderr.log` in it. A leading `~/` is an error: it is not expanded.
+    /// created if it is missing (mode 0755, modified by the umask), unless no program has a log. Each
+    /// program's stderr is appended to `{name}.stderr.log` in it, unless
+    /// [`ChildSpec::stderr`] says otherwise, and its stdout may be ([`ChildSpec::stdout`]). A leading
+    /// `~/` is an error: it is not expanded.
     pub fn err_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.err_dir = directory.into();
         self
@@ -356,7 +357,7 @@ impl Builder {
         let spawner = Spawner::new(Some(null.clone()))
             .map_err(|errno| Error::os("failed to prepare for starts", errno as i32))?;
         let waker = Arc::new(Waker::new()?);
-        let capture = Capture::new(&waker)?;
+        let mut capture = Capture::new(&waker)?;
         let budget = FdBudget::new(self.reap, capture.poller(), self.raise_descriptor_limit);
         let inbox = Inbox::install(
             self.stop_signals.clone(),
@@ -365,7 +366,9 @@ impl Builder {
             waker,
         )?;
         let sweep = self.establish_sweep(lineage)?;
-        prepare_err_dir(&err_dir)?;
+        if self.programs.iter().any(ChildSpec::has_log) {
+            capture.prepare_log_directory(&err_dir)?;
+        }
         let definitions = Definitions::new(base_dir, err_dir, base);
         let (mut machine, programs, watchlist) = definitions.make_all(self.programs)?;
         machine.set_shutdown_timeout(self.shutdown_timeout);
@@ -392,9 +395,8 @@ impl Builder {
             phase: Phase::Built,
             kill_on_drop: self.kill_on_drop,
         };
-        let core = &scheduler.core;
-        let (count, signs) = (core.programs().len(), core.sign_descriptors());
-        let (fit, shortage) = scheduler.launcher.plan_for(count, signs);
+        let planned = scheduler.core.planned();
+        let (fit, shortage) = scheduler.launcher.plan_for(planned);
         if let Some(error) = shortage {
             scheduler.core.outbox_mut().warn(error);
         }
@@ -476,25 +478,8 @@ impl ProcessScheduler {
             if self.inbox.has_stop_signal() {
                 return Ok(());
             }
-            self.open_log(id)?;
+            self.open_logs_of(id)?;
         }
         Ok(())
-    }
-
-    /// Opens a program's log. One that is refused is a warning, unless another supervisor has it.
-    pub(super) fn open_log(&mut self, id: ProgramId) -> Result<()> {
-        if let Some(refused) = self.try_log(id)? {
-            self.core.warn(id, refused);
-        }
-        Ok(())
-    }
-
-    /// The same, for a program that may be taken back: the warning is returned.
-    pub(super) fn try_log(&mut self, id: ProgramId) -> Result<Option<Error>> {
-        let refused = self.capture.open_log(&mut self.core, id).err();
-        match refused {
-            Some(error) if self.core.programs()[id].log.is_locked_by_another() => Err(error),
-            refused => Ok(refused),
-        }
     }
 }

@@ -2,6 +2,7 @@
 //! report carries.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -12,10 +13,12 @@ use crate::os::pages::Pages;
 use crate::os::poller::Poller;
 use crate::os::stream::{READ_BYTES_MAX, Read, Sink, Stream};
 use crate::os::wake::Waker;
-use crate::program::Key;
+use crate::program::{Key, Route};
+use crate::spec::StdStream;
 
 use super::coalescer::{ReadCoalescer, Verdict};
 use super::core::Core;
+use super::directories::prepare_err_dir;
 use super::inbox::Inbox;
 use super::reaper::Reaper;
 
@@ -27,6 +30,15 @@ pub(super) struct Capture {
     buffer: Pages,
     /// What the file system of the logs refuses.
     log_flaws: Flaws,
+    /// True if the directory of the logs was created if it was missing: it is left alone after that.
+    has_log_directory: bool,
+}
+
+/// Our ends of the pipes of a run.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    pub stdout: Option<OwnedFd>,
+    pub stderr: Option<OwnedFd>,
 }
 
 impl Capture {
@@ -42,6 +54,7 @@ impl Capture {
             coalescer: ReadCoalescer::default(),
             buffer,
             log_flaws: Flaws::default(),
+            has_log_directory: false,
         })
     }
 
@@ -91,49 +104,90 @@ impl Capture {
         self.ready.iter().filter_map(connection)
     }
 
-    /// Reads from now on what the latest run writes. The pipe of the run before becomes the old one;
-    /// an old one is read once more and closed, with a warning if a process still held it.
-    pub(super) fn attach(&mut self, core: &mut Core, id: ProgramId, stderr: OwnedFd) {
-        let (key, old_key) = (Key::Stream(id), Key::OldStream(id));
+    /// Reads from now on what the latest run writes. A pipe of the run before becomes an old one; an
+    /// old one is read once more and closed, with a warning if a process still held it.
+    pub(super) fn attach(&mut self, core: &mut Core, id: ProgramId, ends: Ends) {
+        self.attach_one(core, id, StdStream::Stderr, ends.stderr);
+        if ends.stdout.is_some() || core.programs()[id].output(StdStream::Stdout).is_some() {
+            self.attach_one(core, id, StdStream::Stdout, ends.stdout);
+        }
+        core.program_mut(id).close_unused_logs();
+    }
+
+    fn attach_one(
+        &mut self,
+        core: &mut Core,
+        id: ProgramId,
+        stream: StdStream,
+        end: Option<OwnedFd>,
+    ) {
+        let (key, old_key) = (Key::Stream(id, stream), Key::OldStream(id, stream));
         // What is known of the pipes' rates was about the runs before.
         self.coalescer.forget(old_key.number());
         let usual = self.coalescer.forget(key.number());
         let program = core.program_mut(id);
-        let mut oldest = None;
-        if let Some(latest) = program.stream.take() {
+        let output = program.output_or_new(stream);
+        if let Some(latest) = output.pipe.take() {
             usual.into_iter().for_each(|bytes| latest.resize(bytes));
-            oldest = program.detach(old_key, &mut self.poller);
+            let oldest = program.detach(old_key, &mut self.poller);
             self.poller
                 .renumber(latest.as_fd(), key.number(), old_key.number());
-            program.old_stream = Some(latest);
+            program.set_old(stream, latest);
+            if let Some(oldest) = oldest {
+                self.close_oldest(core, id, stream, &oldest);
+            }
         }
-        let stream = Stream::new(stderr);
-        self.poller.add(stream.as_fd(), key.number());
-        program.stream = Some(stream);
-        let Some(oldest) = oldest else { return };
+        let pipe = end.map(Stream::new);
+        if let Some(pipe) = &pipe {
+            self.poller.add(pipe.as_fd(), key.number());
+        }
+        core.program_mut(id).output_or_new(stream).pipe = pipe;
+    }
+
+    fn close_oldest(&mut self, core: &mut Core, id: ProgramId, stream: StdStream, oldest: &Stream) {
+        let program = core.program_mut(id);
         let mut sink = Sink {
             buffer: &mut self.buffer,
-            log: &mut program.log,
+            log: &mut program.output_or_new(stream).log,
             tail: None,
         };
         if oldest.read_pending(&mut sink) != Read::End {
-            program.pipes_closed += 1;
+            let count = program.count_closed_pipe();
             let error = Error::new(format!(
-                "closed the stderr pipe of an earlier run, which a process outside its group still \
-                 holds ({} so far)",
-                program.pipes_closed
+                "closed the {stream} pipe of an earlier run, which a process outside its group \
+                 still holds ({count} so far)"
             ));
             core.warn(id, error);
         }
     }
 
-    /// Opens a program's log, and returns its size.
-    pub(super) fn open_log(&mut self, core: &mut Core, id: ProgramId) -> Result<u64> {
-        let opened = core.program_mut(id).log.open(&mut self.log_flaws);
+    /// Opens the log of a stream, and returns its size; 0 if the stream has none.
+    pub(super) fn open_log(
+        &mut self,
+        core: &mut Core,
+        id: ProgramId,
+        stream: StdStream,
+    ) -> Result<u64> {
+        let program = core.program_mut(id);
+        if !program.exec.outputs().is_logged(stream) {
+            return Ok(0);
+        }
+        let log = &mut program.output_or_new(stream).log;
+        if !std::mem::replace(&mut self.has_log_directory, true) {
+            // What is wrong with it shows when a log is opened there.
+            let _ = prepare_err_dir(log.directory());
+        }
+        let opened = log.open(&mut self.log_flaws);
         while let Some(error) = self.log_flaws.take() {
             core.outbox_mut().warn(error);
         }
         opened
+    }
+
+    /// Creates the directory of the logs if it is missing, and checks that logs can be created there.
+    pub(super) fn prepare_log_directory(&mut self, directory: &Path) -> Result<()> {
+        self.has_log_directory = true;
+        prepare_err_dir(directory)
     }
 
     /// Reads what was in the pipe when the leader was reaped: it is the run's, and is logged before
@@ -147,23 +201,28 @@ impl Capture {
         }
     }
 
-    /// Reads what is in the pipe of the latest run. True if it has come to its end.
+    /// Reads what is in the pipes of the latest run. True if all have come to their end: then no
+    /// process holds any.
     pub(super) fn drain_run(&mut self, now: Moment, core: &mut Core, id: ProgramId) -> bool {
         let program = core.program_mut(id);
-        let record = program.exit_record.as_mut();
-        let mut sink = Sink {
-            buffer: &mut self.buffer,
-            log: &mut program.log,
-            tail: record.map(|record| &mut record.tail),
-        };
-        let pipe = program.stream.as_ref();
-        if pipe.is_some_and(|pipe| pipe.read_pending(&mut sink) == Read::End) {
-            program.detach(Key::Stream(id), &mut self.poller);
-            self.coalescer.forget(Key::Stream(id).number());
+        for stream in StdStream::ALL {
+            let key = Key::Stream(id, stream);
+            let Some(Route { pipe, log, tail }) = program.route(key, true) else {
+                continue;
+            };
+            let buffer = &mut self.buffer;
+            if pipe.read_pending(&mut Sink { buffer, log, tail }) == Read::End {
+                program.detach(key, &mut self.poller);
+                self.coalescer.forget(key.number());
+            }
         }
-        let is_over = program.stream.is_none();
+        let is_over = !program.has_run_pipes();
         report_losses(now, core, id, true);
+        let outputs = core.running_exec(id).outputs();
         is_over
+            && StdStream::ALL
+                .iter()
+                .any(|&stream| outputs.has_pipe(stream))
     }
 
     /// Reads once from each pipe that was ready or has rested long enough, and no more: a flood
@@ -177,7 +236,9 @@ impl Capture {
         self.coalescer.add_due(now, &mut ready);
         for key in ready.iter().map(|&number| Key::of(number)) {
             let is_found = match key {
-                Key::Stream(id) | Key::OldStream(id) => self.drain_one(now, core, reaper, id, key),
+                Key::Stream(id, _) | Key::OldStream(id, _) => {
+                    self.drain_one(now, core, reaper, id, key)
+                }
                 // A new death comes with a signal, or with the end of its pipe. Otherwise it is a
                 // descriptor that the kernel has kept in its list. What runs say was read before, and
                 // connections were asked: if something came of that, it was noted.
@@ -204,31 +265,20 @@ impl Capture {
             self.coalescer.forget(key.number());
             return true;
         };
-        // Until a late start is over, this is the pipe of the run before.
-        let live = program.live.as_mut().filter(|live| !live.is_launching);
-        let tail = live.map(|live| &mut live.tail);
-        let (stream, tail) = match key {
-            Key::OldStream(_) => (&program.old_stream, None),
-            _ => (&program.stream, tail),
-        };
         let number = key.number();
-        let Some(pipe) = stream else {
+        let Some(Route { pipe, log, tail }) = program.route(key, false) else {
             self.coalescer.forget(number);
             return true;
         };
-        let mut sink = Sink {
-            buffer: &mut self.buffer,
-            log: &mut program.log,
-            tail,
-        };
-        let read = pipe.read(&mut sink);
+        let buffer = &mut self.buffer;
+        let read = pipe.read(&mut Sink { buffer, log, tail });
         match read {
             Read::Bytes(bytes) => self.coalesce(now, number, bytes, pipe),
             Read::Nothing => self.coalesce(now, number, 0, pipe),
             Read::End => {
                 program.detach(key, &mut self.poller);
                 self.coalescer.forget(number);
-                if key == Key::Stream(id) {
+                if matches!(key, Key::Stream(..)) && !program.has_run_pipes() {
                     reaper.on_eof(core.programs(), id);
                 }
             }
@@ -264,28 +314,35 @@ impl Capture {
     /// Logs what is in the pipes of a program, and closes them.
     pub(super) fn release(&mut self, now: Moment, core: &mut Core, id: ProgramId) {
         let program = core.program_mut(id);
-        for key in [Key::OldStream(id), Key::Stream(id)] {
-            self.coalescer.forget(key.number());
-            if let Some(pipe) = program.detach(key, &mut self.poller) {
-                pipe.read_pending(&mut Sink {
-                    buffer: &mut self.buffer,
-                    log: &mut program.log,
-                    tail: None,
-                });
+        for stream in StdStream::ALL {
+            for key in [Key::OldStream(id, stream), Key::Stream(id, stream)] {
+                self.coalescer.forget(key.number());
+                if let Some(pipe) = program.detach(key, &mut self.poller) {
+                    pipe.read_pending(&mut Sink {
+                        buffer: &mut self.buffer,
+                        log: &mut program.output_or_new(stream).log,
+                        tail: None,
+                    });
+                }
             }
         }
         report_losses(now, core, id, true);
     }
 }
 
-/// Reports what could not be written to the log.
+/// Reports what could not be written to the logs.
 pub(super) fn report_losses(now: Moment, core: &mut Core, id: ProgramId, finally: bool) {
-    let log = &mut core.program_mut(id).log;
-    let (warning, lost) = (log.take_warning(now), log.take_unreported(finally));
-    if let Some(error) = warning {
-        core.warn(id, error);
-    }
-    if let Some(bytes) = lost {
-        core.event(id, EventKind::BytesDropped { bytes });
+    for stream in StdStream::ALL {
+        let Some(output) = core.program_mut(id).output_mut(stream) else {
+            continue;
+        };
+        let log = &mut output.log;
+        let (warning, lost) = (log.take_warning(now), log.take_unreported(finally));
+        if let Some(error) = warning {
+            core.warn(id, error);
+        }
+        if let Some(bytes) = lost {
+            core.event(id, EventKind::BytesDropped { stream, bytes });
+        }
     }
 }

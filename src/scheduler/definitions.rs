@@ -10,7 +10,7 @@ use crate::machine::{Machine, Moment, Policy, ProgramId};
 use crate::os::logs::Log;
 use crate::os::secret::random_bits;
 use crate::program::{Program, ProgramTable};
-use crate::spec::{ChildSpec, ErrorCommand};
+use crate::spec::{ChildSpec, ErrorCommand, StdStream};
 use crate::text::did_you_mean;
 
 use super::directories::check_base_dir;
@@ -93,7 +93,8 @@ impl Definitions {
         spec: &ChildSpec,
         exec: Exec,
     ) -> Result<ProgramId> {
-        let log = Log::new(self.err_dir.clone(), spec.name.as_str().into());
+        let name = spec.name.as_str().into();
+        let log = Log::new(self.err_dir.clone(), name, StdStream::Stderr);
         let policy = spec.policy();
         seed_for(machine, &policy);
         let id = machine.add(now, policy);

@@ -1,6 +1,6 @@
 //! The descriptor budget: whether RLIMIT_NOFILE leaves enough for all programs.
 //!
-//! A program holds one descriptor for its stderr and one for its log, one more with
+//! A program holds a descriptor for each pipe that it writes to and for each log, one more with
 //! [`Reap::Own`], and those by which its run says how it is. Programs that fit run. What does not
 //! fit is reported before the start as a whole, and program by program when its start fails; it is
 //! tried again like any failed start.
@@ -28,14 +28,23 @@ const SHARED_MIN: u64 = LEFT_MIN + 1;
 /// How many times as many programs have to be left out before that is another warning.
 const WARNED_AGAIN: u64 = 10;
 
+/// What is to fit.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Planned {
+    pub programs: usize,
+    /// Descriptors of their output.
+    pub outputs: usize,
+    /// Descriptors by which runs say how they are.
+    pub signs: usize,
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FdBudget {
     /// Descriptors that are open before the first start.
     in_use: u64,
+    /// Descriptors of each program, whatever it is.
     per_program: u64,
-    programs: u64,
-    /// Descriptors by which runs say how they are.
-    signs: u64,
+    planned: Planned,
     limit: u64,
     may_raise: bool,
     /// How many programs did not fit at the last warning, or 0 if all fit since then.
@@ -50,22 +59,20 @@ impl FdBudget {
             // how many there are.
             in_use: u64::try_from(poller.as_fd().as_raw_fd()).unwrap_or_default() + 1,
             per_program: match reap {
-                Reap::All => 2,
-                Reap::Own => 3,
+                Reap::All => 0,
+                Reap::Own => 1,
             },
-            programs: 0,
-            signs: 0,
+            planned: Planned::default(),
             limit: limits::descriptors(),
             may_raise,
             warned_of: 0,
         }
     }
 
-    /// Plans for that many programs, and what they need to say how they are, and raises the limit
-    /// if it may. Returns the limit from before that.
-    pub(super) fn plan_for(&mut self, programs: usize, signs: usize) -> Option<DescriptorLimit> {
-        (self.programs, self.signs) = (programs as u64, signs as u64);
-        let wanted = self.in_use + SPARE + self.programs * self.per_program + self.signs;
+    /// Plans for these programs, and raises the limit if it may. Returns the limit from before that.
+    pub(super) fn plan_for(&mut self, planned: Planned) -> Option<DescriptorLimit> {
+        self.planned = planned;
+        let wanted = self.in_use + SPARE + self.of_programs() + planned.signs as u64;
         let raised = self.may_raise.then(|| limits::raise_descriptors(wanted));
         self.limit = limits::descriptors();
         raised.flatten()
@@ -73,9 +80,18 @@ impl FdBudget {
 
     fn needs(&self) -> Needs {
         Needs {
-            descriptors: self.in_use + SHARED_MIN + self.programs * self.per_program + self.signs,
-            processes: self.programs + 1,
+            descriptors: self.in_use + SHARED_MIN + self.of_programs() + self.planned.signs as u64,
+            processes: self.programs() + 1,
         }
+    }
+
+    fn programs(&self) -> u64 {
+        self.planned.programs as u64
+    }
+
+    /// Returns the descriptors that all programs hold, but for their signs.
+    fn of_programs(&self) -> u64 {
+        self.planned.outputs as u64 + self.programs() * self.per_program
     }
 
     /// True if hardly a descriptor is left after this one, the latest. The limit may have been
@@ -96,13 +112,15 @@ impl FdBudget {
     /// Returns how many programs fit; at least one, so that its lock shows a second supervisor with
     /// the same config that there is a first.
     pub(super) fn programs_that_fit(&self) -> usize {
-        let fit = self.programs.saturating_sub(self.left_out()).max(1);
+        let fit = self.programs().saturating_sub(self.left_out()).max(1);
         usize::try_from(fit).unwrap_or(usize::MAX)
     }
 
     fn left_out(&self) -> u64 {
         let missing = self.needs().descriptors.saturating_sub(self.limit);
-        missing.div_ceil(self.per_program).min(self.programs)
+        // As if all had the same number.
+        let each = self.of_programs() / self.programs().max(1);
+        missing.div_ceil(each.max(1)).min(self.programs())
     }
 
     /// Returns a warning if not all programs fit. While that lasts, another comes only when far
@@ -118,7 +136,7 @@ impl FdBudget {
                 "RLIMIT_NOFILE={} is too low: about {left_out} of {} programs cannot start; need \
                  {} (ulimit -n, LimitNOFILE=)",
                 self.limit,
-                self.programs,
+                self.programs(),
                 self.needs().descriptors
             ))
         })

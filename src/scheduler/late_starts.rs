@@ -4,18 +4,18 @@
 //! takes longer must not hold up anything: its process may have been stopped, be traced, or wait
 //! for a file that another process has a lease on; or the machine is busy. It is asked again in
 //! each turn, and after pauses that grow. Its run exists already, so that signals and its death
-//! find it. What it writes waits in its pipe until it has executed the program.
+//! find it. What it writes waits in its pipes until it has executed the program.
 //!
 //! SIGSTOP cannot be blocked, and a SIGCONT to our own group misses a child that has left that group
 //! in between. So a late child is continued.
 
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::machine::{Moment, ProgramId};
 use crate::os::spawn::{Failure, Late, Spawner};
 
+use super::capture::Ends;
 use super::core::Core;
 
 /// The pause after the first look, and the longest. In between it doubles.
@@ -38,8 +38,8 @@ const WAIT_BESIDE_LATE: Duration = Duration::from_millis(5);
 struct LateStart {
     id: ProgramId,
     late: Late,
-    /// Our end of its pipe.
-    stderr: OwnedFd,
+    /// Our ends of its pipes.
+    ends: Ends,
     begun_at: Moment,
     next_look: Moment,
     pause: Duration,
@@ -48,7 +48,7 @@ struct LateStart {
 
 impl LateStart {
     fn over(self, answer: Result<(), Failure>) -> Over {
-        (self.id, self.stderr, self.begun_at, self.late, answer)
+        (self.id, self.ends, self.begun_at, self.late, answer)
     }
 
     fn attend(&mut self, now: Moment, core: &mut Core) {
@@ -75,19 +75,19 @@ impl LateStart {
     }
 }
 
-/// A start that is over: whose it was, our end of its pipe, when it began, what the child may still
+/// A start that is over: whose it was, our ends of its pipes, when it began, what the child may still
 /// use, and how it ended.
-pub(super) type Over = (ProgramId, OwnedFd, Moment, Late, Result<(), Failure>);
+pub(super) type Over = (ProgramId, Ends, Moment, Late, Result<(), Failure>);
 
 #[derive(Debug, Default)]
 pub(super) struct LateStarts(Vec<LateStart>);
 
 impl LateStarts {
-    pub(super) fn push(&mut self, id: ProgramId, late: Late, stderr: OwnedFd, now: Moment) {
+    pub(super) fn push(&mut self, id: ProgramId, late: Late, ends: Ends, now: Moment) {
         self.0.push(LateStart {
             id,
             late,
-            stderr,
+            ends,
             begun_at: now,
             next_look: now.after(LOOK_PAUSE_MIN),
             pause: LOOK_PAUSE_MIN,

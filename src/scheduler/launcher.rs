@@ -1,5 +1,6 @@
 //! Starts: from a program that is due to a process, or to the reason why there is none.
 
+use std::ffi::c_int;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +19,11 @@ use crate::os::spawn::{Failure, Place, Spawner, Started, Step};
 use crate::os::tail::Tail;
 use crate::program::{FailedStart, LiveRun};
 use crate::report::CODE_UNKNOWN;
+use crate::spec::{Outputs, StdStream, Stdout};
 
-use super::capture::{Capture, report_losses};
+use super::capture::{Capture, Ends, report_losses};
 use super::core::{Core, Owner, Start};
-use super::fd_budget::FdBudget;
+use super::fd_budget::{FdBudget, Planned};
 use super::inbox::Inbox;
 use super::late_starts::{LateStarts, Over};
 use super::readiness::{Given, Readiness};
@@ -52,6 +54,36 @@ pub(super) struct Launcher {
     burial_end: Option<Moment>,
 }
 
+/// The pipes of a run that is started: our end of each, and its own.
+struct Pipes {
+    stdout: Option<(OwnedFd, OwnedFd)>,
+    stderr: Option<(OwnedFd, OwnedFd)>,
+}
+
+impl Pipes {
+    /// Returns what the run gets as its standard streams.
+    fn stdio(&self, null: &OwnedFd, outputs: Outputs) -> [c_int; 3] {
+        let null = null.as_raw_fd();
+        let of = |pipe: &Option<(OwnedFd, OwnedFd)>| match pipe {
+            Some((_, its)) => its.as_raw_fd(),
+            None => null,
+        };
+        let stdout = match outputs.stdout {
+            Stdout::Stderr => &self.stderr,
+            _ => &self.stdout,
+        };
+        [null, of(stdout), of(&self.stderr)]
+    }
+
+    /// Closes its ends.
+    fn ends(self) -> Ends {
+        Ends {
+            stdout: self.stdout.map(|(ours, _)| ours),
+            stderr: self.stderr.map(|(ours, _)| ours),
+        }
+    }
+}
+
 impl Launcher {
     pub(super) fn new(
         clock: Clock,
@@ -73,10 +105,9 @@ impl Launcher {
         }
     }
 
-    /// Plans for that many programs, and descriptors by which they say how they are. Returns how many
-    /// programs fit, and a warning if that are not all.
-    pub(super) fn plan_for(&mut self, programs: usize, signs: usize) -> (usize, Option<Error>) {
-        let before = self.budget.plan_for(programs, signs);
+    /// Plans for these programs. Returns how many of them fit, and a warning if that are not all.
+    pub(super) fn plan_for(&mut self, needs: Planned) -> (usize, Option<Error>) {
+        let before = self.budget.plan_for(needs);
         self.limit = self.limit.or(before);
         (self.budget.programs_that_fit(), self.budget.take_shortage())
     }
@@ -134,7 +165,7 @@ impl Launcher {
             core.started(self.clock.now(), run, start);
             if std::mem::take(&mut self.lacks_descriptors) {
                 // Otherwise the logs of programs that cannot start would take the last ones.
-                core.program_mut(run.program).log.close();
+                core.program_mut(run.program).close_logs();
             }
             if is_late {
                 break;
@@ -181,16 +212,15 @@ impl Launcher {
             error,
             log_offset,
         };
-        let opened = self.open_log(core, capture, id);
+        let opened = self.open_logs(core, capture, id);
         let log_offset = opened.map_err(|error| failed(CODE_UNKNOWN, error, 0))?;
-        let pipe = self.stderr_pipe(core, id);
-        let (read, write) = pipe.map_err(|error| failed(CODE_UNKNOWN, error, log_offset))?;
+        let pipes = self.pipes(core, id);
+        let pipes = pipes.map_err(|error| failed(CODE_UNKNOWN, error, log_offset))?;
         let given = self.prepare(core, capture, readiness, run);
         let given = given.map_err(|error| failed(CODE_UNKNOWN, error, log_offset))?;
         let program = &core.programs()[id];
-        let null = self.null.as_raw_fd();
         let place = Place::Apart {
-            stdio: [null, null, write.as_raw_fd()],
+            stdio: pipes.stdio(&self.null, program.exec.outputs()),
             limit: self.limit,
             passed: given.passed(),
         };
@@ -205,7 +235,8 @@ impl Launcher {
             let error = self.explain(core, id, failure);
             failed(failed_start_code(failure), error, log_offset)
         })?;
-        drop((write, given));
+        drop(given);
+        let ends = pipes.ends();
         let now = self.clock.now();
         let (group, late) = match started {
             Started::Executed(pid) => (Group::new(pid), None),
@@ -223,36 +254,68 @@ impl Launcher {
         core.own(pid, Owner::Program(id));
         Ok(match late {
             None => {
-                capture.attach(core, id, read);
+                capture.attach(core, id, ends);
                 Start::Executed
             }
             Some(late) => {
-                self.late.push(id, late, read, now);
+                self.late.push(id, late, ends, now);
                 Start::Late
             }
         })
     }
 
-    /// Opens a program's log, and returns its size. A program whose log is refused runs without it;
-    /// one that lacks descriptors for it is not started.
-    fn open_log(&mut self, core: &mut Core, capture: &mut Capture, id: ProgramId) -> Result<u64> {
-        let mut opened = capture.open_log(core, id);
-        let shortage = |opened: &Result<u64>| opened.as_ref().err()?.descriptor_shortage();
-        if shortage(&opened).is_some() && self.close_idle_logs(core, id) {
-            opened = capture.open_log(core, id);
+    /// Opens the logs of a program, and returns the size of that of its stderr.
+    fn open_logs(&mut self, core: &mut Core, capture: &mut Capture, id: ProgramId) -> Result<u64> {
+        let mut size = 0;
+        for stream in StdStream::ALL {
+            size = self.open_log(core, capture, id, stream)?;
         }
-        if let Some(errno) = shortage(&opened) {
-            return Err(self.budget.explain("failed to open its log", errno));
-        }
-        let size = opened.unwrap_or_else(|error| {
-            core.warn(id, error);
-            0
-        });
         report_losses(self.clock.now(), core, id, false);
         Ok(size)
     }
 
-    fn stderr_pipe(&mut self, core: &mut Core, id: ProgramId) -> Result<(OwnedFd, OwnedFd)> {
+    /// Opens a log of a program, and returns its size. A program whose log is refused runs without it;
+    /// one that lacks descriptors for it is not started.
+    fn open_log(
+        &mut self,
+        core: &mut Core,
+        capture: &mut Capture,
+        id: ProgramId,
+        stream: StdStream,
+    ) -> Result<u64> {
+        let mut opened = capture.open_log(core, id, stream);
+        let shortage = |opened: &Result<u64>| opened.as_ref().err()?.descriptor_shortage();
+        if shortage(&opened).is_some() && self.close_idle_logs(core, id) {
+            opened = capture.open_log(core, id, stream);
+        }
+        if let Some(errno) = shortage(&opened) {
+            return Err(self.budget.explain("failed to open its log", errno));
+        }
+        Ok(opened.unwrap_or_else(|error| {
+            core.warn(id, error);
+            0
+        }))
+    }
+
+    /// Makes the pipes of a run.
+    fn pipes(&mut self, core: &mut Core, id: ProgramId) -> Result<Pipes> {
+        let outputs = core.programs()[id].exec.outputs();
+        let mut make = |stream: StdStream| {
+            let is_wanted = outputs.has_pipe(stream);
+            is_wanted.then(|| self.pipe(core, id, stream)).transpose()
+        };
+        Ok(Pipes {
+            stderr: make(StdStream::Stderr)?,
+            stdout: make(StdStream::Stdout)?,
+        })
+    }
+
+    fn pipe(
+        &mut self,
+        core: &mut Core,
+        id: ProgramId,
+        stream: StdStream,
+    ) -> Result<(OwnedFd, OwnedFd)> {
         let budget = self.budget;
         let make = || {
             let (read, write) = descriptors::child_pipe()?;
@@ -264,7 +327,11 @@ impl Launcher {
             made => made,
         };
         self.lacks_descriptors = matches!(made, Err(Errno::EMFILE | Errno::ENFILE));
-        made.map_err(|errno| budget.explain("failed to make a pipe for stderr", errno as i32))
+        let what = match stream {
+            StdStream::Stdout => "failed to make a pipe for stdout",
+            StdStream::Stderr => "failed to make a pipe for stderr",
+        };
+        made.map_err(|errno| budget.explain(what, errno as i32))
     }
 
     /// Makes what a run needs to say of itself.
@@ -303,10 +370,8 @@ impl Launcher {
         let mut closed = false;
         let programs = core.programs_mut().iter_mut();
         for program in programs.filter(|program| program.id != id) {
-            let has_streams = program.stream.is_some() || program.old_stream.is_some();
-            if program.live.is_none() && !has_streams && program.log.path().is_some() {
-                program.log.close();
-                closed = true;
+            if program.live.is_none() && !program.has_pipes() {
+                closed |= program.close_logs();
             }
         }
         self.no_idle_logs = !closed;
@@ -365,7 +430,7 @@ impl Launcher {
 
     fn late_start_is_over(&mut self, core: &mut Core, capture: &mut Capture, over: Over) {
         // A child that failed may still be on its stack: its late start is kept until it is buried.
-        let (id, stderr, begun_at, _late, answer) = over;
+        let (id, ends, begun_at, _late, answer) = over;
         let at = self.clock.now();
         let program = core.programs_mut().get_mut(id);
         let Some(live) = program.and_then(|program| program.live.as_mut()) else {
@@ -381,7 +446,7 @@ impl Launcher {
         let (return_code, error) = match answer {
             Ok(()) if !was_killed => {
                 live.started_at = at;
-                capture.attach(core, id, stderr);
+                capture.attach(core, id, ends);
                 core.started(at, run, Start::Executed);
                 return;
             }

@@ -160,7 +160,7 @@ impl Drop for ProcessScheduler {
             self.probes.kill_all();
         }
         for program in self.core.programs_mut().iter_mut() {
-            program.log.close();
+            program.close_logs();
             if let Some(live) = program.live.as_ref().filter(|_| self.kill_on_drop) {
                 // Without a pin its leftovers have their SIGKILL, and the number may be another's.
                 if live.group.is_pinned() {

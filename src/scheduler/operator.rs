@@ -12,7 +12,7 @@ use crate::os::emergency_heap;
 use crate::os::group::Sent;
 use crate::program::LiveRun;
 use crate::signal::{SignalTo, signal_name, signal_problem};
-use crate::spec::ChildSpec;
+use crate::spec::{ChildSpec, StdStream};
 
 use super::definitions::{cycle_error, links_of, unknown_program};
 use super::{Phase, ProcessScheduler};
@@ -240,14 +240,46 @@ impl ProcessScheduler {
             return;
         }
         let programs = self.core.programs().iter();
-        let has_log = programs.filter(|program| program.log.path().is_some());
-        let ids: Vec<ProgramId> = has_log.map(|program| program.id).collect();
-        for id in ids {
+        let logs = programs.flat_map(|program| {
+            let is_open = |&stream: &StdStream| {
+                let output = program.output(stream);
+                output.is_some_and(|output| output.log.is_open())
+            };
+            let open = StdStream::ALL.into_iter().filter(is_open);
+            open.map(|stream| (program.id, stream))
+        });
+        let logs: Vec<(ProgramId, StdStream)> = logs.collect();
+        for (id, stream) in logs {
             // One that another supervisor has is said like any that is refused.
-            if let Err(error) = self.open_log(id) {
+            if let Err(error) = self.capture.open_log(&mut self.core, id, stream) {
                 self.core.warn(id, error);
             }
         }
+    }
+
+    /// Opens the logs of a program. One that is refused is a warning, unless another supervisor has
+    /// it.
+    pub(super) fn open_logs_of(&mut self, id: ProgramId) -> Result<()> {
+        for refused in self.try_logs(id)? {
+            self.core.warn(id, refused);
+        }
+        Ok(())
+    }
+
+    /// The same, for a program that may be taken back: the warnings are returned.
+    pub(super) fn try_logs(&mut self, id: ProgramId) -> Result<Vec<Error>> {
+        let mut refused = Vec::new();
+        for stream in StdStream::ALL {
+            let Err(error) = self.capture.open_log(&mut self.core, id, stream) else {
+                continue;
+            };
+            let output = self.core.programs()[id].output(stream);
+            if output.is_some_and(|output| output.log.is_locked_by_another()) {
+                return Err(error);
+            }
+            refused.push(error);
+        }
+        Ok(refused)
     }
 
     /// Adds a program, and starts it if the scheduler has been started. A program of this name that
@@ -290,7 +322,7 @@ impl ProcessScheduler {
         emergency_heap::reserve_for(self.core.programs().len() + 1)
             .map_err(|errno| Error::os("failed to reserve memory", errno as i32))?;
         let id = self.core.add(now, &self.definitions, &spec, exec)?;
-        if let Err(error) = self.open_log(id) {
+        if let Err(error) = self.open_logs_of(id) {
             self.core.take_back(id);
             return Err(error);
         }
@@ -415,7 +447,7 @@ impl ProcessScheduler {
     pub(super) fn release_removed(&mut self, now: Moment) {
         for id in self.core.take_forgotten() {
             self.capture.release(now, &mut self.core, id);
-            self.core.program_mut(id).log.close();
+            self.core.program_mut(id).close_logs();
             self.groups.update(self.core.programs(), id);
             self.core.report_removal(id);
         }
@@ -430,8 +462,7 @@ impl ProcessScheduler {
 
     /// Recomputes what depends on the number of programs.
     pub(super) fn plan_for_programs(&mut self) {
-        let (count, signs) = (self.core.programs().len(), self.core.sign_descriptors());
-        let (_, shortage) = self.launcher.plan_for(count, signs);
+        let (_, shortage) = self.launcher.plan_for(self.core.planned());
         if let Some(error) = shortage {
             self.core.outbox_mut().warn(error);
         }

@@ -429,8 +429,8 @@ impl ProcessScheduler {
         let exec = exec.map_or_else(|| self.definitions.exec(&one.spec), Ok)?;
         let id = self.core.add(now, &self.definitions, &one.spec, exec)?;
         added.push(id);
-        let error = self.try_log(id)?;
-        refused.extend(error.map(|error| (id, error)));
+        let errors = self.try_logs(id)?;
+        refused.extend(errors.into_iter().map(|error| (id, error)));
         Ok(id)
     }
 

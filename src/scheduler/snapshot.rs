@@ -1,5 +1,6 @@
 //! What a host can see: a snapshot of every program, and how everything ends.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use crate::machine::state::{Goal, State, Why};
 use crate::machine::{Cause, Hold, Moment, ProgramId, ProgramState, View};
 use crate::orphans::Orphans;
 use crate::program::Program;
+use crate::spec::StdStream;
 use crate::status::ProgramStatus;
 
 use super::ProcessScheduler;
@@ -145,7 +147,8 @@ fn status_of(
         next_start,
         is_up: core.machine().is_up(program.id),
         is_blocked: core.machine().is_blocked(program.id),
-        log_directory: program.log.directory().cloned(),
+        log: log_directory(program, StdStream::Stderr),
+        stdout_log: log_directory(program, StdStream::Stdout),
         after: names(links.after()),
         requires: names(links.requires()),
         is_changed: core.is_outdated(program.id),
@@ -155,6 +158,12 @@ fn status_of(
             .and_then(|signs| signs.health.as_ref())
             .map(|_| scheduler.probes.health_of(program.id)),
     })
+}
+
+/// Returns the directory of a log that is open.
+fn log_directory(program: &Program, stream: StdStream) -> Option<Arc<PathBuf>> {
+    let log = &program.output(stream)?.log;
+    log.is_open().then(|| log.directory().clone())
 }
 
 fn reason_of(core: &Core, program: &Program, view: &View) -> Option<String> {

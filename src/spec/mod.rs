@@ -5,11 +5,12 @@
 
 pub(crate) mod check;
 mod error_command;
+mod output;
 mod problems;
 pub(crate) mod ready;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -17,6 +18,8 @@ use crate::machine::{Backoff, Exit, ExitSet, Policy, Restart};
 pub(crate) use crate::signal::SIGNAL_MAX;
 pub use check::{Address, Check, Health, Probe};
 pub use error_command::ErrorCommand;
+pub(crate) use output::{Outputs, log_path};
+pub use output::{StdStream, Stderr, Stdout};
 pub(crate) use problems::*;
 pub use ready::Ready;
 
@@ -76,6 +79,7 @@ pub struct ChildSpec {
     pub(crate) start_timeout: Option<Duration>,
     pub(crate) watchdog: Option<Duration>,
     pub(crate) health: Option<Box<Health>>,
+    pub(crate) outputs: Outputs,
 }
 
 impl ChildSpec {
@@ -114,6 +118,7 @@ impl ChildSpec {
             start_timeout: None,
             watchdog: None,
             health: None,
+            outputs: Outputs::default(),
         }
     }
 
@@ -447,11 +452,6 @@ impl ChildSpec {
 }
 
 /// Returns the exits that these codes stand for.
-/// Returns the path of the log of the program of this name.
-pub(crate) fn log_path(directory: &Path, name: &str) -> PathBuf {
-    directory.join(format!("{name}.stderr.log"))
-}
-
 fn exit_set(codes: &[i32]) -> ExitSet {
     let mut set = ExitSet::default();
     for &code in codes {

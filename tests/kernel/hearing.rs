@@ -54,7 +54,7 @@ impl Driver {
             (EventKind::StoppingAll { .. } | EventKind::KillingAll { .. }, None) => {
                 self.is_ending = true;
             }
-            (EventKind::BytesDropped { bytes }, Some(index)) => {
+            (EventKind::BytesDropped { bytes, .. }, Some(index)) => {
                 self.accounts[index].lost += bytes;
                 world::with(|kernel| kernel.counts.dropped += 1);
             }

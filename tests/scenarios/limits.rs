@@ -464,3 +464,22 @@ fn m23_pipes_with_room_for_two_pages_hold_up_nobody_and_lose_nothing() {
     }
     assert_eq!(scene.log("talker").len(), 20_480);
 }
+
+/// The plan counts each pipe and each log.
+#[test]
+fn descriptors_are_planned_for_the_streams_that_are_there() {
+    let mut needed = Vec::new();
+    for stdout in ["null", "log", "stderr"] {
+        let Some(mut scene) = scene_of(USER) else {
+            return;
+        };
+        scene.setting.limit(Resource::RLIMIT_NOFILE, 50, 50);
+        scene.set("defaults", json!({"stdout": stdout}));
+        add_many(&mut scene, 60, "hold");
+        let supervisor = scene.start();
+        let told = supervisor.wait_message(&["RLIMIT_NOFILE=50 is too low", "need "]);
+        needed.push(number(&told, "cannot start; need "));
+        supervisor.end();
+    }
+    assert_eq!(needed, [needed[0], needed[0] + 2 * 60, needed[0]]);
+}

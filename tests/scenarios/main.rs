@@ -68,6 +68,7 @@ mod start_failures;
 mod start_injection;
 mod stderr_pipe;
 mod stop;
+mod streams;
 mod stuck_outputs;
 mod terminals;
 mod upward;

@@ -50,6 +50,8 @@ Options of a program, with their defaults:
                             fails that often in a row, the program is ended
   watchdog  0               the longest time between two WATCHDOG=1
   stop_signal, stop_timeout "TERM", "10s"; SIGKILL follows
+  stdout    "null"          or "log" (NAME.stdout.log), "stderr" (with that)
+  stderr    "log"           (NAME.stderr.log) or "null"
   report_bytes 65536        how much of its stderr a report carries
 Beside "programs": "defaults" takes the same options for all of them; "base_dir"
 (the config's directory), "err_dir" (/tmp), "error_handler" (a command that gets

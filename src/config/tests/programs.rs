@@ -98,6 +98,20 @@ fn plain_values() {
         "Always\n" => unknown value "Always\n" (did you mean "always"?)"#,
     );
     check_values(
+        "stdout",
+        r#"
+        null => expected "log", "stderr" or "null", got null
+        false => expected "log", "stderr" or "null", got false
+        "logs" => unknown value "logs" (did you mean "log"?)
+        "/var/log/web.log" => unknown value "/var/log/web.log": use "log", "stderr" or "null""#,
+    );
+    check_values(
+        "stderr",
+        r#"
+        "stdout" => unknown value "stdout": use "log" or "null"
+        [] => expected "log" or "null", got an array"#,
+    );
+    check_values(
         "report_bytes",
         r#"
         524289 => 524289 bytes are more than a report can carry: use at most 524288

@@ -20,7 +20,7 @@ proptest! {
         other in "[aA0._@/ é\u{301}e-]{1,4}",
     ) {
         let directory = Path::new("/var/log");
-        let path = |name: &str| log_path(directory, name);
+        let path = |name: &str| log_path(directory, name, StdStream::Stderr);
         let may_be = |name: &str| name_problem(name).is_none();
         if may_be(&one) {
             let file = format!("{one}.stderr.log");
@@ -36,7 +36,13 @@ proptest! {
 #[test]
 fn what_was_lost_once_is_warned_of_once() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let new = || Log::new(Arc::new(directory.path().to_owned()), "web".into());
+    let new = || {
+        Log::new(
+            Arc::new(directory.path().to_owned()),
+            "web".into(),
+            StdStream::Stderr,
+        )
+    };
     let at = |seconds| Moment::from_origin(Duration::from_secs(seconds));
     let mut log = Log {
         file: Some(File::create("/dev/full").expect("a disk that is full")),
@@ -82,7 +88,13 @@ fn almost_full(directory: &Path, room: u64) -> (File, u64) {
 fn what_is_said_in_a_log_is_on_a_line_of_its_own() {
     const REMARK: &str = "failed to start: no such file";
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let new = || Log::new(Arc::new(directory.path().to_owned()), "web".into());
+    let new = || {
+        Log::new(
+            Arc::new(directory.path().to_owned()),
+            "web".into(),
+            StdStream::Stderr,
+        )
+    };
     for room in 0..150 {
         let (file, begin) = almost_full(directory.path(), 0);
         let mut log = Log {
@@ -97,11 +109,15 @@ fn what_is_said_in_a_log_is_on_a_line_of_its_own() {
         let count = file.read_at(&mut text, from).expect("it can be read");
         text.truncate(count);
         // There is room again.
-        log.file = Some(File::create(log_path(directory.path(), "web")).expect("a file"));
+        log.file = Some(
+            File::create(log_path(directory.path(), "web", StdStream::Stderr)).expect("a file"),
+        );
         log.remark(REMARK);
         log.write(b"no line end");
         log.remark(REMARK);
-        text.extend(std::fs::read(log_path(directory.path(), "web")).expect("a log"));
+        text.extend(
+            std::fs::read(log_path(directory.path(), "web", StdStream::Stderr)).expect("a log"),
+        );
 
         let text = String::from_utf8(text).expect("words");
         let is_begin = |at: usize| at == 0 || text.as_bytes()[at - 1] == b'\n';

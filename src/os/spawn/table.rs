@@ -66,7 +66,9 @@ impl Table {
     pub(super) fn lend(&mut self, stdio: &mut [c_int; 3]) -> Option<Cut> {
         let (null, low) = (self.null.as_raw_fd(), self.low.as_raw_fd());
         let mut others = stdio.iter().copied().filter(|&fd| fd != null);
-        let (other, more) = (others.next(), others.next());
+        let other = others.next();
+        // Both streams of a program may be one.
+        let more = others.find(|&fd| Some(fd) != other);
         let highest = other.unwrap_or(low);
         self.highest = self.highest.max(highest);
         let first = null.max(low) + 1;

@@ -20,6 +20,7 @@ use crate::os::wake::Asked;
 use crate::program::{FailedStart, Program, ProgramTable};
 use crate::signal::signal_name;
 
+use super::fd_budget::Planned;
 use super::outbox::Outbox;
 use super::side_commands::SideCommands;
 use super::signs::{Phase, Signs, Watchlist};
@@ -263,9 +264,13 @@ impl Core {
         self.watchlist.has_phases()
     }
 
-    /// Returns the number of descriptors that all runs at once need to say how they are.
-    pub(super) fn sign_descriptors(&self) -> usize {
-        self.watchlist.descriptors()
+    /// Returns what all runs at once need of descriptors.
+    pub(super) fn planned(&self) -> Planned {
+        Planned {
+            programs: self.programs.len(),
+            outputs: self.programs.output_descriptors(),
+            signs: self.watchlist.descriptors(),
+        }
     }
 
     /// Returns the machine, to be asked.

@@ -142,6 +142,7 @@ impl Core {
             return;
         };
         self.programs[run.program]
+            .stderr
             .log
             .remark(&format!("failed to start: {error}"));
         let end = End::NotStarted {
@@ -231,7 +232,7 @@ impl Core {
             stopping: false,
             is_failure: false,
             cause: Cause::Exit,
-            log: program.log.path(),
+            log: program.stderr.log.path(),
             log_offset: 0,
             data_omitted: 0,
         }

@@ -88,7 +88,7 @@ impl Core {
             self.watchlist.note(run, Phase::Redefined);
         }
         let is_older = goes_on && !self.running_exec(id).differences(&exec).is_empty();
-        let old = self.programs[id].redefine(exec, report_bytes);
+        let old = self.programs.redefine(id, exec, report_bytes);
         if is_older {
             self.outdated.entry(id).or_insert(old);
         } else {

@@ -17,6 +17,7 @@ use crate::machine::ProgramState;
 use crate::machine::{Cause, Restart};
 use crate::messages::{Level, Style};
 use crate::signal::signal_name;
+use crate::spec::StdStream;
 use crate::status::{LastExit, ProgramStatus};
 use crate::status_line;
 use crate::text::duration;
@@ -137,6 +138,7 @@ fn any_kind(choices: &mut Rng) -> EventKind {
             signal: choices.next() as i32,
         },
         8 => EventKind::BytesDropped {
+            stream: choices.pick(&[StdStream::Stdout, StdStream::Stderr]),
             bytes: choices.next(),
         },
         9 => EventKind::HandlerPanicked {
@@ -246,9 +248,10 @@ fn check_status(choices: &mut Rng) {
             next_start: choices.one_in(2).then(|| length(choices)),
             is_up: choices.one_in(2),
             is_blocked: choices.one_in(2),
-            log_directory: choices
+            log: choices
                 .one_in(2)
                 .then(|| Arc::new(PathBuf::from(text(choices)))),
+            stdout_log: None,
             after: Vec::new(),
             requires: Vec::new(),
             is_changed: choices.one_in(2),

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::choices::Rng;
 use crate::machine::Moment;
 use crate::os::logs::{Flaws, Log};
+use crate::spec::StdStream;
 
 pub const NAME: &str = "a.b-c@d_E9";
 
@@ -66,7 +67,7 @@ impl Logs {
     pub fn new() -> Self {
         let place = Place::new();
         Self {
-            log: Log::new(Arc::new(place.0.clone()), NAME.into()),
+            log: Log::new(Arc::new(place.0.clone()), NAME.into(), StdStream::Stderr),
             place,
             files: Vec::new(),
             there: There::Nothing,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::config::{Config, Control};
 use crate::machine::Restart;
-use crate::spec::{Address, Check, ChildSpec, Health, Probe, Ready};
+use crate::spec::{Address, Check, ChildSpec, Health, Probe, Ready, Stderr, Stdout};
 
 pub fn config(config: &Config) -> String {
     let mut file = vec![
@@ -74,6 +74,8 @@ fn program(spec: &ChildSpec) -> String {
         ("stop_signal", json!(spec.stop_signal).to_string()),
         ("stop_timeout", duration(spec.stop_timeout)),
         ("report_bytes", json!(spec.report_bytes).to_string()),
+        ("stdout", json!(stdout(spec.outputs.stdout)).to_string()),
+        ("stderr", json!(stderr(spec.outputs.stderr)).to_string()),
     ];
     // What is the default is not the same as what was said.
     if let Some(restart) = restart {
@@ -95,6 +97,21 @@ fn program(spec: &ChildSpec) -> String {
     fields.extend(health.map(|health| ("health", health)));
     fields.extend(spec.cwd.iter().map(|cwd| ("cwd", text(cwd.as_os_str()))));
     object(owned(fields))
+}
+
+fn stdout(stdout: Stdout) -> &'static str {
+    match stdout {
+        Stdout::Null => "null",
+        Stdout::Log => "log",
+        Stdout::Stderr => "stderr",
+    }
+}
+
+fn stderr(stderr: Stderr) -> &'static str {
+    match stderr {
+        Stderr::Log => "log",
+        Stderr::Null => "null",
+    }
 }
 
 fn ready(ready: &Ready) -> String {

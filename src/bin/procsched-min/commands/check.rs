@@ -133,7 +133,8 @@ fn warnings(config: &Config) -> Warnings {
         let text = format!("failed to use {base_dir:?}: {}", error_text(&errno.into()));
         found.add("base_dir".to_owned(), Some(text));
     }
-    if is_usable("err_dir") && fs::symlink_metadata(&config.err_dir).is_ok() {
+    let has_logs = config.programs.iter().any(ChildSpec::has_log);
+    if has_logs && is_usable("err_dir") && fs::symlink_metadata(&config.err_dir).is_ok() {
         found.add("err_dir".to_owned(), exposure(&config.err_dir));
     }
     found.add("shutdown_timeout".to_owned(), shutdown_problem(config));

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use procsched::{Event, EventKind, HealthStatus, LastExit, ProgramStatus, signal_name, utc_millis};
+use procsched::{
+    Event, EventKind, HealthStatus, LastExit, ProgramStatus, StdStream, signal_name, utc_millis,
+};
 
 use super::client::Peer;
 use super::json::{self, Object};
@@ -66,10 +68,17 @@ fn fields(object: &mut Object<'_>, program: &ProgramStatus, reason: Option<&str>
     let path = program.log();
     let log = path.as_ref().map(|path| path.to_string_lossy());
     object.text_or_null("log", log.as_deref());
-    object.null("stdout_log");
+    let path = program.stdout_log();
+    let log = path.as_ref().map(|path| path.to_string_lossy());
+    object.text_or_null("stdout_log", log.as_deref());
     object.texts("after", program.after());
     object.texts("requires", program.requires());
     object.value("changed", program.is_changed());
+}
+
+fn dropped(object: &mut Object<'_>, stream: StdStream, bytes: u64) {
+    object.value("bytes", bytes);
+    object.text("stream", &stream.to_string());
 }
 
 fn last_exit(object: &mut Object<'_>, exit: &LastExit) {
@@ -252,7 +261,7 @@ fn kind(object: &mut Object<'_>, kind: &EventKind) {
         EventKind::StoppingAll { cause, .. } | EventKind::KillingAll { cause, .. } => {
             object.text("cause", &cause.to_string());
         }
-        EventKind::BytesDropped { bytes, .. } => object.value("bytes", bytes),
+        EventKind::BytesDropped { stream, bytes, .. } => dropped(object, *stream, *bytes),
         EventKind::HandlerPanicked { message, .. } => object.text("message", message),
         EventKind::Refused { error, .. } | EventKind::Warning { error, .. } => {
             object.text("message", &error.to_string());

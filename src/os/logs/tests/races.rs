@@ -118,7 +118,11 @@ fn race(what: &str, flip: impl Fn() + Sync, mut open: impl FnMut() -> bool) -> [
 }
 
 fn log_in(directory: &Path) -> Log {
-    Log::new(Arc::new(directory.to_owned()), "p".into())
+    Log::new(
+        Arc::new(directory.to_owned()),
+        "p".into(),
+        StdStream::Stderr,
+    )
 }
 
 /// One start: the log is opened and written, or refused with one of these reasons.
