@@ -119,6 +119,51 @@ fn assert_fine(said: &Said, out: &str) {
     assert_eq!((said.code, &*said.out, &*said.err), (Some(0), out, ""));
 }
 
+/// What Prometheus reads, of programs in three states, and the exit code of `status`.
+#[test]
+fn metrics_have_each_program_and_no_sample_twice() {
+    let mut scene = Scene::new();
+    scene.add("web", "hold");
+    scene.add_with("once", "exit 3", json!({"restart": "never"}));
+    scene.add_with("down", "hold", json!({"autostart": false}));
+    let running = Running::start(scene);
+    running.pid("web");
+    running.wait("once", "failed");
+    let said = running.run(&["status", "--prometheus"]);
+    assert_eq!((said.code, said.err.as_str()), (Some(3), ""));
+    for line in [
+        "procsched_program_state{program=\"web\",state=\"running\"} 1",
+        "procsched_program_state{program=\"web\",state=\"failed\"} 0",
+        "procsched_program_state{program=\"once\",state=\"failed\"} 1",
+        "procsched_program_state{program=\"down\",state=\"stopped\"} 1",
+        "procsched_program_up{program=\"web\"} 1",
+        "procsched_program_up{program=\"once\"} 0",
+        "procsched_program_starts_total{program=\"web\"} 1",
+        "procsched_program_starts_total{program=\"once\"} 1",
+        "procsched_program_starts_total{program=\"down\"} 0",
+        "procsched_program_last_exit_code{program=\"once\"} 3",
+        "procsched_log_dropped_bytes_total 0",
+    ] {
+        assert!(
+            said.out.lines().any(|found| found == line),
+            "{line}\n{}",
+            said.out
+        );
+    }
+    let samples = said.out.lines().filter(|line| !line.starts_with('#'));
+    let mut series: Vec<&str> = samples
+        .filter_map(|line| Some(line.rsplit_once(' ')?.0))
+        .collect();
+    let count = series.len();
+    series.sort_unstable();
+    series.dedup();
+    assert_eq!(series.len(), count, "{}", said.out);
+    let of_one = running.run(&["status", "web", "--prometheus"]);
+    assert_eq!(of_one.code, Some(0));
+    assert!(!of_one.out.contains("once"), "{}", of_one.out);
+    running.supervisor.end();
+}
+
 #[test]
 fn a_restart_of_one_program_leaves_the_others_alone() {
     let mut scene = Scene::new();

@@ -9,6 +9,7 @@ pub mod event;
 pub mod failure;
 pub mod find;
 pub mod lines;
+pub mod metrics;
 pub mod options;
 pub mod order;
 pub mod out;

@@ -7,17 +7,21 @@ use super::{CLIENT, Command, FINE, NOT_ALL_UP};
 use crate::client::answer::Answer;
 use crate::client::failure::Failure;
 use crate::client::find;
+use crate::client::metrics::Metrics;
 use crate::client::options::{Options, duration, words};
 use crate::client::out;
 use crate::client::program::Program;
+use crate::client::table::Table;
 use crate::client::talk::{Request, Talk, answer_deadline};
-use crate::client::view::View;
+use crate::client::view::{Format, View};
 use crate::clock;
 
 pub const COMMAND: Command = Command {
     name: "status",
     operands: "[NAME...]",
-    options: "      --watch[=S]    show it again every S, 2s if left out, until Ctrl-C\n",
+    options: "      --watch[=S]    show it again every S, 2s if left out, until Ctrl-C
+      --prometheus   print metrics in the text format of Prometheus
+",
     summary: "show the state of every program, or of NAME...",
     description: "Shows each program with its state and what happens to it next. NAME may be a
 pattern such as 'web*'. Of all programs, those that are stopped do not count for
@@ -48,26 +52,44 @@ fn status(arguments: &Arguments) -> Result<u8, String> {
         Some(value) if value.is_empty() => Some(WATCH_DEFAULT),
         Some(_) => duration(arguments, "--watch")?,
     };
+    let format = match (arguments.has("--prometheus"), options.is_json) {
+        (true, true) => return Err("--prometheus and --json exclude each other".to_owned()),
+        (true, false) => || Format::Metrics(Metrics::default()),
+        (false, true) => Format::json,
+        (false, false) => || Format::Table(Table::default()),
+    };
     let result = match watch {
-        None => show(&options, &names, false),
-        Some(interval) => watched(&options, &names, interval.max(WATCH_MIN)),
+        None => show(&options, &names, format(), false),
+        Some(interval) => watched(&options, &names, format, interval.max(WATCH_MIN)),
     };
     Ok(result.unwrap_or_else(|failure| failure.of_status().report()))
 }
 
-fn watched(options: &Options, names: &[String], interval: Duration) -> Result<u8, Failure> {
+fn watched(
+    options: &Options,
+    names: &[String],
+    format: fn() -> Format,
+    interval: Duration,
+) -> Result<u8, Failure> {
     loop {
-        show(options, names, out::is_terminal() && !options.is_json)?;
+        let format = format();
+        let is_screen = out::is_terminal() && matches!(format, Format::Table(_));
+        show(options, names, format, is_screen)?;
         clock::pause(interval);
     }
 }
 
 /// Shows it once and returns the exit code.
-fn show(options: &Options, names: &[String], is_screen: bool) -> Result<u8, Failure> {
+fn show(
+    options: &Options,
+    names: &[String],
+    format: Format,
+    is_screen: bool,
+) -> Result<u8, Failure> {
     let end = options.end();
     let path = find::socket(options)?;
     let mut talk = Talk::open(&path, &Request::new("status").programs(names), end)?;
-    let mut view = View::new(options, is_screen);
+    let mut view = View::new(options, format, is_screen);
     let mut code = FINE;
     let deadline = answer_deadline(end);
     loop {
