@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 use super::errors::{ConfigErrors, Place, Problems};
 use super::item::Item;
 use super::root::Root;
-use super::{base_dir_of, directory_of, read_file, syntax};
+use super::{base_dir_of, directory_of, read_file, skim, syntax};
 pub use crate::spec::check::SOCKET_PATH_BYTES_MAX;
 use crate::spec::check::socket_path_problem;
 use crate::spec::path_problem;
 use crate::text::{error_text, quoted};
 
 const GROUPS: &str = "/etc/group";
+
+/// The keys that tell where the socket is.
+const KEYS: [&str; 2] = ["base_dir", "control"];
 
 /// Where a supervisor takes commands while its programs run: the key `control`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -60,8 +63,20 @@ impl Control {
     pub fn parse(bytes: &[u8], source: &str, directory: &Path) -> Result<Self, ConfigErrors> {
         let stop = |(place, message)| ConfigErrors::fatal(source, Some(place), message);
         let text = syntax::text(bytes).map_err(stop)?;
+        // What is wrong with it is read again, for its place.
+        if let Some(part) = skim::only(text, &KEYS)
+            && let Ok(control) = Self::read(&part, source, directory)
+        {
+            return Ok(control);
+        }
+        Self::read(text, source, directory)
+    }
+
+    /// Reads the keys that concern the socket.
+    pub(super) fn read(text: &str, source: &str, directory: &Path) -> Result<Self, ConfigErrors> {
+        let stop = |(place, message)| ConfigErrors::fatal(source, Some(place), message);
         let text = syntax::without_comments(text).map_err(stop)?;
-        let tree = syntax::tree_of(&text, &["base_dir", "control"]).map_err(stop)?;
+        let tree = syntax::tree_of(&text, &KEYS).map_err(stop)?;
         let mut problems = Problems::default();
         let root = Root::read_settings(&Item::root(&tree), &mut problems);
         let base_dir = base_dir_of(&root, directory).map_err(stop)?;

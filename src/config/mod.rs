@@ -12,7 +12,8 @@
 //!    are merged. The rules for values are those of `ChildSpec`.
 //! 5. `links`: which programs wait for which, when all are known.
 //!
-//! `order` and `explain` find out what a config comes to that was read.
+//! `order` and `explain` find out what a config comes to that was read. A client that looks for the
+//! control socket does not read all of it: `skim`.
 //!
 //! The result is a [`Config`], or all errors in the order of the file ([`ConfigErrors`]). Only the
 //! file itself is read, and `/etc/group` if it names a group: whether a command or directory exists
@@ -36,6 +37,7 @@ mod ready;
 mod root;
 mod scan;
 mod signal;
+mod skim;
 mod syntax;
 
 use std::fs::{File, OpenOptions};

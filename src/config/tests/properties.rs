@@ -45,6 +45,21 @@ fn try_file(bytes: &[u8]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// A client finds the same socket, or the same errors, however little of the file it reads.
+fn try_client(bytes: &[u8]) -> Result<(), TestCaseError> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let (source, directory) = ("f", Path::new("/"));
+        let whole = text.strip_prefix('\u{feff}').unwrap_or(text);
+        prop_assert_eq!(
+            Control::parse(bytes, source, directory),
+            Control::read(whole, source, directory),
+            "{}",
+            text
+        );
+    }
+    Ok(())
+}
+
 /// What may stand in a file, right and wrong, so that most keys and values are met.
 const WORDS: &[&str] = &[
     "base_dir",
@@ -102,6 +117,38 @@ const WORDS: &[&str] = &[
     "0.5m",
     "",
 ];
+
+const SIGNS: &[&str] = &[
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "\"",
+    "\\",
+    "/",
+    "//",
+    "/*",
+    "*/",
+    " ",
+    "\n",
+    "\t",
+    "1",
+    "tru",
+    "é",
+    "\"control\"",
+    "\"base_dir\":",
+    "\"c\"",
+    "\"\\u0061\"",
+    "false",
+];
+
+/// The example, and what only a client reads past.
+const CLIENT_EXAMPLE: &str = r#"// "
+{ "base_dir": "/b", /* } */ "defaults": {"control": "]\\"}, "programs": {"web": [1 2, "\"{", // }
+    true /**/]}, "control" : // :
+    "run/c.sock", "env": tru,} // "#;
 
 fn words() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -180,15 +227,16 @@ proptest! {
     #[test]
     fn any_text(text in any::<String>()) {
         try_file(text.as_bytes())?;
+        try_client(text.as_bytes())?;
         // It ends, whatever it says.
         let _ = scan(&text);
         let _ = scan_keys(&text, &["control"]);
-        let _ = Control::parse(text.as_bytes(), "f", Path::new("/"));
     }
 
     #[test]
     fn any_json(text in json()) {
         try_file(text.as_bytes())?;
+        try_client(text.as_bytes())?;
         let value: Value = serde_json::from_str(&text).expect("JSON");
         let node = scan(&text).expect("what serde_json reads, the scanner reads");
         prop_assert!(same(&node, &value), "{}", text);
@@ -215,6 +263,26 @@ proptest! {
         let end = (at + cut).min(bytes.len());
         bytes.splice(at..end, put);
         try_file(&bytes)?;
+    }
+
+    /// Whatever is made of the signs that end and separate keys, values and comments.
+    #[test]
+    fn any_signs(signs in vec(prop::sample::select(SIGNS), 0..30)) {
+        try_client(signs.concat().as_bytes())?;
+        let text = format!("{{\"a\": [{}], \"control\": \"c\"}}", signs.concat());
+        try_client(text.as_bytes())?;
+    }
+
+    #[test]
+    fn any_damage_for_a_client(
+        at in 0..CLIENT_EXAMPLE.len(),
+        cut in 0..20usize,
+        put in vec(prop::sample::select(SIGNS), 0..4),
+    ) {
+        let mut bytes = CLIENT_EXAMPLE.as_bytes().to_vec();
+        let end = (at + cut).min(bytes.len());
+        bytes.splice(at..end, put.concat().bytes());
+        try_client(&bytes)?;
     }
 
     /// The example with a value replaced by any other.
