@@ -202,12 +202,12 @@ impl Orphans {
 
     /// Applies the result of a scan: all children at one moment. True if it has to be repeated,
     /// because it found a process without an owner or a withheld zombie: either may be dead, and
-    /// its own children reparented since.
+    /// its own children reparented since. `is_ours` is asked in ascending order.
     pub(crate) fn scanned(
         &mut self,
         now: Moment,
-        children: &[i32],
-        is_ours: impl Fn(i32) -> bool,
+        children: Vec<i32>,
+        mut is_ours: impl FnMut(i32) -> bool,
         is_withheld: impl Fn(i32) -> bool,
         mut owner_of: impl FnMut(i32) -> OrphanOwner,
     ) -> bool {
@@ -216,7 +216,7 @@ impl Orphans {
         if let Some(closing) = &mut self.closing {
             closing.last_scan = Some(now);
         }
-        let mut still = children.to_vec();
+        let mut still = children;
         still.sort_unstable();
         let is_there = |pid: &i32| still.binary_search(pid).is_ok();
         self.known.retain(|pid, _| is_there(pid));

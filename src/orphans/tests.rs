@@ -184,7 +184,7 @@ impl World {
             let is_ours = |pid: i32| kind(pid) == Kind::Ours;
             let is_withheld = |pid: i32| self.children[&pid].is_withheld;
             self.orphans
-                .scanned(self.now, &all, is_ours, is_withheld, whose);
+                .scanned(self.now, all, is_ours, is_withheld, whose);
         }
         let closing = self.orphans.due(self.now);
         closing
@@ -354,7 +354,7 @@ fn a_delayed_scan_is_made_when_it_is_due_or_nothing_else_is_left() {
         closing(50).begin_scan(at(50), false, false),
         "it is time to kill"
     );
-    orphans.scanned(at(100), &[], |_| false, |_| false, unowned);
+    orphans.scanned(at(100), vec![], |_| false, |_| false, unowned);
     orphans.close(at(20_000), Some(at(150)));
     orphans.request_scan();
     assert!(
@@ -391,13 +391,19 @@ fn once_all_else_is_over_there_is_a_scan_although_nothing_has_happened() {
     let mut orphans = Orphans::new([]);
     orphans.close(at(1_000), None);
     assert!(orphans.begin_scan(at(1), false, false));
-    orphans.scanned(at(1), &[9], |_| true, |_| false, |_| OrphanOwner::Unknown);
+    orphans.scanned(
+        at(1),
+        vec![9],
+        |_| true,
+        |_| false,
+        |_| OrphanOwner::Unknown,
+    );
     orphans.abandon(at(1), false);
     assert!(!orphans.begin_scan(at(200), false, false), "nothing new");
     assert!(!orphans.is_gone(), "all else is not over");
     assert_eq!(orphans.next_deadline(true), Some(Moment::default()));
     assert!(orphans.begin_scan(at(201), false, true));
-    orphans.scanned(at(201), &[9], |_| false, |_| false, unowned);
+    orphans.scanned(at(201), vec![9], |_| false, |_| false, unowned);
     assert_eq!(orphans.due(at(201)).len(), 1, "it is asked to end");
     orphans.abandon(at(201), true);
     assert!(!orphans.is_gone());
@@ -412,17 +418,17 @@ fn once_all_else_is_over_there_is_a_scan_although_nothing_has_happened() {
 fn a_zombie_that_a_tracer_withholds_holds_up_nothing() {
     let mut orphans = Orphans::new([]);
     let of_program = |_| OrphanOwner::Known(Some(PROGRAM));
-    orphans.scanned(at(1), &[9], |_| false, |_| false, of_program);
+    orphans.scanned(at(1), vec![9], |_| false, |_| false, of_program);
     let sends = orphans.end_orphans_of(at(1), |id| (id == PROGRAM).then_some(true));
     assert_eq!(sends.len(), 1);
-    orphans.scanned(at(2), &[9], |_| false, |_| false, of_program);
+    orphans.scanned(at(2), vec![9], |_| false, |_| false, of_program);
     assert!(has_orphans_of_program(&orphans), "it is dying");
-    orphans.scanned(at(3), &[9], |_| false, |_| true, of_program);
+    orphans.scanned(at(3), vec![9], |_| false, |_| true, of_program);
     assert!(!has_orphans_of_program(&orphans), "it is dead");
     // Nor does the end wait for it, or give it up.
     orphans.close(at(4), None);
     assert!(orphans.begin_scan(at(4), false, true));
-    orphans.scanned(at(4), &[9], |_| false, |_| true, of_program);
+    orphans.scanned(at(4), vec![9], |_| false, |_| true, of_program);
     assert_eq!(orphans.due(at(4)), []);
     assert_eq!(orphans.abandon(at(4), true), []);
     assert!(orphans.is_gone() && !orphans.is_abandoned());
@@ -434,7 +440,7 @@ fn the_orphans_of_a_program_are_asked_before_they_are_killed() {
     let mut orphans = Orphans::new([]);
     let other = ProgramId(PROGRAM.0 + 1);
     let owner = |pid: i32| OrphanOwner::Known(Some(if pid == 9 { PROGRAM } else { other }));
-    orphans.scanned(at(1), &[9, 10], |_| false, |_| false, owner);
+    orphans.scanned(at(1), vec![9, 10], |_| false, |_| false, owner);
     let send = |kill| PendingSignal {
         pid: 9,
         program: Some(PROGRAM),

@@ -3,8 +3,9 @@
 //! A child that was not reaped keeps its pid, dead or alive, so that a pid from
 //! [`of_this_process`] is safe to signal until the next reap.
 
-use std::io;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
@@ -14,6 +15,9 @@ use super::reap::{self, Seen};
 pub(crate) use super::stat::group_of;
 use super::stat::{Life, is_our_proc, life_of, living_tasks, read, stat_fields};
 use super::subreaper::is_pid_1;
+
+/// What one read of a list of children returns at most: a page.
+const LIST_BYTES: usize = 4096;
 
 /// How often a process in the middle of an exec or exit is looked at again at once: usually that
 /// takes a fraction of a millisecond, but there may be gigabytes to unmap.
@@ -171,21 +175,46 @@ fn listed_by_kernel() -> io::Result<Option<Vec<i32>>> {
     let mut children = Vec::new();
     for task in &tasks {
         let task = PathBuf::from(format!("/proc/self/task/{task}"));
-        let list = match std::fs::read(task.join("children")) {
-            Ok(list) => list,
+        match read_list(&task.join("children"), &mut children) {
+            Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound && task.exists() => {
                 return Ok(None);
             }
             // The thread has ended, and another one has its children.
             Err(_) if matches!(task.try_exists(), Ok(false)) => continue,
             Err(error) => return Err(error),
-        };
-        let numbers = String::from_utf8_lossy(&list);
-        let numbers = numbers.split_ascii_whitespace();
-        children.extend(numbers.filter_map(|number| number.parse::<i32>().ok()));
+        }
     }
     is_there(!tasks.is_empty())?;
     Ok(Some(children))
+}
+
+/// Reads the numbers in a list of the kernel. For each read it walks from the first child to where
+/// the last read ended, and returns [`LIST_BYTES`] at most: smaller reads would be more walks.
+fn read_list(path: &Path, numbers: &mut Vec<i32>) -> io::Result<()> {
+    let mut file = File::open(path)?;
+    let mut buffer = [0_u8; LIST_BYTES];
+    let mut number = None;
+    loop {
+        let bytes = match file.read(&mut buffer) {
+            Ok(bytes) => &buffer[..bytes],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        for byte in bytes {
+            match byte {
+                b'0'..=b'9' => {
+                    let before: i32 = number.unwrap_or_default();
+                    number = Some(before.wrapping_mul(10).wrapping_add(i32::from(byte - b'0')));
+                }
+                _ => numbers.extend(number.take()),
+            }
+        }
+        if bytes.is_empty() {
+            numbers.extend(number);
+            return Ok(());
+        }
+    }
 }
 
 /// Looks at every process in the system.

@@ -47,6 +47,30 @@ fn both_ways_find_the_same_children() {
     end(second);
 }
 
+/// More than one read returns, with a number across its end, and without anything behind the last.
+#[test]
+fn a_long_list_is_read_whole() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("children");
+    let expected: Vec<i32> = (95_000..105_000).collect();
+    let text: Vec<String> = expected.iter().map(i32::to_string).collect();
+    for text in [text.join(" "), format!("{} ", text.join(" "))] {
+        std::fs::write(&path, text).expect("a file");
+        let mut found = vec![1];
+        read_list(&path, &mut found).expect("a list");
+        assert_eq!(found[1..], expected);
+    }
+    std::fs::write(&path, "").expect("a file");
+    let mut found = Vec::new();
+    read_list(&path, &mut found).expect("an empty list");
+    assert!(found.is_empty(), "{found:?}");
+    let missing = read_list(&directory.path().join("none"), &mut found);
+    assert_eq!(
+        missing.map_err(|error| error.kind()),
+        Err(io::ErrorKind::NotFound)
+    );
+}
+
 /// A child of a thread that has ended is still a child of this process.
 #[test]
 fn a_zombie_and_a_thread_s_child_are_children() {

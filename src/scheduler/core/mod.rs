@@ -358,6 +358,11 @@ impl Core {
         self.owners.len()
     }
 
+    /// Returns the pids of all children, in ascending order.
+    pub(super) fn owned(&self) -> impl Iterator<Item = i32> {
+        self.owners.keys().copied()
+    }
+
     /// Returns the pids of the side commands that run, and of the commands of checks.
     pub(super) fn side_commands(&self) -> impl Iterator<Item = i32> {
         self.side_commands.iter().copied()

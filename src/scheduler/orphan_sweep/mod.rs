@@ -7,6 +7,7 @@
 mod signals;
 mod timing;
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
@@ -247,8 +248,13 @@ impl OrphanSweep {
         let searching = !deaths_left && self.timing.is_due(now);
         let mut is_complete = false;
         if settled && self.orphans.is_closing() && !reap::has_children() {
-            self.orphans
-                .scanned(now, &[], |_| false, |_| false, |_| OrphanOwner::Unknown);
+            self.orphans.scanned(
+                now,
+                Vec::new(),
+                |_| false,
+                |_| false,
+                |_| OrphanOwner::Unknown,
+            );
         } else if self.orphans.begin_scan(now, searching, settled) {
             self.timing.begin(now, core.children());
             is_complete = self.look(now, core, spawner, settled);
@@ -352,21 +358,26 @@ impl OrphanSweep {
         };
         // A process that is still in the group of a program is asked, and killed, with that. Such a
         // group has a leader that was not reaped yet, or it is probed.
-        let live = programs.iter().filter_map(|program| program.live.as_ref());
-        let without_leader: BTreeSet<i32> = live
-            .filter(|live| live.group.is_leader_reaped())
-            .map(LiveRun::pid)
-            .collect();
+        let without_leader = LazyCell::new(|| {
+            let live = programs.iter().filter_map(|program| program.live.as_ref());
+            let reaped = live.filter(|live| live.group.is_leader_reaped());
+            reaped.map(LiveRun::pid).collect::<BTreeSet<i32>>()
+        });
         let is_group = |group: i32| {
             matches!(core.owner(group), Some(Owner::Program(_))) || without_leader.contains(&group)
         };
         let is_member = |pid: i32| children::group_of(pid).is_some_and(is_group);
+        // Nearly all of ten thousand children have an owner.
+        let mut owned = core.owned().peekable();
+        let mut is_owned = |pid: i32| {
+            while owned.next_if(|&owned| owned < pid).is_some() {}
+            owned.peek() == Some(&pid)
+        };
         // A child that could not be started is about to end, and is reaped by the spawner.
-        let is_ours =
-            |pid: i32| core.owner(pid).is_some() || spawner.has_failed(pid) || is_member(pid);
+        let is_ours = |pid: i32| is_owned(pid) || spawner.has_failed(pid) || is_member(pid);
         let again = self.orphans.scanned(
             now,
-            &children,
+            children,
             is_ours,
             children::is_withheld_zombie,
             &mut whose,

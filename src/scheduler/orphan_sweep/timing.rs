@@ -7,13 +7,13 @@ use std::time::Duration;
 use crate::machine::Moment;
 use crate::scheduler::rate_limit::RateLimit;
 
-/// The time that looks at all children are apart for each of them, where a start waits for them:
-/// more than ten times what a look takes.
-const LOOK_DELAY_PER_CHILD: Duration = Duration::from_micros(10);
+/// The time that looks at all children are apart for each of them, where a start waits for them: ten
+/// times what a look takes.
+const LOOK_DELAY_PER_CHILD: Duration = Duration::from_micros(3);
 
 /// How many looks may come at once if there was none for long: a restart takes two, to ask what has
-/// left the group, and to see that it is gone.
-const LOOKS_AT_ONCE_MAX: u32 = 4;
+/// left the group, and to see that it is gone, and often a few programs are restarted in a row.
+const LOOKS_AT_ONCE_MAX: u32 = 16;
 
 /// The time until the next look if one has not found out everything, and for how long starts wait
 /// for one that does.
@@ -149,13 +149,13 @@ mod tests {
             }
             next
         };
-        for now in [500, 501, 502, 503] {
+        for now in (500..).take(LOOKS_AT_ONCE_MAX as usize) {
             assert_eq!(look(now), Some(at(now)));
         }
-        for now in [504, 550] {
-            assert_eq!(look(now), Some(at(600)), "one look for all");
+        for now in [516, 520] {
+            assert_eq!(look(now), Some(at(530)), "one look for all");
         }
-        assert_eq!(look(600), Some(at(600)));
+        assert_eq!(look(530), Some(at(530)));
         for now in [5_000, 5_001, 5_002] {
             assert_eq!(look(now), Some(at(now)));
         }
@@ -172,6 +172,6 @@ mod tests {
                 looks += 1;
             }
         }
-        assert_eq!(looks, 30 + LOOKS_AT_ONCE_MAX - 1);
+        assert_eq!(looks, 100 + LOOKS_AT_ONCE_MAX - 1);
     }
 }
