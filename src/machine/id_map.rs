@@ -80,6 +80,13 @@ impl<T> IdMap<T> {
         self.items[position].as_mut()
     }
 
+    /// Returns the number of items.
+    #[cfg_attr(test, allow(dead_code))]
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.live
+    }
+
     /// Returns the number of items that there is memory for.
     #[cfg(test)]
     #[must_use]

@@ -388,6 +388,13 @@ impl Machine {
         self.children.get(program).map(|child| &*child.policy)
     }
 
+    /// Returns the number of programs.
+    #[cfg_attr(test, allow(dead_code))]
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.children.count()
+    }
+
     /// Returns the number of timer entries, dead ones too, for the simulation.
     #[cfg_attr(not(test), allow(dead_code))]
     #[must_use]

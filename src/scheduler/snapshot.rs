@@ -66,6 +66,19 @@ impl ProcessScheduler {
             .map(Program::name)
     }
 
+    /// Returns the number of [`ProcessScheduler::names`], at once however many there are.
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, ProcessScheduler};
+    /// let programs = ["web", "db"].map(|name| ChildSpec::new(name, ["sleep", "9"]));
+    /// assert_eq!(ProcessScheduler::new("/", programs)?.program_count(), 2);
+    /// # Ok::<(), procsched::Error>(())
+    /// ```
+    #[must_use]
+    pub fn program_count(&self) -> usize {
+        self.core.machine().count()
+    }
+
     /// Says whether it is noted from now on which programs change, for
     /// [`ProcessScheduler::take_changed`].
     pub fn watch_changes(&mut self, watch: bool) {

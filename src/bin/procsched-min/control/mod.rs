@@ -349,7 +349,7 @@ impl Server {
             is_stopping: scheduler.is_stopping(),
             since: self.since,
             config: &self.about.config,
-            programs: scheduler.names().count(),
+            programs: scheduler.program_count(),
             log_bytes_dropped: self.feed.log_bytes_dropped(),
             reports_dropped: self.outputs.lock().reports_dropped(),
         };
