@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::text::{quoted, shortened};
 
 /// The units in their order, each with its milliseconds.
@@ -26,10 +28,15 @@ pub(super) fn from_number(number: &str) -> Result<Duration, String> {
     let length = if mantissa == digits {
         nanos(digits, 1_000).and_then(duration)
     } else {
-        let seconds = digits.parse().ok();
-        seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        float(digits).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
     };
     length.ok_or_else(|| invalid(expected_at_most()))
+}
+
+/// Returns a JSON number as a float. `serde_json` reads them as well as the standard library does,
+/// which has a table of ten kilobytes for it.
+pub(super) fn float(number: &str) -> Option<f64> {
+    serde_json::from_str::<Value>(number).ok()?.as_f64()
 }
 
 /// Reads a string such as `"1m30s"`: each unit at most once, larger ones first.

@@ -210,6 +210,14 @@ fn policy_text(spec: &ChildSpec) -> String {
     }
 }
 
+/// Returns a number of tenths as a decimal number.
+fn tenths(number: u16) -> String {
+    match (number / 10, number % 10) {
+        (whole, 0) => whole.to_string(),
+        (whole, tenths) => format!("{whole}.{tenths}"),
+    }
+}
+
 /// Returns what there is to say of a program's restarts, and of its end.
 fn restart_parts(spec: &ChildSpec) -> Vec<String> {
     let mut parts = Vec::new();
@@ -220,8 +228,7 @@ fn restart_parts(spec: &ChildSpec) -> Vec<String> {
         }
         let is_restarted = spec.max_restarts != Some(0);
         if is_restarted && spec.jitter > 0 {
-            let share = f64::from(spec.jitter) / 10.0;
-            parts.push(format!("up to {share} % longer"));
+            parts.push(format!("up to {} % longer", tenths(spec.jitter)));
         }
         if is_restarted {
             parts.push(format!("anew after {}", duration(spec.backoff.reset_after)));

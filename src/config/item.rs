@@ -198,7 +198,7 @@ impl<'n> Item<'n> {
         convert: impl FnOnce(f64) -> Option<T>,
     ) -> Option<T> {
         if let Kind::Number(number) = self.node.kind
-            && let Some(value) = number.parse().ok().and_then(convert)
+            && let Some(value) = duration::float(number).and_then(convert)
         {
             return Some(value);
         }

@@ -20,6 +20,7 @@ use crate::os::tail::Tail;
 use crate::program::{FailedStart, LiveRun};
 use crate::report::CODE_UNKNOWN;
 use crate::spec::{Outputs, StdStream, Stdout};
+use crate::text::duration;
 
 use super::capture::{Capture, Ends, report_losses};
 use super::core::{Core, Owner, Start};
@@ -451,11 +452,11 @@ impl Launcher {
                 return;
             }
             Ok(()) => {
-                let age = at.since(begun_at).as_secs_f64();
+                let age = duration(at.since(begun_at));
                 let cause = cancelled_by(core, id);
                 let error = Error::new(format!(
                     "start cancelled by {cause}: pid {pid} had not executed its program after \
-                     {age:.1} s"
+                     {age}"
                 ));
                 (CODE_UNKNOWN, error)
             }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use procsched::config::parse_duration;
+
 /// Parses a time as a supervisor writes it: `2024-01-01T12:00:00.000Z`.
 pub fn parse(text: &str) -> Option<SystemTime> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
@@ -13,7 +15,8 @@ pub fn parse(text: &str) -> Option<SystemTime> {
     let days = days_since_1970(year.ok()?, month.ok()?, day.ok()?)?;
     let whole = days.checked_mul(24 * 60)?.checked_add(minutes)?;
     let start = Duration::from_secs(u64::try_from(whole.checked_mul(60)?).ok()?);
-    let rest = seconds(second.parse().ok()?)?;
+    // A duration as options have it: the digits of a float would be a table of ten kilobytes.
+    let rest = parse_duration(second).ok()?;
     SystemTime::UNIX_EPOCH.checked_add(start.checked_add(rest)?)
 }
 
