@@ -1,6 +1,7 @@
 //! A program made ready to be executed: everything that can be found out or can fail before the
 //! fork is done here, once, when the scheduler is built.
 
+mod base;
 mod lookup;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,11 +13,14 @@ use std::time::Duration;
 
 use crate::cstr_list::CStrList;
 use crate::error::{Error, Result, errno_text};
-use crate::lineage::{CHAIN_VARIABLE, Lineage, PROGRAM_VARIABLE};
+use crate::lineage::{CHAIN_VARIABLE, PROGRAM_VARIABLE};
+use crate::os::privileges;
 use crate::os::spawn::{Command, Failure, Place, Spawner, Started, Step};
 use crate::report::CODE_UNKNOWN;
-use crate::spec::{ChildSpec, Outputs};
-use lookup::{directory_problem, file_problem, in_path, missing_interpreter};
+use crate::spec::{Attributes, ChildSpec, Outputs, User};
+pub(crate) use base::BaseEnv;
+use base::{c_string, variable};
+use lookup::{directory_problem, file_problem, in_path, missing_interpreter, unreadable};
 
 /// Where a program without a slash is looked up when the environment has no `PATH`.
 const PATH_DEFAULT: &[u8] = b"/bin:/usr/bin";
@@ -24,82 +28,8 @@ const PATH_DEFAULT: &[u8] = b"/bin:/usr/bin";
 /// The time of its watchdog in microseconds, for a program: sd_watchdog_enabled(3).
 pub(crate) const WATCHDOG_VARIABLE: &str = "WATCHDOG_USEC";
 
-/// What all commands of one supervisor have in common.
-#[derive(Debug)]
-pub(crate) struct BaseEnv {
-    /// The working directory of a command that names none; absolute, or `.`.
-    directory: CString,
-    /// The environment that every command begins with.
-    env: Vec<CString>,
-    /// Set if a process left behind by a program is to be known by its environment.
-    lineage: Option<Arc<Lineage>>,
-}
-
-impl BaseEnv {
-    /// Returns what programs get: our environment, taken once, without what was meant for the
-    /// supervisor itself. `base_dir` is absolute.
-    pub(crate) fn of_programs(base_dir: &Path, lineage: Option<Arc<Lineage>>) -> Result<Arc<Self>> {
-        let is_replaced = |key: &OsStr| lineage.is_some() && key == CHAIN_VARIABLE;
-        let ours = std::env::vars_os();
-        let ours = ours.filter(|(key, _)| !is_meant_for_us(key) && !is_replaced(key));
-        Ok(Arc::new(Self {
-            directory: c_string(base_dir.as_os_str())?,
-            env: variables(ours),
-            lineage,
-        }))
-    }
-
-    /// Returns the same for another working directory, which is absolute.
-    pub(crate) fn at(&self, base_dir: &Path) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self {
-            directory: c_string(base_dir.as_os_str())?,
-            env: self.env.clone(),
-            lineage: self.lineage.clone(),
-        }))
-    }
-
-    /// Returns how many variables there are, and how many bytes they take.
-    #[cfg(feature = "json")]
-    pub(crate) fn size(&self) -> (usize, usize) {
-        let bytes = self.env.iter().map(|variable| variable.count_bytes() + 1);
-        (self.env.len(), bytes.sum())
-    }
-
-    /// Returns what a command gets that stands in our place: everything.
-    fn our_own() -> Arc<Self> {
-        Arc::new(Self {
-            directory: c".".to_owned(),
-            env: variables(std::env::vars_os()),
-            lineage: None,
-        })
-    }
-}
-
-/// True if systemd, or another supervisor of this kind, sets this for a service, or if it names the
-/// control socket of the supervisor. The service's children must not believe it.
-fn is_meant_for_us(key: &OsStr) -> bool {
-    let key = key.as_bytes();
-    key == b"NOTIFY_SOCKET"
-        || key == b"PROCSCHED_SOCKET"
-        || key == PROGRAM_VARIABLE.as_bytes()
-        || key.starts_with(b"LISTEN_")
-        || key.starts_with(b"WATCHDOG_")
-}
-
-fn variables(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<CString> {
-    all.filter_map(|(key, value)| variable(&key, &value).ok())
-        .collect()
-}
-
-fn variable(key: &OsStr, value: &OsStr) -> Result<CString> {
-    let text = [key.as_bytes(), b"=", value.as_bytes()].concat();
-    c_string(OsStr::from_bytes(&text))
-}
-
-fn c_string(text: &OsStr) -> Result<CString> {
-    let nul = |_| Error::new("a command, path or variable has a NUL byte in it");
-    CString::new(text.as_bytes()).map_err(nul)
-}
+/// The variables that come with a user.
+const LOGIN_VARIABLES: [&str; 4] = ["HOME", "USER", "LOGNAME", "SHELL"];
 
 /// What one start of a command has besides.
 #[derive(Debug, Clone, Copy, Default)]
@@ -157,6 +87,16 @@ impl Exec {
         }
         env.push(variable(PROGRAM_VARIABLE.as_ref(), spec.name.as_ref())?);
         let directory = spec.cwd.as_ref().map(|cwd| base_dir.join(cwd));
+        let attributes = spec.attributes.as_ref();
+        let user = attributes.and_then(|attributes| attributes.user.as_ref());
+        for (key, value) in user.into_iter().flat_map(User::variables) {
+            if spec.env.iter().all(|(own, _)| own != key) {
+                env.push(variable(key.as_ref(), &value)?);
+            }
+        }
+        let own = attributes.map(|attributes| base.with(attributes, base_dir));
+        let own = own.transpose()?;
+        let base = own.as_ref().unwrap_or(base);
         let mut exec = Self::new(&spec.command, &env, base_dir, directory, base)?;
         exec.layout.outputs = spec.outputs;
         Ok(exec)
@@ -268,7 +208,8 @@ impl Exec {
     }
 
     /// Returns the keys of the config in which another definition of this program differs:
-    /// `command`, `cwd`, `env.NAME` for each variable, in their order, `stdout` and `stderr`.
+    /// `command`, `cwd`, those of its attributes, `env.NAME` for each variable, in their order,
+    /// `stdout` and `stderr`.
     pub(crate) fn differences(&self, new: &Self) -> Vec<String> {
         let mut keys = Vec::new();
         if self.command() != new.command() {
@@ -282,11 +223,19 @@ impl Exec {
             own.map(|own| (key_of(own).to_vec(), own.to_owned()))
                 .collect()
         };
+        let none = Attributes::default();
+        let attributes = self.attributes().map_or(&none, |all| all);
+        let others = new.attributes().map_or(&none, |all| all);
+        let attributes = attributes.differences(others);
+        let is_same_user = !attributes.contains(&"user");
+        keys.extend(attributes.into_iter().map(str::to_owned));
         let (old, own) = (variables(self), variables(new));
         let names: BTreeSet<&Vec<u8>> = old.keys().chain(own.keys()).collect();
+        let of_user = |name: &[u8]| LOGIN_VARIABLES.iter().any(|known| known.as_bytes() == name);
         let differing = names
             .into_iter()
-            .filter(|name| old.get(*name) != own.get(*name));
+            .filter(|name| old.get(*name) != own.get(*name))
+            .filter(|name| is_same_user || !of_user(name));
         keys.extend(differing.map(|name| format!("env.{}", String::from_utf8_lossy(name))));
         let (old, new) = (self.outputs(), new.outputs());
         let streams = [
@@ -312,6 +261,21 @@ impl Exec {
     fn directory(&self) -> &CStr {
         let own = self.strings.part(self.layout.directory..u32::MAX).next();
         own.unwrap_or(&self.base.directory)
+    }
+
+    /// Returns what the program does not inherit from us.
+    fn attributes(&self) -> Option<&Arc<Attributes>> {
+        Some(&self.base.own.as_ref()?.attributes)
+    }
+
+    /// Returns the uid that the program gets, if that is set.
+    pub(crate) fn uid(&self) -> Option<u32> {
+        self.attributes()?.uid()
+    }
+
+    /// Returns the file that it reads as its stdin, if there is one.
+    pub(crate) fn stdin(&self) -> Option<&CStr> {
+        self.base.own.as_ref()?.stdin.as_deref()
     }
 
     /// Returns the `PATH` that the program gets.
@@ -362,6 +326,7 @@ impl Exec {
                     .for_each(take)
             },
             directory: self.directory(),
+            attributes: self.attributes(),
             place,
             wait,
         })
@@ -374,6 +339,10 @@ impl Exec {
             Step::Session => "failed to create a session".to_owned(),
             Step::Group => "failed to create a process group".to_owned(),
             Step::Limit => "failed to set the limit on descriptors".to_owned(),
+            Step::Attribute => match self.attributes() {
+                Some(attributes) => attributes.explain(failure.which),
+                None => Attributes::default().explain(failure.which),
+            },
             Step::Directory => {
                 let directory = path_of(self.directory());
                 format!("failed to change the directory to {directory:?}")
@@ -470,6 +439,39 @@ impl ChildSpec {
         let base_dir = absolute(base_dir)?;
         let base = BaseEnv::of_programs(&base_dir, None)?;
         Exec::of_program(self, &base_dir, &base)?.locate()
+    }
+}
+
+impl ChildSpec {
+    /// Returns why a start would fail if it were tried by this process now, as far as that is known
+    /// without a try: what of its attributes needs privileges that we do not have, or a file that cannot
+    /// be read. Each with the key of the config that it is about.
+    ///
+    /// ```
+    /// # use procsched::ChildSpec;
+    /// # use std::path::Path;
+    /// let load = ChildSpec::new("load", ["psql"]).stdin("no-such-dump.sql");
+    /// let (key, error) = load.obstacles(Path::new("/srv")).remove(0);
+    /// assert_eq!(key, "stdin");
+    /// assert_eq!(
+    ///     error.to_string(),
+    ///     "failed to open its stdin \"/srv/no-such-dump.sql\": No such file or directory"
+    /// );
+    /// ```
+    #[must_use]
+    pub fn obstacles(&self, base_dir: &Path) -> Vec<(&'static str, Error)> {
+        let Some(attributes) = self.attributes.as_deref() else {
+            return Vec::new();
+        };
+        let mut found = privileges::missing_for(attributes);
+        let stdin = attributes.stdin.as_ref().map(|path| base_dir.join(path));
+        if let Some(path) = stdin
+            && let Some(errno) = unreadable(&path)
+        {
+            let what = format!("failed to open its stdin {path:?}");
+            found.push(("stdin", Error::os(what, errno)));
+        }
+        found
     }
 }
 

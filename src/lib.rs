@@ -347,6 +347,7 @@ pub use scheduler::{Builder, ProcessScheduler, Reap, Status};
 pub use signal::{Signal, SignalTo, exit_label, signal_name};
 pub use spec::{
     Address, Check, ChildSpec, ErrorCommand, Health, NAME_BYTES_MAX, Probe, REPORT_BYTES_DEFAULT,
-    REPORT_BYTES_MAX, Ready, STOP_TIMEOUT_DEFAULT, StdStream, Stderr, Stdout,
+    REPORT_BYTES_MAX, Ready, Resource, STOP_TIMEOUT_DEFAULT, StdStream, Stderr, Stdout, User,
+    group_named,
 };
 pub use status::{HealthStatus, LastExit, ProgramStatus};

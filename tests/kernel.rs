@@ -59,6 +59,7 @@ mod os {
     pub(crate) mod pages;
     mod pause;
     pub(crate) mod poller;
+    pub(crate) mod privileges;
     mod raw;
     pub(crate) mod ready_pipe;
     pub(crate) mod reap;

@@ -9,9 +9,6 @@ use super::{base_dir_of, directory_of, read_file, skim, syntax};
 pub use crate::spec::check::SOCKET_PATH_BYTES_MAX;
 use crate::spec::check::socket_path_problem;
 use crate::spec::path_problem;
-use crate::text::{error_text, quoted};
-
-const GROUPS: &str = "/etc/group";
 
 /// The keys that tell where the socket is.
 const KEYS: [&str; 2] = ["base_dir", "control"];
@@ -122,30 +119,4 @@ impl Draft {
         }
         Control::Path(path)
     }
-}
-
-/// Reads a group: its number, or its name in `/etc/group`.
-pub(super) fn group(item: &Item<'_>, problems: &mut Problems) -> Option<u32> {
-    let expected = "the name of a group, or its number";
-    let id: u32 = item.whole_or(group_named, expected, problems)?;
-    // chown(2) takes it as "leave it as it is".
-    let problem =
-        (id == u32::MAX).then(|| format!("invalid group {id}: expected a smaller number"));
-    item.passes(problem, problems).then_some(id)
-}
-
-/// Finds a group in the file, as group(5) has it. Directory services are not asked: they may not
-/// answer, and a static binary cannot ask them.
-fn group_named(name: &str) -> Result<u32, String> {
-    let file = std::fs::read(GROUPS).map_err(|error| {
-        let (name, cause) = (quoted(name), error_text(&error));
-        format!("failed to look up group {name} in {GROUPS}: {cause}; use its number")
-    })?;
-    let file = String::from_utf8_lossy(&file);
-    let mut ids = file.lines().filter_map(|line| {
-        let (known, rest) = line.split_once(':')?;
-        (known == name).then_some(rest.split(':').nth(1)?.parse().ok()?)
-    });
-    let unknown = || format!("no group {} in {GROUPS}: use its number", quoted(name));
-    ids.next().ok_or_else(unknown)
 }

@@ -5,6 +5,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
+use crate::spec::accounts::Accounts;
 use crate::text::escaped;
 
 /// A position in the file: line and column, counted from 1; columns count characters.
@@ -157,12 +158,16 @@ impl fmt::Debug for ConfigErrors {
 impl std::error::Error for ConfigErrors {}
 
 /// Collects the errors while a file is read.
-#[derive(Debug, Default)]
-pub(super) struct Problems(Vec<ConfigError>);
+#[derive(Default)]
+pub(super) struct Problems {
+    errors: Vec<ConfigError>,
+    /// The users and groups that it may name, read once for all that do.
+    pub accounts: Accounts,
+}
 
 impl Problems {
     pub(super) fn add(&mut self, place: Place, path: &str, message: String) {
-        self.0.push(ConfigError {
+        self.errors.push(ConfigError {
             place: Some(place),
             path: path.to_owned(),
             message,
@@ -171,18 +176,18 @@ impl Problems {
 
     /// True if there is an error at this path.
     pub(super) fn has(&self, path: &str) -> bool {
-        self.0.iter().any(|error| error.path == path)
+        self.errors.iter().any(|error| error.path == path)
     }
 
     /// Returns `value`, or all errors if there are any. An error of the defaults, which is found
     /// in each program that inherits it, is reported once.
     pub(super) fn or<T>(mut self, source: &str, value: T) -> Result<T, ConfigErrors> {
-        if self.0.is_empty() {
+        if self.errors.is_empty() {
             return Ok(value);
         }
-        self.0.sort_unstable_by(in_order);
-        self.0.dedup();
-        Err(ConfigErrors::new(source, self.0))
+        self.errors.sort_unstable_by(in_order);
+        self.errors.dedup();
+        Err(ConfigErrors::new(source, self.errors))
     }
 }
 

@@ -33,6 +33,18 @@ impl Member<'_> {
     pub(super) fn complain(&self, problems: &mut Problems, message: String) {
         problems.add(self.key_place, &self.value.path, message);
     }
+
+    /// Adds the error of a key that is none of these.
+    pub(super) fn complain_unknown(
+        &self,
+        known: impl Iterator<Item = &'static str>,
+        problems: &mut Problems,
+    ) {
+        let names: Vec<&str> = known.collect();
+        let instead = did_you_mean(self.key, names.iter().copied())
+            .unwrap_or_else(|| format!(": use {}", names.join(", ")));
+        self.complain(problems, format!("unknown key{instead}"));
+    }
 }
 
 /// A known key, and how to apply its value to a `T`.
@@ -69,6 +81,14 @@ impl<'n> Item<'n> {
 
     pub(super) fn is_object(&self) -> bool {
         matches!(self.node.kind, Kind::Object(_))
+    }
+
+    /// Returns the text of a string.
+    pub(super) fn text(&self) -> Option<&'n str> {
+        match &self.node.kind {
+            Kind::String(text) => Some(text),
+            _ => None,
+        }
     }
 
     pub(super) fn is_false(&self) -> bool {
@@ -289,13 +309,7 @@ impl<'n> Item<'n> {
         for member in self.members(expected, problems) {
             match fields.iter().find(|(name, _)| *name == member.key) {
                 Some((_, read)) => read(target, &member.value, problems),
-                None => {
-                    let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
-                    let instead = did_you_mean(member.key, names.iter().copied())
-                        .unwrap_or_else(|| format!(": use {}", names.join(", ")));
-                    let message = format!("unknown key{instead}");
-                    member.complain(problems, message);
-                }
+                None => member.complain_unknown(fields.iter().map(|(name, _)| *name), problems),
             }
         }
     }

@@ -6,9 +6,9 @@
 //!    that the rest is JSON. If it is not, that is the only error.
 //! 2. `scan`: builds a tree that has the place of each key and value, the order of the file, and
 //!    duplicate keys.
-//! 3. `item`: reads a value of the tree as a certain type (`duration`, `signal`), or adds an error
-//!    and goes on.
-//! 4. `root`, `program`, `ready`, `check`, `control`: the keys, what each sets, and how `defaults`
+//! 3. `item`: reads a value of the tree as a certain type (`duration`, `signal`, `size`), or adds an
+//!    error and goes on.
+//! 4. `root`, `program`, `attributes`, `ready`, `check`, `control`: the keys, what each sets, and how `defaults`
 //!    are merged. The rules for values are those of `ChildSpec`.
 //! 5. `links`: which programs wait for which, when all are known.
 //!
@@ -16,12 +16,13 @@
 //! control socket does not read all of it: `skim`.
 //!
 //! The result is a [`Config`], or all errors in the order of the file ([`ConfigErrors`]). Only the
-//! file itself is read, and `/etc/group` if it names a group: whether a command or directory exists
-//! is not checked here.
+//! file itself is read, and `/etc/passwd` and `/etc/group` if it names a user or a group: whether a
+//! command or directory exists is not checked here.
 //!
 //! `$schema` and keys that begin with `x-` are ignored in every object and may be repeated: they
 //! are for notes, and a prefixed `x-` switches a program or variable off.
 
+mod attributes;
 mod check;
 mod control;
 mod duration;
@@ -37,6 +38,7 @@ mod ready;
 mod root;
 mod scan;
 mod signal;
+mod size;
 mod skim;
 mod syntax;
 

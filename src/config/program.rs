@@ -1,11 +1,12 @@
 //! A program of the file, and `defaults`, which has the same keys except `command`.
 //!
 //! A program begins as a copy of the defaults, and each of its keys overwrites one setting. So
-//! `env`, `backoff` and `health` merge key by key.
+//! `env`, `backoff`, `limits` and `health` merge key by key.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 
+use super::attributes;
 use super::check::{self, SocketPath};
 use super::errors::{Place, Problems};
 use super::item::{Field, Item, Member};
@@ -13,16 +14,18 @@ use super::links::Links;
 use super::ready;
 use super::signal;
 use crate::machine::Restart;
+use crate::signal::SignalTo;
 use crate::spec::ready::watchdog_problem;
 use crate::spec::{
-    ChildSpec, JITTER_EXPECTED, REPORT_BYTES_MAX, Stderr, Stdout, backoff_problem, env_problem,
-    exit_code_problem, jitter_of, name_problem, report_bytes_problem, stop_signal_problem,
+    Attributes, ChildSpec, JITTER_EXPECTED, REPORT_BYTES_MAX, Resource, Stderr, Stdout,
+    backoff_problem, env_problem, exit_code_problem, jitter_of, name_problem, report_bytes_problem,
+    stop_signal_problem,
 };
 
 /// The keys of a program. Those come first that `defaults` does not have. Each is also
 /// in the help of `check` and `run` (`load.rs` of the binary), the README, `tests/fuzz/config.dict`,
 /// `tests/fuzz/checks/print.rs` and the lists of `config/tests`.
-const FIELDS: [Field<Draft>; 22] = [
+const FIELDS: [Field<Draft>; 33] = [
     ("command", |draft, item, problems| {
         draft.has_command = true;
         set(&mut draft.spec.command, item.command(problems));
@@ -39,6 +42,45 @@ const FIELDS: [Field<Draft>; 22] = [
         set(&mut draft.spec.cwd, item.directory(problems).map(Some));
     }),
     ("env", Draft::env),
+    ("clear_env", |draft, item, problems| {
+        let clear = item.boolean(problems);
+        draft.attribute(clear, |all, clear| all.clear_env = clear);
+    }),
+    ("user", |draft, item, problems| {
+        draft.places.insert("user", item.position());
+        let user = attributes::user(item, problems);
+        draft.attribute(user, |all, user| all.user = Some(user));
+    }),
+    ("group", |draft, item, problems| {
+        let group = attributes::group(item, problems);
+        draft.attribute(group, |all, group| all.group = Some(group));
+    }),
+    ("groups", |draft, item, problems| {
+        draft.places.insert("groups", item.position());
+        let groups = attributes::groups(item, problems);
+        draft.attribute(groups, |all, groups| all.groups = Some(groups));
+    }),
+    ("umask", |draft, item, problems| {
+        let mask = attributes::umask(item, problems);
+        draft.attribute(mask, |all, mask| all.umask = Some(mask));
+    }),
+    ("nice", |draft, item, problems| {
+        let nice = attributes::nice(item, problems);
+        draft.attribute(nice, |all, nice| all.nice = Some(nice));
+    }),
+    ("oom_score_adj", |draft, item, problems| {
+        let score = attributes::oom_score_adj(item, problems);
+        draft.attribute(score, |all, score| all.oom_score_adj = Some(score));
+    }),
+    ("limits", Draft::limits),
+    ("no_new_privileges", |draft, item, problems| {
+        let set = item.boolean(problems);
+        draft.attribute(set, |all, set| all.no_new_privileges = set);
+    }),
+    ("stdin", |draft, item, problems| {
+        let path = attributes::stdin(item, problems);
+        draft.attribute(path, |all, path| all.stdin = path);
+    }),
     ("autostart", |draft, item, problems| {
         set(&mut draft.spec.autostart, item.boolean(problems));
     }),
@@ -103,6 +145,10 @@ const FIELDS: [Field<Draft>; 22] = [
     ("stop_timeout", |draft, item, problems| {
         set(&mut draft.spec.stop_timeout, item.duration(problems));
     }),
+    ("stop_to", |draft, item, problems| {
+        let to = item.word(&STOP_TO, problems);
+        set(&mut draft.spec.stop_to, to);
+    }),
     ("stdout", |draft, item, problems| {
         set(
             &mut draft.spec.outputs.stdout,
@@ -156,6 +202,7 @@ const RESTARTS: [(&str, Restart); 3] = [
     ("never", Restart::Never),
 ];
 
+const STOP_TO: [(&str, SignalTo); 2] = [("group", SignalTo::Group), ("main", SignalTo::Main)];
 const STDOUTS: [(&str, Stdout); 3] = [
     ("log", Stdout::Log),
     ("stderr", Stdout::Stderr),
@@ -266,6 +313,29 @@ impl Draft {
         draft.check_backoff(self, problems);
         draft.check_pairs(self, problems);
         (draft.spec, draft.links, draft.sockets)
+    }
+
+    /// Sets an attribute, if there is a value.
+    fn attribute<T>(&mut self, value: Option<T>, set: impl FnOnce(&mut Attributes, T)) {
+        if let Some(value) = value {
+            set(self.spec.attributes_mut(), value);
+        }
+    }
+
+    fn limits(&mut self, item: &Item<'_>, problems: &mut Problems) {
+        for member in item.members(r#"an object such as {"nofile": 65536}"#, problems) {
+            let mut all = Resource::ALL.into_iter();
+            let Some(resource) = all.find(|resource| resource.key() == member.key) else {
+                let names = Resource::ALL.into_iter().map(Resource::key);
+                member.complain_unknown(names, problems);
+                continue;
+            };
+            let key = resource.key_of_limits();
+            self.places.insert(key, member.value.position());
+            if let Some(limit) = attributes::limit(&member.value, problems) {
+                self.spec.set_limit(resource, limit);
+            }
+        }
     }
 
     fn health(&mut self, item: &Item<'_>, problems: &mut Problems) {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::attributes;
 use super::check::SocketPath;
 use super::control;
 use super::errors::Problems;
@@ -26,7 +27,7 @@ const FIELDS: [Field<Root>; 8] = [
         root.control = control::Draft::read(item, problems);
     }),
     ("control_group", |root, item, problems| {
-        root.control_group = control::group(item, problems);
+        root.control_group = attributes::group(item, problems);
     }),
     ("shutdown_timeout", |root, item, problems| {
         let timeout = item.duration(problems);

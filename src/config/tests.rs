@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::machine::{Backoff, Restart};
 
+mod attributes;
 mod health;
 mod parts;
 mod programs;

@@ -24,6 +24,18 @@ pub(super) fn file_problem(path: &Path) -> Option<i32> {
     problem(path, std::fs::Metadata::is_file, libc::EACCES)
 }
 
+/// Returns the errno with which it would be refused to read this file, if it would. A directory cannot
+/// be read.
+pub(super) fn unreadable(path: &Path) -> Option<i32> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => Some(libc::EISDIR),
+        Ok(_) => access(path, AccessFlags::R_OK)
+            .err()
+            .map(|errno| errno as i32),
+        Err(error) => Some(error.raw_os_error().unwrap_or(libc::ENOENT)),
+    }
+}
+
 fn problem(path: &Path, is_right: fn(&std::fs::Metadata) -> bool, otherwise: i32) -> Option<i32> {
     match std::fs::metadata(path) {
         Ok(found) if is_right(&found) => access(path, AccessFlags::X_OK).err().map(|e| e as i32),

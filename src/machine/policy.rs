@@ -88,6 +88,8 @@ pub struct Policy {
     pub stop_signal: i32,
     /// The time from the stop signal to SIGKILL.
     pub stop_timeout: Duration,
+    /// True if the stop signal is for the first process of its group alone.
+    pub stops_main: bool,
 }
 
 impl Default for Policy {
@@ -107,6 +109,7 @@ impl Default for Policy {
             watchdog: None,
             stop_signal: 15,
             stop_timeout: Duration::from_secs(10),
+            stops_main: false,
         }
     }
 }
@@ -194,9 +197,20 @@ impl Policy {
             ("start_timeout", self.start_timeout != new.start_timeout),
             ("stop_signal", self.stop_signal != new.stop_signal),
             ("stop_timeout", self.stop_timeout != new.stop_timeout),
+            ("stop_to", self.stops_main != new.stops_main),
         ];
         let differing = all.into_iter().filter(|(_, differs)| *differs);
         differing.map(|(key, _)| key).collect()
+    }
+
+    /// True if this signal, by which a run is ended, is for the first process of its group alone. SIGCONT
+    /// follows the stop signal; SIGKILL is for all.
+    #[must_use]
+    pub fn is_for_main(&self, signal: i32) -> bool {
+        const KILL: i32 = 9;
+        const CONT: i32 = 18;
+        let is_stop = signal == self.stop_signal || signal == CONT;
+        self.stops_main && is_stop && signal != KILL
     }
 
     /// True if a run that ended by itself in this way has succeeded.

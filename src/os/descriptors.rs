@@ -3,6 +3,7 @@
 //! All are opened close-on-exec and numbered 3 or higher, whatever the host has closed: a child
 //! gets them by `dup2`, and none may be in the place of a standard stream.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -11,7 +12,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fchmod};
 
 use super::numbers::numbers_of;
 use super::retry;
@@ -45,6 +46,20 @@ pub(crate) fn child_pipe() -> std::result::Result<(OwnedFd, OwnedFd), Errno> {
     let (read, write) = (above_standard(read)?, above_standard(write)?);
     retry(|| fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)))?;
     Ok((read, write))
+}
+
+/// Lets a process of another user open this end of a pipe once more, by `/dev/stderr`.
+pub(crate) fn let_others_write(end: &OwnedFd) -> std::result::Result<(), Errno> {
+    retry(|| fchmod(end, Mode::from_bits_truncate(0o622)))
+}
+
+/// Opens a file for a child to read from, without waiting for what may be behind it.
+pub(crate) fn open_to_read(path: &CStr) -> std::result::Result<OwnedFd, Errno> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = above_standard(retry(|| nix::fcntl::open(path, flags, Mode::empty()))?)?;
+    // The child's reads may wait.
+    retry(|| fcntl(&file, FcntlArg::F_SETFL(OFlag::empty())))?;
+    Ok(file)
 }
 
 /// Makes a pipe to wake our own poll: neither end blocks.

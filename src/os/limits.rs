@@ -1,13 +1,17 @@
 //! Resource limits of a supervisor with many programs: raised where that is allowed, restored for
 //! each program, and named in the error of a start that they forbid.
 
+use std::ffi::c_int;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::str::FromStr;
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
+use super::raw;
 use crate::error::errno_text;
+use crate::spec;
 
 /// A soft and a hard limit, as getrlimit(2) has them.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +32,20 @@ pub(crate) fn raise_descriptors(needed: u64) -> Option<DescriptorLimit> {
 /// Returns how many descriptors this process may have open.
 pub(crate) fn descriptors() -> u64 {
     getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft)
+}
+
+/// Returns the soft and the hard limit of this process: as the kernel has them everywhere, two numbers
+/// of 64 bits. Async-signal-safe.
+pub(crate) fn of_this_process(resource: spec::Resource) -> Result<[u64; 2], c_int> {
+    let (this_process, nothing) = (0, 0);
+    let mut limit = [0_u64; 2];
+    let old = (&raw mut limit).expose_provenance();
+    let arguments = [this_process, resource.number(), nothing, old];
+    // SAFETY: the pointer is to two live numbers, as the call wants them.
+    unsafe {
+        raw::call(libc::SYS_prlimit64, arguments)?;
+        Ok((&raw const limit).read_volatile())
+    }
 }
 
 /// Returns a soft limit, if there is one.
@@ -113,14 +131,16 @@ fn is_used_up(used: u64, most: u64) -> bool {
 /// Longer than any file that is read here.
 const READ_BYTES_MAX: u64 = 64 * 1024;
 
-fn text(path: &Path) -> Option<String> {
+/// Returns the contents of a short file.
+pub(super) fn text(path: &Path) -> Option<String> {
     let mut text = String::new();
     let file = File::open(path).ok()?;
     file.take(READ_BYTES_MAX).read_to_string(&mut text).ok()?;
     Some(text)
 }
 
-fn number(path: &Path) -> Option<u64> {
+/// Returns the number that a short file has.
+pub(super) fn number<T: FromStr>(path: &Path) -> Option<T> {
     text(path)?.trim().parse().ok()
 }
 

@@ -22,6 +22,7 @@ mod numbers;
 pub(crate) mod pages;
 mod pause;
 pub(crate) mod poller;
+pub(crate) mod privileges;
 mod raw;
 pub(crate) mod ready_pipe;
 pub(crate) mod reap;

@@ -3,7 +3,7 @@
 //! The kernel chooses its address, which is in no file system (unix(7), autobind): it works where
 //! nothing can be written, and a message to a run that has ended is refused, as its socket is closed.
 //! So a message belongs to a run by the socket that it came to. The kernel names its
-//! sender (`SO_PASSCRED`): a process counts that is visible here, and has our uid.
+//! sender (`SO_PASSCRED`): a process counts that is visible here, and has our uid or the program's.
 
 use std::ffi::{CStr, CString, c_int};
 use std::mem::{offset_of, size_of};
@@ -25,8 +25,8 @@ const VARIABLE_PREFIX: &[u8] = b"NOTIFY_SOCKET=@";
 pub(crate) struct NotifySocket {
     socket: OwnedFd,
     variable: CString,
-    /// Our real and effective uid, one of which a sender has.
-    uids: [libc::uid_t; 2],
+    /// The uids of which a sender has one: our real and effective one, and that of the program.
+    uids: Vec<libc::uid_t>,
 }
 
 /// What one look has found.
@@ -50,8 +50,8 @@ struct Control {
 }
 
 impl NotifySocket {
-    /// Makes a socket, with an address that no other has.
-    pub(crate) fn new() -> Result<Self, Errno> {
+    /// Makes a socket, with an address that no other has, for a program with this uid, if not ours.
+    pub(crate) fn new(uid: Option<libc::uid_t>) -> Result<Self, Errno> {
         let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         // SAFETY: plain numbers.
         let made = Errno::result(unsafe { libc::socket(libc::AF_UNIX, kind, 0) })?;
@@ -68,7 +68,10 @@ impl NotifySocket {
         Errno::result(unsafe { libc::bind(fd, address, length) })?;
         let variable = variable_of(fd)?;
         // SAFETY: no arguments, cannot fail.
-        let uids = unsafe { [libc::getuid(), libc::geteuid()] };
+        let mut uids = unsafe { vec![libc::getuid(), libc::geteuid()] };
+        uids.extend(uid);
+        uids.sort_unstable();
+        uids.dedup();
         Ok(Self {
             socket,
             variable,
@@ -128,9 +131,9 @@ impl NotifySocket {
         Ok((length, message.msg_flags, control_length))
     }
 
-    /// Returns our real and effective uid, one of which a sender has.
-    pub(crate) fn uids(&self) -> [libc::uid_t; 2] {
-        self.uids
+    /// Returns the uids of which a sender has one.
+    pub(crate) fn uids(&self) -> &[libc::uid_t] {
+        &self.uids
     }
 }
 

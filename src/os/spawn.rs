@@ -29,6 +29,7 @@
 //! is heard through a pipe that its exec closes. What the system does is not known before the
 //! first child has shown it, so that the first has the pipe as well.
 
+mod attributes;
 mod child;
 mod closing;
 mod late;
@@ -38,6 +39,7 @@ mod spawner;
 mod table;
 
 use std::ffi::{CStr, c_int};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use self::late::Late;
@@ -46,6 +48,7 @@ use super::limits::DescriptorLimit;
 use super::raw;
 use super::signal_queue::SignalSet;
 use crate::cstr_list::CStrList;
+use crate::spec::Attributes;
 
 /// Visits each string of a list, in order.
 pub(crate) type Each<'a> = &'a dyn Fn(&mut dyn FnMut(&CStr));
@@ -58,6 +61,8 @@ pub(crate) struct Command<'a> {
     pub(crate) variables: Each<'a>,
     /// The working directory of one in a session of its own.
     pub(crate) directory: &'a CStr,
+    /// What one in a session of its own does not inherit from us.
+    pub(crate) attributes: Option<&'a Arc<Attributes>>,
     pub(crate) place: Place,
     /// How long the child is waited for before it is late.
     pub(crate) wait: Duration,
@@ -100,6 +105,7 @@ pub(crate) enum Step {
     Session,
     Group,
     Limit,
+    Attribute,
     Directory,
     Descriptors,
     Passed,
@@ -108,11 +114,12 @@ pub(crate) enum Step {
 
 impl Step {
     /// In the order of their numbers.
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Process,
         Self::Session,
         Self::Group,
         Self::Limit,
+        Self::Attribute,
         Self::Directory,
         Self::Descriptors,
         Self::Passed,
@@ -133,8 +140,8 @@ pub(crate) enum Started {
 pub(crate) struct Failure {
     pub(crate) step: Step,
     pub(crate) errno: i32,
-    /// Which of the candidates it was that could not be executed, or which number a descriptor could
-    /// not get.
+    /// Which of the candidates it was that could not be executed, which number a descriptor could not
+    /// get, or the number of the attribute that was refused.
     pub(crate) which: usize,
 }
 

@@ -1,7 +1,7 @@
 //! Starts: from a program that is due to a process, or to the reason why there is none.
 
-use std::ffi::c_int;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::ffi::CStr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,14 +19,15 @@ use crate::os::spawn::{Failure, Place, Spawner, Started, Step};
 use crate::os::tail::Tail;
 use crate::program::{FailedStart, LiveRun};
 use crate::report::CODE_UNKNOWN;
-use crate::spec::{Outputs, StdStream, Stdout};
+use crate::spec::StdStream;
 use crate::text::duration;
 
-use super::capture::{Capture, Ends, report_losses};
+use super::capture::{Capture, report_losses};
 use super::core::{Core, Owner, Start};
 use super::fd_budget::{FdBudget, Planned};
 use super::inbox::Inbox;
 use super::late_starts::{LateStarts, Over};
+use super::pipes::Pipes;
 use super::readiness::{Given, Readiness};
 use super::reaper::Reaper;
 
@@ -53,36 +54,6 @@ pub(super) struct Launcher {
     lacks_descriptors: bool,
     /// When the end waits no longer for children that could not be executed.
     burial_end: Option<Moment>,
-}
-
-/// The pipes of a run that is started: our end of each, and its own.
-struct Pipes {
-    stdout: Option<(OwnedFd, OwnedFd)>,
-    stderr: Option<(OwnedFd, OwnedFd)>,
-}
-
-impl Pipes {
-    /// Returns what the run gets as its standard streams.
-    fn stdio(&self, null: &OwnedFd, outputs: Outputs) -> [c_int; 3] {
-        let null = null.as_raw_fd();
-        let of = |pipe: &Option<(OwnedFd, OwnedFd)>| match pipe {
-            Some((_, its)) => its.as_raw_fd(),
-            None => null,
-        };
-        let stdout = match outputs.stdout {
-            Stdout::Stderr => &self.stderr,
-            _ => &self.stdout,
-        };
-        [null, of(stdout), of(&self.stderr)]
-    }
-
-    /// Closes its ends.
-    fn ends(self) -> Ends {
-        Ends {
-            stdout: self.stdout.map(|(ours, _)| ours),
-            stderr: self.stderr.map(|(ours, _)| ours),
-        }
-    }
 }
 
 impl Launcher {
@@ -219,9 +190,11 @@ impl Launcher {
         let pipes = pipes.map_err(|error| failed(CODE_UNKNOWN, error, log_offset))?;
         let given = self.prepare(core, capture, readiness, run);
         let given = given.map_err(|error| failed(CODE_UNKNOWN, error, log_offset))?;
+        let stdin = self.open_stdin(core, id);
+        let stdin = stdin.map_err(|error| failed(CODE_UNKNOWN, error, log_offset))?;
         let program = &core.programs()[id];
         let place = Place::Apart {
-            stdio: pipes.stdio(&self.null, program.exec.outputs()),
+            stdio: pipes.stdio(&self.null, stdin.as_ref(), program.exec.outputs()),
             limit: self.limit,
             passed: given.passed(),
         };
@@ -236,7 +209,7 @@ impl Launcher {
             let error = self.explain(core, id, failure);
             failed(failed_start_code(failure), error, log_offset)
         })?;
-        drop(given);
+        drop((given, stdin));
         let ends = pipes.ends();
         let now = self.clock.now();
         let (group, late) = match started {
@@ -305,10 +278,8 @@ impl Launcher {
             let is_wanted = outputs.has_pipe(stream);
             is_wanted.then(|| self.pipe(core, id, stream)).transpose()
         };
-        Ok(Pipes {
-            stderr: make(StdStream::Stderr)?,
-            stdout: make(StdStream::Stdout)?,
-        })
+        let stderr = make(StdStream::Stderr)?;
+        Ok(Pipes::new(make(StdStream::Stdout)?, stderr))
     }
 
     fn pipe(
@@ -318,9 +289,13 @@ impl Launcher {
         stream: StdStream,
     ) -> Result<(OwnedFd, OwnedFd)> {
         let budget = self.budget;
+        let is_of_another = core.programs()[id].exec.uid().is_some();
         let make = || {
             let (read, write) = descriptors::child_pipe()?;
             budget.check(&write)?;
+            if is_of_another {
+                descriptors::let_others_write(&write)?;
+            }
             Ok((read, write))
         };
         let made = match make() {
@@ -335,6 +310,28 @@ impl Launcher {
         made.map_err(|errno| budget.explain(what, errno as i32))
     }
 
+    /// Opens the file that a program reads, if it has one.
+    fn open_stdin(&mut self, core: &mut Core, id: ProgramId) -> Result<Option<OwnedFd>> {
+        let Some(path) = core.programs()[id].exec.stdin().map(CStr::to_owned) else {
+            return Ok(None);
+        };
+        let budget = self.budget;
+        let open = || {
+            let file = descriptors::open_to_read(&path)?;
+            budget.check(&file)?;
+            Ok(file)
+        };
+        let opened = match open() {
+            Err(Errno::EMFILE | Errno::ENFILE) if self.close_idle_logs(core, id) => open(),
+            opened => opened,
+        };
+        opened.map(Some).map_err(|errno| {
+            self.lacks_descriptors = matches!(errno, Errno::EMFILE | Errno::ENFILE);
+            let what = format!("failed to open its stdin {:?}", path.to_string_lossy());
+            budget.explain(&what, errno as i32)
+        })
+    }
+
     /// Makes what a run needs to say of itself.
     fn prepare(
         &mut self,
@@ -346,7 +343,8 @@ impl Launcher {
         let budget = self.budget;
         let mut make = |core: &Core| {
             let signs = core.signs(run.program);
-            readiness.prepare(run, signs, &budget, capture.poller_mut())
+            let uid = core.programs()[run.program].exec.uid();
+            readiness.prepare(run, signs, uid, &budget, capture.poller_mut())
         };
         let is_lack = |errno: i32| [libc::EMFILE, libc::ENFILE].contains(&errno);
         let made = match make(core) {

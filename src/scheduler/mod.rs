@@ -38,6 +38,7 @@ mod launcher;
 mod operator;
 mod orphan_sweep;
 mod outbox;
+mod pipes;
 mod probes;
 mod rate_limit;
 mod readiness;

@@ -3,25 +3,33 @@
 //! A [`ChildSpec`] is plain data with defaults. It is checked when the scheduler is built, so that
 //! no start fails for a reason that was known before.
 
+pub(crate) mod accounts;
+pub(crate) mod attributes;
 pub(crate) mod check;
 mod error_command;
 mod output;
 mod problems;
 pub(crate) mod ready;
+mod resource;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::machine::{Backoff, Exit, ExitSet, Policy, Restart};
 pub(crate) use crate::signal::SIGNAL_MAX;
+use crate::signal::SignalTo;
+pub use accounts::{User, group_named};
+pub(crate) use attributes::Attributes;
 pub use check::{Address, Check, Health, Probe};
 pub use error_command::ErrorCommand;
 pub(crate) use output::{Outputs, log_path};
 pub use output::{StdStream, Stderr, Stdout};
 pub(crate) use problems::*;
 pub use ready::Ready;
+pub use resource::Resource;
 
 /// The longest name of a program, in bytes: with `.stderr.log` it is a valid file name on every
 /// file system.
@@ -80,6 +88,8 @@ pub struct ChildSpec {
     pub(crate) watchdog: Option<Duration>,
     pub(crate) health: Option<Box<Health>>,
     pub(crate) outputs: Outputs,
+    pub(crate) stop_to: SignalTo,
+    pub(crate) attributes: Option<Arc<Attributes>>,
 }
 
 impl ChildSpec {
@@ -119,6 +129,8 @@ impl ChildSpec {
             watchdog: None,
             health: None,
             outputs: Outputs::default(),
+            stop_to: SignalTo::Group,
+            attributes: None,
         }
     }
 
@@ -220,6 +232,19 @@ impl ChildSpec {
     #[must_use]
     pub fn stop_timeout(mut self, timeout: Duration) -> Self {
         self.stop_timeout = timeout;
+        self
+    }
+
+    /// Sets whether its whole process group gets the stop signal, the default, or its first process
+    /// alone, which then has to stop the others. SIGKILL goes to the group in any case.
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, SignalTo};
+    /// let shell = ChildSpec::new("shell", ["sh", "-c", "./web & wait"]).stop_to(SignalTo::Main);
+    /// ```
+    #[must_use]
+    pub fn stop_to(mut self, to: SignalTo) -> Self {
+        self.stop_to = to;
         self
     }
 
@@ -386,6 +411,7 @@ impl ChildSpec {
             jitter: self.jitter,
             stop_signal: self.stop_signal,
             stop_timeout: self.stop_timeout,
+            stops_main: self.stop_to == SignalTo::Main,
             oneshot: self.oneshot,
             max_restarts: self.max_restarts,
             success: exit_set(&self.success_codes),
@@ -418,6 +444,8 @@ impl ChildSpec {
         for (key, problem) in self.readiness_problems() {
             add(key, problem);
         }
+        found.extend(self.attribute_problems());
+        let mut add = |key, problem: Option<String>| found.extend(problem.map(|text| (key, text)));
         if let Some(health) = &self.health {
             let text = "a oneshot has ended when it is up: leave out \"health\" or \"oneshot\"";
             let with_oneshot = self.oneshot.then(|| text.to_owned());

@@ -38,7 +38,7 @@ pub enum Ready {
     /// dinit and nitro have the same protocol. Our end is closed after that.
     Fd(i32),
     /// It sends `READY=1` to the socket in `NOTIFY_SOCKET`, as sd_notify(3) does. A message counts if
-    /// its sender has our uid, and a pid that is visible in our PID namespace.
+    /// its sender has our uid or that of [`ChildSpec::user`], and a pid that is visible in our PID namespace.
     Notify,
     /// It has run for this long.
     Delay(Duration),

@@ -54,6 +54,22 @@ pub const ON_THE_HOST: &[(&str, &str)] = &[
         "strace wraps the supervisor from its first instruction on, and a program is a shell",
     ),
     (
+        "identity::a_check_warns_of_what_is_not_permitted",
+        "the privileges of a process are in /proc, which is not there",
+    ),
+    (
+        "identity::a_program_of_another_user_is_heard",
+        "what another user was given is in /proc, which is not there",
+    ),
+    (
+        "identity::a_step_that_is_refused_is_a_failed_start_with_its_name",
+        "a score is in /proc, which is not there",
+    ),
+    (
+        "identity::every_attribute_is_what_the_program_gets",
+        "what another user was given is in /proc, which is not there",
+    ),
+    (
         "inheritance::m25_a_pipeline_of_the_shell_ends_without_a_word",
         "it is about a pipeline of the shell",
     ),

@@ -114,6 +114,7 @@ pub fn any_policy(rng: &mut Rng) -> Policy {
         },
         stop_signal: rng.pick(&[15, 15, 15, 2, 9]),
         stop_timeout: Duration::from_millis(rng.pick(&[0, 100, 5_000, 10_000])),
+        stops_main: false,
     }
 }
 

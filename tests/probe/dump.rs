@@ -19,6 +19,8 @@ pub fn dump(file: &str, arguments: &[OsString]) {
         "pgid": pgid,
         "sid": sid,
         "env": environment(),
+        // SAFETY: plain numbers; the call only asks.
+        "nice": unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) },
     });
     proc::visit(|| {
         let (descriptors, flags) = descriptors();
@@ -27,6 +29,7 @@ pub fn dump(file: &str, arguments: &[OsString]) {
         given["flags"] = flags.into();
         given["status"] = status().into();
         given["limits"] = read("self/limits").into();
+        given["oom_score_adj"] = read("self/oom_score_adj").trim().into();
     });
     output::replace(file, given.to_string().as_bytes());
 }

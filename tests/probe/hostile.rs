@@ -44,7 +44,17 @@ pub fn steal(bytes: u64) {
 /// not refuse.
 pub fn attack_parent(file: &str) {
     // SAFETY: no arguments, cannot fail.
-    let parent = unsafe { libc::getppid() };
+    attack(unsafe { libc::getppid() }, file);
+}
+
+/// The same to the process whose number is in a file.
+pub fn attack_other(pid: &str, file: &str) {
+    waits::wait_file(pid);
+    let pid = std::fs::read_to_string(pid).unwrap_or_else(|_| broken(pid));
+    attack(pid.trim().parse().unwrap_or_else(|_| broken(&pid)), file);
+}
+
+fn attack(target: i32, file: &str) {
     let mut done = Vec::new();
     let mut note = |what: &str, result: i64| {
         if result != -1 {
@@ -52,12 +62,12 @@ pub fn attack_parent(file: &str) {
         }
     };
     // SAFETY: a plain number.
-    let group = unsafe { libc::getpgid(parent) };
+    let group = unsafe { libc::getpgid(target) };
     for signal in 0..=64 {
         // SAFETY: plain numbers, which the system checks.
         unsafe {
-            note("kill", libc::syscall(libc::SYS_kill, parent, signal));
-            note("tkill", libc::syscall(libc::SYS_tkill, parent, signal));
+            note("kill", libc::syscall(libc::SYS_kill, target, signal));
+            note("tkill", libc::syscall(libc::SYS_tkill, target, signal));
             // The group of a PID 1 may be one of outside, which has no number here.
             if group > 1 {
                 note("killpg", libc::syscall(libc::SYS_kill, -group, signal));
@@ -73,18 +83,18 @@ pub fn attack_parent(file: &str) {
     unsafe {
         note(
             "ptrace",
-            libc::ptrace(libc::PTRACE_SEIZE, parent, none, none),
+            libc::ptrace(libc::PTRACE_SEIZE, target, none, none),
         );
-        let set = libc::prlimit(parent, libc::RLIMIT_NOFILE, &limit, std::ptr::null_mut());
+        let set = libc::prlimit(target, libc::RLIMIT_NOFILE, &limit, std::ptr::null_mut());
         note("prlimit", i64::from(set));
     }
     for name in ["mem", "environ", "fd/0", "fd/2"] {
-        let opened = File::open(format!("/proc/{parent}/{name}"));
+        let opened = File::open(format!("/proc/{target}/{name}"));
         note(name, if opened.is_ok() { 0 } else { -1 });
     }
     let own_pipe = File::open("/proc/self/fd/2");
     note("the pipe", if own_pipe.is_ok() { 0 } else { -1 });
-    output::append(file, format!("to {parent}: {done:?}\n").as_bytes());
+    output::append(file, format!("to {target}: {done:?}\n").as_bytes());
 }
 
 /// Forks without end, and so do its children; each leaves its group and session before, if

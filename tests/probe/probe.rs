@@ -31,6 +31,7 @@
 //! | `trace PID` | the same, but when PID is killed it becomes a zombie at once |
 //! | `steal BYTES` | reads its own stderr pipe, whose settings it changes, until it has so many |
 //! | `attack-parent FILE` | signals, traces and opens its parent; FILE gets what was not refused |
+//! | `attack PID-FILE FILE` | the same to the process whose number is in PID-FILE, once that is there |
 //! | `bomb staying\|leaving` | forks without end, in its group or each in a session of its own |
 //! | `chaos` | a hundred children that change group, session, signals and descriptors, and die |
 //! | `kill-user` | kills every process of this user, who must not be root |

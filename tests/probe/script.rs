@@ -163,6 +163,7 @@ impl Probe {
         match *words {
             ["steal", bytes] => hostile::steal(number(bytes)),
             ["attack-parent", file] => hostile::attack_parent(file),
+            ["attack", pid, file] => hostile::attack_other(pid, file),
             ["bomb", how] => hostile::bomb(how == "leaving"),
             ["kill-user"] => hostile::kill_user(),
             ["chaos"] => hostile::chaos(),

@@ -29,6 +29,7 @@ mod handler_command;
 mod harness;
 mod health_check;
 mod hostile;
+mod identity;
 mod inheritance;
 mod init;
 mod init_callers;

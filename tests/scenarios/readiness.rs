@@ -313,7 +313,7 @@ fn the_whole_run_of_a_oneshot_can_have_a_limit() {
 
 /// Writes the config anew and has it read, with these arguments; returns what that prints.
 #[track_caller]
-fn reload(scene: &Scene, path: &std::path::Path, arguments: &[&str]) -> String {
+pub fn reload(scene: &Scene, path: &std::path::Path, arguments: &[&str]) -> String {
     scene.write("procsched.json", scene.config());
     let mut words = vec![binary().to_owned(), "reload".into(), "--socket".into()];
     words.push(path.to_owned());

@@ -80,6 +80,7 @@ fn any_policy(rng: &mut Rng, extreme: bool) -> Policy {
         permanent.insert(Exit::Code(rng.pick(&[0, 1, 78])));
     }
     Policy {
+        stops_main: false,
         restart,
         autostart: true,
         essential: rng.one_in(16),

@@ -29,6 +29,15 @@ Options of a program, with their defaults:
   command                   the program and its arguments; no shell is involved
   cwd       base_dir        working directory
   env       {}              variables added to the inherited ones
+  clear_env false           true: these and nothing else
+  user, group, groups       names or numbers; a user's groups come with it
+  umask, nice, oom_score_adj
+                            "027", -20 to 19, -1000 to 1000
+  limits    {}              {"nofile": 65536, "core": "0:unlimited"}: of as core
+                            cpu data fsize locks memlock msgqueue nice nofile
+                            nproc rss rtprio rttime sigpending stack
+  no_new_privileges false   true: no set-user-ID file gives it any
+  stdin     "null"          a file that it reads
   autostart true            false: it is down until it is started
   after, requires []        names of programs that are up before each start;
                             what it requires starts with it, and stops after it
@@ -50,6 +59,7 @@ Options of a program, with their defaults:
                             fails that often in a row, the program is ended
   watchdog  0               the longest time between two WATCHDOG=1
   stop_signal, stop_timeout "TERM", "10s"; SIGKILL follows
+  stop_to   "group"         or "main": the stop signal is for its first process
   stdout    "null"          or "log" (NAME.stdout.log), "stderr" (with that)
   stderr    "log"           (NAME.stderr.log) or "null"
   report_bytes 65536        how much of its stderr a report carries

@@ -13,7 +13,7 @@ pub(super) fn check_keys(table: &str) {
 }
 
 /// What is said of the values of a key, each at its beginning.
-fn check_values(key: &str, table: &str) {
+pub(super) fn check_values(key: &str, table: &str) {
     for (value, expected) in cases(table) {
         let keys = format!("\"{key}\": {value}");
         let column = keys.len() - value.len() + 1;

@@ -209,8 +209,8 @@ fn the_keys_of_an_error_handler() {
 fn unknown_keys() {
     let table = r#"
         {"programs": {"w": ["a"]}, "restart": "never"} => 1:28: restart: unknown key: use base_dir, err_dir, error_handler, control, control_group, shutdown_timeout, defaults, programs
-        {"programs": {"w": ["a"]}, "defaults": {"command": ["a"]}} => 1:41: defaults.command: unknown key: use cwd, env, autostart, restart, max_restarts, success_codes, permanent_failure_codes, oneshot, essential, backoff, ready, start_timeout, health, watchdog, stop_signal, stop_timeout, stdout, stderr, report_bytes
-        {"programs": {"w": {"command": ["a"], "zz": 1}}} => 1:39: programs.w.zz: unknown key: use command, after, requires, cwd, env, autostart, restart, max_restarts, success_codes, permanent_failure_codes, oneshot, essential, backoff, ready, start_timeout, health, watchdog, stop_signal, stop_timeout, stdout, stderr, report_bytes
+        {"programs": {"w": ["a"]}, "defaults": {"command": ["a"]}} => 1:41: defaults.command: unknown key: use cwd, env, clear_env, user, group, groups, umask, nice, oom_score_adj, limits, no_new_privileges, stdin, autostart, restart, max_restarts, success_codes, permanent_failure_codes, oneshot, essential, backoff, ready, start_timeout, health, watchdog, stop_signal, stop_timeout, stop_to, stdout, stderr, report_bytes
+        {"programs": {"w": {"command": ["a"], "zz": 1}}} => 1:39: programs.w.zz: unknown key: use command, after, requires, cwd, env, clear_env, user, group, groups, umask, nice, oom_score_adj, limits, no_new_privileges, stdin, autostart, restart, max_restarts, success_codes, permanent_failure_codes, oneshot, essential, backoff, ready, start_timeout, health, watchdog, stop_signal, stop_timeout, stop_to, stdout, stderr, report_bytes
         {"programs": {"w": {"command": ["a"], "Restart": 1}}} => 1:39: programs.w.Restart: unknown key (did you mean "restart"?)
         {"programs": {"w": {"command": ["a"], "backoff": {"maximum": 1}}}} => 1:51: programs.w.backoff.maximum: unknown key (did you mean "max"?)
         {"programs": {"w": ["a"]}, "a.b\u0000\n": 1} => 1:28: "a.b\0\n": unknown key: use base_dir, err_dir, error_handler, control, control_group, shutdown_timeout, defaults, programs
@@ -255,14 +255,14 @@ fn duplicate_keys() {
 fn all_errors_are_listed_in_the_order_of_the_file() {
     let text = r#"{
   "programs": {
-    "web": { "restart": "sometimes", "cwd": 1, "cwd": "", "nice": 5 },
+    "web": { "restart": "sometimes", "cwd": 1, "cwd": "", "zz": 5 },
     "b/d": [],
     "ok": { "command": ["a", "\u0000", null], "backoff": { "initial": "-1s" } }
   },
   "err_dir": {}, "defaults": { "stop_timeout": "never" },
   "base": "."
 }"#;
-    let known = "command, after, requires, cwd, env, autostart, restart, max_restarts, success_codes, permanent_failure_codes, oneshot, essential, backoff, ready, start_timeout, health, watchdog, stop_signal, stop_timeout, stdout, stderr, report_bytes";
+    let known = "command, after, requires, cwd, env, clear_env, user, group, groups, umask, nice, oom_score_adj, limits, no_new_privileges, stdin, autostart, restart, max_restarts, success_codes, permanent_failure_codes, oneshot, essential, backoff, ready, start_timeout, health, watchdog, stop_signal, stop_timeout, stop_to, stdout, stderr, report_bytes";
     let duration = r#"expected a number of seconds, or "500ms", "8s", "1m30s", "1h""#;
     check(
         text,
@@ -272,7 +272,7 @@ fn all_errors_are_listed_in_the_order_of_the_file() {
             "3:45: programs.web.cwd: expected a string in quotes, got 1",
             "3:48: programs.web.cwd: duplicate key: already defined at 3:38",
             "3:55: programs.web.cwd: the directory is an empty string",
-            &format!("3:59: programs.web.nice: unknown key: use {known}"),
+            &format!("3:59: programs.web.zz: unknown key: use {known}"),
             r#"4:5: programs."b/d": a name cannot have '/' in it: use 1 to 64 of A-Z a-z 0-9 . _ @ - and begin with a letter or digit"#,
             r#"4:12: programs."b/d": the command is empty: give at least the program"#,
             "5:30: programs.ok.command[1]: an argument cannot have a NUL byte in it",

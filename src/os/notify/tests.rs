@@ -24,7 +24,7 @@ fn receive(socket: &NotifySocket) -> Option<Vec<u8>> {
 
 #[test]
 fn what_a_process_of_ours_sends_arrives_whole_and_in_order() {
-    let socket = NotifySocket::new().expect("a socket");
+    let socket = NotifySocket::new(None).expect("a socket");
     let sender = sender_to(socket.variable());
     assert_eq!(receive(&socket), None);
     sender.send(b"READY=1").expect("sent");
@@ -39,7 +39,7 @@ fn what_a_process_of_ours_sends_arrives_whole_and_in_order() {
 
 #[test]
 fn a_message_that_is_too_long_is_ignored_and_the_next_is_not() {
-    let socket = NotifySocket::new().expect("a socket");
+    let socket = NotifySocket::new(None).expect("a socket");
     let sender = sender_to(socket.variable());
     let mut long = b"READY=1\n".to_vec();
     long.resize(MESSAGE_BYTES_MAX + 1, b'x');
@@ -53,7 +53,10 @@ fn a_message_that_is_too_long_is_ignored_and_the_next_is_not() {
 /// What was sent to a run that has ended must not reach the next.
 #[test]
 fn each_socket_has_an_address_of_its_own_and_a_closed_one_refuses() {
-    let (first, second) = (NotifySocket::new().expect("a socket"), NotifySocket::new());
+    let (first, second) = (
+        NotifySocket::new(None).expect("a socket"),
+        NotifySocket::new(None),
+    );
     let second = second.expect("a socket");
     assert_ne!(first.variable(), second.variable());
     let (to_first, to_second) = (sender_to(first.variable()), sender_to(second.variable()));
@@ -70,7 +73,7 @@ fn each_socket_has_an_address_of_its_own_and_a_closed_one_refuses() {
 /// As `BARRIER=1` and `FDSTORE=1` do.
 #[test]
 fn descriptors_that_a_message_carries_are_closed_as_it_is_read() {
-    let socket = NotifySocket::new().expect("a socket");
+    let socket = NotifySocket::new(None).expect("a socket");
     let sender = sender_to(socket.variable());
     let (mut read, write) = std::io::pipe().expect("a pipe");
     send_with(&sender, b"READY=1", write.as_fd());
@@ -93,18 +96,26 @@ fn send_with(sender: &UnixDatagram, text: &[u8], passed: BorrowedFd<'_>) {
 
 #[test]
 fn a_sender_counts_by_its_uid_and_its_pid() {
-    let mut socket = NotifySocket::new().expect("a socket");
+    let mut socket = NotifySocket::new(None).expect("a socket");
     let sender = sender_to(socket.variable());
-    let [real, effective] = socket.uids;
-    let other = real.wrapping_add(1);
+    // SAFETY: no arguments, cannot fail.
+    let effective = unsafe { libc::geteuid() };
+    let other = effective.wrapping_add(1);
+    let of_another = NotifySocket::new(Some(other)).expect("a socket");
+    assert!(
+        [effective, other]
+            .iter()
+            .all(|uid| of_another.uids().contains(uid))
+    );
+    assert!(!socket.uids().contains(&other));
     for (uids, counts) in [
-        ([real, other], true),
-        ([other, effective], true),
-        ([other, other], false),
+        (vec![effective, other], true),
+        (vec![other, effective], true),
+        (vec![other], false),
     ] {
         socket.uids = uids;
         sender.send(b"READY=1").expect("sent");
-        assert_eq!(receive(&socket).is_some(), counts, "{uids:?}");
+        assert_eq!(receive(&socket).is_some(), counts, "{:?}", socket.uids);
     }
     // SAFETY: all of it is numbers, for which zero is valid.
     let mut control: Control = unsafe { std::mem::zeroed() };

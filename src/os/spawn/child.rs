@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use super::super::raw::{self, int};
 use super::super::signal_queue::{SignalSet, set_default, set_mask};
 use super::super::terminal::move_foreground;
+use super::attributes::{self, set_limit};
 use super::closing::close_the_rest;
 use super::table::Cut;
 use super::{Failure, Passed, Place, Step};
-use crate::os::limits::DescriptorLimit;
+use crate::os::limits::{DescriptorLimit, of_this_process};
+use crate::spec::{Attributes, Resource};
 
 /// What the child is handed: plain values and pointers, so that it never runs a destructor.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +22,8 @@ pub(super) struct Child {
     pub(super) argv: *const *const c_char,
     pub(super) env: *const *const c_char,
     pub(super) directory: *const c_char,
+    /// Null if there are none.
+    pub(super) attributes: *const Attributes,
     pub(super) place: Place,
     /// Set if the table of descriptors is the parent's, and has to be left first.
     pub(super) cut: Option<Cut>,
@@ -129,9 +133,14 @@ fn prepare(child: &Child, wire: &mut Option<c_int>) -> Result<(), Failure> {
             limit,
             passed,
         } => {
-            prepare_apart(child.directory, stdio, passed, wire)?;
-            if let Some(limit) = limit {
-                give_back(limit).map_err(failed(Step::Limit))?;
+            // SAFETY: null, or attributes that the slot keeps alive.
+            let attributes = unsafe { child.attributes.as_ref() };
+            prepare_apart(child.directory, attributes, stdio, passed, wire)?;
+            let own = attributes.and_then(|all| all.limit(Resource::Nofile));
+            match (own, limit) {
+                (Some(own), _) => attributes::set_nofile(own)?,
+                (None, Some(limit)) => give_back(limit).map_err(failed(Step::Limit))?,
+                (None, None) => {}
             }
         }
         Place::Inside { terminal, ignored } => prepare_inside(terminal, &ignored)?,
@@ -146,6 +155,7 @@ fn failed(step: Step) -> impl FnOnce(c_int) -> Failure {
 
 fn prepare_apart(
     cwd: *const c_char,
+    attributes: Option<&Attributes>,
     stdio: [c_int; 3],
     passed: Option<Passed>,
     wire: &mut Option<c_int>,
@@ -155,8 +165,9 @@ fn prepare_apart(
     unsafe {
         raw::call(libc::SYS_setsid, []).map_err(failed(Step::Session))?;
         default_dispositions(&SignalSet::EMPTY);
-        let directory = cwd.expose_provenance();
-        raw::call(libc::SYS_chdir, [directory]).map_err(failed(Step::Directory))?;
+        if let Some(attributes) = attributes {
+            attributes::set_first(attributes)?;
+        }
         for (target, source) in stdio.into_iter().enumerate() {
             // dup3(2) refuses two equal numbers, and those here are 3 or higher.
             let copy = [int(source), target];
@@ -167,6 +178,16 @@ fn prepare_apart(
                     Err(errno) => return Err(Failure::new(Step::Descriptors, errno)),
                 }
             }
+        }
+        if let Some(attributes) = attributes {
+            attributes::set_limits(attributes)?;
+            attributes::set_identity(attributes)?;
+        }
+        // As the user: what that may not enter is no working directory.
+        let directory = cwd.expose_provenance();
+        raw::call(libc::SYS_chdir, [directory]).map_err(failed(Step::Directory))?;
+        if let Some(attributes) = attributes {
+            attributes::set_no_new_privileges(attributes)?;
         }
         // Room for the descriptor that reads the list of the others.
         let _ = raw::call(libc::SYS_close, [int(stdio[2])]);
@@ -238,29 +259,18 @@ fn default_dispositions(ignored: &SignalSet) {
 
 /// Sets the limit on descriptors as it was when we were started, or as near to it as the hard
 /// limit of this day allows. Comes last, as the old limit may be below what is open here.
-fn give_back(DescriptorLimit(limit): DescriptorLimit) -> Result<usize, c_int> {
+fn give_back(DescriptorLimit(limit): DescriptorLimit) -> Result<(), c_int> {
     let wide = |value: libc::rlim_t| match value {
         libc::RLIM_INFINITY => u64::MAX,
         #[allow(clippy::useless_conversion)] // It is narrower on some architectures.
         value => u64::from(value),
     };
-    // As the kernel has it everywhere: two numbers of 64 bits, soft and hard.
-    let mut now = [wide(limit.rlim_cur), wide(limit.rlim_max)];
-    let resource = usize::try_from(libc::RLIMIT_NOFILE).unwrap_or_default();
-    let this_process = 0;
-    let old = now.as_mut_ptr().expose_provenance();
     let mut wanted = [wide(limit.rlim_cur), wide(limit.rlim_max)];
-    // SAFETY: both pointers are to two live numbers, as the call wants them.
-    unsafe {
-        let asked = raw::call(libc::SYS_prlimit64, [this_process, resource, 0, old]);
-        if asked.is_ok() {
-            let hard = (&raw const now[1]).read_volatile();
-            wanted[1] = wanted[1].min(hard);
-            wanted[0] = wanted[0].min(wanted[1]);
-        }
-        let new = (&raw const wanted).expose_provenance();
-        raw::call(libc::SYS_prlimit64, [this_process, resource, new])
+    if let Ok(now) = of_this_process(Resource::Nofile) {
+        wanted[1] = wanted[1].min(now[1]);
+        wanted[0] = wanted[0].min(wanted[1]);
     }
+    set_limit(Resource::Nofile, wanted)
 }
 
 /// Tries the candidates as execvp(3) does, without its fallback to a shell. Returns only when

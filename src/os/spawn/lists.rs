@@ -20,7 +20,7 @@ pub(super) struct Lists {
 }
 
 impl Lists {
-    pub(super) fn fill(&mut self, command: Command<'_>) {
+    pub(super) fn fill(&mut self, command: &Command<'_>) {
         loop {
             let base = self.strings.as_ptr();
             self.strings.clear();
@@ -86,11 +86,12 @@ mod tests {
     fn each_string_is_in_its_list_whatever_the_memory_held_before() {
         let mut lists = Lists::default();
         for variables in [0, 1000, 2000, 1] {
-            lists.fill(Command {
+            lists.fill(&Command {
                 candidates: [c"/bin/a", c""].into_iter().collect(),
                 arguments: &|take| [c"a", c"-b", c""].into_iter().for_each(take),
                 variables: &|take| (0..variables).for_each(|_| take(c"A=1")),
                 directory: c"/tmp",
+                attributes: None,
                 place: Place::Apart {
                     stdio: [3; 3],
                     limit: None,

@@ -3,6 +3,7 @@
 //! until then, so that it stays where it is, and is leaked rather than freed too early.
 
 use std::ffi::{c_int, c_void};
+use std::ptr;
 use std::sync::Arc;
 
 use nix::errno::Errno;
@@ -12,6 +13,7 @@ use super::child::{Child, Said};
 use super::lists::Lists;
 use super::table::Cut;
 use crate::os::pages::{Guarded, Pages};
+use crate::spec::Attributes;
 
 /// Enough for the child's few frames, with room for a libc that is generous with its own.
 const STACK_BYTES: usize = 64 * 1024;
@@ -23,6 +25,7 @@ const GUARD_BYTES: usize = 64 * 1024;
 pub(super) struct Slot {
     stack: Guarded,
     pub(super) lists: Lists,
+    pub(super) attributes: Option<Arc<Attributes>>,
     child: Option<Box<Child>>,
     said: Arc<Said>,
 }
@@ -35,6 +38,7 @@ impl Slot {
         Ok(Self {
             stack: Pages::new(GUARD_BYTES + STACK_BYTES)?.guard_first()?,
             lists: Lists::default(),
+            attributes: None,
             child: None,
             said: Arc::default(),
         })
@@ -52,6 +56,7 @@ impl Slot {
             argv: self.lists.argv(),
             env: self.lists.env(),
             directory: self.lists.directory(),
+            attributes: self.attributes.as_ref().map_or(ptr::null(), Arc::as_ptr),
             place,
             cut,
             wire,
@@ -60,7 +65,7 @@ impl Slot {
         self.said.reset();
         let place = self.child.get_or_insert_with(|| Box::new(child));
         **place = child;
-        std::ptr::from_mut::<Child>(place).cast()
+        ptr::from_mut::<Child>(place).cast()
     }
 
     pub(super) fn said(&self) -> &Arc<Said> {

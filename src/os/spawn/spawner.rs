@@ -73,7 +73,12 @@ impl Spawner {
         let (place, wait) = (command.place, command.wait);
         let slot = self.slot.take().map_or_else(Slot::new, Ok);
         let slot = self.slot.insert(slot.map_err(no_process)?);
-        slot.lists.fill(command);
+        slot.lists.fill(&command);
+        slot.attributes = command.attributes.cloned();
+        if slot.attributes.as_ref().is_some_and(|all| all.need_copy()) {
+            let started = self.start_as(Way::Copying, place, wait);
+            return started.unwrap_or_else(|errno| Err(Failure::new(Step::Process, errno)));
+        }
         if let Ok(started) = self.start_sharing_table(place, wait) {
             return started;
         }

@@ -139,10 +139,16 @@ impl Core {
     /// A refused signal is reported once a run, and a refused SIGKILL once more; the program counts
     /// as alive, and the machine's deadlines go on.
     fn signal(&mut self, now: Moment, run: Run, signal: i32) {
+        let policy = self.machine.policy(run.program);
+        let is_for_main = policy.is_some_and(|policy| policy.is_for_main(signal));
         let Some(live) = self.programs[run.program].live_run(run) else {
             return;
         };
-        match live.group.signal(signal) {
+        let sent = match is_for_main {
+            true => live.group.signal_leader(signal),
+            false => live.group.signal(signal),
+        };
+        match sent {
             Sent::Delivered if signal == libc::SIGKILL => {
                 live.was_killed(now);
                 self.killed.push(run.program);

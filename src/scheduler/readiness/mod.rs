@@ -97,11 +97,13 @@ impl Given {
 pub(super) type Lack = (&'static str, i32);
 
 impl Readiness {
-    /// Makes what a run needs to say of itself what its definition asks for.
+    /// Makes what a run needs to say of itself what its definition asks for. It has this uid, if not
+    /// ours.
     pub(super) fn prepare(
         &mut self,
         run: Run,
         signs: Option<&Arc<Signs>>,
+        uid: Option<u32>,
         budget: &FdBudget,
         poller: &mut Poller,
     ) -> Result<Given, Lack> {
@@ -135,7 +137,7 @@ impl Readiness {
         }
         if signs.have_socket() {
             let what = "failed to make its notification socket";
-            let socket = NotifySocket::new().map_err(|errno| (what, errno as i32))?;
+            let socket = NotifySocket::new(uid).map_err(|errno| (what, errno as i32))?;
             let is_enough = budget.check(&socket.as_fd());
             is_enough.map_err(|errno| (what, errno as i32))?;
             watched.socket = Some(socket);
@@ -359,13 +361,13 @@ impl Watched {
 
 /// Says that a message of this user was dropped, and which would count.
 fn stranger(uid: u32, socket: &NotifySocket) -> Error {
-    let [real, effective] = socket.uids();
-    let ours = match real == effective {
-        true => format!("uid {real}"),
-        false => format!("uids {real} and {effective}"),
+    let uids: Vec<String> = socket.uids().iter().map(u32::to_string).collect();
+    let known = match uids.len() {
+        1 => format!("uid {}", uids[0]),
+        _ => format!("uids {}", uids.join(" and ")),
     };
     Error::new(format!(
-        "dropped a message of uid {uid} on its notification socket: those of {ours} count; send it \
+        "dropped a message of uid {uid} on its notification socket: those of {known} count; send it \
          as such, or use {{\"fd\": 3}} or a check as ready"
     ))
 }

@@ -7,7 +7,11 @@ use serde_json::{Value, json};
 
 use crate::config::{Config, Control};
 use crate::machine::Restart;
-use crate::spec::{Address, Check, ChildSpec, Health, Probe, Ready, Stderr, Stdout};
+use crate::signal::SignalTo;
+use crate::spec::attributes::limit_text;
+use crate::spec::{
+    Address, Attributes, Check, ChildSpec, Health, Probe, Ready, Stderr, Stdout, User,
+};
 
 pub fn config(config: &Config) -> String {
     let mut file = vec![
@@ -96,6 +100,12 @@ fn program(spec: &ChildSpec) -> String {
     let health = spec.health.as_deref().map(health);
     fields.extend(health.map(|health| ("health", health)));
     fields.extend(spec.cwd.iter().map(|cwd| ("cwd", text(cwd.as_os_str()))));
+    if spec.stop_to == SignalTo::Main {
+        fields.push(("stop_to", json!("main").to_string()));
+    }
+    if let Some(all) = &spec.attributes {
+        fields.extend(attributes(all));
+    }
     object(owned(fields))
 }
 
@@ -112,6 +122,43 @@ fn stderr(stderr: Stderr) -> &'static str {
         Stderr::Log => "log",
         Stderr::Null => "null",
     }
+}
+
+fn attributes(all: &Attributes) -> Vec<(&'static str, String)> {
+    let user = |user: &User| match user.name() {
+        Some(name) => json!(name).to_string(),
+        None => user.uid().to_string(),
+    };
+    let stdin = all.stdin.as_ref().map(|path| text(path.as_os_str()));
+    let limits = all.limits.iter().map(|(resource, limit)| {
+        let value = json!(limit_text(*limit)).to_string();
+        (resource.key().to_owned(), value)
+    });
+    let optional = [
+        ("user", all.user.as_ref().map(user)),
+        ("group", all.group.map(|gid| gid.to_string())),
+        (
+            "groups",
+            all.groups.as_ref().map(|groups| json!(groups).to_string()),
+        ),
+        ("umask", all.umask.map(|mask| format!("\"{mask:03o}\""))),
+        ("nice", all.nice.map(|nice| nice.to_string())),
+        (
+            "oom_score_adj",
+            all.oom_score_adj.map(|score| score.to_string()),
+        ),
+        ("limits", Some(object(limits))),
+        ("no_new_privileges", Some(all.no_new_privileges.to_string())),
+        ("clear_env", Some(all.clear_env.to_string())),
+        (
+            "stdin",
+            Some(stdin.unwrap_or_else(|| json!("null").to_string())),
+        ),
+    ];
+    let given = optional
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value?)));
+    given.collect()
 }
 
 fn ready(ready: &Ready) -> String {

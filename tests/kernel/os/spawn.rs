@@ -16,6 +16,7 @@ use crate::cstr_list::CStrList;
 use crate::error::Error;
 use crate::kernel::world::{self, Fate};
 use crate::lineage::{CHAIN_VARIABLE, PROGRAM_VARIABLE};
+use crate::spec::Attributes;
 
 thread_local! {
     /// What the environments of this life's programs have in them, by the programs' names.
@@ -38,6 +39,7 @@ pub(crate) struct Command<'a> {
     pub(crate) arguments: Each<'a>,
     pub(crate) variables: Each<'a>,
     pub(crate) directory: &'a CStr,
+    pub(crate) attributes: Option<&'a Arc<Attributes>>,
     pub(crate) place: Place,
     pub(crate) wait: Duration,
 }
@@ -62,6 +64,7 @@ pub(crate) enum Step {
     Session,
     Group,
     Limit,
+    Attribute,
     Directory,
     Descriptors,
     Passed,

@@ -155,6 +155,10 @@ fn warnings(config: &Config) -> Warnings {
                 found.add_command(key(name), &beside, base_dir);
             }
         }
+        for (name, error) in program.obstacles(base_dir) {
+            let text = format!("no start would succeed: {error}");
+            found.add(key(name), Some(text));
+        }
         found.add(key("essential"), essential_problem(program));
     }
     found

@@ -8,6 +8,9 @@ use super::*;
 use crate::os::clock::Clock;
 use crate::os::group::Sent;
 use crate::os::spawn::Passed;
+use crate::spec::Attributes;
+
+mod attributes;
 
 /// How often a trial of the kernel is tried again, as other tests close descriptors meanwhile.
 const TRIALS_MAX: usize = 1000;
@@ -59,6 +62,7 @@ struct Bench {
     /// Everything up to a number beyond the first words.
     crowd: Vec<OwnedFd>,
     passed: Option<Passed>,
+    attributes: Option<Arc<Attributes>>,
 }
 
 impl Bench {
@@ -70,6 +74,7 @@ impl Bench {
             spawner,
             crowd: Vec::new(),
             passed: None,
+            attributes: None,
         };
         match case {
             Case::First => {}
@@ -127,6 +132,7 @@ impl Bench {
             arguments: &|take| argv.iter().copied().for_each(take),
             variables: &|take| take(c"ONE=1"),
             directory: cwd,
+            attributes: self.attributes.as_ref(),
             place: Place::Apart {
                 stdio: [null, null, last],
                 limit: None,
