@@ -8,7 +8,8 @@
 //! 3. *probe groups* without a leader: which are gone;
 //! 4. *drain the exited*: their last bytes belong to their reports;
 //! 5. *release* the runs whose group is gone, or *hold* their next start for orphans;
-//! 6. take in what runs *say of themselves*: that they are ready, that they are alive;
+//! 6. take in what runs *say of themselves*, that they are ready or alive, and what checks have found
+//!    of those whose time is over;
 //! 7. carry out *requests* of the operator and the host;
 //! 8. let *deadlines* pass;
 //! 9. look for *orphans*;
@@ -267,6 +268,8 @@ impl ProcessScheduler {
         self.capture.drain_exited(now, &mut self.core);
         self.release(now, gone);
         self.readiness.turn(now, &mut self.core, &mut self.capture);
+        self.probes
+            .take_last(now, &mut self.core, &mut self.capture);
         self.carry_out_requests(now);
         self.core.handle_timeout(now);
         self.core.report_if_all_ended(now);

@@ -281,3 +281,27 @@ fn a_program_that_triggers_its_watchdog_goes_on() {
     );
     supervisor.end();
 }
+
+/// A socket is there for the watchdog alone, and libraries that use it say `READY=1` too.
+#[test]
+fn a_message_does_not_make_ready_what_is_ready_by_something_else() {
+    let mut scene = Scene::new();
+    let path = control(&mut scene);
+    let forms = [
+        ("aged", json!({"delay": "1h"})),
+        ("written", json!({"fd": 3})),
+        ("checked", json!({"command": ["false"]})),
+    ];
+    for (name, ready) in &forms {
+        let keys = json!({"ready": ready, "watchdog": "1h"});
+        scene.add_with(name, "notify READY=1\\nSTATUS=said ; hold", keys);
+    }
+    let supervisor = scene.start();
+    for (name, _) in &forms {
+        supervisor.wait("what it says", || {
+            status(&path, name)["status_text"] == "said"
+        });
+        assert_eq!(status(&path, name)["state"], "starting", "{name}");
+    }
+    supervisor.end();
+}

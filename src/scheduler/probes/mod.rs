@@ -180,6 +180,23 @@ impl Probes {
         }
     }
 
+    /// Takes in the results of checks whose runs are about to be ended because nothing had shown in time
+    /// that they are ready.
+    pub(super) fn take_last(&mut self, now: Moment, core: &mut Core, capture: &mut Capture) {
+        if self.underway.is_empty() {
+            return;
+        }
+        let due: Vec<ProgramId> = core.machine().due_for_a_sign(now).collect();
+        for id in due {
+            let underway = self.underway.get(&id);
+            let over = underway.and_then(|underway| Some((underway.run, self.result(underway)?)));
+            if let Some((run, outcome)) = over {
+                self.end_underway(now, id, capture);
+                self.finish(now, run, outcome, core);
+            }
+        }
+    }
+
     fn on_phase(
         &mut self,
         now: Moment,
@@ -276,17 +293,11 @@ impl Probes {
         let mut is_answered = false;
         for (&program, underway) in &self.underway {
             let is_late = now >= underway.deadline;
-            let result = match &underway.act {
-                Act::Over(outcome) => Some(outcome.clone()),
-                // A wait does not report all that is ready.
-                Act::Connection(connection) if is_late || ready.contains(&program) => {
-                    let address = self.address(underway.run);
-                    let answer = connection.poll();
-                    is_answered |= answer.is_some();
-                    answer.map(|answer| outcome_of(address.as_ref(), answer))
-                }
-                Act::Connection(_) | Act::Command(_) => None,
-            };
+            let is_connection = matches!(underway.act, Act::Connection(_));
+            // A wait does not report all that is ready.
+            let is_asked = !is_connection || is_late || ready.contains(&program);
+            let result = is_asked.then(|| self.result(underway)).flatten();
+            is_answered |= is_connection && result.is_some();
             let late = || is_late.then(|| self.timed_out(underway));
             if let Some(outcome) = result.or_else(late) {
                 over.push((underway.run, outcome));
@@ -298,6 +309,19 @@ impl Probes {
         for (run, outcome) in over {
             self.end_underway(now, run.program, capture);
             self.finish(now, run, outcome, core);
+        }
+    }
+
+    /// Returns what has come of a check, if that is known.
+    fn result(&self, underway: &Underway) -> Option<Outcome> {
+        match &underway.act {
+            Act::Over(outcome) => Some(outcome.clone()),
+            Act::Connection(connection) => {
+                let address = self.address(underway.run);
+                let answer = connection.poll()?;
+                Some(outcome_of(address.as_ref(), answer))
+            }
+            Act::Command(_) => None,
         }
     }
 

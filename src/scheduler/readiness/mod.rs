@@ -62,10 +62,14 @@ pub(super) struct Readiness {
 struct Watched {
     run: Run,
     delay: Option<Duration>,
+    /// When its delay is over, once it has begun.
+    delay_end: Option<Moment>,
     pipe: Option<ReadyPipe>,
     /// The number that its end of the pipe has there.
     number: i32,
     socket: Option<NotifySocket>,
+    /// True if a message says that it is ready, and nothing else does.
+    says_ready: bool,
     /// True if pipe and socket are in the poller.
     is_polled: bool,
     /// True if the pipe has come to its end without a newline.
@@ -116,9 +120,11 @@ impl Readiness {
         let mut watched = Watched {
             run,
             delay: None,
+            delay_end: None,
             pipe: None,
             number: 0,
             socket: None,
+            says_ready: signs.ready == Some(Ready::Notify),
             is_polled: false,
             is_pipe_over: false,
             is_stranger_reported: false,
@@ -198,7 +204,9 @@ impl Readiness {
         if let (Some(delay), Some(State::Starting { since })) =
             (watched.delay, view.map(|view| view.state))
         {
-            self.timers.arm(run.program, since.after(delay));
+            let end = since.after(delay);
+            watched.delay_end = Some(end);
+            self.timers.arm(run.program, end);
         }
     }
 
@@ -230,7 +238,8 @@ impl Readiness {
     }
 
     /// Hands on what a run has said by now: before its leader died, whose death the machine does not
-    /// know, or before it is ended because it said nothing.
+    /// know, or before it is ended because it said nothing. When its leader died is not known either: a
+    /// delay that is over by now was over before.
     pub(super) fn read_last(
         &mut self,
         now: Moment,
@@ -242,6 +251,12 @@ impl Readiness {
             return;
         }
         self.receive(now, core, id, LAST_MESSAGES_MAX);
+        if let Some(watched) = self.runs.get_mut(&id)
+            && watched.delay_end.take_if(|end| *end <= now).is_some()
+        {
+            self.timers.disarm(id);
+            core.apply(now, Input::Ready { run: watched.run });
+        }
         for _ in 0..LAST_LOOKS_MAX {
             let pipe = self.runs.get(&id).and_then(|watched| watched.pipe.as_ref());
             match pipe.map(ReadyPipe::look) {
@@ -303,7 +318,8 @@ impl Readiness {
             if let Some(status) = message.status {
                 watched.status = (!status.is_empty()).then(|| status.into());
             }
-            if message.is_ready {
+            // What has a socket for its watchdog alone is ready by something else.
+            if message.is_ready && watched.says_ready {
                 core.apply(now, Input::Ready { run });
             }
             if message.is_alive {
