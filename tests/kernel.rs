@@ -9,6 +9,11 @@
 //! life's own. Left out are only what makes a process, installs handlers, reads a clock or looks
 //! into `/proc`: their few functions are written anew (see `os`).
 //!
+//! In a third of the lives programs tell that they are ready and alive, by each means that there is,
+//! or are checked by commands and connections (see `world/signs`, `messages` and `checks`). Messages
+//! are lost, come too late, are too long, or are of strangers; commands hang, cannot be executed or
+//! killed; connections are refused or never answered.
+//!
 //! Between any two calls anything may happen: processes write, fork, escape, die, strangers take
 //! the numbers, signals arrive, operators lose patience, calls fail. After each turn witnesses
 //! compare what was done with what may be done and what was promised. At the end is a fair run in
@@ -37,7 +42,8 @@ mod seam;
 
 pub(crate) use real_libc::*;
 pub(crate) use seam::calls::{
-    fcntl, flock, ioctl, kill, nanosleep, siginfo_t, syscall, waitid, waitpid,
+    bind, fcntl, flock, getsockname, ioctl, kill, nanosleep, recvmsg, setsockopt, siginfo_t,
+    socket, syscall, waitid, waitpid,
 };
 pub(crate) use seam::nixes::*;
 

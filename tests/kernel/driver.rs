@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::setting::{OTHER_SIGNAL, Setting};
 use super::world::{self, Call, Deed, Kernel, OTHERS_DESCRIPTORS_FROM};
 use crate::event::Event;
+use crate::machine::ProgramState;
 use crate::model::rng::Rng;
 use crate::os::clock;
 use crate::report::ErrorReport;
@@ -238,9 +239,23 @@ impl Driver {
         world::with(|kernel| {
             kernel.check_launches()?;
             kernel.check_removals()?;
+            kernel.check_signs()?;
             kernel.check_stops()
         })?;
+        self.all_up_are_ready()?;
         self.count_descriptors(false)
+    }
+
+    /// What is up has been ready.
+    fn all_up_are_ready(&self) -> Check {
+        if !self.setting.has_signs {
+            return Ok(());
+        }
+        let programs = self.scheduler.programs();
+        let mut up = programs
+            .iter()
+            .filter(|program| program.state() == ProgramState::Running);
+        up.try_for_each(|program| world::with(|kernel| kernel.check_is_up(program.name())))
     }
 
     fn is_due(&self) -> bool {
@@ -277,7 +292,9 @@ impl Driver {
     fn do_nothing_for_nothing(&mut self) -> Check {
         // What the kernel would not wait for is looked at in each turn, and so is what is late.
         let is_news = |kernel: &mut Kernel| {
-            kernel.weather.may_fail(Call::EpollAdd) || kernel.is_launch_decided()
+            let calls = [Call::EpollAdd, Call::Receive, Call::PollOne];
+            let may_fail = calls.iter().any(|&call| kernel.weather.may_fail(call));
+            may_fail || kernel.is_launch_decided()
         };
         if world::with(is_news) {
             return Ok(());
@@ -333,7 +350,8 @@ impl Driver {
             2 * programs
         };
         let launching = world::with(|kernel| kernel.launching());
-        let most = 4 + 2 + 2 * programs + pipes + launching;
+        let signs = world::with(|kernel| kernel.sign_descriptors());
+        let most = 4 + 2 + 2 * programs + pipes + launching + signs;
         let open = descriptors() - self.descriptors_before;
         if open > most {
             return Err(format!(

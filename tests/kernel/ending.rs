@@ -39,7 +39,12 @@ impl Driver {
 
     /// Whoever is to be restarted, always, runs.
     fn wishes_come_true(&mut self) -> Check {
-        for _ in 0..TURNS_MAX {
+        // Checks of programs take turns of their own.
+        let turns_max = match self.setting.has_signs {
+            true => 4 * TURNS_MAX,
+            false => TURNS_MAX,
+        };
+        for _ in 0..turns_max {
             self.fair_turn()?;
             if world::with(|kernel| kernel.stop_asked.is_some()) || self.status == Status::Stopped {
                 return Ok(());
@@ -56,7 +61,7 @@ impl Driver {
             }
         }
         Err(format!(
-            "after {TURNS_MAX} turns these do not run: {:?}, among {}",
+            "after {turns_max} turns these do not run: {:?}, among {}",
             self.late(),
             world::with(|kernel| kernel.describe())
         ))
@@ -184,12 +189,14 @@ impl Driver {
         world::with(|kernel| {
             // Who cannot die is waited for, and so are those whom only then a subreaper gets, and
             // those who may be there for all that can be seen.
+            // The command of a check that cannot die is waited for a second, too.
+            let checks = u64::from(kernel.has_signs);
             let given_up = match (kernel.was_doomed, kernel.sight.failed_at_the_end) {
                 (true, _) => frozen * in_turn,
                 (false, true) => 5,
                 (false, false) => 0,
             };
-            let bound = grace + (command + zombies + given_up) * SECOND;
+            let bound = grace + (command + zombies + given_up + checks) * SECOND;
             let deadline = kernel.shutdown_timeout.map(|time| time.as_nanos() as u64);
             let bound = deadline.map_or(bound, |deadline| deadline.min(bound)) + LATE_MAX;
             kernel.counts.ends += 1;

@@ -54,6 +54,14 @@ impl Driver {
             (EventKind::StoppingAll { .. } | EventKind::KillingAll { .. }, None) => {
                 self.is_ending = true;
             }
+            (EventKind::Started { pid }, Some(index)) => {
+                world::with(|kernel| kernel.is_told_started(index, *pid));
+            }
+            (EventKind::Up, Some(index)) => {
+                let name = event.program();
+                return world::with(|kernel| kernel.is_told_up(index))
+                    .map_err(|problem| format!("{name}: {problem}"));
+            }
             (EventKind::BytesDropped { bytes, .. }, Some(index)) => {
                 self.accounts[index].lost += bytes;
                 world::with(|kernel| kernel.counts.dropped += 1);
@@ -154,6 +162,7 @@ fn check_end(kernel: &mut Kernel, index: usize, pid: i32, report: &ErrorReport) 
     }
     check_stopping(report)?;
     check_cause(kernel, run, report.cause())?;
+    kernel.check_delay(run)?;
     let truth = &kernel.runs[run];
     kernel.counts.abandoned += u64::from(is_abandoned);
     match truth.exit {
@@ -203,14 +212,24 @@ fn check_stopping(report: &ErrorReport) -> Check {
 }
 
 /// One that ran when it was ordered to end ended by that; others may have been faster.
-fn check_cause(kernel: &mut Kernel, run: usize, cause: Cause) -> Check {
-    let run = &kernel.runs[run];
+fn check_cause(kernel: &mut Kernel, index: usize, cause: Cause) -> Check {
+    let run = &kernel.runs[index];
     let (program, begun, was_ordered) = (run.program, run.serial, run.was_ordered);
     if cause.is_stop() {
         kernel.counts.ordered += u64::from(was_ordered);
         return kernel.check_stop_cause(program, begun, cause);
     }
     if cause == Cause::Exit && !was_ordered {
+        return Ok(());
+    }
+    let counts = &mut kernel.counts;
+    match cause {
+        Cause::StartTimeout => counts.unready += 1,
+        Cause::Unhealthy => counts.unhealthy += 1,
+        Cause::Watchdog => counts.silent += 1,
+        _ => {}
+    }
+    if !was_ordered && kernel.may_have_fault(index, cause) {
         return Ok(());
     }
     Err(format!("its cause is {cause}, ordered: {was_ordered}"))

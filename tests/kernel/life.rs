@@ -12,6 +12,9 @@ use crate::model::rng::Rng;
 use crate::model::trial::Life;
 use crate::scheduler::Status;
 
+/// Lives in which programs tell how they are draw that from a sequence of its own.
+const SIGNS: u64 = 0x5167_6e73;
+
 thread_local! {
     /// Where the logs of this thread's lives are.
     static DIRECTORY: RefCell<Option<tempfile::TempDir>> = const { RefCell::new(None) };
@@ -64,7 +67,13 @@ pub fn live(seed: u64, steps: usize, traced: bool) -> Life<Counts> {
     let mut rng = Rng::new(seed);
     let mut setting = Setting::any(&mut rng, &directory);
     setting.reloads = (seed % 3 == 1).then_some(8);
+    if seed % 3 == 2 {
+        setting.add_signs(&mut Rng::new(seed ^ SIGNS), &directory);
+    }
     let mut kernel = setting.kernel(Rng::new(rng.next()));
+    if setting.has_signs {
+        kernel.weather.add_sign_faults(&mut Rng::new(seed ^ !SIGNS));
+    }
     kernel.trace = traced.then(Vec::new);
     kernel.say(format_args!(
         "seed {seed}: {setting:?} {:?} {:?}",

@@ -2,7 +2,7 @@
 //! has to be.
 
 use super::driver::{Account, Check, Driver, descriptors};
-use super::setting::{NAMES, any_spec};
+use super::setting::{NAMES, any_spec, with_signs};
 use super::world::{self, Call, Removal, Verb};
 use crate::error::{Error, ErrorKind};
 use crate::spec::ChildSpec;
@@ -156,6 +156,9 @@ impl Driver {
         }
         let directory = self.directory.clone();
         let mut spec = any_spec(&mut self.rng, name, &others, &directory);
+        if self.setting.has_signs {
+            spec = with_signs(spec, &mut self.rng, &directory);
+        }
         if self.rng.one_in(4) {
             // The same again.
             let known = self

@@ -4,11 +4,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::kernel::world::{Kernel, Moods, Parent, Weather, Whose};
+use crate::kernel::world::{
+    COMMAND, HEALTH_PORT, Kernel, Moods, Parent, READY_PORT, Weather, Whose,
+};
 use crate::machine::{Backoff, Restart};
 use crate::model::rng::Rng;
 use crate::scheduler::Reap;
-use crate::spec::ChildSpec;
+use crate::spec::{Check, ChildSpec, Health, Probe, Ready};
 
 const STEPS_TO_STOP_MAX: usize = 400;
 
@@ -42,6 +44,8 @@ pub struct Setting {
     pub reloads: Option<u64>,
     /// How long a shutdown may take.
     pub shutdown_timeout: Option<Duration>,
+    /// Programs tell how they are, or are checked.
+    pub has_signs: bool,
 }
 
 impl Setting {
@@ -71,11 +75,19 @@ impl Setting {
             keep_running: rng.one_in(8),
             reloads: None,
             shutdown_timeout: None,
+            has_signs: false,
         };
         // Not drawn: the lives without it are what they were.
         let timeouts = [100, 1_000, 3_000, 20_000].map(Duration::from_millis);
         setting.shutdown_timeout = timeouts.get(setting.stop_at % 12).copied();
         setting
+    }
+
+    /// From now on programs tell how they are, or are checked.
+    pub fn add_signs(&mut self, rng: &mut Rng, directory: &Path) {
+        self.has_signs = true;
+        let specs = std::mem::take(&mut self.specs).into_iter();
+        self.specs = specs.map(|spec| with_signs(spec, rng, directory)).collect();
     }
 
     /// The system that this life is lived on.
@@ -90,6 +102,7 @@ impl Setting {
         kernel.host_waits = self.reap == Reap::Own;
         kernel.stop_signals.clone_from(&self.stop_signals);
         kernel.shutdown_timeout = self.shutdown_timeout;
+        kernel.has_signs = self.has_signs;
         kernel.add_programs(&self.specs);
         if self.inherited {
             kernel.bear_other(Parent::Us, Whose::Inherited);
@@ -174,6 +187,84 @@ fn with_ends(spec: ChildSpec, rng: &mut Rng) -> ChildSpec {
         spec = spec.max_restarts(rng.pick(&[0, 1, 3]));
     }
     spec
+}
+
+/// How it tells that it is up and well, or is found to be.
+pub fn with_signs(spec: ChildSpec, rng: &mut Rng, directory: &Path) -> ChildSpec {
+    let millis = |millis: &[u64], rng: &mut Rng| Duration::from_millis(rng.pick(millis));
+    let essential = spec.essential;
+    let timeouts = [0, 20, 300, 300, 1_000, 5_000];
+    if spec.oneshot {
+        let timeout = (!essential && rng.one_in(3)).then(|| millis(&timeouts, rng));
+        return spec.start_timeout(timeout);
+    }
+    let mut spec = spec;
+    if let Some(ready) = any_ready(spec.name(), rng, directory) {
+        let delay = match ready {
+            Ready::Delay(delay) => delay,
+            _ => Duration::ZERO,
+        };
+        spec = spec.ready(ready);
+        let timeout = millis(&timeouts, rng);
+        // Whether an end for good ends everything is judged without faults.
+        if essential || timeout <= delay {
+            spec = spec.start_timeout(None);
+        } else if !rng.one_in(4) {
+            spec = spec.start_timeout(Some(timeout));
+        }
+    }
+    if essential {
+        return spec;
+    }
+    if rng.one_in(3) {
+        spec = spec.watchdog(millis(&[200, 1_000, 3_000, 20_000], rng));
+    }
+    if rng.one_in(2) {
+        let check = any_check(spec.name(), "health", rng, directory);
+        let health = Health::new(check)
+            .interval(millis(&[50, 50, 1_000, 10_000], rng))
+            .timeout(millis(&[1, 50, 1_000, 5_000], rng))
+            .retries(rng.pick(&[1, 2, 2, 3]));
+        spec = spec.health(health);
+    }
+    spec
+}
+
+fn any_ready(name: &str, rng: &mut Rng, directory: &Path) -> Option<Ready> {
+    let millis = |millis: &[u64], rng: &mut Rng| Duration::from_millis(rng.pick(millis));
+    Some(match rng.below(8) {
+        0 => return None,
+        1 | 2 => Ready::Fd(3 + rng.below(61) as i32),
+        3 | 4 => Ready::Notify,
+        5 => Ready::Delay(millis(&[0, 1, 50, 1_000], rng)),
+        _ => {
+            let check = any_check(name, "ready", rng, directory);
+            let probe = Probe::new(check)
+                .interval(millis(&[1, 50, 1_000], rng))
+                .timeout(millis(&[1, 50, 1_000, 5_000], rng));
+            Ready::Probe(probe)
+        }
+    })
+}
+
+fn any_check(name: &str, what: &str, rng: &mut Rng, directory: &Path) -> Check {
+    let place = NAMES.iter().position(|known| *known == name);
+    let base = if what == "ready" {
+        READY_PORT
+    } else {
+        HEALTH_PORT
+    };
+    let port = base + place.unwrap_or_default() as u16;
+    let address = match rng.below(6) {
+        0 => format!("127.0.0.1:{port}"),
+        1 => format!("[::1]:{port}"),
+        2 => format!("./{what}-{name}"),
+        _ => {
+            let file = directory.join(COMMAND).into_os_string();
+            return Check::Command(vec![file, what.into(), name.into()]);
+        }
+    };
+    Check::Connect(address.parse().expect("an address"))
 }
 
 fn with_links(spec: ChildSpec, rng: &mut Rng, others: &[&str]) -> ChildSpec {

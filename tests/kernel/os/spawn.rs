@@ -14,7 +14,7 @@ use super::pause::pause;
 use super::reap::{self, Seen};
 use crate::cstr_list::CStrList;
 use crate::error::Error;
-use crate::kernel::world::{self, Fate};
+use crate::kernel::world::{self, Fate, Given};
 use crate::lineage::{CHAIN_VARIABLE, PROGRAM_VARIABLE};
 use crate::spec::Attributes;
 
@@ -132,7 +132,7 @@ impl Spawner {
     }
 
     pub(crate) fn spawn(&mut self, command: Command<'_>) -> Result<Started, Failure> {
-        let Place::Apart { stdio, .. } = command.place;
+        let Place::Apart { stdio, passed, .. } = command.place;
         let mut env = Vec::new();
         (command.variables)(&mut |variable| env.extend(variable.to_str().map(str::to_owned)));
         let value = |key: &str| {
@@ -148,7 +148,12 @@ impl Spawner {
         }
         let mut words = Vec::new();
         (command.arguments)(&mut |word| words.push(word.to_string_lossy().into_owned()));
-        let (pid, serial) = world::spawn(name.as_deref(), &words, stdio[2])?;
+        let given = Given {
+            socket: value("NOTIFY_SOCKET"),
+            watchdog: value("WATCHDOG_USEC"),
+            passed,
+        };
+        let (pid, serial) = world::spawn(name.as_deref(), &words, stdio[2], &given)?;
         world::wait_for_launch(serial, command.wait.as_nanos() as u64);
         match world::with(|kernel| kernel.ask(serial)) {
             Fate::Pending => Ok(Started::Late(Late {

@@ -1,6 +1,7 @@
 //! The part of `libc` that asks the kernel: processes are simulated, descriptors are real.
 
 use std::ffi::{c_int, c_long, c_ulong, c_void};
+use std::mem::size_of;
 
 use real_libc::{id_t, idtype_t, pid_t, timespec};
 use real_nix::errno::Errno;
@@ -33,6 +34,77 @@ impl siginfo_t {
 
 fn answer(result: Result<c_int, c_int>) -> c_int {
     result.unwrap_or_else(|errno| {
+        Errno::set_raw(errno);
+        -1
+    })
+}
+
+/// # Safety
+/// As with the real one; here nothing can go wrong.
+pub unsafe fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
+    let expected = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    assert_eq!((domain, kind, protocol), (libc::AF_UNIX, expected, 0));
+    answer(world::called(|kernel| kernel.notify_socket()))
+}
+
+/// # Safety
+/// `value` points to a live integer.
+pub unsafe fn setsockopt(
+    fd: c_int,
+    level: c_int,
+    option: c_int,
+    value: *const c_void,
+    _: libc::socklen_t,
+) -> c_int {
+    // SAFETY: as promised by who calls.
+    let value = unsafe { *value.cast::<c_int>() };
+    assert_eq!(
+        (level, option, value),
+        (libc::SOL_SOCKET, libc::SO_PASSCRED, 1)
+    );
+    answer(world::called(|kernel| kernel.pass_senders(fd)))
+}
+
+/// # Safety
+/// As with the real one; here nothing can go wrong.
+pub unsafe fn bind(fd: c_int, _: *const libc::sockaddr, length: libc::socklen_t) -> c_int {
+    assert_eq!(
+        length as usize,
+        size_of::<libc::sa_family_t>(),
+        "any address"
+    );
+    answer(world::called(|kernel| kernel.autobind(fd)))
+}
+
+/// # Safety
+/// `address` points to a live `sockaddr_un`, and `length` to its length.
+pub unsafe fn getsockname(
+    fd: c_int,
+    address: *mut libc::sockaddr,
+    length: *mut libc::socklen_t,
+) -> c_int {
+    let named = world::called(|kernel| kernel.name_of_socket(fd));
+    answer(named.map(|name| {
+        // SAFETY: as promised by who calls; names are short.
+        unsafe {
+            let address = &mut *address.cast::<libc::sockaddr_un>();
+            for (to, from) in address.sun_path.iter_mut().zip(name.bytes()) {
+                *to = from as _;
+            }
+            let end = std::mem::offset_of!(libc::sockaddr_un, sun_path) + name.len();
+            *length = end as libc::socklen_t;
+        }
+        0
+    }))
+}
+
+/// # Safety
+/// `message` and its parts are live.
+pub unsafe fn recvmsg(fd: c_int, message: *mut libc::msghdr, flags: c_int) -> isize {
+    assert_eq!(flags, libc::MSG_DONTWAIT, "no wait");
+    // SAFETY: as promised by who calls.
+    let received = world::called(|kernel| unsafe { kernel.receive(fd, message) });
+    received.unwrap_or_else(|errno| {
         Errno::set_raw(errno);
         -1
     })

@@ -7,12 +7,26 @@ pub mod errno {
 }
 
 pub mod poll {
-    use crate::kernel::world;
+    use crate::kernel::world::{self, Call};
     use real_libc::{c_int, pollfd};
     use real_nix::errno::Errno;
     pub use real_nix::poll::*;
     use real_nix::sys::signal::SigSet;
     use real_nix::sys::time::TimeSpec;
+
+    /// A look at one connection.
+    pub fn poll<T: Into<PollTimeout>>(fds: &mut [PollFd<'_>], time: T) -> crate::Result<c_int> {
+        let time = time.into();
+        world::called(|kernel| {
+            if kernel.interrupts() {
+                return Err(Errno::EINTR);
+            }
+            match kernel.fault(Call::PollOne) {
+                Some(errno) => Err(Errno::from_raw(errno)),
+                None => real_nix::poll::poll(fds, time),
+            }
+        })
+    }
 
     pub fn ppoll(
         fds: &mut [PollFd<'_>],
@@ -99,6 +113,77 @@ pub mod unistd {
 
 pub mod sys {
     pub use real_nix::sys::*;
+
+    pub mod socket {
+        use std::ffi::c_int;
+        use std::mem::size_of;
+        use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+        use crate::kernel::world;
+        use real_nix::errno::Errno;
+        pub use real_nix::sys::socket::*;
+
+        pub fn socket<T: Into<Option<SockProtocol>>>(
+            _: AddressFamily,
+            kind: SockType,
+            flags: SockFlag,
+            _: T,
+        ) -> crate::Result<OwnedFd> {
+            let expected = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+            assert_eq!((kind, flags), (SockType::Stream, expected));
+            let made = world::called(|kernel| kernel.stream_socket());
+            made.map_err(Errno::from_raw)
+        }
+
+        /// Connects to a port, or to the socket of a name.
+        pub fn connect(fd: RawFd, to: &dyn SockaddrLike) -> crate::Result<()> {
+            // SAFETY: each address is as long as its family has it.
+            let to = unsafe {
+                match to.family() {
+                    Some(AddressFamily::Inet) => {
+                        Ok(u16::from_be((*to.as_ptr().cast::<sockaddr_in>()).sin_port))
+                    }
+                    Some(AddressFamily::Inet6) => Ok(u16::from_be(
+                        (*to.as_ptr().cast::<sockaddr_in6>()).sin6_port,
+                    )),
+                    _ => {
+                        let address = UnixAddr::from_raw(to.as_ptr(), Some(to.len()));
+                        let address = address.expect("an address");
+                        let file = address.path().and_then(std::path::Path::file_name);
+                        Err(file.expect("a path").to_string_lossy().into_owned())
+                    }
+                }
+            };
+            let connected = world::called(|kernel| kernel.connect(fd, to));
+            connected.map_err(Errno::from_raw)
+        }
+
+        pub fn getsockopt<F: AsFd>(fd: &F, _: sockopt::SocketError) -> crate::Result<c_int> {
+            let fd = fd.as_fd().as_raw_fd();
+            let error = world::called(|kernel| kernel.socket_error(fd));
+            error.map_err(Errno::from_raw)
+        }
+
+        pub fn getpeername<T: SockaddrLike>(fd: RawFd) -> crate::Result<T> {
+            let ports = world::called(|kernel| kernel.ports(fd));
+            ports
+                .map(|(peer, _)| address(peer))
+                .map_err(Errno::from_raw)
+        }
+
+        pub fn getsockname<T: SockaddrLike>(fd: RawFd) -> crate::Result<T> {
+            let ports = world::called(|kernel| kernel.ports(fd));
+            ports.map(|(_, own)| address(own)).map_err(Errno::from_raw)
+        }
+
+        fn address<T: SockaddrLike>(port: u16) -> T {
+            let address = SockaddrIn::new(127, 0, 0, 1, port);
+            let length = size_of::<sockaddr_in>() as libc::socklen_t;
+            // SAFETY: a live address of that length.
+            let address = unsafe { T::from_raw(address.as_ptr(), Some(length)) };
+            address.expect("an address of this machine")
+        }
+    }
 
     pub mod prctl {
         use crate::kernel::world;

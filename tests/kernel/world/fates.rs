@@ -2,10 +2,14 @@
 
 use std::os::fd::{FromRawFd, OwnedFd};
 
+use super::messages::{Given, Sender, Word};
 use super::process::{Action, Parent, Plan, Process, Stderr, Temper, Time, Whose};
 use super::{Call, Kernel, NUMBERS_FROM, OTHERS_DESCRIPTORS_FROM, OUR_GROUP};
 use crate::machine::Exit;
 use crate::os::spawn::{Failure, Step};
+
+/// Messages in a flood.
+const FLOOD: u32 = 20;
 
 /// What happens by itself, beside what processes do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +30,10 @@ pub enum Deed {
     /// A process stops, or goes on.
     Halt,
     Resume,
+    /// A connection is made, or refused.
+    Answer(usize, bool),
+    /// A connection has had the time that it may take.
+    TimeIsUp(usize),
 }
 
 pub fn killed_by(signal: i32) -> Exit {
@@ -89,6 +97,8 @@ impl Kernel {
             Deed::HostChild => self.bear_other(Parent::Us, Whose::Host),
             Deed::Theft => self.steal(),
             Deed::Disk(room) => self.disk = room,
+            Deed::Answer(check, is_good) => self.answer_connection(check, is_good),
+            Deed::TimeIsUp(check) => self.time_is_up(check),
             Deed::Halt | Deed::Resume => {
                 let living: Vec<i32> = self.living().map(|(pid, _)| pid).collect();
                 if !living.is_empty() {
@@ -149,14 +159,21 @@ impl Kernel {
         name: Option<&str>,
         command: &[String],
         stderr: i32,
+        given: &Given,
     ) -> Result<(i32, u64), Failure> {
+        let check = self.checked_by(command);
+        let name = name.filter(|_| check.is_none());
         let index = name.map(|name| self.index_of(name));
         if let Some(index) = index {
             self.judge_start(index, command);
+            self.judge_given(index, given);
         }
         let errno = self.fault(Call::Process);
         let Some(pid) = self.free_number().filter(|_| errno.is_none()) else {
             self.start_failed(index);
+            if let Some((program, is_health)) = check {
+                self.check_not_made(program, is_health, false);
+            }
             return Err(Failure {
                 step: Step::Process,
                 errno: errno.unwrap_or(libc::EAGAIN),
@@ -173,9 +190,21 @@ impl Kernel {
         let mut process = Process::new(serial, Parent::Us, pid, Whose::New(index));
         if let Some(index) = index {
             process.stderr = Some(self.hold(stderr));
+            process.ready = given.passed.map(|passed| self.hold(passed.from));
+            if let Some(ready) = &process.ready {
+                self.pipes[ready.pipe].tells_ready = true;
+            }
+            process.socket = self.socket_named(given.socket.as_deref());
             let mut known = self.runs.iter();
             let known = known.any(|run| run.pid == pid && run.program != index);
             self.counts.inherited += u64::from(known);
+        }
+        match check {
+            Some((program, is_health)) if errno.is_some() && !is_late => {
+                self.check_not_made(program, is_health, true);
+            }
+            Some((program, is_health)) => self.check_is_made(program, is_health, pid, serial),
+            None => {}
         }
         self.launch(pid, process, errno, is_late);
         Ok((pid, serial))
@@ -231,6 +260,18 @@ impl Kernel {
                 self.process_mut(pid).frozen_until = Some(now.saturating_add(time))
             }
             Action::Forget => self.process_mut(pid).named = None,
+            Action::Say(word, sender) => self.send_word(pid, word, sender),
+            Action::Flood(word, sender) => {
+                (0..FLOOD).for_each(|_| self.send_word(pid, word, sender));
+            }
+            Action::Live(pause) => {
+                self.send_word(pid, Word::Alive, Sender::Us);
+                let process = self.process_mut(pid);
+                process.steps.push_back((pause, action));
+                process.at = process.at.or(Some(now.saturating_add(pause)));
+            }
+            Action::Tell(is_newline) => self.write_word(pid, is_newline),
+            Action::CloseReady => self.process_mut(pid).ready = None,
             Action::Exit(code) => self.end(pid, Exit::Code(code)),
             Action::Die(signal) => {
                 let core_dumped = signal == libc::SIGSEGV;
@@ -271,10 +312,14 @@ impl Kernel {
         let mut child = Process::new(serial, Parent::Process(parent), pid, from.whose);
         (child.group, child.session, child.named) = (from.group, from.session, from.named);
         child.left = from.left;
-        child.stderr = from.stderr.as_ref().map(|stderr| Stderr {
-            fd: copy(&stderr.fd),
-            pipe: stderr.pipe,
-        });
+        let copied = |end: &Option<Stderr>| {
+            end.as_ref().map(|end| Stderr {
+                fd: copy(&end.fd),
+                pipe: end.pipe,
+            })
+        };
+        (child.stderr, child.ready) = (copied(&from.stderr), copied(&from.ready));
+        child.socket = from.socket;
         child.follow(self.now, plan);
         self.say(format_args!(
             "forked    {pid}: of {parent}, group {}",
@@ -315,6 +360,7 @@ impl Kernel {
                 self.judge_signal(pid, signal);
                 if signal == libc::SIGKILL {
                     self.launch_is_killed(self.processes[&pid].serial);
+                    self.judge_check_kill(self.processes[&pid].serial);
                 }
             }
             for &pid in &targets {
@@ -376,7 +422,7 @@ impl Kernel {
         let now = self.now;
         let process = self.process_mut(pid);
         (process.ended, process.ended_at) = (Some(exit), now);
-        process.stderr = None;
+        (process.stderr, process.ready) = (None, None);
         for pidfd in std::mem::take(&mut process.pidfds) {
             nudge(&pidfd);
         }
@@ -390,6 +436,7 @@ impl Kernel {
         if matches!(whose, Whose::New(_)) {
             self.launch_ends(serial, exit);
         }
+        self.check_ends(serial, exit);
         self.find_parents_for_children_of(pid);
         match parent {
             Parent::Us => self.signal_us(libc::SIGCHLD, pid),

@@ -11,6 +11,7 @@ use super::orders::ABANDON_AFTER;
 use super::plans::SECOND;
 use super::process::{Action, Parent, Plan, Process, Time, Whose};
 use super::programs::{Program, Run};
+use super::signs::{Signs, Truth};
 use super::{Kernel, OUR_GROUP};
 use crate::machine::Exit;
 use crate::os::spawn::{Failure, Step};
@@ -37,6 +38,7 @@ pub struct Launch {
     pub index: Option<usize>,
     begun: Time,
     pipe: usize,
+    truth: Truth,
     command: Vec<OsString>,
     report_bytes: usize,
     fate: Fate,
@@ -87,6 +89,12 @@ impl Kernel {
             index,
             begun: self.now,
             pipe: process.stderr.as_ref().map_or(0, |stderr| stderr.pipe),
+            truth: Truth {
+                signs: program.map_or_else(Signs::default, |program| program.signs.clone()),
+                socket: process.socket,
+                pipe: process.ready.as_ref().map(|ready| ready.pipe),
+                ..Truth::default()
+            },
             command: program.map_or_else(Vec::new, |program| program.command.clone()),
             report_bytes: program.map_or(0, |program| program.report_bytes),
             fate,
@@ -168,6 +176,7 @@ impl Kernel {
         };
         let serial = self.processes[&pid].serial;
         self.launch_of(serial).fate = Fate::Failed(exec_failure(errno));
+        self.check_is_not_executed(serial);
         let most = self.rng.pick(&[1, 100_000, 10_000_000]);
         let pause = self.rng.below(most);
         let mut plan = Plan::hold(super::Temper::Dies);
@@ -183,7 +192,13 @@ impl Kernel {
         launch.executed = Some(self.next_serial());
         let index = launch.index;
         let (whose, plan) = match index {
-            None => (Whose::Command, self.moods.plan_of_command(&mut self.rng)),
+            None => {
+                let plan = match self.check_of(serial) {
+                    Some(check) => self.plan_of_check(check),
+                    None => self.moods.plan_of_command(&mut self.rng),
+                };
+                (Whose::Command, plan)
+            }
             Some(index) => {
                 self.programs[index].overlooks = false;
                 let run = self.add_run(serial, index, &launch);
@@ -206,6 +221,8 @@ impl Kernel {
         new.started = self.now;
         new.report_bytes = launch.report_bytes;
         new.command.clone_from(&launch.command);
+        new.truth = launch.truth.clone();
+        self.socket_is_of(new.truth.socket, run);
         self.runs.push(new);
         self.programs[index].runs.push(run);
         run
@@ -284,10 +301,15 @@ impl Kernel {
         let Some(launch) = self.launches.remove(&serial) else {
             return;
         };
+        let now = self.now;
         let (Some(index), None) = (launch.index, launch.run) else {
+            if let Some(run) = launch.run {
+                self.runs[run].truth.known = Some(now);
+            }
             return;
         };
         let run = self.add_run(serial, index, &launch);
+        self.runs[run].truth.known = Some(now);
         (self.runs[run].exit, self.runs[run].ended) = (launch.exit, self.now);
         let process = self.processes.get_mut(&launch.pid);
         match process.filter(|process| process.serial == serial) {
@@ -383,6 +405,13 @@ impl Kernel {
     pub(super) fn is_launch_going_on(&self, index: usize) -> bool {
         let mut all = self.launches.values();
         all.any(|launch| launch.index == Some(index) && launch.killed.is_none())
+    }
+
+    /// What late starts of programs have open in the library, to say how they are.
+    pub(super) fn signs_launched(&self) -> usize {
+        let all = self.launches.values().filter(|launch| launch.run.is_none());
+        all.map(|launch| Self::descriptors_of(&launch.truth.signs))
+            .sum()
     }
 
     /// Late starts of programs, of which the library keeps a pipe each.

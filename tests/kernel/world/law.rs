@@ -61,6 +61,21 @@ tally! {
     done: "oneshots that were up in the end",
     held: "programs that were held in the end",
     own_ends: "schedulers that ended by themselves",
+    told_up: "runs that were ready",
+    words: "messages of runs",
+    words_vain: "messages that are to be ignored",
+    words_late: "messages to a run that was over",
+    words_lost: "messages that found a full queue",
+    newlines: "newlines that said that a run is ready",
+    checks: "checks that began",
+    checks_unmade: "checks that could not be made",
+    checks_passed: "checks that passed",
+    checks_failed: "checks that failed",
+    checks_killed: "checks that were killed",
+    connections_slow: "connections that took their time",
+    unready: "reports of runs that were not ready in time",
+    unhealthy: "reports of runs that were unhealthy",
+    silent: "reports of runs that gave no sign of life",
 }
 
 pub type Counts = Tally;
@@ -93,13 +108,15 @@ impl Kernel {
         self.used.resize(self.used.len() + NUMBERS_MORE, 0);
         self.moods.fair = true;
         self.disk = None;
-        self.agenda.clear();
+        let is_due = |deed| matches!(deed, Deed::Answer(..) | Deed::TimeIsUp(_));
+        self.agenda.retain(|&(_, deed)| is_due(deed));
         self.stuck = false;
         let living: Vec<i32> = self.living().map(|(pid, _)| pid).collect();
         for pid in living {
             self.hit(pid, libc::SIGCONT);
             self.hurry(pid);
             self.end_oneshot(pid);
+            self.speak_from_now_on(pid);
         }
     }
 
@@ -222,7 +239,7 @@ impl Kernel {
         let latest_pipe = latest_pipe(self, index);
         let was_asked = self
             .latest_run(index)
-            .is_some_and(|run| run.first_asked.is_some());
+            .is_some_and(|run| run.first_asked.is_some() && self.fault_since(run).is_none());
         let mut wrong = Vec::new();
         if self.is_being_launched(index) {
             wrong.push("an earlier start, which is not over".to_owned());
@@ -376,6 +393,10 @@ impl Kernel {
     /// What left the group of a run that was asked to end, also to start again, has its time.
     fn problem_with_early_kill(&self, run: usize, signal: i32) -> Option<&'static str> {
         let run = &self.runs[run];
+        // What ends for a fault leaves no more time than what ends by itself.
+        if self.fault_since(run).is_some() {
+            return None;
+        }
         let program = &self.programs[run.program];
         let is_killed = program.killed.is_some_and(|at| at > run.serial);
         // Its time begins with the turn that asks it, which may have to see to others first.
@@ -397,7 +418,8 @@ impl Kernel {
         } = self.runs[run];
         let program = &self.programs[index];
         let asked = self.may_end_since(index, serial);
-        let Some(asked) = asked.into_iter().chain(self.stop_asked).min() else {
+        let fault = self.fault_since(&self.runs[run]);
+        let Some(asked) = asked.into_iter().chain(self.stop_asked).chain(fault).min() else {
             if self.may_be_stopping {
                 return None;
             }
@@ -450,6 +472,10 @@ impl Kernel {
         let is_for_time = signal == libc::SIGKILL && self.kills_for_time();
         if let Some(problem) = self.problem_with_order(run).filter(|_| !is_for_time) {
             self.violated(format!("signal {signal} hits {pid} {problem}"));
+        }
+        if self.fault_since(&self.runs[run]).is_some() {
+            let turn = self.turn_time();
+            self.runs[run].truth.ended.get_or_insert(turn);
         }
         self.runs[run].is_signalled = true;
     }

@@ -4,9 +4,11 @@
 //! Whatever the library asks, time passes first and whatever is due in it happens; then the call
 //! is answered, and what signals there are are delivered.
 
+mod checks;
 mod fates;
 mod launches;
 mod law;
+mod messages;
 mod orders;
 mod pipes;
 mod plans;
@@ -15,12 +17,15 @@ mod programs;
 mod reloads;
 mod removals;
 mod sight;
+mod signs;
 mod waits;
 mod weather;
+mod words;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use crate::handle::Handle;
@@ -28,10 +33,12 @@ use crate::model::rng::Rng;
 use crate::os::signals;
 use crate::os::spawn::Failure;
 
+pub use checks::{COMMAND, HEALTH_PORT, READY_PORT};
 pub use fates::Deed;
 pub use launches::Fate;
 use launches::Launch;
 pub use law::{Counts, LATE_MAX};
+pub use messages::Given;
 pub use orders::Verb;
 pub use pipes::byte_of;
 use pipes::{Descriptor, Pipe};
@@ -70,6 +77,12 @@ pub struct Kernel {
     /// A signal was delivered since the wait began.
     interrupted: bool,
     pipes: Vec<Pipe>,
+    sockets: Vec<messages::Socket>,
+    checks: Vec<checks::Check>,
+    /// The other end of a socket that was made for a connection.
+    unconnected: Option<OwnedFd>,
+    /// Programs tell how they are, or are checked.
+    pub has_signs: bool,
     descriptors: BTreeMap<i32, Descriptor>,
     /// How many bytes the disk has room for.
     pub disk: Option<u64>,
@@ -100,6 +113,8 @@ pub struct Kernel {
     was_asked_whether: bool,
     /// No call fails.
     pub calm: bool,
+    /// When the turn at hand has woken up, if there is one: what it does counts from then.
+    woken: Option<Time>,
     /// Time stands still, and nothing happens by itself.
     pub frozen: bool,
     /// The next call follows at once: see `law`.
@@ -192,6 +207,13 @@ pub fn write_wake(fd: i32) {
 
 /// A wait: the clock jumps to whatever ends it.
 pub fn wait(fds: &mut [libc::pollfd], time: Option<Time>) -> Result<i32, i32> {
+    with(|kernel| kernel.woken = None);
+    let ended = wait_for(fds, time);
+    with(|kernel| kernel.woken = Some(kernel.now));
+    ended
+}
+
+fn wait_for(fds: &mut [libc::pollfd], time: Option<Time>) -> Result<i32, i32> {
     pass();
     if let Some(errno) = with(|kernel| {
         kernel.interrupted = false;
@@ -239,11 +261,16 @@ pub fn rest(time: Time) {
 
 /// A command of the library's becomes a process; `name` is what its environment says. Returns its
 /// number, and the serial that stands for it whatever its number does.
-pub fn spawn(name: Option<&str>, command: &[String], stderr: i32) -> Result<(i32, u64), Failure> {
+pub fn spawn(
+    name: Option<&str>,
+    command: &[String],
+    stderr: i32,
+    given: &Given,
+) -> Result<(i32, u64), Failure> {
     pass();
     let spawned = with(|kernel| {
         kernel.masked = true;
-        kernel.spawn(name, command, stderr)
+        kernel.spawn(name, command, stderr, given)
     });
     // The new one runs while we sleep.
     for _ in 0..with(|kernel| kernel.rng.below(4)) {
@@ -272,6 +299,10 @@ impl Kernel {
             masked: false,
             interrupted: false,
             pipes: Vec::new(),
+            sockets: Vec::new(),
+            checks: Vec::new(),
+            unconnected: None,
+            has_signs: false,
             descriptors: BTreeMap::new(),
             disk: None,
             agenda: Vec::new(),
@@ -291,6 +322,7 @@ impl Kernel {
             stop_was_known: false,
             was_asked_whether: false,
             calm: false,
+            woken: None,
             frozen: false,
             at_once: false,
             acts: 0,

@@ -4,6 +4,7 @@
 use super::law::LATE_MAX;
 use super::process::{Time, Whose};
 use super::programs::{Program, Removal, Run, Wish};
+use super::signs::Signs;
 use super::{Call, Kernel};
 use crate::machine::Cause;
 use crate::spec::ChildSpec;
@@ -68,6 +69,7 @@ impl Kernel {
         program.command.clone_from(&spec.command);
         program.relinked = now;
         program.report_bytes = spec.report_bytes;
+        program.signs = Signs::of(spec);
         program.wish = Wish::Up;
         program.by_hand = false;
         program.removal = Removal::No;
@@ -299,7 +301,9 @@ impl Kernel {
         // It does not come back without what it requires, a oneshot too.
         let is_short = program.requires.iter().any(|&other| !self.is_up(other));
         let is_over = is_short || program.may_end_for_good();
-        let ends = ended.chain(failed).filter(|_| is_over);
+        // What is being ended for a fault is as good as over.
+        let faulty = self.latest_run(index).and_then(|run| run.truth.ended);
+        let ends = ended.chain(failed).chain(faulty).filter(|_| is_over);
         let killed = program.runs.iter().filter_map(|&run| self.runs[run].killed);
         let given_up = killed.filter(|at| at + ABANDON_AFTER <= self.now);
         let stopped = self.may_end_since_within(index, begun, depth);
@@ -342,7 +346,8 @@ impl Kernel {
             program, serial, ..
         } = self.runs[run];
         let is_killed = self.programs[program].killed.is_some_and(|at| at > serial);
-        if self.runs[run].is_signalled || is_killed || self.kill_asked {
+        let is_fault = self.fault_since(&self.runs[run]).is_some();
+        if self.runs[run].is_signalled || is_killed || self.kill_asked || is_fault {
             return None;
         }
         let is_shutdown_alone = self.may_end_since(program, serial).is_none();
@@ -420,7 +425,9 @@ impl Kernel {
         };
         let is_ordered = program.ends.iter().any(|(at, _)| at.serial > run.serial);
         if !program.is_oneshot() {
-            return program.wish != Wish::Down && !is_ordered && self.runs_for_all_we_know(index);
+            let is_ready = self.up_since(run).is_some();
+            let runs = is_ready && self.runs_for_all_we_know(index);
+            return program.wish != Wish::Down && !is_ordered && runs;
         }
         let is_success = run.exit.is_some_and(|exit| program.policy.is_success(exit));
         let is_known = run.seen && !run.stolen && !self.is_being_launched(index);
@@ -435,13 +442,23 @@ impl Kernel {
         if program.is_touched || !is_free {
             return false;
         }
-        let is_running = |run: &Run| run.exit.is_none();
-        let is_running = program.is_oneshot() && self.latest_run(index).is_some_and(is_running);
+        let waits = |run: &Run| {
+            let is_unready = program.is_oneshot() || self.up_since(run).is_none();
+            is_unready && run.exit.is_none() && !run.is_signalled
+        };
+        let is_running = self.latest_run(index).is_some_and(waits);
         match program.starts {
             // One that lacks a descriptor is not seen here.
             0 => {
                 let may_fail = |&call: &Call| self.weather.may_fail(call);
-                let may_fail = [Call::Pipe, Call::Open].iter().any(may_fail);
+                let calls = [
+                    Call::Pipe,
+                    Call::Open,
+                    Call::Socket,
+                    Call::SetOption,
+                    Call::Bind,
+                ];
+                let may_fail = calls.iter().any(may_fail) || may_fail(&Call::SocketName);
                 !may_fail && self.weather.descriptors_max >= 1024
             }
             1 => self.is_launch_going_on(index) || is_running,

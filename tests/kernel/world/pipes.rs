@@ -22,6 +22,10 @@ pub(super) enum Descriptor {
         serial: u64,
     },
     Ourselves,
+    /// The notification socket of a run.
+    Notify(usize),
+    /// A connection that checks.
+    Stream(usize),
 }
 
 /// The pipe of one run. The byte at each place of it is known: see [`byte_of`].
@@ -33,6 +37,8 @@ pub(super) struct Pipe {
     pub read: u64,
     /// The library closed it while somebody held it.
     pub closed_early: bool,
+    /// A newline in it says that a run is ready.
+    pub tells_ready: bool,
 }
 
 /// What stands at this place of this pipe: never ASCII, unlike what a log says itself.
@@ -136,6 +142,9 @@ impl Kernel {
             return;
         };
         self.acts += u64::from(!bytes.is_empty());
+        if self.pipes[pipe].tells_ready {
+            return;
+        }
         let from = self.pipes[pipe].read;
         let right = (from..)
             .zip(bytes)

@@ -6,7 +6,7 @@ use super::process::{Action, Plan, Temper, Time};
 use crate::model::rng::Rng;
 
 const MICROSECOND: Time = 1_000;
-const MILLISECOND: Time = 1_000 * MICROSECOND;
+pub const MILLISECOND: Time = 1_000 * MICROSECOND;
 pub const SECOND: Time = 1_000 * MILLISECOND;
 
 /// How deep a program's tree of processes gets.
@@ -41,7 +41,7 @@ impl Moods {
         }
     }
 
-    fn pause(&self, rng: &mut Rng) -> Time {
+    pub fn pause(&self, rng: &mut Rng) -> Time {
         let most = match rng.below(if self.slow { 6 } else { 4 }) {
             0 => return 0,
             1 => 20 * MICROSECOND,
@@ -155,10 +155,14 @@ impl Kernel {
             let mut plan = Plan::hold(Temper::Dies);
             if self.programs[index].is_oneshot() {
                 plan.steps.push((MILLISECOND, Action::Exit(0)));
+            } else {
+                self.good_plan(index, &mut plan);
             }
             return plan;
         }
         let moods = self.moods.clone();
-        moods.plan(&mut self.rng, 0)
+        let mut plan = moods.plan(&mut self.rng, 0);
+        self.with_words(&mut plan, index);
+        plan
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
+use super::messages::{Sender, Word};
 use crate::machine::Exit;
 
 /// Nanoseconds.
@@ -51,6 +52,15 @@ pub enum Action {
     Freeze(Time),
     /// Its environment does not say any more whose it is.
     Forget,
+    /// A message to its notification socket, of whomever.
+    Say(Word, Sender),
+    /// The same, more often than the queue has room.
+    Flood(Word, Sender),
+    /// A sign of life, again and again after so long.
+    Live(Time),
+    /// Something in the pipe for its readiness, or a newline.
+    Tell(bool),
+    CloseReady,
     Exit(i32),
     Die(i32),
 }
@@ -123,6 +133,10 @@ pub struct Process {
     /// A signal that it will die of when it is no longer frozen.
     pub doomed: Option<i32>,
     pub stderr: Option<Stderr>,
+    /// The write end of the pipe for its readiness.
+    pub ready: Option<Stderr>,
+    /// The notification socket that its environment names.
+    pub socket: Option<usize>,
     /// Bytes of a write that found the pipe full.
     pub unwritten: usize,
     /// The other ends of descriptors that tell of its death.
@@ -153,6 +167,8 @@ impl Process {
             frozen_until: None,
             doomed: None,
             stderr: None,
+            ready: None,
+            socket: None,
             unwritten: 0,
             pidfds: Vec::new(),
         }

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use super::Kernel;
 use super::process::{Plan, Time};
+use super::signs::{Signs, Truth};
 use crate::machine::{Cause, Exit, Policy, Restart};
 use crate::spec::ChildSpec;
 
@@ -42,6 +43,7 @@ pub struct Program {
     pub drained: Vec<(usize, u64, u64)>,
     pub policy: Policy,
     pub report_bytes: usize,
+    pub signs: Signs,
     /// Those of definitions that were replaced, until its next start.
     pub former: Vec<Policy>,
     /// What it depended on by definitions that were replaced.
@@ -79,6 +81,8 @@ pub struct Program {
     pub gone_before: Vec<usize>,
     /// What each of its runs does; the last of these for all that follow.
     pub script: Option<Vec<Plan>>,
+    /// The run of which the host was told last that it has started.
+    pub told: Option<usize>,
 }
 
 impl Program {
@@ -89,6 +93,7 @@ impl Program {
             drained: Vec::new(),
             policy: spec.policy(),
             report_bytes: spec.report_bytes,
+            signs: Signs::of(spec),
             former: Vec::new(),
             former_links: Vec::new(),
             requires: Vec::new(),
@@ -113,6 +118,7 @@ impl Program {
             by_hand: false,
             gone_before: Vec::new(),
             script: None,
+            told: None,
         }
     }
 
@@ -192,6 +198,7 @@ pub struct Run {
     pub serial: u64,
     pub pipe: usize,
     pub started: Time,
+    pub truth: Truth,
     /// What it was started with.
     pub command: Vec<OsString>,
     /// How much of what it writes its report has.
@@ -230,6 +237,7 @@ impl Run {
             serial,
             pipe,
             started: 0,
+            truth: Truth::default(),
             command: Vec::new(),
             report_bytes: 0,
             asked: None,
@@ -265,10 +273,11 @@ impl Kernel {
 
     /// The library knows of its end, or may.
     pub(super) fn run_is_seen(&mut self, run: usize) {
-        let now = self.next_serial();
+        let (now, woken) = (self.next_serial(), self.woken);
         let run = &mut self.runs[run];
         if !std::mem::replace(&mut run.seen, true) {
             run.seen_at = now;
+            run.truth.found_dead = woken;
         }
     }
 

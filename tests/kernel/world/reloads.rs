@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::Kernel;
 use super::process::Time;
 use super::programs::{Program, Removal, Wish};
+use super::signs::Signs;
 use crate::machine::Cause;
 use crate::plan::{Plan, PlannedKind};
 use crate::spec::ChildSpec;
@@ -205,6 +206,7 @@ impl Kernel {
         program.former_links.extend(links);
         program.policy = spec.policy();
         program.report_bytes = spec.report_bytes;
+        program.signs = Signs::of(spec);
         program.relinked = now;
         if program.command != spec.command {
             program.command.clone_from(&spec.command);

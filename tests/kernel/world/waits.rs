@@ -95,9 +95,13 @@ impl Kernel {
         let whose = self.processes[&pid].whose;
         let is_leader = matches!(whose, Whose::Run(run) if self.runs[run].pid == pid
             && self.runs[run].serial == self.processes[&pid].serial);
-        if !is_leader && !matches!(whose, Whose::Command | Whose::New(_)) {
+        let is_command = matches!(whose, Whose::Command | Whose::New(_));
+        // A command that checks may leave a child.
+        let is_forked = whose == Whose::Command && self.processes[&pid].group != pid;
+        if !is_leader && (!is_command || is_forked) {
             self.strays.push(pid);
         }
+        self.judge_check_reap(pid, self.processes[&pid].serial);
         self.gone_for_good(pid);
         Ok(Waited::Dead(exit))
     }

@@ -24,6 +24,14 @@ pub enum Call {
     List,
     /// The environment of a child cannot be read.
     Environ,
+    Socket,
+    SetOption,
+    Bind,
+    SocketName,
+    Receive,
+    PollOne,
+    PeerName,
+    SocketError,
 }
 
 const ERRORS: [(Call, &[i32]); 13] = [
@@ -66,6 +74,42 @@ const ERRORS: [(Call, &[i32]); 13] = [
         Call::List,
         &[libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EACCES],
     ),
+];
+
+/// The calls by which it is found out how programs are.
+const SIGN_CALLS: [Call; 8] = [
+    Call::Socket,
+    Call::SetOption,
+    Call::Bind,
+    Call::SocketName,
+    Call::Receive,
+    Call::PollOne,
+    Call::PeerName,
+    Call::SocketError,
+];
+
+/// Any of them may fail with any of these, whatever its manual says.
+const ANY_ERROR: [i32; 20] = [
+    libc::EACCES,
+    libc::EADDRINUSE,
+    libc::EADDRNOTAVAIL,
+    libc::EAFNOSUPPORT,
+    libc::EAGAIN,
+    libc::EBADF,
+    libc::ECONNREFUSED,
+    libc::ECONNRESET,
+    libc::EFAULT,
+    libc::EINTR,
+    libc::EINVAL,
+    libc::EIO,
+    libc::EMFILE,
+    libc::ENFILE,
+    libc::ENOBUFS,
+    libc::ENOMEM,
+    libc::ENOSYS,
+    libc::ENOTCONN,
+    libc::EPERM,
+    libc::EPROTONOSUPPORT,
 ];
 
 /// How a signal by a pidfd to a group is refused.
@@ -135,6 +179,19 @@ impl Weather {
             no_pidfd: rng.one_in(8),
             no_group_pidfd: rng.one_in(4).then(|| rng.pick(&GROUP_PIDFD_REFUSALS)),
             no_proc: rng.one_in(32),
+        }
+    }
+
+    /// The calls by which it is found out how programs are may fail, too.
+    pub fn add_sign_faults(&mut self, rng: &mut Rng) {
+        if rng.one_in(2) {
+            return;
+        }
+        let often = rng.pick(&[3, 10, 30]);
+        for call in SIGN_CALLS {
+            if rng.one_in(4) {
+                self.faults.push((call, &ANY_ERROR, often));
+            }
         }
     }
 
