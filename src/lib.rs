@@ -346,8 +346,8 @@ pub use report::utc_millis;
 pub use scheduler::{Builder, ProcessScheduler, Reap, Status};
 pub use signal::{Signal, SignalTo, exit_label, signal_name};
 pub use spec::{
-    Address, Check, ChildSpec, ErrorCommand, Health, NAME_BYTES_MAX, Probe, REPORT_BYTES_DEFAULT,
-    REPORT_BYTES_MAX, Ready, Resource, STOP_TIMEOUT_DEFAULT, StdStream, Stderr, Stdout, User,
-    group_named,
+    Address, Check, ChildSpec, ErrorCommand, Health, LOG_BYTES_MIN, LOG_KEEP_MAX, LogOptions,
+    NAME_BYTES_MAX, Probe, REPORT_BYTES_DEFAULT, REPORT_BYTES_MAX, Ready, Resource,
+    STOP_TIMEOUT_DEFAULT, StdStream, Stderr, Stdout, User, group_named,
 };
 pub use status::{HealthStatus, LastExit, ProgramStatus};

@@ -33,6 +33,7 @@ pub struct ErrorReport {
     pub(crate) log: Option<PathBuf>,
     pub(crate) log_offset: u64,
     pub(crate) data_omitted: u64,
+    pub(crate) log_rotated: u64,
 }
 
 /// How a run ended.
@@ -186,6 +187,27 @@ impl ErrorReport {
         (!text.is_empty()).then(|| String::from_utf8_lossy(text))
     }
 
+    /// Returns how often the log was rotated since the run began. The offset is in the log that has
+    /// been rotated as often.
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, LogOptions, ProcessScheduler, Restart};
+    /// # let logs = tempfile::tempdir().unwrap();
+    /// let script = "head -c 200000 /dev/zero | tr '\\0' '\\n' >&2";
+    /// let once = ChildSpec::new("once", ["sh", "-c", script]).restart(Restart::Never);
+    /// let mut scheduler = ProcessScheduler::builder("/")
+    ///     .program(once.log(LogOptions::new().max_bytes(65_536)))
+    ///     .err_dir(logs.path())
+    ///     .error_handler(|_, report| assert_eq!(report.log_rotated(), 3))
+    ///     .build()?;
+    /// scheduler.start()?;
+    /// # Ok::<(), procsched::Error>(())
+    /// ```
+    #[must_use]
+    pub fn log_rotated(&self) -> u64 {
+        self.log_rotated
+    }
+
     /// Returns how many bytes of this run's stderr are not in [`ErrorReport::stderr`].
     #[must_use]
     pub fn data_omitted(&self) -> u64 {
@@ -227,6 +249,7 @@ mod json {
 
     use super::ErrorReport;
     use crate::os::emergency_heap::EmergencyHeap;
+    use crate::os::utc;
     use crate::signal::signal_name;
     use crate::text::{is_printable, lossy_chars};
 
@@ -308,6 +331,7 @@ mod json {
                 "text",
                 or_null((!text.is_empty()).then_some(Text(text)).as_ref()),
             )?;
+            field("log_rotated", &self.log_rotated)?;
             out.write_char('}')
         }
     }
@@ -386,8 +410,7 @@ mod json {
     /// Returns an instant in UTC with milliseconds: `2024-01-01T12:00:00.000Z`.
     #[must_use]
     pub fn utc_millis(at: SystemTime) -> String {
-        let (_, iso) = instants(at);
-        format!("{}Z", iso.get(..23).unwrap_or(&iso))
+        String::from_utf8_lossy(&utc::utc_millis(at)).into_owned()
     }
 }
 

@@ -72,6 +72,7 @@ mod os {
     pub(crate) mod stream;
     pub(crate) mod subreaper;
     pub(crate) mod tail;
+    pub(crate) mod utc;
     pub(crate) mod wake;
 
     // What is written anew has the same functions, and does what the manual says.

@@ -32,6 +32,7 @@ mod handler;
 mod item;
 mod links;
 mod locate;
+mod log;
 mod order;
 mod program;
 mod ready;

@@ -11,6 +11,7 @@ use super::check::{self, SocketPath};
 use super::errors::{Place, Problems};
 use super::item::{Field, Item, Member};
 use super::links::Links;
+use super::log;
 use super::ready;
 use super::signal;
 use crate::machine::Restart;
@@ -25,7 +26,7 @@ use crate::spec::{
 /// The keys of a program. Those come first that `defaults` does not have. Each is also
 /// in the help of `check` and `run` (`load.rs` of the binary), the README, `tests/fuzz/config.dict`,
 /// `tests/fuzz/checks/print.rs` and the lists of `config/tests`.
-const FIELDS: [Field<Draft>; 33] = [
+const FIELDS: [Field<Draft>; 34] = [
     ("command", |draft, item, problems| {
         draft.has_command = true;
         set(&mut draft.spec.command, item.command(problems));
@@ -160,6 +161,9 @@ const FIELDS: [Field<Draft>; 33] = [
             &mut draft.spec.outputs.stderr,
             item.word(&STDERRS, problems),
         );
+    }),
+    ("log", |draft, item, problems| {
+        item.read(&mut draft.spec.log, &log::FIELDS, log::EXPECTED, problems);
     }),
     ("report_bytes", |draft, item, problems| {
         let expected = format!("a whole number from 0 to {REPORT_BYTES_MAX}");

@@ -3,7 +3,7 @@
 //! can be written again.
 //!
 //! Bytes are lost without being counted in few places only: a log that was removed while it was open
-//! takes what is written until the next start; a pipe that a process outside its group still holds
+//! takes what is written until the next look at its path ([`Log::is_look_due`]); a pipe that a process outside its group still holds
 //! is closed when it becomes the third (`capture::attach`), and at the end (`capture::release`); and
 //! a start that was cancelled although its exec was faster drops its pipe
 //! (`launcher::late_start_is_over`).
@@ -11,25 +11,26 @@
 //! An opened log is checked before it is trusted: a regular file, ours, with one name, not reached
 //! through a symlink. The default directory is world-writable.
 
-use std::fs::{File, Metadata};
+mod open;
+mod rotation;
+mod stamps;
+
+use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, fchmod};
 
+use self::open::{Opened, Refusal, open_file, size_of};
 use super::retry;
 use crate::error::{Error, Result, errno_text};
 use crate::machine::Moment;
-use crate::spec::{StdStream, log_path};
+use crate::spec::{LogOptions, StdStream, log_path};
 
-/// How often opening or creating a file is tried while others keep removing it.
-const OPEN_TRIES_MAX: usize = 16;
+/// The time between two looks at the path of a log that is written to.
+const LOOK_INTERVAL_SECONDS: u16 = 10;
 
 /// The least time between two notices about the same log.
 const NOTICE_INTERVAL: Duration = Duration::from_secs(10);
@@ -46,7 +47,24 @@ pub(crate) struct Log {
     /// True if what was written last ends a line.
     is_line_over: bool,
     stream: StdStream,
-    loss: Option<Box<Loss>>,
+    /// When its path was last looked at: the second, as far as that fits beside the others.
+    looked_at: u16,
+    more: Option<Box<More>>,
+}
+
+/// What few logs have.
+#[derive(Debug, Default)]
+struct More {
+    loss: Loss,
+    options: LogOptions,
+    /// The size of the file, as far as only we write it.
+    size: u64,
+    /// How often it was rotated since the run began.
+    rotations: u64,
+    /// True if the latest rotation has failed.
+    is_rotation_refused: bool,
+    /// Why, if that was not reported yet.
+    rotation_error: Option<Error>,
 }
 
 /// Optional operations that the file system refuses. All logs are in one directory, so each is
@@ -104,20 +122,6 @@ struct Loss {
     warned_at: Option<Moment>,
 }
 
-/// Why a file is not opened as a log.
-#[derive(Debug)]
-struct Refusal {
-    error: Error,
-    is_lock: bool,
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        let is_lock = false;
-        Self { error, is_lock }
-    }
-}
-
 #[derive(Debug, Default)]
 enum Cause {
     #[default]
@@ -137,8 +141,26 @@ impl Log {
             file: None,
             is_line_over: false,
             stream,
-            loss: None,
+            looked_at: 0,
+            more: None,
         }
+    }
+
+    /// Sets how it is kept.
+    pub(crate) fn set_options(&mut self, options: LogOptions) {
+        if options != self.options() {
+            let size = self.file.as_ref().and_then(|file| file.metadata().ok());
+            let more = self.more();
+            more.options = options;
+            more.size = size.map_or(0, |found| found.len());
+        }
+    }
+
+    /// Returns how it is kept.
+    pub(crate) fn options(&self) -> LogOptions {
+        self.more
+            .as_ref()
+            .map_or(LogOptions::default(), |more| more.options)
     }
 
     /// Returns the name of its program.
@@ -148,7 +170,9 @@ impl Log {
 
     /// Returns a log of the same program for another stream.
     pub(crate) fn beside(&self, stream: StdStream) -> Self {
-        Self::new(self.directory.clone(), self.name.clone(), stream)
+        let mut log = Self::new(self.directory.clone(), self.name.clone(), stream);
+        log.set_options(self.options());
+        log
     }
 
     /// True if its file is open: it can be written as far as is known.
@@ -186,11 +210,8 @@ impl Log {
             Ok(opened) => {
                 flaws.note(&path, &opened);
                 let size = opened.size;
-                self.file = Some(opened.file);
+                self.adopt(opened);
                 self.is_line_over |= size == 0;
-                if let Some(loss) = &mut self.loss {
-                    loss.refused = None;
-                }
                 Ok(size)
             }
             Err(refusal) => {
@@ -206,6 +227,40 @@ impl Log {
         }
     }
 
+    fn adopt(&mut self, opened: Opened) {
+        self.file = Some(opened.file);
+        if let Some(more) = &mut self.more {
+            more.loss.refused = None;
+            more.size = opened.size;
+        }
+    }
+
+    /// True if its path was not looked at for a while: a log that is written to is compared with its
+    /// path now and then, so that one that was renamed or removed is replaced. From now on it was
+    /// looked at.
+    pub(crate) fn is_look_due(&mut self, now: Moment) -> bool {
+        // After 18 hours these seconds begin anew, and a look may be missed for as long as two are
+        // apart.
+        let second = now.since(Moment::default()).as_secs() as u16;
+        let is_due = second.wrapping_sub(self.looked_at) >= LOOK_INTERVAL_SECONDS;
+        if is_due {
+            self.looked_at = second;
+        }
+        is_due
+    }
+
+    /// Counts its rotations from here on.
+    pub(crate) fn begin_run(&mut self) {
+        if let Some(more) = &mut self.more {
+            more.rotations = 0;
+        }
+    }
+
+    /// Returns how often it was rotated since the run began.
+    pub(crate) fn rotations(&self) -> u64 {
+        self.more.as_ref().map_or(0, |more| more.rotations)
+    }
+
     /// Gives its lock and its descriptor back; the next start opens it again. Must not be called
     /// in a copy of the process that was made by fork: that shares the lock.
     pub(crate) fn close(&mut self) {
@@ -219,16 +274,30 @@ impl Log {
 
     /// True if it was refused because another supervisor has it.
     pub(crate) fn is_locked_by_another(&self) -> bool {
-        let refused = self.loss.as_ref().and_then(|loss| loss.refused.as_ref());
+        let refused = self
+            .more
+            .as_ref()
+            .and_then(|more| more.loss.refused.as_ref());
         refused.is_some_and(|refusal| refusal.is_lock)
     }
 
     /// Appends bytes, or counts them as lost.
     pub(crate) fn write(&mut self, bytes: &[u8]) {
-        let lost = if self.write_note() {
-            self.append(bytes)
-        } else {
-            bytes.len()
+        match &self.more {
+            Some(more) if more.options.max_bytes > 0 => self.write_in_turn(bytes),
+            _ => self.write_piece(bytes),
+        }
+    }
+
+    fn write_piece(&mut self, bytes: &[u8]) {
+        let is_stamped = self
+            .more
+            .as_ref()
+            .is_some_and(|more| more.options.timestamps);
+        let lost = match (self.write_note(), is_stamped) {
+            (true, false) => self.append(bytes),
+            (true, true) => self.append_stamped(bytes),
+            (false, _) => bytes.len(),
         };
         if lost > 0 {
             self.lose(lost);
@@ -251,16 +320,35 @@ impl Log {
     /// A word of the supervisor's own between the program's, on a line of its own; nothing is
     /// lost if it cannot be said here. What is missing is said before it: a torn note is
     /// recognised by the next, which says the same.
-    pub(crate) fn remark(&mut self, text: &str) {
-        if self.write_note() {
-            let begin = if self.is_line_over { "" } else { "\n" };
-            self.append(format!("{begin}procsched: {text}\n").as_bytes());
+    pub(crate) fn remark(&mut self, text: &dyn std::fmt::Display) {
+        self.write_own_line("procsched:", text);
+    }
+
+    /// The same for the start and the end of a run, if they are to be marked.
+    pub(crate) fn mark(&mut self, text: &dyn std::fmt::Display) {
+        if self.options().marks {
+            self.write_own_line("---", text);
         }
+    }
+
+    fn write_own_line(&mut self, begin: &str, text: &dyn std::fmt::Display) {
+        if !self.write_note() || (!self.is_line_over && self.append(b"\n") > 0) {
+            return;
+        }
+        let line = format!("{begin} {text}\n");
+        match self.options().timestamps {
+            true => self.append_stamped(line.as_bytes()),
+            false => self.append(line.as_bytes()),
+        };
     }
 
     /// Returns why it cannot be written, if that is new and was not reported a moment ago.
     pub(crate) fn take_warning(&mut self, now: Moment) -> Option<Error> {
-        let loss = self.loss.as_mut()?;
+        let more = self.more.as_mut()?;
+        if more.rotation_error.is_some() {
+            return more.rotation_error.take();
+        }
+        let loss = &mut more.loss;
         let recent = |at: Moment| now.since(at) < NOTICE_INTERVAL;
         if loss.unlogged == 0 || !loss.is_new || loss.warned_at.is_some_and(recent) {
             return None;
@@ -284,7 +372,7 @@ impl Log {
     /// Takes the number of unreported lost bytes: at the end of the run (`finally`), or when the
     /// log can be written again.
     pub(crate) fn take_unreported(&mut self, finally: bool) -> Option<u64> {
-        let loss = self.loss.as_mut()?;
+        let loss = &mut self.more.as_mut()?.loss;
         if loss.unreported == 0 || (loss.unlogged > 0 && !finally) {
             return None;
         }
@@ -293,7 +381,8 @@ impl Log {
 
     /// Says in the log what is missing there. Whether there is nothing left to be said.
     fn write_note(&mut self) -> bool {
-        let Some(loss) = self.loss.as_ref().filter(|loss| loss.unlogged > 0) else {
+        let loss = self.more.as_ref().map(|more| &more.loss);
+        let Some(loss) = loss.filter(|loss| loss.unlogged > 0) else {
             return true;
         };
         let why = match &loss.cause {
@@ -320,6 +409,9 @@ impl Log {
                 Ok(0) => break,
                 Ok(count) => {
                     self.is_line_over = bytes[count - 1] == b'\n';
+                    if let Some(more) = &mut self.more {
+                        more.size = more.size.saturating_add(count as u64);
+                    }
                     bytes = &bytes[count..];
                 }
                 Err(errno) => {
@@ -332,130 +424,12 @@ impl Log {
     }
 
     fn loss(&mut self) -> &mut Loss {
-        self.loss.get_or_insert_default()
+        &mut self.more().loss
     }
-}
 
-/// Returns the size of the file, if `path` still leads to it, and not through a symlink.
-fn size_of(file: &File, path: &Path) -> Option<u64> {
-    let (here, there) = (file.metadata().ok()?, std::fs::symlink_metadata(path).ok()?);
-    let is_it = (here.dev(), here.ino()) == (there.dev(), there.ino());
-    is_it.then_some(here.len())
-}
-
-/// A log that was opened.
-struct Opened {
-    file: File,
-    /// Its size in bytes.
-    size: u64,
-    /// Why a new one has not got its mode, if so.
-    mode_refused: Option<Errno>,
-    /// Why it is not locked, if so.
-    lock_refused: Option<Errno>,
-}
-
-/// Opens the file, and refuses it only if it cannot be trusted: not every file system has modes or
-/// locks.
-fn open_file(path: &Path) -> std::result::Result<Opened, Refusal> {
-    let what = || format!("failed to open log {path:?}");
-    let refuse = |reason: &str| Error::because(what(), reason);
-    for _ in 0..OPEN_TRIES_MAX {
-        let opened = match retry(|| nix::fcntl::open(path, log_flags(), Mode::empty())) {
-            Err(Errno::ENOENT) => create(path),
-            opened => opened.map(|fd| (File::from(fd), None)),
-        };
-        if let Err(Errno::EEXIST) = opened {
-            // Put there just now.
-            continue;
-        }
-        let (file, mode_refused) = opened.map_err(|errno| match errno {
-            Errno::ELOOP => refuse("it is a symbolic link"),
-            Errno::EISDIR => refuse("it is a directory"),
-            Errno::ENXIO => refuse("it is not a regular file"),
-            errno => Error::os(what(), errno as i32),
-        })?;
-        let found = file.metadata().map_err(|error| Error::io(what(), &error))?;
-        // An unlink counts a link less before it takes away the name, and has its directory for
-        // itself until both are done. So has this, which is refused where there is a name; and
-        // what it makes where there is none any more is opened next.
-        if create(path).is_ok() || !has_kept_its_name(&file, path) {
-            // As by a rotation, just now.
-            continue;
-        }
-        if let Some(reason) = mistrust(&found) {
-            return Err(refuse(&reason).into());
-        }
-        let lock_refused = match lock(&file) {
-            Err(Errno::EWOULDBLOCK) => {
-                let error = refuse("another supervisor is writing to it");
-                let is_lock = true;
-                return Err(Refusal { error, is_lock });
-            }
-            result => result.err(),
-        };
-        return Ok(Opened {
-            file,
-            size: found.len(),
-            mode_refused,
-            lock_refused,
-        });
+    fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
     }
-    Err(refuse("it is replaced again and again").into())
-}
-
-/// Whether the name by which it was opened was not taken away from it. Asked after its links were
-/// counted: then this was the name that it had, if it had one. A process that takes away a link between
-/// the open and the count leaves a file of ours with one name, which is another one.
-///
-/// Only `/proc` knows it for sure, as a name that is taken away and given once more is not the
-/// same to it. Without it a look at the path has to do, which may be deceived.
-fn has_kept_its_name(file: &File, path: &Path) -> bool {
-    match std::fs::read_link(format!("/proc/thread-self/fd/{}", file.as_raw_fd())) {
-        Ok(name) => !name.as_os_str().as_bytes().ends_with(b" (deleted)"),
-        Err(_) => size_of(file, path).is_some(),
-    }
-}
-
-/// Returns why the file cannot be trusted, if so.
-fn mistrust(found: &Metadata) -> Option<String> {
-    let uid = nix::unistd::geteuid().as_raw();
-    if !found.is_file() {
-        return Some("it is not a regular file".to_owned());
-    }
-    if found.uid() != uid {
-        let owner = found.uid();
-        return Some(format!("it belongs to uid {owner}, and we are uid {uid}"));
-    }
-    (found.nlink() != 1).then(|| format!("it has {} hard links", found.nlink()))
-}
-
-/// Locks the file against other supervisors, until the descriptor is closed.
-fn lock(file: &File) -> std::result::Result<(), Errno> {
-    retry(|| {
-        // SAFETY: flock takes two integers, and the descriptor is open.
-        let status = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
-        Errno::result(status).map(drop)
-    })
-}
-
-/// Creates the file with mode 0640, whatever the umask, and returns why it has not got that, if so.
-fn create(path: &Path) -> std::result::Result<(File, Option<Errno>), Errno> {
-    let flags = log_flags() | OFlag::O_CREAT | OFlag::O_EXCL;
-    let mode = Mode::from_bits_truncate(0o640);
-    let file = File::from(retry(|| nix::fcntl::open(path, flags, mode))?);
-    // Its mode at the creation was narrower, if it differed.
-    let mode_refused = fchmod(&file, mode).err();
-    Ok((file, mode_refused))
-}
-
-fn log_flags() -> OFlag {
-    // O_NONBLOCK is for a FIFO without a reader; a regular file ignores it.
-    OFlag::O_WRONLY
-        | OFlag::O_APPEND
-        | OFlag::O_NOFOLLOW
-        | OFlag::O_NONBLOCK
-        | OFlag::O_NOCTTY
-        | OFlag::O_CLOEXEC
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ pub(crate) mod stream;
 pub(crate) mod subreaper;
 pub(crate) mod tail;
 pub(crate) mod terminal;
+pub(crate) mod utc;
 pub(crate) mod wake;
 
 pub(crate) use calls::{errno, retry};

@@ -4,12 +4,14 @@
 //! As a rule there is one, stderr. The other, and what is seldom there, is allocated for those that
 //! have it.
 
+use std::fmt::Display;
+
 use super::{Key, Program};
 use crate::os::logs::Log;
 use crate::os::poller::Poller;
 use crate::os::stream::Stream;
 use crate::os::tail::Tail;
-use crate::spec::StdStream;
+use crate::spec::{LogOptions, StdStream};
 
 /// One stream of a program.
 pub(crate) struct Output {
@@ -76,6 +78,19 @@ impl Program {
     pub(crate) fn outputs_mut(&mut self) -> impl Iterator<Item = &mut Output> {
         let stdout = self.rare.as_mut().and_then(|rare| rare.stdout.as_mut());
         stdout.into_iter().chain([&mut self.stderr])
+    }
+
+    /// Sets how its logs are kept.
+    pub(crate) fn set_log_options(&mut self, options: LogOptions) {
+        self.outputs_mut()
+            .for_each(|output| output.log.set_options(options));
+    }
+
+    /// Marks the start or the end of a run in its logs, if that is wanted.
+    pub(crate) fn mark(&mut self, text: &dyn Display) {
+        self.outputs_mut()
+            .filter(|output| output.log.is_open())
+            .for_each(|output| output.log.mark(text));
     }
 
     /// Closes the logs that its definition does not have any more.

@@ -18,6 +18,7 @@ fn report() -> ErrorReport {
         log: Some("/var/log/web.stderr.log".into()),
         log_offset: 17,
         data_omitted: 5,
+        log_rotated: 1,
     }
 }
 
@@ -94,7 +95,7 @@ mod json {
                 r#""utc_iso":"2024-01-01T12:00:00.000000+00:00","data":"Ym9vCg==","#,
                 r#""return_code":3,"pid":4711,"uptime":12.345678,"restarts":2,"retry_in":4.000000,"#,
                 r#""signal":null,"core_dumped":false,"stopping":false,"#,
-                r#""log":"/var/log/web.stderr.log","log_offset":17,"data_omitted":5,"error":null,"cause":"exit","text":"boo\n"}"#,
+                r#""log":"/var/log/web.stderr.log","log_offset":17,"data_omitted":5,"error":null,"cause":"exit","text":"boo\n","log_rotated":1}"#,
             )
         );
     }

@@ -261,11 +261,13 @@ impl Capture {
         id: ProgramId,
         key: Key,
     ) -> bool {
-        let Some(program) = core.programs_mut().get_mut(id) else {
-            self.coalescer.forget(key.number());
-            return true;
-        };
         let number = key.number();
+        if core.programs().get(id).is_none() {
+            self.coalescer.forget(number);
+            return true;
+        }
+        self.look_at_log(now, core, key);
+        let program = core.program_mut(id);
         let Some(Route { pipe, log, tail }) = program.route(key, false) else {
             self.coalescer.forget(number);
             return true;
@@ -285,6 +287,19 @@ impl Capture {
         }
         report_losses(now, core, id, false);
         read != Read::Nothing
+    }
+
+    /// Opens the log of a pipe anew, if it is time to look whether it was renamed or removed.
+    fn look_at_log(&mut self, now: Moment, core: &mut Core, key: Key) {
+        let (Key::Stream(id, stream) | Key::OldStream(id, stream)) = key else {
+            return;
+        };
+        let output = core.program_mut(id).output_mut(stream);
+        if output.is_some_and(|output| output.log.is_look_due(now))
+            && let Err(error) = self.open_log(core, id, stream)
+        {
+            core.warn(id, error);
+        }
     }
 
     fn coalesce(&mut self, now: Moment, number: u64, bytes: usize, pipe: &Stream) {

@@ -94,7 +94,8 @@ impl Definitions {
         exec: Exec,
     ) -> Result<ProgramId> {
         let name = spec.name.as_str().into();
-        let log = Log::new(self.err_dir.clone(), name, StdStream::Stderr);
+        let mut log = Log::new(self.err_dir.clone(), name, StdStream::Stderr);
+        log.set_options(spec.log);
         let policy = spec.policy();
         seed_for(machine, &policy);
         let id = machine.add(now, policy);

@@ -244,6 +244,7 @@ impl Launcher {
         for stream in StdStream::ALL {
             size = self.open_log(core, capture, id, stream)?;
         }
+        core.program_mut(id).stderr.log.begin_run();
         report_losses(self.clock.now(), core, id, false);
         Ok(size)
     }

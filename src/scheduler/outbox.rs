@@ -4,6 +4,7 @@
 //! ask for is the one that follows from them.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use crate::machine::{Moment, ProgramId};
 use crate::os::{clock, emergency_heap};
 use crate::program::{ExitRecord, Program, ProgramTable};
 use crate::report::ErrorReport;
+use crate::signal::exit_label;
+use crate::text::duration;
 
 use super::side_commands::SideCommands;
 
@@ -31,6 +34,17 @@ pub(super) struct Outbox {
     callbacks: Callbacks,
     /// When the last warning about memory was queued.
     memory_warned_at: Option<Moment>,
+}
+
+/// The end of a run, for its log.
+struct EndOf<'a>(&'a ErrorReport);
+
+impl fmt::Display for EndOf<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (key, value) = exit_label(self.0.return_code());
+        let uptime = duration(self.0.uptime);
+        write!(f, "exited {key}={value} after {uptime}")
+    }
 }
 
 impl Outbox {
@@ -125,6 +139,8 @@ impl Outbox {
     ) {
         let mut report = record.report;
         (report.stderr, report.data_omitted) = record.tail.into_words();
+        report.log_rotated = program.stderr.log.rotations();
+        program.mark(&EndOf(&report));
         let last_line = || report.stderr.last_line();
         let last_line = record.has_failed.then(last_line).flatten();
         if let Some(last) = &mut program.last_exit {

@@ -14,6 +14,7 @@ use crate::plan::{ApplyOptions, Plan, PlannedChange, PlannedKind};
 use crate::spec::ChildSpec;
 
 use super::builder::check_shutdown_timeout;
+use super::core::Kept;
 use super::definitions::Definitions;
 use super::side_commands::Handler;
 use super::signs::Signs;
@@ -326,6 +327,8 @@ impl ProcessScheduler {
         if program.report_bytes as usize != spec.report_bytes {
             keys.push("report_bytes".to_owned());
         }
+        let log = program.stderr.log.options().differences(spec.log);
+        keys.extend(log.map(str::to_owned));
         let links = machine.links_of(id);
         let names = |ids: &[ProgramId]| -> BTreeSet<&str> {
             let names = ids.iter().map(|&id| &**self.core.programs()[id].name());
@@ -480,15 +483,15 @@ impl ProcessScheduler {
                         restart: one.restart || is_start,
                     });
                     let signs = Signs::of(&one.spec);
-                    replaced.push((id, exec, one.spec.report_bytes, signs, goes_on));
+                    replaced.push((id, exec, Kept::of(&one.spec), signs, goes_on));
                 }
             }
         }
         edit.starts = self.phase == Phase::Started;
         let edited = self.core.edit(now, edit);
         debug_assert!(edited.is_ok(), "the links were checked");
-        for (id, exec, report_bytes, signs, goes_on) in replaced {
-            self.core.redefine(id, exec, report_bytes, signs, goes_on);
+        for (id, exec, kept, signs, goes_on) in replaced {
+            self.core.redefine(id, exec, kept, signs, goes_on);
         }
     }
 }

@@ -25,8 +25,8 @@ pub use accounts::{User, group_named};
 pub(crate) use attributes::Attributes;
 pub use check::{Address, Check, Health, Probe};
 pub use error_command::ErrorCommand;
+pub use output::{LOG_BYTES_MIN, LOG_KEEP_MAX, LogOptions, StdStream, Stderr, Stdout};
 pub(crate) use output::{Outputs, log_path};
-pub use output::{StdStream, Stderr, Stdout};
 pub(crate) use problems::*;
 pub use ready::Ready;
 pub use resource::Resource;
@@ -90,6 +90,7 @@ pub struct ChildSpec {
     pub(crate) outputs: Outputs,
     pub(crate) stop_to: SignalTo,
     pub(crate) attributes: Option<Arc<Attributes>>,
+    pub(crate) log: LogOptions,
 }
 
 impl ChildSpec {
@@ -131,6 +132,7 @@ impl ChildSpec {
             outputs: Outputs::default(),
             stop_to: SignalTo::Group,
             attributes: None,
+            log: LogOptions::default(),
         }
     }
 
@@ -437,6 +439,8 @@ impl ChildSpec {
         add("backoff.jitter", jitter_problem(self.jitter));
         add("stop_signal", stop_signal_problem(self.stop_signal));
         add("report_bytes", report_bytes_problem(self.report_bytes));
+        let log = self.log.problems();
+        log.into_iter().for_each(|(key, problem)| add(key, problem));
         if self.oneshot && self.restart == Some(Restart::Always) {
             let text = "a oneshot runs until it succeeds: use \"never\" or \"on-failure\"";
             add("restart", Some(text.to_owned()));

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 /// The fields of a report, in the order that is promised.
-pub const FIELDS: [&str; 18] = [
+pub const FIELDS: [&str; 19] = [
     "process",
     "timestamp",
     "utc_iso",
@@ -24,6 +24,7 @@ pub const FIELDS: [&str; 18] = [
     "error",
     "cause",
     "text",
+    "log_rotated",
 ];
 
 /// One report.

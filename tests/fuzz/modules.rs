@@ -78,6 +78,6 @@ pub use signal::{Signal, SignalTo, exit_label, signal_name};
 pub use spec::{
     Address, Check, ChildSpec, Health, NAME_BYTES_MAX, Probe, REPORT_BYTES_DEFAULT,
     REPORT_BYTES_MAX, Ready, Resource, STOP_TIMEOUT_DEFAULT, StdStream, Stderr, Stdout, User,
-    group_named,
+    group_named, LOG_BYTES_MIN, LOG_KEEP_MAX, LogOptions,
 };
 pub use status::{HealthStatus, LastExit, ProgramStatus};

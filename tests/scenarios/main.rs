@@ -40,6 +40,7 @@ mod init_terminal;
 mod jitter;
 mod launches;
 mod limits;
+mod log_files;
 mod log_refusals;
 mod logs;
 mod many;

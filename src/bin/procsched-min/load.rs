@@ -62,6 +62,9 @@ Options of a program, with their defaults:
   stop_to   "group"         or "main": the stop signal is for its first process
   stdout    "null"          or "log" (NAME.stdout.log), "stderr" (with that)
   stderr    "log"           (NAME.stderr.log) or "null"
+  log       {"max_bytes": 0, "keep": 3, "timestamps": false, "marks": false}
+                            rotated beyond "10M", say, and how many are kept;
+                            the time before each line; lines at start and end
   report_bytes 65536        how much of its stderr a report carries
 Beside "programs": "defaults" takes the same options for all of them; "base_dir"
 (the config's directory), "err_dir" (/tmp), "error_handler" (a command that gets

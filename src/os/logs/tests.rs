@@ -104,7 +104,7 @@ fn what_is_said_in_a_log_is_on_a_line_of_its_own() {
         log.write(b"lost");
         let (file, from) = almost_full(directory.path(), room);
         log.file = Some(file.try_clone().expect("a descriptor"));
-        log.remark(REMARK);
+        log.remark(&REMARK);
         let mut text = vec![0; usize::try_from(begin - from).expect("a few")];
         let count = file.read_at(&mut text, from).expect("it can be read");
         text.truncate(count);
@@ -112,9 +112,9 @@ fn what_is_said_in_a_log_is_on_a_line_of_its_own() {
         log.file = Some(
             File::create(log_path(directory.path(), "web", StdStream::Stderr)).expect("a file"),
         );
-        log.remark(REMARK);
+        log.remark(&REMARK);
         log.write(b"no line end");
-        log.remark(REMARK);
+        log.remark(&REMARK);
         text.extend(
             std::fs::read(log_path(directory.path(), "web", StdStream::Stderr)).expect("a log"),
         );

@@ -5,6 +5,8 @@
 mod notices;
 mod programs;
 
+pub(super) use programs::Kept;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

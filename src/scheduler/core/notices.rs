@@ -32,6 +32,7 @@ impl Core {
         match change {
             Change::Started => {
                 self.event(id, EventKind::Started { pid });
+                self.programs[id].mark(&format_args!("started pid={pid}"));
                 self.watchlist.note(run, Phase::Executed);
                 if self.machine.is_up(id) {
                     self.watchlist.note(run, Phase::Up);
@@ -144,7 +145,7 @@ impl Core {
         self.programs[run.program]
             .stderr
             .log
-            .remark(&format!("failed to start: {error}"));
+            .remark(&format_args!("failed to start: {error}"));
         let end = End::NotStarted {
             return_code,
             error: error.clone(),
@@ -235,6 +236,7 @@ impl Core {
             log: program.stderr.log.path(),
             log_offset: 0,
             data_omitted: 0,
+            log_rotated: program.stderr.log.rotations(),
         }
     }
 

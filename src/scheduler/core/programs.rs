@@ -11,7 +11,23 @@ use crate::exec::Exec;
 use crate::machine::definitions::{Edit, Replacement};
 use crate::machine::graph::Links;
 use crate::machine::{Moment, ProgramId, Run};
-use crate::spec::ChildSpec;
+use crate::spec::{ChildSpec, LogOptions};
+
+/// How much is kept of what a program writes.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Kept {
+    report_bytes: usize,
+    log: LogOptions,
+}
+
+impl Kept {
+    pub(in super::super) fn of(spec: &ChildSpec) -> Self {
+        Self {
+            report_bytes: spec.report_bytes,
+            log: spec.log,
+        }
+    }
+}
 
 impl Core {
     /// Adds a program, which has no links yet and is down.
@@ -63,7 +79,7 @@ impl Core {
             ..Edit::default()
         };
         self.edit(now, edit)?;
-        self.redefine(id, exec, spec.report_bytes, Signs::of(spec), false);
+        self.redefine(id, exec, Kept::of(spec), Signs::of(spec), false);
         Ok(())
     }
 
@@ -73,7 +89,7 @@ impl Core {
         &mut self,
         id: ProgramId,
         exec: Exec,
-        report_bytes: usize,
+        kept: Kept,
         signs: Signs,
         goes_on: bool,
     ) {
@@ -88,7 +104,8 @@ impl Core {
             self.watchlist.note(run, Phase::Redefined);
         }
         let is_older = goes_on && !self.running_exec(id).differences(&exec).is_empty();
-        let old = self.programs.redefine(id, exec, report_bytes);
+        let old = self.programs.redefine(id, exec, kept.report_bytes);
+        self.programs[id].set_log_options(kept.log);
         if is_older {
             self.outdated.entry(id).or_insert(old);
         } else {

@@ -10,7 +10,7 @@ use crate::machine::Restart;
 use crate::signal::SignalTo;
 use crate::spec::attributes::limit_text;
 use crate::spec::{
-    Address, Attributes, Check, ChildSpec, Health, Probe, Ready, Stderr, Stdout, User,
+    Address, Attributes, Check, ChildSpec, Health, LogOptions, Probe, Ready, Stderr, Stdout, User,
 };
 
 pub fn config(config: &Config) -> String {
@@ -80,6 +80,7 @@ fn program(spec: &ChildSpec) -> String {
         ("report_bytes", json!(spec.report_bytes).to_string()),
         ("stdout", json!(stdout(spec.outputs.stdout)).to_string()),
         ("stderr", json!(stderr(spec.outputs.stderr)).to_string()),
+        ("log", log(spec.log)),
     ];
     // What is the default is not the same as what was said.
     if let Some(restart) = restart {
@@ -107,6 +108,15 @@ fn program(spec: &ChildSpec) -> String {
         fields.extend(attributes(all));
     }
     object(owned(fields))
+}
+
+fn log(log: LogOptions) -> String {
+    object(owned([
+        ("max_bytes", log.max_bytes.to_string()),
+        ("keep", log.keep.to_string()),
+        ("timestamps", json!(log.timestamps).to_string()),
+        ("marks", json!(log.marks).to_string()),
+    ]))
 }
 
 fn stdout(stdout: Stdout) -> &'static str {

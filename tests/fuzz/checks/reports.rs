@@ -50,6 +50,7 @@ pub fn check(
     assert_eq!(json["restarts"].as_u64(), Some(report.restarts));
     assert_eq!(json["log_offset"].as_u64(), Some(report.log_offset));
     assert_eq!(json["data_omitted"].as_u64(), Some(report.data_omitted));
+    assert_eq!(json["log_rotated"].as_u64(), Some(report.log_rotated));
     assert_eq!(json["core_dumped"].as_bool(), Some(report.core_dumped()));
     assert_eq!(json["stopping"].as_bool(), Some(report.stopping));
     let seconds = |at: Duration| format!("{}.{:06}", at.as_secs(), at.subsec_micros());
@@ -60,7 +61,7 @@ pub fn check(
         line.contains(&format!(",\"retry_in\":{retry_in},")),
         "{line}"
     );
-    assert_eq!(json.as_object().map(|fields| fields.len()), Some(18));
+    assert_eq!(json.as_object().map(|fields| fields.len()), Some(19));
 }
 
 /// Their order, their spelling, and the calendar, reckoned once more.
@@ -145,6 +146,7 @@ fn any_report(
         log,
         log_offset,
         data_omitted,
+        log_rotated: choices.next(),
     }
 }
 

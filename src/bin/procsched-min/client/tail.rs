@@ -5,6 +5,11 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use procsched::LOG_KEEP_MAX;
+
+/// How often the next file is looked for while the log is rotated again and again.
+const OPEN_TRIES_MAX: usize = 16;
+
 /// How much is read at once.
 const BLOCK_BYTES: usize = 64 * 1024;
 
@@ -97,9 +102,10 @@ impl Tail {
         }
         let is_same = |there: &Metadata| own.as_ref().is_some_and(|own| same(own, there));
         match there {
-            Some(there) if !is_same(&there) => match Self::open(&self.path, None) {
-                Ok(new) => {
-                    *self = new;
+            Some(there) if !is_same(&there) => match self.open_next(own.as_ref()) {
+                Ok(next) => {
+                    self.file = Some(next);
+                    self.position = 0;
                     Ok(Found::Anew)
                 }
                 // It was renamed since, too.
@@ -108,6 +114,41 @@ impl Tail {
             },
             _ => Ok(Found::Nothing),
         }
+    }
+}
+
+impl Tail {
+    /// Opens what was begun after a file that was renamed: the log may have been rotated several times
+    /// since the last look.
+    fn open_next(&self, own: Option<&Metadata>) -> io::Result<File> {
+        for _ in 0..OPEN_TRIES_MAX {
+            let number = own.and_then(|own| self.number_of(own));
+            let next = match number {
+                None | Some(1) => open(&self.path),
+                Some(number) => open(&self.rotated(number - 1)),
+            };
+            // Unless it was renamed meanwhile.
+            if own.and_then(|own| self.number_of(own)) == number {
+                return next;
+            }
+        }
+        open(&self.path)
+    }
+
+    /// Returns the number that a file has among the rotated ones.
+    fn number_of(&self, own: &Metadata) -> Option<u32> {
+        let mut numbers = (1..=LOG_KEEP_MAX).map_while(|number| {
+            let there = std::fs::metadata(self.rotated(number)).ok()?;
+            Some((number, there))
+        });
+        let found = numbers.find(|(_, there)| same(own, there));
+        found.map(|(number, _)| number)
+    }
+
+    fn rotated(&self, number: u32) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(format!(".{number}"));
+        path.into()
     }
 }
 
@@ -241,6 +282,26 @@ mod tests {
         append(&renamed, "its end\n");
         append(&log.path, "new\n");
         assert_eq!(rest(&mut tail), "its end\n<anew>new\n");
+    }
+
+    #[test]
+    fn what_was_rotated_several_times_is_read_whole() {
+        let log = log("one\n");
+        let mut tail = Tail::open(&log.path, Some(1)).expect("a log");
+        assert_eq!(rest(&mut tail), "one\n");
+        let numbered = |number: u32| tail.rotated(number);
+        let paths: Vec<PathBuf> = (1..=3).map(numbered).collect();
+        for text in ["two\n", "three\n", "four\n"] {
+            append(&log.path, "its end\n");
+            let _ = fs::rename(&paths[1], &paths[2]);
+            let _ = fs::rename(&paths[0], &paths[1]);
+            fs::rename(&log.path, &paths[0]).expect("a rename");
+            append(&log.path, text);
+        }
+        assert_eq!(
+            rest(&mut tail),
+            "its end\n<anew>two\nits end\n<anew>three\nits end\n<anew>four\n"
+        );
     }
 
     #[test]
