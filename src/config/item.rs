@@ -70,6 +70,17 @@ impl<'n> Item<'n> {
         Self { node, path }
     }
 
+    /// Returns the value.
+    pub(super) fn node(&self) -> &'n Node<'n> {
+        self.node
+    }
+
+    /// Returns the same with another value in its place.
+    pub(super) fn with<'o>(&self, node: &'o Node<'o>) -> Item<'o> {
+        let path = self.path.clone();
+        Item { node, path }
+    }
+
     /// Returns where this value is in the file, and the path to it.
     pub(super) fn position(&self) -> (Place, String) {
         (self.node.place, self.path.clone())

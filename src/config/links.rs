@@ -56,7 +56,12 @@ impl Links {
 
 /// Adds an error for each name that no program has, and for what would wait for itself. The links
 /// are those of the programs, in their order.
-pub(super) fn check(programs: &[ChildSpec], links: &[Links], problems: &mut Problems) {
+pub(super) fn check(
+    programs: &[ChildSpec],
+    links: &[Links],
+    instances: &BTreeMap<String, Vec<String>>,
+    problems: &mut Problems,
+) {
     let mut ids = BTreeMap::new();
     for (index, spec) in programs.iter().enumerate() {
         ids.entry(spec.name()).or_insert(ProgramId(index as u32));
@@ -67,7 +72,19 @@ pub(super) fn check(programs: &[ChildSpec], links: &[Links], problems: &mut Prob
         let (mut requires, mut after) = (Vec::new(), Vec::new());
         for link in links {
             let (place, path) = &link.own;
+            let list = match link.is_required {
+                true => &mut requires,
+                false => &mut after,
+            };
+            let all = instances.get(&link.name);
             match ids.get(&*link.name) {
+                None if all.is_some_and(|all| all.iter().any(|name| name == spec.name())) => {
+                    let message = format!("{} cannot wait for itself", quoted(&link.name));
+                    problems.add(*place, path, message);
+                }
+                None if let Some(all) = all => {
+                    list.extend(all.iter().filter_map(|name| ids.get(&**name)))
+                }
                 None => {
                     let meant = suggestions.next();
                     let meant = meant.and_then(|_| did_you_mean(&link.name, ids.keys().copied()));
@@ -79,8 +96,7 @@ pub(super) fn check(programs: &[ChildSpec], links: &[Links], problems: &mut Prob
                     let message = format!("{} cannot wait for itself", quoted(&link.name));
                     problems.add(*place, path, message);
                 }
-                Some(&id) if link.is_required => requires.push(id),
-                Some(&id) => after.push(id),
+                Some(&id) => list.push(id),
             }
         }
         if !links.is_empty() {
@@ -92,7 +108,11 @@ pub(super) fn check(programs: &[ChildSpec], links: &[Links], problems: &mut Prob
         let Some(cycle) = cycle_of(&all) else { return };
         let [first, next, ..] = cycle[..] else { return };
         let Links(own) = &links[first.0 as usize];
-        if let Some(link) = own.iter().find(|link| link.name == name(&next)) {
+        let leads_there = |link: &&Link| {
+            let all = instances.get(&link.name).into_iter().flatten();
+            link.name == name(&next) || all.into_iter().any(|one| one == name(&next))
+        };
+        if let Some(link) = own.iter().find(leads_there) {
             let (place, path) = &link.list;
             let names: Vec<&str> = cycle.iter().map(name).collect();
             problems.add(*place, path, format!("a cycle: {}", shortened_path(&names)));
@@ -101,6 +121,19 @@ pub(super) fn check(programs: &[ChildSpec], links: &[Links], problems: &mut Prob
         if let Some((requires, after)) = all.get_mut(&first) {
             requires.retain(|id| *id != next);
             after.retain(|id| *id != next);
+        }
+    }
+}
+
+/// Names all instances where the file names the program that they were written out from.
+pub(super) fn write_out(programs: &mut [ChildSpec], instances: &BTreeMap<String, Vec<String>>) {
+    if instances.is_empty() {
+        return;
+    }
+    for spec in programs {
+        for names in [&mut spec.after, &mut spec.requires] {
+            let all = |name: String| instances.get(&name).cloned().unwrap_or_else(|| vec![name]);
+            *names = std::mem::take(names).into_iter().flat_map(all).collect();
         }
     }
 }

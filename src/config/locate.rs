@@ -2,7 +2,7 @@
 
 use super::errors::{ConfigErrors, Problems};
 use super::item::Item;
-use super::{Config, read_again, syntax};
+use super::{Config, instances, read_again, syntax};
 use crate::error::Error;
 
 impl Config {
@@ -41,7 +41,9 @@ impl Config {
         let tree = syntax::tree(&text).ok()?;
         let root = Item::root(&tree);
         let programs = root.named("programs").into_iter().next()?;
-        let program = programs.named(program).into_iter().next()?;
+        let named = |name: &str| programs.named(name).into_iter().next();
+        let instance_of = || named(instances::program_of(program)?);
+        let program = named(program).or_else(instance_of)?;
         // What stands nowhere, as it has its default, is missing from the program.
         let own = program.named(key).into_iter().next();
         let defaults = || {

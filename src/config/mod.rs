@@ -12,12 +12,14 @@
 //!    are merged. The rules for values are those of `ChildSpec`.
 //! 5. `links`: which programs wait for which, when all are known.
 //!
+//! A program with `instances` is written out after the second step, and each of them is read.
+//!
 //! `order` and `explain` find out what a config comes to that was read. A client that looks for the
 //! control socket does not read all of it: `skim`.
 //!
 //! The result is a [`Config`], or all errors in the order of the file ([`ConfigErrors`]). Only the
-//! file itself is read, and `/etc/passwd` and `/etc/group` if it names a user or a group: whether a
-//! command or directory exists is not checked here.
+//! file itself is read, `/etc/passwd` and `/etc/group` if it names a user or a group, and each
+//! `env_file`: whether a command or directory exists is not checked here.
 //!
 //! `$schema` and keys that begin with `x-` are ignored in every object and may be repeated: they
 //! are for notes, and a prefixed `x-` switches a program or variable off.
@@ -26,9 +28,11 @@ mod attributes;
 mod check;
 mod control;
 mod duration;
+mod env_file;
 mod errors;
 mod explain;
 mod handler;
+mod instances;
 mod item;
 mod links;
 mod locate;
@@ -195,9 +199,10 @@ impl Config {
         let text = syntax::without_comments(text).map_err(stop)?;
         let tree = syntax::tree(&text).map_err(stop)?;
         let mut problems = Problems::default();
-        let root = Root::read(&Item::root(&tree), &mut problems);
+        let mut root = Root::read(&Item::root(&tree), &mut problems);
         let base_dir = base_dir_of(&root, directory).map_err(stop)?;
         root.check_at(&base_dir, &mut problems);
+        root.read_env_files(&base_dir, &mut problems);
         let err_dir = root.err_dir.as_deref();
         let config = Self {
             path: None,

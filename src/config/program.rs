@@ -8,7 +8,9 @@ use std::ffi::{OsStr, OsString};
 
 use super::attributes;
 use super::check::{self, SocketPath};
+use super::env_file::{self, EnvFile};
 use super::errors::{Place, Problems};
+use super::instances::INSTANCES;
 use super::item::{Field, Item, Member};
 use super::links::Links;
 use super::log;
@@ -26,7 +28,7 @@ use crate::spec::{
 /// The keys of a program. Those come first that `defaults` does not have. Each is also
 /// in the help of `check` and `run` (`load.rs` of the binary), the README, `tests/fuzz/config.dict`,
 /// `tests/fuzz/checks/print.rs` and the lists of `config/tests`.
-const FIELDS: [Field<Draft>; 34] = [
+const FIELDS: [Field<Draft>; 36] = [
     ("command", |draft, item, problems| {
         draft.has_command = true;
         set(&mut draft.spec.command, item.command(problems));
@@ -39,10 +41,15 @@ const FIELDS: [Field<Draft>; 34] = [
         let links = draft.links.read(true, item, problems);
         set(&mut draft.spec.requires, links);
     }),
+    // Each of them is read by itself.
+    (INSTANCES, |_, _, _| ()),
     ("cwd", |draft, item, problems| {
         set(&mut draft.spec.cwd, item.directory(problems).map(Some));
     }),
     ("env", Draft::env),
+    ("env_file", |draft, item, problems| {
+        set(&mut draft.env_files, env_file::paths(item, problems));
+    }),
     ("clear_env", |draft, item, problems| {
         let clear = item.boolean(problems);
         draft.attribute(clear, |all, clear| all.clear_env = clear);
@@ -174,7 +181,7 @@ const FIELDS: [Field<Draft>; 34] = [
 ];
 
 /// Where the keys begin that `defaults` has as well.
-const DEFAULTS_FROM: usize = 3;
+const DEFAULTS_FROM: usize = 4;
 
 const PERMANENT: &str = "permanent_failure_codes";
 
@@ -215,6 +222,14 @@ const STDOUTS: [(&str, Stdout); 3] = [
 
 const STDERRS: [(&str, Stderr); 2] = [("log", Stderr::Log), ("null", Stderr::Null)];
 
+/// A program as it was read, and what is checked later.
+pub(super) struct Program {
+    pub spec: ChildSpec,
+    pub links: Links,
+    pub sockets: Vec<SocketPath>,
+    pub env_files: Vec<EnvFile>,
+}
+
 /// A program, or the defaults, while it is read.
 pub(super) struct Draft {
     spec: ChildSpec,
@@ -223,6 +238,7 @@ pub(super) struct Draft {
     health: check::Draft,
     /// The Unix sockets that it connects to.
     sockets: Vec<SocketPath>,
+    env_files: Vec<EnvFile>,
     links: Links,
     /// Where keys are in the file whose values are checked against others.
     places: BTreeMap<&'static str, (Place, String)>,
@@ -261,6 +277,7 @@ impl Draft {
             is_default: false,
             health: check::Draft::default(),
             sockets: Vec::new(),
+            env_files: Vec::new(),
             links: Links::default(),
             places: BTreeMap::new(),
             initial: None,
@@ -288,19 +305,22 @@ impl Draft {
         item.read(self, &FIELDS[DEFAULTS_FROM..], "an object", problems);
     }
 
-    /// Reads a program on top of these defaults. Whether its links lead anywhere is checked when all
+    /// Reads a program on top of these defaults. `item` is its value, in which an instance has its number.
+    /// Whether its links lead anywhere is checked when all
     /// programs are known.
     pub(super) fn program(
         &self,
+        name: &str,
         member: &Member<'_>,
+        item: &Item<'_>,
         problems: &mut Problems,
-    ) -> (ChildSpec, Links, Vec<SocketPath>) {
-        let item = &member.value;
-        if let Some(problem) = name_problem(member.key) {
+    ) -> Program {
+        if let Some(problem) = name_problem(name) {
             member.complain(problems, problem);
         }
         let mut draft = Self::new(self.spec.clone());
-        draft.spec.name = member.key.to_owned();
+        draft.spec.name = name.to_owned();
+        draft.env_files.clone_from(&self.env_files);
         draft.delays_unknown = self.delays_unknown;
         draft.health = self.health.clone();
         if item.is_array() {
@@ -316,7 +336,12 @@ impl Draft {
         }
         draft.check_backoff(self, problems);
         draft.check_pairs(self, problems);
-        (draft.spec, draft.links, draft.sockets)
+        Program {
+            spec: draft.spec,
+            links: draft.links,
+            sockets: draft.sockets,
+            env_files: draft.env_files,
+        }
     }
 
     /// Sets an attribute, if there is a value.

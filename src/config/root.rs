@@ -1,17 +1,21 @@
 //! The file as a whole.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::attributes;
 use super::check::SocketPath;
 use super::control;
+use super::env_file::{self, EnvFile};
 use super::errors::Problems;
 use super::handler;
-use super::item::{Field, Item};
+use super::instances;
+use super::item::{Field, Item, Member};
 use super::links::{self, Links};
-use super::program::Draft;
+use super::program::{Draft, Program};
 use crate::spec::{ChildSpec, ErrorCommand, shutdown_timeout_problem};
+use crate::text::quoted;
 
 const FIELDS: [Field<Root>; 8] = [
     ("base_dir", |root, item, problems| {
@@ -55,8 +59,14 @@ pub(super) struct Root {
     pub programs: Vec<ChildSpec>,
     /// Those of each program.
     links: Vec<Links>,
+    /// Those of each program.
+    env_files: Vec<Vec<EnvFile>>,
     /// Of all programs.
     sockets: Vec<SocketPath>,
+    /// The programs that were written out, by the names that the file has for them.
+    instances: BTreeMap<String, Vec<String>>,
+    /// The names so far, and which of them are those of instances.
+    names: BTreeMap<String, bool>,
     defaults: Draft,
 }
 
@@ -74,7 +84,8 @@ impl Root {
         for programs in all {
             root.read_programs(&programs, problems);
         }
-        links::check(&root.programs, &root.links, problems);
+        links::check(&root.programs, &root.links, &root.instances, problems);
+        links::write_out(&mut root.programs, &root.instances);
         root
     }
 
@@ -89,7 +100,10 @@ impl Root {
             shutdown_timeout: None,
             programs: Vec::new(),
             links: Vec::new(),
+            env_files: Vec::new(),
             sockets: Vec::new(),
+            instances: BTreeMap::new(),
+            names: BTreeMap::new(),
             defaults: Draft::built_in(),
         };
         item.read(&mut root, &FIELDS, r#"an object with "programs""#, problems);
@@ -103,11 +117,57 @@ impl Root {
             item.complain(problems, message.to_owned());
         }
         for member in members {
-            let (program, links, sockets) = self.defaults.program(&member, problems);
-            self.programs.push(program);
-            self.links.push(links);
-            self.sockets.extend(sockets);
+            let Some(count) = instances::count(&member.value, problems) else {
+                self.note_name(member.key, false, &member, problems);
+                let program = self
+                    .defaults
+                    .program(member.key, &member, &member.value, problems);
+                self.push(program);
+                continue;
+            };
+            for number in 1..=count {
+                let node = instances::written_out(&member, number, problems);
+                let item = member.value.with(&node);
+                let name = instances::name(member.key, number);
+                self.note_name(&name, true, &member, problems);
+                let mut program = self.defaults.program(&name, &member, &item, problems);
+                program.spec = program.spec.env(instances::VARIABLE, number.to_string());
+                self.push(program);
+                let all = self.instances.entry(member.key.to_owned());
+                all.or_default().push(name);
+            }
         }
+    }
+
+    fn push(&mut self, program: Program) {
+        self.programs.push(program.spec);
+        self.links.push(program.links);
+        self.env_files.push(program.env_files);
+        self.sockets.extend(program.sockets);
+    }
+
+    /// Takes note of a name, which no instance may share.
+    fn note_name(
+        &mut self,
+        name: &str,
+        is_instance: bool,
+        member: &Member<'_>,
+        problems: &mut Problems,
+    ) {
+        let former = self.names.insert(name.to_owned(), is_instance);
+        // Of two that are written so, the second is a duplicate key.
+        if former.is_some_and(|former| former || is_instance) {
+            let message = format!(
+                "{} is the name of an instance and of another program: rename one of them",
+                quoted(name)
+            );
+            member.complain(problems, message);
+        }
+    }
+
+    /// Reads the files with variables, and adds these to the programs. The base directory is absolute.
+    pub(super) fn read_env_files(&mut self, base_dir: &Path, problems: &mut Problems) {
+        env_file::add(&mut self.programs, &self.env_files, base_dir, problems);
     }
 
     /// Checks what depends on the base directory, which is absolute.

@@ -7,6 +7,7 @@ use crate::machine::{Backoff, Restart};
 
 mod attributes;
 mod health;
+mod instances;
 mod log;
 mod parts;
 mod programs;

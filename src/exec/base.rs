@@ -98,6 +98,7 @@ fn is_meant_for_us(key: &OsStr) -> bool {
     key == b"NOTIFY_SOCKET"
         || key == b"PROCSCHED_SOCKET"
         || key == PROGRAM_VARIABLE.as_bytes()
+        || key == b"PROCSCHED_INSTANCE"
         || key.starts_with(b"LISTEN_")
         || key.starts_with(b"WATCHDOG_")
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::accounts::{User, id_problem};
 use super::{ChildSpec, Ready, Resource, path_problem};
+use crate::signal::SignalTo;
 
 /// A limit that is none.
 pub(crate) const UNLIMITED: u64 = u64::MAX;
@@ -337,6 +338,19 @@ impl ChildSpec {
     #[must_use]
     pub fn clear_env(mut self, clear: bool) -> Self {
         self.attributes_mut().clear_env = clear;
+        self
+    }
+
+    /// Sets whether its whole process group gets the stop signal, the default, or its first process
+    /// alone, which then has to stop the others. SIGKILL goes to the group in any case.
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, SignalTo};
+    /// let shell = ChildSpec::new("shell", ["sh", "-c", "./web & wait"]).stop_to(SignalTo::Main);
+    /// ```
+    #[must_use]
+    pub fn stop_to(mut self, to: SignalTo) -> Self {
+        self.stop_to = to;
         self
     }
 

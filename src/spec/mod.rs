@@ -6,6 +6,7 @@
 pub(crate) mod accounts;
 pub(crate) mod attributes;
 pub(crate) mod check;
+pub(crate) mod env_file;
 mod error_command;
 mod output;
 mod problems;
@@ -234,19 +235,6 @@ impl ChildSpec {
     #[must_use]
     pub fn stop_timeout(mut self, timeout: Duration) -> Self {
         self.stop_timeout = timeout;
-        self
-    }
-
-    /// Sets whether its whole process group gets the stop signal, the default, or its first process
-    /// alone, which then has to stop the others. SIGKILL goes to the group in any case.
-    ///
-    /// ```
-    /// # use procsched::{ChildSpec, SignalTo};
-    /// let shell = ChildSpec::new("shell", ["sh", "-c", "./web & wait"]).stop_to(SignalTo::Main);
-    /// ```
-    #[must_use]
-    pub fn stop_to(mut self, to: SignalTo) -> Self {
-        self.stop_to = to;
         self
     }
 

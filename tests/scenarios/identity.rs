@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::command_line::run;
 use crate::common::levers::{Gate, Tracer};
-use crate::common::operator::{control, wait_state};
+use crate::common::operator::{Operator, control, order, status, wait_state};
 use crate::common::{Need, Scene, alive, missing, probe, process, wait_for};
 use crate::readiness::reload;
 use crate::start_failures::assert_failed_start;
@@ -573,5 +573,90 @@ fn a_reload_restarts_what_runs_otherwise() {
     assert_ne!(web["pid"], first);
     let pid = web["pid"].as_i64().expect("a pid");
     assert!(alive(i32::try_from(pid).expect("a pid")));
+    supervisor.end();
+}
+
+/// The numbers of the instances are in their commands and environments, a name stands for all, and a
+/// reload with another number leaves the others alone.
+#[test]
+fn instances_are_programs_of_their_own() {
+    let mut scene = Scene::new();
+    let path = control(&mut scene);
+    let set = |scene: &mut Scene, count: u32| {
+        let keys = json!({"instances": count, "env": {"PORT": "80%i"}});
+        scene
+            .remove("web")
+            .add_with("web", "dump given%i ; hold", keys);
+    };
+    set(&mut scene, 2);
+    scene.add_with("front", "hold", json!({"requires": ["web"]}));
+    let supervisor = scene.start();
+    wait_state(&supervisor, &path, "front", "running");
+    for (number, port) in [("1", "801"), ("2", "802")] {
+        let dump = scene.wait_dump(&format!("given{number}"));
+        assert_eq!(part(&dump, "env.PORT"), port);
+        assert_eq!(part(&dump, "env.PROCSCHED_INSTANCE"), number);
+        assert_eq!(
+            part(&dump, "env.PROCSCHED_PROGRAM"),
+            format!("web@{number}")
+        );
+    }
+    let pid = |name: &str| status(&path, name)["pid"].clone();
+    let (first, front) = (pid("web@1"), pid("front"));
+    set(&mut scene, 3);
+    let plan = reload(&scene, &path, &[]);
+    assert!(plan.contains("+ web@3"), "{plan}");
+    assert!(plan.contains("* front"), "{plan}");
+    assert!(plan.contains("= 2 unchanged"), "{plan}");
+    wait_state(&supervisor, &path, "web@3", "running");
+    assert_eq!((pid("web@1"), pid("front")), (first.clone(), front));
+    let all = Operator::ask_once(&path, &order("status", &["web@*"])).fine();
+    assert_eq!(all.programs().len(), 3);
+    set(&mut scene, 1);
+    let plan = reload(&scene, &path, &[]);
+    for removed in ["- web@2", "- web@3"] {
+        assert!(plan.contains(removed), "{plan}");
+    }
+    wait_for("those that are gone", || {
+        let all = Operator::ask_once(&path, &order("status", &["web@*"])).fine();
+        all.programs().len() == 1
+    });
+    assert_eq!(pid("web@1"), first);
+    supervisor.end();
+}
+
+/// What is in a file is there, a change of it restarts the program, and a file that is gone has the
+/// reload refused.
+#[test]
+fn a_file_of_variables_is_read_with_the_config() {
+    let mut scene = Scene::new();
+    let path = control(&mut scene);
+    scene.write("web.env", "A=file\nB='it costs $5'\n");
+    let keys = json!({"env_file": ["web.env", "-local.env"], "env": {"A": "own"}});
+    scene.add_with("web", "dump given ; hold", keys);
+    let supervisor = scene.start();
+    wait_state(&supervisor, &path, "web", "running");
+    let dump = scene.wait_dump("given");
+    assert_eq!(part(&dump, "env.A"), "own");
+    assert_eq!(part(&dump, "env.B"), "it costs $5");
+    let pid = || status(&path, "web")["pid"].clone();
+    let first = pid();
+    std::fs::remove_file(scene.path("web.env")).expect("it is there");
+    let reloading = json!({"v": 1, "command": "reload"});
+    let refused = Operator::ask_once(&path, &reloading);
+    assert_eq!(
+        refused.last["error"]["code"], "invalid-config",
+        "{:?}",
+        refused.last
+    );
+    let said = supervisor.wait_message(&["programs.web.env_file[0]", "web.env"]);
+    assert!(said.contains("No such file or directory"), "{said}");
+    assert_eq!(pid(), first);
+    scene.write("web.env", "A=file\nB=other\n");
+    scene.write("local.env", "C=new\n");
+    let plan = reload(&scene, &path, &[]);
+    assert!(plan.contains("will be restarted: env.B, env.C"), "{plan}");
+    wait_state(&supervisor, &path, "web", "running");
+    assert_ne!(pid(), first);
     supervisor.end();
 }

@@ -29,6 +29,8 @@ Options of a program, with their defaults:
   command                   the program and its arguments; no shell is involved
   cwd       base_dir        working directory
   env       {}              variables added to the inherited ones
+  env_file                  file or files with KEY=VALUE lines, read with CONFIG;
+                            with - in front it may be missing; env comes over it
   clear_env false           true: these and nothing else
   user, group, groups       names or numbers; a user's groups come with it
   umask, nice, oom_score_adj
@@ -41,6 +43,8 @@ Options of a program, with their defaults:
   autostart true            false: it is down until it is started
   after, requires []        names of programs that are up before each start;
                             what it requires starts with it, and stops after it
+  instances                 how many of it: NAME@1, NAME@2 and so on; %i is the
+                            number in its commands, paths and env
   oneshot   false           true: it is up once it has succeeded
   restart   "always"        or "on-failure", "never" (the default of a oneshot)
   max_restarts              how many in a row before it has failed for good
