@@ -100,7 +100,7 @@ const FIELDS: [Field<Draft>; 36] = [
         );
     }),
     ("max_restarts", |draft, item, problems| {
-        let restarts = item.whole("a whole number", problems);
+        let restarts = item.whole("a whole number up to 4294967295", problems);
         set(&mut draft.spec.max_restarts, restarts.map(Some));
     }),
     ("success_codes", |draft, item, problems| {

@@ -284,7 +284,7 @@ impl ProcessScheduler {
         let has_succeeded = view.goal != Goal::Up && view.why == Why::Exited && old.oneshot;
         let counts = (runs_on || has_succeeded) && !is_removed;
         if options.keeps_runs && counts && old.oneshot != new.oneshot {
-            let text = "a change needs a restart of the program";
+            let text = "a change needs a restart of the program, which was ruled out";
             return Err(Error::of_key(&spec.name, "oneshot", text));
         }
         let keys = self.live_keys(id, spec, exec, &new);

@@ -122,6 +122,21 @@ impl ChildSpec {
         (!timeout.is_zero()).then_some(timeout)
     }
 
+    /// True if it has a start timeout that nothing can exceed: it is up as soon as it is executed.
+    ///
+    /// ```
+    /// # use procsched::ChildSpec;
+    /// # use std::time::Duration;
+    /// let web = ChildSpec::new("web", ["./web"]).start_timeout(Some(Duration::from_secs(9)));
+    /// assert!(web.has_idle_start_timeout());
+    /// assert!(!web.oneshot(true).has_idle_start_timeout());
+    /// ```
+    #[must_use]
+    pub fn has_idle_start_timeout(&self) -> bool {
+        let has_limit = self.start_timeout_in_force().is_some();
+        has_limit && self.ready.is_none() && !self.oneshot
+    }
+
     /// Returns what is wrong with when it is up, each with its key.
     pub(super) fn readiness_problems(&self) -> Vec<(&'static str, Option<String>)> {
         let ready = self.ready.as_deref();

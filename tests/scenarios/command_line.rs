@@ -280,10 +280,31 @@ fn check_warns_of_an_essential_program_that_never_ends_for_good() {
     let lines: Vec<&str> = said.err.lines().collect();
     let expected = [
         "procsched.json: warning: programs.always.essential: no effect: with \
-         \"restart\": \"always\" the program never ends for good; use \"on-failure\" or \"never\"",
+         \"restart\": \"always\" the program never ends for good; use \"on-failure\", \"never\" or \"max_restarts\"",
         "procsched.json: warning: programs.default.essential: the same as programs.always.essential",
     ];
     assert_eq!(lines, expected);
+}
+
+#[test]
+fn check_warns_of_a_start_timeout_that_nothing_can_exceed() {
+    let mut scene = Scene::new();
+    scene.copy_probe("probe");
+    let keys = [
+        ("idle", json!({"start_timeout": 5})),
+        ("ready", json!({"start_timeout": 5, "ready": "notify"})),
+        ("once", json!({"start_timeout": 5, "oneshot": true})),
+        ("none", json!({"start_timeout": 0})),
+    ];
+    for (name, mut keys) in keys {
+        keys["command"] = json!(["./probe"]);
+        scene.add_raw(name, keys);
+    }
+    scene.write("procsched.json", scene.config());
+    let said = run(&scene, &["check"]);
+    let expected = "procsched.json: warning: programs.idle.start_timeout: no effect: the program is \
+                    up as soon as it is executed; give it \"ready\"\n";
+    assert_eq!((said.code, said.err.as_str()), (Some(1), expected));
 }
 
 /// 150,000 commands that were not found took 70 MB, as the same `PATH` stood in each line.

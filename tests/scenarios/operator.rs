@@ -120,6 +120,57 @@ fn assert_fine(said: &Said, out: &str) {
 }
 
 /// What Prometheus reads, of programs in three states, and the exit code of `status`.
+/// `logs -f web | head -1` and `events | head -1` went on until the next line came.
+#[test]
+fn what_follows_ends_when_its_reader_is_gone() {
+    let mut scene = Scene::new();
+    scene.add("web", "say up\\n ; hold");
+    let running = Running::start(scene);
+    running.pid("web");
+    for arguments in [
+        &["logs", "-f", "web"] as &[_],
+        &["events"],
+        &["status", "--watch=100ms"],
+    ] {
+        let mut child = running.spawn(arguments);
+        let mut reader = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut line = String::new();
+        reader.read_line(&mut line).expect("a line");
+        assert_ne!(line, "", "{arguments:?}");
+        drop(reader);
+        let said = said(child);
+        assert_eq!(
+            (said.code, said.err.as_str()),
+            (Some(0), ""),
+            "{arguments:?}"
+        );
+    }
+    running.supervisor.end();
+}
+
+#[test]
+fn logs_are_json_for_programs_and_followed_for_a_time() {
+    let mut scene = Scene::new();
+    scene.add_with(
+        "web",
+        "say a\\n\\xff\\n ; touch said ; hold",
+        json!({"stdout": "log"}),
+    );
+    let running = Running::start(scene);
+    running.scene.wait_file("said");
+    let json = running.run(&["logs", "--json", "web"]);
+    let lines: Vec<&str> = json.out.lines().collect();
+    let expected = [
+        r#"{"line":"a","program":"web","stream":"stderr"}"#,
+        r#"{"line_b64":"/w==","program":"web","stream":"stderr"}"#,
+    ];
+    assert_eq!((lines.as_slice(), json.code), (&expected as &[_], Some(0)));
+    let followed = running.run(&["logs", "-f", "-n", "0", "web", "--timeout", "300ms"]);
+    assert_eq!((followed.code, followed.err.as_str()), (Some(124), ""));
+    assert_eq!(followed.out, "");
+    running.supervisor.end();
+}
+
 #[test]
 fn metrics_have_each_program_and_no_sample_twice() {
     let mut scene = Scene::new();

@@ -262,7 +262,10 @@ fn exit_codes() {
             check_keys(&format!("{start}{value}] => {place}: {expected}"));
         }
     }
-    check_values("max_restarts", "-1 => expected a whole number, got -1");
+    let table = r#"
+        -1 => expected a whole number up to 4294967295, got -1
+        5000000000 => expected a whole number up to 4294967295, got 5000000000"#;
+    check_values("max_restarts", table.trim_start());
 }
 
 #[test]

@@ -1,9 +1,12 @@
-//! Bytes of a log as lines for a person: with the program's name in front, or escaped for a
-//! terminal.
+//! Bytes of a log as lines: for a person with the program's name in front, or escaped for a
+//! terminal; for a program as JSON.
 
 use std::borrow::Cow;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use procsched::text::escaped;
+use serde_json::json;
 
 use super::failure::Failure;
 use super::out::Out;
@@ -14,20 +17,44 @@ const PIECE_BYTES_MAX: usize = 8 * 1024;
 /// What is written of one log.
 #[derive(Debug)]
 pub struct Lines {
-    /// The name, padded; `None` for a log that is printed alone.
-    name: Option<String>,
-    is_escaped: bool,
+    shape: Shape,
     /// The start of a line whose end is not there yet.
     piece: Vec<u8>,
     /// True if an earlier piece of this line is written.
     is_continued: bool,
 }
 
+/// How a line is written.
+#[derive(Debug)]
+pub enum Shape {
+    Text {
+        /// The name, padded; `None` for a log that is printed alone.
+        name: Option<String>,
+        is_escaped: bool,
+    },
+    Json {
+        program: String,
+        stream: &'static str,
+    },
+}
+
+impl Shape {
+    /// True if bytes are written as they are.
+    fn is_plain(&self) -> bool {
+        matches!(
+            self,
+            Self::Text {
+                name: None,
+                is_escaped: false
+            }
+        )
+    }
+}
+
 impl Lines {
-    pub fn new(name: Option<String>, is_escaped: bool) -> Self {
+    pub fn new(shape: Shape) -> Self {
         Self {
-            name,
-            is_escaped,
+            shape,
             piece: Vec::new(),
             is_continued: false,
         }
@@ -35,7 +62,7 @@ impl Lines {
 
     /// Writes what is complete of these bytes, or has to be written before it is.
     pub fn push(&mut self, bytes: &[u8], out: &mut Out) -> Result<(), Failure> {
-        if self.name.is_none() && !self.is_escaped {
+        if self.shape.is_plain() {
             return out.write(bytes);
         }
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -61,22 +88,37 @@ impl Lines {
             Some(text) => (text, true),
             None => (&*self.piece, false),
         };
-        if let Some(name) = &self.name {
-            let mark = if self.is_continued { '+' } else { '|' };
-            out.write(format!("{name} {mark} "))?;
-        }
-        match self.is_escaped {
-            true => out.write(&*shown(text))?,
-            false => out.write(text)?,
-        }
-        // Lines of other logs may follow.
-        if is_whole || self.name.is_some() {
-            out.write("\n")?;
+        match &self.shape {
+            Shape::Text { name, is_escaped } => {
+                if let Some(name) = name {
+                    let mark = if self.is_continued { '+' } else { '|' };
+                    out.write(format!("{name} {mark} "))?;
+                }
+                match is_escaped {
+                    true => out.write(&*shown(text))?,
+                    false => out.write(text)?,
+                }
+                // Lines of other logs may follow.
+                if is_whole || name.is_some() {
+                    out.write("\n")?;
+                }
+            }
+            Shape::Json { program, stream } => out.line(&as_json(program, stream, text))?,
         }
         self.is_continued = !is_whole;
         self.piece.clear();
         Ok(())
     }
+}
+
+/// Returns a line of JSON; in Base64 what is no UTF-8.
+fn as_json(program: &str, stream: &str, text: &[u8]) -> String {
+    let mut line = json!({"program": program, "stream": stream});
+    match std::str::from_utf8(text) {
+        Ok(text) => line["line"] = text.into(),
+        Err(_) => line["line_b64"] = STANDARD.encode(text).into(),
+    }
+    line.to_string()
 }
 
 /// Returns what a terminal can show. A tab moves the cursor and nothing else.
@@ -89,6 +131,14 @@ fn shown(text: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_text_is_base64_in_json() {
+        let line = r#"{"line":"a\tb","program":"web","stream":"stderr"}"#;
+        assert_eq!(as_json("web", "stderr", b"a\tb"), line);
+        let line = r#"{"line_b64":"/w==","program":"web","stream":"stdout"}"#;
+        assert_eq!(as_json("web", "stdout", b"\xff"), line);
+    }
 
     #[test]
     fn a_terminal_is_shown_no_control_characters() {

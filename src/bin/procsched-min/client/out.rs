@@ -1,8 +1,13 @@
 //! stdout of a command that prints while it reads.
 
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, poll};
 
 use super::failure::Failure;
+use crate::clock;
 
 /// stdout, buffered.
 #[derive(Debug)]
@@ -30,6 +35,18 @@ impl Out {
     pub fn flush(&mut self) -> Result<(), Failure> {
         let flushed = self.0.flush();
         flushed.map_err(|error| Failure::stdout(&error))
+    }
+}
+
+/// Waits for that long, or returns the error of a stdout whose reader is gone.
+pub fn pause(length: Duration) -> Result<(), Failure> {
+    let stdout = io::stdout();
+    let mut reader = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+    // A signal may cut it short, which is harmless.
+    let found = poll(&mut reader, clock::milliseconds(Some(length)));
+    match found {
+        Ok(1..) => Err(Failure::stdout(&io::ErrorKind::BrokenPipe.into())),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

@@ -160,6 +160,7 @@ fn warnings(config: &Config) -> Warnings {
             found.add(key(name), Some(text));
         }
         found.add(key("essential"), essential_problem(program));
+        found.add(key("start_timeout"), start_timeout_problem(program));
     }
     found
 }
@@ -183,8 +184,14 @@ fn essential_problem(program: &ChildSpec) -> Option<String> {
     let is_idle = program.is_essential() && !program.can_end_for_good();
     is_idle.then(|| {
         "no effect: with \"restart\": \"always\" the program never ends for good; use \
-         \"on-failure\" or \"never\""
+         \"on-failure\", \"never\" or \"max_restarts\""
             .to_owned()
+    })
+}
+
+fn start_timeout_problem(program: &ChildSpec) -> Option<String> {
+    program.has_idle_start_timeout().then(|| {
+        "no effect: the program is up as soon as it is executed; give it \"ready\"".to_owned()
     })
 }
 

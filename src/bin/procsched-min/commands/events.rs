@@ -1,5 +1,7 @@
 //! `events`: prints what happens, as it happens.
 
+use std::time::Duration;
+
 use super::parse::Arguments;
 use super::{CLIENT, Command, FINE, TIMED_OUT};
 use crate::client::answer::Answer;
@@ -7,9 +9,13 @@ use crate::client::event;
 use crate::client::failure::Failure;
 use crate::client::find;
 use crate::client::options::{Options, words};
-use crate::client::out::Out;
+use crate::client::out::{self, Out};
 use crate::client::program::Program;
 use crate::client::talk::{Next, Request, Talk};
+use crate::clock;
+
+/// How often it is looked whether a reader of stdout is still there.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 pub const COMMAND: Command = Command {
     name: "events",
@@ -47,13 +53,17 @@ fn print_events(options: &Options, request: &Request) -> Result<u8, Failure> {
     let mut out = Out::new();
     loop {
         // As long as it takes: nothing may happen for days.
-        let (answer, line) = match talk.next(end)? {
+        let look = clock::steady() + LOOK_INTERVAL;
+        let (answer, line) = match talk.next(Some(end.map_or(look, |end| end.min(look))))? {
             Next::Answer(..) | Next::Nothing if talk.is_late() => {
                 let message = "the supervisor has not ended";
                 return Err(Failure::new(TIMED_OUT, message));
             }
             Next::Answer(answer, line) => (answer, line),
-            Next::Nothing => continue,
+            Next::Nothing => {
+                out::pause(Duration::ZERO)?;
+                continue;
+            }
             Next::End => return Ok(FINE),
         };
         if options.is_json {

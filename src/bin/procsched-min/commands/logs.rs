@@ -8,11 +8,11 @@ use std::time::Duration;
 use procsched::text::{error_text, escaped};
 
 use super::parse::Arguments;
-use super::{CLIENT, Command, FAILED, FINE};
+use super::{CLIENT, Command, FAILED, FINE, TIMED_OUT};
 use crate::client::answer::Answer;
 use crate::client::failure::Failure;
 use crate::client::find;
-use crate::client::lines::Lines;
+use crate::client::lines::{Lines, Shape};
 use crate::client::options::{Options, programs};
 use crate::client::out::{self, Out};
 use crate::client::program::Program;
@@ -36,7 +36,7 @@ pub const COMMAND: Command = Command {
 are several. NAME may be a pattern. The files are read directly: \"status --json\"
 has their paths.
 ",
-    exit_codes: "  logs: 0 printed, 1 a log cannot be read, 5 unknown NAME
+    exit_codes: "  logs: 0 printed, 1 a log cannot be read, 5 unknown NAME, 124 -f: time is up
 ",
     example: "  $ procsched-min logs -f -n 2 web db
   db  | ready to accept connections
@@ -59,6 +59,15 @@ struct Wanted {
     /// The field of a program that has the path.
     field: &'static str,
     is_raw: bool,
+}
+
+impl Wanted {
+    fn stream(&self) -> &'static str {
+        match self.field {
+            "log" => "stderr",
+            _ => "stdout",
+        }
+    }
 }
 
 /// The log of one program.
@@ -101,6 +110,7 @@ fn lines(arguments: &Arguments) -> Result<Option<u64>, String> {
 }
 
 fn print_logs(options: &Options, names: &[String], wanted: &Wanted) -> Result<u8, Failure> {
+    let end = options.end();
     let paths = paths(options, names, wanted)?;
     let width = paths.iter().map(|(name, _)| name.chars().count()).max();
     let width = width.filter(|_| paths.len() > 1);
@@ -110,12 +120,20 @@ fn print_logs(options: &Options, names: &[String], wanted: &Wanted) -> Result<u8
     for (name, path) in paths {
         match open(&name, path.as_deref(), wanted) {
             Ok(tail) => {
-                let padded = width.map(|width| format!("{:width$}", escaped(&name)));
-                let is_escaped = !wanted.is_raw && out::is_terminal();
+                let shape = match options.is_json {
+                    true => Shape::Json {
+                        program: name.clone(),
+                        stream: wanted.stream(),
+                    },
+                    false => Shape::Text {
+                        name: width.map(|width| format!("{:width$}", escaped(&name))),
+                        is_escaped: !wanted.is_raw && out::is_terminal(),
+                    },
+                };
                 logs.push(Log {
                     name,
                     tail,
-                    lines: Lines::new(padded, is_escaped),
+                    lines: Lines::new(shape),
                     is_quiet: false,
                 });
             }
@@ -134,11 +152,14 @@ fn print_logs(options: &Options, names: &[String], wanted: &Wanted) -> Result<u8
     }
     out.flush()?;
     while wanted.is_followed && !logs.is_empty() {
-        clock::pause(LOOK_INTERVAL);
+        out::pause(LOOK_INTERVAL)?;
         for log in &mut logs {
             log.print_added(&mut buffer, &mut out)?;
         }
         out.flush()?;
+        if end.is_some_and(|end| clock::until(end).is_zero()) {
+            return Err(Failure::silent(TIMED_OUT));
+        }
     }
     Ok(code)
 }
@@ -170,12 +191,8 @@ fn paths(
 /// Opens a log, or returns why it cannot be printed.
 fn open(name: &str, path: Option<&Path>, wanted: &Wanted) -> Result<Tail, String> {
     let Some(path) = path else {
-        let stream = if wanted.field == "log" {
-            "stderr"
-        } else {
-            "stdout"
-        };
-        return Err(format!("{}: its {stream} goes to no log", escaped(name)));
+        let (name, stream) = (escaped(name), wanted.stream());
+        return Err(format!("{name}: its {stream} goes to no log"));
     };
     match Tail::open(path, wanted.lines) {
         Err(error) if error.kind() == ErrorKind::NotFound && wanted.is_followed => {

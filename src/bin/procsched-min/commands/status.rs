@@ -14,7 +14,6 @@ use crate::client::program::Program;
 use crate::client::table::Table;
 use crate::client::talk::{Request, Talk, answer_deadline};
 use crate::client::view::{Format, View};
-use crate::clock;
 
 pub const COMMAND: Command = Command {
     name: "status",
@@ -75,7 +74,7 @@ fn watched(
         let format = format();
         let is_screen = out::is_terminal() && matches!(format, Format::Table(_));
         show(options, names, format, is_screen)?;
-        clock::pause(interval);
+        out::pause(interval)?;
     }
 }
 

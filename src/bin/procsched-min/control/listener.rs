@@ -266,7 +266,8 @@ impl Lock {
             if file.metadata().ok().as_ref().map(Inode::of) != Inode::at(&path) {
                 continue;
             }
-            write_pid(&mut file).map_err(|error| unusable("write", &path, error_text(&error)))?;
+            // The lock holds without it, as on a full disk; the pid is for messages alone.
+            let _ = write_pid(&mut file);
             return Ok(Self { file, path });
         }
         Err(unusable("lock", &path, "it is removed again and again"))

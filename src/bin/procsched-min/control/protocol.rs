@@ -174,6 +174,9 @@ impl Request {
         let Value::Object(keys) = value else {
             return Err(usage("invalid request: expected an object"));
         };
+        if count_keys(line) != keys.len() {
+            return Err(usage("invalid request: a key is given twice"));
+        }
         let mut keys = Keys(keys);
         // Before all else: of another version even the keys may be others.
         match keys.0.remove("v") {
@@ -200,6 +203,26 @@ impl Request {
             Start | Stop { .. } | Restart | Signal { .. } | Wait(_)
         )
     }
+}
+
+/// Counts the keys of an object that is valid, those that come twice too, of which the parser keeps
+/// the last.
+fn count_keys(object: &[u8]) -> usize {
+    let (mut count, mut depth) = (0, 0);
+    let (mut is_string, mut is_escaped) = (false, false);
+    for byte in object {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = is_string,
+            b'"' => is_string = !is_string,
+            _ if is_string => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth -= 1,
+            b':' if depth == 1 => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 fn usage(message: impl Into<String>) -> Problem {
@@ -418,6 +441,9 @@ mod tests {
         {"v":1,"command":"signal","programs":["a"],"signal":"TREM"} => usage: unknown signal "TREM" (did you mean "TERM"?)
         {"v":1,"command":"signal","programs":["a"],"signal":1,"to":"all"} => usage: invalid key "to": expected "group" or "main", not "all"
         {"v":1,"command":"wait","programs":["a"],"for":"runing"} => usage: invalid state "runing" (did you mean "running"?)
+        {"v":1,"command":"status","command":"shutdown"} => usage: invalid request: a key is given twice
+        {"v":1,"command":"status","a":{"b":[":",2]},"\u0061":1} => usage: invalid request: a key is given twice
+        {"v":1,"command":"x:\"y:z","programs":["a:b"]} => usage: unknown command "x:\"y:z": expected one of status, wait, start, stop, restart, signal, events, reload, reopen, shutdown
         {"v":1,"command":"status","a":1} => usage: unknown key "a" of command "status""#;
 
     #[test]
