@@ -78,7 +78,8 @@ impl Metrics {
         let since = program.text("since").and_then(time::parse);
         let since = since.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
         if let Some(since) = since.filter(|_| program.state() == "running") {
-            self.sample(4, name, "", since.as_secs_f64());
+            let (seconds, millis) = (since.as_secs(), since.subsec_millis());
+            self.sample(4, name, "", format_args!("{seconds}.{millis:03}"));
         }
     }
 
@@ -163,7 +164,7 @@ mod tests {
             r#"procsched_program_starts_total{program="we\"b\\"} 3"#,
             r#"procsched_program_starts_total{program="new"} 0"#,
             r#"procsched_program_last_exit_code{program="we\"b\\"} -9"#,
-            r#"procsched_program_start_time_seconds{program="we\"b\\"} 1704110400.5"#,
+            r#"procsched_program_start_time_seconds{program="we\"b\\"} 1704110400.500"#,
             "procsched_log_dropped_bytes_total 3",
             "procsched_reports_dropped_total 1",
         ];
