@@ -3,6 +3,7 @@
 
 mod output;
 mod run;
+mod sparse;
 mod table;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::time::SystemTime;
 use output::Rare;
 pub(crate) use output::{Output, Route};
 pub(crate) use run::{ExitRecord, FailedStart, LiveRun};
+pub(crate) use sparse::Sparse;
 pub(crate) use table::ProgramTable;
 
 use crate::exec::Exec;

@@ -1,11 +1,11 @@
 //! What tells that a program is up, well and alive, and what has happened to its runs, for the
 //! components that find that out. Kept for the programs that have any of it, and for no others.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::machine::{Cause, ProgramId, Run};
+use crate::program::Sparse;
 use crate::spec::{ChildSpec, Health, Ready};
 
 /// What tells that a program is up, well and alive, by its definition.
@@ -68,7 +68,7 @@ pub(super) enum Phase {
 #[derive(Debug, Default)]
 pub(super) struct Watchlist {
     /// Once a program has had any it stays here: the run at hand may have them still.
-    signs: BTreeMap<ProgramId, Arc<Signs>>,
+    signs: Sparse<Arc<Signs>>,
     phases: Vec<(Run, Phase)>,
 }
 

@@ -19,7 +19,7 @@ use crate::os::group::Sent;
 use crate::os::poller::Poller;
 use crate::os::reap;
 use crate::os::wake::Asked;
-use crate::program::{FailedStart, Program, ProgramTable};
+use crate::program::{FailedStart, Program, ProgramTable, Sparse};
 use crate::signal::signal_name;
 
 use super::fd_budget::Planned;
@@ -72,7 +72,7 @@ pub(super) struct Core {
     shutdown_reported: Option<Asked>,
     watchlist: Watchlist,
     /// What runs of programs were started with that have a newer definition by now.
-    outdated: BTreeMap<ProgramId, Exec>,
+    outdated: Sparse<Exec>,
     /// True if only a stop of everything ends it.
     keep_running: bool,
     /// True if programs that were stopped do not keep it running.
@@ -108,7 +108,7 @@ impl Core {
             removed: Vec::new(),
             shutdown_reported: None,
             watchlist,
-            outdated: BTreeMap::new(),
+            outdated: Sparse::default(),
             keep_running,
             ends_with_stopped,
             has_ended: false,

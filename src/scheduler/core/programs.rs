@@ -107,7 +107,7 @@ impl Core {
         let old = self.programs.redefine(id, exec, kept.report_bytes);
         self.programs[id].set_log_options(kept.log);
         if is_older {
-            self.outdated.entry(id).or_insert(old);
+            self.outdated.get_or_insert(id, old);
         } else {
             self.outdated.remove(&id);
         }

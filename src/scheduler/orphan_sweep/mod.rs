@@ -8,7 +8,7 @@ mod signals;
 mod timing;
 
 use std::cell::LazyCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::orphans::{ALL_PROCESSES, OrphanOwner, Orphans};
 use crate::os::spawn::Spawner;
 use crate::os::subreaper::{Subreaper, become_subreaper, is_pid_1};
 use crate::os::{children, reap};
-use crate::program::LiveRun;
+use crate::program::{LiveRun, Sparse};
 use crate::spec::STOP_TIMEOUT_DEFAULT;
 
 use super::capture::Capture;
@@ -42,7 +42,7 @@ pub(super) struct OrphanSweep {
     orphans: Orphans,
     lineage: Arc<Lineage>,
     /// Programs whose orphans are being ended.
-    ending: BTreeMap<ProgramId, Ending>,
+    ending: Sparse<Ending>,
     /// Programs that have ended for good, and what they left may go on until they get an order.
     spared: BTreeSet<ProgramId>,
     timing: LookTiming,
@@ -79,7 +79,7 @@ impl OrphanSweep {
         Ok(Self {
             orphans: Orphans::new(inherited.unwrap_or_default()),
             lineage,
-            ending: BTreeMap::new(),
+            ending: Sparse::default(),
             spared: BTreeSet::new(),
             timing: LookTiming::new(),
             next_step: None,
@@ -153,13 +153,14 @@ impl OrphanSweep {
     fn end(&mut self, now: Moment, core: &Core, run: Run, kill_at: Moment) -> &mut Ending {
         self.orphans.request_scan();
         self.timing.want(now, core.children());
-        let ending = self.ending.entry(run.program).or_insert(Ending {
+        let first = Ending {
             run,
             kill_at,
             holds: false,
             is_reported: false,
             is_abandoned: false,
-        });
+        };
+        let ending = self.ending.get_or_insert(run.program, first);
         // No deadline moves later.
         ending.kill_at = ending.kill_at.min(kill_at);
         ending

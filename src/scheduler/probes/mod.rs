@@ -10,7 +10,6 @@
 mod command;
 mod schedule;
 
-use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ use crate::machine::{Cause, Exit, Input, Moment, ProgramId, Run};
 use crate::os::connect::{Begun, Connection, is_shortage};
 use crate::os::reap;
 use crate::os::spawn::Spawner;
-use crate::program::Key;
+use crate::program::{Key, Sparse};
 use crate::signal::exit_label;
 use crate::spec::{Address, Check, Ready};
 use crate::status::HealthStatus;
@@ -50,10 +49,10 @@ const FORMER_PAUSE: Duration = Duration::from_millis(20);
 #[derive(Default)]
 pub(super) struct Probes {
     schedule: Schedule,
-    underway: BTreeMap<ProgramId, Underway>,
+    underway: Sparse<Underway>,
     /// Commands that were killed and are not reaped yet. They have no slot: one that cannot be killed
     /// holds up only its own program.
-    dying: BTreeMap<ProgramId, Dying>,
+    dying: Sparse<Dying>,
     /// True if the end waits for what is dying, and for nothing else.
     is_closing: bool,
 }
@@ -138,9 +137,8 @@ impl Probes {
             }
             return;
         }
-        let mut dying = self.dying.iter();
-        let program = dying.find(|(_, dying)| dying.command.pid() == pid);
-        let program = program.map(|(program, _)| *program);
+        let is_it = |(_, dying): &(&ProgramId, &Dying)| dying.command.pid() == pid;
+        let program = self.dying.iter().find(is_it).map(|(program, _)| *program);
         match program.and_then(|program| self.dying.remove(&program)) {
             Some(dying) => _ = dying.command.reap(spawner, exit),
             // The end has waited for it for too long.
@@ -249,7 +247,7 @@ impl Probes {
 
     fn end_all(&mut self, now: Moment, capture: &mut Capture) {
         self.schedule.clear();
-        while let Some((&program, _)) = self.underway.first_key_value() {
+        while let Some(program) = self.underway.first_key() {
             self.end_underway(now, program, capture);
         }
     }
@@ -291,7 +289,7 @@ impl Probes {
         let ready: Vec<ProgramId> = capture.ready_connections().collect();
         let mut over = Vec::new();
         let mut is_answered = false;
-        for (&program, underway) in &self.underway {
+        for (&program, underway) in self.underway.iter() {
             let is_late = now >= underway.deadline;
             let is_connection = matches!(underway.act, Act::Connection(_));
             // A wait does not report all that is ready.

@@ -4,12 +4,13 @@
 //! check that is due waits for one of a few slots, which is no failure, and is under way until it
 //! has a result. The next one is due an interval after the end of this one.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::machine::timers::Timers;
 use crate::machine::{Moment, ProgramId, Run};
+use crate::program::Sparse;
 use crate::spec::{Health, Probe};
 use crate::status::HealthStatus;
 
@@ -90,7 +91,7 @@ struct Watched {
 /// The checks of all programs that have one.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
-    watched: BTreeMap<ProgramId, Watched>,
+    watched: Sparse<Watched>,
     timers: Timers<ProgramId>,
     /// Runs whose check is due; it may be over since.
     queue: VecDeque<Run>,
@@ -244,7 +245,7 @@ impl Schedule {
     }
 }
 
-fn underway(watched: &mut BTreeMap<ProgramId, Watched>, run: Run) -> Option<&mut Watched> {
+fn underway(watched: &mut Sparse<Watched>, run: Run) -> Option<&mut Watched> {
     let watched = watched.get_mut(&run.program)?;
     (watched.run == run && watched.state == State::Underway).then_some(watched)
 }

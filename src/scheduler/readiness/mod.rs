@@ -12,7 +12,6 @@
 
 mod message;
 
-use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -26,7 +25,7 @@ use crate::os::notify::{MESSAGE_BYTES_MAX, NotifySocket, Received};
 use crate::os::poller::Poller;
 use crate::os::ready_pipe::{Found, ReadyPipe};
 use crate::os::spawn::Passed;
-use crate::program::Key;
+use crate::program::{Key, Sparse};
 use crate::spec::Ready;
 
 use self::message::Message;
@@ -52,7 +51,7 @@ const END_REPORTED_AFTER: Duration = Duration::from_millis(500);
 #[derive(Default)]
 pub(super) struct Readiness {
     /// The runs that say something of themselves, from their start to the death of their leader.
-    runs: BTreeMap<ProgramId, Watched>,
+    runs: Sparse<Watched>,
     /// When a delay is over, or the end of a pipe is reported: each run has one of both at most.
     timers: Timers<ProgramId>,
     /// Made for the first run with a socket.

@@ -169,7 +169,9 @@ fn expected_command() -> String {
 impl Request {
     /// Parses a line, without its line feed.
     pub fn parse(line: &[u8]) -> Result<Self, Problem> {
-        let value = serde_json::from_slice(line);
+        let text = std::str::from_utf8(line);
+        let text = text.map_err(|error| usage(format!("invalid JSON: {error}")))?;
+        let value = serde_json::from_str(text);
         let value = value.map_err(|error| usage(format!("invalid JSON: {error}")))?;
         let Value::Object(keys) = value else {
             return Err(usage("invalid request: expected an object"));
