@@ -376,7 +376,7 @@ impl ChildSpec {
     /// ```
     /// # use procsched::ChildSpec;
     /// # use std::path::Path;
-    /// let web = ChildSpec::new("web", ["./web"]).env("PATH", "/bin:/sbin");
+    /// let web = ChildSpec::new("web", ["./web"]).clear_env(true).env("PATH", "/bin:/sbin");
     /// let error = web.beside(["no-such-probe"]).locate(Path::new("/")).unwrap_err();
     /// assert_eq!(error.searched_path(), Some("/bin:/sbin".as_ref()));
     /// ```
@@ -389,6 +389,7 @@ impl ChildSpec {
         let mut beside = Self::new(self.name.clone(), command);
         beside.cwd.clone_from(&self.cwd);
         beside.env.clone_from(&self.env);
+        beside.attributes.clone_from(&self.attributes);
         beside
     }
 

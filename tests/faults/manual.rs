@@ -172,6 +172,10 @@ pub const PAGES: &[Entry] = &[
     ),
     entry("setpgid", &["EACCES", "EPERM", "ESRCH"]),
     entry("setrlimit", &["EINVAL", "EPERM"]),
+    entry("setgroups", &["EINVAL", "ENOMEM", "EPERM"]),
+    entry("setpriority", &["EACCES", "EPERM", "ESRCH"]),
+    entry("setresgid", &["EAGAIN", "EINVAL", "EPERM"]),
+    entry("setresuid", &["EAGAIN", "EINVAL", "EPERM"]),
     entry("setsid", &["EPERM"]),
     entry("sigaltstack", &["ENOMEM", "EPERM"]),
     entry(

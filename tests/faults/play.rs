@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::fault::Fault;
 use super::judge::more_than;
@@ -95,6 +95,19 @@ pub struct Record {
     pub directory: String,
 }
 
+/// What a program has that its child sets: ids that it has already, and the like.
+fn attributes(subject: Subject) -> Value {
+    if subject != Subject::Run {
+        return json!({});
+    }
+    // SAFETY: no arguments, cannot fail.
+    let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+    json!({
+        "user": uid, "group": gid, "groups": [], "nice": 1, "oom_score_adj": 1000, "umask": "022",
+        "limits": {"core": 0, "nofile": 64}, "no_new_privileges": true, "stdin": "procsched.json",
+    })
+}
+
 fn stage(subject: Subject) -> Scene {
     let mut scene = Scene::new();
     scene.set("error_handler", probe("slurp handled"));
@@ -113,7 +126,7 @@ fn stage(subject: Subject) -> Scene {
     if subject == Subject::Memory {
         script = format!("spew {} lines ; {script}", memory::WORDS);
     }
-    scene.add("crashy", &script);
+    scene.add_with("crashy", &script, attributes(subject));
     scene.add_raw(
         "missing",
         json!({"command": ["./missing"], "restart": "never"}),

@@ -19,13 +19,18 @@ const FORKS: [&str; 4] = ["clone", "clone3", "fork", "vfork"];
 /// Calls of a child that are its own: what its program, or the supervisor, would call as well is
 /// left alone, but for what is worth it. So are signals' dispositions: some cannot be set, and no
 /// answer is looked at.
-const OF_CHILDREN: [&str; 7] = [
+const OF_CHILDREN: [&str; 12] = [
     "chdir",
     "close_range",
     "dup2",
     "dup3",
     "execve",
+    "prctl",
     "prlimit64",
+    "setgroups",
+    "setpriority",
+    "setresgid",
+    "setresuid",
     "setsid",
 ];
 
