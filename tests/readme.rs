@@ -498,7 +498,12 @@ fn every_promise_of_security_names_a_test_that_exists() {
         .collect();
     assert!(rows.len() > 5, "{rows:?}");
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let sources = ["src/os/logs/tests", "tests/scenarios"].map(|place| {
+    let places = [
+        "src/os/logs/tests",
+        "src/os/spawn/spawner/tests",
+        "tests/scenarios",
+    ];
+    let sources = places.map(|place| {
         let files = std::fs::read_dir(root.join(place)).expect("a directory");
         let read = |file: std::io::Result<std::fs::DirEntry>| {
             std::fs::read_to_string(file.expect("an entry").path()).expect("a source")

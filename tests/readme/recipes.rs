@@ -157,36 +157,34 @@ fn logged(scene: &mut Scene, command: &str) -> String {
 }
 
 #[test]
-fn stdout_goes_to_the_log_through_a_shell() {
-    let mut scene = desk();
-    scene.write_executable("bin/cmd", "#!/bin/sh\necho on stdout\n");
-    let command = span(r#"["sh", "-c", "exec cmd"#);
-    assert_eq!(logged(&mut scene, command), "on stdout\n");
-}
-
-#[test]
-fn the_oom_score_is_set_by_a_command_in_front() {
-    if missing(&[Need::Tool("choom")]) {
+fn a_cpu_is_chosen_by_a_command_in_front() {
+    if missing(&[Need::Tool("taskset")]) {
         return;
     }
     let mut scene = desk();
-    let program = "#!/bin/sh\ncat /proc/self/oom_score_adj >&2\n";
+    let program = "#!/bin/sh\ngrep Cpus_allowed_list /proc/self/status >&2\n";
     scene.write_executable("program", program);
-    let command = span(r#"["choom", "#).replace('…', "./program");
-    assert_eq!(logged(&mut scene, &command), "0\n");
+    let command = span(r#"["taskset", "#).replace('…', "./program");
+    assert_eq!(logged(&mut scene, &command), "Cpus_allowed_list:\t0\n");
 }
 
 #[test]
-fn the_user_is_changed_by_a_command_in_front() {
-    if missing(&[Need::Root, Need::Tool("setpriv")]) {
+fn a_user_and_its_group_are_numbers_where_no_file_has_them() {
+    if missing(&[Need::Root]) {
         return;
     }
     let mut scene = desk();
     scene.chmod("", 0o755);
-    scene.write_executable("web", "#!/bin/sh\nid -u >&2\n");
-    // There is no such user on this machine.
-    let command = span(r#"["setpriv", "#).replace("=web", "=65534");
-    assert_eq!(logged(&mut scene, &command), "65534\n");
+    scene.write_executable("web", "#!/bin/sh\nid -u >&2\nid -g >&2\n");
+    let keys = format!("{{{}}}", span(r#""user": 65532"#));
+    let mut keys: Value = serde_json::from_str(&keys).expect("keys");
+    keys["command"] = json!(["./web"]);
+    keys["restart"] = json!("never");
+    scene.add_raw("p", keys);
+    let mut run = scene.command();
+    run.env("PATH", path(&scene));
+    scene.launch(run).ends_with(0);
+    assert_eq!(scene.read("logs/p.stderr.log"), "65532\n65532\n");
 }
 
 #[test]
