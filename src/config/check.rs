@@ -135,7 +135,7 @@ impl Draft {
     /// Reads `health`, on top of that of the defaults.
     pub(super) fn read_health(&mut self, item: &Item<'_>, problems: &mut Problems) {
         (self.has_connect, self.has_command) = (false, false);
-        let expected = r#"an object such as {"connect": "127.0.0.1:8080"}"#;
+        let expected = r#"an object such as {"connect": "127.0.0.1:8080"}, or false"#;
         item.read(self, &HEALTH_FIELDS, expected, problems);
     }
 

@@ -7,7 +7,8 @@ use crate::error::Error;
 
 impl Config {
     /// Returns an error of [`apply_with`](crate::ProcessScheduler::apply_with) with its place in the
-    /// file that this config comes from. `None` if it is about no key of a program, or the file does
+    /// file that this config comes from. One of [`Config::reload`] knows what it has read; for another
+    /// the file is read once more. `None` if it is about no key of a program, or the file does
     /// not have that program.
     ///
     /// ```
@@ -26,8 +27,10 @@ impl Config {
     ///     "programs": {"web": {"command": ["sleep", "60"], "oneshot": true}}}"#;
     /// std::fs::write(&path, text)?;
     /// let later = ApplyOptions::new().restart(false);
-    /// let error = scheduler.apply_with(config.reload()?.programs, &later).unwrap_err();
-    /// let errors = config.locate(&error).unwrap();
+    /// let new = config.reload()?;
+    /// std::fs::write(&path, "edited meanwhile")?;
+    /// let error = scheduler.apply_with(new.programs.clone(), &later).unwrap_err();
+    /// let errors = new.locate(&error).unwrap();
     /// let error = errors.iter().next().unwrap();
     /// assert_eq!((error.line(), error.path()), (2, "programs.web.oneshot"));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -36,7 +39,10 @@ impl Config {
     pub fn locate(&self, error: &Error) -> Option<ConfigErrors> {
         let (program, key, message) = error.key()?;
         let path = self.path.as_ref()?;
-        let bytes = read_again(path).ok()?;
+        let bytes = match &self.text.0 {
+            Some(bytes) => bytes.clone(),
+            None => read_again(path).ok()?.into(),
+        };
         let text = syntax::without_comments(syntax::text(&bytes).ok()?).ok()?;
         let tree = syntax::tree(&text).ok()?;
         let root = Item::root(&tree);

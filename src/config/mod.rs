@@ -47,10 +47,12 @@ mod size;
 mod skim;
 mod syntax;
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use control::{Control, SOCKET_PATH_BYTES_MAX};
@@ -112,6 +114,26 @@ pub struct Config {
     pub shutdown_timeout: Option<Duration>,
     /// The programs, at least one, in the order of the file.
     pub programs: Vec<ChildSpec>,
+    /// What was read, if it may have to be looked at once more.
+    text: Text,
+}
+
+/// The contents of a file, which make no difference between two configs.
+#[derive(Clone, Default)]
+struct Text(Option<Arc<[u8]>>);
+
+impl PartialEq for Text {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Text {}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("..")
+    }
 }
 
 impl Config {
@@ -173,6 +195,7 @@ impl Config {
         let directory = path.parent().unwrap_or(Path::new("/"));
         let mut config = Self::parse_after(Some(self), &bytes, &source, directory)?;
         config.path = self.path.clone();
+        config.text = Text(Some(bytes.into()));
         Ok(config)
     }
 
@@ -213,6 +236,7 @@ impl Config {
             control_group: root.control_group,
             shutdown_timeout: root.shutdown_timeout,
             programs: root.programs,
+            text: Text::default(),
         };
         for key in former
             .into_iter()

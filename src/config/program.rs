@@ -125,6 +125,11 @@ const FIELDS: [Field<Draft>; 36] = [
     }),
     ("ready", |draft, item, problems| {
         draft.places.insert("ready", item.position());
+        // Switches off what the defaults give.
+        if item.is_false() {
+            draft.spec.ready = None;
+            return;
+        }
         let (ready, socket) = ready::read(item, problems);
         set(
             &mut draft.spec.ready,
@@ -369,6 +374,11 @@ impl Draft {
 
     fn health(&mut self, item: &Item<'_>, problems: &mut Problems) {
         self.places.insert("health", item.position());
+        // Switches off what the defaults give.
+        if item.is_false() {
+            (self.health, self.spec.health) = (check::Draft::default(), None);
+            return;
+        }
         self.health.read_health(item, problems);
         let health = self.health.health(self.is_default, item, problems);
         self.spec.health = health.map(Box::new);

@@ -9,7 +9,7 @@ use crate::text::{did_you_mean, quoted};
 
 const NOTIFY: &str = "notify";
 
-const EXPECTED: &str = r#""notify", or an object such as {"fd": 3}"#;
+const EXPECTED: &str = r#""notify", an object such as {"fd": 3}, or false"#;
 
 /// What tells it, and then when a check is made.
 const FIELDS: [Field<Draft>; 6] = [

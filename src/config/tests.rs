@@ -67,6 +67,7 @@ const EXAMPLE: &str = r#"{
 #[test]
 fn the_example_of_the_documentation() {
     let expected = Config {
+        text: Text::default(),
         path: None,
         control: Control::Default,
         control_group: None,

@@ -6,6 +6,7 @@
 //! is full, EAGAIN refuses it. A connection to a free port of the ephemeral range may meet itself,
 //! without any listener; then it is refused, too.
 
+use std::net::{SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -14,7 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::sockopt::SocketError;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, SockaddrStorage,
-    UnixAddr, connect, getpeername, getsockname, getsockopt, socket,
+    UnixAddr, bind, connect, getpeername, getsockname, getsockopt, socket,
 };
 
 use super::{descriptors, retry};
@@ -42,10 +43,10 @@ impl Connection {
     /// Begins a connection. The path of a Unix socket is relative to `base_dir`.
     pub(crate) fn begin(address: &Address, base_dir: &Path) -> Result<Begun, Errno> {
         let (family, to): (_, Box<dyn SockaddrLike>) = match address {
-            Address::Tcp(std::net::SocketAddr::V4(address)) => {
+            Address::Tcp(SocketAddr::V4(address)) => {
                 (AddressFamily::Inet, Box::new(SockaddrIn::from(*address)))
             }
-            Address::Tcp(std::net::SocketAddr::V6(address)) => {
+            Address::Tcp(SocketAddr::V6(address)) => {
                 (AddressFamily::Inet6, Box::new(SockaddrIn6::from(*address)))
             }
             Address::Unix(path) => {
@@ -100,16 +101,33 @@ impl Connection {
 
 /// True if this error says nothing of the program that is connected to: this process or the system
 /// is short of something. It is short of ports where it has no local address left for a connection
-/// from one; to another IPv6 address than its own, it may have no address at all.
+/// from one; to another IPv6 address than its own, it may have no address at all, and not even its
+/// own where IPv6 is switched off.
 pub(crate) fn is_shortage(errno: Errno, address: Option<&Address>) -> bool {
     match errno {
         Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOBUFS => true,
         Errno::EADDRNOTAVAIL => match address {
-            Some(Address::Tcp(address)) => address.is_ipv4() || address.ip().is_loopback(),
+            Some(Address::Tcp(SocketAddr::V4(_))) => true,
+            Some(Address::Tcp(SocketAddr::V6(address))) => {
+                address.ip().is_loopback() && has_address(address)
+            }
             Some(Address::Unix(_)) | None => false,
         },
         _ => false,
     }
+}
+
+/// True unless this address is none of this machine: `::1` is not if IPv6 is switched off.
+fn has_address(address: &SocketAddrV6) -> bool {
+    let any_port = SocketAddrV6::new(*address.ip(), 0, 0, address.scope_id());
+    let made = socket(
+        AddressFamily::Inet6,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    );
+    let bound = made.and_then(|made| bind(made.as_raw_fd(), &SockaddrIn6::from(any_port)));
+    bound != Err(Errno::EADDRNOTAVAIL)
 }
 
 #[cfg(test)]
@@ -180,7 +198,9 @@ mod tests {
             let address = address.parse().expect("an address");
             is_shortage(Errno::EADDRNOTAVAIL, Some(&Address::Tcp(address)))
         };
-        assert!(is_short("127.0.0.1:80") && is_short("192.0.2.1:80") && is_short("[::1]:80"));
+        assert!(is_short("127.0.0.1:80") && is_short("192.0.2.1:80"));
+        // Where IPv6 is switched off there is no such address.
+        assert_eq!(is_short("[::1]:80"), TcpListener::bind("[::1]:0").is_ok());
         assert!(!is_short("[2001:db8::1]:80"));
         let unix = Address::Unix("a.sock".into());
         assert!(!is_shortage(Errno::EADDRNOTAVAIL, Some(&unix)));
@@ -220,7 +240,7 @@ mod tests {
             );
             let made = made.expect("a socket");
             let here = SockaddrIn::new(127, 0, 0, 1, port);
-            nix::sys::socket::bind(made.as_raw_fd(), &here).expect("a free port");
+            bind(made.as_raw_fd(), &here).expect("a free port");
             made
         };
         let made = socket(0);

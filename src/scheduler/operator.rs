@@ -316,6 +316,7 @@ impl ProcessScheduler {
                 return Err(Error::of(ErrorKind::Exists, text));
             }
             let replaced = self.core.replace(now, id, &spec, links, exec);
+            self.plan_for_programs();
             self.after_order(now);
             return replaced.map_err(|cycle| cycle_error(self.core.programs(), &cycle));
         }

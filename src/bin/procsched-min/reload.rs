@@ -89,13 +89,13 @@ impl Reloader {
         // Nothing is read then: a file system that does not answer would hold up the end.
         if scheduler.is_stopping() {
             let refused = scheduler.plan(&[]);
-            refused.map_err(|error| self.refusal(&error))?;
+            refused.map_err(|error| self.refusal(&error, &self.settings))?;
         }
         if let Some(path) = &self.settings.path {
             check_memory(path).map_err(|problem| self.invalid(&problem))?;
         }
         let config = self.settings.reload();
-        let config = config.map_err(|errors| {
+        let mut config = config.map_err(|errors| {
             let lines = errors.to_string();
             Refusal::Invalid(lines.lines().map(str::to_owned).collect())
         })?;
@@ -106,28 +106,30 @@ impl Reloader {
             return Err(Refusal::Invalid(lines.collect()));
         }
         let apply = ApplyOptions::new()
-            .base_dir(config.base_dir)
-            .error_command(config.error_handler)
+            .base_dir(config.base_dir.clone())
+            .error_command(config.error_handler.take())
             .shutdown_timeout(config.shutdown_timeout)
             .restart(options.restart);
         if options.dry_run {
             let plan = scheduler.plan_with(&config.programs, &apply);
-            return plan.map_err(|error| self.refusal(&error));
+            return plan.map_err(|error| self.refusal(&error, &config));
         }
         let names = config.programs.iter().map(|program| program.name().len());
         let new = names.max().unwrap_or(0);
-        let plan = scheduler.apply_with(config.programs, &apply);
-        let plan = plan.map_err(|error| self.refusal(&error))?;
+        let programs = std::mem::take(&mut config.programs);
+        let plan = scheduler.apply_with(programs, &apply);
+        let plan = plan.map_err(|error| self.refusal(&error, &config))?;
         // What is removed is heard of until it is gone.
         let old = plan.changes().iter().map(|change| change.program().len());
         outputs.lock().fit_names(old.max().unwrap_or(0).max(new));
         Ok(plan)
     }
 
-    fn refusal(&self, error: &Error) -> Refusal {
+    /// Returns an error with its place in what was read for this config.
+    fn refusal(&self, error: &Error, config: &Config) -> Refusal {
         match error.kind() {
             ErrorKind::Stopping => Refusal::Stopping(error.to_string()),
-            _ => match self.settings.locate(error) {
+            _ => match config.locate(error) {
                 Some(errors) => Refusal::Invalid(vec![errors.to_string()]),
                 None => self.invalid(&error.to_string()),
             },

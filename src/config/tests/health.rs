@@ -65,8 +65,8 @@ fn it_merges_key_by_key_and_has_one_thing_to_try() {
 fn what_cannot_be_checked_is_refused_at_its_place() {
     let addresses = r#"an address such as "127.0.0.1:8080", or the path of a socket"#;
     let table = [
-        (r#""127.0.0.1:80""#, 11, "", r#"expected an object such as {"connect": "127.0.0.1:8080"}, got "127.0.0.1:80""#.to_owned()),
-        ("null", 11, "", r#"expected an object such as {"connect": "127.0.0.1:8080"}, got null"#.to_owned()),
+        (r#""127.0.0.1:80""#, 11, "", r#"expected an object such as {"connect": "127.0.0.1:8080"}, or false, got "127.0.0.1:80""#.to_owned()),
+        ("null", 11, "", r#"expected an object such as {"connect": "127.0.0.1:8080"}, or false, got null"#.to_owned()),
         ("{}", 11, "", r#"nothing to try: give either "connect" or "command""#.to_owned()),
         (r#"{"interval": 5}"#, 11, "", r#"nothing to try: give either "connect" or "command""#.to_owned()),
         (r#"{"connect": "[::1]:80", "command": ["a"]}"#, 11, "", r#"it has both: give either "connect" or "command""#.to_owned()),
@@ -89,6 +89,23 @@ fn what_cannot_be_checked_is_refused_at_its_place() {
     }
 }
 
+#[test]
+fn a_program_can_do_without_what_the_defaults_give() {
+    let defaults =
+        r#"{"ready": {"connect": "127.0.0.1:80"}, "health": {"connect": "127.0.0.1:80"}}"#;
+    let own = r#"{"command": ["a"], "ready": false, "health": false, "oneshot": true}"#;
+    let expected = ChildSpec::new("web", ["a"]).oneshot(true);
+    assert_eq!(program(defaults, own), expected);
+    // Nor does anything of it come back.
+    let own = r#"{"command": ["a"], "health": false}"#;
+    assert_eq!(program(defaults, own).health, None);
+    assert_eq!(merged("{}", r#", "health": false"#), None);
+    check_keys(
+        r#"
+        "health": true => 2:11: programs.web.health: expected an object such as {"connect": "127.0.0.1:8080"}, or false, got true"#,
+    );
+}
+
 /// What is wrong in the defaults is reported once, however many programs inherit it.
 #[test]
 fn errors_of_the_defaults_are_at_their_place() {
@@ -103,6 +120,10 @@ fn errors_of_the_defaults_are_at_their_place() {
     let name = r#"{"connect": "db:80"}"#;
     let expected = r#"2:13: defaults.health.connect: invalid address "db:80": host names are not looked up: write the address, such as "10.0.0.1:80""#;
     check(&file(name), &[expected]);
+    let long = format!("{{\"connect\": \"./{}\"}}", "s".repeat(105));
+    let expected =
+        "2:13: defaults.health.connect: the path has 108 bytes; a socket path can have 107";
+    check(&file(&long), &[expected]);
     let nothing = r#"{"interval": 5}"#;
     let expected = r#"3:60: programs.b.health: nothing to try: give either "connect" or "command""#;
     check(&file(nothing), &[expected]);

@@ -273,9 +273,9 @@ fn readiness() {
     check_values(
         "ready",
         r#"
-        null => expected "notify", or an object such as {"fd": 3}, got null
-        3 => expected "notify", or an object such as {"fd": 3}, got 3
-        "fd" => unknown value "fd": use "notify", or an object such as {"fd": 3}
+        null => expected "notify", an object such as {"fd": 3}, or false, got null
+        3 => expected "notify", an object such as {"fd": 3}, or false, got 3
+        "fd" => unknown value "fd": use "notify", an object such as {"fd": 3}, or false
         "notfy" => unknown value "notfy" (did you mean "notify"?)
         {} => it does not say by what: give "fd", "delay", "connect" or "command"
         {"interval": 1} => it does not say by what: give "fd", "delay", "connect" or "command"

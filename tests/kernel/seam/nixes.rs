@@ -129,10 +129,23 @@ pub mod sys {
             flags: SockFlag,
             _: T,
         ) -> crate::Result<OwnedFd> {
+            if kind == SockType::Datagram {
+                // To ask whether there is an address.
+                let made = real_nix::unistd::pipe2(real_nix::fcntl::OFlag::O_CLOEXEC);
+                return made.map(|(_, write)| write);
+            }
             let expected = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
             assert_eq!((kind, flags), (SockType::Stream, expected));
             let made = world::called(|kernel| kernel.stream_socket());
             made.map_err(Errno::from_raw)
+        }
+
+        /// There is the address, or there is none.
+        pub fn bind(_: RawFd, _: &dyn SockaddrLike) -> crate::Result<()> {
+            match world::called(|kernel| kernel.rng.one_in(2)) {
+                true => Err(Errno::EADDRNOTAVAIL),
+                false => Ok(()),
+            }
         }
 
         /// Connects to a port, or to the socket of a name.
