@@ -5,11 +5,99 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitStatus;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::event::{Event, EventKind, SignalSender};
 use crate::os::clock;
+use crate::os::utc::utc_millis;
 use crate::report::ErrorReport;
+use crate::spec::StdStream;
 
+/// The longest line that the host is given at once, in bytes.
+pub(crate) const LINE_BYTES_MAX: usize = 8 * 1024;
+
+/// A line that a program has written, or a part of a long one; see
+/// [`Builder::on_output`](crate::Builder::on_output).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutputLine<'a> {
+    program: &'a str,
+    stream: StdStream,
+    text: &'a [u8],
+    is_continued: bool,
+    at: Option<SystemTime>,
+}
+
+impl<'a> OutputLine<'a> {
+    /// Returns the name of the program.
+    #[must_use]
+    pub fn program(&self) -> &'a str {
+        self.program
+    }
+
+    /// Returns the stream that it was written to.
+    #[must_use]
+    pub fn stream(&self) -> StdStream {
+        self.stream
+    }
+
+    /// Returns the line without its line feed, at most 8 KiB.
+    #[must_use]
+    pub fn text(&self) -> &'a [u8] {
+        self.text
+    }
+
+    /// Returns when it was read, if its program wants that to be in front of it
+    /// ([`LogOptions::timestamps`](crate::LogOptions::timestamps)).
+    #[must_use]
+    pub fn at(&self) -> Option<SystemTime> {
+        self.at
+    }
+
+    /// True if this continues the line before it of the same stream: that was too long, or its end came
+    /// too late.
+    #[must_use]
+    pub fn is_continued(&self) -> bool {
+        self.is_continued
+    }
+}
+
+/// Lines of one stream of a program.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    pub(crate) program: Arc<str>,
+    pub(crate) stream: StdStream,
+    /// The last of them may have no line feed.
+    pub(crate) bytes: Vec<u8>,
+    /// True if the first continues another.
+    pub(crate) is_continued: bool,
+    /// Of a program whose lines have the time in front.
+    pub(crate) at: Option<SystemTime>,
+}
+
+impl Lines {
+    fn each(&self, mut take: impl FnMut(&OutputLine<'_>)) {
+        let mut is_continued = self.is_continued;
+        for line in self.bytes.split_inclusive(|&byte| byte == b'\n') {
+            let text = line.strip_suffix(b"\n").unwrap_or(line);
+            // An empty line is one, too.
+            let first = &text[..text.len().min(LINE_BYTES_MAX)];
+            let rest = text[first.len()..].chunks(LINE_BYTES_MAX);
+            for text in std::iter::once(first).chain(rest) {
+                take(&OutputLine {
+                    program: &self.program,
+                    stream: self.stream,
+                    text,
+                    is_continued,
+                    at: self.at,
+                });
+                is_continued = true;
+            }
+            is_continued = false;
+        }
+    }
+}
+
+type OnOutput = Box<dyn FnMut(&OutputLine<'_>) + Send>;
 type OnReport = Box<dyn FnMut(&str, &ErrorReport) + Send>;
 type OnEvent = Box<dyn FnMut(&Event) + Send>;
 type OnStray = Box<dyn FnMut(i32, ExitStatus) + Send>;
@@ -22,6 +110,7 @@ pub(crate) enum Notice {
     Report(ErrorReport),
     Stray(i32, ExitStatus),
     Signal(i32, SignalSender),
+    Lines(Lines),
 }
 
 /// The host's closures.
@@ -30,6 +119,7 @@ pub(crate) struct Callbacks {
     pub(crate) on_event: OnEvent,
     pub(crate) on_stray: OnStray,
     pub(crate) on_signal: OnSignal,
+    pub(crate) on_output: OnOutput,
 }
 
 impl Default for Callbacks {
@@ -39,6 +129,7 @@ impl Default for Callbacks {
             on_event: Box::new(|_| {}),
             on_stray: Box::new(|_, _| {}),
             on_signal: Box::new(|_, _| {}),
+            on_output: Box::new(print_line),
         }
     }
 }
@@ -51,6 +142,7 @@ impl Callbacks {
         let program: Arc<str> = match notice {
             Notice::Event(event) => event.program.clone(),
             Notice::Report(report) => report.process.clone(),
+            Notice::Lines(lines) => lines.program.clone(),
             Notice::Stray(..) | Notice::Signal(..) => Arc::from(""),
         };
         let kind = EventKind::HandlerPanicked {
@@ -71,6 +163,7 @@ impl Callbacks {
             Notice::Report(report) => (self.on_report)(report.process(), report),
             Notice::Stray(pid, status) => (self.on_stray)(*pid, *status),
             Notice::Signal(signal, sender) => (self.on_signal)(*signal, *sender),
+            Notice::Lines(lines) => lines.each(|line| (self.on_output)(line)),
         }
     }
 }
@@ -83,6 +176,24 @@ fn print_report(_: &str, report: &ErrorReport) {
     #[cfg(not(feature = "json"))]
     let line = format!("{report:?}");
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Prints a line on our own stdout or stderr, with the name of its program: the default.
+fn print_line(line: &OutputLine<'_>) {
+    use std::io::Write;
+    let mark = if line.is_continued { '+' } else { '|' };
+    let mut text = Vec::new();
+    if let Some(at) = line.at {
+        text.extend_from_slice(&utc_millis(at));
+        text.push(b' ');
+    }
+    text.extend_from_slice(format!("{} {mark} ", line.program).as_bytes());
+    text.extend_from_slice(line.text);
+    text.push(b'\n');
+    let _ = match line.stream {
+        StdStream::Stdout => std::io::stdout().write_all(&text),
+        StdStream::Stderr => std::io::stderr().write_all(&text),
+    };
 }
 
 fn message_of(panic: &(dyn Any + Send)) -> String {

@@ -188,6 +188,17 @@ impl Plan {
         &self.settings
     }
 
+    /// Adds a setting of the host's own that changes in place, for a host that shows the plan.
+    ///
+    /// ```
+    /// let mut plan = procsched::Plan::default();
+    /// plan.add_setting("output");
+    /// assert_eq!(plan.to_string(), "* output  changes in place\n= 0 unchanged");
+    /// ```
+    pub fn add_setting(&mut self, key: &'static str) {
+        self.settings.push(key);
+    }
+
     /// True if nothing changes.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -110,6 +110,10 @@ pub struct Config {
     pub control: Control,
     /// The group, by its number, that may use the control socket as well.
     pub control_group: Option<u32>,
+    /// What messages and lines of programs look like.
+    pub output: Form,
+    /// Where reports go.
+    pub reports: Reports,
     /// The time within which everything has ended once it begins to stop.
     pub shutdown_timeout: Option<Duration>,
     /// The programs, at least one, in the order of the file.
@@ -134,6 +138,26 @@ impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("..")
     }
+}
+
+/// What the messages of the supervisor, and the lines of programs that it passes on, look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    /// Text for people.
+    #[default]
+    Text,
+    /// A line of JSON each.
+    Json,
+}
+
+/// Where reports go, besides the error handler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reports {
+    /// To stdout, a line each.
+    #[default]
+    Stdout,
+    /// Nowhere.
+    None,
 }
 
 impl Config {
@@ -234,6 +258,8 @@ impl Config {
             base_dir,
             error_handler: root.error_handler,
             control_group: root.control_group,
+            output: root.output,
+            reports: root.reports,
             shutdown_timeout: root.shutdown_timeout,
             programs: root.programs,
             text: Text::default(),

@@ -219,13 +219,19 @@ const RESTARTS: [(&str, Restart); 3] = [
 ];
 
 const STOP_TO: [(&str, SignalTo); 2] = [("group", SignalTo::Group), ("main", SignalTo::Main)];
-const STDOUTS: [(&str, Stdout); 3] = [
+
+const STDOUTS: [(&str, Stdout); 4] = [
     ("log", Stdout::Log),
     ("stderr", Stdout::Stderr),
+    ("inherit", Stdout::Inherit),
     ("null", Stdout::Null),
 ];
 
-const STDERRS: [(&str, Stderr); 2] = [("log", Stderr::Log), ("null", Stderr::Null)];
+const STDERRS: [(&str, Stderr); 3] = [
+    ("log", Stderr::Log),
+    ("inherit", Stderr::Inherit),
+    ("null", Stderr::Null),
+];
 
 /// A program as it was read, and what is checked later.
 pub(super) struct Program {

@@ -14,10 +14,11 @@ use super::instances;
 use super::item::{Field, Item, Member};
 use super::links::{self, Links};
 use super::program::{Draft, Program};
+use super::{Form, Reports};
 use crate::spec::{ChildSpec, ErrorCommand, shutdown_timeout_problem};
 use crate::text::quoted;
 
-const FIELDS: [Field<Root>; 8] = [
+const FIELDS: [Field<Root>; 10] = [
     ("base_dir", |root, item, problems| {
         root.base_dir = item.directory(problems);
     }),
@@ -32,6 +33,12 @@ const FIELDS: [Field<Root>; 8] = [
     }),
     ("control_group", |root, item, problems| {
         root.control_group = attributes::group(item, problems);
+    }),
+    ("output", |root, item, problems| {
+        root.output = item.word(&FORMS, problems).unwrap_or_default();
+    }),
+    ("reports", |root, item, problems| {
+        root.reports = item.word(&REPORTS, problems).unwrap_or_default();
     }),
     ("shutdown_timeout", |root, item, problems| {
         let timeout = item.duration(problems);
@@ -48,12 +55,18 @@ const FIELDS: [Field<Root>; 8] = [
 
 const PROGRAMS: &str = "programs";
 
+const FORMS: [(&str, Form); 2] = [("text", Form::Text), ("json", Form::Json)];
+
+const REPORTS: [(&str, Reports); 2] = [("stdout", Reports::Stdout), ("none", Reports::None)];
+
 /// The contents of a file; relative paths are not resolved.
 pub(super) struct Root {
     pub base_dir: Option<PathBuf>,
     pub err_dir: Option<PathBuf>,
     pub error_handler: Option<ErrorCommand>,
     pub control: control::Draft,
+    pub output: Form,
+    pub reports: Reports,
     pub control_group: Option<u32>,
     pub shutdown_timeout: Option<Duration>,
     pub programs: Vec<ChildSpec>,
@@ -96,6 +109,8 @@ impl Root {
             err_dir: None,
             error_handler: None,
             control: control::Draft::default(),
+            output: Form::default(),
+            reports: Reports::default(),
             control_group: None,
             shutdown_timeout: None,
             programs: Vec::new(),

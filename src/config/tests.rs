@@ -71,6 +71,8 @@ fn the_example_of_the_documentation() {
         path: None,
         control: Control::Default,
         control_group: None,
+        output: Form::Text,
+        reports: Reports::Stdout,
         shutdown_timeout: None,
         base_dir: DIRECTORY.into(),
         err_dir: "/tmp".into(),

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 
+use super::emergency_heap::EmergencyHeap;
 use super::logs::Log;
 use super::retry;
 use super::tail::Tail;
@@ -17,14 +18,16 @@ use super::tail::Tail;
 pub(crate) const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// How many reads in a row may fail before a pipe counts as ended: the cause may be temporary.
-const FAILED_READS_MAX: u32 = 10;
+const FAILED_READS_MAX: u16 = 10;
 
 /// Our end of a pipe of one run.
 #[derive(Debug)]
 pub(crate) struct Stream {
     pipe: OwnedFd,
     /// How many reads in a row have failed.
-    failed: Cell<u32>,
+    failed: Cell<u16>,
+    /// True if what it says goes to the host, and not into a log.
+    is_relayed: bool,
 }
 
 /// The result of one read.
@@ -35,20 +38,39 @@ pub(crate) enum Read {
     End,
 }
 
-/// The destination of bytes: through the buffer into the log, and into the tail of their run, if
-/// they belong to one.
+/// The destination of bytes: through the buffer into the log, or among those for the host, and into
+/// the tail of their run, if they belong to one.
 pub(crate) struct Sink<'a> {
     pub(crate) buffer: &'a mut [u8],
     pub(crate) log: &'a mut Log,
+    /// Bytes for the host; those that memory was refused for are counted as lost.
+    pub(crate) relayed: &'a mut Vec<u8>,
     pub(crate) tail: Option<&'a mut Tail>,
 }
 
+impl Sink<'_> {
+    fn relay(&mut self, count: usize) {
+        let reserved = EmergencyHeap::optional(|| self.relayed.try_reserve(count));
+        match reserved {
+            Ok(()) => self.relayed.extend_from_slice(&self.buffer[..count]),
+            Err(_) => self.log.record_unreadable(count, Errno::ENOMEM),
+        }
+    }
+}
+
 impl Stream {
-    pub(crate) fn new(pipe: OwnedFd) -> Self {
+    /// Returns our end of a pipe whose bytes go into a log, or to the host.
+    pub(crate) fn new(pipe: OwnedFd, is_relayed: bool) -> Self {
         Self {
             pipe,
             failed: Cell::new(0),
+            is_relayed,
         }
+    }
+
+    /// True if what it says goes to the host.
+    pub(crate) fn is_relayed(&self) -> bool {
+        self.is_relayed
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
@@ -96,7 +118,11 @@ impl Stream {
             Ok(count) => {
                 self.failed.set(0);
                 let bytes = &sink.buffer[..count];
-                sink.log.write(bytes);
+                match self.is_relayed {
+                    false => sink.log.write(bytes),
+                    true => sink.relay(count),
+                }
+                let bytes = &sink.buffer[..count];
                 if let Some(tail) = &mut sink.tail {
                     tail.push(bytes);
                 }
@@ -166,12 +192,13 @@ mod tests {
         let (read, write) = descriptors::wake_pipe().expect("a pipe");
         nix::unistd::write(&write, b"lost").expect("room in a pipe");
         // The wrong end refuses to be read, and knows how much there is.
-        let stream = Stream::new(write);
+        let stream = Stream::new(write, false);
         let mut tail = Tail::new(100);
         tail.push(b"kept");
         let mut sink = Sink {
             buffer: &mut [0; 64],
             log: &mut log,
+            relayed: &mut Vec::new(),
             tail: Some(&mut tail),
         };
         assert_eq!(stream.read_pending(&mut sink), Read::End);

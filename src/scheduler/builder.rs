@@ -1,7 +1,8 @@
 //! From a description to a scheduler that is ready to start: everything that can be wrong is found
 //! here, before anything runs.
 
-use std::collections::BTreeSet;
+mod check;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -23,7 +24,7 @@ use super::readiness::Readiness;
 use super::reaper::Reaper;
 use super::side_commands::{Handler, SideCommands};
 use super::{Phase, ProcessScheduler, Reap};
-use crate::callbacks::Callbacks;
+use crate::callbacks::{Callbacks, OutputLine};
 use crate::error::{Error, Result};
 use crate::event::{Event, SignalSender};
 use crate::exec::{BaseEnv, absolute};
@@ -35,10 +36,7 @@ use crate::os::pages::trim_memory;
 use crate::os::spawn::Spawner;
 use crate::os::wake::Waker;
 use crate::report::ErrorReport;
-use crate::spec::{
-    ChildSpec, ERR_DIR_DEFAULT, ErrorCommand, SIGNAL_MAX, directory_problem,
-    shutdown_timeout_problem,
-};
+use crate::spec::{ChildSpec, ERR_DIR_DEFAULT, ErrorCommand, shutdown_timeout_problem};
 
 /// Describes a [`ProcessScheduler`]; see [`ProcessScheduler::builder`].
 #[must_use = "a builder does nothing until `build` is called"]
@@ -124,6 +122,34 @@ impl Builder {
         handler: impl FnMut(&str, &ErrorReport) + Send + 'static,
     ) -> Self {
         self.callbacks.on_report = Box::new(handler);
+        self
+    }
+
+    /// Sets a closure that is called with each line of programs whose stdout or stderr is inherited
+    /// ([`Stdout::Inherit`](crate::Stdout), [`Stderr::Inherit`](crate::Stderr)), in its order, those of
+    /// a run before its end is reported. A line that is longer than 8 KiB, or whose end does not come
+    /// within 200 ms, comes in parts. By default it is printed on the host's own stdout or stderr,
+    /// with the name of its program, which waits for the reader of that. A host that must not wait, and
+    /// has no room for more, says so by
+    /// [`hold_output`](crate::ProcessScheduler::hold_output).
+    ///
+    /// ```
+    /// # use procsched::{ChildSpec, ProcessScheduler, Restart, Stderr, StdStream, Stdout};
+    /// # use std::sync::mpsc::channel;
+    /// # fn main() -> procsched::Result<()> {
+    /// let (sender, lines) = channel();
+    /// let once = ChildSpec::new("once", ["echo", "hello"]).restart(Restart::Never);
+    /// let mut scheduler = ProcessScheduler::builder("/")
+    ///     .program(once.stdout(Stdout::Inherit).stderr(Stderr::Inherit))
+    ///     .on_output(move |line| sender.send((line.stream(), line.text().to_vec())).unwrap())
+    ///     .build()?;
+    /// scheduler.start()?;
+    /// assert_eq!(lines.try_recv(), Ok((StdStream::Stdout, b"hello".to_vec())));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_output(mut self, handler: impl FnMut(&OutputLine<'_>) + Send + 'static) -> Self {
+        self.callbacks.on_output = Box::new(handler);
         self
     }
 
@@ -418,47 +444,6 @@ impl Builder {
             ));
         }
         OrphanSweep::establish(lineage).map(Some)
-    }
-
-    fn check_directories(&self) -> Result<()> {
-        let directories = [("base", &self.base_dir), ("log", &self.err_dir)];
-        for (which, directory) in directories {
-            // An empty one is where we are.
-            let is_empty = directory.as_os_str().is_empty();
-            if let (false, Some(problem)) = (is_empty, directory_problem(directory)) {
-                let what = format!("failed to use the {which} directory {directory:?}");
-                return Err(Error::because(what, problem));
-            }
-        }
-        Ok(())
-    }
-
-    fn check_programs(&self) -> Result<()> {
-        let mut names = BTreeSet::new();
-        for spec in &self.programs {
-            spec.check()?;
-            if !names.insert(&spec.name) {
-                return Err(Error::new(format!(
-                    "two programs are named {:?}",
-                    spec.name
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    fn check_signals(&self) -> Result<()> {
-        let fatal = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL];
-        let fixed = [libc::SIGKILL, libc::SIGSTOP, libc::SIGCHLD];
-        for &signal in self.stop_signals.iter().chain(&self.other_signals) {
-            let valid = (1..=SIGNAL_MAX).contains(&signal);
-            if !valid || fatal.contains(&signal) || fixed.contains(&signal) {
-                return Err(Error::new(format!(
-                    "signal {signal} cannot be handled by a scheduler"
-                )));
-            }
-        }
-        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Program output: the wait for it, and its way from pipes to logs and to the last bytes that a
 //! report carries.
 
+use std::mem::replace;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use super::core::Core;
 use super::directories::prepare_err_dir;
 use super::inbox::Inbox;
 use super::reaper::Reaper;
+use super::relay::Relay;
 
 pub(super) struct Capture {
     poller: Poller,
@@ -30,6 +32,11 @@ pub(super) struct Capture {
     buffer: Pages,
     /// What the file system of the logs refuses.
     log_flaws: Flaws,
+    /// What was read just now and goes to the host.
+    relayed: Vec<u8>,
+    relay: Relay,
+    /// True while the host takes no output.
+    is_held: bool,
     /// True if the directory of the logs was created if it was missing: it is left alone after that.
     has_log_directory: bool,
 }
@@ -54,6 +61,9 @@ impl Capture {
             coalescer: ReadCoalescer::default(),
             buffer,
             log_flaws: Flaws::default(),
+            relayed: Vec::new(),
+            relay: Relay::default(),
+            is_held: false,
             has_log_directory: false,
         })
     }
@@ -66,9 +76,10 @@ impl Capture {
         &mut self.poller
     }
 
-    /// Returns when a pipe that rests is to be read.
+    /// Returns when a pipe that rests is to be read, or the start of a line has waited long enough.
     pub(super) fn next_deadline(&self) -> Option<Moment> {
-        self.coalescer.next_deadline()
+        let resting = self.coalescer.next_deadline();
+        resting.into_iter().chain(self.relay.next_deadline()).min()
     }
 
     /// Waits until something is readable, for at most `limit`.
@@ -106,19 +117,19 @@ impl Capture {
 
     /// Reads from now on what the latest run writes. A pipe of the run before becomes an old one; an
     /// old one is read once more and closed, with a warning if a process still held it.
-    pub(super) fn attach(&mut self, core: &mut Core, id: ProgramId, ends: Ends) {
-        self.attach_one(core, id, StdStream::Stderr, ends.stderr);
+    pub(super) fn attach(&mut self, now: Moment, core: &mut Core, id: ProgramId, ends: Ends) {
+        self.attach_one(now, core, (id, StdStream::Stderr), ends.stderr);
         if ends.stdout.is_some() || core.programs()[id].output(StdStream::Stdout).is_some() {
-            self.attach_one(core, id, StdStream::Stdout, ends.stdout);
+            self.attach_one(now, core, (id, StdStream::Stdout), ends.stdout);
         }
         core.program_mut(id).close_unused_logs();
     }
 
     fn attach_one(
         &mut self,
+        now: Moment,
         core: &mut Core,
-        id: ProgramId,
-        stream: StdStream,
+        (id, stream): (ProgramId, StdStream),
         end: Option<OwnedFd>,
     ) {
         let (key, old_key) = (Key::Stream(id, stream), Key::OldStream(id, stream));
@@ -130,28 +141,41 @@ impl Capture {
         if let Some(latest) = output.pipe.take() {
             usual.into_iter().for_each(|bytes| latest.resize(bytes));
             let oldest = program.detach(old_key, &mut self.poller);
-            self.poller
-                .renumber(latest.as_fd(), key.number(), old_key.number());
+            if !(self.is_held && latest.is_relayed()) {
+                self.poller
+                    .renumber(latest.as_fd(), key.number(), old_key.number());
+            }
             program.set_old(stream, latest);
             if let Some(oldest) = oldest {
-                self.close_oldest(core, id, stream, &oldest);
+                self.close_oldest(now, core, (id, stream), &oldest);
             }
         }
-        let pipe = end.map(Stream::new);
-        if let Some(pipe) = &pipe {
+        let is_relayed = core.programs()[id].exec.outputs().is_inherited(stream);
+        let pipe = end.map(|end| Stream::new(end, is_relayed));
+        if let Some(pipe) = pipe.as_ref().filter(|_| !(is_relayed && self.is_held)) {
             self.poller.add(pipe.as_fd(), key.number());
         }
         core.program_mut(id).output_or_new(stream).pipe = pipe;
     }
 
-    fn close_oldest(&mut self, core: &mut Core, id: ProgramId, stream: StdStream, oldest: &Stream) {
+    fn close_oldest(
+        &mut self,
+        now: Moment,
+        core: &mut Core,
+        (id, stream): (ProgramId, StdStream),
+        oldest: &Stream,
+    ) {
         let program = core.program_mut(id);
         let mut sink = Sink {
             buffer: &mut self.buffer,
             log: &mut program.output_or_new(stream).log,
+            relayed: &mut self.relayed,
             tail: None,
         };
-        if oldest.read_pending(&mut sink) != Read::End {
+        let read = oldest.read_pending(&mut sink);
+        self.relay_read(now, core, id, stream);
+        if read != Read::End {
+            let program = core.program_mut(id);
             let count = program.count_closed_pipe();
             let error = Error::new(format!(
                 "closed the {stream} pipe of an earlier run, which a process outside its group \
@@ -173,7 +197,7 @@ impl Capture {
             return Ok(0);
         }
         let log = &mut program.output_or_new(stream).log;
-        if !std::mem::replace(&mut self.has_log_directory, true) {
+        if !replace(&mut self.has_log_directory, true) {
             // What is wrong with it shows when a log is opened there.
             let _ = prepare_err_dir(log.directory());
         }
@@ -204,19 +228,29 @@ impl Capture {
     /// Reads what is in the pipes of the latest run. True if all have come to their end: then no
     /// process holds any.
     pub(super) fn drain_run(&mut self, now: Moment, core: &mut Core, id: ProgramId) -> bool {
-        let program = core.program_mut(id);
         for stream in StdStream::ALL {
             let key = Key::Stream(id, stream);
+            let program = core.program_mut(id);
             let Some(Route { pipe, log, tail }) = program.route(key, true) else {
                 continue;
             };
-            let buffer = &mut self.buffer;
-            if pipe.read_pending(&mut Sink { buffer, log, tail }) == Read::End {
+            let is_relayed = pipe.is_relayed();
+            let read = pipe.read_pending(&mut Sink {
+                buffer: &mut self.buffer,
+                log,
+                relayed: &mut self.relayed,
+                tail,
+            });
+            if read == Read::End {
                 program.detach(key, &mut self.poller);
                 self.coalescer.forget(key.number());
             }
+            if is_relayed {
+                self.relay_read(now, core, id, stream);
+                self.relay.end(core, id, stream);
+            }
         }
-        let is_over = !program.has_run_pipes();
+        let is_over = !core.programs()[id].has_run_pipes();
         report_losses(now, core, id, true);
         let outputs = core.running_exec(id).outputs();
         is_over
@@ -272,8 +306,16 @@ impl Capture {
             self.coalescer.forget(number);
             return true;
         };
-        let buffer = &mut self.buffer;
-        let read = pipe.read(&mut Sink { buffer, log, tail });
+        if self.is_held && pipe.is_relayed() {
+            self.coalescer.forget(number);
+            return false;
+        }
+        let read = pipe.read(&mut Sink {
+            buffer: &mut self.buffer,
+            log,
+            relayed: &mut self.relayed,
+            tail,
+        });
         match read {
             Read::Bytes(bytes) => self.coalesce(now, number, bytes, pipe),
             Read::Nothing => self.coalesce(now, number, 0, pipe),
@@ -284,6 +326,11 @@ impl Capture {
                     reaper.on_eof(core.programs(), id);
                 }
             }
+        }
+        if !self.relayed.is_empty()
+            && let Key::Stream(_, stream) | Key::OldStream(_, stream) = key
+        {
+            self.relay_read(now, core, id, stream);
         }
         report_losses(now, core, id, false);
         read != Read::Nothing
@@ -299,6 +346,51 @@ impl Capture {
             && let Err(error) = self.open_log(core, id, stream)
         {
             core.warn(id, error);
+        }
+    }
+
+    /// Hands on what was read for the host.
+    fn relay_read(&mut self, now: Moment, core: &mut Core, id: ProgramId, stream: StdStream) {
+        if !self.relayed.is_empty() {
+            self.relay.push(now, core, (id, stream), &self.relayed);
+            self.relayed.clear();
+            // One that was large stays so no longer than it is needed.
+            self.relayed.shrink_to(READ_BYTES_MAX);
+        }
+    }
+
+    /// Hands on the starts of lines that have waited long enough.
+    pub(super) fn relay_late(&mut self, now: Moment, core: &mut Core) {
+        self.relay.give_late(now, core);
+    }
+
+    /// Says whether the host takes output. While it does not, the pipes of what it is given are left
+    /// alone: their programs wait, as if they wrote to the host's reader themselves.
+    pub(super) fn hold(&mut self, core: &mut Core, is_held: bool) {
+        if replace(&mut self.is_held, is_held) == is_held {
+            return;
+        }
+        for program in core.programs_mut().iter_mut() {
+            for stream in StdStream::ALL {
+                for key in [
+                    Key::Stream(program.id, stream),
+                    Key::OldStream(program.id, stream),
+                ] {
+                    let Some(route) = program.route(key, false) else {
+                        continue;
+                    };
+                    if !route.pipe.is_relayed() {
+                        continue;
+                    }
+                    let usual = self.coalescer.forget(key.number());
+                    usual.into_iter().for_each(|bytes| route.pipe.resize(bytes));
+                    // A hang-up would be reported for as long as it is not read.
+                    match is_held {
+                        true => self.poller.remove(route.pipe.as_fd(), key.number()),
+                        false => self.poller.add(route.pipe.as_fd(), key.number()),
+                    }
+                }
+            }
         }
     }
 
@@ -328,19 +420,23 @@ impl Capture {
 
     /// Logs what is in the pipes of a program, and closes them.
     pub(super) fn release(&mut self, now: Moment, core: &mut Core, id: ProgramId) {
-        let program = core.program_mut(id);
         for stream in StdStream::ALL {
             for key in [Key::OldStream(id, stream), Key::Stream(id, stream)] {
                 self.coalescer.forget(key.number());
+                let program = core.program_mut(id);
                 if let Some(pipe) = program.detach(key, &mut self.poller) {
                     pipe.read_pending(&mut Sink {
                         buffer: &mut self.buffer,
                         log: &mut program.output_or_new(stream).log,
+                        relayed: &mut self.relayed,
                         tail: None,
                     });
+                    self.relay_read(now, core, id, stream);
                 }
             }
+            self.relay.end(core, id, stream);
         }
+        self.relay.forget(id);
         report_losses(now, core, id, true);
     }
 }

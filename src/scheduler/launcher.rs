@@ -228,7 +228,7 @@ impl Launcher {
         core.own(pid, Owner::Program(id));
         Ok(match late {
             None => {
-                capture.attach(core, id, ends);
+                capture.attach(now, core, id, ends);
                 Start::Executed
             }
             Some(late) => {
@@ -446,7 +446,7 @@ impl Launcher {
         let (return_code, error) = match answer {
             Ok(()) if !was_killed => {
                 live.started_at = at;
-                capture.attach(core, id, ends);
+                capture.attach(at, core, id, ends);
                 core.started(at, run, Start::Executed);
                 return;
             }

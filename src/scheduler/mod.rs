@@ -44,6 +44,7 @@ mod probes;
 mod rate_limit;
 mod readiness;
 mod reaper;
+mod relay;
 mod reload;
 // Without JSON there is nothing to hand to a command, and no way to ask for one.
 #[cfg_attr(not(feature = "json"), allow(dead_code))]
@@ -284,6 +285,7 @@ impl ProcessScheduler {
         self.check_programs(now);
         self.capture
             .drain_ready(now, &mut self.core, &mut self.reaper);
+        self.capture.relay_late(now, &mut self.core);
         self.groups.take_in_killed(&mut self.core);
         self.inbox.waker().publish(self.is_stopping(), false);
         self.release_removed(now);

@@ -218,6 +218,26 @@ impl ProcessScheduler {
         }
     }
 
+    /// Says that the host takes no output of programs for now, or that it does again: see
+    /// [`Builder::on_output`](crate::Builder::on_output). Meanwhile these programs wait when their
+    /// pipes are full, and nothing else does. What a run has left in its pipes is given at its end all
+    /// the same.
+    ///
+    /// ```
+    /// # use procsched::ProcessScheduler;
+    /// # fn main() -> procsched::Result<()> {
+    /// let mut scheduler = ProcessScheduler::builder("/").keep_running().build()?;
+    /// scheduler.hold_output(true);
+    /// scheduler.hold_output(false);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn hold_output(&mut self, is_held: bool) {
+        if self.inbox.waker().is_ours() {
+            self.capture.hold(&mut self.core, is_held);
+        }
+    }
+
     /// Opens the log of each program anew whose path leads elsewhere by now: it was renamed or
     /// removed. For log rotation, after the files were renamed.
     ///

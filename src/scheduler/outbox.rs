@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::callbacks::{Callbacks, Notice};
+use crate::callbacks::{Callbacks, Lines, Notice};
 use crate::error::Error;
 use crate::event::{Event, EventKind};
 use crate::machine::{Moment, ProgramId};
@@ -93,6 +93,14 @@ impl Outbox {
 
     pub(super) fn notice(&mut self, notice: Notice) {
         self.queue.push_back(Queued::Notice(notice));
+    }
+
+    /// Queues lines of a program, before the end of the run that has written them.
+    pub(super) fn lines(&mut self, id: ProgramId, lines: Lines) {
+        let is_end = |queued: &Queued| matches!(queued, Queued::Exit(exit) if *exit == id);
+        let end = self.queue.iter().position(is_end);
+        let lines = Queued::Notice(Notice::Lines(lines));
+        self.queue.insert(end.unwrap_or(self.queue.len()), lines);
     }
 
     /// Warns if memory was short, at most once a minute.

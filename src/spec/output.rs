@@ -46,6 +46,8 @@ pub enum Stdout {
     Log,
     /// Where its stderr goes, through the same pipe: what it writes stays in order.
     Stderr,
+    /// To the host, line by line: see [`Builder::on_output`](crate::Builder::on_output).
+    Inherit,
 }
 
 /// Where the stderr of a program goes; see [`ChildSpec::stderr`](crate::ChildSpec::stderr).
@@ -57,6 +59,8 @@ pub enum Stderr {
     Log,
     /// To `/dev/null`; reports have none of it.
     Null,
+    /// To the host, line by line: see [`Builder::on_output`](crate::Builder::on_output).
+    Inherit,
 }
 
 /// How the logs of a program are kept; see [`ChildSpec::log`](crate::ChildSpec::log).
@@ -178,7 +182,15 @@ impl Outputs {
 
     /// True if the stream has a pipe of its own to us.
     pub(crate) fn has_pipe(self, stream: StdStream) -> bool {
-        self.is_logged(stream)
+        self.is_logged(stream) || self.is_inherited(stream)
+    }
+
+    /// True if the stream goes to the host.
+    pub(crate) fn is_inherited(self, stream: StdStream) -> bool {
+        match stream {
+            StdStream::Stdout => self.stdout == Stdout::Inherit,
+            StdStream::Stderr => self.stderr == Stderr::Inherit,
+        }
     }
 
     /// True if any of it is logged.

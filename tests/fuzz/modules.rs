@@ -24,12 +24,14 @@ mod line;
 mod load;
 #[path = "../../src/bin/procsched-min/messages.rs"]
 mod messages;
-#[path = "../../src/bin/procsched-min/output.rs"]
+#[path = "../../src/bin/procsched-min/output/mod.rs"]
 mod output;
 #[path = "../../src/bin/procsched-min/panics.rs"]
 mod panics;
 #[path = "../../src/bin/procsched-min/reload.rs"]
 mod reload;
+#[path = "../../src/bin/procsched-min/program_line.rs"]
+mod program_line;
 #[path = "../../src/bin/procsched-min/status_line.rs"]
 mod status_line;
 #[path = "../../src/bin/procsched-min/stdio.rs"]
@@ -63,6 +65,7 @@ mod simulation {
     pub mod world;
 }
 
+pub use callbacks::OutputLine;
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventKind, SignalSender, StopCause};
 pub use handle::Handle;

@@ -30,6 +30,7 @@ mod harness;
 mod health_check;
 mod hostile;
 mod identity;
+mod inherit;
 mod inheritance;
 mod init;
 mod init_callers;

@@ -6,12 +6,14 @@ use std::fmt::{self, Write};
 
 use procsched::EmergencyHeap;
 
-/// The most bytes that wait for one descriptor.
+/// The most bytes of our own lines that wait for one descriptor, and the most of programs' lines.
 pub const QUEUE_BYTES_MAX: usize = 1 << 20;
 
 /// A line on its way into a queue.
 pub struct Line<'a> {
     queue: &'a mut VecDeque<u8>,
+    /// How long the queue may become.
+    limit: usize,
     /// The reason, should it be refused.
     refusal: Refusal,
 }
@@ -29,11 +31,13 @@ impl Line<'_> {
     pub fn queue(
         queue: &mut VecDeque<u8>,
         is_incomplete: bool,
+        limit: usize,
         write: impl FnOnce(&mut Line<'_>) -> fmt::Result,
     ) -> Result<(), Refusal> {
         let before = queue.len();
         let mut line = Line {
             queue,
+            limit,
             refusal: Refusal::QueueFull,
         };
         let begun = line.write_str(if is_incomplete { "\n" } else { "" });
@@ -47,9 +51,10 @@ impl Line<'_> {
     }
 }
 
-impl Write for Line<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        if self.queue.len() + text.len() > QUEUE_BYTES_MAX {
+impl Line<'_> {
+    /// Writes bytes that may be no text.
+    pub fn write_bytes(&mut self, text: &[u8]) -> fmt::Result {
+        if self.queue.len() + text.len() > self.limit {
             return Err(fmt::Error);
         }
         // The queue doubles, or grows by the line alone if memory is short.
@@ -62,7 +67,13 @@ impl Write for Line<'_> {
             self.refusal = Refusal::OutOfMemory;
             return Err(fmt::Error);
         }
-        self.queue.extend(text.as_bytes());
+        self.queue.extend(text);
         Ok(())
+    }
+}
+
+impl Write for Line<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.write_bytes(text.as_bytes())
     }
 }

@@ -64,8 +64,9 @@ Options of a program, with their defaults:
   watchdog  0               the longest time between two WATCHDOG=1
   stop_signal, stop_timeout "TERM", "10s"; SIGKILL follows
   stop_to   "group"         or "main": the stop signal is for its first process
-  stdout    "null"          or "log" (NAME.stdout.log), "stderr" (with that)
-  stderr    "log"           (NAME.stderr.log) or "null"
+  stdout    "null"          or "log" (NAME.stdout.log), "stderr" (with that),
+                            "inherit" (to our own, line by line)
+  stderr    "log"           (NAME.stderr.log) or "null", "inherit"
   log       {"max_bytes": 0, "keep": 3, "timestamps": false, "marks": false}
                             rotated beyond "10M", say, and how many are kept;
                             the time before each line; lines at start and end
@@ -74,8 +75,9 @@ Beside "programs": "defaults" takes the same options for all of them; "base_dir"
 (the config's directory), "err_dir" (/tmp), "error_handler" (a command that gets
 each report: the name as its last argument, the JSON on stdin; or {"command",
 "when": "failure"}), "control" (the path of the control socket, or false),
-"control_group" (who may use it, too), "shutdown_timeout" (within which
-everything has ended when it stops).
+"control_group" (who may use it, too), "output" ("text", or "json" for messages
+and inherited lines), "reports" ("stdout" or "none"), "shutdown_timeout" (within
+which everything has ended when it stops).
 "#;
 
 /// The config if none is named: the first of these that exists.

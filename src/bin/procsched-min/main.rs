@@ -13,6 +13,7 @@ mod load;
 mod messages;
 mod output;
 mod panics;
+mod program_line;
 mod reload;
 mod status_line;
 mod stdio;

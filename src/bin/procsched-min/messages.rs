@@ -10,6 +10,7 @@
 use std::io::{self, IsTerminal};
 use std::time::SystemTime;
 
+use nix::sys::stat::fstat;
 use procsched::text::escaped;
 use procsched::{Event, EventKind, StopCause, utc_millis};
 
@@ -41,6 +42,8 @@ pub enum Level {
 pub struct Style {
     name_width: usize,
     color: bool,
+    /// True if the journal reads stderr, which takes a level in front of a line.
+    has_levels: bool,
 }
 
 impl Style {
@@ -50,7 +53,13 @@ impl Style {
         Self {
             name_width,
             color: io::stderr().is_terminal() && allows_color(),
+            has_levels: is_journal(),
         }
+    }
+
+    /// Returns the width of the column of names.
+    pub fn name_width(&self) -> usize {
+        self.name_width
     }
 
     /// Returns the same with columns for names of this length.
@@ -100,11 +109,27 @@ impl Style {
             false => 1 + VERB_WIDTH.saturating_sub(verb.chars().count()),
         };
         let width = self.name_width;
+        // As sd-daemon(3) has them.
+        let priority = match level {
+            _ if !self.has_levels => "",
+            Error => "<3>",
+            Warning => "<4>",
+            Info | Success => "<6>",
+        };
         format!(
-            "{dim}{at}{plain} {name:<width$} {paint}{verb}{end}{:gap$}{details}",
+            "{priority}{dim}{at}{plain} {name:<width$} {paint}{verb}{end}{:gap$}{details}",
             ""
         )
     }
+}
+
+/// True if the journal reads our stderr, as systemd says in this variable.
+fn is_journal() -> bool {
+    let Some(named) = std::env::var_os("JOURNAL_STREAM") else {
+        return false;
+    };
+    let found = fstat(io::stderr());
+    found.is_ok_and(|found| *named == *format!("{}:{}", found.st_dev, found.st_ino))
 }
 
 /// True if the environment allows colours on a terminal.

@@ -110,15 +110,28 @@ impl Reloader {
             .error_command(config.error_handler.take())
             .shutdown_timeout(config.shutdown_timeout)
             .restart(options.restart);
+        let form = (config.output, config.reports);
+        let old = outputs.lock().form();
+        let note_form = |mut plan: Plan| {
+            if form.0 != old.0 {
+                plan.add_setting("output");
+            }
+            if form.1 != old.1 {
+                plan.add_setting("reports");
+            }
+            plan
+        };
         if options.dry_run {
             let plan = scheduler.plan_with(&config.programs, &apply);
+            let plan = plan.map(note_form);
             return plan.map_err(|error| self.refusal(&error, &config));
         }
         let names = config.programs.iter().map(|program| program.name().len());
         let new = names.max().unwrap_or(0);
         let programs = std::mem::take(&mut config.programs);
-        let plan = scheduler.apply_with(programs, &apply);
+        let plan = scheduler.apply_with(programs, &apply).map(note_form);
         let plan = plan.map_err(|error| self.refusal(&error, &config))?;
+        outputs.lock().set_form(form);
         // What is removed is heard of until it is gone.
         let old = plan.changes().iter().map(|change| change.program().len());
         outputs.lock().fit_names(old.max().unwrap_or(0).max(new));

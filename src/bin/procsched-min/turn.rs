@@ -50,7 +50,9 @@ pub fn turn(
     let answer = guarded(step).and_then(|answer| answer.map_err(|error| error.to_string()));
     match answer {
         Ok(status) => {
-            outputs.lock().pump();
+            let mut outputs = outputs.lock();
+            outputs.pump();
+            scheduler.hold_output(outputs.holds_programs());
             status
         }
         Err(problem) => {

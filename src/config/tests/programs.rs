@@ -100,16 +100,16 @@ fn plain_values() {
     check_values(
         "stdout",
         r#"
-        null => expected "log", "stderr" or "null", got null
-        false => expected "log", "stderr" or "null", got false
+        null => expected "log", "stderr", "inherit" or "null", got null
+        false => expected "log", "stderr", "inherit" or "null", got false
         "logs" => unknown value "logs" (did you mean "log"?)
-        "/var/log/web.log" => unknown value "/var/log/web.log": use "log", "stderr" or "null""#,
+        "/var/log/web.log" => unknown value "/var/log/web.log": use "log", "stderr", "inherit" or "null""#,
     );
     check_values(
         "stderr",
         r#"
-        "stdout" => unknown value "stdout": use "log" or "null"
-        [] => expected "log" or "null", got an array"#,
+        "stdout" => unknown value "stdout": use "log", "inherit" or "null"
+        [] => expected "log", "inherit" or "null", got an array"#,
     );
     check_values(
         "report_bytes",

@@ -208,20 +208,20 @@ fn the_keys_of_an_error_handler() {
 #[test]
 fn unknown_keys() {
     let table = r#"
-        {"programs": {"w": ["a"]}, "restart": "never"} => 1:28: restart: unknown key: use base_dir, err_dir, error_handler, control, control_group, shutdown_timeout, defaults, programs
+        {"programs": {"w": ["a"]}, "restart": "never"} => 1:28: restart: unknown key: use base_dir, err_dir, error_handler, control, control_group, output, reports, shutdown_timeout, defaults, programs
         {"programs": {"w": ["a"]}, "defaults": {"command": ["a"]}} => 1:41: defaults.command: unknown key: use cwd, env, env_file, clear_env, user, group, groups, umask, nice, oom_score_adj, limits, no_new_privileges, stdin, autostart, restart, max_restarts, success_codes, permanent_failure_codes, oneshot, essential, backoff, ready, start_timeout, health, watchdog, stop_signal, stop_timeout, stop_to, stdout, stderr, log, report_bytes
         {"programs": {"w": {"command": ["a"], "zz": 1}}} => 1:39: programs.w.zz: unknown key: use command, after, requires, instances, cwd, env, env_file, clear_env, user, group, groups, umask, nice, oom_score_adj, limits, no_new_privileges, stdin, autostart, restart, max_restarts, success_codes, permanent_failure_codes, oneshot, essential, backoff, ready, start_timeout, health, watchdog, stop_signal, stop_timeout, stop_to, stdout, stderr, log, report_bytes
         {"programs": {"w": {"command": ["a"], "Restart": 1}}} => 1:39: programs.w.Restart: unknown key (did you mean "restart"?)
         {"programs": {"w": {"command": ["a"], "backoff": {"maximum": 1}}}} => 1:51: programs.w.backoff.maximum: unknown key (did you mean "max"?)
-        {"programs": {"w": ["a"]}, "a.b\u0000\n": 1} => 1:28: "a.b\0\n": unknown key: use base_dir, err_dir, error_handler, control, control_group, shutdown_timeout, defaults, programs
-        {"programs": {"w": ["a"]}, "": 1} => 1:28: "": unknown key: use base_dir, err_dir, error_handler, control, control_group, shutdown_timeout, defaults, programs"#;
+        {"programs": {"w": ["a"]}, "a.b\u0000\n": 1} => 1:28: "a.b\0\n": unknown key: use base_dir, err_dir, error_handler, control, control_group, output, reports, shutdown_timeout, defaults, programs
+        {"programs": {"w": ["a"]}, "": 1} => 1:28: "": unknown key: use base_dir, err_dir, error_handler, control, control_group, output, reports, shutdown_timeout, defaults, programs"#;
     for (text, expected) in cases(table) {
         check(text, &[expected]);
     }
     let long = "k".repeat(5_000);
     let text = format!(r#"{{"programs": {{"w": ["a"]}}, "{long}": 1}}"#);
     let cut = &long[..64];
-    let known = "use base_dir, err_dir, error_handler, control, control_group, shutdown_timeout, defaults, programs";
+    let known = "use base_dir, err_dir, error_handler, control, control_group, output, reports, shutdown_timeout, defaults, programs";
     check(&text, &[&format!("1:28: {cut}…: unknown key: {known}")]);
 }
 

@@ -21,6 +21,7 @@ use crate::os::reap;
 use crate::os::wake::Asked;
 use crate::program::{FailedStart, Program, ProgramTable, Sparse};
 use crate::signal::signal_name;
+use crate::spec::StdStream;
 
 use super::fd_budget::Planned;
 use super::outbox::Outbox;
@@ -279,6 +280,12 @@ impl Core {
             outputs: self.programs.output_descriptors(),
             signs: self.watchlist.descriptors(),
         }
+    }
+
+    /// Counts output that memory was refused for.
+    pub(super) fn lost_output(&mut self, id: ProgramId, stream: StdStream, bytes: usize) {
+        let bytes = bytes as u64;
+        self.event(id, EventKind::BytesDropped { stream, bytes });
     }
 
     /// Returns the machine, to be asked.

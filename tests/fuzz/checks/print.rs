@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::config::{Config, Control};
+use crate::config::{Config, Control, Form, Reports};
 use crate::machine::Restart;
 use crate::signal::SignalTo;
 use crate::spec::attributes::limit_text;
@@ -39,6 +39,18 @@ pub fn config(config: &Config) -> String {
     if let Some(group) = config.control_group {
         file.push(("control_group", group.to_string()));
     }
+    let output = if config.output == Form::Json {
+        "json"
+    } else {
+        "text"
+    };
+    file.push(("output", json!(output).to_string()));
+    let reports = if config.reports == Reports::None {
+        "none"
+    } else {
+        "stdout"
+    };
+    file.push(("reports", json!(reports).to_string()));
     let timeout = config.shutdown_timeout.map(duration);
     file.extend(timeout.map(|timeout| ("shutdown_timeout", timeout)));
     let programs = config.programs.iter();
@@ -124,6 +136,7 @@ fn stdout(stdout: Stdout) -> &'static str {
         Stdout::Null => "null",
         Stdout::Log => "log",
         Stdout::Stderr => "stderr",
+        Stdout::Inherit => "inherit",
     }
 }
 
@@ -131,6 +144,7 @@ fn stderr(stderr: Stderr) -> &'static str {
     match stderr {
         Stderr::Log => "log",
         Stderr::Null => "null",
+        Stderr::Inherit => "inherit",
     }
 }
 

@@ -35,7 +35,7 @@ impl Pipe {
         let flags = OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let (reader, writer) = nix::unistd::pipe2(flags).expect("a pipe");
         Self {
-            stream: Stream::new(reader),
+            stream: Stream::new(reader, false),
             writer: Some(writer),
             pending: Vec::new(),
         }
@@ -159,6 +159,7 @@ impl Life {
     fn read_live(&mut self) {
         let expected = self.live.expected(self.buffer.len());
         let mut sink = Sink {
+            relayed: &mut Vec::new(),
             buffer: &mut self.buffer,
             log: &mut self.logs.log,
             tail: Some(&mut self.tail),
@@ -179,6 +180,7 @@ impl Life {
         };
         let expected = old.expected(self.buffer.len());
         let mut sink = Sink {
+            relayed: &mut Vec::new(),
             buffer: &mut self.buffer,
             log: &mut self.logs.log,
             tail: None,
@@ -198,6 +200,7 @@ impl Life {
             Some(_) => Read::Nothing,
         };
         let mut sink = Sink {
+            relayed: &mut Vec::new(),
             buffer: &mut self.buffer,
             log: &mut self.logs.log,
             tail: Some(&mut self.tail),
@@ -238,6 +241,7 @@ impl Life {
             return;
         };
         let mut sink = Sink {
+            relayed: &mut Vec::new(),
             buffer: &mut self.buffer,
             log: &mut self.logs.log,
             tail: None,

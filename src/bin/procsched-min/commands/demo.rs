@@ -107,7 +107,7 @@ fn show(config: Config, path: &Path) -> u8 {
     let programs = config.programs.iter();
     let names: Vec<String> = programs.map(|program| program.name().to_owned()).collect();
     let style = Style::new(names.iter().map(String::as_str));
-    let outputs = Outputs::standard(style);
+    let outputs = Outputs::standard(style, Default::default());
     let marks = Marks::default();
     let mut scheduler = match build(config, style, &outputs, &marks) {
         Ok(scheduler) => scheduler,

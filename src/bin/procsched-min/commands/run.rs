@@ -106,7 +106,7 @@ fn run(path: &Path, socket: Option<&OsStr>, has_control: bool) -> u8 {
         }
     };
     let style = Style::new(config.programs.iter().map(|program| program.name()));
-    let outputs = Outputs::standard(style);
+    let outputs = Outputs::standard(style, (config.output, config.reports));
     let wanted = Arc::new(Wanted::default());
     let feed = Feed::default();
     let upward = Upward::from_environment(&outputs);
@@ -292,6 +292,7 @@ fn builder(
     upward: &Upward,
 ) -> Builder {
     let (for_events, for_reports) = (outputs.clone(), outputs.clone());
+    let for_lines = outputs.clone();
     let (events, reports) = (feed.clone(), feed.clone());
     let upward = upward.clone();
     let (for_signals, wanted) = (outputs.clone(), wanted.clone());
@@ -306,6 +307,7 @@ fn builder(
             reports.report(name, report);
             for_reports.lock().report(report);
         })
+        .on_output(move |line| for_lines.lock().program_line(line))
         .stop_on_signals(STOP_SIGNALS)
         .on_signals(
             OTHER_SIGNALS.into_iter().chain(REALTIME),

@@ -2,8 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use procsched::{
-    Event, EventKind, HealthStatus, LastExit, ProgramStatus, StdStream, signal_name, utc_millis,
+    Event, EventKind, HealthStatus, LastExit, OutputLine, ProgramStatus, StdStream, signal_name,
+    utc_millis,
 };
 
 use super::client::Peer;
@@ -161,6 +164,51 @@ pub fn write_problem(out: &mut Vec<u8>, program: &str, problem: &Problem, output
 pub fn write_event(out: &mut Vec<u8>, event: &Event) {
     event_line(out, event.at(), event.program(), |object| {
         kind(object, event.kind());
+    });
+}
+
+/// Appends an event as a message on stderr.
+pub fn write_message(out: &mut Vec<u8>, event: &Event) {
+    json::line(out, |object| {
+        object.text("time", &utc_millis(event.at()));
+        let program = Some(event.program()).filter(|name| !name.is_empty());
+        object.text_or_null("program", program);
+        kind(object, event.kind());
+    });
+}
+
+/// Returns a line of a program as one object of JSON, without a line feed.
+pub fn json_line(line: &OutputLine<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    json::line(&mut out, |object| {
+        object.text("time", &utc_millis(line.at().unwrap_or_else(clock::wall)));
+        object.text("program", line.program());
+        object.text("stream", &line.stream().to_string());
+        match std::str::from_utf8(line.text()) {
+            Ok(text) => object.text("line", text),
+            Err(_) => object.text("line_b64", &STANDARD.encode(line.text())),
+        }
+        if line.is_continued() {
+            object.value("continued", true);
+        }
+    });
+    out.pop();
+    out
+}
+
+/// Appends a message of the binary's own.
+pub fn write_own_message(
+    out: &mut Vec<u8>,
+    at: SystemTime,
+    program: Option<&str>,
+    event: &str,
+    message: &str,
+) {
+    json::line(out, |object| {
+        object.text("time", &utc_millis(at));
+        object.text_or_null("program", program);
+        object.text("event", event);
+        object.text("message", message);
     });
 }
 

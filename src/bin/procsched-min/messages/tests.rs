@@ -3,10 +3,12 @@ use std::time::Duration;
 use super::*;
 
 const PLAIN: Style = Style {
+    has_levels: false,
     name_width: 8,
     color: false,
 };
 const COLORED: Style = Style {
+    has_levels: false,
     name_width: 8,
     color: true,
 };

@@ -1,4 +1,7 @@
+use super::queue::{PIECE_BYTES_MAX, piece};
 use super::*;
+use crate::line::QUEUE_BYTES_MAX;
+use procsched::SharedWriter;
 use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -18,6 +21,8 @@ fn outputs(stdout: impl AsFd + Send + 'static, stderr: OwnedFd) -> Pair {
         stdout: Output::new(stdout),
         stderr: Output::new(stderr),
         style: Style::new([]),
+        is_json: false,
+        has_reports: true,
     }
 }
 
