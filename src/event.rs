@@ -77,6 +77,14 @@ pub enum EventKind {
         stopping: bool,
         /// What ended it.
         cause: Cause,
+        /// True if it was up before it ended.
+        was_up: bool,
+        /// True if it failed, by its policy: after a stop, if it ended in another way than it was
+        /// asked to.
+        has_failed: bool,
+        /// What it was ended for, if it neither ended by itself nor was asked to: `not ready in time
+        /// (start_timeout 30s)`, `unhealthy`, `watchdog`.
+        fault: Option<String>,
         /// The time from the exit to the next start; `None` for never.
         retry_in: Option<Duration>,
         /// The program's restart policy.

@@ -32,6 +32,8 @@ pub(crate) struct LiveRun {
     pub(crate) is_watched: bool,
     /// True if the machine knows of its leader's death; the zombie may still exist.
     pub(crate) leader_dead: bool,
+    /// True if it was up when its leader died.
+    pub(crate) was_up: bool,
     /// True until its process has executed the program.
     pub(crate) is_launching: bool,
     pub(crate) log_offset: u64,
@@ -73,6 +75,10 @@ pub(crate) struct ExitRecord {
     pub(crate) report: ErrorReport,
     /// True if it ended in another way than it was asked to.
     pub(crate) has_failed: bool,
+    /// True if it was up before.
+    pub(crate) was_up: bool,
+    /// What it was ended for, if it neither ended by itself nor was asked to.
+    pub(crate) fault: Option<String>,
     pub(crate) restart: Restart,
     /// Why it is not restarted, if its policy alone does not say it.
     pub(crate) reason: Option<String>,
@@ -95,6 +101,7 @@ impl LiveRun {
             group,
             is_watched: false,
             leader_dead: false,
+            was_up: false,
             is_launching: false,
             log_offset,
             started_at: now,

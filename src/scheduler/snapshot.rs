@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::machine::state::{Goal, State, Why};
-use crate::machine::{Cause, Hold, Moment, ProgramId, ProgramState, View};
+use crate::machine::{Cause, Hold, Moment, Policy, ProgramId, ProgramState, View};
 use crate::orphans::Orphans;
 use crate::program::Program;
 use crate::spec::StdStream;
 use crate::status::ProgramStatus;
+use crate::text::duration;
 
 use super::ProcessScheduler;
 use super::core::Core;
@@ -204,6 +205,26 @@ fn hold_text(core: &Core, hold: Hold) -> String {
         Hold::Escaped => "processes of its last run that left its group".to_owned(),
         Hold::Removals => "programs that are being removed".to_owned(),
     }
+}
+
+/// Says what a run was ended for, if it neither ended by itself nor was asked to.
+pub(super) fn fault_text(cause: Cause, policy: &Policy) -> Option<String> {
+    let fault = match cause {
+        Cause::StartTimeout => {
+            let what = if policy.oneshot { "done" } else { "ready" };
+            let timeout = policy.start_timeout.map(duration);
+            let timeout = timeout.map(|timeout| format!(" (start_timeout {timeout})"));
+            format!("not {what} in time{}", timeout.unwrap_or_default())
+        }
+        Cause::Unhealthy | Cause::Watchdog => cause.to_string(),
+        Cause::Exit
+        | Cause::StartFailed
+        | Cause::Operator
+        | Cause::Reload
+        | Cause::Requirement
+        | Cause::Shutdown => return None,
+    };
+    Some(fault)
 }
 
 /// Says why a program is not restarted after this code.

@@ -427,3 +427,97 @@ fn a_shell_writes_its_newline() {
     wait_state(&supervisor, &path, "web", "running");
     supervisor.end();
 }
+
+/// A script that ends with code 0 when it is asked to, or for its watchdog.
+const GRACEFUL: &str = "trap TERM ; await TERM ; exit 0";
+
+/// It was `failed`, `stopping` or `backoff` with the exit code of a success.
+#[test]
+fn a_start_fails_if_its_run_ends_before_it_is_up_whatever_its_code() {
+    const HOUR: &str = "1h";
+    let late = json!({"ready": {"fd": 3}, "start_timeout": "600ms"});
+    let oneshot = json!({"oneshot": true, "start_timeout": "600ms"});
+    let ready = json!({"ready": {"fd": 3}});
+    let again = json!({"restart": "on-failure"});
+    let never = json!({"restart": "never"});
+    let always = json!({"restart": "always"});
+    let sevens = json!({"success_codes": [7]});
+    let in_time = "not ready in time (start_timeout 600ms): exited with code 0 after ";
+    let done = "not done in time (start_timeout 600ms): exited with code 0 after ";
+    let (zero, seven) = ("exited with code 0 after ", "exited with code 7 after ");
+    let early = ", before it was up, ";
+    let cases = [
+        (GRACEFUL, vec![&late, &never], in_time, ", not restarted"),
+        (GRACEFUL, vec![&late, &again], in_time, ", next start in 1h"),
+        (
+            GRACEFUL,
+            vec![&late, &always],
+            in_time,
+            ", next start in 1h",
+        ),
+        (GRACEFUL, vec![&oneshot], done, ", not restarted"),
+        (GRACEFUL, vec![&oneshot, &again], done, ", next start in 1h"),
+        ("exit 0", vec![&ready, &always], zero, early),
+        ("exit 0", vec![&ready, &never], zero, early),
+        ("exit 7", vec![&ready, &again, &sevens], seven, early),
+    ];
+    let (mut scene, path) = scene();
+    for (index, (script, all, ..)) in cases.iter().enumerate() {
+        let mut keys = json!({
+            "autostart": false,
+            "backoff": {"initial": HOUR, "max": HOUR},
+        });
+        let object = keys.as_object_mut().expect("an object");
+        for more in all {
+            object.extend(more.as_object().expect("an object").clone());
+        }
+        scene.add_with(&format!("p{index}"), script, keys);
+    }
+    let supervisor = scene.start();
+    for command in ["start", "restart"] {
+        for (index, (.., begin, part)) in cases.iter().enumerate() {
+            let name = format!("p{index}");
+            let answer = Operator::ask_once(&path, &order(command, &[&name]));
+            assert_eq!(answer.last["error"]["code"], "failed", "{name}: {answer:?}");
+            let message = answer.last["error"]["message"].as_str().expect("text");
+            let begin = format!("{name}: {begin}");
+            assert!(message.starts_with(&begin), "{message}");
+            assert!(message.contains(part), "{message}");
+        }
+    }
+    supervisor.end();
+}
+
+/// Nothing but `success_codes` makes it a success, and it was up.
+#[test]
+fn a_start_of_what_ends_well_at_once_is_a_success() {
+    let (mut scene, path) = scene();
+    let keys = json!({"restart": "on-failure", "success_codes": [7], "autostart": false});
+    scene.add_with("seven", "exit 7", keys);
+    let keys = json!({"oneshot": true, "autostart": false});
+    // What it leaves in its group ends before it is up.
+    scene.add_with("once", "fork { hold } ; exit 0", keys);
+    scene.add("stays", "hold");
+    let supervisor = scene.start();
+    let seven = Operator::ask_once(&path, &order("start", &["seven"])).fine();
+    assert_eq!(seven.program("seven")["note"], Value::Null);
+    for _ in 0..10 {
+        let once = Operator::ask_once(&path, &order("start", &["once"])).fine();
+        assert_eq!(once.program("once")["state"], "exited");
+    }
+    supervisor.end();
+}
+
+#[test]
+fn a_reload_fails_if_a_new_program_is_not_up_in_time_and_ends_well() {
+    let (mut scene, path) = scene();
+    scene.add("stays", "hold");
+    let supervisor = scene.start();
+    wait_state(&supervisor, &path, "stays", "running");
+    let keys = json!({"ready": {"fd": 3}, "start_timeout": "600ms", "restart": "never"});
+    scene.add_with("late", GRACEFUL, keys);
+    scene.write("procsched.json", scene.config());
+    let answer = Operator::ask_once(&path, &json!({"v": 1, "command": "reload"}));
+    assert_eq!(answer.last["error"]["code"], "failed", "{answer:?}");
+    supervisor.end();
+}

@@ -190,6 +190,7 @@ impl Core {
             return;
         };
         live.leader_dead = true;
+        live.was_up = self.machine.is_up(id);
         let (run, pid) = (live.run, live.pid());
         if exit.is_none() {
             live.group.on_leader_reaped();

@@ -15,7 +15,7 @@ use crate::report::{End, ErrorReport};
 use crate::status::LastExit;
 
 use super::super::signs::Phase;
-use super::super::snapshot::{gave_up_text, permanent_text};
+use super::super::snapshot::{fault_text, gave_up_text, permanent_text};
 use super::Core;
 
 impl Core {
@@ -122,6 +122,9 @@ impl Core {
         program.last_exit = Some(last_exit(&report));
         program.exit_record = Some(Box::new(ExitRecord {
             has_failed,
+            // One that is being ended for such a fault was up.
+            was_up: live.was_up || matches!(cause, Cause::Unhealthy | Cause::Watchdog),
+            fault: fault_text(cause, policy),
             reason: reason(self.machine.view(id), report.return_code()),
             report,
             restart: policy.restart,

@@ -68,7 +68,7 @@ impl Feed {
     pub fn report(&self, program: &str, report: &ErrorReport) {
         let mut queue = self.lock();
         let is_full = queue.turn.tails.len() >= TAILS_MAX;
-        if queue.is_wanted && !is_full && report.return_code() != 0 {
+        if queue.is_wanted && !is_full && report.is_failure() {
             let tail = last_lines(report.stderr());
             queue.turn.tails.push((program.to_owned(), tail));
         }

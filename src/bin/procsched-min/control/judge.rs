@@ -5,7 +5,7 @@ use std::sync::Arc;
 use procsched::{Error, ErrorKind, ProgramState, ProgramStatus};
 
 use super::protocol::{Code, Problem, Until};
-use super::runs::RunEnd;
+use super::runs::{CameUp, RunEnd};
 
 /// A program that is waited for.
 #[derive(Debug, Default)]
@@ -73,10 +73,11 @@ pub fn judge_start(
         return Some(Err(Failure::new(Code::Superseded, &**why)));
     }
     match &target.end {
-        // It was up, as it was executed.
-        Some(end) if end.is_success => return Some(Ok(())),
-        Some(end) => return Some(Err(Failure::new(Code::Failed, &end.message))),
-        None => {}
+        Some(end) if end.came_up == CameUp::Yes => return Some(Ok(())),
+        Some(end) if end.came_up == CameUp::No || status.state() == ProgramState::Exited => {
+            return Some(Err(Failure::new(Code::Failed, &end.message)));
+        }
+        _ => {}
     }
     let reason = || status.reason().map(|reason| format!(": {reason}"));
     match status.state() {

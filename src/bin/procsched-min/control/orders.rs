@@ -314,9 +314,12 @@ impl Order {
             before.state(),
             ProgramState::Running | ProgramState::Starting
         );
-        let is_started = self.verb == Verb::Start && is_starting;
+        let is_start = self.verb == Verb::Start;
+        let is_started = is_start && is_starting;
+        // A run that is being ended is not the one that a start is for.
+        let is_ending = before.state() == ProgramState::Stopping;
         let target = Target {
-            old_pid: before.pid().filter(|_| self.verb != Verb::Start),
+            old_pid: before.pid().filter(|_| !is_start || is_ending),
             note: is_started.then_some("already running"),
             ..Target::default()
         };
@@ -439,6 +442,12 @@ fn describe(name: &str, note: Option<&str>, client: &mut Client, desk: &Desk<'_>
     if let Some(status) = desk.scheduler.program(name) {
         let reason = desk.stopped_by.reason(&status);
         let reason = reason.as_deref();
+        // It may have ended since.
+        let runs = matches!(
+            status.state(),
+            ProgramState::Running | ProgramState::Starting
+        );
+        let note = note.filter(|_| runs);
         client.queue(|out| write_program(out, &status, Remarks { reason, note }));
     }
 }

@@ -13,9 +13,18 @@ use procsched::text::duration;
 pub struct RunEnd {
     /// `None` if it was never executed.
     pub pid: Option<i32>,
-    /// True for code 0.
-    pub is_success: bool,
+    pub came_up: CameUp,
     pub message: String,
+}
+
+/// Whether a start is a success although its run has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CameUp {
+    /// It was up, and has not failed.
+    Yes,
+    /// It has not failed, and nothing follows: a oneshot is up when its group is gone.
+    WhenGone,
+    No,
 }
 
 impl RunEnd {
@@ -28,16 +37,25 @@ impl RunEnd {
                 return_code,
                 uptime,
                 cause,
+                was_up,
+                has_failed,
+                fault,
                 retry_in,
                 reason,
                 last_line,
                 ..
             } if is_own(*cause) => {
-                let how = match exit_label(*return_code) {
+                let fault = fault.as_deref().map(|fault| format!("{fault}: "));
+                let mut message = fault.unwrap_or_default();
+                message.push_str(&match exit_label(*return_code) {
                     ("signal", name) => format!("killed by {name}"),
                     (_, code) => format!("exited with code {code}"),
-                };
-                let mut message = format!("{how} after {}", duration(*uptime));
+                });
+                message.push_str(" after ");
+                message.push_str(&duration(*uptime));
+                if !(*was_up || *has_failed) {
+                    message.push_str(", before it was up");
+                }
                 message.push_str(&next_start(*retry_in, reason.as_deref()));
                 if let Some(line) = last_line {
                     // Writing to a string cannot fail.
@@ -45,7 +63,13 @@ impl RunEnd {
                 }
                 Some(Self {
                     pid: Some(*pid),
-                    is_success: *return_code == 0,
+                    came_up: match retry_in {
+                        // It has failed for good, whatever it was before.
+                        _ if *has_failed || reason.is_some() => CameUp::No,
+                        _ if *was_up => CameUp::Yes,
+                        None => CameUp::WhenGone,
+                        Some(_) => CameUp::No,
+                    },
                     message,
                 })
             }
@@ -59,7 +83,7 @@ impl RunEnd {
                 let next = next_start(*retry_in, reason.as_deref());
                 Some(Self {
                     pid: None,
-                    is_success: false,
+                    came_up: CameUp::No,
                     message: format!("failed to start{next}: {error}"),
                 })
             }
