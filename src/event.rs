@@ -211,6 +211,9 @@ pub enum StopCause {
         program: String,
         /// See [`ErrorReport::return_code`](crate::ErrorReport::return_code).
         return_code: i32,
+        /// Why it is not restarted, if the code and its policy do not say it: `unhealthy`,
+        /// `10 restarts in a row`.
+        reason: Option<String>,
     },
     /// An essential program could not be started, and is not retried.
     #[non_exhaustive]

@@ -116,9 +116,14 @@ impl Display for StopCause {
             Self::EssentialEnded {
                 program,
                 return_code,
+                reason,
             } => {
                 let (key, value) = exit_label(*return_code);
-                write!(f, "essential program {program} ended with {key} {value}")
+                write!(f, "essential program {program} ended with {key} {value}")?;
+                match reason {
+                    Some(reason) => write!(f, ": {reason}"),
+                    None => Ok(()),
+                }
             }
             Self::EssentialNotStarted { program } => {
                 write!(f, "essential program {program} could not be started")

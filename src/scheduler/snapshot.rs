@@ -24,7 +24,8 @@ impl ProcessScheduler {
     }
 
     /// Returns the code of the first essential program that ended for good, and so stopped the rest:
-    /// see [`ErrorReport::return_code`](crate::ErrorReport::return_code).
+    /// see [`ErrorReport::return_code`](crate::ErrorReport::return_code). It is 1 if it was not up in
+    /// time, or has failed for another reason than its code, which is 0.
     #[must_use]
     pub fn essential_exit(&self) -> Option<i32> {
         self.core.essential_exit()
@@ -237,6 +238,9 @@ pub(super) fn permanent_text(return_code: i32) -> String {
 
 /// Says why a program is not restarted again.
 pub(super) fn gave_up_text(restarts: u32) -> String {
+    if restarts == 0 {
+        return "max_restarts is 0".to_owned();
+    }
     let s = if restarts == 1 { "" } else { "s" };
     format!("{restarts} restart{s} in a row")
 }

@@ -474,7 +474,7 @@ fn limits_and_codes_end_a_program_for_good() {
             found,
             [
                 (Failed, reason("3 restarts in a row"), 3),
-                (Failed, reason("0 restarts in a row"), 0),
+                (Failed, reason("max_restarts is 0"), 0),
                 (Failed, reason("exit code 78 is permanent"), 0),
                 (Exited, None, 0),
                 (Failed, None, 0),

@@ -16,6 +16,7 @@ pub fn parse(word: &str) -> i32 {
         "SEGV" => libc::SIGSEGV,
         "USR2" => libc::SIGUSR2,
         "TERM" => libc::SIGTERM,
+        "ABRT" => libc::SIGABRT,
         "CONT" => libc::SIGCONT,
         "STOP" => libc::SIGSTOP,
         number => number.parse().unwrap_or_else(|_| broken(number)),

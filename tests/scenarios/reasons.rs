@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::common::pty::Pty;
-use crate::common::{Scene, Supervisor, second_run};
+use crate::common::{Scene, Supervisor, probe, second_run};
 
 /// All lines that say why everything stops.
 fn reasons(supervisor: &Supervisor) -> Vec<String> {
@@ -86,6 +86,49 @@ fn a_shutdown_by_an_essential_program_names_it_and_its_end() {
     assert_eq!(supervisor.wait_exit(), 127, "{}", supervisor.said());
     let expected = "procsched-min stopping everything: essential program db could not be started";
     assert_eq!(reasons(&supervisor), [expected]);
+}
+
+/// Whatever it makes of its stop signal: it ended with code 0, and so did the supervisor.
+#[test]
+fn an_essential_program_that_is_ended_for_a_fault_is_a_failure_with_a_cause() {
+    const GRACEFUL: &str = "trap TERM ; await TERM ; exit 0";
+    let late = json!({"ready": {"fd": 3}, "start_timeout": "900ms", "restart": "never"});
+    let oneshot = json!({"oneshot": true, "start_timeout": "900ms"});
+    let health = json!({"command": probe("exit 1"), "interval": "300ms"});
+    let health = json!({"health": health, "restart": "never"});
+    let watchdog = json!({"watchdog": "900ms", "restart": "on-failure", "max_restarts": 0});
+    let limit = json!({"max_restarts": 0});
+    let in_time = "not ready in time (start_timeout 900ms)";
+    let done = "not done in time (start_timeout 900ms)";
+    let unwell = "watchdog, max_restarts is 0";
+    let zero = "max_restarts is 0";
+    let cases = [
+        (GRACEFUL, &late, "code 0", in_time),
+        ("hold", &late, "signal SIGTERM", in_time),
+        (GRACEFUL, &oneshot, "code 0", done),
+        (GRACEFUL, &health, "code 0", "unhealthy"),
+        (
+            "trap ABRT ; await ABRT ; exit 0",
+            &watchdog,
+            "code 0",
+            unwell,
+        ),
+        ("wait-file up ; exit 0", &limit, "code 0", zero),
+    ];
+    for (script, keys, code, cause) in cases {
+        let mut scene = Scene::new();
+        let mut keys = keys.clone();
+        keys["essential"] = json!(true);
+        scene.add_with("db", script, keys);
+        scene.add("web", "touch up ; hold");
+        let mut supervisor = scene.start();
+        assert_eq!(supervisor.wait_exit(), 1, "{}", supervisor.said());
+        let expected = format!(
+            "procsched-min stopping everything: essential program db ended with {code}: {cause}"
+        );
+        assert_eq!(reasons(&supervisor), [expected]);
+        supervisor.wait_message(&["stopped code=1"]);
+    }
 }
 
 #[test]

@@ -14,7 +14,10 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::event::{EventKind, StopCause};
 use crate::exec::Exec;
-use crate::machine::{Command, Exit, Input, Machine, Moment, Order, ProgramId, Run, Shutdown};
+use crate::machine::state::Why;
+use crate::machine::{
+    Cause, Command, Exit, Input, Machine, Moment, Order, ProgramId, Run, Shutdown,
+};
 use crate::os::group::Sent;
 use crate::os::poller::Poller;
 use crate::os::reap;
@@ -321,11 +324,17 @@ impl Core {
         self.machine.is_settled() && (self.machine.is_stopping() || is_last())
     }
 
-    /// Returns how the first essential program ended that ended for good.
+    /// Returns how the first essential program ended that ended for good. A failure is never 0, and
+    /// what a program makes of a stop signal for its late start says nothing.
     pub(super) fn essential_exit(&self) -> Option<i32> {
         let id = self.machine.essential_ended()?;
-        let last = self.programs.get(id)?.last_exit.as_ref();
-        last.map(|last| last.return_code)
+        let last = self.programs.get(id)?.last_exit.as_ref()?;
+        let has_failed = self.machine.view(id)?.why != Why::Exited;
+        match last.return_code {
+            _ if last.cause == Cause::StartTimeout => Some(1),
+            0 if has_failed => Some(1),
+            code => Some(code),
+        }
     }
 
     /// Returns the names of the programs that were abandoned, if there are any.

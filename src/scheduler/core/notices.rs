@@ -267,6 +267,11 @@ impl Core {
             Some(return_code) if was_started => StopCause::EssentialEnded {
                 program: name,
                 return_code,
+                reason: program.exit_record.as_ref().and_then(|record| {
+                    let reasons = [record.fault.as_deref(), record.reason.as_deref()];
+                    let reasons: Vec<&str> = reasons.into_iter().flatten().collect();
+                    (!reasons.is_empty()).then(|| reasons.join(", "))
+                }),
             },
             _ => StopCause::EssentialNotStarted { program: name },
         };

@@ -179,6 +179,7 @@ fn any_cause(choices: &mut Rng) -> StopCause {
         2 => StopCause::EssentialEnded {
             program: text(choices),
             return_code: choices.next() as i32,
+            reason: Some(text(choices)),
         },
         3 => StopCause::EssentialNotStarted {
             program: text(choices),
