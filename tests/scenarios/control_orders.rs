@@ -307,6 +307,67 @@ fn of_two_opposite_orders_the_later_wins() {
     supervisor.end();
 }
 
+/// A program that does not end by SIGTERM, and says so before it is up.
+const DEAF: &str = "ignore TERM ; say \\n 3 ; hold";
+
+/// The program ran on, and the client that had stopped it waited for ever.
+#[test]
+fn a_start_of_what_requires_a_program_wins_over_its_stop() {
+    let (mut scene, path) = scene();
+    let keys = json!({"ready": {"fd": 3}, "stop_timeout": "500ms"});
+    scene
+        .add_with("db", DEAF, keys)
+        .add_with("app", "hold", json!({"requires": ["db"]}))
+        .add_with("top", "hold", json!({"requires": ["app"]}));
+    let supervisor = scene.start();
+    let (mut first, mut second) = (Operator::connect(&path), Operator::connect(&path));
+    let stops = [vec!["db"], vec!["*"]];
+    for stopped in &stops {
+        for (verb, name) in [("start", "app"), ("restart", "app"), ("start", "top")] {
+            for name in ["db", "app", "top"] {
+                second.ask(&order("start", &[name])).fine();
+            }
+            first.send(format!("{}\n", order("stop", stopped)).as_bytes());
+            wait_state(&supervisor, &path, "db", "stopping");
+            second.ask(&order(verb, &[name])).fine();
+            let answer = first.answer();
+            let message = match stopped.as_slice() {
+                ["db"] => answer.last["error"]["message"].as_str(),
+                _ => answer.problem("db")["message"].as_str(),
+            };
+            let expected = format!("superseded: {verb} of {name} by uid=");
+            let message = message.expect("text");
+            assert!(message.contains(&expected), "{message}");
+        }
+    }
+    supervisor.end();
+}
+
+/// Both want it to be up, and so it is.
+#[test]
+fn a_restart_is_not_superseded_by_another() {
+    let (mut scene, path) = scene();
+    let keys = json!({"ready": {"fd": 3}, "stop_timeout": "300ms"});
+    scene.add_with("slow", DEAF, keys.clone());
+    let script = format!("wait-file go ; {DEAF}");
+    scene.add_with("late", &script, keys);
+    let supervisor = scene.start();
+    let (mut first, mut second) = (Operator::connect(&path), Operator::connect(&path));
+    wait_state(&supervisor, &path, "slow", "running");
+    first.send(format!("{}\n", order("restart", &["slow"])).as_bytes());
+    wait_state(&supervisor, &path, "slow", "stopping");
+    second.ask(&order("restart", &["slow"])).fine();
+    first.answer().fine();
+    wait_state(&supervisor, &path, "late", "starting");
+    first.send(format!("{}\n", order("start", &["late"])).as_bytes());
+    second.send(format!("{}\n", order("restart", &["late"])).as_bytes());
+    supervisor.wait_started("late", 2);
+    scene.write("go", "");
+    first.answer().fine();
+    second.answer().fine();
+    supervisor.end();
+}
+
 #[test]
 fn an_order_stands_although_its_client_has_gone() {
     let (mut scene, path) = scene();

@@ -22,6 +22,7 @@ mod requests;
 mod runs;
 mod session;
 mod share;
+mod starts;
 mod status;
 mod stopped_by;
 mod verb;

@@ -17,6 +17,7 @@ use super::judge::{Failure, Target, judge_start, judge_stop, judge_wait};
 use super::preface::Preface;
 use super::protocol::{Code, Problem};
 use super::runs::RunEnd;
+use super::starts::Starts;
 use super::status::{Remarks, write_problem, write_program};
 use super::stopped_by::StoppedBy;
 use super::verb::Verb;
@@ -54,6 +55,8 @@ pub struct Order {
     /// The target behind which that look goes on, in the order of names; the first comes after the
     /// last.
     seen: Option<Arc<str>>,
+    /// What others have started since a stop was given.
+    starts: Starts,
     /// Why a reload has taken the place of this one.
     reloaded: Option<Arc<str>>,
     /// How often a target was noted, or looked at.
@@ -81,6 +84,7 @@ impl Order {
             due: VecDeque::new(),
             unseen: 0,
             seen: None,
+            starts: Starts::default(),
             reloaded: None,
             #[cfg(test)]
             steps: 0,
@@ -179,12 +183,17 @@ impl Order {
     }
 
     /// Another client has given an order to a program that it may wait for.
-    pub fn on_order(&mut self, program: &str, verb: Verb, peer: Peer) {
-        if self.verb.is_superseded_by(verb)
-            && let Some(target) = self.targets.get_mut(program)
-        {
+    pub fn on_order(&mut self, program: &Arc<str>, verb: Verb, peer: Peer) {
+        if !self.verb.is_superseded_by(verb) {
+            return;
+        }
+        if let Some(target) = self.targets.get_mut(program) {
             target.superseded = Some(format!("superseded: {} by {peer}", verb.word()).into());
             self.on_change(program);
+        }
+        // What it requires is started, too.
+        if self.verb.is_stop() {
+            self.starts.note(program, verb, peer);
         }
     }
 
@@ -354,6 +363,10 @@ impl Order {
                 target.superseded.clone_from(&self.reloaded);
             }
             let status = desk.scheduler.program(&name);
+            let is_wanted = status.as_ref().is_some_and(ProgramStatus::is_wanted);
+            if self.verb.is_stop() && is_wanted && target.superseded.is_none() {
+                target.superseded = Some(self.starts.why(&name, desk.scheduler).into());
+            }
             let is_stopping = desk.scheduler.is_stopping();
             let target = &self.targets[&name];
             let Some(result) = self.judge(target, status.as_ref(), is_stopping) else {
@@ -378,7 +391,7 @@ impl Order {
         is_stopping: bool,
     ) -> Option<Result<(), Failure>> {
         let Some(status) = status else {
-            let is_stop = target.is_removal || matches!(self.verb, Verb::Stop | Verb::Kill);
+            let is_stop = target.is_removal || self.verb.is_stop();
             let removed = || Failure::new(Code::UnknownProgram, "it was removed");
             return Some(if is_stop { Ok(()) } else { Err(removed()) });
         };

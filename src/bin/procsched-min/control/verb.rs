@@ -20,12 +20,15 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// True if a later order makes this one pointless.
+    /// True if it takes programs down for good.
+    pub fn is_stop(self) -> bool {
+        matches!(self, Self::Stop | Self::Kill)
+    }
+
+    /// True if a later order is the opposite of this one.
     pub fn is_superseded_by(self, later: Self) -> bool {
         match self {
-            Self::Start | Self::Restart | Self::Settle => {
-                matches!(later, Self::Stop | Self::Kill | Self::Restart)
-            }
+            Self::Start | Self::Restart | Self::Settle => later.is_stop(),
             Self::Stop | Self::Kill => matches!(later, Self::Start | Self::Restart),
             Self::Describe | Self::Signal(..) | Self::Wait(_) => false,
         }
