@@ -733,7 +733,13 @@ fn an_event_is_printed_at_once() {
 fn a_shutdown_waits_for_the_end_and_tells_what_was_abandoned() {
     let scene = Scene::new();
     let abandoned = b"{\"event\":{\"event\":\"abandoned\",\"program\":\"web\",\"pid\":7}}\n";
-    for (event, code, out) in [(&b""[..], 0, ""), (abandoned, 1, "web: abandoned\n")] {
+    // A process of no program that is known.
+    let of_none = b"{\"event\":{\"event\":\"abandoned\",\"program\":null,\"pid\":7}}\n";
+    for (event, code, out) in [
+        (&b""[..], 0, ""),
+        (abandoned, 1, "web: abandoned\n"),
+        (of_none, 1, "pid 7: abandoned\n"),
+    ] {
         let played = Played::start(&scene, move |_, request| {
             Reply::Say(match request["command"] == "events" {
                 true => event.to_vec(),
@@ -745,6 +751,19 @@ fn a_shutdown_waits_for_the_end_and_tells_what_was_abandoned() {
         let asked = played.requests();
         assert_eq!(asked.len(), 2);
     }
+    let before = json!({"problem": {"code": "abandoned", "message": "it was abandoned before"}});
+    let played = Played::start(&scene, move |_, request| {
+        Reply::Say(match request["command"] == "events" {
+            true => Vec::new(),
+            false => lines(std::slice::from_ref(&before)),
+        })
+    });
+    let said = played.run(&scene, &["shutdown"]);
+    assert_eq!(
+        (said.code, &*said.err),
+        (Some(1), "it was abandoned before\n")
+    );
+    drop(played);
     let played = Played::start(&scene, |_, request| match request["command"] == "events" {
         true => Reply::Hold(Vec::new()),
         false => Reply::Say(lines(&[])),

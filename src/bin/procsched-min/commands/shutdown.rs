@@ -9,6 +9,7 @@ use crate::client::answer::Answer;
 use crate::client::failure::Failure;
 use crate::client::find;
 use crate::client::options::Options;
+use crate::client::order::print_problem;
 use crate::client::talk::{Next, Request, Talk, answer_deadline};
 use crate::client::waiting::Waiting;
 use crate::clock;
@@ -53,11 +54,21 @@ fn shutdown(options: &Options, arguments: &Arguments) -> Result<u8, Failure> {
     };
     let mut order = Talk::open(&path, &request, end)?;
     let deadline = answer_deadline(end);
-    while !matches!(order.expect(deadline)?, (Answer::Done(_), _)) {}
+    let mut code = FINE;
+    loop {
+        match order.expect(deadline)?.0 {
+            Answer::Problem(problem) => {
+                print_problem(&problem);
+                code = FAILED;
+            }
+            Answer::Done(_) => break,
+            _ => {}
+        }
+    }
     let Some(events) = events else {
         return Ok(FINE);
     };
-    let (code, abandoned) = (FINE, BTreeSet::new());
+    let abandoned = BTreeSet::new();
     let waiting = Waiting::new(&path, &[], options);
     let wait = Wait {
         end,
@@ -75,7 +86,7 @@ struct Wait<'w> {
     waiting: Waiting<'w>,
     /// The exit code, by what was seen so far.
     code: u8,
-    /// The programs that were abandoned.
+    /// The programs that were abandoned, and processes of none.
     abandoned: BTreeSet<String>,
 }
 
@@ -85,7 +96,10 @@ impl Wait<'_> {
         loop {
             match events.next(self.waiting.deadline(self.end))? {
                 Next::Answer(Answer::Event(event), _) if event["event"] == "abandoned" => {
-                    self.abandon(event["program"].as_str());
+                    self.abandon(match event["program"].as_str() {
+                        Some(name) => name.to_owned(),
+                        None => format!("pid {}", event["pid"]),
+                    });
                 }
                 Next::Answer(Answer::Refused { code, .. }, _) if code == "busy" => {
                     return self.with_questions(order);
@@ -112,7 +126,7 @@ impl Wait<'_> {
             }
             match talk.next([self.end, next_question].into_iter().flatten().min())? {
                 Next::Answer(Answer::Program(program), _) if program["state"] == "abandoned" => {
-                    self.abandon(program["name"].as_str());
+                    self.abandon(program["name"].as_str().unwrap_or_default().to_owned());
                 }
                 Next::Answer(Answer::Done(_), _) => {
                     next_question = clock::steady().checked_add(QUESTION_PAUSE);
@@ -128,11 +142,11 @@ impl Wait<'_> {
         }
     }
 
-    /// Takes note of a program that was abandoned, and says so once.
-    fn abandon(&mut self, program: Option<&str>) {
-        let name = program.unwrap_or_default();
-        if self.abandoned.insert(name.to_owned()) {
-            print(&format!("{}: abandoned\n", procsched::text::escaped(name)));
+    /// Takes note of a program that was abandoned, or of a process of none, and says so once.
+    fn abandon(&mut self, what: String) {
+        if !self.abandoned.contains(&what) {
+            print(&format!("{}: abandoned\n", procsched::text::escaped(&what)));
+            self.abandoned.insert(what);
         }
         self.code = FAILED;
     }

@@ -76,6 +76,16 @@ impl Problem {
         Self { code, message }
     }
 
+    /// Appends it as a line of data.
+    pub fn write_data(&self, out: &mut Vec<u8>) {
+        json::line(out, |line| {
+            line.object("problem", |object| {
+                object.text("code", self.code.word());
+                object.text("message", &self.message);
+            });
+        });
+    }
+
     /// Appends the line that ends an answer.
     pub fn write(&self, out: &mut Vec<u8>) {
         json::line(out, |line| {

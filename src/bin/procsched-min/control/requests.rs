@@ -98,6 +98,13 @@ impl Server {
             }
             Shutdown { kill } => {
                 self.report_order(index, "shutdown", &[]);
+                // What is abandoned from now on is an event.
+                if scheduler.is_abandoned() {
+                    let message = "a process was abandoned before the shutdown";
+                    let problem = Problem::new(Code::Abandoned, message);
+                    let client = &mut self.sessions[index].client;
+                    client.queue(|out| problem.write_data(out));
+                }
                 match kill {
                     true => scheduler.kill(),
                     false => scheduler.stop(),
