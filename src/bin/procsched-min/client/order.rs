@@ -18,7 +18,8 @@ use crate::commands::FINE;
 use crate::stdio::{complain, print};
 
 /// How much longer than its `--timeout` an answer may take: the supervisor watches that itself.
-const TIMEOUT_MARGIN: Duration = Duration::from_secs(5);
+/// One that is stopped, which does not, keeps nobody longer than that.
+const TIMEOUT_MARGIN: Duration = Duration::from_secs(1);
 
 /// An order.
 #[derive(Debug)]
