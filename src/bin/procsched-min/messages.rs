@@ -145,7 +145,9 @@ fn level(kind: &EventKind) -> Level {
         EventKind::Started { .. } | EventKind::Up => Success,
         EventKind::StartFailed { stopping: true, .. }
         | EventKind::Exited { stopping: true, .. }
-        | EventKind::Exited { return_code: 0, .. }
+        | EventKind::Exited {
+            has_failed: false, ..
+        }
         | EventKind::Removed
         | EventKind::Waiting { .. }
         | EventKind::Stopping { .. } => Info,
