@@ -324,7 +324,9 @@ impl Order {
             ProgramState::Running | ProgramState::Starting
         );
         let is_start = self.verb == Verb::Start;
-        let is_started = is_start && is_starting;
+        // Not if this very order has started it, as another of its programs requires it.
+        let is_older = before.state_for() > clock::steady().duration_since(self.began_at);
+        let is_started = is_start && is_starting && is_older;
         // A run that is being ended is not the one that a start is for.
         let is_ending = before.state() == ProgramState::Stopping;
         let target = Target {
