@@ -140,7 +140,8 @@ impl ProgramStatus {
     }
 
     /// Returns why it is in that state, if the state does not say it: `requires db: failed`,
-    /// `after db`, `exit code 78 is permanent`, `10 restarts in a row`.
+    /// `after db`, `exit code 78 is permanent`, `10 restarts in a row`, `not ready in time
+    /// (start_timeout 30s)`, `unhealthy`. Behind a chain of requirements it names the first one.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         self.reason.as_deref()

@@ -16,6 +16,9 @@ use super::ProcessScheduler;
 use super::core::Core;
 use super::orphan_sweep::OrphanSweep;
 
+/// How far a chain of requirements is followed: each program of a long one asks.
+const CHAIN_STEPS_MAX: usize = 64;
+
 impl ProcessScheduler {
     /// True if a stop was asked for, or an essential program has ended for good.
     #[must_use]
@@ -183,28 +186,70 @@ fn log_directory(program: &Program, stream: StdStream) -> Option<Arc<PathBuf>> {
 
 fn reason_of(core: &Core, program: &Program, view: &View) -> Option<String> {
     let last = program.last_exit.as_ref();
+    let policy = core.machine().policy(program.id);
+    let fault = || fault_text(last?.cause, policy?);
     match view.word {
-        ProgramState::Pending => view.hold.map(|hold| hold_text(core, hold)),
+        ProgramState::Pending => view.hold.map(|hold| hold_text(core, program.id, hold)),
+        ProgramState::Backoff => fault(),
         ProgramState::Failed => match (view.why, last) {
             (Why::Permanent, Some(last)) => Some(permanent_text(last.return_code)),
-            (Why::GaveUp, _) => Some(gave_up_text(view.restarts_in_row)),
-            _ => None,
+            (Why::GaveUp, _) => {
+                let limit = gave_up_text(view.restarts_in_row);
+                Some(match fault() {
+                    Some(fault) => format!("{fault}, {limit}"),
+                    None => limit,
+                })
+            }
+            _ => fault(),
         },
         ProgramState::Stopping if view.cause != Cause::Exit => Some(view.cause.to_string()),
         _ => None,
     }
 }
 
-fn hold_text(core: &Core, hold: Hold) -> String {
+/// Says what holds a program. Behind a chain of requirements it is the first one, which holds all of
+/// them.
+fn hold_text(core: &Core, program: ProgramId, hold: Hold) -> String {
     let name = |id: ProgramId| core.programs()[id].name();
     match hold {
         Hold::After(id) => format!("after {}", name(id)),
-        Hold::Requires(id) => match core.machine().view(id) {
-            Some(view) => format!("requires {}: {}", name(id), view.word),
-            None => format!("requires {}", name(id)),
-        },
-        Hold::Escaped => "processes of its last run that left its group".to_owned(),
-        Hold::Removals => "programs that are being removed".to_owned(),
+        Hold::Requires(id) => {
+            let id = first_requirement(core, id);
+            match core.machine().view(id) {
+                Some(view) => format!(
+                    "requires {}: {}",
+                    name(id),
+                    word_to_come(core, program, &view)
+                ),
+                None => format!("requires {}", name(id)),
+            }
+        }
+        Hold::Escaped => "after processes of its last run that left its group".to_owned(),
+        Hold::Removals => "after programs that are being removed".to_owned(),
+    }
+}
+
+/// Returns what holds a program in the end that is required.
+fn first_requirement(core: &Core, id: ProgramId) -> ProgramId {
+    let mut first = id;
+    for _ in 0..CHAIN_STEPS_MAX {
+        match core.machine().view(first).and_then(|view| view.hold) {
+            Some(Hold::Requires(next)) => first = next,
+            _ => break,
+        }
+    }
+    first
+}
+
+/// Returns the state of what a program requires; if that does not come up and is still being ended,
+/// the state that it is about to have.
+fn word_to_come(core: &Core, program: ProgramId, required: &View) -> ProgramState {
+    let is_ending = required.word == ProgramState::Stopping && required.goal != Goal::Up;
+    match required.why {
+        _ if !(is_ending && core.machine().is_blocked(program)) => required.word,
+        Why::New | Why::Stopped => ProgramState::Stopped,
+        Why::Exited => ProgramState::Exited,
+        Why::Failed | Why::Permanent | Why::GaveUp => ProgramState::Failed,
     }
 }
 

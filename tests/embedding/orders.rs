@@ -170,7 +170,7 @@ fn what_requires_a_program_stops_before_it_and_comes_back_after_it() {
         until(&mut scheduler, "db", ProgramState::Stopped);
         for (name, why) in [
             ("app", "requires db: stopped"),
-            ("web", "requires app: pending"),
+            ("web", "requires db: stopped"),
         ] {
             assert_eq!(state(&scheduler, name), Some(ProgramState::Pending));
             assert_eq!(reason(&scheduler, name).as_deref(), Some(why));

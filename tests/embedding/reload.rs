@@ -118,7 +118,10 @@ fn a_removed_program_is_gone_before_a_new_one_starts() {
         assert_eq!(plan.to_string(), text);
         let status = kit::status(&scheduler, "renamed");
         assert_eq!(status.state(), ProgramState::Pending);
-        assert_eq!(status.reason(), Some("programs that are being removed"));
+        assert_eq!(
+            status.reason(),
+            Some("after programs that are being removed")
+        );
         let order = ["?old", "-old", "+renamed", "/old"];
         next(&mut scheduler, &notes, &mut at, &order);
         kit::end(&mut scheduler);

@@ -307,6 +307,51 @@ fn of_two_opposite_orders_the_later_wins() {
     supervisor.end();
 }
 
+/// It ran already, as the order for what requires it had started it.
+#[test]
+fn what_an_order_has_started_does_not_run_already() {
+    let (mut scene, path) = scene();
+    scene
+        .add("db", "hold")
+        .add_with("app", "hold", json!({"requires": ["db"]}));
+    let supervisor = scene.start();
+    let mut operator = Operator::connect(&path);
+    operator.ask(&order("start", &["app"])).fine();
+    operator.ask(&order("stop", &["db"])).fine();
+    let answer = operator.ask(&order("start", &["app", "db"])).fine();
+    assert_eq!(answer.program("db")["note"], Value::Null);
+    let answer = operator.ask(&order("start", &["app", "db"])).fine();
+    assert_eq!(answer.program("db")["note"], "already running");
+    supervisor.end();
+}
+
+/// What fails at the start of a chain holds all of it, and is what has to be mended.
+#[test]
+fn a_start_behind_a_chain_names_its_first_program() {
+    let (mut scene, path) = scene();
+    let keys = json!({"restart": "never", "oneshot": true, "autostart": false});
+    scene.add_with("a", "exit 3", keys);
+    for (name, required) in [("b", "a"), ("c", "b"), ("d", "c")] {
+        let keys = json!({"requires": [required], "autostart": false});
+        scene.add_with(name, "hold", keys);
+    }
+    let keys = json!({"ready": {"fd": 3}, "stop_timeout": "2s"});
+    scene.add_with("slow", DEAF, keys);
+    scene.add_with("near", "wait-file go ; hold", json!({"requires": ["slow"]}));
+    let supervisor = scene.start();
+    let mut operator = Operator::connect(&path);
+    operator
+        .ask(&order("start", &["d"]))
+        .refused("failed", "d: requires a: failed");
+    wait_state(&supervisor, &path, "near", "running");
+    // The rest of its way is known.
+    let stop = order_with("stop", &["slow"], json!({"wait": false}));
+    operator.ask(&stop).fine();
+    let near = wait_state(&supervisor, &path, "near", "pending");
+    assert_eq!(near["reason"], "requires slow: stopped");
+    supervisor.end();
+}
+
 /// A program that does not end by SIGTERM, and says so before it is up.
 const DEAF: &str = "ignore TERM ; say \\n 3 ; hold";
 

@@ -190,6 +190,7 @@ fn one_that_is_not_ready_in_time_is_ended() {
         assert_eq!(report.retry_in(), None);
         let program = wait_state(&supervisor, &path, name, "failed");
         assert_eq!(program["last_exit"]["cause"], "start-timeout");
+        assert_eq!(program["reason"], "not ready in time (start_timeout 300ms)");
         assert_eq!(program["status_text"], Value::Null);
         supervisor.wait_message(&[name, "stopping", "cause=start-timeout"]);
         assert_eq!(count(&supervisor, &format!("{name} up")), 0);
@@ -483,6 +484,11 @@ fn a_start_fails_if_its_run_ends_before_it_is_up_whatever_its_code() {
             let begin = format!("{name}: {begin}");
             assert!(message.starts_with(&begin), "{message}");
             assert!(message.contains(part), "{message}");
+            let program = status(&path, &name);
+            if program["state"] == "backoff" && begin.contains("in time") {
+                let reason = program["reason"].as_str().expect("a reason");
+                assert!(begin.contains(reason), "{program}");
+            }
         }
     }
     supervisor.end();
