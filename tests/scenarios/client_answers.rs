@@ -768,7 +768,7 @@ fn a_shutdown_waits_for_the_end_and_tells_what_was_abandoned() {
         true => Reply::Hold(Vec::new()),
         false => Reply::Say(lines(&[])),
     });
-    let said = played.run(&scene, &["shutdown", "--timeout", "50ms"]);
+    let said = played.run(&scene, &["shutdown", "--timeout", "1s"]);
     assert_eq!(said.code, Some(124));
     assert!(
         said.err.contains("still stopping its programs"),
