@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::machine::Moment;
 use crate::scheduler::rate_limit::RateLimit;
 
-/// The time that looks at all children are apart for each of them, where a start waits for them: ten
-/// times what a look takes.
+/// The time that looks at all children are apart for each of them, where a start waits for them: six
+/// times what the kernel takes to list them on a busy machine.
 const LOOK_DELAY_PER_CHILD: Duration = Duration::from_micros(3);
 
 /// How many looks may come at once if there was none for long: a restart takes two, to ask what has
