@@ -18,7 +18,7 @@ use crate::commands::FINE;
 use crate::stdio::{complain, print};
 
 /// How much longer than its `--timeout` an answer may take: the supervisor watches that itself.
-/// One that is stopped, which does not, keeps nobody longer than that.
+/// One that is suspended does not, and delays the command by no more than that.
 const TIMEOUT_MARGIN: Duration = Duration::from_secs(1);
 
 /// An order.
