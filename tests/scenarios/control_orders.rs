@@ -352,16 +352,16 @@ fn a_start_behind_a_chain_names_its_first_program() {
     supervisor.end();
 }
 
-/// A program that does not end by SIGTERM, and says so before it is up.
-const DEAF: &str = "ignore TERM ; say \\n 3 ; hold";
+/// A program that takes SIGTERM from when it is up, and ends once it may.
+const SLOW: &str = "trap TERM ; say \\n 3 ; await TERM ; wait-file free";
 
 /// The program ran on, and the client that had stopped it waited for ever.
 #[test]
 fn a_start_of_what_requires_a_program_wins_over_its_stop() {
     let (mut scene, path) = scene();
-    let keys = json!({"ready": {"fd": 3}, "stop_timeout": "500ms"});
+    let keys = json!({"ready": {"fd": 3}, "stop_timeout": "1m"});
     scene
-        .add_with("db", DEAF, keys)
+        .add_with("db", SLOW, keys)
         .add_with("app", "hold", json!({"requires": ["db"]}))
         .add_with("top", "hold", json!({"requires": ["app"]}));
     let supervisor = scene.start();
@@ -374,8 +374,11 @@ fn a_start_of_what_requires_a_program_wins_over_its_stop() {
             }
             first.send(format!("{}\n", order("stop", stopped)).as_bytes());
             wait_state(&supervisor, &path, "db", "stopping");
-            second.ask(&order(verb, &[name])).fine();
+            second.send(format!("{}\n", order(verb, &[name])).as_bytes());
             let answer = first.answer();
+            scene.write("free", "");
+            second.answer().fine();
+            std::fs::remove_file(scene.path("free")).expect("it is there");
             let message = match stopped.as_slice() {
                 ["db"] => answer.last["error"]["message"].as_str(),
                 _ => answer.problem("db")["message"].as_str(),
@@ -385,6 +388,7 @@ fn a_start_of_what_requires_a_program_wins_over_its_stop() {
             assert!(message.contains(&expected), "{message}");
         }
     }
+    scene.write("free", "");
     supervisor.end();
 }
 
@@ -392,17 +396,20 @@ fn a_start_of_what_requires_a_program_wins_over_its_stop() {
 #[test]
 fn a_restart_is_not_superseded_by_another() {
     let (mut scene, path) = scene();
-    let keys = json!({"ready": {"fd": 3}, "stop_timeout": "300ms"});
-    scene.add_with("slow", DEAF, keys.clone());
-    let script = format!("wait-file go ; {DEAF}");
+    let keys = json!({"ready": {"fd": 3}, "stop_timeout": "1m"});
+    scene.add_with("slow", SLOW, keys.clone());
+    let script = format!("wait-file go ; {SLOW}");
     scene.add_with("late", &script, keys);
     let supervisor = scene.start();
     let (mut first, mut second) = (Operator::connect(&path), Operator::connect(&path));
     wait_state(&supervisor, &path, "slow", "running");
     first.send(format!("{}\n", order("restart", &["slow"])).as_bytes());
     wait_state(&supervisor, &path, "slow", "stopping");
-    second.ask(&order("restart", &["slow"])).fine();
+    second.send(format!("{}\n", order("restart", &["slow"])).as_bytes());
+    supervisor.wait_message(&["slow", "restarting"]);
+    scene.write("free", "");
     first.answer().fine();
+    second.answer().fine();
     wait_state(&supervisor, &path, "late", "starting");
     first.send(format!("{}\n", order("start", &["late"])).as_bytes());
     second.send(format!("{}\n", order("restart", &["late"])).as_bytes());

@@ -436,15 +436,16 @@ const GRACEFUL: &str = "trap TERM ; await TERM ; exit 0";
 #[test]
 fn a_start_fails_if_its_run_ends_before_it_is_up_whatever_its_code() {
     const HOUR: &str = "1h";
-    let late = json!({"ready": {"fd": 3}, "start_timeout": "600ms"});
-    let oneshot = json!({"oneshot": true, "start_timeout": "600ms"});
+    // Long enough for the trap to be set, wherever it runs.
+    let late = json!({"ready": {"fd": 3}, "start_timeout": "3s"});
+    let oneshot = json!({"oneshot": true, "start_timeout": "3s"});
     let ready = json!({"ready": {"fd": 3}});
     let again = json!({"restart": "on-failure"});
     let never = json!({"restart": "never"});
     let always = json!({"restart": "always"});
     let sevens = json!({"success_codes": [7]});
-    let in_time = "not ready in time (start_timeout 600ms): exited with code 0 after ";
-    let done = "not done in time (start_timeout 600ms): exited with code 0 after ";
+    let in_time = "not ready in time (start_timeout 3s): exited with code 0 after ";
+    let done = "not done in time (start_timeout 3s): exited with code 0 after ";
     let (zero, seven) = ("exited with code 0 after ", "exited with code 7 after ");
     let early = ", before it was up, ";
     let cases = [
@@ -476,9 +477,15 @@ fn a_start_fails_if_its_run_ends_before_it_is_up_whatever_its_code() {
     }
     let supervisor = scene.start();
     for command in ["start", "restart"] {
-        for (index, (.., begin, part)) in cases.iter().enumerate() {
-            let name = format!("p{index}");
-            let answer = Operator::ask_once(&path, &order(command, &[&name]));
+        let orders: Vec<(String, Operator)> = (0..cases.len())
+            .map(|index| {
+                let (name, mut operator) = (format!("p{index}"), Operator::connect(&path));
+                operator.send(format!("{}\n", order(command, &[&name])).as_bytes());
+                (name, operator)
+            })
+            .collect();
+        for ((name, mut operator), (.., begin, part)) in orders.into_iter().zip(&cases) {
+            let answer = operator.answer();
             assert_eq!(answer.last["error"]["code"], "failed", "{name}: {answer:?}");
             let message = answer.last["error"]["message"].as_str().expect("text");
             let begin = format!("{name}: {begin}");

@@ -92,14 +92,14 @@ fn a_shutdown_by_an_essential_program_names_it_and_its_end() {
 #[test]
 fn an_essential_program_that_is_ended_for_a_fault_is_a_failure_with_a_cause() {
     const GRACEFUL: &str = "trap TERM ; await TERM ; exit 0";
-    let late = json!({"ready": {"fd": 3}, "start_timeout": "900ms", "restart": "never"});
-    let oneshot = json!({"oneshot": true, "start_timeout": "900ms"});
-    let health = json!({"command": probe("exit 1"), "interval": "300ms"});
+    let late = json!({"ready": {"fd": 3}, "start_timeout": "3s", "restart": "never"});
+    let oneshot = json!({"oneshot": true, "start_timeout": "3s"});
+    let health = json!({"command": probe("exit 1"), "interval": "1s"});
     let health = json!({"health": health, "restart": "never"});
-    let watchdog = json!({"watchdog": "900ms", "restart": "on-failure", "max_restarts": 0});
+    let watchdog = json!({"watchdog": "3s", "restart": "on-failure", "max_restarts": 0});
     let limit = json!({"max_restarts": 0});
-    let in_time = "not ready in time (start_timeout 900ms)";
-    let done = "not done in time (start_timeout 900ms)";
+    let in_time = "not ready in time (start_timeout 3s)";
+    let done = "not done in time (start_timeout 3s)";
     let unwell = "watchdog, max_restarts is 0";
     let zero = "max_restarts is 0";
     let cases = [
@@ -115,13 +115,17 @@ fn an_essential_program_that_is_ended_for_a_fault_is_a_failure_with_a_cause() {
         ),
         ("wait-file up ; exit 0", &limit, "code 0", zero),
     ];
-    for (script, keys, code, cause) in cases {
+    // All at a time: each takes as long as a trap may need to be set.
+    let running = cases.map(|(script, keys, code, cause)| {
         let mut scene = Scene::new();
         let mut keys = keys.clone();
         keys["essential"] = json!(true);
         scene.add_with("db", script, keys);
         scene.add("web", "touch up ; hold");
-        let mut supervisor = scene.start();
+        let supervisor = scene.start();
+        (scene, supervisor, code, cause)
+    });
+    for (_scene, mut supervisor, code, cause) in running {
         assert_eq!(supervisor.wait_exit(), 1, "{}", supervisor.said());
         let expected = format!(
             "procsched-min stopping everything: essential program db ended with {code}: {cause}"

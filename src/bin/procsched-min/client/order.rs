@@ -19,7 +19,7 @@ use crate::stdio::{complain, print};
 
 /// How much longer than its `--timeout` an answer may take: the supervisor watches that itself.
 /// One that is suspended does not, and delays the command by no more than that.
-const TIMEOUT_MARGIN: Duration = Duration::from_secs(1);
+const TIMEOUT_MARGIN: Duration = Duration::from_secs(3);
 
 /// An order.
 #[derive(Debug)]

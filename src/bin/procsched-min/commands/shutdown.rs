@@ -66,7 +66,7 @@ fn shutdown(options: &Options, arguments: &Arguments) -> Result<u8, Failure> {
         }
     }
     let Some(events) = events else {
-        return Ok(FINE);
+        return Ok(code);
     };
     let abandoned = BTreeSet::new();
     let waiting = Waiting::new(&path, &[], options);
