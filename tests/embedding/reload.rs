@@ -253,7 +253,8 @@ fn a_set_refused_for_a_log_warns_of_nothing() {
         });
         let mut scheduler = kit::built(builder);
         let log = |name: &str| dir.path().join(format!("logs/{name}.stderr.log"));
-        std::fs::create_dir(log("a")).expect("a directory in the place of a log");
+        // Where no program logs there is none.
+        std::fs::create_dir_all(log("a")).expect("a directory in the place of a log");
         let file = std::fs::File::create(log("b")).expect("a file");
         let other = nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock);
         let other = other.expect("a lock of another supervisor");

@@ -352,6 +352,9 @@ fn a_start_behind_a_chain_names_its_first_program() {
     supervisor.end();
 }
 
+/// A program that does not end by SIGTERM, and says so before it is up.
+const DEAF: &str = "ignore TERM ; say \\n 3 ; hold";
+
 /// A program that takes SIGTERM from when it is up, and ends once it may.
 const SLOW: &str = "trap TERM ; say \\n 3 ; await TERM ; wait-file free";
 
