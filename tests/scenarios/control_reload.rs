@@ -128,7 +128,7 @@ fn what_cannot_change_without_a_restart_is_named_with_its_place() {
             let message = answer.data[0]["problem"]["message"].as_str();
             let end = format!(
                 "/procsched.json:{place}: error: programs.web.oneshot: \
-                 a change needs a restart of the program"
+                 a change needs a restart of the program, which was ruled out"
             );
             let is_placed = message.is_some_and(|message| message.ends_with(&end));
             assert!(is_placed, "{answer:?}");

@@ -29,7 +29,7 @@ Options of a program, with their defaults:
   command                   the program and its arguments; no shell is involved
   cwd       base_dir        working directory
   env       {}              variables added to the inherited ones
-  env_file                  file or files with KEY=VALUE lines, read with CONFIG;
+  env_file                  file or files of KEY=VALUE lines, read with CONFIG;
                             with - in front it may be missing; env comes over it
   clear_env false           true: these and nothing else
   user, group, groups       names or numbers; a user's groups come with it
