@@ -404,7 +404,7 @@ fn nothing_becomes_a_oneshot_without_a_restart() {
         let pids = kit::all_up(&mut scheduler);
         let set = vec![sleeper("web").oneshot(true), sleeper("new")];
         let error = scheduler.apply_with(set, &later).expect_err("it runs");
-        let text = "program \"web\": oneshot: a change needs a restart of the program";
+        let text = "program \"web\": oneshot: a change needs a restart of the program, which was ruled out";
         assert_eq!(
             (error.kind(), &*error.to_string()),
             (ErrorKind::Invalid, text)
@@ -530,7 +530,7 @@ fn what_has_succeeded_stays_a_oneshot_without_a_restart() {
         let refused = scheduler.apply_with(vec![migrate()], &later);
         let error = refused.expect_err("it counts as up");
         assert_eq!(error.kind(), ErrorKind::Invalid);
-        let text = "program \"migrate\": oneshot: a change needs a restart of the program";
+        let text = "program \"migrate\": oneshot: a change needs a restart of the program, which was ruled out";
         assert_eq!(error.to_string(), text);
         let plan = apply(&mut scheduler, [migrate()]);
         assert_eq!(plan.changes()[0].kind().sign(), '~');
