@@ -18,6 +18,8 @@ mod clock;
 mod commands;
 #[path = "../../src/bin/procsched-min/control/mod.rs"]
 mod control;
+#[path = "../../src/bin/procsched-min/import/mod.rs"]
+mod import;
 #[path = "../../src/bin/procsched-min/line.rs"]
 mod line;
 #[path = "../../src/bin/procsched-min/load.rs"]

@@ -8,6 +8,7 @@ mod client;
 mod clock;
 mod commands;
 mod control;
+mod import;
 mod line;
 mod load;
 mod messages;

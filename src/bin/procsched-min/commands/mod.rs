@@ -15,6 +15,7 @@ pub mod completions;
 pub mod demo;
 pub mod events;
 pub mod help;
+pub mod import;
 pub mod init;
 pub mod logs;
 pub mod man;
@@ -69,6 +70,7 @@ pub const ALL: &[&Command] = &[
     &shutdown::COMMAND,
     &demo::COMMAND,
     &init::COMMAND,
+    &import::COMMAND,
     &completions::COMMAND,
     &man::COMMAND,
     &help::COMMAND,
