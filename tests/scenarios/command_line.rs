@@ -336,6 +336,31 @@ fn import_prints_a_config_that_is_understood() {
     assert_eq!(said.err, expected);
 }
 
+/// What is printed is a config; what is missing in it is counted by the exit code.
+#[test]
+fn import_prints_a_config_that_is_understood() {
+    let scene = Scene::new();
+    scene.write("Procfile", "web: sleep 5\nworker: sleep 6\n");
+    let said = run(&scene, &["import", "Procfile"]);
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+    scene.write("procsched.jsonc", &said.out);
+    let checked = run(&scene, &["check", "procsched.jsonc"]);
+    let words = checked.out + &checked.err;
+    assert!(!words.contains("error"), "{words}");
+    scene.write(
+        "s.conf",
+        "[program:a]\ncommand=sleep 5\n[eventlistener:b]\ncommand=c\n",
+    );
+    let said = run(&scene, &["import", "s.conf"]);
+    let expected = "procsched-min: 1 setting has no equal: see the comments\n";
+    assert_eq!((said.code, said.err.as_str()), (Some(1), expected));
+    assert!(said.out.contains("  // s.conf:3: "), "{}", said.out);
+    let said = run(&scene, &["import", "missing"]);
+    let expected = "procsched-min: failed to read \"missing\": No such file or directory\n";
+    assert_eq!((said.code, said.out.as_str()), (Some(2), ""));
+    assert_eq!(said.err, expected);
+}
+
 /// 150,000 commands that were not found took 70 MB, as the same `PATH` stood in each line.
 #[test]
 fn a_check_does_not_repeat_for_each_program_what_is_long() {

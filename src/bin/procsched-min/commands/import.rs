@@ -38,8 +38,13 @@ fn run(arguments: &Arguments) -> Result<u8, String> {
         return Ok(code);
     }
     let count = imported.remarks;
+    let settings = if count == 1 {
+        "setting has"
+    } else {
+        "settings have"
+    };
     complain(&format!(
-        "{SELF}: {count} settings have no equal: see the comments"
+        "{SELF}: {count} {settings} no equal: see the comments"
     ));
     Ok(FAILED)
 }
