@@ -316,35 +316,6 @@ fn import_prints_a_config_that_is_understood() {
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
     scene.write("procsched.jsonc", &said.out);
     let checked = run(&scene, &["check", "procsched.jsonc"]);
-    assert!(
-        checked.out.contains("2 programs"),
-        "{}{}",
-        checked.out,
-        checked.err
-    );
-    scene.write(
-        "s.conf",
-        "[program:a]\ncommand=sleep 5\n[eventlistener:b]\ncommand=c\n",
-    );
-    let said = run(&scene, &["import", "s.conf"]);
-    let expected = "procsched-min: 1 settings have no equal: see the comments\n";
-    assert_eq!((said.code, said.err.as_str()), (Some(1), expected));
-    assert!(said.out.contains("  // s.conf:3: "), "{}", said.out);
-    let said = run(&scene, &["import", "missing"]);
-    let expected = "procsched-min: failed to read \"missing\": No such file or directory\n";
-    assert_eq!((said.code, said.out.as_str()), (Some(2), ""));
-    assert_eq!(said.err, expected);
-}
-
-/// What is printed is a config; what is missing in it is counted by the exit code.
-#[test]
-fn import_prints_a_config_that_is_understood() {
-    let scene = Scene::new();
-    scene.write("Procfile", "web: sleep 5\nworker: sleep 6\n");
-    let said = run(&scene, &["import", "Procfile"]);
-    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
-    scene.write("procsched.jsonc", &said.out);
-    let checked = run(&scene, &["check", "procsched.jsonc"]);
     let words = checked.out + &checked.err;
     assert!(!words.contains("error"), "{words}");
     scene.write(
