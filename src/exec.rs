@@ -207,15 +207,19 @@ impl Exec {
     }
 
     /// Returns the keys of the config in which another definition of this program differs:
-    /// `command`, `cwd`, those of its attributes, `env.NAME` for each variable, in their order,
-    /// `stdout` and `stderr`.
+    /// `command`, `cwd`, `stdin`, those of its attributes, `env.NAME` for each variable, in their
+    /// order, `stdout` and `stderr`. Paths are compared as they are resolved: the base directory may
+    /// be another.
     pub(crate) fn differences(&self, new: &Self) -> Vec<String> {
         let mut keys = Vec::new();
-        if self.command() != new.command() {
+        if !self.argv().eq(new.argv()) {
             keys.push("command".to_owned());
         }
         if self.directory() != new.directory() {
             keys.push("cwd".to_owned());
+        }
+        if self.stdin() != new.stdin() {
+            keys.push("stdin".to_owned());
         }
         let none = Attributes::default();
         let attributes = self.attributes().map_or(&none, |all| all);

@@ -62,7 +62,7 @@ impl Definitions {
             let exec = self.exec(&spec)?;
             let now = Moment::default();
             let id = self.add(now, &mut machine, &mut programs, &spec, exec)?;
-            watchlist.set(id, Signs::of(&spec));
+            watchlist.set(id, Signs::of(&spec, &self.base_dir));
             if !(spec.after.is_empty() && spec.requires.is_empty()) {
                 spec.command = Vec::new();
                 linked.push((id, spec));

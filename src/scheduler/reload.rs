@@ -317,11 +317,11 @@ impl ProcessScheduler {
         let old = machine.policy(id).into_iter();
         let policy = old.flat_map(|old| old.differences(new));
         keys.extend(policy.map(str::to_owned));
-        let signs = self.core.signs(id);
-        if signs.and_then(|signs| signs.ready.as_ref()) != spec.ready.as_deref() {
+        let (signs, others) = (self.core.signs(id), Signs::of(spec, exec.base_dir()));
+        if signs.and_then(|signs| signs.ready.as_ref()) != others.ready.as_ref() {
             keys.push("ready".to_owned());
         }
-        if signs.and_then(|signs| signs.health.as_ref()) != spec.health.as_deref() {
+        if signs.and_then(|signs| signs.health.as_ref()) != others.health.as_ref() {
             keys.push("health".to_owned());
         }
         if program.report_bytes as usize != spec.report_bytes {
@@ -482,7 +482,7 @@ impl ProcessScheduler {
                         // Of what differs, the machine does not know all.
                         restart: one.restart || is_start,
                     });
-                    let signs = Signs::of(&one.spec);
+                    let signs = Signs::of(&one.spec, exec.base_dir());
                     replaced.push((id, exec, Kept::of(&one.spec), signs, goes_on));
                 }
             }

@@ -1,6 +1,7 @@
 //! What tells that a program is up, well and alive, and what has happened to its runs, for the
 //! components that find that out. Kept for the programs that have any of it, and for no others.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use crate::machine::{Cause, ProgramId, Run};
 use crate::program::Sparse;
 use crate::spec::{ChildSpec, Health, Ready};
 
-/// What tells that a program is up, well and alive, by its definition.
+/// What tells that a program is up, well and alive, by its definition. Paths are absolute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Signs {
     pub ready: Option<Ready>,
@@ -17,12 +18,20 @@ pub(super) struct Signs {
 }
 
 impl Signs {
-    pub(super) fn of(spec: &ChildSpec) -> Self {
-        Self {
+    /// Returns those of a definition. `base_dir` is absolute.
+    pub(super) fn of(spec: &ChildSpec, base_dir: &Path) -> Self {
+        let mut signs = Self {
             ready: spec.ready.as_deref().cloned(),
             health: spec.health.as_deref().cloned(),
             watchdog: spec.watchdog,
+        };
+        if let Some(Ready::Probe(probe)) = &mut signs.ready {
+            probe.check.resolve(base_dir);
         }
+        if let Some(health) = &mut signs.health {
+            health.probe.check.resolve(base_dir);
+        }
+        signs
     }
 
     fn is_empty(&self) -> bool {

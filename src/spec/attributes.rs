@@ -140,7 +140,8 @@ impl Attributes {
         format!("failed to set {what} to {to}")
     }
 
-    /// Returns the keys of the config in which others differ.
+    /// Returns the keys of the config in which others differ, but for `stdin`: that depends on the base
+    /// directory.
     pub(crate) fn differences(&self, new: &Self) -> Vec<&'static str> {
         let all = [
             ("user", self.user != new.user),
@@ -153,7 +154,6 @@ impl Attributes {
                 "no_new_privileges",
                 self.no_new_privileges != new.no_new_privileges,
             ),
-            ("stdin", self.stdin != new.stdin),
             ("clear_env", self.clear_env != new.clear_env),
         ];
         let all = all.into_iter().filter(|(_, differs)| *differs);

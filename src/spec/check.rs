@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -184,6 +185,21 @@ impl Check {
         match self {
             Self::Connect(address) => address.problem_at(base_dir),
             Self::Command(_) => None,
+        }
+    }
+
+    /// Makes its path absolute: the base directory, which is that already, may become another.
+    pub(crate) fn resolve(&mut self, base_dir: &Path) {
+        match self {
+            Self::Connect(Address::Unix(path)) => *path = base_dir.join(&path),
+            Self::Connect(Address::Tcp(_)) => {}
+            Self::Command(command) => {
+                let program = command.first_mut();
+                // Any other is looked up in `PATH`.
+                if let Some(program) = program.filter(|name| name.as_bytes().contains(&b'/')) {
+                    *program = base_dir.join(&program).into();
+                }
+            }
         }
     }
 }

@@ -146,7 +146,7 @@ fn a_socket_with_a_full_queue_is_not_ready() {
     let report = supervisor.wait_report("db", 1);
     assert_eq!(report.text("cause"), Some("start-timeout"), "{report:?}");
     let text = supervisor.wait_message(&[" db ", "warning not ready:", "readiness probe"]);
-    let end = "failed to connect to \"./db.sock\": Resource temporarily unavailable";
+    let end = "/./db.sock\": Resource temporarily unavailable";
     assert!(text.ends_with(end), "{text}");
     drop((first, listener));
     supervisor.end();

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use serde_json::{Value, json};
 
 use crate::common::second_run::binary;
-use crate::common::{Scene, Supervisor, alive, probe, process};
+use crate::common::{Scene, Supervisor, alive, probe, process, wait_for};
 
 /// Writes the config of the scene, and returns the plan of its reload.
 #[track_caller]
@@ -601,6 +601,58 @@ fn the_base_directory_and_defaults_change_the_programs_that_they_concern() {
     scene.set("base_dir", json!("gone"));
     let problem = "error: base_dir: failed to use the base directory";
     hang_up(&scene, &supervisor, &[problem, "No such file or directory"]);
+    supervisor.end();
+}
+
+/// Also where no directory that a program runs in changes with it. What is told of a change is what the
+/// next start, and the next check, goes by.
+#[test]
+fn each_path_from_another_base_directory_is_another() {
+    let mut scene = Scene::new();
+    scene.set("err_dir", json!(scene.path("logs")));
+    for name in ["one", "two"] {
+        scene.mkdir(name);
+        scene.copy_probe(&format!("{name}/tool"));
+        scene.write(format!("{name}/text"), name);
+    }
+    scene.set("base_dir", json!("one"));
+    let cwd = scene.directory().to_owned();
+    let tool = |script: &str| json!(["./tool", script]);
+    let keys = json!({"cwd": cwd, "stdin": "text"});
+    scene.add_with("reads", "slurp read ; hold", keys);
+    let command = tool("count runs ; hold");
+    scene.add_raw("runs", json!({"cwd": cwd, "command": command}));
+    let ready = json!({"command": tool("exit 0")});
+    let health = json!({"command": tool("count checks"), "interval": "20ms", "retries": 3});
+    let keys = json!({"cwd": cwd, "ready": ready, "health": health});
+    scene.add_with("checked", "hold", keys);
+    scene.add_with("fixed", "hold", json!({"cwd": cwd}));
+    let supervisor = scene.start();
+    wait_for("what is begun", || {
+        scene.read("read") == "one\n" && !scene.read("checks").is_empty()
+    });
+    let checked = supervisor.wait_started("checked", 1);
+    let fixed = supervisor.wait_started("fixed", 1);
+    supervisor.wait_started("runs", 1);
+    scene.set("base_dir", json!("two"));
+    let plan = reload(&scene, &supervisor);
+    assert_eq!(
+        plan,
+        [
+            "~ reads    will be restarted: stdin",
+            "~ runs     will be restarted: command",
+            "* checked  changes in place: ready, health",
+            "= 1 unchanged",
+        ]
+    );
+    wait_for("the other file", || scene.read("read") == "one\ntwo\n");
+    supervisor.wait_started("runs", 2);
+    fs::remove_dir_all(scene.path("one")).expect("it is there");
+    let before = scene.read("checks").len();
+    wait_for("more checks", || scene.read("checks").len() > before + 2);
+    assert_eq!(supervisor.started("checked"), [checked]);
+    assert_eq!(supervisor.started("fixed"), [fixed]);
+    assert!(reload(&scene, &supervisor) == ["= 4 unchanged"]);
     supervisor.end();
 }
 

@@ -39,7 +39,8 @@ impl Core {
         exec: Exec,
     ) -> Result<ProgramId> {
         let id = definitions.add(now, &mut self.machine, &mut self.programs, spec, exec)?;
-        self.watchlist.set(id, Signs::of(spec));
+        let signs = Signs::of(spec, self.programs[id].exec.base_dir());
+        self.watchlist.set(id, signs);
         Ok(id)
     }
 
@@ -79,7 +80,8 @@ impl Core {
             ..Edit::default()
         };
         self.edit(now, edit)?;
-        self.redefine(id, exec, Kept::of(spec), Signs::of(spec), false);
+        let signs = Signs::of(spec, exec.base_dir());
+        self.redefine(id, exec, Kept::of(spec), signs, false);
         Ok(())
     }
 

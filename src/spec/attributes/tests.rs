@@ -127,7 +127,6 @@ fn another_definition_differs_by_its_keys() {
         (web().oom_score_adj(0), "oom_score_adj"),
         (web().limit(Resource::Cpu, 1, 2), "limits.cpu"),
         (web().no_new_privileges(true), "no_new_privileges"),
-        (web().stdin("a"), "stdin"),
         (web().clear_env(true), "clear_env"),
     ] {
         assert_eq!(none.differences(&of(spec.clone())), [key]);
