@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use self::open::{Opened, Refusal, open_file, size_of};
+use self::open::{Opened, Refusal, is_removed, open_file, size_of};
 use super::retry;
 use crate::error::{Error, Result, errno_text};
 use crate::machine::Moment;
@@ -195,24 +195,26 @@ impl Log {
     }
 
     /// Opens it, or opens it anew if the path leads elsewhere by now (renamed, removed), and
-    /// returns its size in bytes; 0 if it cannot be opened.
+    /// returns its size in bytes; 0 if it cannot be opened. Until it can be, what was renamed is
+    /// written on.
     ///
     /// An error is returned once for each reason, as a program without a log runs all the same; a
     /// lack of descriptors is returned each time.
     pub(crate) fn open(&mut self, flaws: &mut Flaws) -> Result<u64> {
         let path = self.full_path();
         if let Some(size) = self.file.as_ref().and_then(|file| size_of(file, &path)) {
+            self.forget_refusal();
             return Ok(size);
         }
-        // Its own lock would keep out the same file, if the path leads to that again by now.
-        self.close();
-        match open_file(&path) {
-            Ok(opened) => {
-                flaws.note(&path, &opened);
-                let size = opened.size;
-                self.adopt(opened);
+        match self.replace(&path, flaws) {
+            Ok(Some(size)) => {
                 self.is_line_over |= size == 0;
                 Ok(size)
+            }
+            Ok(None) => {
+                self.forget_refusal();
+                let own = self.file.as_ref().and_then(|file| file.metadata().ok());
+                Ok(own.map_or(0, |own| own.len()))
             }
             Err(refusal) => {
                 let error = refusal.error.clone();
@@ -225,6 +227,44 @@ impl Log {
                 }
             }
         }
+    }
+
+    /// Opens the file at the path, and returns its size; `None` if it is the one that is open. The
+    /// one before is written on until there is another, unless it was removed: what that is given
+    /// would be lost, and not be counted.
+    fn replace(
+        &mut self,
+        path: &Path,
+        flaws: &mut Flaws,
+    ) -> std::result::Result<Option<u64>, Refusal> {
+        match open_file(path, self.file.as_ref()) {
+            Ok(Some(opened)) => {
+                flaws.note(path, &opened);
+                let size = opened.size;
+                self.close();
+                self.adopt(opened);
+                Ok(Some(size))
+            }
+            Ok(None) => Ok(None),
+            Err(refusal) => {
+                if self.file.as_ref().is_some_and(is_removed) {
+                    self.close();
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    fn forget_refusal(&mut self) {
+        if let Some(more) = &mut self.more {
+            more.loss.refused = None;
+        }
+    }
+
+    /// Returns why the file at its path was refused, if it was when it was last looked at.
+    pub(crate) fn refusal(&self) -> Option<&Error> {
+        let refused = self.more.as_ref()?.loss.refused.as_ref();
+        refused.map(|refusal| &refusal.error)
     }
 
     fn adopt(&mut self, opened: Opened) {

@@ -10,6 +10,7 @@ use crate::handle::{NamedOrder, Order};
 use crate::machine::{Command, Input, Moment, ProgramId};
 use crate::os::emergency_heap;
 use crate::os::group::Sent;
+use crate::os::logs::Log;
 use crate::program::LiveRun;
 use crate::signal::{SignalTo, signal_name, signal_problem};
 use crate::spec::{ChildSpec, StdStream};
@@ -239,7 +240,7 @@ impl ProcessScheduler {
     }
 
     /// Opens the log of each program anew whose path leads elsewhere by now: it was renamed or
-    /// removed. For log rotation, after the files were renamed.
+    /// removed. For log rotation, after the files were renamed. One that was refused is tried again.
     ///
     /// ```
     /// # use procsched::{ChildSpec, ProcessScheduler};
@@ -250,30 +251,51 @@ impl ProcessScheduler {
     /// # let mut scheduler = ProcessScheduler::builder("/").program(web).err_dir(logs.path()).build()?;
     /// let log = logs.path().join("web.stderr.log");
     /// fs::rename(&log, logs.path().join("web.stderr.log.1"))?;
-    /// scheduler.reopen_logs();
+    /// scheduler.reopen_logs()?;
     /// assert!(log.exists());
     /// # Ok(())
     /// # }
     /// ```
-    pub fn reopen_logs(&mut self) {
+    ///
+    /// # Errors
+    ///
+    /// Why a log cannot be opened; each is a warning, too, and the others are opened all the same.
+    /// Until it can be, a file that was renamed is written on.
+    pub fn reopen_logs(&mut self) -> Result<()> {
         if !self.inbox.waker().is_ours() {
-            return;
+            return Ok(());
         }
         let programs = self.core.programs().iter();
         let logs = programs.flat_map(|program| {
-            let is_open = |&stream: &StdStream| {
+            let is_wanted = |&stream: &StdStream| {
                 let output = program.output(stream);
-                output.is_some_and(|output| output.log.is_open())
+                let is_log = |log: &Log| log.is_open() || log.refusal().is_some();
+                program.exec.outputs().is_logged(stream)
+                    && output.is_some_and(|output| is_log(&output.log))
             };
-            let open = StdStream::ALL.into_iter().filter(is_open);
-            open.map(|stream| (program.id, stream))
+            let wanted = StdStream::ALL.into_iter().filter(is_wanted);
+            wanted.map(|stream| (program.id, stream))
         });
         let logs: Vec<(ProgramId, StdStream)> = logs.collect();
+        let (mut first, mut others) = (None, 0);
         for (id, stream) in logs {
-            // One that another supervisor has is said like any that is refused.
-            if let Err(error) = self.capture.open_log(&mut self.core, id, stream) {
-                self.core.warn(id, error);
+            // What is known already is said again: this time it was asked for.
+            let opened = self.capture.open_log(&mut self.core, id, stream);
+            let output = self.core.programs()[id].output(stream);
+            let refusal = output.and_then(|output| output.log.refusal().cloned());
+            let Some(error) = opened.err().or(refusal) else {
+                continue;
+            };
+            self.core.warn(id, error.clone());
+            match first {
+                None => first = Some(error),
+                Some(_) => others += 1,
             }
+        }
+        match (first, others) {
+            (None, _) => Ok(()),
+            (Some(error), 0) => Err(error),
+            (Some(error), _) => Err(Error::new(format!("{error} (and {others} more)"))),
         }
     }
 

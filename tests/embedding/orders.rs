@@ -996,7 +996,7 @@ fn logs_are_opened_anew_after_a_rotation() {
         let old = log.with_extension("log.1");
         fs::rename(&log, &old).expect("a rename");
         write(&mut scheduler, &old, 10);
-        scheduler.reopen_logs();
+        scheduler.reopen_logs().expect("a new log");
         write(&mut scheduler, &log, 5);
         assert_eq!(fs::metadata(&old).map(|file| file.len()).ok(), Some(10));
         kit::end(&mut scheduler);

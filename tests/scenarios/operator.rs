@@ -332,6 +332,46 @@ fn logs_are_followed_over_a_rotation_with_reopen() {
     running.supervisor.end();
 }
 
+/// It said that all was well, and the log stayed closed until its program was started again.
+#[test]
+fn a_log_that_cannot_be_opened_again_is_said_and_written_on() {
+    let mut scene = Scene::new();
+    scene.add(
+        "web",
+        "say one\\n ; await HUP ; say two\\n ; await HUP ; say three\\n ; hold",
+    );
+    let running = Running::start(scene);
+    let log = running.scene.log_path("web");
+    wait_for("the first line", || running.scene.log("web") == b"one\n");
+    let (logs, away) = (
+        log.parent().expect("its directory"),
+        running.scene.path("away"),
+    );
+    std::fs::rename(logs, &away).expect("a rename");
+    for _ in 0..2 {
+        let said = running.run(&["reopen"]);
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        assert!(said.err.contains("failed to open log"), "{}", said.err);
+    }
+    let signal = || {
+        assert_eq!(
+            running.run(&["signal", "HUP", "web", "--main"]).code,
+            Some(0)
+        )
+    };
+    signal();
+    let old = away.join(log.file_name().expect("its name"));
+    wait_for("the old file", || {
+        std::fs::read(&old).is_ok_and(|text| text == b"one\ntwo\n")
+    });
+    std::fs::create_dir(logs).expect("a directory");
+    assert_fine(&running.run(&["reopen"]), "");
+    assert!(log.exists());
+    signal();
+    wait_for("the new file", || running.scene.log("web") == b"three\n");
+    running.supervisor.end();
+}
+
 #[test]
 fn each_exit_code_is_met() {
     let mut scene = Scene::new();

@@ -35,8 +35,16 @@ impl From<Error> for Refusal {
 /// Returns the size of the file, if `path` still leads to it, and not through a symlink.
 pub(super) fn size_of(file: &File, path: &Path) -> Option<u64> {
     let (here, there) = (file.metadata().ok()?, std::fs::symlink_metadata(path).ok()?);
-    let is_it = (here.dev(), here.ino()) == (there.dev(), there.ino());
-    is_it.then_some(here.len())
+    is_same(&here, &there).then_some(here.len())
+}
+
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// True if the file has no name any more: nobody will see what is written to it.
+pub(super) fn is_removed(file: &File) -> bool {
+    file.metadata().is_ok_and(|found| found.nlink() == 0)
 }
 
 /// A log that was opened.
@@ -51,8 +59,9 @@ pub(super) struct Opened {
 }
 
 /// Opens the file, and refuses it only if it cannot be trusted: not every file system has modes or
-/// locks.
-pub(super) fn open_file(path: &Path) -> Result<Opened, Refusal> {
+/// locks. `None` if it is the one that we have open, whose own lock would keep it out.
+pub(super) fn open_file(path: &Path, own: Option<&File>) -> Result<Option<Opened>, Refusal> {
+    let own = own.and_then(|own| own.metadata().ok());
     let what = || format!("failed to open log {path:?}");
     let refuse = |reason: &str| Error::because(what(), reason);
     for _ in 0..OPEN_TRIES_MAX {
@@ -78,6 +87,9 @@ pub(super) fn open_file(path: &Path) -> Result<Opened, Refusal> {
             // As by a rotation, just now.
             continue;
         }
+        if own.as_ref().is_some_and(|own| is_same(own, &found)) {
+            return Ok(None);
+        }
         if let Some(reason) = mistrust(&found) {
             return Err(refuse(&reason).into());
         }
@@ -89,12 +101,12 @@ pub(super) fn open_file(path: &Path) -> Result<Opened, Refusal> {
             }
             result => result.err(),
         };
-        return Ok(Opened {
+        return Ok(Some(Opened {
             file,
             size: found.len(),
             mode_refused,
             lock_refused,
-        });
+        }));
     }
     Err(refuse("it is replaced again and again").into())
 }

@@ -10,9 +10,9 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::Log;
-use super::open::{open_file, size_of};
+use super::open::size_of;
 use super::stamps::STAMP_BYTES;
+use super::{Flaws, Log};
 use crate::error::Error;
 
 /// How much longer a file may become by the rest of a line whose end is not there yet.
@@ -98,7 +98,7 @@ impl Log {
         let path = self.full_path();
         let result = match self.file.as_ref().and_then(|file| size_of(file, &path)) {
             // It was renamed or removed, and is not ours to rename.
-            None => self.replace(&path),
+            None => self.go_on_at(&path),
             Some(_) => self.shift(&path),
         };
         let Some(more) = &mut self.more else {
@@ -140,16 +140,13 @@ impl Log {
         more.rotations = more.rotations.saturating_add(1);
         match keep {
             0 => Ok(()),
-            _ => self.replace(path),
+            _ => self.go_on_at(path),
         }
     }
 
-    /// Opens the file at the path. The one before is written on until there is another.
-    fn replace(&mut self, path: &Path) -> Result<(), Error> {
-        let opened = open_file(path).map_err(|refusal| refusal.error)?;
-        self.close();
-        self.adopt(opened);
-        Ok(())
+    fn go_on_at(&mut self, path: &Path) -> Result<(), Error> {
+        let replaced = self.replace(path, &mut Flaws::default());
+        replaced.map(drop).map_err(|refusal| refusal.error)
     }
 }
 

@@ -139,3 +139,44 @@ fn what_is_said_in_a_log_is_on_a_line_of_its_own() {
         );
     }
 }
+
+/// The log was closed before there was another: what a program wrote until the next look was lost.
+#[test]
+fn a_log_that_was_renamed_is_written_until_there_is_another() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let (logs, away) = (place.path().join("logs"), place.path().join("away"));
+    std::fs::create_dir(&logs).expect("a directory");
+    let mut log = Log::new(Arc::new(logs.clone()), "web".into(), StdStream::Stderr);
+    let mut flaws = Flaws::default();
+    log.open(&mut flaws).expect("a log");
+    log.write(b"one\n");
+    std::fs::rename(&logs, &away).expect("a rename");
+    let error = log.open(&mut flaws).expect_err("no directory");
+    assert_eq!(log.refusal(), Some(&error));
+    log.write(b"two\n");
+    assert_eq!(log.open(&mut flaws), Ok(0), "the reason is known");
+    assert_eq!(log.refusal(), Some(&error));
+    let read = |directory: &Path| {
+        std::fs::read_to_string(log_path(directory, "web", StdStream::Stderr)).expect("a log")
+    };
+    assert_eq!(read(&away), "one\ntwo\n");
+
+    // Back at its place it is the same file, whose lock is ours.
+    std::fs::rename(&away, &logs).expect("a rename");
+    assert_eq!(log.open(&mut flaws), Ok(8));
+    assert_eq!(log.refusal(), None);
+    std::fs::rename(&logs, &away).expect("a rename");
+    assert!(log.open(&mut flaws).is_err(), "it is said again");
+    std::fs::create_dir(&logs).expect("a directory");
+    assert_eq!(log.open(&mut flaws), Ok(0));
+    assert_eq!(log.refusal(), None);
+    log.write(b"three\n");
+    assert_eq!((&*read(&away), &*read(&logs)), ("one\ntwo\n", "three\n"));
+    assert_eq!(log.take_unreported(true), None);
+
+    // Nobody would ever see what a removed one is given.
+    std::fs::remove_dir_all(&logs).expect("it goes");
+    assert!(log.open(&mut flaws).is_err());
+    log.write(b"four\n");
+    assert_eq!(log.take_unreported(true), Some(5));
+}

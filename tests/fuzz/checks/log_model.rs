@@ -82,13 +82,10 @@ impl Logs {
     /// As at a start; the size that it says.
     pub fn open(&mut self) -> u64 {
         let size = self.log.open(&mut Flaws::default());
-        let stays = self
-            .open
-            .is_some_and(|open| self.there == There::File(open));
-        if !stays {
-            self.open = self.file_there();
-        }
-        let expected = self.open.map(|open| self.files[open].1.len() as u64);
+        // What was renamed is written on until there is another.
+        let there = self.file_there();
+        self.open = there.or(self.open);
+        let expected = there.map(|there| self.files[there].1.len() as u64);
         assert_eq!(size.unwrap_or(0), expected.unwrap_or(0));
         expected.unwrap_or(0)
     }

@@ -206,7 +206,8 @@ impl Wanted {
             outputs.pump();
         }
         if take(&self.logs) {
-            scheduler.reopen_logs();
+            // What fails is a warning of its program.
+            let _ = scheduler.reopen_logs();
         }
         if take(&self.reload) {
             let options = reload::Options {

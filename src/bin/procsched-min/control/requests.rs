@@ -93,8 +93,10 @@ impl Server {
             }
             Reopen => {
                 self.report_order(index, "reopen", &[]);
-                scheduler.reopen_logs();
-                return Ok(Task::Idle);
+                let opened = scheduler.reopen_logs();
+                let failed =
+                    |error: procsched::Error| Problem::new(Code::Failed, error.to_string());
+                return opened.map_err(failed).map(|()| Task::Idle);
             }
             Shutdown { kill } => {
                 self.report_order(index, "shutdown", &[]);
