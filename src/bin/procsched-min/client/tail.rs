@@ -103,11 +103,12 @@ impl Tail {
         let is_same = |there: &Metadata| own.as_ref().is_some_and(|own| same(own, there));
         match there {
             Some(there) if !is_same(&there) => match self.open_next(own.as_ref()) {
-                Ok(next) => {
+                Ok(Some(next)) => {
                     self.file = Some(next);
                     self.position = 0;
                     Ok(Found::Anew)
                 }
+                Ok(None) => Ok(Found::Nothing),
                 // It was renamed since, too.
                 Err(error) if error.kind() == ErrorKind::NotFound => Ok(Found::Nothing),
                 Err(error) => Err(error),
@@ -119,30 +120,43 @@ impl Tail {
 
 impl Tail {
     /// Opens what was begun after a file that was renamed: the log may have been rotated several times
-    /// since the last look.
-    fn open_next(&self, own: Option<&Metadata>) -> io::Result<File> {
+    /// since the last look. `None` if it is rotated so often just now that the next look has to find
+    /// it.
+    fn open_next(&self, own: Option<&Metadata>) -> io::Result<Option<File>> {
         for _ in 0..OPEN_TRIES_MAX {
-            let number = own.and_then(|own| self.number_of(own));
-            let next = match number {
-                None | Some(1) => open(&self.path),
-                Some(number) => open(&self.rotated(number - 1)),
+            let before = own.and_then(|own| self.before(own));
+            let next = match &before {
+                None => open(&self.path)?,
+                Some((number, _)) => match open(&self.rotated(*number)) {
+                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                    next => next?,
+                },
             };
-            // Unless it was renamed meanwhile.
-            if own.and_then(|own| self.number_of(own)) == number {
-                return next;
+            let is_it = match &before {
+                // What was at the path may have been renamed just before it was opened.
+                None => own.and_then(|own| self.before(own)).is_none(),
+                Some((_, there)) => same(there, &next.metadata()?),
+            };
+            if is_it {
+                return Ok(Some(next));
             }
         }
-        open(&self.path)
+        Ok(None)
     }
 
-    /// Returns the number that a file has among the rotated ones.
-    fn number_of(&self, own: &Metadata) -> Option<u32> {
-        let mut numbers = (1..=LOG_KEEP_MAX).map_while(|number| {
-            let there = std::fs::metadata(self.rotated(number)).ok()?;
-            Some((number, there))
-        });
-        let found = numbers.find(|(_, there)| same(own, there));
-        found.map(|(number, _)| number)
+    /// Returns the rotated file that was begun next after this one, and its number: the highest below
+    /// its own. A rotation renames the oldest first, so that for a moment a number in between may be
+    /// missing; and as this looks from the lowest up, none is passed by that moves up meanwhile.
+    fn before(&self, own: &Metadata) -> Option<(u32, Metadata)> {
+        let mut before = None;
+        for number in 1..=LOG_KEEP_MAX {
+            match std::fs::metadata(self.rotated(number)) {
+                Ok(there) if same(own, &there) => return before,
+                Ok(there) => before = Some((number, there)),
+                Err(_) => {}
+            }
+        }
+        None
     }
 
     fn rotated(&self, number: u32) -> PathBuf {
@@ -302,6 +316,50 @@ mod tests {
             rest(&mut tail),
             "its end\n<anew>two\nits end\n<anew>three\nits end\n<anew>four\n"
         );
+    }
+
+    /// Whole files were passed over, as each rename leaves a number free for a moment.
+    #[test]
+    fn what_is_found_in_the_midst_of_a_rotation_is_read_whole() {
+        let log = log("one\n");
+        let mut tail = Tail::open(&log.path, Some(1)).expect("a log");
+        assert_eq!(rest(&mut tail), "one\n");
+        let paths: Vec<PathBuf> = (1..=4).map(|number| tail.rotated(number)).collect();
+        fs::rename(&log.path, &paths[3]).expect("a rename");
+        append(&paths[1], "two\n");
+        append(&log.path, "three\n");
+        assert_eq!(rest(&mut tail), "<anew>two\n<anew>three\n");
+    }
+
+    /// The same, at each moment of rotations that go on meanwhile.
+    #[test]
+    fn no_file_is_passed_over_while_the_log_is_rotated() {
+        const FILES: usize = 90;
+        let log = log("0\n");
+        let mut tail = Tail::open(&log.path, None).expect("a log");
+        let paths: Vec<PathBuf> = (1..=LOG_KEEP_MAX)
+            .map(|number| tail.rotated(number))
+            .collect();
+        let text = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for file in 1..FILES {
+                    for number in (1..file).rev() {
+                        let _ = fs::rename(&paths[number - 1], &paths[number]);
+                    }
+                    fs::rename(&log.path, &paths[0]).expect("a rename");
+                    append(&log.path, &format!("{file}\n"));
+                }
+            });
+            let clock = std::time::Instant::now();
+            let mut text = String::new();
+            while !text.ends_with(&format!(">{}\n", FILES - 1)) {
+                assert!(clock.elapsed().as_secs() < 60, "{text}");
+                text += &rest(&mut tail);
+            }
+            text
+        });
+        let all: Vec<String> = (0..FILES).map(|file| format!("{file}\n")).collect();
+        assert_eq!(text.replace("<anew>", ""), all.concat());
     }
 
     #[test]
