@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use self::open::{Opened, Refusal, is_removed, open_file, size_of};
+use self::open::{Opened, Refusal, is_removed, last_byte, open_file, size_of};
 use super::retry;
 use crate::error::{Error, Result, errno_text};
 use crate::machine::Moment;
@@ -153,6 +153,7 @@ impl Log {
             let more = self.more();
             more.options = options;
             more.size = size.map_or(0, |found| found.len());
+            self.learn_end();
         }
     }
 
@@ -209,6 +210,7 @@ impl Log {
         match self.replace(&path, flaws) {
             Ok(Some(size)) => {
                 self.is_line_over |= size == 0;
+                self.learn_end();
                 Ok(size)
             }
             Ok(None) => {
@@ -252,6 +254,18 @@ impl Log {
                 }
                 Err(refusal)
             }
+        }
+    }
+
+    /// Learns whether what is in the file ends a line, if that matters: the first line after it gets
+    /// its time, and a mark is not behind an empty line.
+    fn learn_end(&mut self) {
+        let options = self.options();
+        if (options.timestamps || options.marks)
+            && let Some(file) = &self.file
+            && let Some(last) = last_byte(file, &self.full_path())
+        {
+            self.is_line_over = last == b'\n';
         }
     }
 
@@ -330,14 +344,9 @@ impl Log {
     }
 
     fn write_piece(&mut self, bytes: &[u8]) {
-        let is_stamped = self
-            .more
-            .as_ref()
-            .is_some_and(|more| more.options.timestamps);
-        let lost = match (self.write_note(), is_stamped) {
-            (true, false) => self.append(bytes),
-            (true, true) => self.append_stamped(bytes),
-            (false, _) => bytes.len(),
+        let lost = match self.write_note() {
+            true => self.append_line(bytes),
+            false => bytes.len(),
         };
         if lost > 0 {
             self.lose(lost);
@@ -376,10 +385,17 @@ impl Log {
             return;
         }
         let line = format!("{begin} {text}\n");
+        self.make_room(line.len());
+        self.append_line(line.as_bytes());
+    }
+
+    /// Appends with the time before each line if that is wanted, and returns how many bytes could
+    /// not be written.
+    fn append_line(&mut self, bytes: &[u8]) -> usize {
         match self.options().timestamps {
-            true => self.append_stamped(line.as_bytes()),
-            false => self.append(line.as_bytes()),
-        };
+            true => self.append_stamped(bytes),
+            false => self.append(bytes),
+        }
     }
 
     /// Returns why it cannot be written, if that is new and was not reported a moment ago.
@@ -431,7 +447,10 @@ impl Log {
         };
         let (lost, stream) = (loss.unlogged, self.stream);
         let note = format!("\nprocsched: {lost} bytes of {stream} were lost here: {why}\n");
-        if self.append(note.as_bytes()) > 0 {
+        self.make_room(note.len());
+        // An empty line would get a time of its own.
+        let is_bare = self.is_line_over && self.options().timestamps;
+        if self.append_line(&note.as_bytes()[usize::from(is_bare)..]) > 0 {
             return false;
         }
         self.loss().unlogged = 0;

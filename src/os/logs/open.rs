@@ -4,7 +4,7 @@
 use std::fs::{File, Metadata};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -45,6 +45,22 @@ fn is_same(one: &Metadata, other: &Metadata) -> bool {
 /// True if the file has no name any more: nobody will see what is written to it.
 pub(super) fn is_removed(file: &File) -> bool {
     file.metadata().is_ok_and(|found| found.nlink() == 0)
+}
+
+/// Returns the last byte of the file, if it has one and the path leads to it. The file itself can
+/// be written only.
+pub(super) fn last_byte(file: &File, path: &Path) -> Option<u8> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let fd = retry(|| nix::fcntl::open(path, OFlag::O_RDONLY | flags, Mode::empty())).ok()?;
+    let (there, found) = (File::from(fd), file.metadata().ok()?);
+    if !is_same(&found, &there.metadata().ok()?) {
+        return None;
+    }
+    let mut last = [0];
+    there
+        .read_exact_at(&mut last, found.len().checked_sub(1)?)
+        .ok()?;
+    Some(last[0])
 }
 
 /// A log that was opened.

@@ -8,11 +8,12 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::mem::replace;
 use std::path::{Path, PathBuf};
 
 use super::open::size_of;
 use super::stamps::STAMP_BYTES;
-use super::{Flaws, Log};
+use super::{Flaws, Log, More};
 use crate::error::Error;
 
 /// How much longer a file may become by the rest of a line whose end is not there yet.
@@ -24,6 +25,10 @@ const TURNS_MAX: usize = 64;
 impl Log {
     /// Appends bytes, in as many files as that takes.
     pub(super) fn write_in_turn(&mut self, mut bytes: &[u8]) {
+        // It takes room.
+        if !self.write_note() {
+            return self.lose(bytes.len());
+        }
         for _ in 0..TURNS_MAX {
             let (now, later) = bytes.split_at(self.cut(bytes));
             if !now.is_empty() {
@@ -36,6 +41,21 @@ impl Log {
         }
         if !bytes.is_empty() {
             self.write_piece(bytes);
+        }
+    }
+
+    /// Goes on in another file if a line of our own of this length is too much for this one.
+    pub(super) fn make_room(&mut self, bytes: usize) {
+        for _ in 0..TURNS_MAX {
+            let Some(More { options, size, .. }) = self.more.as_deref() else {
+                return;
+            };
+            let stamp = if options.timestamps { STAMP_BYTES } else { 0 };
+            let needed = *size + (bytes + stamp) as u64;
+            let is_full = options.max_bytes > 0 && *size > 0 && needed > options.max_bytes;
+            if !is_full || !self.rotate() {
+                return;
+            }
         }
     }
 
@@ -105,15 +125,15 @@ impl Log {
             return false;
         };
         let is_done = result.is_ok();
-        // After a failure it is tried again when it has grown by as much.
-        more.size = 0;
         match result {
             Ok(()) => more.is_rotation_refused = false,
-            Err(error) if !more.is_rotation_refused => {
-                more.is_rotation_refused = true;
-                more.rotation_error = Some(error);
+            Err(error) => {
+                // It is tried again when it has grown by as much.
+                more.size = 0;
+                if !replace(&mut more.is_rotation_refused, true) {
+                    more.rotation_error = Some(error);
+                }
             }
-            Err(_) => {}
         }
         is_done
     }
@@ -127,6 +147,7 @@ impl Log {
         let keep = more.options.keep;
         if keep == 0 {
             file.set_len(0).map_err(failed)?;
+            more.size = 0;
         } else {
             for number in (1..keep).rev() {
                 let (old, new) = (numbered(path, number), numbered(path, number + 1));

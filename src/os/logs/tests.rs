@@ -180,3 +180,37 @@ fn a_log_that_was_renamed_is_written_until_there_is_another() {
     log.write(b"four\n");
     assert_eq!(log.take_unreported(true), Some(5));
 }
+
+/// The first line after a restart of the supervisor had no time.
+#[test]
+fn the_first_line_behind_what_is_there_has_its_time() {
+    for before in ["", "old\n", "torn"] {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let path = log_path(place.path(), "web", StdStream::Stderr);
+        std::fs::write(&path, before).expect("a file");
+        let mut log = Log::new(
+            Arc::new(place.path().to_owned()),
+            "web".into(),
+            StdStream::Stderr,
+        );
+        let options = LogOptions::new().timestamps(true).marks(true);
+        log.set_options(options);
+        log.open(&mut Flaws::default()).expect("a log");
+        log.mark(&"started");
+        log.write(b"one\n");
+        let text = std::fs::read_to_string(&path).expect("a log");
+        let new = text.strip_prefix(before).expect("what was there");
+        let new = new.strip_prefix(if before == "torn" { "\n" } else { "" });
+        let new: Vec<&str> = new.expect("a line end").lines().collect();
+        assert!(new[0].ends_with("Z --- started"), "{text:?}");
+        assert!(new[1].ends_with("Z one") && new.len() == 2, "{text:?}");
+        // As after a reload that asks for them.
+        log.set_options(LogOptions::new());
+        log.write(b"two\n");
+        log.is_line_over = false;
+        log.set_options(options);
+        log.write(b"three\n");
+        let text = std::fs::read_to_string(&path).expect("a log");
+        assert!(text.ends_with("Z three\n"), "{text:?}");
+    }
+}

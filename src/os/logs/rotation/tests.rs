@@ -145,6 +145,49 @@ fn a_rotation_that_is_refused_is_reported_once_and_the_file_grows() {
     assert_eq!(log.take_unreported(true), None);
 }
 
+/// Our own lines were not counted: the log of a program that writes nothing and ends again and again
+/// grew without end.
+#[test]
+fn our_own_lines_are_rotated_as_others_are() {
+    for timestamps in [false, true] {
+        let place = Place::new();
+        let options = LogOptions::new().max_bytes(200).keep(100).marks(true);
+        let mut log = place.log(options.timestamps(timestamps));
+        for number in 0..50 {
+            match number % 5 {
+                0 => log.remark(&format_args!("remark {number:05}")),
+                1 => log.record_unreadable(10, nix::errno::Errno::EIO),
+                _ => log.mark(&format_args!("mark {number:05}")),
+            }
+        }
+        log.mark(&"the end");
+        let files = place.files();
+        assert!(files.len() > 5 && log.rotations() == files.len() as u64 - 1);
+        for file in &files {
+            assert!(file.len() <= 200 && file.ends_with(b"\n"), "{}", file.len());
+        }
+        let text = String::from_utf8(files.concat()).expect("text");
+        let count = |word: &str| text.matches(word).count();
+        assert_eq!((count("remark "), count(" mark ")), (10, 30));
+        assert_eq!(count("10 bytes of stderr were lost here"), 10);
+        if timestamps {
+            assert!(text.lines().all(|line| &line[23..25] == "Z "), "{text}");
+        }
+    }
+}
+
+/// The file that was found at the path was taken for an empty one.
+#[test]
+fn a_full_file_that_another_process_has_put_there_is_rotated_at_once() {
+    let place = Place::new();
+    let mut log = place.log(LogOptions::new().max_bytes(110).keep(9));
+    log.write(&lines(10));
+    fs::rename(place.path(), place.path().with_extension("aside")).expect("a rename");
+    fs::write(place.path(), lines(10)).expect("a file");
+    log.write(&lines(9));
+    assert_eq!(place.files(), [lines(10), lines(9)]);
+}
+
 /// Copied and emptied by another process (copytruncate): the size is that of the file.
 #[test]
 fn a_file_that_was_emptied_is_not_rotated_before_it_is_full_again() {
