@@ -3,7 +3,7 @@
 //!
 //! systemd (`EnvironmentFile=`), Docker Compose (`env_file`) and a shell (`.`) have such files, too, and
 //! read parts of them differently. What they read alike is read so here; what they do not is an error,
-//! and not a guess:
+//! and not a guess. It has the line's number and the reason, and no text of it: that may be a secret.
 //!
 //! - a line is empty, begins with `#`, or is `KEY=VALUE` with a name that a shell takes;
 //! - a value without quotes has none of the characters that mean something to one of them;
@@ -21,7 +21,7 @@ use std::path::Path;
 
 use super::ChildSpec;
 use crate::error::{Error, Result};
-use crate::text::{error_text, quoted};
+use crate::text::error_text;
 
 /// The most that a file may have: what is longer is hardly meant.
 const BYTES_MAX: u64 = 64 * 1024;
@@ -94,8 +94,8 @@ fn variable(line: &str) -> std::result::Result<Option<(OsString, OsString)>, Str
         return Err("\"export\" is a word of shells: leave it out".to_owned());
     }
     let Some((key, value)) = line.split_once('=') else {
-        let expected = "expected KEY=VALUE, an empty line, or # and a comment";
-        return Err(format!("no \"=\" in {}: {expected}", quoted(line)));
+        let text = "no \"=\": expected KEY=VALUE, an empty line, or # and a comment";
+        return Err(text.to_owned());
     };
     if let Some(problem) = key_problem(key) {
         return Err(problem);
@@ -108,8 +108,8 @@ fn key_problem(key: &str) -> Option<String> {
     let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let begins_well = key.starts_with(|first: char| !first.is_ascii_digit());
     let is_name = begins_well && key.bytes().all(is_inner);
-    let rule = "use letters, digits and _, and no digit first";
-    (!is_name).then(|| format!("invalid name {}: {rule}", quoted(key)))
+    let text = "invalid name before the \"=\": use letters, digits and _, and no digit first";
+    (!is_name).then(|| text.to_owned())
 }
 
 fn value_of(value: &str) -> std::result::Result<String, String> {

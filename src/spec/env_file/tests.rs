@@ -85,19 +85,19 @@ fn what_is_no_variable_is_refused_with_its_line() {
         ("export A=b", "\"export\" is a word of shells: leave it out"),
         (
             "1A=b",
-            "invalid name \"1A\": use letters, digits and _, and no digit first",
+            "invalid name before the \"=\": use letters, digits and _, and no digit first",
         ),
         (
             "A =b",
-            "invalid name \"A \": use letters, digits and _, and no digit first",
+            "invalid name before the \"=\": use letters, digits and _, and no digit first",
         ),
         (
             "=b",
-            "invalid name \"\": use letters, digits and _, and no digit first",
+            "invalid name before the \"=\": use letters, digits and _, and no digit first",
         ),
         (
             "A",
-            "no \"=\" in \"A\": expected KEY=VALUE, an empty line, or # and a comment",
+            "no \"=\": expected KEY=VALUE, an empty line, or # and a comment",
         ),
         (
             "A=b\r",
@@ -109,6 +109,30 @@ fn what_is_no_variable_is_refused_with_its_line() {
         ),
     ] {
         assert_refused(line, problem);
+    }
+}
+
+/// What was meant for a value may stand in any of these places.
+#[test]
+fn an_error_has_no_text_of_the_file_but_a_name() {
+    for line in [
+        "hunter2",
+        "hunter2/=",
+        "hunter2 =x",
+        "hunter-2=x",
+        "A=hunter2 x",
+        "A='hunter2",
+        "A='x'hunter2",
+        "A=\"hunter2",
+        "A=\"\\hunter2\"",
+        "A=\"$hunter2\"",
+        "export hunter2",
+        "# hunter2\\",
+        "hunter2\r",
+    ] {
+        let problem = read_text(line.as_bytes()).expect_err(line);
+        assert!(problem.starts_with("FILE, line 1: "), "{problem}");
+        assert!(!problem.contains("hunter"), "{problem}");
     }
 }
 
