@@ -57,11 +57,11 @@ const FIELDS: [Field<Draft>; 36] = [
     ("user", |draft, item, problems| {
         draft.places.insert("user", item.position());
         let user = attributes::user(item, problems);
-        draft.attribute(user, |all, user| all.user = Some(user));
+        draft.attribute(user, Attributes::set_user);
     }),
     ("group", |draft, item, problems| {
         let group = attributes::group(item, problems);
-        draft.attribute(group, |all, group| all.group = Some(group));
+        draft.attribute(group, Attributes::set_group);
     }),
     ("groups", |draft, item, problems| {
         draft.places.insert("groups", item.position());

@@ -37,7 +37,7 @@ pub struct User {
 struct Entry {
     name: Vec<u8>,
     gid: u32,
-    /// Its groups, that of its entry first, each once.
+    /// The groups that name it among their members, each once.
     groups: Vec<u32>,
     home: Vec<u8>,
     shell: Vec<u8>,
@@ -81,9 +81,16 @@ impl User {
         Some(self.entry.as_ref()?.gid)
     }
 
-    /// Returns all its groups, the first one too.
-    pub(crate) fn groups(&self) -> &[u32] {
-        self.entry.as_ref().map_or(&[], |entry| &entry.groups)
+    /// Returns all its groups with this first one, as initgroups(3) sets them: without its own first
+    /// one, if that is another and does not name it among its members.
+    pub(crate) fn groups_with(&self, first: Option<u32>) -> Vec<u32> {
+        let Some(entry) = &self.entry else {
+            return Vec::new();
+        };
+        let first = first.unwrap_or(entry.gid);
+        let others = entry.groups.iter().copied();
+        let others = others.filter(|&gid| gid != first);
+        [first].into_iter().chain(others).collect()
     }
 
     /// Returns the variables that a login sets.
@@ -226,7 +233,7 @@ impl Accounts {
             let entry = Entry {
                 name: name.to_vec(),
                 gid,
-                groups: vec![gid],
+                groups: Vec::new(),
                 home: home.to_vec(),
                 shell: shell.to_vec(),
             };
@@ -292,7 +299,9 @@ mod tests {
         let app = accounts.user_named("app").expect("it is there");
         assert_eq!((app.uid(), app.gid()), (1001, Some(1001)));
         assert_eq!(app.name(), Some("app"));
-        assert_eq!(app.groups(), [1001, 50, 52]);
+        assert_eq!(app.groups_with(None), [1001, 50, 52]);
+        assert_eq!(app.groups_with(Some(52)), [52, 50, 1001]);
+        assert_eq!(app.groups_with(Some(7)), [7, 50, 52, 1001]);
         let variables: Vec<_> = app.variables().collect();
         let expected = [
             ("HOME", "/srv/app"),
@@ -306,7 +315,10 @@ mod tests {
             accounts.user_named("twice").map(|user| user.uid()),
             Ok(1002)
         );
-        assert_eq!(accounts.user_named("last").map(|user| user.uid()), Ok(1004));
+        // Its first group does not name it.
+        let last = accounts.user_named("last").expect("it is there");
+        assert_eq!((last.uid(), last.groups_with(None)), (1004, vec![1004]));
+        assert_eq!(last.groups_with(Some(7)), [7]);
     }
 
     #[test]
@@ -314,7 +326,7 @@ mod tests {
         let mut accounts = accounts();
         let user = accounts.user_numbered(7).expect("numbers always work");
         assert_eq!((user.gid(), user.name()), (None, None));
-        assert_eq!(user.groups(), [0; 0]);
+        assert_eq!(user.groups_with(Some(7)), [0; 0]);
         assert_eq!(user.variables().count(), 0);
         let mut none = Accounts {
             users: unreadable(std::io::ErrorKind::NotFound),

@@ -2,7 +2,7 @@
 //!
 //! The order in which a child sets them is that of [`Attribute`]; `attributes` of `os::spawn` does it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::accounts::{User, id_problem};
@@ -29,6 +29,8 @@ const GROUPS_MAX: usize = 65_536;
 pub(crate) struct Attributes {
     pub(crate) user: Option<User>,
     pub(crate) group: Option<u32>,
+    /// Those of the user with the group as the first. Kept: a child cannot put them together.
+    user_groups: Vec<u32>,
     pub(crate) groups: Option<Vec<u32>>,
     pub(crate) umask: Option<u32>,
     pub(crate) nice: Option<i32>,
@@ -87,6 +89,23 @@ impl Attribute {
 }
 
 impl Attributes {
+    /// Sets the user.
+    pub(crate) fn set_user(&mut self, user: User) {
+        self.user = Some(user);
+        self.find_user_groups();
+    }
+
+    /// Sets the group.
+    pub(crate) fn set_group(&mut self, gid: u32) {
+        self.group = Some(gid);
+        self.find_user_groups();
+    }
+
+    fn find_user_groups(&mut self) {
+        let groups = self.user.as_ref().map(|user| user.groups_with(self.group));
+        self.user_groups = groups.unwrap_or_default();
+    }
+
     /// Returns the uid that the program gets.
     pub(crate) fn uid(&self) -> Option<u32> {
         Some(self.user.as_ref()?.uid())
@@ -99,7 +118,7 @@ impl Attributes {
 
     /// Returns the other groups that it gets.
     pub(crate) fn groups(&self) -> Option<&[u32]> {
-        let of_user = || self.user.as_ref().map(User::groups);
+        let of_user = || self.user.as_ref().map(|_| &*self.user_groups);
         self.groups.as_deref().or_else(of_user)
     }
 
@@ -208,7 +227,7 @@ impl ChildSpec {
     /// ```
     #[must_use]
     pub fn user(mut self, user: User) -> Self {
-        self.attributes_mut().user = Some(user);
+        self.attributes_mut().set_user(user);
         self
     }
 
@@ -224,11 +243,12 @@ impl ChildSpec {
     /// ```
     #[must_use]
     pub fn group(mut self, gid: u32) -> Self {
-        self.attributes_mut().group = Some(gid);
+        self.attributes_mut().set_group(gid);
         self
     }
 
-    /// Sets its other groups, all of them; by default they are those of the user, or else ours.
+    /// Sets its other groups, all of them; by default they are those of the user, or else ours. With
+    /// [`ChildSpec::group`] the user's own first group is not among them.
     ///
     /// ```
     /// # use procsched::{ChildSpec, User};
@@ -325,6 +345,18 @@ impl ChildSpec {
     pub fn stdin(mut self, path: impl Into<PathBuf>) -> Self {
         self.attributes_mut().stdin = Some(path.into());
         self
+    }
+
+    /// Returns the file that it reads as its stdin, if there is one; relative to the base directory.
+    ///
+    /// ```
+    /// # use procsched::ChildSpec;
+    /// let load = ChildSpec::new("load", ["psql"]).stdin("dump.sql");
+    /// assert_eq!(load.stdin_path(), Some("dump.sql".as_ref()));
+    /// ```
+    #[must_use]
+    pub fn stdin_path(&self) -> Option<&Path> {
+        self.attributes.as_deref()?.stdin.as_deref()
     }
 
     /// Sets whether it inherits no variable of this process; `false` by default. It gets those of

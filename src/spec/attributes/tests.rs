@@ -114,6 +114,25 @@ fn what_cannot_be_is_found_with_its_key() {
 }
 
 #[test]
+fn the_groups_of_a_user_begin_with_the_group_whichever_is_set_first() {
+    let root = || User::named("root").expect("root");
+    let groups = |spec: ChildSpec| {
+        let attributes = spec.attributes.expect("attributes");
+        attributes.groups().map(<[u32]>::to_vec)
+    };
+    let own = groups(web().user(root())).expect("groups");
+    let first = groups(web().group(64_335).user(root())).expect("groups");
+    let second = groups(web().user(root()).group(64_335)).expect("groups");
+    assert_eq!((own[0], first[0]), (0, 64_335));
+    assert_eq!(first, second);
+    assert_eq!(
+        groups(web().user(root()).group(1).groups([7])),
+        Some(vec![7])
+    );
+    assert_eq!(groups(web().group(1)), None);
+}
+
+#[test]
 fn another_definition_differs_by_its_keys() {
     let of = |spec: ChildSpec| spec.attributes.as_deref().cloned().unwrap_or_default();
     let none = Attributes::default();
