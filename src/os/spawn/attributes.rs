@@ -20,6 +20,10 @@ use crate::spec::{Attributes, Resource};
 /// Of linux/prctl.h.
 const PR_SET_NO_NEW_PRIVS: c_int = 38;
 
+/// The same: capabilities that an exec keeps, and all of them.
+const PR_CAP_AMBIENT: c_int = 47;
+const PR_CAP_AMBIENT_CLEAR_ALL: c_int = 4;
+
 /// Takes groups of 32 bits: the first that some architectures had are of 16.
 #[cfg(any(target_arch = "x86", target_arch = "arm"))]
 const SYS_SETGROUPS: libc::c_long = libc::SYS_setgroups32;
@@ -142,9 +146,23 @@ pub(super) fn set_identity(attributes: &Attributes) -> Result<(), Failure> {
         set_id(GID, gid).map_err(failed(Attribute::Group))?;
     }
     if let Some(uid) = uid {
+        if !has_id(UID, uid) {
+            clear_ambient().map_err(failed(Attribute::User))?;
+        }
         set_id(UID, uid).map_err(failed(Attribute::User))?;
     }
     Ok(())
+}
+
+/// Takes from another user what a supervisor without root was given, such as CAP_SETUID: the system does
+/// so only when root becomes another. Before Linux 4.3 there is nothing to take.
+fn clear_ambient() -> Result<(), c_int> {
+    let arguments = [int(PR_CAP_AMBIENT), int(PR_CAP_AMBIENT_CLEAR_ALL), 0, 0, 0];
+    // SAFETY: plain numbers.
+    match unsafe { raw::call(libc::SYS_prctl, arguments) } {
+        Ok(_) | Err(libc::EINVAL) => Ok(()),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// Sets all three ids, and looks whether they are: a program must not run as another user because
