@@ -3,6 +3,7 @@
 
 mod base;
 mod lookup;
+mod obstacles;
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -13,13 +14,12 @@ use std::time::Duration;
 use crate::cstr_list::CStrList;
 use crate::error::{Error, Result, errno_text};
 use crate::lineage::{CHAIN_VARIABLE, PROGRAM_VARIABLE};
-use crate::os::privileges;
 use crate::os::spawn::{Command, Failure, Place, Spawner, Started, Step};
 use crate::report::CODE_UNKNOWN;
 use crate::spec::{Attributes, ChildSpec, Outputs, User};
 pub(crate) use base::BaseEnv;
 use base::{c_string, variable};
-use lookup::{directory_problem, file_problem, in_path, missing_interpreter, unreadable};
+use lookup::{directory_problem, file_problem, in_path, missing_interpreter};
 
 /// Where a program without a slash is looked up when the environment has no `PATH`.
 const PATH_DEFAULT: &[u8] = b"/bin:/usr/bin";
@@ -457,39 +457,6 @@ impl ChildSpec {
         let base_dir = absolute(base_dir)?;
         let base = BaseEnv::of_programs(&base_dir, None)?;
         Exec::of_program(self, &base_dir, &base)?.locate()
-    }
-}
-
-impl ChildSpec {
-    /// Returns why a start would fail if it were tried by this process now, as far as that is known
-    /// without a try: what of its attributes needs privileges that we do not have, or a file that cannot
-    /// be read. Each with the key of the config that it is about.
-    ///
-    /// ```
-    /// # use procsched::ChildSpec;
-    /// # use std::path::Path;
-    /// let load = ChildSpec::new("load", ["psql"]).stdin("no-such-dump.sql");
-    /// let (key, error) = load.obstacles(Path::new("/srv")).remove(0);
-    /// assert_eq!(key, "stdin");
-    /// assert_eq!(
-    ///     error.to_string(),
-    ///     "failed to open its stdin \"/srv/no-such-dump.sql\": No such file or directory"
-    /// );
-    /// ```
-    #[must_use]
-    pub fn obstacles(&self, base_dir: &Path) -> Vec<(&'static str, Error)> {
-        let Some(attributes) = self.attributes.as_deref() else {
-            return Vec::new();
-        };
-        let mut found = privileges::missing_for(attributes);
-        let stdin = attributes.stdin.as_ref().map(|path| base_dir.join(path));
-        if let Some(path) = stdin
-            && let Some(errno) = unreadable(&path)
-        {
-            let what = format!("failed to open its stdin {path:?}");
-            found.push(("stdin", Error::os(what, errno)));
-        }
-        found
     }
 }
 

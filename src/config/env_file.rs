@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::Config;
 use super::errors::{Place, Problems};
 use super::item::Item;
 use crate::spec::env_file::{Variables, is_missing, read};
@@ -47,13 +48,14 @@ fn path(item: &Item<'_>, problems: &mut Problems) -> Option<EnvFile> {
 }
 
 /// Adds the variables of the files of each program to those that it has itself, which win. Each file is
-/// read once.
+/// read once. Returns them, each with the first key that names it.
 pub(super) fn add(
     programs: &mut [ChildSpec],
     files: &[Vec<EnvFile>],
     base_dir: &Path,
     problems: &mut Problems,
-) {
+) -> Vec<(String, PathBuf)> {
+    let mut read_ones = Vec::new();
     let mut known: BTreeMap<PathBuf, Result<Variables, String>> = BTreeMap::new();
     for (spec, files) in programs.iter_mut().zip(files) {
         if files.is_empty() {
@@ -65,6 +67,9 @@ pub(super) fn add(
             if file.is_optional && is_missing(&path) {
                 continue;
             }
+            if !known.contains_key(&path) {
+                read_ones.push((file.position.1.clone(), path.clone()));
+            }
             match known.entry(path.clone()).or_insert_with(|| read(&path)) {
                 Ok(variables) => all.extend(variables.iter().cloned()),
                 Err(problem) => {
@@ -75,6 +80,29 @@ pub(super) fn add(
         }
         all.append(&mut spec.env);
         spec.env = last_of_each(all);
+    }
+    read_ones
+}
+
+impl Config {
+    /// Returns the files of variables that were read, absolute, each with the first key that names it.
+    ///
+    /// ```
+    /// use procsched::config::Config;
+    /// # let directory = tempfile::tempdir()?;
+    /// # let directory = directory.path();
+    ///
+    /// std::fs::write(directory.join("web.env"), "MODE=prod\n")?;
+    /// let text = br#"{"programs": {"web": {"command": ["true"], "env_file": "web.env"}}}"#;
+    /// let config = Config::parse(text, "procsched.json", directory)?;
+    /// let (key, path) = &config.env_files()[0];
+    /// assert_eq!(key, "programs.web.env_file");
+    /// assert_eq!(*path, directory.join("web.env"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn env_files(&self) -> &[(String, PathBuf)] {
+        &self.env_files
     }
 }
 

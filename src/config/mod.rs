@@ -118,6 +118,8 @@ pub struct Config {
     pub shutdown_timeout: Option<Duration>,
     /// The programs, at least one, in the order of the file.
     pub programs: Vec<ChildSpec>,
+    /// The files of variables that were read, each with the first key that names it.
+    env_files: Vec<(String, PathBuf)>,
     /// What was read, if it may have to be looked at once more.
     text: Text,
 }
@@ -249,7 +251,7 @@ impl Config {
         let mut root = Root::read(&Item::root(&tree), &mut problems);
         let base_dir = base_dir_of(&root, directory).map_err(stop)?;
         root.check_at(&base_dir, &mut problems);
-        root.read_env_files(&base_dir, &mut problems);
+        let env_files = root.read_env_files(&base_dir, &mut problems);
         let err_dir = root.err_dir.as_deref();
         let config = Self {
             path: None,
@@ -262,6 +264,7 @@ impl Config {
             reports: root.reports,
             shutdown_timeout: root.shutdown_timeout,
             programs: root.programs,
+            env_files,
             text: Text::default(),
         };
         for key in former

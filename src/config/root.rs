@@ -181,8 +181,13 @@ impl Root {
     }
 
     /// Reads the files with variables, and adds these to the programs. The base directory is absolute.
-    pub(super) fn read_env_files(&mut self, base_dir: &Path, problems: &mut Problems) {
-        env_file::add(&mut self.programs, &self.env_files, base_dir, problems);
+    /// Returns the files, each with the first key that names it.
+    pub(super) fn read_env_files(
+        &mut self,
+        base_dir: &Path,
+        problems: &mut Problems,
+    ) -> Vec<(String, PathBuf)> {
+        env_file::add(&mut self.programs, &self.env_files, base_dir, problems)
     }
 
     /// Checks what depends on the base directory, which is absolute.

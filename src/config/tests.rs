@@ -69,6 +69,7 @@ fn the_example_of_the_documentation() {
     let expected = Config {
         text: Text::default(),
         path: None,
+        env_files: Vec::new(),
         control: Control::Default,
         control_group: None,
         output: Form::Text,

@@ -329,7 +329,11 @@ impl Launcher {
         opened.map(Some).map_err(|errno| {
             self.lacks_descriptors = matches!(errno, Errno::EMFILE | Errno::ENFILE);
             let what = format!("failed to open its stdin {:?}", path.to_string_lossy());
-            budget.explain(&what, errno as i32)
+            match errno {
+                // There it is not for a limit on processes.
+                Errno::EAGAIN => Error::os(what, errno as i32),
+                _ => budget.explain(&what, errno as i32),
+            }
         })
     }
 

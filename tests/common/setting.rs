@@ -19,6 +19,8 @@ pub struct Setting {
     /// Places for a file system in memory, and its options.
     mounts: Vec<(CString, CString, MsFlags)>,
     user: Option<u32>,
+    /// The numbers of the capabilities that it keeps as that user.
+    kept: Vec<u8>,
 }
 
 impl Setting {
@@ -37,6 +39,11 @@ impl Setting {
     /// Makes it run as this user and group, and in no other group.
     pub fn user(&mut self, user: u32) {
         self.user = Some(user);
+    }
+
+    /// Lets it, and what it executes, keep these capabilities as the user: by their numbers, below 32.
+    pub fn keep(&mut self, capabilities: &[u8]) {
+        self.kept = capabilities.to_vec();
     }
 
     /// Has the command do all that before its exec. `has_mounts` says whether it has a mount
@@ -63,14 +70,35 @@ impl Setting {
         if let Some(user) = self.user {
             // SAFETY: plain numbers, and no list of groups.
             let set = unsafe {
-                libc::setgroups(0, std::ptr::null()) == 0
+                libc::prctl(libc::PR_SET_KEEPCAPS, i32::from(!self.kept.is_empty())) == 0
+                    && libc::setgroups(0, std::ptr::null()) == 0
                     && libc::setgid(user) == 0
                     && libc::setuid(user) == 0
             };
-            if !set {
+            if !set || !self.raise_kept() {
                 return Err(io::Error::last_os_error());
             }
         }
         Ok(())
+    }
+
+    /// Makes the capabilities effective, and has an exec keep them.
+    fn raise_kept(&self) -> bool {
+        const VERSION_3: u32 = 0x2008_0522;
+        let (this_process, none) = (0, 0_u32);
+        let mask = self
+            .kept
+            .iter()
+            .fold(0_u32, |mask, number| mask | 1 << number);
+        let header = [VERSION_3, this_process];
+        let sets = [[mask; 3], [none; 3]];
+        // SAFETY: two live structures as capset(2) has them.
+        let set = unsafe { libc::syscall(libc::SYS_capset, &raw const header, &raw const sets) };
+        let raise = |&number: &u8| {
+            let (how, number) = (libc::PR_CAP_AMBIENT_RAISE, libc::c_ulong::from(number));
+            // SAFETY: plain numbers.
+            unsafe { libc::prctl(libc::PR_CAP_AMBIENT, how, number, 0, 0) == 0 }
+        };
+        self.kept.is_empty() || set == 0 && self.kept.iter().all(raise)
     }
 }

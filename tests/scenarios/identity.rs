@@ -16,6 +16,11 @@ const USER: u32 = 64_335;
 const OTHER: u32 = 64_336;
 const THIRD: u32 = 64_337;
 
+/// Capabilities (capabilities(7)).
+const KILL: u8 = 5;
+const SETGID: u8 = 6;
+const SETUID: u8 = 7;
+
 /// What becomes of a program.
 enum Fate {
     /// It has this as its `Uid`, `Gid`, `Groups`, `Umask`, `NoNewPrivs` and the like, or as the line of
@@ -53,6 +58,22 @@ fn has_resource_capability() -> bool {
     capabilities.expect("a number") >> 24 & 1 == 1
 }
 
+/// The groups of root, as a message has them.
+fn groups_of_root() -> String {
+    let text = std::fs::read_to_string("/etc/group").expect("the groups");
+    let mut all = vec!["0"];
+    for line in text.lines() {
+        let fields: Vec<&str> = line.split(':').collect();
+        if let [_, _, gid, members] = *fields
+            && members.split(',').any(|member| member == "root")
+            && !all.contains(&gid)
+        {
+            all.push(gid);
+        }
+    }
+    all.join(", ")
+}
+
 /// A key whose value comes out the same for all.
 fn same(keys: Value, what: &'static str, value: &str) -> Row {
     Row {
@@ -66,6 +87,7 @@ fn credentials() -> Vec<Row> {
     let other = json!({"user": OTHER, "group": THIRD, "groups": [7, 8]});
     let own = json!({"user": USER, "group": USER, "groups": [7]});
     let number = || Has("Uid", four(OTHER));
+    let of_root = format!("groups to {}", groups_of_root());
     vec![
         Row {
             keys: other.clone(),
@@ -103,12 +125,12 @@ fn credentials() -> Vec<Row> {
         Row {
             keys: json!({"user": "root", "clear_env": true}),
             as_root: Has("env.HOME", "/root".to_owned()),
-            as_user: not_permitted("groups to 0"),
+            as_user: not_permitted(&of_root),
         },
         Row {
             keys: json!({"user": "root", "clear_env": true, "env": {"USER": "own"}}),
             as_root: Has("env.USER", "own".to_owned()),
-            as_user: not_permitted("groups to 0"),
+            as_user: not_permitted(&of_root),
         },
     ]
 }
@@ -245,7 +267,7 @@ fn every_attribute_is_what_the_program_gets() {
 }
 
 /// What a tracer refuses, and what is said of it.
-fn refusals() -> [(Value, &'static [&'static str], &'static str); 9] {
+fn refusals() -> [(Value, &'static [&'static str], &'static str); 10] {
     const SCORE: &str = "/proc/self/oom_score_adj";
     let user = || json!({"user": OTHER, "group": THIRD, "groups": [7, 8]});
     [
@@ -278,6 +300,11 @@ fn refusals() -> [(Value, &'static [&'static str], &'static str); 9] {
             user(),
             &["-e", "inject=setresgid:error=EPERM"],
             "failed to set gid to 64337: Operation not permitted",
+        ),
+        (
+            user(),
+            &["-e", "inject=prctl:error=EPERM"],
+            "failed to set uid to 64336: Operation not permitted",
         ),
         (
             user(),
@@ -460,7 +487,7 @@ fn a_check_warns_of_what_is_not_permitted() {
         (
             "oom_score_adj",
             format!(
-                "failed to set oom_score_adj to -1000: {}",
+                "failed to set oom_score_adj to -1000: unless ours was as low before, {}",
                 only("CAP_SYS_RESOURCE")
             ),
         ),
@@ -470,13 +497,67 @@ fn a_check_warns_of_what_is_not_permitted() {
         ),
         ("stdin", "No such file or directory".to_owned()),
     ] {
-        let start = format!("warning: programs.web.{key}: no start would succeed: ");
+        let what = match key {
+            "oom_score_adj" => "a start may fail",
+            _ => "no start would succeed",
+        };
+        let start = format!("warning: programs.web.{key}: {what}: ");
         let mut lines = said.err.lines();
         let found = lines.any(|line| line.contains(&start) && line.contains(&words));
         assert!(found, "{key}, {words}: {}", said.err);
     }
     assert_eq!(said.code, Some(1));
     assert!(!said.err.contains("programs.own"), "{}", said.err);
+}
+
+/// It may become another user, and not signal what it has started as that.
+#[test]
+fn a_check_warns_of_what_could_not_be_stopped() {
+    if missing(&[Need::Root]) {
+        return;
+    }
+    let mut scene = Scene::new();
+    scene.chmod("", 0o777);
+    scene.add_with("web", "hold", json!({"user": OTHER, "group": OTHER}));
+    scene.add_with("own", "hold", json!({"user": USER, "group": USER}));
+    scene.write("procsched.json", scene.config());
+    scene.setting.user(USER);
+    scene.setting.keep(&[SETGID, SETUID]);
+    let said = run(&scene, &["check", "procsched.json"]);
+    let expected = format!(
+        "procsched.json: warning: programs.web.user: no stop would succeed: failed to signal \
+         processes of uid {OTHER}: only root, or a process with CAP_KILL, may do that\n"
+    );
+    assert_eq!((said.code, said.err), (Some(1), expected));
+    scene.setting.keep(&[KILL, SETGID, SETUID]);
+    let said = run(&scene, &["check", "procsched.json"]);
+    assert_eq!((said.code, &*said.err), (Some(0), ""));
+}
+
+/// What a supervisor without root was given for itself is not for programs of other users.
+#[test]
+fn another_user_gets_no_capability_of_ours() {
+    if missing(&[Need::Root]) {
+        return;
+    }
+    let mut scene = Scene::new();
+    scene.chmod("", 0o777);
+    scene.setting.user(USER);
+    scene.setting.keep(&[KILL, SETGID, SETUID]);
+    for (name, user) in [("web", OTHER), ("own", USER)] {
+        let keys = json!({"user": user, "group": user});
+        scene.add_with(name, &format!("dump {name}.given ; hold"), keys);
+    }
+    let supervisor = scene.start();
+    for (name, user, capabilities) in [("web", OTHER, 0), ("own", USER, 0xe0)] {
+        let dump = scene.wait_dump(&format!("{name}.given"));
+        assert_eq!(part(&dump, "Uid"), four(user));
+        for set in ["CapPrm", "CapEff", "CapAmb"] {
+            let found = u64::from_str_radix(&part(&dump, set), 16);
+            assert_eq!(found, Ok(capabilities), "{name}, {set}");
+        }
+    }
+    supervisor.end();
 }
 
 /// The stop signal is for the first process alone, if that is wanted; KILL is for all. The first process

@@ -270,7 +270,7 @@ fn give_to_group(scene: &Scene, name: &str, mode: u32) {
 }
 
 /// What was changed, and which key is warned of then, if any is.
-const CHANGES: [(&str, Change, &str); 12] = [
+const CHANGES: [(&str, Change, &str); 15] = [
     ("nothing", |_| (), ""),
     ("a sticky directory", |scene| scene.chmod("bin", 0o1777), ""),
     (
@@ -305,6 +305,21 @@ const CHANGES: [(&str, Change, &str); 12] = [
     ),
     ("the logs", |scene| give(scene, "logs"), "err_dir"),
     (
+        "its variables",
+        |scene| give(scene, "app.env"),
+        "programs.p.env_file",
+    ),
+    (
+        "what it reads",
+        |scene| scene.chmod("in/text", 0o666),
+        "programs.p.stdin",
+    ),
+    (
+        "the directory of that",
+        |scene| give(scene, "in"),
+        "programs.p.stdin",
+    ),
+    (
         "a group",
         |scene| give_to_group(scene, "bin", 0o775),
         "programs.p.command",
@@ -327,11 +342,14 @@ fn a_check_by_root_warns_of_what_others_can_change() {
     }
     for (what, change, key) in CHANGES {
         let mut scene = Scene::new();
-        let _ = ["bin", "logs"].map(|name| scene.mkdir(name));
+        let _ = ["bin", "in", "logs"].map(|name| scene.mkdir(name));
         scene.copy_probe("bin/tool");
         scene.copy_probe("handler");
+        scene.write("app.env", "A=1\n");
+        scene.write("in/text", "text");
         scene.set("error_handler", json!(["./handler"]));
-        scene.add_raw("p", json!(["bin/tool"]));
+        let keys = json!({"command": ["bin/tool"], "env_file": "app.env", "stdin": "in/text"});
+        scene.add_raw("p", keys);
         scene.write("procsched.json", scene.config());
         change(&scene);
         let (code, said) = checked(&scene);

@@ -142,6 +142,9 @@ fn warnings(config: &Config) -> Warnings {
         let handler = ChildSpec::new("error_handler", handler.command().iter().cloned());
         found.add_command("error_handler".to_owned(), &handler, base_dir);
     }
+    for (key, path) in config.env_files() {
+        found.add(key.clone(), exposure(path));
+    }
     for program in &config.programs {
         let key = |key: &str| format!("programs.{}.{key}", program.name());
         found.add_command(key("command"), program, base_dir);
@@ -156,9 +159,16 @@ fn warnings(config: &Config) -> Warnings {
             }
         }
         for (name, error) in program.obstacles(base_dir) {
-            let text = format!("no start would succeed: {error}");
-            found.add(key(name), Some(text));
+            let what = match name {
+                "oom_score_adj" => "a start may fail",
+                _ => "no start would succeed",
+            };
+            found.add(key(name), Some(format!("{what}: {error}")));
         }
+        let obstacle = program.stop_obstacle();
+        let text = obstacle.map(|error| format!("no stop would succeed: {error}"));
+        found.add(key("user"), text);
+        found.add(key("stdin"), stdin_exposure(program, base_dir));
         found.add(key("essential"), essential_problem(program));
         found.add(key("start_timeout"), start_timeout_problem(program));
     }
@@ -195,7 +205,17 @@ fn start_timeout_problem(program: &ChildSpec) -> Option<String> {
     })
 }
 
-/// Returns a component of the path that others can change, if root would read a config there,
+/// Returns a component of the path of its stdin that others can change: they decide what root opens. What
+/// is no file, such as a FIFO or a terminal, is for others to write to.
+fn stdin_exposure(program: &ChildSpec, base_dir: &Path) -> Option<String> {
+    let path = base_dir.join(program.stdin_path()?);
+    match path.is_file() {
+        true => exposure(&path),
+        false => exposure(path.parent()?),
+    }
+}
+
+/// Returns a component of the path that others can change, if root would read a file there,
 /// execute a command or write a log.
 fn exposure(path: &Path) -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
