@@ -61,6 +61,17 @@ impl<'a> OutputLine<'a> {
     }
 }
 
+/// Returns where to cut text of which at most this many bytes are wanted: at the start of a
+/// character, if one of UTF-8 is there.
+pub(crate) fn cut(text: &[u8], most: usize) -> usize {
+    if text.len() <= most {
+        return text.len();
+    }
+    let is_start = |&at: &usize| text[at] & 0b1100_0000 != 0b1000_0000;
+    let starts = (most.saturating_sub(3).max(1)..=most).rev();
+    starts.into_iter().find(is_start).unwrap_or(most)
+}
+
 /// Lines of one stream of a program.
 #[derive(Debug)]
 pub(crate) struct Lines {
@@ -78,19 +89,19 @@ impl Lines {
     fn each(&self, mut take: impl FnMut(&OutputLine<'_>)) {
         let mut is_continued = self.is_continued;
         for line in self.bytes.split_inclusive(|&byte| byte == b'\n') {
-            let text = line.strip_suffix(b"\n").unwrap_or(line);
-            // An empty line is one, too.
-            let first = &text[..text.len().min(LINE_BYTES_MAX)];
-            let rest = text[first.len()..].chunks(LINE_BYTES_MAX);
-            for text in std::iter::once(first).chain(rest) {
+            let mut text = line.strip_suffix(b"\n").unwrap_or(line);
+            // An empty line is one, too, but the empty rest of a line is nothing.
+            let mut is_first = !is_continued;
+            while is_first || !text.is_empty() {
+                let (part, rest) = text.split_at(cut(text, LINE_BYTES_MAX));
                 take(&OutputLine {
                     program: &self.program,
                     stream: self.stream,
-                    text,
+                    text: part,
                     is_continued,
                     at: self.at,
                 });
-                is_continued = true;
+                (text, is_first, is_continued) = (rest, false, true);
             }
             is_continued = false;
         }
@@ -200,4 +211,43 @@ fn message_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("a panic without a message").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(bytes: &[u8], is_continued: bool) -> Vec<(Vec<u8>, bool)> {
+        let lines = Lines {
+            program: Arc::from("web"),
+            stream: StdStream::Stdout,
+            bytes: bytes.to_vec(),
+            is_continued,
+            at: None,
+        };
+        let mut parts = Vec::new();
+        lines.each(|line| parts.push((line.text().to_vec(), line.is_continued())));
+        parts
+    }
+
+    #[test]
+    fn an_empty_line_is_one_and_the_empty_rest_of_a_line_is_none() {
+        assert_eq!(parts(b"\n", false), [(vec![], false)]);
+        assert_eq!(parts(b"\n", true), []);
+        assert_eq!(parts(b"a\n\n", true), [(vec![b'a'], true), (vec![], false)]);
+    }
+
+    #[test]
+    fn a_long_line_is_cut_between_characters() {
+        let text = format!("{}é{}", "a".repeat(LINE_BYTES_MAX - 1), "b".repeat(3));
+        let found = parts(text.as_bytes(), false);
+        let lengths: Vec<usize> = found.iter().map(|(text, _)| text.len()).collect();
+        assert_eq!(lengths, [LINE_BYTES_MAX - 1, 5]);
+        assert!(found[1].1 && found[1].0.starts_with("é".as_bytes()));
+        // No text, so anywhere.
+        assert_eq!(
+            cut(&[0x80; LINE_BYTES_MAX + 1], LINE_BYTES_MAX),
+            LINE_BYTES_MAX
+        );
+    }
 }

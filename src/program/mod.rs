@@ -57,6 +57,14 @@ impl Key {
         kind << 32 | u64::from(id)
     }
 
+    /// Returns the program and the stream of a pipe with output.
+    pub(crate) fn stream(self) -> Option<(ProgramId, StdStream)> {
+        match self {
+            Self::Stream(id, stream) | Self::OldStream(id, stream) => Some((id, stream)),
+            _ => None,
+        }
+    }
+
     pub(crate) fn of(number: u64) -> Self {
         let id = ProgramId(number as u32);
         match number >> 32 {

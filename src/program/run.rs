@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::callbacks::Lines;
 use crate::error::Error;
 use crate::machine::{Moment, Restart, Run};
 use crate::os::group::Group;
@@ -84,6 +85,8 @@ pub(crate) struct ExitRecord {
     pub(crate) reason: Option<String>,
     /// Complete when the pipe has been drained.
     pub(crate) tail: Tail,
+    /// What it wrote at last and goes to the host, before its end is reported.
+    pub(crate) lines: Vec<Lines>,
 }
 
 /// A failed start, to be reported.

@@ -1,7 +1,7 @@
 //! Program output: the wait for it, and its way from pipes to logs and to the last bytes that a
 //! report carries.
 
-use std::mem::replace;
+use std::mem::{replace, take};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -35,8 +35,8 @@ pub(super) struct Capture {
     /// What was read just now and goes to the host.
     relayed: Vec<u8>,
     relay: Relay,
-    /// True while the host takes no output.
-    is_held: bool,
+    /// The pipes that this turn had no room for, as [`Key`]s. The next turn reads them first.
+    left: Vec<u64>,
     /// True if the directory of the logs was created if it was missing: it is left alone after that.
     has_log_directory: bool,
 }
@@ -63,7 +63,7 @@ impl Capture {
             log_flaws: Flaws::default(),
             relayed: Vec::new(),
             relay: Relay::default(),
-            is_held: false,
+            left: Vec::new(),
             has_log_directory: false,
         })
     }
@@ -76,8 +76,12 @@ impl Capture {
         &mut self.poller
     }
 
-    /// Returns when a pipe that rests is to be read, or the start of a line has waited long enough.
+    /// Returns when a pipe that rests is to be read, or the start of a line has waited long enough;
+    /// at once if one was left.
     pub(super) fn next_deadline(&self) -> Option<Moment> {
+        if !self.left.is_empty() {
+            return Some(Moment::default());
+        }
         let resting = self.coalescer.next_deadline();
         resting.into_iter().chain(self.relay.next_deadline()).min()
     }
@@ -85,6 +89,7 @@ impl Capture {
     /// Waits until something is readable, for at most `limit`.
     pub(super) fn wait(&mut self, limit: Option<Duration>, inbox: &Inbox) {
         self.ready.clear();
+        self.relay.renew();
         self.poller.wait(limit, &mut self.ready);
         if self.ready.contains(&Key::Wake.number()) && inbox.waker().clear() {
             self.poller.note_useful();
@@ -141,7 +146,7 @@ impl Capture {
         if let Some(latest) = output.pipe.take() {
             usual.into_iter().for_each(|bytes| latest.resize(bytes));
             let oldest = program.detach(old_key, &mut self.poller);
-            if !(self.is_held && latest.is_relayed()) {
+            if !(self.relay.is_held(stream) && latest.is_relayed()) {
                 self.poller
                     .renumber(latest.as_fd(), key.number(), old_key.number());
             }
@@ -149,10 +154,14 @@ impl Capture {
             if let Some(oldest) = oldest {
                 self.close_oldest(now, core, (id, stream), &oldest);
             }
+            self.relay.renumber(key, old_key);
         }
         let is_relayed = core.programs()[id].exec.outputs().is_inherited(stream);
         let pipe = end.map(|end| Stream::new(end, is_relayed));
-        if let Some(pipe) = pipe.as_ref().filter(|_| !(is_relayed && self.is_held)) {
+        if let Some(pipe) = pipe
+            .as_ref()
+            .filter(|_| !(is_relayed && self.relay.is_held(stream)))
+        {
             self.poller.add(pipe.as_fd(), key.number());
         }
         core.program_mut(id).output_or_new(stream).pipe = pipe;
@@ -173,7 +182,9 @@ impl Capture {
             tail: None,
         };
         let read = oldest.read_pending(&mut sink);
-        self.relay_read(now, core, id, stream);
+        let key = Key::OldStream(id, stream);
+        self.relay_read(now, core, key);
+        self.relay.end(core, key);
         if read != Read::End {
             let program = core.program_mut(id);
             let count = program.count_closed_pipe();
@@ -246,8 +257,8 @@ impl Capture {
                 self.coalescer.forget(key.number());
             }
             if is_relayed {
-                self.relay_read(now, core, id, stream);
-                self.relay.end(core, id, stream);
+                self.relay_read(now, core, key);
+                self.relay.end(core, key);
             }
         }
         let is_over = !core.programs()[id].has_run_pipes();
@@ -262,12 +273,18 @@ impl Capture {
     /// Reads once from each pipe that was ready or has rested long enough, and no more: a flood
     /// waits its turn.
     pub(super) fn drain_ready(&mut self, now: Moment, core: &mut Core, reaper: &mut Reaper) {
-        let mut ready = std::mem::take(&mut self.ready);
+        let mut ready = take(&mut self.ready);
         if !ready.is_empty() {
             // Unless something is found.
             self.poller.note_spurious();
         }
         self.coalescer.add_due(now, &mut ready);
+        if !self.left.is_empty() {
+            let mut first = take(&mut self.left);
+            ready.retain(|number| !first.contains(number));
+            first.append(&mut ready);
+            ready = first;
+        }
         for key in ready.iter().map(|&number| Key::of(number)) {
             let is_found = match key {
                 Key::Stream(id, _) | Key::OldStream(id, _) => {
@@ -306,9 +323,8 @@ impl Capture {
             self.coalescer.forget(number);
             return true;
         };
-        if self.is_held && pipe.is_relayed() {
-            self.coalescer.forget(number);
-            return false;
+        if pipe.is_relayed() {
+            return self.drain_relayed(now, core, reaper, key);
         }
         let read = pipe.read(&mut Sink {
             buffer: &mut self.buffer,
@@ -319,21 +335,76 @@ impl Capture {
         match read {
             Read::Bytes(bytes) => self.coalesce(now, number, bytes, pipe),
             Read::Nothing => self.coalesce(now, number, 0, pipe),
-            Read::End => {
-                program.detach(key, &mut self.poller);
-                self.coalescer.forget(number);
-                if matches!(key, Key::Stream(..)) && !program.has_run_pipes() {
-                    reaper.on_eof(core.programs(), id);
-                }
-            }
-        }
-        if !self.relayed.is_empty()
-            && let Key::Stream(_, stream) | Key::OldStream(_, stream) = key
-        {
-            self.relay_read(now, core, id, stream);
+            Read::End => self.drop_ended(core, reaper, id, key),
         }
         report_losses(now, core, id, false);
         read != Read::Nothing
+    }
+
+    /// Reads from a pipe whose bytes go to the host, piece by piece, for as long as the turn has room
+    /// for them. True if there was something to read, or no room.
+    fn drain_relayed(
+        &mut self,
+        now: Moment,
+        core: &mut Core,
+        reaper: &mut Reaper,
+        key: Key,
+    ) -> bool {
+        let number = key.number();
+        let Some((id, stream)) = key.stream().filter(|(_, of)| !self.relay.is_held(*of)) else {
+            self.coalescer.forget(number);
+            return false;
+        };
+        let mut bytes = 0;
+        loop {
+            let size = self.relay.room(stream).min(self.buffer.len());
+            if size == 0 {
+                self.left.push(number);
+                if bytes == 0 {
+                    return true;
+                }
+                break;
+            }
+            let Some(Route { pipe, log, tail }) = core.program_mut(id).route(key, false) else {
+                break;
+            };
+            let mut sink = Sink {
+                buffer: &mut self.buffer[..size],
+                log,
+                relayed: &mut self.relayed,
+                tail,
+            };
+            let read = pipe.read(&mut sink);
+            self.relay_read(now, core, key);
+            match read {
+                Read::Bytes(count) => bytes += count,
+                Read::Nothing => {}
+                Read::End => {
+                    self.drop_ended(core, reaper, id, key);
+                    self.relay.end(core, key);
+                    report_losses(now, core, id, false);
+                    return true;
+                }
+            }
+            if read != Read::Bytes(size) {
+                break;
+            }
+        }
+        if let Some(Route { pipe, .. }) = core.program_mut(id).route(key, false) {
+            self.coalesce(now, number, bytes, pipe);
+        }
+        report_losses(now, core, id, false);
+        bytes > 0
+    }
+
+    /// Drops a pipe that nothing can write to any more.
+    fn drop_ended(&mut self, core: &mut Core, reaper: &mut Reaper, id: ProgramId, key: Key) {
+        let program = core.program_mut(id);
+        program.detach(key, &mut self.poller);
+        self.coalescer.forget(key.number());
+        if matches!(key, Key::Stream(..)) && !program.has_run_pipes() {
+            reaper.on_eof(core.programs(), id);
+        }
     }
 
     /// Opens the log of a pipe anew, if it is time to look whether it was renamed or removed.
@@ -350,9 +421,9 @@ impl Capture {
     }
 
     /// Hands on what was read for the host.
-    fn relay_read(&mut self, now: Moment, core: &mut Core, id: ProgramId, stream: StdStream) {
+    fn relay_read(&mut self, now: Moment, core: &mut Core, key: Key) {
         if !self.relayed.is_empty() {
-            self.relay.push(now, core, (id, stream), &self.relayed);
+            self.relay.push(now, core, key, &self.relayed);
             self.relayed.clear();
             // One that was large stays so no longer than it is needed.
             self.relayed.shrink_to(READ_BYTES_MAX);
@@ -364,31 +435,32 @@ impl Capture {
         self.relay.give_late(now, core);
     }
 
-    /// Says whether the host takes output. While it does not, the pipes of what it is given are left
-    /// alone: their programs wait, as if they wrote to the host's reader themselves.
-    pub(super) fn hold(&mut self, core: &mut Core, is_held: bool) {
-        if replace(&mut self.is_held, is_held) == is_held {
+    /// Says whether the host takes output of this stream. While it does not, its pipes of what it is
+    /// given are left alone: their programs wait, as if they wrote to the host's reader themselves.
+    pub(super) fn hold(&mut self, core: &mut Core, stream: StdStream, is_held: bool) {
+        if !self.relay.hold(stream, is_held) {
             return;
         }
+        let is_other = |(_, of)| of != stream;
+        self.left
+            .retain(|&number| Key::of(number).stream().is_some_and(is_other));
         for program in core.programs_mut().iter_mut() {
-            for stream in StdStream::ALL {
-                for key in [
-                    Key::Stream(program.id, stream),
-                    Key::OldStream(program.id, stream),
-                ] {
-                    let Some(route) = program.route(key, false) else {
-                        continue;
-                    };
-                    if !route.pipe.is_relayed() {
-                        continue;
-                    }
-                    let usual = self.coalescer.forget(key.number());
-                    usual.into_iter().for_each(|bytes| route.pipe.resize(bytes));
-                    // A hang-up would be reported for as long as it is not read.
-                    match is_held {
-                        true => self.poller.remove(route.pipe.as_fd(), key.number()),
-                        false => self.poller.add(route.pipe.as_fd(), key.number()),
-                    }
+            for key in [
+                Key::Stream(program.id, stream),
+                Key::OldStream(program.id, stream),
+            ] {
+                let Some(route) = program.route(key, false) else {
+                    continue;
+                };
+                if !route.pipe.is_relayed() {
+                    continue;
+                }
+                let usual = self.coalescer.forget(key.number());
+                usual.into_iter().for_each(|bytes| route.pipe.resize(bytes));
+                // A hang-up would be reported for as long as it is not read.
+                match is_held {
+                    true => self.poller.remove(route.pipe.as_fd(), key.number()),
+                    false => self.poller.add(route.pipe.as_fd(), key.number()),
                 }
             }
         }
@@ -416,6 +488,7 @@ impl Capture {
             self.release(now, core, id);
             core.program_mut(id).unwatch_leader(&mut self.poller);
         }
+        self.left.clear();
     }
 
     /// Logs what is in the pipes of a program, and closes them.
@@ -431,12 +504,11 @@ impl Capture {
                         relayed: &mut self.relayed,
                         tail: None,
                     });
-                    self.relay_read(now, core, id, stream);
+                    self.relay_read(now, core, key);
                 }
+                self.relay.end(core, key);
             }
-            self.relay.end(core, id, stream);
         }
-        self.relay.forget(id);
         report_losses(now, core, id, true);
     }
 }

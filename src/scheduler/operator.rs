@@ -219,23 +219,26 @@ impl ProcessScheduler {
         }
     }
 
-    /// Says that the host takes no output of programs for now, or that it does again: see
-    /// [`Builder::on_output`](crate::Builder::on_output). Meanwhile these programs wait when their
-    /// pipes are full, and nothing else does. What a run has left in its pipes is given at its end all
-    /// the same.
+    /// Says that the host takes nothing of this stream of programs for now, or that it does again: see
+    /// [`Builder::on_output`](crate::Builder::on_output). Meanwhile the programs that write to it wait
+    /// when their pipes are full, and nothing else does. What a run has left in its pipes is given at
+    /// its end all the same.
+    ///
+    /// Besides that, a turn gives at most 3072 lines and 40 KiB of each stream: with room for so much
+    /// a host loses nothing if it asks for a hold after the turn.
     ///
     /// ```
-    /// # use procsched::ProcessScheduler;
+    /// # use procsched::{ProcessScheduler, StdStream};
     /// # fn main() -> procsched::Result<()> {
     /// let mut scheduler = ProcessScheduler::builder("/").keep_running().build()?;
-    /// scheduler.hold_output(true);
-    /// scheduler.hold_output(false);
+    /// scheduler.hold_output(StdStream::Stdout, true);
+    /// scheduler.hold_output(StdStream::Stdout, false);
     /// # Ok(())
     /// # }
     /// ```
-    pub fn hold_output(&mut self, is_held: bool) {
+    pub fn hold_output(&mut self, stream: StdStream, is_held: bool) {
         if self.inbox.waker().is_ours() {
-            self.capture.hold(&mut self.core, is_held);
+            self.capture.hold(&mut self.core, stream, is_held);
         }
     }
 

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::callbacks::{Callbacks, Lines, Notice};
+use crate::callbacks::{Callbacks, Notice};
 use crate::error::Error;
 use crate::event::{Event, EventKind};
 use crate::machine::{Moment, ProgramId};
@@ -95,14 +95,6 @@ impl Outbox {
         self.queue.push_back(Queued::Notice(notice));
     }
 
-    /// Queues lines of a program, before the end of the run that has written them.
-    pub(super) fn lines(&mut self, id: ProgramId, lines: Lines) {
-        let is_end = |queued: &Queued| matches!(queued, Queued::Exit(exit) if *exit == id);
-        let end = self.queue.iter().position(is_end);
-        let lines = Queued::Notice(Notice::Lines(lines));
-        self.queue.insert(end.unwrap_or(self.queue.len()), lines);
-    }
-
     /// Warns if memory was short, at most once a minute.
     pub(super) fn warn_of_memory(&mut self, now: Moment) {
         let is_early = |at: Moment| now < at.after(MEMORY_WARNING_INTERVAL);
@@ -145,6 +137,9 @@ impl Outbox {
         record: ExitRecord,
         side_commands: &mut SideCommands,
     ) {
+        for lines in record.lines {
+            self.callbacks.call(&Notice::Lines(lines));
+        }
         let mut report = record.report;
         (report.stderr, report.data_omitted) = record.tail.into_words();
         report.log_rotated = program.stderr.log.rotations();

@@ -10,6 +10,8 @@ pub enum Pattern {
     Flat,
     /// The same with a line feed as each 64th byte.
     Lines,
+    /// Line feeds alone.
+    Empty,
     /// All 256 values, so invalid UTF-8, and a NUL as each seventh byte.
     Binary,
 }
@@ -21,6 +23,7 @@ impl std::str::FromStr for Pattern {
         match name {
             "flat" => Ok(Self::Flat),
             "lines" => Ok(Self::Lines),
+            "empty" => Ok(Self::Empty),
             "binary" => Ok(Self::Binary),
             _ => Err(format!("no such pattern: {name:?}")),
         }
@@ -35,6 +38,7 @@ impl Pattern {
             Self::Flat => printable(raw),
             Self::Lines if at % 64 == 63 => b'\n',
             Self::Lines => printable(raw),
+            Self::Empty => b'\n',
             Self::Binary if at % 7 == 6 => 0,
             Self::Binary => raw,
         }

@@ -5,6 +5,10 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -79,9 +83,11 @@ fn both_streams_and_the_start_of_a_line_come_before_the_exit() {
     let mut scene = scene();
     scene.add(
         "web",
-        "say out\\n 1 ; say begun 2 ; sleep 400 ; say -ended\\n\\nlast 2 ; exit 3",
+        "say out\\n 1 ; say begun 2 ; wait-file go ; say -ended\\n\\nlast 2 ; exit 3",
     );
     let supervisor = start_to_file(&scene);
+    supervisor.wait_message(&["web | begun"]);
+    scene.write("go", "");
     supervisor.wait_message(&["web exited", "code=3", "last=\"last\""]);
     let said = supervisor.messages();
     let lines: Vec<&String> = said
@@ -178,13 +184,116 @@ fn a_slow_reader_gets_every_line() {
             0 => break,
             count => out.extend_from_slice(&buffer[..count]),
         }
-        std::thread::sleep(std::time::Duration::from_millis(2));
+        std::thread::sleep(Duration::from_millis(2));
     }
     supervisor.ends_with(1);
     let mut expected = b"\n".to_vec();
     expected.extend(spewed(Pattern::Lines, LINES * 64));
     expected.pop();
     assert!(text_of(&out, "web") == expected, "lines are lost or torn");
+}
+
+/// Starts it with stdout in a pipe whose reader is slow, waits until this many lines were read, and
+/// returns everything.
+fn read_slowly(scene: &Scene, lines: usize) -> Vec<u8> {
+    let (supervisor, mut reader) = start_to_pipe(scene);
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    let collector = std::thread::spawn(move || {
+        let (mut out, mut buffer) = (Vec::new(), [0; 32 * 1024]);
+        loop {
+            let length = reader.read(&mut buffer).expect("a read");
+            if length == 0 {
+                return out;
+            }
+            let ends = buffer[..length].iter().filter(|&&byte| byte == b'\n');
+            counted.fetch_add(ends.count(), Ordering::Relaxed);
+            out.extend_from_slice(&buffer[..length]);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    });
+    wait_for("every line", || {
+        let dropped = supervisor.messages_with(&["lines of programs"]);
+        assert!(dropped.is_empty(), "{dropped:?}");
+        count.load(Ordering::Relaxed) >= lines
+    });
+    supervisor.end();
+    collector.join().expect("no panic")
+}
+
+/// 64 KiB of empty lines became 5 MB of JSON in one turn, and most of them were dropped.
+#[test]
+fn a_slow_reader_gets_every_empty_line_too() {
+    const LINES: usize = 50_000;
+    let mut scene = scene();
+    scene.set("output", json!("json"));
+    scene.add("web", &format!("spew {LINES} empty 1 ; hold"));
+    let out = read_slowly(&scene, LINES);
+    let mut lines = out.split_inclusive(|byte| *byte == b'\n');
+    assert!(lines.all(|line| line.ends_with(b"\"stdout\",\"line\":\"\"}\n")));
+}
+
+/// A turn took 64 KiB of each of them, which was more than all that may be queued.
+#[test]
+fn a_slow_reader_gets_every_line_of_many_programs() {
+    const PROGRAMS: usize = 32;
+    const LINES: usize = 2048;
+    let mut scene = scene();
+    let names: Vec<String> = (10..10 + PROGRAMS)
+        .map(|number| format!("web{number}"))
+        .collect();
+    for name in &names {
+        let script = format!("wait-file go ; spew {} lines 1 ; hold", LINES * 64);
+        scene.add(name, &script);
+    }
+    scene.add("zz", "touch go ; hold");
+    let out = read_slowly(&scene, PROGRAMS * LINES);
+    let mut expected = b"\n".to_vec();
+    expected.extend(spewed(Pattern::Lines, LINES * 64));
+    expected.pop();
+    for name in &names {
+        assert!(text_of(&out, name) == expected, "{name} differs");
+    }
+}
+
+/// A slow reader of one output held the programs that write to the other, too.
+#[test]
+fn a_slow_reader_holds_those_alone_that_write_to_it() {
+    let mut scene = scene();
+    let flood = "spew 340000 lines 1 ; touch near ; spew 8000000 lines 1 ; hold";
+    scene.add("flood", flood);
+    let other = "wait-file near ; spew 2000000 lines 2 ; touch done ; hold";
+    scene.add("other", other);
+    let (supervisor, mut reader) = start_to_pipe(&scene);
+    let (over, is_over) = channel::<()>();
+    let collector = std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        // It takes something now and then, so that programs wait for it.
+        while is_over.recv_timeout(Duration::from_millis(200)) == Err(RecvTimeoutError::Timeout) {
+            reader.read_exact(&mut buffer).expect("more");
+        }
+        std::io::copy(&mut reader, &mut std::io::sink())
+    });
+    scene.wait_file("done");
+    drop(over);
+    supervisor.end();
+    collector.join().expect("no panic").expect("a read");
+}
+
+#[test]
+fn a_late_end_of_a_line_is_no_line_of_its_own() {
+    let mut scene = scene();
+    scene.add(
+        "web",
+        "say begun 1 ; wait-file go ; say \\nlast\\n 1 ; hold",
+    );
+    let supervisor = start_to_file(&scene);
+    wait_for("a start", || scene.read("out") == "web | begun\n");
+    scene.write("go", "");
+    let both = "web | begun\nweb | last\n";
+    wait_for("an end", || scene.read("out").contains("last\n"));
+    assert_eq!(scene.read("out"), both);
+    supervisor.end();
 }
 
 /// A stuck reader holds programs for a while, and nothing else at any time. What is dropped then is

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags};
-use procsched::{ProcessScheduler, Result, Status};
+use procsched::{ProcessScheduler, Result, Status, StdStream};
 
 use crate::clock;
 use crate::control::{DESCRIPTORS_MAX, Server};
@@ -52,7 +52,9 @@ pub fn turn(
         Ok(status) => {
             let mut outputs = outputs.lock();
             outputs.pump();
-            scheduler.hold_output(outputs.holds_programs());
+            for stream in [StdStream::Stdout, StdStream::Stderr] {
+                scheduler.hold_output(stream, outputs.holds_programs(stream));
+            }
             status
         }
         Err(problem) => {

@@ -129,6 +129,7 @@ impl Core {
             report,
             restart: policy.restart,
             tail: live.take_tail(),
+            lines: Vec::new(),
         }));
         self.outbox.exit(id);
         self.report_essential_end(id, true);

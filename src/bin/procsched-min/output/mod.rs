@@ -106,18 +106,22 @@ impl Pair {
 
     /// Queues a line of a program for the stream that it was written to.
     pub fn program_line(&mut self, line: &OutputLine<'_>) {
-        let output = match line.stream() {
-            StdStream::Stdout => &mut self.stdout,
-            StdStream::Stderr => &mut self.stderr,
-        };
-        output.push_program_line(line, self.style.name_width(), self.is_json);
+        let (name_width, is_json) = (self.style.name_width(), self.is_json);
+        self.output(line.stream())
+            .push_program_line(line, name_width, is_json);
         self.pump_if_much();
     }
 
-    /// True if programs are to wait for a reader.
-    pub fn holds_programs(&mut self) -> bool {
-        let holds = [self.stdout.holds_programs(), self.stderr.holds_programs()];
-        holds.contains(&true)
+    /// True if the programs that write to this stream are to wait for its reader.
+    pub fn holds_programs(&mut self, stream: StdStream) -> bool {
+        self.output(stream).holds_programs()
+    }
+
+    fn output(&mut self, stream: StdStream) -> &mut Output {
+        match stream {
+            StdStream::Stdout => &mut self.stdout,
+            StdStream::Stderr => &mut self.stderr,
+        }
     }
 
     /// Queues a line for stdout.

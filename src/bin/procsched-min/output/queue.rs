@@ -28,6 +28,8 @@ pub(super) const PIECE_BYTES_MAX: usize = 4096;
 const TROUBLE_BYTES_MAX: usize = 2048;
 
 /// While more than this is queued of programs' lines, programs are held; until it is half of that.
+/// What a turn adds at most fits beside it, as JSON or escaped for a terminal, in the longest queue:
+/// 3072 lines of 141 bytes, and 40 KiB whose bytes become six each.
 const HELD_BYTES_MIN: usize = 256 * 1024;
 
 /// How long programs wait for a reader that takes nothing. After that their lines are dropped, until
