@@ -1,5 +1,7 @@
 //! What supervisord expands in a value: `%(program_name)s`, `%(process_num)02d`, `%%`.
 
+use super::words::{VARIABLE, VARIABLE_END};
+
 /// What stands for a name in an expansion.
 #[derive(Debug, Default)]
 pub struct Names<'a> {
@@ -13,7 +15,7 @@ pub struct Names<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Expanded {
     pub text: String,
-    /// True if it has variables of the environment, which stand in it as a shell has them.
+    /// True if it has variables of the environment, which stand in it between the marks of `words`.
     pub has_variables: bool,
 }
 
@@ -40,7 +42,9 @@ impl Names<'_> {
             let (format, after) = after.split_at(end);
             rest = &after[1..];
             if let Some(variable) = name.strip_prefix("ENV_") {
-                text += &format!("${{{variable}}}");
+                text.push(VARIABLE);
+                text += variable;
+                text.push(VARIABLE_END);
                 has_variables = true;
                 continue;
             }

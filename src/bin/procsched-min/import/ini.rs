@@ -8,6 +8,8 @@ use super::Place;
 #[derive(Debug)]
 pub struct Section {
     pub name: String,
+    /// The directory of its file, from the root.
+    pub here: String,
     pub place: Place,
     pub entries: Vec<Entry>,
 }
@@ -21,6 +23,8 @@ pub struct Entry {
 
 /// Reads a file, or returns the first line that is none of it.
 pub fn parse(path: &Path, text: &str) -> Result<Vec<Section>, String> {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let here = whole.parent().unwrap_or(Path::new("/")).to_string_lossy();
     let mut sections: Vec<Section> = Vec::new();
     for (index, raw) in text.lines().enumerate() {
         let place = Place::new(path, index + 1);
@@ -41,6 +45,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Vec<Section>, String> {
             };
             sections.push(Section {
                 name: name.trim().to_owned(),
+                here: here.clone().into_owned(),
                 place,
                 entries: Vec::new(),
             });

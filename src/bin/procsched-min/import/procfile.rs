@@ -7,7 +7,8 @@ use serde_json::json;
 use super::document::{Document, Program};
 use super::words;
 
-/// The port of the first process, and what lies between two (foreman).
+/// The port of the first process, unless `.env` has one, and what lies between two (foreman). Each
+/// process is told its own, whether its command line says so or not.
 const PORT_FIRST: usize = 5000;
 const PORT_STEP: usize = 100;
 
@@ -19,8 +20,10 @@ pub fn import(path: &Path, text: &str) -> Result<Document, String> {
     let defaults = json!({"stdout": "inherit", "stderr": "inherit"});
     document.settings.set("defaults", defaults);
     let directory = path.parent().unwrap_or(Path::new(""));
+    let mut first = PORT_FIRST;
     if directory.join(".env").is_file() {
         document.settings.set_in("defaults", "env_file", ".env");
+        first = port(&super::read(&directory.join(".env"))?).unwrap_or(first);
     }
     for (index, raw) in text.lines().enumerate() {
         let line = raw.trim();
@@ -33,7 +36,7 @@ pub fn import(path: &Path, text: &str) -> Result<Document, String> {
         let (name, command) = parts.ok_or_else(|| {
             format!("{file}:{number}: invalid line {line:?}: expected NAME: COMMAND")
         })?;
-        let port = PORT_FIRST + PORT_STEP * document.programs.len();
+        let port = first + PORT_STEP * document.programs.len();
         document
             .programs
             .push(program(name.trim(), command.trim(), port));
@@ -47,6 +50,13 @@ pub fn import(path: &Path, text: &str) -> Result<Document, String> {
     }
 }
 
+/// Returns the port that a file of variables has.
+fn port(text: &str) -> Option<usize> {
+    let port = text.lines().find_map(|line| line.strip_prefix("PORT="))?;
+    let port: u16 = port.trim().trim_matches(['"', '\'']).parse().ok()?;
+    Some(port.into())
+}
+
 fn program(name: &str, command: &str, port: usize) -> Program {
     let mut program = Program {
         name: name.to_owned(),
@@ -54,12 +64,11 @@ fn program(name: &str, command: &str, port: usize) -> Program {
     };
     let keys = &mut program.keys;
     keys.set("command", words::of_shell(command));
-    if command.contains("$PORT") || command.contains("${PORT") {
-        keys.set("env", json!({"PORT": port}));
-    }
     if name == RELEASE {
         keys.set("oneshot", true);
         keys.set("autostart", false);
+    } else {
+        keys.set("env", json!({"PORT": port}));
     }
     program
 }

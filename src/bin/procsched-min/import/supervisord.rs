@@ -9,36 +9,59 @@ use super::Place;
 use super::document::{Document, Keys, Program};
 use super::expand::{Expanded, Names};
 use super::ini::{self, Entry, Section};
-use super::words;
+use super::words::{self, VARIABLE};
 
 /// How deep and how many files `[include]` may lead to.
 const FILES_MAX: usize = 1_000;
 
-/// What supervisord does where the file says nothing (its `priority`, rotation).
+/// The section that names further files.
+const INCLUDE: &str = "include";
+
+/// The settings of all programs that are taken over, in which supervisord expands.
+const EXPANDED: &[(&str, &str)] = &[
+    ("supervisord", "directory"),
+    ("supervisord", "childlogdir"),
+    ("supervisord", "umask"),
+    ("supervisord", "user"),
+    ("supervisord", "environment"),
+    ("unix_http_server", "file"),
+    ("unix_http_server", "chown"),
+];
+
+/// The smallest log that is rotated here.
+const LOG_BYTES_MIN: u64 = 64 * 1024;
+
+const WRITE_OUT: &str = "nothing is expanded here: write out the value";
+
+/// What supervisord does where the file says nothing (its `priority`, `startsecs`, rotation).
 const PRIORITY_DEFAULT: i64 = 999;
+const START_SECONDS_DEFAULT: &str = "1";
 const ROTATION_DEFAULT: (&str, u64) = ("50M", 10);
 
 /// A program before it is written out.
 struct Entries<'f> {
     name: &'f str,
+    /// True if something listens to what programs write.
+    has_listeners: bool,
     section: &'f Section,
 }
 
 pub fn import(path: &Path, text: &str) -> Result<Document, String> {
     let mut sections = Vec::new();
     read(path, text, &mut sections)?;
-    let here = path
-        .parent()
-        .unwrap_or(Path::new(""))
-        .to_string_lossy()
-        .into_owned();
+    let mut sections_named = sections.iter().map(|section| section.name.as_str());
+    let has_listeners = sections_named.any(|name| name.starts_with("eventlistener:"));
     let mut document = Document::default();
     let mut programs: Vec<(i64, Program)> = Vec::new();
     for section in &sections {
         match section.name.split_once(':') {
             Some(("program", name)) => {
-                let entries = Entries { name, section };
-                let made = entries.programs(&here)?;
+                let entries = Entries {
+                    name,
+                    has_listeners,
+                    section,
+                };
+                let made = entries.programs()?;
                 programs.extend(
                     made.into_iter()
                         .map(|program| (entries.priority(), program)),
@@ -57,11 +80,17 @@ pub fn import(path: &Path, text: &str) -> Result<Document, String> {
         }
     }
     if programs.is_empty() {
+        let include = sections.iter().find(|section| section.name == INCLUDE);
+        let include = include.and_then(|section| section.entries.first());
+        let include = include.map(|entry| format!(", and no file matches {}", entry.value));
         return Err(format!(
-            "{}: nothing to import: there is no [program:NAME]",
-            path.display()
+            "{}: nothing to import: there is no [program:NAME]{}",
+            path.display(),
+            include.unwrap_or_default()
         ));
     }
+    // Unless `stopasgroup` says otherwise.
+    document.settings.set_in("defaults", "stop_to", "main");
     let logs = |(_, program): &(i64, Program)| {
         program.keys.get("stdout") == Some(&json!("log")) || program.keys.get("stderr").is_none()
     };
@@ -88,45 +117,62 @@ fn read(path: &Path, text: &str, sections: &mut Vec<Section>) -> Result<(), Stri
             ));
         }
         let directory = path.parent().unwrap_or(Path::new(""));
-        for section in ini::parse(&path, &text)? {
-            if section.name == "include" {
-                for file in included(&section, directory)? {
+        for mut section in ini::parse(&path, &text)? {
+            if section.name == INCLUDE {
+                for file in included(&mut section, directory) {
                     waiting.push((file.clone(), super::read(&file)?));
                 }
-            } else {
-                sections.push(section);
             }
+            sections.push(section);
         }
     }
     Ok(())
 }
 
-/// Returns the files that a section names, by patterns in the last part of a path.
-fn included(section: &Section, directory: &Path) -> Result<Vec<PathBuf>, String> {
+/// Returns the files that a section names, by patterns in the last part of a path, and leaves in it
+/// the patterns that none matches.
+fn included(section: &mut Section, directory: &Path) -> Vec<PathBuf> {
+    section.entries.retain(|entry| entry.key == "files");
     let mut found = Vec::new();
-    let files = section.entries.iter().filter(|entry| entry.key == "files");
-    for pattern in files.flat_map(|entry| entry.value.split_whitespace()) {
-        let pattern = pattern.replace("%(here)s", &directory.to_string_lossy());
-        let pattern = directory.join(pattern);
-        let name = pattern
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let parent = pattern.parent().unwrap_or(directory);
-        let mut matching: Vec<PathBuf> = std::fs::read_dir(parent)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter(|entry| matches(&name, &entry.file_name().to_string_lossy()))
-            .map(|entry| entry.path())
-            .filter(|path| path.is_file())
-            .collect();
-        matching.sort();
-        found.append(&mut matching);
+    for entry in &mut section.entries {
+        let mut without: Vec<&str> = Vec::new();
+        for pattern in entry.value.split_whitespace() {
+            let mut matching = matching(&pattern.replace("%(here)s", &section.here), directory);
+            if matching.is_empty() {
+                without.push(pattern);
+            }
+            found.append(&mut matching);
+        }
+        entry.value = without.join(" ");
     }
+    section.entries.retain(|entry| !entry.value.is_empty());
     found.reverse();
-    Ok(found)
+    found
+}
+
+/// Returns the files that a pattern matches, in their order.
+fn matching(pattern: &str, directory: &Path) -> Vec<PathBuf> {
+    let pattern = directory.join(pattern);
+    let name = pattern
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let parent = pattern.parent().unwrap_or(directory);
+    let parent = match parent == Path::new("") {
+        true => Path::new("."),
+        false => parent,
+    };
+    let mut matching: Vec<PathBuf> = std::fs::read_dir(parent)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| matches(&name, &entry.file_name().to_string_lossy()))
+        .map(|entry| entry.path())
+        .filter(|path| path.is_file())
+        .collect();
+    matching.sort();
+    matching
 }
 
 /// True if a name matches a pattern in which `*` stands for anything.
@@ -148,16 +194,35 @@ fn matches(pattern: &str, name: &str) -> bool {
 
 /// Takes over what concerns all programs.
 fn settings(section: &Section, keys: &mut Keys) {
+    let names = Names {
+        here: &section.here,
+        ..Names::default()
+    };
     for Entry { key, value, place } in &section.entries {
-        match (section.name.as_str(), key.as_str()) {
+        let of = (section.name.as_str(), key.as_str());
+        let mut value = value.clone();
+        if EXPANDED.contains(&of) {
+            match names.expand(&value) {
+                Ok(expanded) if !expanded.has_variables => value = expanded.text,
+                _ => {
+                    keys.remark(place, &format!("{key}={value}"), WRITE_OUT);
+                    continue;
+                }
+            }
+        }
+        match of {
+            (INCLUDE, _) => {
+                let instead = "no file matches here: import those as well";
+                keys.remark(place, &format!("files={value} of include"), instead);
+            }
             ("supervisord", "directory") => keys.set("base_dir", value.as_str()),
             ("supervisord", "childlogdir") => keys.set("err_dir", value.as_str()),
             ("supervisord", "umask") => keys.set_in("defaults", "umask", value.as_str()),
             ("supervisord", "user") if value != "root" => {
-                keys.set_in("defaults", "user", value.as_str());
+                keys.set_in("defaults", "user", number_or_text(&value));
             }
-            ("supervisord", "environment") => match environment(value) {
-                Some(env) => keys.set_in("defaults", "env", env),
+            ("supervisord", "environment") => match environment(&value) {
+                Some(env) => keys.set_in("defaults", "env", object(env)),
                 None => keys.remark(place, &format!("environment={value}"), "write it as env"),
             },
             ("unix_http_server", "file") => keys.set("control", value.as_str()),
@@ -179,8 +244,8 @@ fn settings(section: &Section, keys: &mut Keys) {
 }
 
 /// Returns the variables of `KEY=value,KEY2="value"`; `None` if it is none of that.
-fn environment(text: &str) -> Option<Value> {
-    let mut env = json!({});
+fn environment(text: &str) -> Option<Vec<(String, String)>> {
+    let mut env = Vec::new();
     let text = text.replace('\n', " ");
     let mut rest = text.trim();
     while !rest.is_empty() {
@@ -193,11 +258,26 @@ fn environment(text: &str) -> Option<Value> {
                 (after[..end].trim(), &after[end..])
             }
         };
-        env[key.trim()] = value.into();
+        env.push((key.trim().to_owned(), value.to_owned()));
         rest = after.trim_start();
         rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
     }
     Some(env)
+}
+
+/// Returns variables as the value of an `env`.
+fn object(env: Vec<(String, String)>) -> Value {
+    let mut object = json!({});
+    for (key, value) in env {
+        object[key] = value.into();
+    }
+    object
+}
+
+/// Returns a number as one: a user or a signal may be either.
+fn number_or_text(text: &str) -> Value {
+    text.parse::<u64>()
+        .map_or_else(|_| json!(text), Value::from)
 }
 
 /// True for what supervisord takes for true.
@@ -217,7 +297,7 @@ impl Entries<'_> {
     }
 
     /// Returns the program, or each of its processes.
-    fn programs(&self, here: &str) -> Result<Vec<Program>, String> {
+    fn programs(&self) -> Result<Vec<Program>, String> {
         let number = |key: &str| self.value(key).and_then(|value| value.parse().ok());
         let count: usize = number("numprocs").unwrap_or(1);
         if count > FILES_MAX {
@@ -228,7 +308,7 @@ impl Entries<'_> {
         }
         let first: usize = number("numprocs_start").unwrap_or(0);
         let names = (first..first + count).map(|number| Names {
-            here,
+            here: &self.section.here,
             program: self.name,
             number: Some(number),
             count,
@@ -242,78 +322,115 @@ impl Entries<'_> {
             ..Program::default()
         };
         let keys = &mut program.keys;
-        for Entry { key, value, place } in &self.section.entries {
+        for entry in &self.section.entries {
+            let Entry { key, value, place } = entry;
             match names.expand(value) {
-                Ok(expanded) if key == "process_name" => program.name = expanded.text,
-                Ok(expanded) => self.take(key, &expanded, place, keys),
+                Ok(expanded) if key == "process_name" && !expanded.has_variables => {
+                    program.name = expanded.text;
+                }
+                Ok(expanded) => self.take(entry, &expanded, names, keys),
+                // Where it is logged is said with the streams.
+                Err(_) if key.ends_with("_logfile") => {}
                 Err(what) => {
                     let instead = "write out what it stands for";
                     keys.remark(place, &format!("{key}={value}: {what}"), instead);
                 }
             }
         }
+        self.starts(keys);
         self.restart(keys);
-        self.outputs(keys);
+        self.outputs(&program.name, keys);
         program
     }
 
     /// Takes over one key of a program.
-    fn take(&self, key: &str, value: &Expanded, place: &Place, keys: &mut Keys) {
+    fn take(&self, entry: &Entry, value: &Expanded, names: &Names<'_>, keys: &mut Keys) {
+        let Entry { key, place, .. } = entry;
         let text = value.text.as_str();
-        let seconds = || {
-            text.parse::<u64>()
-                .map_or_else(|_| json!(text), Value::from)
-        };
-        match key {
-            "command" => keys.set("command", command(value)),
-            "environment" if !value.has_variables => match environment(text) {
-                Some(env) => keys.set("env", env),
-                None => keys.remark(place, &format!("environment={text}"), "write it as env"),
+        let said = format!("{key}={}", entry.value);
+        match key.as_str() {
+            "command" => match command(value, &self.assignments(names)) {
+                Some(command) => keys.set("command", command),
+                None => keys.remark(place, &said, "a quote is left open: close it"),
             },
-            _ if value.has_variables => {
-                let instead = "nothing is expanded here: write out the value";
-                keys.remark(place, &format!("{key}={text}"), instead);
-            }
+            "environment" => match environment(text) {
+                Some(mut env) => {
+                    // The others are assignments of the command's shell.
+                    env.retain(|(_, value)| !value.contains(VARIABLE));
+                    if !env.is_empty() {
+                        keys.set("env", object(env));
+                    }
+                }
+                None => keys.remark(place, &said, "write it as env"),
+            },
+            // Where it is logged is said with the streams.
+            "stdout_logfile" | "stderr_logfile" => {}
+            _ if value.has_variables => keys.remark(place, &said, WRITE_OUT),
             "directory" => keys.set("cwd", text),
-            "user" => keys.set("user", text),
+            "user" => keys.set("user", number_or_text(text)),
             "umask" => keys.set("umask", text),
             "autostart" if !is_true(text) => keys.set("autostart", false),
-            "startsecs" if text != "0" => {
-                keys.set("ready", json!({"delay": seconds()}));
-                keys.set_in("backoff", "reset_after", seconds());
+            "stopsignal" => keys.set("stop_signal", number_or_text(text)),
+            "stopwaitsecs" => keys.set("stop_timeout", number_or_text(text)),
+            "stopasgroup" if is_true(text) => keys.set("stop_to", "group"),
+            "stdout_syslog" | "stderr_syslog" if is_true(text) => {
+                keys.remark(place, &said, "read the log, or inherit the output");
             }
-            "startretries" => keys.set("max_restarts", seconds()),
-            "stopsignal" => keys.set("stop_signal", text),
-            "stopwaitsecs" => keys.set("stop_timeout", seconds()),
-            "stopasgroup" if !is_true(text) => keys.set("stop_to", "main"),
-            "stdout_events_enabled"
-            | "stderr_events_enabled"
-            | "stdout_syslog"
-            | "stderr_syslog"
-                if is_true(text) =>
+            // These are for listeners alone.
+            "stdout_events_enabled" | "stderr_events_enabled"
+                if is_true(text) && self.has_listeners =>
             {
-                keys.remark(
-                    place,
-                    &format!("{key}={text}"),
-                    "read the log, or inherit the output",
-                );
+                keys.remark(place, &said, "read the log, or inherit the output");
             }
-            "stdout_capture_maxbytes" | "stderr_capture_maxbytes" if text != "0" => {
-                keys.remark(place, &format!("{key}={text}"), "read the log");
-            }
-            "stdout_logfile_maxbytes" | "stderr_logfile_maxbytes" => {
-                keys.set_in("log", "max_bytes", size(text));
-            }
-            "stdout_logfile_backups" | "stderr_logfile_backups" => {
-                keys.set_in("log", "keep", seconds());
-            }
-            "stdout_logfile" | "stderr_logfile" if is_path(text) => {
-                let stream = &key[..6];
-                let instead = format!("it is logged in err_dir, as {}.{stream}.log", self.name);
-                keys.remark(place, &format!("{key}={text}"), &instead);
+            "stdout_capture_maxbytes" | "stderr_capture_maxbytes"
+                if text != "0" && self.has_listeners =>
+            {
+                keys.remark(place, &said, "read the log");
             }
             _ => {}
         }
+    }
+
+    /// Returns the variables whose values have variables: only a shell can set these.
+    fn assignments(&self, names: &Names<'_>) -> Vec<String> {
+        let expanded = names.expand(self.value("environment").unwrap_or_default());
+        let env = expanded.ok().and_then(|value| environment(&value.text));
+        let env = env.unwrap_or_default().into_iter();
+        env.filter(|(_, value)| value.contains(VARIABLE))
+            .map(|(name, value)| words::assignment(&name, &value))
+            .collect()
+    }
+
+    /// `startsecs` and `startretries`, which mean something together: retries are of runs that were
+    /// shorter.
+    fn starts(&self, keys: &mut Keys) {
+        let seconds = self.value("startsecs");
+        if seconds == Some("0") {
+            return;
+        }
+        let after = number_or_text(seconds.unwrap_or(START_SECONDS_DEFAULT));
+        if seconds.is_some() {
+            keys.set("ready", json!({"delay": after}));
+            keys.set_in("backoff", "reset_after", after.clone());
+        }
+        let mut entries = self.section.entries.iter().rev();
+        let Some(retries) = entries.find(|entry| entry.key == "startretries") else {
+            return;
+        };
+        if retries.value == "0" && self.restarts() {
+            // `max_restarts` of 0 would end it after a long run, too.
+            let instead = "a short run is followed by a restart here, or set max_restarts";
+            keys.remark(&retries.place, "startretries=0", instead);
+            return;
+        }
+        keys.set("max_restarts", number_or_text(&retries.value));
+        keys.set_in("backoff", "reset_after", after);
+    }
+
+    /// True if it is restarted after a run that was long enough.
+    fn restarts(&self) -> bool {
+        let restart = self.value("autorestart").unwrap_or("unexpected");
+        restart.eq_ignore_ascii_case("unexpected") || is_true(restart)
     }
 
     /// `autorestart` and `exitcodes`, which mean something together.
@@ -327,7 +444,7 @@ impl Entries<'_> {
             .to_lowercase();
         if restart == "unexpected" {
             keys.set("restart", "on-failure");
-        } else if !is_true(&restart) {
+        } else if !is_true(&restart) && !restart.contains('%') {
             keys.set("restart", "never");
         }
         if !successes.is_empty() {
@@ -336,10 +453,11 @@ impl Entries<'_> {
     }
 
     /// Where the two streams go. What is not said is logged.
-    fn outputs(&self, keys: &mut Keys) {
-        let stdout = output(self.value("stdout_logfile"));
-        let stderr = output(self.value("stderr_logfile"));
-        let is_one = self.value("redirect_stderr").is_some_and(is_true);
+    fn outputs(&self, name: &str, keys: &mut Keys) {
+        let files = ["stdout_logfile", "stderr_logfile"].map(|key| self.value(key));
+        let [stdout, stderr] = files.map(output);
+        let is_one_file = files[0] == files[1] && files[0].is_some_and(is_path);
+        let is_one = is_one_file || self.value("redirect_stderr").is_some_and(is_true);
         match is_one {
             true if stdout == "log" => keys.set("stdout", "stderr"),
             true => {
@@ -351,6 +469,37 @@ impl Entries<'_> {
                 if stderr != "log" {
                     keys.set("stderr", stderr);
                 }
+            }
+        }
+        if stdout == "log" {
+            self.log(
+                "stdout",
+                &format!("{name}.{}.log", ["stdout", "stderr"][usize::from(is_one)]),
+                keys,
+            );
+        }
+        if stderr == "log" && !is_one {
+            self.log("stderr", &format!("{name}.stderr.log"), keys);
+        }
+    }
+
+    /// The log of a stream, which has another name here.
+    fn log(&self, stream: &str, name: &str, keys: &mut Keys) {
+        for Entry { key, value, place } in &self.section.entries {
+            let said = format!("{key}={value}");
+            match key.strip_prefix(stream) {
+                Some("_logfile") if is_path(value) => {
+                    let instead = format!("it is logged in err_dir, as {name}");
+                    keys.remark(place, &said, &instead);
+                }
+                Some("_logfile_maxbytes") if is_short(value) => {
+                    let instead = format!("{LOG_BYTES_MIN} is the least");
+                    keys.remark(place, &said, &instead);
+                    keys.set_in("log", "max_bytes", LOG_BYTES_MIN);
+                }
+                Some("_logfile_maxbytes") => keys.set_in("log", "max_bytes", size(value)),
+                Some("_logfile_backups") => keys.set_in("log", "keep", number_or_text(value)),
+                _ => {}
             }
         }
     }
@@ -382,12 +531,31 @@ fn size(text: &str) -> Value {
     }
 }
 
+/// True if a log of this size is too short to be rotated here.
+fn is_short(text: &str) -> bool {
+    let text = text.to_uppercase();
+    let (number, unit) = match text.strip_suffix("KB") {
+        Some(number) => (number, 1024),
+        None => (text.as_str(), 1),
+    };
+    let bytes = number.trim().parse::<u64>().unwrap_or(0);
+    (1..LOG_BYTES_MIN).contains(&bytes.saturating_mul(unit))
+}
+
 /// Returns the words of a command, which supervisord starts without a shell; a shell for its
-/// variables.
-fn command(value: &Expanded) -> Value {
-    let line = value.text.replace('\n', " ");
-    match words::split(&line) {
-        Some(words) if !value.has_variables => words.into(),
-        _ => vec!["sh".to_owned(), "-c".to_owned(), words::with_exec(&line)].into(),
+/// variables. `None` if a quote is left open.
+fn command(value: &Expanded, assignments: &[String]) -> Option<Value> {
+    let words = words::split(&value.text.replace('\n', " "))?;
+    if !value.has_variables && assignments.is_empty() {
+        return Some(words.into());
     }
+    let words = words.iter().map(|word| words::quoted(word));
+    let exec = std::iter::once("exec".to_owned());
+    let line: Vec<String> = assignments
+        .iter()
+        .cloned()
+        .chain(exec)
+        .chain(words)
+        .collect();
+    Some(vec!["sh".to_owned(), "-c".to_owned(), line.join(" ")].into())
 }

@@ -60,20 +60,20 @@ stdout_logfile_maxbytes=10MB
 ";
     let (text, remarks) = imported("supervisord.conf", text);
     let expected = r#"{
-  "defaults": {"env":{"LANG":"C","MODE":"prod"},"log":{"keep":10,"max_bytes":"50M"}},
+  "defaults": {"env":{"LANG":"C","MODE":"prod"},"log":{"keep":10,"max_bytes":"50M"},"stop_to":"main"},
   "control": "/run/app.sock",
   "control_group": "games",
   "programs": {
     "db": {
       "command": ["db","--fast"],
-      "max_restarts": 5,
+      "env": {"A":"1","B":"x,y"},
       "ready": {"delay":10},
       "backoff": {"reset_after":10},
-      "env": {"A":"1","B":"x,y"},
-      "log": {"max_bytes":"10M"},
+      "max_restarts": 5,
       "restart": "on-failure",
       "success_codes": [2],
       "stdout": "log",
+      "log": {"max_bytes":"10M"},
     },
     "web_00": {
       "command": ["/usr/bin/web","--name","a b","--port","8000"],
@@ -113,7 +113,7 @@ autorestart=false
     for line in [
         "  // s.conf:2: port=127.0.0.1:9001 of inet_http_server: orders come through the control socket alone",
         "  // s.conf:3: [eventlistener:mail] is not taken over: use error_handler, or follow \"events --json\"",
-        "      // s.conf:7: directory=${HOME}: nothing is expanded here: write out the value",
+        "      // s.conf:7: directory=%(ENV_HOME)s: nothing is expanded here: write out the value",
         "      // s.conf:8: stderr_logfile=/var/log/a.err: it is logged in err_dir, as a.stderr.log",
         "      \"command\": [\"sh\",\"-c\",\"exec run ${HOME}/x\"],",
         "      \"restart\": \"never\",",
@@ -143,6 +143,200 @@ fn what_it_includes_comes_along() {
     assert_eq!(place("c"), None);
 }
 
+/// The lines of a program in what a supervisord.conf comes to, and all its comments.
+fn program_of(keys: &str) -> (String, String) {
+    let text = format!("[program:p]\ncommand=p\n{keys}\n");
+    let (text, _) = imported("s.conf", &text);
+    let is_comment = |line: &&str| line.starts_with("// ");
+    let inside = text.split_once("\"programs\": {").expect("programs").1;
+    let lines = inside.lines().skip(2).map(str::trim);
+    let (comments, keys): (Vec<_>, Vec<_>) = lines
+        .take_while(|line| *line != "},")
+        .filter(|line| *line != r#""restart": "on-failure","#)
+        .partition(is_comment);
+    (keys.join(" "), comments.join(" "))
+}
+
+#[test]
+fn what_a_program_asks_for_is_what_it_gets() {
+    let command = r#""command": ["p"],"#;
+    let logged = r#""stdout": "log","#;
+    let both = r#""stdout": "inherit", "stderr": "inherit","#;
+    let table = [
+        // Without `stopasgroup`, which the defaults say, its own process alone is asked to stop.
+        ("stopasgroup=true", r#""stop_to": "group","#, logged),
+        ("user=1000", r#""user": 1000,"#, logged),
+        ("stopsignal=15", r#""stop_signal": 15,"#, logged),
+        ("stopsignal=SIGQUIT", r#""stop_signal": "SIGQUIT","#, logged),
+        // A run that was longer than `startsecs` is no retry.
+        (
+            "startretries=5",
+            r#""max_restarts": 5, "backoff": {"reset_after":1},"#,
+            logged,
+        ),
+        ("startsecs=0\nstartretries=0", "", logged),
+        (
+            "autorestart=false\nstartretries=0",
+            r#""max_restarts": 0, "backoff": {"reset_after":1}, "restart": "never","#,
+            logged,
+        ),
+        // A size is that of a log that there is.
+        (
+            "stdout_logfile=/dev/stdout\nstdout_logfile_maxbytes=0",
+            "",
+            r#""stdout": "inherit","#,
+        ),
+        (
+            "redirect_stderr=true\nstdout_logfile=/dev/stdout\nstdout_logfile_maxbytes=0",
+            "",
+            both,
+        ),
+        (
+            "stdout_logfile_maxbytes=0\nstderr_logfile_maxbytes=1MB",
+            "",
+            r#""stdout": "log", "log": {"max_bytes":"1M"},"#,
+        ),
+        // Nothing listens to these.
+        (
+            "stdout_events_enabled=true\nstderr_capture_maxbytes=1MB",
+            "",
+            logged,
+        ),
+    ];
+    for (keys, before, after) in table {
+        let (found, comments) = program_of(keys);
+        let expected = [command, before, after];
+        let expected: Vec<&str> = expected
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect();
+        assert_eq!(
+            (found, comments),
+            (expected.join(" "), String::new()),
+            "{keys}"
+        );
+    }
+}
+
+#[test]
+fn a_comment_names_the_log_that_there_is() {
+    let table = [
+        (
+            "stdout_logfile=/v/a.log\nstderr_logfile=/v/b.log\nprocess_name=p%(process_num)d",
+            "// s.conf:3: stdout_logfile=/v/a.log: it is logged in err_dir, as p0.stdout.log \
+             // s.conf:4: stderr_logfile=/v/b.log: it is logged in err_dir, as p0.stderr.log",
+        ),
+        (
+            "stdout_logfile=/v/a.log\nredirect_stderr=true\nstderr_logfile=/v/b.log",
+            "// s.conf:3: stdout_logfile=/v/a.log: it is logged in err_dir, as p.stderr.log",
+        ),
+        (
+            "stdout_logfile=/v/a.log\nstderr_logfile=/v/a.log",
+            "// s.conf:3: stdout_logfile=/v/a.log: it is logged in err_dir, as p.stderr.log",
+        ),
+        (
+            "stdout_logfile=%(ENV_D)s/a.log",
+            "// s.conf:3: stdout_logfile=%(ENV_D)s/a.log: it is logged in err_dir, as p.stdout.log",
+        ),
+        (
+            "stdout_logfile_maxbytes=1KB",
+            "// s.conf:3: stdout_logfile_maxbytes=1KB: 65536 is the least",
+        ),
+        (
+            "startretries=0",
+            "// s.conf:3: startretries=0: a short run is followed by a restart here, or set \
+             max_restarts",
+        ),
+        (
+            "autorestart=%(ENV_A)s",
+            "// s.conf:3: autorestart=%(ENV_A)s: nothing is expanded here: write out the value",
+        ),
+    ];
+    for (keys, expected) in table {
+        assert_eq!(program_of(keys).1, expected, "{keys}");
+    }
+    assert!(
+        program_of("stdout_logfile=/v/a\nstderr_logfile=/v/a")
+            .0
+            .contains(r#""stdout": "stderr""#)
+    );
+    assert!(!program_of("autorestart=%(ENV_A)s").0.contains("restart"));
+}
+
+#[test]
+fn a_shell_expands_variables_and_nothing_else() {
+    let table = [
+        ("run %(ENV_A)s", "", "exec run ${A}"),
+        (
+            "bash -c \"x; c=$?; kill `cat %(ENV_F)s`\"",
+            "",
+            "exec bash -c 'x; c=$?; kill `cat '\"${F}\"'`'",
+        ),
+        (
+            "run \"it's\" '' %(ENV_A)s",
+            "",
+            "exec run 'it'\\''s' '' ${A}",
+        ),
+        (
+            "run *",
+            "B=1,PATH=\"/my dir:%(ENV_PATH)s\"",
+            "PATH='/my dir:'\"${PATH}\" exec run '*'",
+        ),
+    ];
+    for (command, environment, expected) in table {
+        let text = format!("[program:p]\ncommand={command}\nenvironment={environment}\n");
+        let (text, remarks) = imported("s.conf", &text);
+        assert_eq!(remarks, 0, "{text}");
+        let expected = json!(["sh", "-c", expected]).to_string();
+        let line = format!("\"command\": {expected},");
+        assert!(text.contains(&line), "{line}\n{text}");
+        let has_env = text.contains(r#""env": {"B":"1"}"#);
+        assert_eq!(has_env, environment.starts_with('B'), "{text}");
+    }
+}
+
+#[test]
+fn what_concerns_all_programs_is_expanded_or_told() {
+    let text = "\
+[supervisord]
+childlogdir=%(ENV_LOGS)s
+directory=%(here)s/x
+logfile=%(ENV_LOGS)s/s.log
+[include]
+files=conf.d/*.conf /none/*.ini
+[program:p]
+command=%(here)s/run
+";
+    let (text, remarks) = imported("s.conf", text);
+    assert_eq!(remarks, 2, "{text}");
+    for line in [
+        "  // s.conf:2: childlogdir=%(ENV_LOGS)s: nothing is expanded here: write out the value",
+        "  // s.conf:6: files=conf.d/*.conf /none/*.ini of include: no file matches here: import those as well",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    assert!(!text.contains("err_dir\":"), "{text}");
+    assert!(
+        text.contains("/x\",") && text.contains("\"command\": [\"/"),
+        "{text}"
+    );
+    assert!(
+        !text.contains("\"/x\"") && !text.contains("\"/run\""),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_port_is_counted_from_that_of_the_variables() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("Procfile");
+    fs::write(&path, "web: a\nother: b\n").expect("written");
+    fs::write(directory.path().join(".env"), "A=1\nPORT=3000\n").expect("written");
+    let text = import(&path).expect("it can be imported").text;
+    assert!(text.contains(r#"{"PORT":3000}"#), "{text}");
+    assert!(text.contains(r#"{"PORT":3100}"#), "{text}");
+}
+
 #[test]
 fn a_procfile() {
     let text = "\
@@ -162,9 +356,11 @@ release: ./migrate
     },
     "worker": {
       "command": ["python3","worker.py","--queue","a b"],
+      "env": {"PORT":5100},
     },
     "both": {
       "command": ["sh","-c","cd app && ./start"],
+      "env": {"PORT":5200},
     },
     "release": {
       "command": ["./migrate"],
@@ -188,6 +384,10 @@ fn what_is_neither_is_refused_with_its_place() {
         (
             "[supervisord]\n",
             "/f: nothing to import: there is no [program:NAME]",
+        ),
+        (
+            "[include]\nfiles=/none/*.conf\n",
+            "/f: nothing to import: there is no [program:NAME], and no file matches /none/*.conf",
         ),
         (
             "x=1\n[program:x]\n",
@@ -256,7 +456,7 @@ fn expansions_are_those_of_supervisord() {
         ),
         ("100%%", Ok("100%")),
         ("%(process_num)3d|%(process_num)s", Ok("  7|7")),
-        ("%(ENV_HOME)s", Ok("${HOME}")),
+        ("%(ENV_HOME)s", Ok("\u{1}HOME\u{3}")),
         ("%(host_node_name)s", Err("%(host_node_name)")),
         ("50%", Err("a lone %")),
     ] {

@@ -5,6 +5,11 @@ const SHELL_CHARACTERS: &[char] = &[
     '$', '`', '|', '&', ';', '<', '>', '(', ')', '*', '?', '[', '~', '#', '\n',
 ];
 
+/// What stands around the name of a variable of the environment, outside of quotes and inside.
+pub const VARIABLE: char = '\u{1}';
+const VARIABLE_IN_QUOTES: char = '\u{2}';
+pub const VARIABLE_END: char = '\u{3}';
+
 /// Returns the words of a line by the quoting of a POSIX shell, which expands nothing; `None` if a
 /// quote is left open.
 pub fn split(line: &str) -> Option<Vec<String>> {
@@ -19,7 +24,7 @@ pub fn split(line: &str) -> Option<Vec<String>> {
                 loop {
                     match rest.next()? {
                         '\'' => break,
-                        other => word.push(other),
+                        other => word.push(in_quotes(other)),
                     }
                 }
             }
@@ -32,7 +37,7 @@ pub fn split(line: &str) -> Option<Vec<String>> {
                             escaped @ ('"' | '\\') => word.push(escaped),
                             other => word.extend(['\\', other]),
                         },
-                        other => word.push(other),
+                        other => word.push(in_quotes(other)),
                     }
                 }
             }
@@ -42,6 +47,51 @@ pub fn split(line: &str) -> Option<Vec<String>> {
     }
     words.extend(word);
     Some(words)
+}
+
+/// Returns a character as it stands in quotes.
+fn in_quotes(character: char) -> char {
+    match character {
+        VARIABLE => VARIABLE_IN_QUOTES,
+        other => other,
+    }
+}
+
+/// Returns a word for a shell that expands its variables and nothing else.
+pub fn quoted(word: &str) -> String {
+    let mut text = String::new();
+    let mut rest = word;
+    while let Some(at) = rest.find([VARIABLE, VARIABLE_IN_QUOTES]) {
+        let (before, after) = rest.split_at(at);
+        let mark = &after[..1];
+        let (name, after) = after[1..].split_once(VARIABLE_END).unwrap_or_default();
+        text += &literal(before);
+        // Outside of quotes a value may be several words.
+        text += &match mark.starts_with(VARIABLE) {
+            true => format!("${{{name}}}"),
+            false => format!("\"${{{name}}}\""),
+        };
+        rest = after;
+    }
+    if text.is_empty() && rest.is_empty() {
+        return "''".to_owned();
+    }
+    text + &literal(rest)
+}
+
+/// Returns `NAME=VALUE` as the assignment of a shell, whose variables are one word each.
+pub fn assignment(name: &str, value: &str) -> String {
+    let value = value.replace(VARIABLE, &VARIABLE_IN_QUOTES.to_string());
+    format!("{name}={}", quoted(&value))
+}
+
+/// Returns text that a shell leaves as it is.
+fn literal(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-+=:,./@%".contains(&byte);
+    match text.bytes().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
 }
 
 /// Returns the command of a line that is given to a shell: its words, or a shell with it.
