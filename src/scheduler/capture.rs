@@ -24,6 +24,8 @@ use super::inbox::Inbox;
 use super::reaper::Reaper;
 use super::relay::Relay;
 
+mod inherited;
+
 pub(super) struct Capture {
     poller: Poller,
     /// What this turn's wait found ready, as [`Key`]s.
@@ -341,62 +343,6 @@ impl Capture {
         read != Read::Nothing
     }
 
-    /// Reads from a pipe whose bytes go to the host, piece by piece, for as long as the turn has room
-    /// for them. True if there was something to read, or no room.
-    fn drain_relayed(
-        &mut self,
-        now: Moment,
-        core: &mut Core,
-        reaper: &mut Reaper,
-        key: Key,
-    ) -> bool {
-        let number = key.number();
-        let Some((id, stream)) = key.stream().filter(|(_, of)| !self.relay.is_held(*of)) else {
-            self.coalescer.forget(number);
-            return false;
-        };
-        let mut bytes = 0;
-        loop {
-            let size = self.relay.room(stream).min(self.buffer.len());
-            if size == 0 {
-                self.left.push(number);
-                if bytes == 0 {
-                    return true;
-                }
-                break;
-            }
-            let Some(Route { pipe, log, tail }) = core.program_mut(id).route(key, false) else {
-                break;
-            };
-            let mut sink = Sink {
-                buffer: &mut self.buffer[..size],
-                log,
-                relayed: &mut self.relayed,
-                tail,
-            };
-            let read = pipe.read(&mut sink);
-            self.relay_read(now, core, key);
-            match read {
-                Read::Bytes(count) => bytes += count,
-                Read::Nothing => {}
-                Read::End => {
-                    self.drop_ended(core, reaper, id, key);
-                    self.relay.end(core, key);
-                    report_losses(now, core, id, false);
-                    return true;
-                }
-            }
-            if read != Read::Bytes(size) {
-                break;
-            }
-        }
-        if let Some(Route { pipe, .. }) = core.program_mut(id).route(key, false) {
-            self.coalesce(now, number, bytes, pipe);
-        }
-        report_losses(now, core, id, false);
-        bytes > 0
-    }
-
     /// Drops a pipe that nothing can write to any more.
     fn drop_ended(&mut self, core: &mut Core, reaper: &mut Reaper, id: ProgramId, key: Key) {
         let program = core.program_mut(id);
@@ -433,37 +379,6 @@ impl Capture {
     /// Hands on the starts of lines that have waited long enough.
     pub(super) fn relay_late(&mut self, now: Moment, core: &mut Core) {
         self.relay.give_late(now, core);
-    }
-
-    /// Says whether the host takes output of this stream. While it does not, its pipes of what it is
-    /// given are left alone: their programs wait, as if they wrote to the host's reader themselves.
-    pub(super) fn hold(&mut self, core: &mut Core, stream: StdStream, is_held: bool) {
-        if !self.relay.hold(stream, is_held) {
-            return;
-        }
-        let is_other = |(_, of)| of != stream;
-        self.left
-            .retain(|&number| Key::of(number).stream().is_some_and(is_other));
-        for program in core.programs_mut().iter_mut() {
-            for key in [
-                Key::Stream(program.id, stream),
-                Key::OldStream(program.id, stream),
-            ] {
-                let Some(route) = program.route(key, false) else {
-                    continue;
-                };
-                if !route.pipe.is_relayed() {
-                    continue;
-                }
-                let usual = self.coalescer.forget(key.number());
-                usual.into_iter().for_each(|bytes| route.pipe.resize(bytes));
-                // A hang-up would be reported for as long as it is not read.
-                match is_held {
-                    true => self.poller.remove(route.pipe.as_fd(), key.number()),
-                    false => self.poller.add(route.pipe.as_fd(), key.number()),
-                }
-            }
-        }
     }
 
     fn coalesce(&mut self, now: Moment, number: u64, bytes: usize, pipe: &Stream) {
