@@ -44,6 +44,7 @@ pub(crate) fn read(path: &Path) -> std::result::Result<Variables, String> {
 }
 
 /// True if there is no such file. Whatever else keeps it from being read is an error.
+#[cfg(feature = "json")]
 pub(crate) fn is_missing(path: &Path) -> bool {
     let found = std::fs::symlink_metadata(path);
     found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)

@@ -42,7 +42,7 @@ fn is_same(one: &Metadata, other: &Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
-/// True if the file has no name any more: nobody will see what is written to it.
+/// True if the file has no name any more: what is written to it cannot be found.
 pub(super) fn is_removed(file: &File) -> bool {
     file.metadata().is_ok_and(|found| found.nlink() == 0)
 }

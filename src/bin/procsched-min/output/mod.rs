@@ -1,7 +1,7 @@
 //! stdout and stderr that never hold up supervision.
 //!
 //! Each is a bounded queue of whole lines before a descriptor. The lines of a turn are written at
-//! its end, many in one write, which never waits for a reader: see [`SharedWriter`]. For a slow
+//! its end, many in one write, which never waits for a reader: see [`procsched::SharedWriter`]. For a slow
 //! reader lines are queued, then dropped, counted and reported. An output whose reader is gone is
 //! switched off, which is reported once on the other one.
 
