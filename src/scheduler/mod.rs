@@ -39,6 +39,7 @@ mod launcher;
 mod operator;
 mod orphan_sweep;
 mod outbox;
+mod outputs;
 mod pipes;
 mod probes;
 mod rate_limit;

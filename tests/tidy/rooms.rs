@@ -12,12 +12,13 @@ const FIELDS_MAX: usize = 15;
 
 /// Where the scheduler itself may have methods: its turn, how it is built, its deadlines, its end,
 /// and what a host can see of it.
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "mod.rs",
     "builder.rs",
     "deadline.rs",
     "ending.rs",
     "operator.rs",
+    "outputs.rs",
     "reload.rs",
     "snapshot.rs",
 ];

@@ -174,7 +174,7 @@ fn a_log_that_was_renamed_is_written_until_there_is_another() {
     assert_eq!((&*read(&away), &*read(&logs)), ("one\ntwo\n", "three\n"));
     assert_eq!(log.take_unreported(true), None);
 
-    // Nobody would ever see what a removed one is given.
+    // What a removed one is given could never be read.
     std::fs::remove_dir_all(&logs).expect("it goes");
     assert!(log.open(&mut flaws).is_err());
     log.write(b"four\n");
