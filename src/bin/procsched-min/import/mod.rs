@@ -3,6 +3,7 @@
 
 mod document;
 mod expand;
+mod files;
 mod ini;
 mod procfile;
 mod supervisord;

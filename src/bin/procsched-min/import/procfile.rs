@@ -8,7 +8,7 @@ use super::document::{Document, Program};
 use super::words;
 
 /// The port of the first process, unless `.env` has one, and what lies between two (foreman). Each
-/// process is told its own, whether its command line says so or not.
+/// process gets its own, whether its command line has it or not.
 const PORT_FIRST: usize = 5000;
 const PORT_STEP: usize = 100;
 

@@ -1,21 +1,19 @@
 //! supervisord.conf. What concerns supervisord itself, such as its own log and pid file, has no part
 //! in a config of ours, and is left out.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::Place;
 use super::document::{Document, Keys, Program};
 use super::expand::{Expanded, Names};
-use super::ini::{self, Entry, Section};
+use super::files::{self, INCLUDE};
+use super::ini::{Entry, Section};
 use super::words::{self, VARIABLE};
 
-/// How deep and how many files `[include]` may lead to.
-const FILES_MAX: usize = 1_000;
-
-/// The section that names further files.
-const INCLUDE: &str = "include";
+/// How many processes `numprocs` may ask for.
+const PROCESSES_MAX: usize = 1_000;
 
 /// The settings of all programs that are taken over, in which supervisord expands.
 const EXPANDED: &[(&str, &str)] = &[
@@ -48,7 +46,7 @@ struct Entries<'f> {
 
 pub fn import(path: &Path, text: &str) -> Result<Document, String> {
     let mut sections = Vec::new();
-    read(path, text, &mut sections)?;
+    files::read(path, text, &mut sections)?;
     let mut sections_named = sections.iter().map(|section| section.name.as_str());
     let has_listeners = sections_named.any(|name| name.starts_with("eventlistener:"));
     let mut document = Document::default();
@@ -80,13 +78,13 @@ pub fn import(path: &Path, text: &str) -> Result<Document, String> {
         }
     }
     if programs.is_empty() {
-        let include = sections.iter().find(|section| section.name == INCLUDE);
-        let include = include.and_then(|section| section.entries.first());
-        let include = include.map(|entry| format!(", and no file matches {}", entry.value));
+        let further = sections.iter().find(|section| section.name == INCLUDE);
+        let missing = further.and_then(|section| section.entries.first());
+        let missing = missing.map(|entry| format!(", and no file matches {}", entry.value));
         return Err(format!(
             "{}: nothing to import: there is no [program:NAME]{}",
             path.display(),
-            include.unwrap_or_default()
+            missing.unwrap_or_default()
         ));
     }
     // Unless `stopasgroup` says otherwise.
@@ -102,94 +100,6 @@ pub fn import(path: &Path, text: &str) -> Result<Document, String> {
     programs.sort_by_key(|(priority, _)| *priority);
     document.programs = programs.into_iter().map(|(_, program)| program).collect();
     Ok(document)
-}
-
-/// Reads a file and what it includes.
-fn read(path: &Path, text: &str, sections: &mut Vec<Section>) -> Result<(), String> {
-    let mut waiting = vec![(path.to_owned(), text.to_owned())];
-    let mut count = 0;
-    while let Some((path, text)) = waiting.pop() {
-        count += 1;
-        if count > FILES_MAX {
-            return Err(format!(
-                "{}: more than {FILES_MAX} files are included",
-                path.display()
-            ));
-        }
-        let directory = path.parent().unwrap_or(Path::new(""));
-        for mut section in ini::parse(&path, &text)? {
-            if section.name == INCLUDE {
-                for file in included(&mut section, directory) {
-                    waiting.push((file.clone(), super::read(&file)?));
-                }
-            }
-            sections.push(section);
-        }
-    }
-    Ok(())
-}
-
-/// Returns the files that a section names, by patterns in the last part of a path, and leaves in it
-/// the patterns that none matches.
-fn included(section: &mut Section, directory: &Path) -> Vec<PathBuf> {
-    section.entries.retain(|entry| entry.key == "files");
-    let mut found = Vec::new();
-    for entry in &mut section.entries {
-        let mut without: Vec<&str> = Vec::new();
-        for pattern in entry.value.split_whitespace() {
-            let mut matching = matching(&pattern.replace("%(here)s", &section.here), directory);
-            if matching.is_empty() {
-                without.push(pattern);
-            }
-            found.append(&mut matching);
-        }
-        entry.value = without.join(" ");
-    }
-    section.entries.retain(|entry| !entry.value.is_empty());
-    found.reverse();
-    found
-}
-
-/// Returns the files that a pattern matches, in their order.
-fn matching(pattern: &str, directory: &Path) -> Vec<PathBuf> {
-    let pattern = directory.join(pattern);
-    let name = pattern
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let parent = pattern.parent().unwrap_or(directory);
-    let parent = match parent == Path::new("") {
-        true => Path::new("."),
-        false => parent,
-    };
-    let mut matching: Vec<PathBuf> = std::fs::read_dir(parent)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| matches(&name, &entry.file_name().to_string_lossy()))
-        .map(|entry| entry.path())
-        .filter(|path| path.is_file())
-        .collect();
-    matching.sort();
-    matching
-}
-
-/// True if a name matches a pattern in which `*` stands for anything.
-fn matches(pattern: &str, name: &str) -> bool {
-    let Some((start, mut rest)) = pattern.split_once('*') else {
-        return pattern == name;
-    };
-    let Some(mut name) = name.strip_prefix(start) else {
-        return false;
-    };
-    while let Some((part, after)) = rest.split_once('*') {
-        let Some(at) = name.find(part) else {
-            return false;
-        };
-        (name, rest) = (&name[at + part.len()..], after);
-    }
-    name.ends_with(rest)
 }
 
 /// Takes over what concerns all programs.
@@ -300,10 +210,10 @@ impl Entries<'_> {
     fn programs(&self) -> Result<Vec<Program>, String> {
         let number = |key: &str| self.value(key).and_then(|value| value.parse().ok());
         let count: usize = number("numprocs").unwrap_or(1);
-        if count > FILES_MAX {
+        if count > PROCESSES_MAX {
             let Place { file, line } = &self.section.place;
             return Err(format!(
-                "{file}:{line}: invalid numprocs {count}: expected at most {FILES_MAX}"
+                "{file}:{line}: invalid numprocs {count}: expected at most {PROCESSES_MAX}"
             ));
         }
         let first: usize = number("numprocs_start").unwrap_or(0);
