@@ -181,9 +181,14 @@ impl Log {
         self.file.is_some()
     }
 
-    /// Returns its path, if it is open.
+    /// True if its file is open and at its path, as far as is known.
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.is_open() && self.refusal().is_none()
+    }
+
+    /// Returns its path, if its file is open and there.
     pub(crate) fn path(&self) -> Option<PathBuf> {
-        self.file.as_ref().map(|_| self.full_path())
+        self.is_in_place().then(|| self.full_path())
     }
 
     fn full_path(&self) -> PathBuf {

@@ -178,10 +178,10 @@ fn status_of(
     })
 }
 
-/// Returns the directory of a log that is open.
+/// Returns the directory of a log that is open and there.
 fn log_directory(program: &Program, stream: StdStream) -> Option<Arc<PathBuf>> {
     let log = &program.output(stream)?.log;
-    log.is_open().then(|| log.directory().clone())
+    log.is_in_place().then(|| log.directory().clone())
 }
 
 fn reason_of(core: &Core, program: &Program, view: &View) -> Option<String> {

@@ -153,6 +153,7 @@ fn a_log_that_was_renamed_is_written_until_there_is_another() {
     std::fs::rename(&logs, &away).expect("a rename");
     let error = log.open(&mut flaws).expect_err("no directory");
     assert_eq!(log.refusal(), Some(&error));
+    assert_eq!(log.path(), None, "it is not at its path");
     log.write(b"two\n");
     assert_eq!(log.open(&mut flaws), Ok(0), "the reason is known");
     assert_eq!(log.refusal(), Some(&error));

@@ -57,6 +57,8 @@ pub struct Logs {
     there: There,
     /// What the log has open.
     open: Option<usize>,
+    /// True if it was refused what is at its path.
+    is_refused: bool,
     cause: String,
     unlogged: u64,
     lost: u64,
@@ -72,6 +74,7 @@ impl Logs {
             files: Vec::new(),
             there: There::Nothing,
             open: None,
+            is_refused: false,
             cause: String::new(),
             unlogged: 0,
             lost: 0,
@@ -85,6 +88,7 @@ impl Logs {
         // What was renamed is written on until there is another.
         let there = self.file_there();
         self.open = there.or(self.open);
+        self.is_refused = there.is_none();
         let expected = there.map(|there| self.files[there].1.len() as u64);
         assert_eq!(size.unwrap_or(0), expected.unwrap_or(0));
         expected.unwrap_or(0)
@@ -92,7 +96,12 @@ impl Logs {
 
     pub fn path(&self) -> Option<PathBuf> {
         let path = self.log.path();
-        assert_eq!(path, self.open.map(|_| self.place.path()));
+        assert_eq!(
+            path,
+            self.open
+                .filter(|_| !self.is_refused)
+                .map(|_| self.place.path())
+        );
         path
     }
 
