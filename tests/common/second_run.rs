@@ -62,7 +62,7 @@ pub const ON_THE_HOST: &[(&str, &str)] = &[
         "what another user was given is in /proc, which is not there",
     ),
     (
-        "identity::a_step_that_is_refused_is_a_failed_start_with_its_name",
+        "identity::m12_a_step_that_is_refused_is_a_failed_start_with_its_name",
         "a score is in /proc, which is not there",
     ),
     (

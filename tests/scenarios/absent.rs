@@ -18,13 +18,6 @@ fn assert_no_such_keys(keys: &[&str]) {
     }
 }
 
-/// Programs ran as root, because a step towards another user had failed and nobody minded. Here
-/// nothing changes a program's user, and nobody can come to think so.
-#[test]
-fn m12_no_key_promises_another_user() {
-    assert_no_such_keys(&["user", "uid", "gid", "group", "groups", "umask", "chroot"]);
-}
-
 /// A delay that is asked for by another's name, and not there, is not taken in silence.
 #[test]
 fn m107_random_delays_have_one_key() {

@@ -327,7 +327,7 @@ fn refusals() -> [(Value, &'static [&'static str], &'static str); 10] {
 /// Each call of a child that sets something is refused once; one that says that it has set the user,
 /// and has not, is found out.
 #[test]
-fn a_step_that_is_refused_is_a_failed_start_with_its_name() {
+fn m12_a_step_that_is_refused_is_a_failed_start_with_its_name() {
     if missing(&[Need::Root, Need::Strace]) {
         return;
     }

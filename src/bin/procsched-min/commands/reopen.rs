@@ -9,7 +9,8 @@ pub const COMMAND: Command = Command {
     name: "reopen",
     summary: "open the logs again, after they were renamed",
     description: "Opens every log again by its path, as after a rotation by another program.
-Nothing is lost: until then, and if one cannot be opened, the renamed files are written.
+Nothing is lost: until then, and if one cannot be opened, the renamed files are
+written.
 ",
     exit_codes: "  reopen: 0 done, 1 failed
 ",
