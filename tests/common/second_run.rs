@@ -58,7 +58,15 @@ pub const ON_THE_HOST: &[(&str, &str)] = &[
         "the privileges of a process are in /proc, which is not there",
     ),
     (
+        "identity::a_check_warns_of_what_could_not_be_stopped",
+        "the privileges of a process are in /proc, which is not there",
+    ),
+    (
         "identity::a_program_of_another_user_is_heard",
+        "what another user was given is in /proc, which is not there",
+    ),
+    (
+        "identity::another_user_gets_no_capability_of_ours",
         "what another user was given is in /proc, which is not there",
     ),
     (

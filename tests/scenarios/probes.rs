@@ -223,7 +223,9 @@ fn a_command_that_hangs_or_floods_is_killed_and_reported_once() {
     wait_state(&supervisor, &path, "calm", "running");
     for name in ["hangs", "floods"] {
         assert_eq!(status(&path, name)["state"], "starting");
-        let told = supervisor.messages_with(&[&format!(" {name} "), "warning"]);
+        let parts = [&*format!(" {name} "), "warning"];
+        supervisor.wait_message(&parts);
+        let told = supervisor.messages_with(&parts);
         assert_eq!(told.len(), 1, "{told:?}");
         let text =
             "readiness probe failed: its command took longer than 100ms and was killed, pid=";
@@ -273,12 +275,13 @@ fn a_command_that_cannot_be_executed_is_reported_once_a_run() {
     ] {
         let report = supervisor.wait_report(name, 1);
         assert_eq!(report.text("cause"), Some("start-timeout"), "{report:?}");
-        let told = supervisor.messages_with(&[
-            &format!(" {name} "),
+        let parts = [
+            &*format!(" {name} "),
             "warning readiness probe failed: failed to execute",
             why,
-        ]);
-        assert_eq!(told.len(), 1, "{told:?}");
+        ];
+        supervisor.wait_message(&parts);
+        assert_eq!(supervisor.messages_with(&parts).len(), 1);
         supervisor.wait_message(&[&format!(" {name} "), "warning not ready: ", why]);
     }
     supervisor.ends_with(1);
@@ -436,6 +439,8 @@ fn a_check_ends_with_its_run() {
     assert_eq!(status(&path, "db")["state"], "starting");
     scene.write("ok", "");
     wait_state(&supervisor, &path, "db", "running");
+    // The message comes another way than the state.
+    supervisor.wait("word of it", || ups(&supervisor, "db") > 0);
     assert_eq!(ups(&supervisor, "db"), 1, "of the second run");
     supervisor.end();
 }
