@@ -84,7 +84,7 @@ fn bash_completes_commands_options_states_and_programs() {
         assert_eq!(of_bash(&scene, words), expected, "{words:?}");
     }
     supervisor.end();
-    // Nobody answers any more.
+    // No supervisor answers any more.
     assert_eq!(of_bash(&scene, &["stop", "-s", socket, "w"]), [""]);
 }
 

@@ -11,7 +11,7 @@ use crate::common::{Need, Scene, alive, missing, probe, process, wait_for};
 use crate::readiness::reload;
 use crate::start_failures::assert_failed_start;
 
-/// Numbers of users and groups that are nobody's on any machine of these tests.
+/// Numbers of users and groups that exist on none of the machines of these tests.
 const USER: u32 = 64_335;
 const OTHER: u32 = 64_336;
 const THIRD: u32 = 64_337;

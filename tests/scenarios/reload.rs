@@ -604,8 +604,7 @@ fn the_base_directory_and_defaults_change_the_programs_that_they_concern() {
     supervisor.end();
 }
 
-/// Also where no directory that a program runs in changes with it. What is told of a change is what the
-/// next start, and the next check, goes by.
+/// Also where no program runs in it. The next start, and the next check, use what the plan has said.
 #[test]
 fn each_path_from_another_base_directory_is_another() {
     let mut scene = Scene::new();

@@ -56,7 +56,7 @@ const REFUSALS: [i32; 16] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
     Connected,
-    /// By itself: nobody listens.
+    /// By itself: nothing listens there.
     Itself,
     Refused(i32),
 }

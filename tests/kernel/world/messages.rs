@@ -20,7 +20,7 @@ const QUEUED_MAX: usize = 8;
 /// The longest message that counts.
 const LONGEST: usize = 4096;
 
-/// A process that sends, as who receives is told.
+/// The sender of a message, as the kernel names it to the receiver.
 const SENDER_PID: i32 = 4711;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

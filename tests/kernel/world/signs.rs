@@ -91,7 +91,7 @@ pub struct Truth {
     /// Health checks that have failed in a row: certainly, and at most.
     pub failures: u32,
     pub failures_max: u32,
-    /// Since when so many have failed that it is unhealthy.
+    /// When enough checks in a row had failed to make it unhealthy.
     pub unhealthy: Option<Time>,
     pub unhealthy_max: Option<Time>,
     /// When the library has ended it for a fault.

@@ -1,4 +1,5 @@
-//! What programs say of themselves, by chance: at once, late, never, in vain, again and again.
+//! What programs say of themselves, by chance: at once, late, never, in a form that does not count,
+//! repeatedly.
 
 use super::Kernel;
 use super::messages::{Sender, Word};
