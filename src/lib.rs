@@ -292,7 +292,8 @@
 //! binary, `config`, `scheduler`, then `report` and `os`, `spec`, `machine`. Only `src/os/` has
 //! unsafe code.
 //!
-//! The map of all files, with what each is for, is in `README.md`, "How it is built".
+//! The map of all files, with what each is for, is in [`guide::design`]. The other pages of the
+//! [`guide`] are about the binary, its config, and the places where it runs.
 
 #![deny(unsafe_code)]
 // Every public type can be named by a caller.
@@ -306,6 +307,9 @@ compile_error!("procsched uses Linux system calls and builds for Linux only");
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(any(doc, doctest))]
+pub mod guide;
 
 mod callbacks;
 #[cfg(feature = "json")]

@@ -1,5 +1,6 @@
-//! The README keeps its word: its files work, so do its recipes, its commands are understood, its
-//! links lead somewhere. Its programs in Rust are the crate's documentation tests.
+//! The README and the guide keep their word: their files work, so do their recipes, their commands
+//! are understood, their links lead somewhere. Their programs in Rust are the crate's documentation
+//! tests.
 
 #[path = "common/mod.rs"]
 #[allow(dead_code, unused_imports)] // The scenarios use the rest of it.
@@ -7,6 +8,7 @@ mod common;
 
 mod readme {
     pub mod blocks;
+    mod links;
     pub mod manager;
     mod recipes;
     pub mod room;
@@ -398,8 +400,11 @@ fn the_initramfs_is_built_and_its_init_gets_the_kernels_words() {
 
 #[test]
 fn every_json_block_is_a_config() {
-    for Block { text, line, .. } in blocks::blocks_in("json") {
-        let source = format!("README.md, the block at line {line}");
+    for Block {
+        page, text, line, ..
+    } in blocks::blocks_in("json")
+    {
+        let source = format!("{page}, the block at line {line}");
         if let Err(errors) = Config::parse(text.as_bytes(), &source, Path::new("/")) {
             panic!("{errors}");
         }
@@ -469,27 +474,11 @@ fn every_command_line_of_the_binary_is_understood() {
     }
 }
 
-#[test]
-fn every_link_leads_somewhere() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let anchors = blocks::anchors();
-    let links = blocks::links();
-    assert!(links.iter().any(|link| link.starts_with('#')), "{links:?}");
-    for link in links {
-        let found = match link.strip_prefix('#') {
-            Some(anchor) => anchors.iter().any(|known| known == anchor),
-            None => link.starts_with("https://") || root.join(link).exists(),
-        };
-        assert!(found, "{link} leads nowhere");
-    }
-}
-
 /// A promise without a test is a wish.
 #[test]
 fn every_promise_of_security_names_a_test_that_exists() {
-    let readme = blocks::readme();
-    let (_, section) = readme.split_once("\n## Security\n").expect("a section");
-    let (promised, _) = section
+    let security = blocks::page("src/guide/security.md").text();
+    let (promised, _) = security
         .split_once("What is not promised")
         .expect("two tables");
     let rows: Vec<&str> = promised

@@ -12,7 +12,7 @@
 //! ```sh
 //! cargo bench                            # the usual themes, under five minutes
 //! cargo bench -- start stop --reps 9     # two themes, nine times each
-//! cargo bench -- all --markdown          # every theme, as a table for the README
+//! cargo bench -- all --markdown          # every theme, as a table for the guide
 //! cargo bench -- peers --markdown        # beside supervisord, runit and s6
 //! cargo bench -- control                 # clients and reload, beside those of the peers
 //! cargo bench -- clients                 # what hostile and large clients cost the programs

@@ -1,8 +1,20 @@
-//! The README taken apart: its fenced blocks, its links, the commands in its shell blocks.
+//! The README and the guide taken apart: their fenced blocks, what stands between these, the
+//! commands in shell blocks.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+/// A page that people read.
+pub struct Page {
+    /// Relative to the root of the repository.
+    pub path: String,
+    text: String,
+}
 
 /// A fenced block. It is a file if the line before it begins with the file's name in backticks
 /// and ends with a colon.
 pub struct Block {
+    pub page: &'static str,
     pub name: Option<String>,
     pub language: String,
     pub text: String,
@@ -10,40 +22,93 @@ pub struct Block {
     pub line: usize,
 }
 
-pub fn readme() -> &'static str {
-    include_str!("../../README.md")
+/// The README, then each page of the guide.
+pub fn pages() -> &'static [Page] {
+    static PAGES: OnceLock<Vec<Page>> = OnceLock::new();
+    PAGES.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let files = std::fs::read_dir(root.join("src/guide")).expect("the guide");
+        let names = files.map(|file| file.expect("an entry").file_name());
+        let names = names.filter_map(|name| name.into_string().ok());
+        let is_page = |name: &String| name.ends_with(".md") && name != "links.md";
+        let mut paths: Vec<String> = names
+            .filter(is_page)
+            .map(|name| format!("src/guide/{name}"))
+            .collect();
+        paths.sort();
+        paths.insert(0, "README.md".to_owned());
+        let read = |path: String| Page {
+            text: std::fs::read_to_string(root.join(&path)).expect("UTF-8"),
+            path,
+        };
+        paths.into_iter().map(read).collect()
+    })
 }
 
-/// All blocks, and what stands between them.
-fn taken_apart() -> (Vec<Block>, Vec<&'static str>) {
-    let (mut blocks, mut prose) = (Vec::new(), Vec::new());
-    let mut open: Option<Block> = None;
-    let mut before = "";
-    for (index, line) in readme().lines().enumerate() {
-        match (&mut open, line.strip_prefix("```")) {
-            (None, Some(language)) => {
-                open = Some(Block {
-                    name: file_name(before),
-                    language: language.to_owned(),
-                    text: String::new(),
-                    line: index + 1,
-                });
-            }
-            (Some(_), Some(_)) => {
-                blocks.extend(open.take());
-                before = "";
-            }
-            (Some(block), None) => block.text.extend([line, "\n"]),
-            (None, None) => {
-                prose.push(line);
-                if !line.is_empty() {
-                    before = line;
+/// The page at this path.
+#[track_caller]
+pub fn page(path: &str) -> &'static Page {
+    let page = pages().iter().find(|page| page.path == path);
+    page.unwrap_or_else(|| panic!("there is no {path}"))
+}
+
+impl Page {
+    /// All blocks, and the lines between them.
+    fn take_apart(&'static self) -> (Vec<Block>, Vec<&'static str>) {
+        let (mut blocks, mut prose) = (Vec::new(), Vec::new());
+        let mut open: Option<Block> = None;
+        let mut before = "";
+        for (index, line) in self.text.lines().enumerate() {
+            match (&mut open, line.strip_prefix("```")) {
+                (None, Some(language)) => {
+                    open = Some(Block {
+                        page: &self.path,
+                        name: file_name(before),
+                        language: language.to_owned(),
+                        text: String::new(),
+                        line: index + 1,
+                    });
+                }
+                (Some(_), Some(_)) => {
+                    blocks.extend(open.take());
+                    before = "";
+                }
+                (Some(block), None) => block.text.extend([line, "\n"]),
+                (None, None) => {
+                    prose.push(line);
+                    if !line.is_empty() {
+                        before = line;
+                    }
                 }
             }
         }
+        assert!(open.is_none(), "{}: a block has no end", self.path);
+        (blocks, prose)
     }
-    assert!(open.is_none(), "a block has no end");
-    (blocks, prose)
+
+    pub fn text(&'static self) -> &'static str {
+        &self.text
+    }
+
+    /// The lines outside of blocks.
+    pub fn prose(&'static self) -> Vec<&'static str> {
+        self.take_apart().1
+    }
+
+    /// What links to its headings are called: lower case, hyphens for spaces, no punctuation.
+    pub fn anchors(&'static self) -> Vec<String> {
+        let prose = self.prose().into_iter();
+        let headings = prose.filter(|line| line.starts_with('#'));
+        let headings = headings.filter_map(|line| line.trim_start_matches('#').strip_prefix(' '));
+        let kept = |char: char| char.is_alphanumeric() || matches!(char, '-' | '_');
+        let letter = move |char: char| match char {
+            ' ' => Some('-'),
+            other => kept(other).then_some(other),
+        };
+        headings
+            .map(|heading| heading.to_lowercase().chars().filter_map(letter).collect())
+            .collect()
+    }
 }
 
 fn file_name(line: &str) -> Option<String> {
@@ -51,14 +116,18 @@ fn file_name(line: &str) -> Option<String> {
     rest.ends_with(':').then(|| name.to_owned())
 }
 
+/// The blocks of all pages.
 pub fn blocks() -> Vec<Block> {
-    taken_apart().0
+    pages()
+        .iter()
+        .flat_map(|page| page.take_apart().0)
+        .collect()
 }
 
 pub fn blocks_in(language: &str) -> Vec<Block> {
     let mut blocks = blocks();
     blocks.retain(|block| block.language == language);
-    assert!(!blocks.is_empty(), "the README has no {language}");
+    assert!(!blocks.is_empty(), "no page has {language}");
     blocks
 }
 
@@ -68,41 +137,19 @@ pub fn file(name: &str) -> String {
     let blocks = blocks();
     let named = |block: &&Block| block.name.as_deref() == Some(name);
     let found: Vec<&Block> = blocks.iter().filter(named).collect();
-    assert_eq!(found.len(), 1, "the README has one {name}");
+    assert_eq!(found.len(), 1, "the pages have one {name}");
     found[0].text.clone()
 }
 
-/// The one span of code in the text that begins like this.
+/// The one span of code in the pages that begins like this.
 #[track_caller]
 pub fn span(begin: &str) -> &'static str {
     let spans = |line: &'static str| line.split('`').skip(1).step_by(2);
-    let mut found: Vec<&str> = taken_apart().1.into_iter().flat_map(spans).collect();
+    let prose = pages().iter().flat_map(Page::prose);
+    let mut found: Vec<&str> = prose.flat_map(spans).collect();
     found.retain(|span| span.starts_with(begin));
-    assert_eq!(found.len(), 1, "the README has one span with {begin}");
+    assert_eq!(found.len(), 1, "the pages have one span with {begin}");
     found[0]
-}
-
-/// Where links lead to.
-pub fn links() -> Vec<&'static str> {
-    let targets = |line: &'static str| {
-        let behind = line.split("](").skip(1);
-        behind.filter_map(|rest| rest.split_once(')').map(|(target, _)| target))
-    };
-    taken_apart().1.into_iter().flat_map(targets).collect()
-}
-
-/// What a link to a heading is called: lower case, hyphens for spaces, no punctuation.
-pub fn anchors() -> Vec<String> {
-    let headings = taken_apart().1.into_iter();
-    let headings = headings.filter_map(|line| line.trim_start_matches('#').strip_prefix(' '));
-    let kept = |char: char| char.is_alphanumeric() || matches!(char, '-' | '_');
-    let letter = move |char: char| match char {
-        ' ' => Some('-'),
-        other => kept(other).then_some(other),
-    };
-    headings
-        .map(|heading| heading.to_lowercase().chars().filter_map(letter).collect())
-        .collect()
 }
 
 /// The simple commands of a shell script, in words: enough of sh(1) for what a README shows.

@@ -53,7 +53,7 @@ fn leave(scene: &Scene, pty: &Pty, mut session: Session, code: i32) {
 fn block_with(text: &str) -> String {
     let mut blocks = blocks_in("sh");
     blocks.retain(|block| block.text.contains(text));
-    assert_eq!(blocks.len(), 1, "the README has one block with {text:?}");
+    assert_eq!(blocks.len(), 1, "the pages have one block with {text:?}");
     blocks.remove(0).text
 }
 

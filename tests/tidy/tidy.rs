@@ -19,7 +19,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 500;
 
 /// The modules of the library. Each may import from those above it, and from none below.
-const LAYERS: [&str; 20] = [
+const LAYERS: [&str; 21] = [
     "error",
     "text",
     "signal",
@@ -40,6 +40,7 @@ const LAYERS: [&str; 20] = [
     "program",
     "scheduler",
     "config",
+    "guide",
 ];
 
 /// These stand alone: the machine decides about facts, not about anything of ours.
