@@ -302,7 +302,7 @@ fn the_unit_tells_systemd_how_the_programs_are() {
     config["control"] = json!("/run/app/control.sock");
     let wait = "until test -e /run/app/go; do sleep 0.05; done";
     config["programs"]["migrate"] = json!({"command": ["sh", "-c", wait], "oneshot": true});
-    config["programs"]["worker"]["requires"] = json!(["migrate"]);
+    config["programs"]["worker"] = json!({"command": ["sleep", "1000"], "requires": ["migrate"]});
     let path = scene.write("procsched.json", config.to_string());
     let unit = file(APP).replace(
         "/etc/app/procsched.json",

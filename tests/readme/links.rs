@@ -177,3 +177,14 @@ fn every_page_is_in_the_readme_and_in_the_documentation() {
         );
     }
 }
+
+/// It had 81 KB, and what mattered most stood eight screens down.
+#[test]
+fn the_readme_is_one_page() {
+    const BYTES_MAX: usize = 12 << 10;
+    const LINES_MAX: usize = 220;
+    let text = pages()[0].text();
+    assert!(text.len() <= BYTES_MAX, "{} bytes", text.len());
+    let lines = text.lines().count();
+    assert!(lines <= LINES_MAX, "{lines} lines");
+}
