@@ -12,6 +12,7 @@ mod readme {
     pub mod manager;
     mod recipes;
     pub mod room;
+    mod sessions;
 }
 
 use std::path::Path;
@@ -237,7 +238,7 @@ fn unit_value(key: &str) -> String {
 #[test]
 fn the_unit_leaves_procsched_the_time_to_stop() {
     let given: f64 = unit_value("TimeoutStopSec").parse().expect("seconds");
-    let needed = longest_stop(&file("procsched.json")) + ABANDON_AFTER;
+    let needed = longest_stop(&file("systemd/procsched.json")) + ABANDON_AFTER;
     assert!(given > needed, "{given} s, needed are more than {needed} s");
     assert_eq!(unit_value("KillMode"), "mixed");
     assert_eq!(unit_value("Type"), "notify");
@@ -297,9 +298,8 @@ fn the_unit_tells_systemd_how_the_programs_are() {
     };
     const APP: &str = "app.service";
     let scene = Scene::new();
-    let mut config: Value = serde_json::from_str(&file("procsched.json")).expect("JSON");
-    config["err_dir"] = json!("/var/log/app");
-    config["control"] = json!("/run/app/control.sock");
+    let config = file("systemd/procsched.json");
+    let mut config: Value = serde_json::from_str(&config).expect("JSON");
     let wait = "until test -e /run/app/go; do sleep 0.05; done";
     config["programs"]["migrate"] = json!({"command": ["sh", "-c", wait], "oneshot": true});
     config["programs"]["worker"] = json!({"command": ["sleep", "1000"], "requires": ["migrate"]});
@@ -400,9 +400,10 @@ fn the_initramfs_is_built_and_its_init_gets_the_kernels_words() {
 
 #[test]
 fn every_json_block_is_a_config() {
+    let blocks = ["json", "jsonc"].map(blocks::blocks_in);
     for Block {
         page, text, line, ..
-    } in blocks::blocks_in("json")
+    } in blocks.into_iter().flatten()
     {
         let source = format!("{page}, the block at line {line}");
         if let Err(errors) = Config::parse(text.as_bytes(), &source, Path::new("/")) {
@@ -427,6 +428,8 @@ fn arguments(words: &[String]) -> Option<&[String]> {
         "cargo" if words.get(1).is_some_and(|word| word == "run") => {
             Some(&words[words.iter().position(|word| word == "--")? + 1..])
         }
+        // Behind the -- is the command in the container.
+        "kubectl" => arguments(&words[words.iter().position(|word| word == "--")? + 1..]),
         program => (program.rsplit('/').next() == Some("procsched-min")).then_some(&words[1..]),
     }
 }
@@ -439,6 +442,9 @@ fn asks_for_help(arguments: &[String]) -> Vec<&str> {
         let end = end.unwrap_or_else(|| panic!("no -- before the command: {words:?}"));
         assert!(end + 1 < words.len(), "init needs a command: {words:?}");
         words.truncate(end);
+    }
+    if words.first() == Some(&"completions") {
+        words.truncate(1); // Behind the shell everything is a word to complete.
     }
     words.push("--help");
     words
@@ -479,8 +485,8 @@ fn every_command_line_of_the_binary_is_understood() {
 fn every_promise_of_security_names_a_test_that_exists() {
     let security = blocks::page("src/guide/security.md").text();
     let (promised, _) = security
-        .split_once("What is not promised")
-        .expect("two tables");
+        .split_once("\n## Not promised\n")
+        .expect("two sections");
     let rows: Vec<&str> = promised
         .lines()
         .filter(|line| line.starts_with("| "))
@@ -499,7 +505,7 @@ fn every_promise_of_security_names_a_test_that_exists() {
         };
         files.map(read).collect::<String>()
     });
-    for row in rows.iter().filter(|row| **row != "| | |") {
+    for row in rows.iter().filter(|row| **row != "| promise | tests |") {
         let (_, tests) = row
             .trim_end_matches(" |")
             .rsplit_once(" | ")

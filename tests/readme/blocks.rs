@@ -171,6 +171,7 @@ pub fn commands(script: &str) -> Vec<Vec<String>> {
             (Some(_), char) => lexer.push(char),
             (None, '#') if lexer.word.is_none() => while chars.next_if(|&c| c != '\n').is_some() {},
             (None, '\n' | ';' | '|' | '&' | '(' | ')') => lexer.end_command(),
+            (None, '>') => lexer.redirect(),
             (None, ' ' | '\t') => lexer.end_word(),
             (None, char) => lexer.push(char),
         }
@@ -186,6 +187,8 @@ struct Lexer {
     words: Vec<String>,
     word: Option<String>,
     quote: Option<char>,
+    /// True if the next word is the file of a redirection, and no word of the command.
+    is_redirected: bool,
 }
 
 impl Lexer {
@@ -194,7 +197,19 @@ impl Lexer {
     }
 
     fn end_word(&mut self) {
-        self.words.extend(self.word.take());
+        let word = self.word.take();
+        if word.is_some() && std::mem::take(&mut self.is_redirected) {
+            return;
+        }
+        self.words.extend(word);
+    }
+
+    fn redirect(&mut self) {
+        // A number in front is the descriptor.
+        let is_number = |word: &mut String| word.chars().all(|char| char.is_ascii_digit());
+        self.word.take_if(is_number);
+        self.end_word();
+        self.is_redirected = true;
     }
 
     fn end_command(&mut self) {

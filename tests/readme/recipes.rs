@@ -13,7 +13,7 @@ use crate::common::pty::{Pty, Session};
 use crate::common::{Need, Scene, missing, process, second_run, wait_for};
 
 /// A directory in which the binary was built and is in `PATH`, too.
-fn desk() -> Scene {
+pub fn desk() -> Scene {
     let scene = Scene::new();
     for place in ["bin", "target/release"] {
         let binary = scene.mkdir(place).join("procsched-min");
@@ -23,7 +23,7 @@ fn desk() -> Scene {
     scene
 }
 
-fn path(scene: &Scene) -> OsString {
+pub fn path(scene: &Scene) -> OsString {
     let mut path = scene.path("bin").into_os_string();
     path.push(":");
     path.push(std::env::var_os("PATH").unwrap_or_default());
@@ -50,7 +50,7 @@ fn leave(scene: &Scene, pty: &Pty, mut session: Session, code: i32) {
 }
 
 /// The shell block that has this in it.
-fn block_with(text: &str) -> String {
+pub fn block_with(text: &str) -> String {
     let mut blocks = blocks_in("sh");
     blocks.retain(|block| block.text.contains(text));
     assert_eq!(blocks.len(), 1, "the pages have one block with {text:?}");
