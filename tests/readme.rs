@@ -224,6 +224,30 @@ fn the_pod_runs_with_a_root_that_nobody_can_write_to() {
     refused.ends_with(1);
 }
 
+#[test]
+fn a_container_whose_programs_inherit_needs_no_volume() {
+    if missing(&CONTAINER) {
+        return;
+    }
+    let (scene, image) = container_scene();
+    scene.write("procsched.json", file("container/inherit.json"));
+    room::furnish(
+        &scene,
+        &[("web", "say hello\\n ; hold"), ("worker", "hold")],
+    );
+    let tenant = Tenant {
+        read_only: true,
+        volumes: Vec::new(),
+        ..tenant(&pod())
+    };
+    let mut run = Room::of(&scene, &image).start(&image.command(), &tenant);
+    run.wait_message(&["web ", "| hello"]);
+    run.wait_started("worker", 1);
+    assert_eq!(run.messages_with(&["warning"]), [""; 0]);
+    assert_eq!(run.messages_with(&["no control socket"]), [""; 0]);
+    assert_eq!(run.stop(), 0, "{}", run.said());
+}
+
 /// The value of a key of the unit.
 fn unit_value(key: &str) -> String {
     let unit = file("app.service");

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [configuration] | every key of a config, and how it is reloaded |
 //! | [commands] | commands, options, exit codes, signals |
-//! | [reports] | the report of each exit, and the events |
+//! | [reports] | the report of each exit, events, the status as JSON, metrics |
 //! | [output] | logs, rotation, output that is passed through |
 //! | [control] | the control socket and its protocol |
 //! | [limits] | what it does not do, and what to use instead; many programs |

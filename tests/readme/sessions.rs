@@ -1,12 +1,14 @@
 //! What a page shows of a terminal: each command is run, and prints what is shown.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use super::blocks::{Block, blocks_in, file};
+use super::blocks::{Block, blocks_in, file, page};
 use super::recipes::{block_with, desk, path};
 use super::room;
 use crate::common::{Scene, Supervisor, second_run, wait_for};
+use serde_json::Value;
 
 /// A command in the directory of the scene, with a control socket there.
 fn prepared(scene: &Scene, words: &[&str]) -> Command {
@@ -172,4 +174,56 @@ fn completions_and_the_manual_page_are_written() {
         let text = scene.read(file);
         assert!(text.starts_with(begin), "{file}: {text}");
     }
+}
+
+/// The words in the first column of the tables of a section.
+fn listed(path: &str, section: &str) -> BTreeSet<String> {
+    let (_, behind) = page(path)
+        .text()
+        .split_once(&format!("\n## {section}\n"))
+        .expect("a section");
+    let section = behind.split("\n## ").next().unwrap_or_default();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let cells = rows.filter_map(|row| row.split(" | ").next());
+    let words = cells.flat_map(|cell| cell.split('`').step_by(2));
+    let names = words.map(|word| word.split('{').next().unwrap_or_default());
+    let is_word = |name: &&str| !name.is_empty() && *name != ", ";
+    names.filter(is_word).map(str::to_owned).collect()
+}
+
+fn keys(object: &Value) -> BTreeSet<String> {
+    let object = object.as_object().expect("an object");
+    object.keys().cloned().collect()
+}
+
+/// Fields that are there and in no table are found by no reader; those of a table that are not there
+/// are worse.
+#[test]
+fn the_guide_lists_what_other_programs_read() {
+    const PAGE: &str = "src/guide/reports.md";
+    let scene = desk();
+    scene.write("procsched.json", file("commands/procsched.json"));
+    let mut supervisor = run(&scene);
+    let report = supervisor.wait_report("db", 1);
+    let fields: BTreeSet<String> = report.keys_in_order().into_iter().collect();
+    let listed_there = listed(PAGE, "Reports");
+    let causes: BTreeSet<&String> = listed_there.difference(&fields).collect();
+    assert!(listed_there.is_superset(&fields), "{listed_there:?}");
+    let cause = report.text("cause").expect("a cause").to_owned();
+    assert!(causes.len() == 9 && causes.contains(&cause), "{causes:?}");
+    let json = typed(&scene, "procsched-min status --json").stdout;
+    let status: Value = serde_json::from_slice(&json).expect("JSON");
+    assert_eq!(listed(PAGE, "Status"), keys(&status["programs"][0]));
+    let script = block_with("status --prometheus");
+    let printed = typed(&scene, &script);
+    assert_eq!(printed.stderr, b"", "{printed:?}");
+    let metrics = scene.read("procsched.prom");
+    let samples = metrics.lines().filter(|line| !line.starts_with('#'));
+    let names = samples.clone().map(|line| line.split(['{', ' ']).next());
+    let names: BTreeSet<String> = names.flatten().map(str::to_owned).collect();
+    assert_eq!(listed(PAGE, "Metrics"), names);
+    let states = samples.filter_map(|line| line.split_once("state=\"")?.1.split('"').next());
+    let states: BTreeSet<String> = states.map(str::to_owned).collect();
+    assert_eq!(listed("src/guide/commands.md", "States"), states);
+    assert_eq!(supervisor.stop(), 0);
 }
