@@ -64,7 +64,7 @@ fn the_first_config_is_checked_and_runs_until_control_c() {
     let scene = desk();
     scene.write("procsched.json", file("procsched.json"));
     let (pty, session) = shell(&scene);
-    pty.keys(&block_with("procsched-min check "));
+    pty.keys(&block_with("procsched-min check    #"));
     pty.wait_screen("procsched.json: ok, 2 programs");
     pty.wait_screen("web    | serving on port 8080");
     pty.wait_screen("retry_in=1s last=\"no database\"");
