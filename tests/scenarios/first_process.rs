@@ -15,7 +15,7 @@ use crate::common::{
     Need, Scene, Supervisor, alive, missing, process, second_run, tools, wait_for,
 };
 use crate::orphans::is_blind;
-use crate::stop::recorded;
+use crate::stop::{recorded, stop_recorders};
 
 /// PID 1 of a namespace with its own `/proc`.
 const FIRST: [&str; 5] = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
@@ -169,7 +169,7 @@ fn without_proc_pid_1_stops_everybody_at_the_end() {
         let mut scene = Scene::new();
         let first = "escape { close 2 ; record orphan TERM CONT } ; wait-file orphan ; exit 1";
         let backoff = json!({"initial": "20ms", "max": "20ms"});
-        let keys = json!({"backoff": backoff, "stop_timeout": "600ms"});
+        let keys = json!({"backoff": backoff, "stop_timeout": "1h"});
         scene.add_with(
             "p",
             &format!("once first {{ {first} }} ; pid up ; hold"),
@@ -179,7 +179,7 @@ fn without_proc_pid_1_stops_everybody_at_the_end() {
         let mut supervisor = start_wrapped(&scene, &wrapper);
         scene.wait_pid("up");
         assert_eq!(recorded(&scene, "orphan"), [0; 0], "nothing before the end");
-        assert_eq!(supervisor.stop(), 0, "{}", supervisor.said());
+        stop_recorders(&scene, &mut supervisor, &["orphan"], 3);
         assert_eq!(recorded(&scene, "orphan"), [libc::SIGTERM, libc::SIGCONT]);
         for signal in ["SIGTERM", "SIGKILL"] {
             let said = supervisor.messages_with(&[signal, "every process that is left"]);
@@ -236,10 +236,10 @@ fn who_was_there_before_pid_1_is_stopped_at_the_end() {
         return;
     }
     let mut scene = Scene::new();
-    scene.add_with("p", "hold", json!({"stop_timeout": "500ms"}));
+    scene.add_with("p", "hold", json!({"stop_timeout": "1h"}));
     let mut supervisor = with_inherited(&scene, &FIRST);
     assert_eq!(recorded(&scene, "inherited"), [0; 0]);
-    assert_eq!(supervisor.stop(), 0, "{}", supervisor.said());
+    stop_recorders(&scene, &mut supervisor, &["inherited"], 3);
     assert_eq!(
         recorded(&scene, "inherited"),
         [libc::SIGTERM, libc::SIGCONT]
@@ -391,7 +391,7 @@ fn m130_pid_1_is_the_last_to_leave() {
     scene.add_with(
         "p",
         script,
-        json!({"restart": "never", "stop_timeout": "300ms"}),
+        json!({"restart": "never", "stop_timeout": "2s"}),
     );
     let supervisor = start_wrapped(&scene, &FIRST);
     // It would be over before it is found among very many processes.

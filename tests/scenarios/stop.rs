@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::common::levers::{FORKS, Gate, Tracer};
 use crate::common::tools::whole;
-use crate::common::{Need, Scene, missing, process, signal, wait_for};
+use crate::common::{Need, Scene, Supervisor, missing, process, signal, wait_for};
 
 /// The signals that a `record` wrote, without their moments.
 pub fn recorded(scene: &Scene, file: &str) -> Vec<i32> {
@@ -18,17 +18,32 @@ pub fn recorded(scene: &Scene, file: &str) -> Vec<i32> {
         .collect()
 }
 
+/// Stops what records its signals and ends by none of them, with a `stop_timeout` that is never over:
+/// once each of these files has this many lines, a second signal kills it. A slow machine has all the
+/// time that it needs.
+#[track_caller]
+pub fn stop_recorders(scene: &Scene, supervisor: &mut Supervisor, files: &[&str], lines: usize) {
+    supervisor.signal(libc::SIGTERM);
+    for file in files {
+        scene.wait_lines(file, lines);
+    }
+    // A second one that comes earlier is the same request.
+    std::thread::sleep(Duration::from_millis(250));
+    supervisor.signal(libc::SIGINT);
+    assert_eq!(supervisor.wait_exit(), 0, "{}", supervisor.said());
+}
+
 #[test]
 fn a_stop_is_sigterm_then_sigcont_and_not_more() {
     let mut scene = Scene::new();
-    let keys = json!({"stop_timeout": "700ms"});
+    let keys = json!({"stop_timeout": "2s"});
     scene.add_with("p", "record signals TERM CONT INT HUP USR1 QUIT", keys);
     let mut supervisor = scene.start();
     scene.wait_lines("signals", 1);
     let start = Instant::now();
     assert_eq!(supervisor.stop(), 0);
     assert!(
-        start.elapsed() >= Duration::from_millis(700),
+        start.elapsed() >= Duration::from_secs(2),
         "the grace was cut short"
     );
     // Both may be pending together, and then the lower number is taken first: TERM is 15.
