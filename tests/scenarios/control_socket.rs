@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::common::operator::{Operator, control, order, status};
+use crate::common::operator::{Operator, control, order, status, wait_state};
 use crate::common::{Need, Scene, Supervisor, missing, process, wait_for};
 
 /// A scene with a program that waits to be stopped, and a socket.
@@ -49,7 +49,7 @@ fn m155_it_is_for_the_owner_alone_and_is_removed_at_the_end() {
     for mask in [0, 0o022, 0o077] {
         let (scene, path) = scene();
         let supervisor = scene.launch(with_umask(scene.command(), mask));
-        assert_eq!(status(&path, "web")["state"], "running");
+        wait_state(&supervisor, &path, "web", "running");
         assert_eq!(mode(&path), 0o600, "umask {mask:o}");
         let lock = scene.path("control.sock.lock");
         assert_eq!(mode(&lock), 0o600, "umask {mask:o}");
@@ -68,7 +68,7 @@ fn a_group_may_use_it_too() {
     let (mut scene, path) = scene();
     scene.set("control_group", json!(64_331));
     let supervisor = scene.launch(with_umask(scene.command(), 0o077));
-    assert_eq!(status(&path, "web")["state"], "running");
+    wait_state(&supervisor, &path, "web", "running");
     let found = fs::symlink_metadata(&path).expect("it is there");
     assert_eq!((mode(&path), found.gid()), (0o660, 64_331));
     supervisor.end();
@@ -78,7 +78,7 @@ fn a_group_may_use_it_too() {
 fn what_took_its_place_is_left_at_the_end() {
     let (scene, path) = scene();
     let supervisor = scene.start();
-    assert_eq!(status(&path, "web")["state"], "running");
+    wait_state(&supervisor, &path, "web", "running");
     fs::remove_file(&path).expect("it can be removed");
     scene.write("control.sock", "mine");
     supervisor.end();
@@ -90,7 +90,7 @@ fn a_removed_socket_is_made_again_at_a_signal() {
     for signal in [libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2] {
         let (scene, path) = scene();
         let supervisor = scene.start();
-        assert_eq!(status(&path, "web")["state"], "running");
+        wait_state(&supervisor, &path, "web", "running");
         let before = fs::symlink_metadata(&path).expect("it is there").ino();
         supervisor.signal(signal);
         wait_for("the signal", || {
@@ -113,7 +113,7 @@ fn a_removed_socket_is_made_again_at_a_signal() {
 fn a_stale_socket_is_replaced() {
     let (scene, path) = scene();
     let mut killed = scene.start();
-    assert_eq!(status(&path, "web")["state"], "running");
+    wait_state(&killed, &path, "web", "running");
     killed.spare_all();
     killed.signal(libc::SIGKILL);
     assert_eq!(killed.wait_exit(), 128 + libc::SIGKILL);
@@ -125,7 +125,7 @@ fn a_stale_socket_is_replaced() {
         process::marked(scene.mark()).is_empty()
     });
     let supervisor = scene.start();
-    assert_eq!(status(&path, "web")["state"], "running");
+    wait_state(&supervisor, &path, "web", "running");
     supervisor.end();
 }
 
@@ -244,11 +244,11 @@ fn the_nearest_word_says_where_it_is() {
         scene.launch(command)
     };
     let supervisor = start(&scene, Some(&by_option));
-    assert_eq!(status(&by_option, "web")["state"], "running");
+    wait_state(&supervisor, &by_option, "web", "running");
     assert!(!by_variable.exists() && !path.exists());
     supervisor.end();
     let supervisor = start(&scene, None);
-    assert_eq!(status(&by_variable, "web")["state"], "running");
+    wait_state(&supervisor, &by_variable, "web", "running");
     assert!(!by_option.exists() && !path.exists());
     supervisor.end();
     scene.set("control", json!(false));
@@ -257,7 +257,7 @@ fn the_nearest_word_says_where_it_is() {
     assert!(!by_variable.exists());
     supervisor.end();
     let supervisor = start(&scene, Some(&by_option));
-    assert_eq!(status(&by_option, "web")["state"], "running");
+    wait_state(&supervisor, &by_option, "web", "running");
     supervisor.end();
 }
 
@@ -326,7 +326,7 @@ fn by_default_it_is_in_the_run_time_directory() {
     let supervisor = start_as_user(&mut scene);
     let directory = scene.path("run/procsched");
     let path = directory.join(default_name(&scene.config_path()));
-    assert_eq!(status(&path, "web")["state"], "running");
+    wait_state(&supervisor, &path, "web", "running");
     assert_eq!(mode(&directory), 0o700);
     supervisor.end();
     assert!(!path.exists());
