@@ -61,6 +61,7 @@ pub struct Stat {
     pub sid: i32,
     /// User and system time so far, in ticks of 10 ms.
     pub ticks: u64,
+    pub nice: i32,
 }
 
 impl Stat {
@@ -100,6 +101,7 @@ fn read_stat(directory: &Path) -> Option<Stat> {
         pgid: number(2)? as i32,
         sid: number(3)? as i32,
         ticks: (number(11)? + number(12)?) as u64,
+        nice: number(16)? as i32,
     })
 }
 
