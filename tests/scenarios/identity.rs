@@ -381,37 +381,6 @@ fn a_directory_that_the_user_may_not_enter_is_a_failed_start() {
     supervisor.end();
 }
 
-/// Signals, traces, limits and looks are refused among programs of different users, and to the
-/// supervisor.
-#[test]
-fn programs_of_different_users_may_do_nothing_to_each_other() {
-    if missing(&[Need::Root]) {
-        return;
-    }
-    let mut scene = Scene::new();
-    scene.chmod("", 0o777);
-    let of = |user: u32| json!({"user": user, "group": user});
-    scene.add_with("quiet", "pid quiet ; hold", of(OTHER));
-    let script = "attack quiet done ; attack-parent done ; kill-user ; exit 3";
-    let mut keys = of(THIRD);
-    keys["restart"] = json!("never");
-    scene.add_with("loud", script, keys);
-    let supervisor = scene.start();
-    let quiet = scene.wait_pid("quiet");
-    let parent = supervisor.inner_pid();
-    let nothing = [format!("to {quiet}: []"), format!("to {parent}: []")];
-    assert_eq!(scene.wait_lines("done", 2), nothing);
-    // It has killed what is its own, and that is itself at most.
-    supervisor.wait_report("loud", 1);
-    assert_eq!(
-        supervisor.started("quiet").len(),
-        1,
-        "{}",
-        supervisor.said()
-    );
-    supervisor.end();
-}
-
 /// What a program of another user says is heard: on its socket, its descriptor and its stderr, which
 /// it may open by its name.
 #[test]

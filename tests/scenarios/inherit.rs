@@ -13,12 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::common::{Pattern, Scene, Supervisor, wait_for};
-
-fn spewed(pattern: Pattern, length: usize) -> Vec<u8> {
-    let mut bytes = vec![0; length];
-    pattern.fill(0, &mut bytes);
-    bytes
-}
+use crate::stderr_pipe::spewed;
 
 /// A scene whose programs inherit both streams, without reports and without logs.
 fn scene() -> Scene {

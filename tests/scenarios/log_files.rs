@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::common::{
     Need, Pattern, Scene, Supervisor, missing, operator, scene, second_run, wait_for,
 };
+use crate::stderr_pipe::spewed;
 
 /// The log of a program's stderr and those that were rotated, the oldest first.
 fn files(scene: &Scene, name: &str) -> Vec<Vec<u8>> {
@@ -20,12 +21,6 @@ fn files(scene: &Scene, name: &str) -> Vec<Vec<u8>> {
     files.reverse();
     files.push(scene.log(name));
     files
-}
-
-fn spewed(pattern: Pattern, length: usize) -> Vec<u8> {
-    let mut bytes = vec![0; length];
-    pattern.fill(0, &mut bytes);
-    bytes
 }
 
 #[test]

@@ -11,8 +11,9 @@ use serde_json::json;
 use crate::common::levers::Gate;
 use crate::common::scene::spawn;
 use crate::common::{
-    Need, Report, Scene, Supervisor, missing, process, second_run, tools, wait_for,
+    Need, Pattern, Report, Scene, Supervisor, missing, process, second_run, tools, wait_for,
 };
+use crate::stderr_pipe::spewed;
 
 const VICTIM: &str = "somebody else's words\n";
 
@@ -303,8 +304,7 @@ fn m72_a_full_disk_costs_bytes_that_are_counted_and_said() {
     );
     // What there is, is the beginning of what was said.
     let head = std::fs::read(&log).expect("a log");
-    let mut expected = vec![0; head.len()];
-    crate::common::Pattern::Lines.fill(0, &mut expected);
+    let expected = spewed(Pattern::Lines, head.len());
     assert!(head == expected);
     let file = std::fs::OpenOptions::new()
         .write(true)

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::common::levers::{Gate, Tracer};
 use crate::common::{Need, Pattern, Scene, missing, wait_for};
+use crate::stderr_pipe::spewed;
 
 #[test]
 fn m81_every_byte_goes_into_the_log_and_the_tail_into_the_report() {
@@ -89,8 +90,7 @@ fn m79_an_interrupted_write_is_continued() {
     gate.open();
     assert_eq!(supervisor.wait_exit(), 1);
     assert!(tracer.injected() > 10);
-    let mut expected = vec![0; 10_007];
-    Pattern::Lines.fill(0, &mut expected);
+    let expected = spewed(Pattern::Lines, 10_007);
     assert!(scene.log("p") == expected.repeat(200), "the log differs");
     assert_eq!(supervisor.messages_with(&["dropped"]), [""; 0]);
 }
@@ -117,8 +117,7 @@ fn m79_what_is_refused_is_counted_to_the_byte() {
     assert!(tracer.injected() > 3);
     let text = String::from_utf8(scene.log("p")).expect("the pattern is text");
     // Between two notes are whole pieces of the pattern, which has no line feed.
-    let mut whole = vec![0; BYTES];
-    Pattern::Flat.fill(0, &mut whole);
+    let whole = spewed(Pattern::Flat, BYTES);
     let whole = String::from_utf8(whole).expect("text");
     let (mut at, mut lost) = (0, 0);
     for line in text.lines().filter(|line| !line.is_empty()) {
@@ -170,8 +169,7 @@ fn m79_a_short_write_is_continued_where_it_ended() {
     assert_eq!(supervisor.wait_exit(), 0);
     let injected = tracer.injected();
     assert!(injected > 3);
-    let mut expected = vec![0; 1_000_000];
-    Pattern::Binary.fill(0, &mut expected);
+    let expected = spewed(Pattern::Binary, 1_000_000);
     let written = scene.log("p");
     assert_eq!(written.len(), expected.len() - injected);
     let mut rest = expected.iter();

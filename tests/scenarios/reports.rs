@@ -12,6 +12,7 @@ use crate::common::report::FIELDS;
 use crate::common::scene::spawn;
 use crate::common::second_run::binary;
 use crate::common::{Need, Pattern, Report, Scene, missing, wait_for};
+use crate::stderr_pipe::spewed;
 
 /// Each field has its type, and the fields stand in their order.
 #[track_caller]
@@ -208,8 +209,7 @@ fn m140_the_data_is_the_exact_tail_around_its_limit() {
             "most" => (524_289, 524_288),
             name => (name[1..].parse().expect("a size"), LIMIT),
         };
-        let mut all = vec![0; size];
-        Pattern::Binary.fill(0, &mut all);
+        let all = spewed(Pattern::Binary, size);
         assert!(
             scene.log(report.name()) == all,
             "the log differs: {report:?}"

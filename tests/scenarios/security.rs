@@ -10,9 +10,14 @@ use crate::common::levers::Helper;
 use crate::common::{
     Need, Pattern, Scene, Supervisor, alive, missing, process, second_run, wait_for,
 };
+use crate::stderr_pipe::spewed;
 
 /// The first of three users that are nobody's, each with the processes of one test alone.
 const USER: u32 = 64_323;
+
+/// Two more, whose programs are started as theirs.
+const LOUD: u32 = 64_338;
+const QUIET: u32 = 64_339;
 
 fn quick() -> Value {
     json!({"backoff": {"initial": "5ms", "max": "5ms"}})
@@ -49,8 +54,7 @@ fn assert_unharmed(scene: &Scene, supervisor: &Supervisor) {
         ["ready"],
         "a neighbour was signalled"
     );
-    let mut expected = vec![0; CALM_BYTES];
-    Pattern::Lines.fill(0, &mut expected);
+    let expected = spewed(Pattern::Lines, CALM_BYTES);
     wait_for("the log of a neighbour", || {
         scene.log("calm").len() >= CALM_BYTES
     });
@@ -95,8 +99,7 @@ fn a_program_that_reads_its_own_pipe_harms_nobody_else() {
     });
     process::signal(supervisor.wait_started("thief", 1), libc::SIGKILL);
     supervisor.wait_started("thief", 2);
-    let mut expected = vec![0; 200_000];
-    Pattern::Flat.fill(0, &mut expected);
+    let expected = spewed(Pattern::Flat, 200_000);
     wait_for("the words of the next run", || {
         scene.log("thief").ends_with(&expected)
     });
@@ -153,22 +156,36 @@ fn programs_without_manners_harm_nobody_else() {
     assert_eq!(codes("nothing"), Some(1));
 }
 
-/// Who runs as another user than the supervisor can do it no harm at all.
+/// Signals, traces, limits and looks are refused among programs of different users, and to the
+/// supervisor: to one that was started as another user, and to one that has become one.
 #[test]
-fn a_program_of_another_user_may_do_nothing_to_the_supervisor() {
+fn programs_of_different_users_may_do_nothing_to_each_other() {
     if missing(&[Need::Root]) {
         return;
     }
     let mut scene = Scene::new();
     scene.chmod("", 0o777);
     add_neighbours(&mut scene);
-    scene.add(
-        "other",
-        &format!("become {USER} ; attack-parent done ; hold"),
-    );
+    let of = |user: u32| json!({"user": user, "group": user});
+    scene.add_with("quiet", "pid quiet ; hold", of(QUIET));
+    let attack = "attack quiet started ; attack-parent started ; kill-user ; exit 3";
+    let mut keys = of(LOUD);
+    keys["restart"] = json!("never");
+    scene.add_with("started", attack, keys);
+    let attack = "attack quiet became ; attack-parent became ; hold";
+    scene.add("became", &format!("become {USER} ; {attack}"));
     let supervisor = scene.start();
-    let done = format!("to {}: []", supervisor.inner_pid());
-    assert_eq!(scene.wait_lines("done", 1), [done]);
+    let quiet = scene.wait_pid("quiet");
+    let others = [quiet, supervisor.inner_pid()];
+    for file in ["started", "became"] {
+        let nothing = others.map(|pid| format!("to {pid}: []"));
+        assert_eq!(scene.wait_lines(file, 2), nothing, "{file}");
+    }
+    // It has killed what is its own, and that is itself at most.
+    supervisor.wait_report("started", 1);
+    assert_eq!(supervisor.wait_started("quiet", 1), quiet);
+    let runs = supervisor.started("quiet").len();
+    assert_eq!(runs, 1, "{}", supervisor.said());
     assert_unharmed(&scene, &supervisor);
     assert_eq!(
         supervisor.messages_with(&["reserved"]),

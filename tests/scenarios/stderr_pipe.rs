@@ -7,8 +7,8 @@ use serde_json::json;
 use crate::common::levers::{Gate, Hold, Tracer};
 use crate::common::{Need, Pattern, Report, Scene, alive, missing, process, tools, wait_for};
 
-/// The first `length` bytes of a pattern.
-fn pattern(pattern: Pattern, length: usize) -> Vec<u8> {
+/// The first `length` bytes of a pattern, as a probe's `spew` writes them.
+pub fn spewed(pattern: Pattern, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     pattern.fill(0, &mut bytes);
     bytes
@@ -144,7 +144,7 @@ fn m66_the_last_words_are_in_the_log_and_in_the_report() {
     (1..=10).for_each(|part| _ = supervisor.wait_reports(runs * part / 10));
     scene.write("done", "");
     scene.wait_file("held");
-    let mut expected = pattern(Pattern::Lines, 60_000);
+    let mut expected = spewed(Pattern::Lines, 60_000);
     expected.extend(b"LAST\n");
     let tail = &expected[expected.len() - 1000..];
     let reports = supervisor.end();
@@ -175,7 +175,7 @@ fn m67_what_is_written_while_stopping_is_kept() {
     scene.wait_file("up");
     let reports = supervisor.end();
     assert_eq!((reports[0].code(), reports[0].stopping()), (0, true));
-    let expected = pattern(Pattern::Binary, 204_800);
+    let expected = spewed(Pattern::Binary, 204_800);
     assert!(
         scene.log("p") == expected,
         "the log has {} bytes",
@@ -199,7 +199,7 @@ fn m68_nobody_blocks_on_a_full_pipe() {
     }
     let reports = scene.start().ends_with(0);
     assert_eq!(reports.len(), 20);
-    let expected = pattern(Pattern::Lines, bytes);
+    let expected = spewed(Pattern::Lines, bytes);
     for report in reports {
         assert_eq!(report.code(), 0, "{report:?}");
         assert!(scene.log(report.name()) == expected, "{report:?}");
@@ -278,7 +278,7 @@ fn m71_what_is_in_the_pipe_at_the_hang_up_is_kept() {
     });
     supervisor.signal(libc::SIGCONT);
     let reports = supervisor.ends_with(0);
-    let expected = pattern(Pattern::Binary, 65_536);
+    let expected = spewed(Pattern::Binary, 65_536);
     assert!(reports[0].data() == expected, "{:?}", reports[0]);
     assert!(scene.log("p") == expected);
 }

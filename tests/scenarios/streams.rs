@@ -5,15 +5,10 @@ use std::fs;
 use serde_json::json;
 
 use crate::common::{Pattern, Scene, operator, process, wait_for};
+use crate::stderr_pipe::spewed;
 
 fn stdout_log(scene: &Scene, name: &str) -> Vec<u8> {
     fs::read(scene.path(format!("logs/{name}.stdout.log"))).unwrap_or_default()
-}
-
-fn spewed(pattern: Pattern, length: usize) -> Vec<u8> {
-    let mut bytes = vec![0; length];
-    pattern.fill(0, &mut bytes);
-    bytes
 }
 
 /// What follows is what was written, byte for byte, and in the log of the stream that it was written
