@@ -99,7 +99,15 @@ fn logs_are_escaped_on_a_terminal_unless_they_are_wanted_raw() {
         let (pty, session) = Pty::start(command(&scene, arguments));
         shown(&pty, session, 0)
     };
-    assert_eq!(on_terminal(&["logs", "evil"]), format!("{ESCAPED}\r\n"));
+    // A reset ends the colours, should there be any.
+    assert_eq!(
+        on_terminal(&["logs", "evil"]),
+        format!("{ESCAPED}\x1b[0m\r\n")
+    );
+    assert_eq!(
+        on_terminal(&["logs", "evil", "--color", "never"]),
+        format!("{ESCAPED}\r\n")
+    );
     assert_eq!(
         on_terminal(&["logs", "evil", "--raw"]),
         format!("{raw}\r\n")

@@ -161,8 +161,8 @@ fn logs_are_json_for_programs_and_followed_for_a_time() {
     let json = running.run(&["logs", "--json", "web"]);
     let lines: Vec<&str> = json.out.lines().collect();
     let expected = [
-        r#"{"line":"a","program":"web","stream":"stderr"}"#,
-        r#"{"line_b64":"/w==","program":"web","stream":"stderr"}"#,
+        r#"{"program":"web","stream":"stderr","line":"a"}"#,
+        r#"{"program":"web","stream":"stderr","line_b64":"/w=="}"#,
     ];
     assert_eq!((lines.as_slice(), json.code), (&expected as &[_], Some(0)));
     let followed = running.run(&["logs", "-f", "-n", "0", "web", "--timeout", "300ms"]);

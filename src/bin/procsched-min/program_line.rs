@@ -22,18 +22,18 @@ pub fn write_text(
     let mark = if line.is_continued() { '+' } else { '|' };
     write!(out, "{:name_width$} {mark} ", line.program())?;
     match is_terminal {
-        true => write_shown(out, &String::from_utf8_lossy(line.text())),
+        true => write_shown(out, &String::from_utf8_lossy(line.text()), true),
         false => out.write_bytes(line.text()),
     }
 }
 
-/// Writes what a terminal can show: tabs and colours as they are, all other control characters
-/// escaped, and the colours of before at its end.
-fn write_shown(out: &mut Line<'_>, mut text: &str) -> fmt::Result {
+/// Writes what a terminal can show: tabs as they are, and all other control characters escaped. If
+/// colours are kept, the colours of before are set at its end.
+pub fn write_shown(out: &mut impl Write, mut text: &str, keeps_colors: bool) -> fmt::Result {
     while let Some(at) = text.find(['\t', '\x1b']) {
         let (plain, rest) = text.split_at(at);
         out.write_str(&escaped(plain))?;
-        let length = match color(rest) {
+        let length = match color(rest).filter(|_| keeps_colors) {
             Some(length) => length,
             None if rest.starts_with('\t') => 1,
             None => {
@@ -46,7 +46,7 @@ fn write_shown(out: &mut Line<'_>, mut text: &str) -> fmt::Result {
         text = &rest[length..];
     }
     out.write_str(&escaped(text))?;
-    out.write_str("\x1b[0m")
+    out.write_str(if keeps_colors { "\x1b[0m" } else { "" })
 }
 
 /// Returns the length of the sequence that sets colours at the start of this text (SGR of
@@ -59,20 +59,20 @@ fn color(text: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
-
     use super::*;
 
-    fn shown(text: &str) -> String {
-        let mut queue = VecDeque::new();
-        Line::queue(&mut queue, false, usize::MAX, |out| write_shown(out, text)).expect("room");
-        let bytes: Vec<u8> = queue.into();
-        let text = String::from_utf8(bytes).expect("text");
-        text.strip_suffix("\x1b[0m\n").expect("a reset").to_owned()
+    fn written(text: &str, keeps_colors: bool) -> String {
+        let mut out = String::new();
+        write_shown(&mut out, text, keeps_colors).expect("room");
+        out
     }
 
     #[test]
     fn a_terminal_gets_colours_and_no_other_sequences() {
+        let shown = |text: &str| {
+            let out = written(text, true);
+            out.strip_suffix("\x1b[0m").expect("a reset").to_owned()
+        };
         assert_eq!(shown("a\tb"), "a\tb");
         assert_eq!(shown("\x1b[1;31mred\x1b[m"), "\x1b[1;31mred\x1b[m");
         assert_eq!(
@@ -82,5 +82,12 @@ mod tests {
         assert_eq!(shown("\x1b[31"), "\\u{1b}[31");
         assert_eq!(shown("\x1b"), "\\u{1b}");
         assert_eq!(shown("\x1b\x1b[0m"), "\\u{1b}\x1b[0m");
+    }
+
+    #[test]
+    fn without_colours_it_gets_no_sequences() {
+        let shown = |text: &str| written(text, false);
+        assert_eq!(shown("a\tb\x1b[2J\r"), "a\tb\\u{1b}[2J\\r");
+        assert_eq!(shown("\x1b[31mgrüße\u{202e}"), "\\u{1b}[31mgrüße\\u{202e}");
     }
 }

@@ -1,15 +1,10 @@
 //! Bytes of a log as lines: for a person with the program's name in front, or escaped for a
 //! terminal; for a program as JSON.
 
-use std::borrow::Cow;
-
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use procsched::text::escaped;
-use serde_json::json;
-
 use super::failure::Failure;
 use super::out::Out;
+use crate::control::text_as_json;
+use crate::program_line::write_shown;
 
 /// The longest piece of a line that is kept until its end is there, in bytes.
 const PIECE_BYTES_MAX: usize = 8 * 1024;
@@ -30,12 +25,19 @@ pub enum Shape {
     Text {
         /// The name, padded; `None` for a log that is printed alone.
         name: Option<String>,
-        is_escaped: bool,
+        /// `None` if bytes are written as they are.
+        terminal: Option<Terminal>,
     },
     Json {
         program: String,
         stream: &'static str,
     },
+}
+
+/// What a terminal gets of control characters: none that it obeys, but for colours.
+#[derive(Debug, Clone, Copy)]
+pub struct Terminal {
+    pub keeps_colors: bool,
 }
 
 impl Shape {
@@ -45,7 +47,7 @@ impl Shape {
             self,
             Self::Text {
                 name: None,
-                is_escaped: false
+                terminal: None
             }
         )
     }
@@ -89,21 +91,25 @@ impl Lines {
             None => (&*self.piece, false),
         };
         match &self.shape {
-            Shape::Text { name, is_escaped } => {
+            Shape::Text { name, terminal } => {
                 if let Some(name) = name {
                     let mark = if self.is_continued { '+' } else { '|' };
                     out.write(format!("{name} {mark} "))?;
                 }
-                match is_escaped {
-                    true => out.write(&*shown(text))?,
-                    false => out.write(text)?,
+                match terminal {
+                    Some(terminal) => out.write(shown(text, *terminal))?,
+                    None => out.write(text)?,
                 }
                 // Lines of other logs may follow.
                 if is_whole || name.is_some() {
                     out.write("\n")?;
                 }
             }
-            Shape::Json { program, stream } => out.line(&as_json(program, stream, text))?,
+            Shape::Json { program, stream } => {
+                let is_continued = self.is_continued;
+                out.write(text_as_json(None, program, stream, text, is_continued))?;
+                out.write("\n")?;
+            }
         }
         self.is_continued = !is_whole;
         self.piece.clear();
@@ -111,39 +117,14 @@ impl Lines {
     }
 }
 
-/// Returns a line of JSON; in Base64 what is no UTF-8.
-fn as_json(program: &str, stream: &str, text: &[u8]) -> String {
-    let mut line = json!({"program": program, "stream": stream});
-    match std::str::from_utf8(text) {
-        Ok(text) => line["line"] = text.into(),
-        Err(_) => line["line_b64"] = STANDARD.encode(text).into(),
-    }
-    line.to_string()
-}
-
-/// Returns what a terminal can show. A tab moves the cursor and nothing else.
-fn shown(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
-    let parts: Vec<Cow<'_, str>> = text.split('\t').map(escaped).collect();
-    parts.join("\t")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_no_text_is_base64_in_json() {
-        let line = r#"{"line":"a\tb","program":"web","stream":"stderr"}"#;
-        assert_eq!(as_json("web", "stderr", b"a\tb"), line);
-        let line = r#"{"line_b64":"/w==","program":"web","stream":"stdout"}"#;
-        assert_eq!(as_json("web", "stdout", b"\xff"), line);
-    }
-
-    #[test]
-    fn a_terminal_is_shown_no_control_characters() {
-        assert_eq!(shown(b"a\tb\x1b[2J\r"), "a\tb\\u{1b}[2J\\r");
-        assert_eq!(shown("grüße\u{202e}".as_bytes()), "grüße\\u{202e}");
-        assert_eq!(shown(b"\xff"), "\u{fffd}");
-    }
+/// Returns what a terminal is shown.
+fn shown(text: &[u8], terminal: Terminal) -> String {
+    let mut shown = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_shown(
+        &mut shown,
+        &String::from_utf8_lossy(text),
+        terminal.keeps_colors,
+    );
+    shown
 }

@@ -12,7 +12,7 @@ use super::{CLIENT, Command, FAILED, FINE, TIMED_OUT};
 use crate::client::answer::Answer;
 use crate::client::failure::Failure;
 use crate::client::find;
-use crate::client::lines::{Lines, Shape};
+use crate::client::lines::{Lines, Shape, Terminal};
 use crate::client::options::{Options, programs};
 use crate::client::out::{self, Out};
 use crate::client::program::Program;
@@ -127,7 +127,9 @@ fn print_logs(options: &Options, names: &[String], wanted: &Wanted) -> Result<u8
                     },
                     false => Shape::Text {
                         name: width.map(|width| format!("{:width$}", escaped(&name))),
-                        is_escaped: !wanted.is_raw && out::is_terminal(),
+                        terminal: (!wanted.is_raw && out::is_terminal()).then_some(Terminal {
+                            keeps_colors: options.has_color,
+                        }),
                     },
                 };
                 logs.push(Log {

@@ -51,7 +51,7 @@ use protocol::{Code, Problem};
 use session::{Session, Task};
 use share::Share;
 use status::{Supervisor, write_supervisor};
-pub use status::{json_line, write_message, write_own_message};
+pub use status::{json_line, text_as_json, write_message, write_own_message};
 pub use stopped_by::StoppedBy;
 
 /// The most clients at a time. One more gets `busy`.

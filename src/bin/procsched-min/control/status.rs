@@ -179,16 +179,33 @@ pub fn write_message(out: &mut Vec<u8>, event: &Event) {
 
 /// Returns a line of a program as one object of JSON, without a line feed.
 pub fn json_line(line: &OutputLine<'_>) -> Vec<u8> {
+    let at = line.at().unwrap_or_else(clock::wall);
+    let stream = line.stream().to_string();
+    let is_continued = line.is_continued();
+    text_as_json(Some(at), line.program(), &stream, line.text(), is_continued)
+}
+
+/// Returns the text of a line, or of a part of one, as one object of JSON, without a line feed; in
+/// Base64 if it is not UTF-8.
+pub fn text_as_json(
+    at: Option<SystemTime>,
+    program: &str,
+    stream: &str,
+    text: &[u8],
+    is_continued: bool,
+) -> Vec<u8> {
     let mut out = Vec::new();
     json::line(&mut out, |object| {
-        object.text("time", &utc_millis(line.at().unwrap_or_else(clock::wall)));
-        object.text("program", line.program());
-        object.text("stream", &line.stream().to_string());
-        match std::str::from_utf8(line.text()) {
-            Ok(text) => object.text("line", text),
-            Err(_) => object.text("line_b64", &STANDARD.encode(line.text())),
+        if let Some(at) = at {
+            object.text("time", &utc_millis(at));
         }
-        if line.is_continued() {
+        object.text("program", program);
+        object.text("stream", stream);
+        match std::str::from_utf8(text) {
+            Ok(text) => object.text("line", text),
+            Err(_) => object.text("line_b64", &STANDARD.encode(text)),
+        }
+        if is_continued {
             object.value("continued", true);
         }
     });
