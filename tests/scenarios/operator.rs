@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use crate::command_line::Said;
 use crate::common::operator::{control, wait_state};
 use crate::common::second_run::binary;
-use crate::common::{Need, Scene, Supervisor, alive, missing, probe, process, wait_for};
+use crate::common::{
+    Need, Scene, Supervisor, alive, missing, probe, process, second_run, wait_for,
+};
 
 /// A supervisor with its socket.
 struct Running {
@@ -504,6 +506,41 @@ fn each_command_gives_up_after_its_timeout_if_the_supervisor_is_stopped() {
     // What was ordered is carried out, whoever has given up.
     running.supervisor.signal(libc::SIGCONT);
     running.supervisor.ends_with(0);
+}
+
+/// It was waited for without a word for half a minute, and the state of the process was not looked at.
+#[test]
+fn a_stopped_supervisor_is_named_and_then_given_up() {
+    let mut scene = Scene::new();
+    scene.add("web", "hold");
+    let running = Running::start(scene);
+    running.pid("web");
+    running.supervisor.signal(libc::SIGSTOP);
+    // From inside of another PID namespace its number is not known.
+    let problem = match second_run::is_pid1() {
+        true => {
+            "the supervisor does not answer; see whether it is stopped or overloaded".to_owned()
+        }
+        false => {
+            let pid = running.supervisor.pid();
+            format!(
+                "the supervisor does not answer: process {pid} is stopped; \"kill -CONT {pid}\" \
+                 continues it"
+            )
+        }
+    };
+    let given = [("status", 4), ("logs web", 1), ("reopen", 1)].map(|(words, code)| {
+        let words: Vec<&str> = words.split(' ').collect();
+        (running.spawn(&words), code)
+    });
+    for (child, code) in given {
+        let said = said(child);
+        let waiting = format!("procsched-min: still waiting: {problem}\n");
+        assert_eq!(said.err, format!("{waiting}procsched-min: {problem}\n"));
+        assert_eq!(said.code, Some(code));
+    }
+    running.supervisor.signal(libc::SIGCONT);
+    running.supervisor.end();
 }
 
 /// It is neither an end in time nor one too late.

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, socket};
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, getsockopt, socket};
 use procsched::text::error_text;
 
 use super::failure::{Failure, connecting, gave_up};
@@ -119,6 +120,25 @@ impl Connection {
         }
     }
 
+    /// Says what may be the matter with a supervisor that does not answer.
+    pub fn silence(&self) -> String {
+        let credentials = getsockopt(&self.stream, PeerCredentials);
+        // One of another PID namespace has no number here.
+        let pid = credentials.map_or(0, |credentials| credentials.pid());
+        match pid {
+            1.. if is_stopped(pid) => format!(
+                "the supervisor does not answer: process {pid} is stopped; \"kill -CONT {pid}\" \
+                 continues it"
+            ),
+            1.. => {
+                format!("the supervisor does not answer; see whether process {pid} is overloaded")
+            }
+            _ => {
+                "the supervisor does not answer; see whether it is stopped or overloaded".to_owned()
+            }
+        }
+    }
+
     /// Reads once into the buffer.
     fn read(&mut self, deadline: Option<Instant>) -> io::Result<usize> {
         let timeout = deadline.map(|deadline| clock::until(deadline).max(TIMEOUT_MIN));
@@ -134,6 +154,15 @@ impl Connection {
         self.buffer.truncate(filled + read.as_ref().unwrap_or(&0));
         read
     }
+}
+
+/// True if a process was stopped by a signal (proc_pid_stat(5), `state`).
+fn is_stopped(pid: i32) -> bool {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let stat = String::from_utf8_lossy(&stat);
+    // The name before it may have a parenthesis in it.
+    let state = stat.rsplit_once(") ");
+    state.is_some_and(|(_, fields)| fields.starts_with('T'))
 }
 
 /// Connects, and waits for that no longer than for a write (connect(2), SO_SNDTIMEO).

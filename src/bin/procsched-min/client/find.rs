@@ -146,7 +146,7 @@ fn supervisor(path: &Path) -> Result<Value, Failure> {
     let deadline = clock::steady() + INQUIRY_TIME_MAX;
     let mut talk = Talk::open(path, &Request::new("status"), Some(deadline))?;
     loop {
-        if let (Answer::Done(mut end), _) = talk.expect(deadline)? {
+        if let (Answer::Done(mut end), _) = talk.expect()? {
             return Ok(end["supervisor"].take());
         }
     }

@@ -11,7 +11,7 @@ use super::failure::{Failure, exit_code};
 use super::find;
 use super::options::Options;
 use super::program::{Program, painted};
-use super::talk::{Next, Request, Talk, answer_deadline, closed, no_answer};
+use super::talk::{Next, Request, Talk, closed};
 use super::waiting::Waiting;
 use crate::clock;
 use crate::commands::FINE;
@@ -44,7 +44,7 @@ impl Order<'_> {
         let end = options.end();
         let answer_until = match self.waits {
             true => end.and_then(|end| end.checked_add(TIMEOUT_MARGIN)),
-            false => Some(answer_deadline(end)),
+            false => end,
         };
         if let Some(timeout) = options.timeout.filter(|_| self.waits) {
             self.request = self.request.with("timeout", timeout.as_secs_f64());
@@ -54,13 +54,18 @@ impl Order<'_> {
         let mut talk = Talk::open(path, &self.request, end)?;
         let mut has_problem = false;
         loop {
-            let (answer, line) = match talk.next(waiting.deadline(answer_until))? {
-                Next::Answer(..) | Next::Nothing if is_late() => return Err(no_answer(end)),
+            let next = match self.waits {
+                true => talk.next(waiting.deadline(answer_until))?,
+                false => talk.next_soon()?,
+            };
+            let (answer, line) = match next {
+                Next::Answer(..) | Next::Nothing if is_late() => return Err(talk.no_answer()),
                 Next::Answer(answer, line) => (answer, line),
-                Next::Nothing => {
+                Next::Nothing if self.waits => {
                     waiting.show();
                     continue;
                 }
+                Next::Nothing => return Err(talk.no_answer()),
                 Next::End => return Err(closed()),
             };
             if options.is_json {

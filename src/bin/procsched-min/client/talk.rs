@@ -12,6 +12,8 @@ use super::failure::{Failure, gave_up};
 use crate::clock;
 use crate::commands::{FAILED, TIMED_OUT};
 use crate::control::protocol::VERSION;
+use crate::messages::SELF;
+use crate::stdio::complain;
 
 /// How long a supervisor that is busy is asked again.
 const BUSY_TIME_MAX: Duration = Duration::from_secs(5);
@@ -19,8 +21,11 @@ const BUSY_TIME_MAX: Duration = Duration::from_secs(5);
 /// The pause before it is asked again.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
-/// The time that an answer may take which waits for nothing, without `--timeout`.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long nothing may come of an answer that waits for nothing, before a person is told.
+const QUIET_TIME: Duration = Duration::from_secs(3);
+
+/// How long nothing may come before the command gives up, without `--timeout`.
+const SILENCE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A request under construction: keys and values.
 #[derive(Debug, Clone)]
@@ -65,6 +70,8 @@ pub struct Talk<'p> {
     end: Option<Instant>,
     /// Until then a supervisor that is busy is asked again; `None` once it has answered.
     busy_until: Option<Instant>,
+    /// True if a person was told that nothing comes.
+    is_silence_told: bool,
 }
 
 /// A line of an answer, with its text; or none until the deadline.
@@ -85,6 +92,7 @@ impl<'p> Talk<'p> {
             request,
             end,
             busy_until: Some(clock::steady() + BUSY_TIME_MAX),
+            is_silence_told: false,
         })
     }
 
@@ -133,22 +141,42 @@ impl<'p> Talk<'p> {
 
     /// Reads the next line of an answer that waits for nothing: it comes in time, and the last one
     /// has `ok`.
-    pub fn expect(&mut self, deadline: Instant) -> Result<(Answer, String), Failure> {
-        match self.next(Some(deadline))? {
-            Next::Answer(..) if self.is_late() => Err(no_answer(self.end)),
+    pub fn expect(&mut self) -> Result<(Answer, String), Failure> {
+        match self.next_soon()? {
+            Next::Answer(..) if self.is_late() => Err(self.no_answer()),
             Next::Answer(Answer::Refused { code, message }, _) => {
                 Err(Failure::refused(&code, &message))
             }
             Next::Answer(answer, line) => Ok((answer, line)),
-            Next::Nothing => Err(no_answer(self.end)),
+            Next::Nothing => Err(self.no_answer()),
             Next::End => Err(closed()),
         }
     }
-}
 
-/// Returns when an answer that waits for nothing has to be there. `end` is when `--timeout` expires.
-pub fn answer_deadline(end: Option<Instant>) -> Instant {
-    end.unwrap_or_else(|| clock::steady() + ANSWER_TIME_MAX)
+    /// Reads the next line of an answer that waits for nothing. After some time without one it says
+    /// why there may be none, and after more it returns none.
+    pub fn next_soon(&mut self) -> Result<Next, Failure> {
+        let now = clock::steady();
+        let end = self.end.unwrap_or(now + SILENCE_TIME_MAX);
+        let quiet_end = now + QUIET_TIME;
+        if !self.is_silence_told && quiet_end < end {
+            match self.next(Some(quiet_end))? {
+                Next::Nothing => {}
+                next => return Ok(next),
+            }
+            self.is_silence_told = true;
+            complain(&format!(
+                "{SELF}: still waiting: {}",
+                self.connection.silence()
+            ));
+        }
+        self.next(Some(end))
+    }
+
+    /// The answer has not come in time.
+    pub fn no_answer(&self) -> Failure {
+        Failure::new(gave_up(self.end), self.connection.silence())
+    }
 }
 
 /// Connects and sends a request.
@@ -156,12 +184,6 @@ fn connected(path: &Path, request: &str, end: Option<Instant>) -> Result<Connect
     let mut connection = Connection::open(path, end)?;
     connection.send(request, end)?;
     Ok(connection)
-}
-
-/// The answer has not come in time. `end` is when `--timeout` expires.
-pub fn no_answer(end: Option<Instant>) -> Failure {
-    let message = "the supervisor does not answer; see whether it is stopped or overloaded";
-    Failure::new(gave_up(end), message)
 }
 
 /// The connection was closed before the answer's end.

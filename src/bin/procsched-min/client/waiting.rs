@@ -50,14 +50,15 @@ impl<'w> Waiting<'w> {
         [next, end].into_iter().flatten().min()
     }
 
-    /// Prints the states if they have changed. Without an answer there is nothing to print.
+    /// Prints the states, or why they are not known, if that has changed.
     pub fn show(&mut self) {
-        match self.states() {
-            Ok(states) if !states.is_empty() && states != self.shown => {
-                complain(&states);
-                self.shown = states;
-            }
-            _ => {}
+        let states = match self.states() {
+            Ok(states) => states,
+            Err(failure) => format!("still waiting: {}", escaped(&failure.message)),
+        };
+        if !states.is_empty() && states != self.shown {
+            complain(&states);
+            self.shown = states;
         }
     }
 
@@ -67,7 +68,7 @@ impl<'w> Waiting<'w> {
         let mut talk = Talk::open(self.path, &request, Some(deadline))?;
         let (mut text, mut count) = (String::new(), 0);
         loop {
-            match talk.expect(deadline)?.0 {
+            match talk.expect()?.0 {
                 Answer::Program(program) => {
                     let program = Program(&program);
                     if SETTLED.contains(&program.state()) {

@@ -17,7 +17,7 @@ use crate::client::options::{Options, programs};
 use crate::client::out::{self, Out};
 use crate::client::program::Program;
 use crate::client::tail::{Found, Tail};
-use crate::client::talk::{Request, Talk, answer_deadline};
+use crate::client::talk::{Request, Talk};
 use crate::clock;
 use crate::stdio::complain;
 
@@ -175,10 +175,9 @@ fn paths(
     let end = options.end();
     let socket = find::socket(options)?;
     let mut talk = Talk::open(&socket, &Request::new("status").programs(names), end)?;
-    let deadline = answer_deadline(end);
     let mut paths = Vec::new();
     loop {
-        match talk.expect(deadline)?.0 {
+        match talk.expect()?.0 {
             Answer::Program(program) => {
                 let program = Program(&program);
                 let path = program.text(wanted.field).map(PathBuf::from);

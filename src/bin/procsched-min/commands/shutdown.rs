@@ -10,7 +10,7 @@ use crate::client::failure::Failure;
 use crate::client::find;
 use crate::client::options::Options;
 use crate::client::order::print_problem;
-use crate::client::talk::{Next, Request, Talk, answer_deadline};
+use crate::client::talk::{Next, Request, Talk};
 use crate::client::waiting::Waiting;
 use crate::clock;
 use crate::stdio::print;
@@ -53,10 +53,9 @@ fn shutdown(options: &Options, arguments: &Arguments) -> Result<u8, Failure> {
         false => Some(Talk::open(&path, &follow, end)?.without_retries()),
     };
     let mut order = Talk::open(&path, &request, end)?;
-    let deadline = answer_deadline(end);
     let mut code = FINE;
     loop {
-        match order.expect(deadline)?.0 {
+        match order.expect()?.0 {
             Answer::Problem(problem) => {
                 print_problem(&problem);
                 code = FAILED;

@@ -12,7 +12,7 @@ use crate::client::options::{Options, duration, words};
 use crate::client::out;
 use crate::client::program::Program;
 use crate::client::table::Table;
-use crate::client::talk::{Request, Talk, answer_deadline};
+use crate::client::talk::{Request, Talk};
 use crate::client::view::{Format, View};
 
 pub const COMMAND: Command = Command {
@@ -90,9 +90,8 @@ fn show(
     let mut talk = Talk::open(&path, &Request::new("status").programs(names), end)?;
     let mut view = View::new(options, format, is_screen);
     let mut code = FINE;
-    let deadline = answer_deadline(end);
     loop {
-        match talk.expect(deadline)? {
+        match talk.expect()? {
             (Answer::Program(program), line) => {
                 let is_ignored = names.is_empty() && Program(&program).state() == "stopped";
                 if !Program(&program).is_fine() && !is_ignored {

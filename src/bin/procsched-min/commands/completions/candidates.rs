@@ -12,7 +12,7 @@ use crate::client::answer::Answer;
 use crate::client::find;
 use crate::client::options::Options;
 use crate::client::program::Program;
-use crate::client::talk::{Request, Talk, answer_deadline};
+use crate::client::talk::{Request, Talk};
 use crate::control::protocol::Until;
 
 /// How long the supervisor is waited for: a person has pressed Tab.
@@ -155,7 +155,7 @@ fn programs(arguments: &Arguments) -> Option<Vec<Candidate>> {
     let path = find::socket(&options).ok()?;
     let mut talk = Talk::open(&path, &Request::new("status"), end).ok()?;
     let mut found = Vec::new();
-    while let (Answer::Program(program), _) = talk.expect(answer_deadline(end)).ok()? {
+    while let (Answer::Program(program), _) = talk.expect().ok()? {
         let program = Program(&program);
         found.push(Candidate::new(program.name(), program.state()));
     }
