@@ -32,6 +32,17 @@ pub enum Found {
     Nothing,
     /// Another file is at the path, or the file was emptied: it is read from its start.
     Anew,
+    /// The same, and files in between may be gone: the file that was read is not kept any more.
+    AnewAfterGap,
+}
+
+/// What was begun after a file that is not at the path any more.
+#[derive(Debug, Default)]
+struct Before {
+    /// The rotated file, with its number; `None` for the log itself.
+    next: Option<(u32, Metadata)>,
+    /// True if files before that may be gone.
+    is_after_gap: bool,
 }
 
 impl Tail {
@@ -103,10 +114,13 @@ impl Tail {
         let is_same = |there: &Metadata| own.as_ref().is_some_and(|own| same(own, there));
         match there {
             Some(there) if !is_same(&there) => match self.open_next(own.as_ref()) {
-                Ok(Some(next)) => {
+                Ok(Some((next, is_after_gap))) => {
                     self.file = Some(next);
                     self.position = 0;
-                    Ok(Found::Anew)
+                    Ok(match is_after_gap {
+                        true => Found::AnewAfterGap,
+                        false => Found::Anew,
+                    })
                 }
                 Ok(None) => Ok(Found::Nothing),
                 // It was renamed since, too.
@@ -120,43 +134,57 @@ impl Tail {
 
 impl Tail {
     /// Opens what was begun after a file that was renamed: the log may have been rotated several times
-    /// since the last look. `None` if it is rotated so often just now that the next look has to find
-    /// it.
-    fn open_next(&self, own: Option<&Metadata>) -> io::Result<Option<File>> {
+    /// since the last look. Also returns true if files in between may be gone. `None` if it is rotated
+    /// so often just now that the next look has to find it.
+    fn open_next(&self, own: Option<&Metadata>) -> io::Result<Option<(File, bool)>> {
         for _ in 0..OPEN_TRIES_MAX {
-            let before = own.and_then(|own| self.before(own));
-            let next = match &before {
+            let before = own.map(|own| self.before(own)).unwrap_or_default();
+            let next = match &before.next {
                 None => open(&self.path)?,
                 Some((number, _)) => match open(&self.rotated(*number)) {
                     Err(error) if error.kind() == ErrorKind::NotFound => continue,
                     next => next?,
                 },
             };
-            let is_it = match &before {
+            let is_it = match &before.next {
                 // What was at the path may have been renamed just before it was opened.
-                None => own.and_then(|own| self.before(own)).is_none(),
+                None => own.is_none_or(|own| self.before(own).next.is_none()),
                 Some((_, there)) => same(there, &next.metadata()?),
             };
             if is_it {
-                return Ok(Some(next));
+                return Ok(Some((next, before.is_after_gap)));
             }
         }
         Ok(None)
     }
 
-    /// Returns the rotated file that was begun next after this one, and its number: the highest below
-    /// its own. A rotation renames the oldest first, so that for a moment a number in between may be
-    /// missing; and as this looks from the lowest up, none is passed by that moves up meanwhile.
-    fn before(&self, own: &Metadata) -> Option<(u32, Metadata)> {
-        let mut before = None;
+    /// Looks for the rotated file that was begun next after this one: the one with the highest number
+    /// below its own. A rotation renames the oldest first, so that for a moment a number in between may
+    /// be missing; and as this looks from the lowest up, none is passed by that moves up meanwhile.
+    ///
+    /// If this one is not kept any more, the next is the oldest of those that were written to since.
+    fn before(&self, own: &Metadata) -> Before {
+        let written = |file: &Metadata| (file.mtime(), file.mtime_nsec());
+        let (mut next, mut next_newer) = (None, None);
         for number in 1..=LOG_KEEP_MAX {
             match std::fs::metadata(self.rotated(number)) {
-                Ok(there) if same(own, &there) => return before,
-                Ok(there) => before = Some((number, there)),
+                Ok(there) if same(own, &there) => {
+                    let is_after_gap = false;
+                    return Before { next, is_after_gap };
+                }
+                Ok(there) => {
+                    if written(&there) >= written(own) {
+                        next_newer = Some((number, there.clone()));
+                    }
+                    next = Some((number, there));
+                }
                 Err(_) => {}
             }
         }
-        None
+        Before {
+            is_after_gap: next_newer.is_some(),
+            next: next_newer,
+        }
     }
 
     fn rotated(&self, number: u32) -> PathBuf {
@@ -250,6 +278,7 @@ mod tests {
             match tail.follow(&mut buffer).expect("a read") {
                 Found::Bytes(count) => text += std::str::from_utf8(&buffer[..count]).expect("text"),
                 Found::Anew => text += "<anew>",
+                Found::AnewAfterGap => text += "<gap>",
                 Found::Nothing => return text,
             }
         }
@@ -317,6 +346,43 @@ mod tests {
             rest(&mut tail),
             "its end\n<anew>two\nits end\n<anew>three\nits end\n<anew>four\n"
         );
+    }
+
+    /// Nothing said that lines were missing.
+    #[test]
+    fn what_was_rotated_past_what_is_kept_is_a_gap() {
+        let log = log("one\n");
+        let mut tail = Tail::open(&log.path, Some(1)).expect("a log");
+        assert_eq!(rest(&mut tail), "one\n");
+        let paths: Vec<PathBuf> = (1..=2).map(|number| tail.rotated(number)).collect();
+        append(&log.path, "its end\n");
+        fs::remove_file(&log.path).expect("a file");
+        append(&paths[1], "five\n");
+        append(&paths[0], "six\n");
+        append(&log.path, "seven\n");
+        assert_eq!(
+            rest(&mut tail),
+            "its end\n<gap>five\n<anew>six\n<anew>seven\n"
+        );
+    }
+
+    /// Files that had been rotated before were printed again.
+    #[test]
+    fn a_log_that_is_removed_leads_to_no_older_file() {
+        let log = log("now\n");
+        let mut tail = Tail::open(&log.path, Some(1)).expect("a log");
+        assert_eq!(rest(&mut tail), "now\n");
+        let older = tail.rotated(1);
+        append(&older, "older\n");
+        let hour = std::time::Duration::from_secs(3600);
+        let before = fs::metadata(&log.path).and_then(|now| now.modified());
+        let before = before.expect("a time") - hour;
+        let file = File::options().append(true).open(&older).expect("a file");
+        file.set_modified(before).expect("a time");
+        fs::remove_file(&log.path).expect("a file");
+        assert_eq!(rest(&mut tail), "");
+        append(&log.path, "new\n");
+        assert_eq!(rest(&mut tail), "<anew>new\n");
     }
 
     /// Whole files were passed over, as each rename leaves a number free for a moment.

@@ -231,6 +231,14 @@ impl Log {
                     self.lines.push(&buffer[..count], out)?;
                 }
                 Found::Anew => self.lines.flush(out)?,
+                Found::AnewAfterGap => {
+                    self.lines.flush(out)?;
+                    out.flush()?;
+                    let name = escaped(&self.name);
+                    complain(&format!(
+                        "{name}: its log was rotated faster than it was read: lines may be missing"
+                    ));
+                }
                 Found::Nothing if was_quiet => return self.lines.flush(out),
                 Found::Nothing => return Ok(()),
             }
