@@ -41,6 +41,7 @@ mod orphan_sweep;
 mod outbox;
 mod outputs;
 mod pipes;
+mod planning;
 mod probes;
 mod rate_limit;
 mod readiness;
