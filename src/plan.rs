@@ -20,12 +20,14 @@ use crate::spec::ErrorCommand;
 /// * worker    changes in place: backoff.max, stop_timeout
 /// - old       will be stopped and removed
 /// ! report    stays stopped
+/// ~ db        will be started: api requires it
 /// = 12 unchanged
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
     pub(crate) settings: Vec<&'static str>,
     pub(crate) changes: Vec<PlannedChange>,
+    pub(crate) required: Vec<PlannedChange>,
     pub(crate) unchanged: usize,
 }
 
@@ -166,6 +168,12 @@ pub enum PlannedKind {
     },
     /// It is stopped, and forgotten when it is gone.
     Remove,
+    /// It does not run, and starts because this program requires it, which is started or begins to
+    /// require it.
+    StartRequired {
+        /// The program that requires it.
+        by: String,
+    },
 }
 
 impl Plan {
@@ -176,7 +184,15 @@ impl Plan {
         &self.changes
     }
 
-    /// Returns the number of programs that do not change.
+    /// Returns the programs that start because others require them, each with
+    /// [`PlannedKind::StartRequired`]. One whose definition differs is among the
+    /// [changes](Plan::changes), too; all others count as unchanged.
+    #[must_use]
+    pub fn required(&self) -> &[PlannedChange] {
+        &self.required
+    }
+
+    /// Returns the number of programs whose definition does not change.
     #[must_use]
     pub fn unchanged(&self) -> usize {
         self.unchanged
@@ -222,13 +238,14 @@ impl PlannedChange {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.changes.iter().map(|change| change.program.len());
+        let changes = || self.changes.iter().chain(&self.required);
+        let names = changes().map(|change| change.program.len());
         let width = names.chain(self.settings.iter().map(|key| key.len())).max();
         let width = width.unwrap_or(0);
         for key in &self.settings {
             writeln!(f, "* {key:<width$}  changes in place")?;
         }
-        for PlannedChange { program, kind } in &self.changes {
+        for PlannedChange { program, kind } in changes() {
             writeln!(f, "{} {program:<width$}  {kind}", kind.sign())?;
         }
         write!(f, "= {} unchanged", self.unchanged)
@@ -248,7 +265,10 @@ impl PlannedKind {
     pub fn sign(&self) -> char {
         match self {
             Self::Add | Self::AddDown => '+',
-            Self::Restart { .. } | Self::RestartWith { .. } | Self::Start { .. } => '~',
+            Self::Restart { .. }
+            | Self::RestartWith { .. }
+            | Self::Start { .. }
+            | Self::StartRequired { .. } => '~',
             Self::Change { .. } | Self::ChangeLater { .. } => '*',
             Self::StaysStopped { .. } => '!',
             Self::Remove => '-',
@@ -280,6 +300,7 @@ impl fmt::Display for PlannedKind {
             }
             Self::StaysStopped { .. } => f.write_str("stays stopped"),
             Self::Remove => f.write_str("will be stopped and removed"),
+            Self::StartRequired { by } => write!(f, "will be started: {by} requires it"),
         }
     }
 }

@@ -343,15 +343,21 @@ impl Machine {
         }
     }
 
-    /// Starts a program that another requires, unless it was stopped by hand.
+    /// True if an edit starts a program when another begins to require it: it is not wanted yet, and
+    /// was not stopped by hand.
+    #[must_use]
+    pub fn is_pulled_up(&self, id: ProgramId) -> bool {
+        self.children.get(id).is_some_and(|child| {
+            child.goal != Goal::Up
+                && !child.flags.has(Flags::SUCCEEDED)
+                && !child.is_succeeding()
+                && !child.flags.has(Flags::REMOVED)
+                && child.why != Why::Stopped
+        })
+    }
+
     fn pull(&mut self, now: Moment, id: ProgramId) {
-        if let Some(child) = self.children.get(id)
-            && child.goal != Goal::Up
-            && !child.flags.has(Flags::SUCCEEDED)
-            && !child.is_succeeding()
-            && !child.flags.has(Flags::REMOVED)
-            && child.why != Why::Stopped
-        {
+        if self.is_pulled_up(id) {
             self.start_required(now, vec![id], Cause::Reload);
             self.apply(now, id, Trigger::Command(Verb::Start, Cause::Reload));
         }

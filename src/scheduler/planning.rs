@@ -13,7 +13,7 @@ use crate::spec::ChildSpec;
 use super::definitions::Definitions;
 use super::side_commands::Handler;
 use super::signs::Signs;
-use super::wanted::{Wanted, check_links, is_run, kind_of, restart_with_required};
+use super::wanted::{Wanted, check_links, is_run, kind_of, required_starts, restart_with_required};
 use super::{Phase, ProcessScheduler};
 
 /// What everything has in common by new definitions.
@@ -85,6 +85,14 @@ impl ProcessScheduler {
                 program: self.core.programs()[id].name().clone(),
                 kind: PlannedKind::Remove,
             });
+        }
+        if self.phase == Phase::Started {
+            let starts = required_starts(wanted, self.core.machine());
+            let starts = starts.into_iter().map(|(program, by)| PlannedChange {
+                program: program.into(),
+                kind: PlannedKind::StartRequired { by },
+            });
+            plan.required.extend(starts);
         }
         plan
     }

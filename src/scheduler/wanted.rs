@@ -1,6 +1,6 @@
 //! New definitions of programs: what each of them changes, and whether all of them fit together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Result};
 use crate::exec::Exec;
@@ -90,6 +90,61 @@ pub(super) fn restart_with_required(wanted: &mut [Wanted], machine: &Machine) {
                 restarted.push(other);
             }
         }
+    }
+}
+
+/// Returns the programs that start although nothing else begins their start, as one of these requires
+/// them that starts or begins to require them; each with that one.
+pub(super) fn required_starts(wanted: &[Wanted], machine: &Machine) -> Vec<(String, String)> {
+    let by_name: BTreeMap<&str, &Wanted> = wanted
+        .iter()
+        .map(|one| (one.spec.name.as_str(), one))
+        .collect();
+    let mut next: Vec<(&String, &Wanted)> = Vec::new();
+    for one in wanted {
+        let begins = |name: &&String| {
+            let other = by_name.get(name.as_str()).and_then(|other| other.old);
+            begins_to_require(one, other, machine)
+        };
+        let begun = one.spec.requires.iter().filter(begins);
+        next.extend(begun.map(|name| (name, one)));
+    }
+    // Those that come first in the file are told first.
+    next.reverse();
+    let mut seen = BTreeSet::new();
+    let mut starts = Vec::new();
+    while let Some((name, by)) = next.pop() {
+        let Some(one) = by_name.get(name.as_str()) else {
+            continue;
+        };
+        if is_down(one, machine) && seen.insert(name) {
+            starts.push((name.clone(), by.spec.name.clone()));
+            next.extend(one.spec.requires.iter().map(|name| (name, *one)));
+        }
+    }
+    starts
+}
+
+/// True if a program starts with its new definition, or goes on with it and did not require this one
+/// before.
+fn begins_to_require(one: &Wanted, required: Option<ProgramId>, machine: &Machine) -> bool {
+    let starts = matches!(
+        one.kind,
+        Some(PlannedKind::Add | PlannedKind::Start { .. } | PlannedKind::Restart { .. })
+    );
+    let goes_on = |id: ProgramId| {
+        let is_up = machine.view(id).is_some_and(|view| view.goal == Goal::Up);
+        let before = machine.links_of(id);
+        is_up && required.is_none_or(|required| !before.requires().contains(&required))
+    };
+    starts || one.old.is_some_and(goes_on)
+}
+
+/// True if only what requires a program starts it.
+fn is_down(one: &Wanted, machine: &Machine) -> bool {
+    match one.kind {
+        Some(PlannedKind::Add | PlannedKind::Start { .. } | PlannedKind::Restart { .. }) => false,
+        _ => one.old.is_none_or(|id| machine.is_pulled_up(id)),
     }
 }
 

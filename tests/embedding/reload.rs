@@ -441,8 +441,11 @@ fn a_new_requirement_does_not_start_what_was_stopped() {
         let plan = apply(&mut scheduler, [web(), sleeper("db"), cache()]);
         assert_eq!(
             plan.to_string(),
-            "* web  changes in place: requires\n= 2 unchanged"
+            "* web    changes in place: requires\n\
+             ~ cache  will be started: web requires it\n\
+             = 2 unchanged"
         );
+        assert_eq!(plan.required()[0].program(), "cache");
         until(&mut scheduler, "cache", ProgramState::Running);
         assert_eq!(kit::status(&scheduler, "db").state(), ProgramState::Stopped);
         assert_eq!(kit::pid(&scheduler, "web"), pid, "it runs on");

@@ -164,6 +164,7 @@ impl Driver {
                 return self.is_unchanged(&whole);
             }
         }
+        self.check_required(&plan)?;
         self.restarted.extend(restarted);
         self.check_ended(&running, &plan, launching > 0)?;
         world::with(|kernel| kernel.check_goes_on(&going_on))
@@ -207,6 +208,20 @@ impl Driver {
             let is_ended = state == ProgramState::Stopping;
             if is_ended && !ends || ends && !is_ended && !was_launching {
                 return Err(format!("{name} is {state}, and this was planned:\n{plan}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a plan starts because it is required is wanted from now on.
+    fn check_required(&self, plan: &Plan) -> Check {
+        for change in plan.required() {
+            let program = self.scheduler.program(change.program());
+            if !program.is_some_and(|program| program.is_wanted()) {
+                let name = change.program();
+                return Err(format!(
+                    "{name} is not wanted, and this was planned:\n{plan}"
+                ));
             }
         }
         Ok(())

@@ -330,6 +330,7 @@ fn a_reload_starts_a_new_requirement_and_stops_no_former_one() {
     scene.write("procsched.json", scene.config());
     supervisor.signal(libc::SIGHUP);
     supervisor.wait_message(&["reload", "main", "changes in place: requires"]);
+    supervisor.wait_message(&["reload", "~ new   will be started: main requires it"]);
     wait_state(&supervisor, &socket, "new", "running");
     let pid = |name: &str| status(&socket, name)["pid"].clone();
     assert_eq!((pid("main"), pid("old")), (json!(main), json!(old)));

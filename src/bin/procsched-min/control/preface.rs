@@ -44,20 +44,22 @@ impl Preface {
     }
 }
 
-/// Queues this line of a plan: first the settings, then the programs, then the number of the
-/// others.
+/// Queues this line of a plan: first the settings, then the programs that differ, then those that
+/// others start, then the number of those that do not differ.
 fn queue_change(plan: &Plan, index: usize, client: &mut Client, desk: &Desk<'_>) -> bool {
     let settings = plan.settings().len();
+    let mut changes = plan.changes().iter().chain(plan.required());
+    let count = plan.changes().len() + plan.required().len();
     if let Some(key) = plan.settings().get(index) {
         client.queue(|out| write_change(out, "*", key, "changes in place"));
-    } else if let Some(change) = plan.changes().get(index - settings) {
+    } else if let Some(change) = changes.nth(index - settings) {
         let (sign, mut what) = (change.kind().sign(), change.kind().to_string());
         if let Some(reason) = desk.stopped_by.reason_in_plan(change, desk.scheduler) {
             what = format!("{what}, {reason}");
         }
         let sign = String::from(sign);
         client.queue(|out| write_change(out, &sign, change.program(), &what));
-    } else if index == settings + plan.changes().len() {
+    } else if index == settings + count {
         client.queue(|out| write_unchanged(out, plan.unchanged()));
     } else {
         return false;

@@ -72,14 +72,15 @@ fn on_their_way(scheduler: &ProcessScheduler) -> Vec<(Arc<str>, Target)> {
 
 /// Returns the programs that a reload has begun to start, stop or remove.
 fn targets(plan: &Plan, scheduler: &ProcessScheduler) -> Vec<(Arc<str>, Target)> {
-    let changes = plan.changes().iter();
+    let changes = plan.changes().iter().chain(plan.required());
     let targets = changes.filter_map(|change| {
         let is_removal = match change.kind() {
             PlannedKind::Remove => true,
             PlannedKind::Add
             | PlannedKind::Restart { .. }
             | PlannedKind::RestartWith { .. }
-            | PlannedKind::Start { .. } => false,
+            | PlannedKind::Start { .. }
+            | PlannedKind::StartRequired { .. } => false,
             _ => return None,
         };
         let status = scheduler.program(change.program());
