@@ -8,10 +8,12 @@
 //! thousand steps.
 
 mod cycle;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::interface::ProgramId;
+use waits::Waits;
 
 /// The programs that a program waits for at each start, each of them once.
 #[cfg_attr(test, derive(Hash))]
@@ -145,12 +147,7 @@ pub struct Graph {
     dirty: VecDeque<ProgramId>,
     /// Programs that were not down when they told last.
     arming: BTreeSet<ProgramId>,
-    /// For each program that is ending, those that wait for its end before they stop, each with
-    /// the number of its wait. One that has stopped waiting may still be listed.
-    blocks: BTreeMap<ProgramId, Vec<(ProgramId, u64)>>,
-    /// For each program that is to stop, the number of its wait, and of those that it waits for.
-    waits: BTreeMap<ProgramId, (u64, usize)>,
-    next_wait: u64,
+    waits: Waits,
 }
 
 impl Graph {
@@ -196,8 +193,8 @@ impl Graph {
         for id in bare {
             self.drop_if_bare(id);
         }
-        self.stop_waiting(id);
-        self.release(id)
+        self.waits.stop(id);
+        self.waits.release(id)
     }
 
     #[must_use]
@@ -244,7 +241,7 @@ impl Graph {
     pub fn touch(&mut self, id: ProgramId) -> bool {
         let is_new = match self.nodes.get_mut(&id) {
             Some(node) => !std::mem::replace(&mut node.is_dirty, true),
-            None if self.blocks.contains_key(&id) => true,
+            None if self.waits.may_block(id) => true,
             None => return false,
         };
         if is_new {
@@ -289,7 +286,7 @@ impl Graph {
         if facts.ending {
             return Vec::new();
         }
-        self.release(id)
+        self.waits.release(id)
     }
 
     fn tell_dependent(&mut self, dependent: &mut Dependent, told: Facts, facts: Facts) {
@@ -343,47 +340,25 @@ impl Graph {
         if ending.is_empty() {
             return false;
         }
-        self.next_wait += 1;
-        self.waits.insert(id, (self.next_wait, ending.len()));
-        for other in ending {
-            let waiting = self.blocks.entry(other).or_default();
-            waiting.push((id, self.next_wait));
-        }
+        self.waits.begin(id, &ending);
         true
     }
 
     /// True if a program waits for others before it stops.
     #[must_use]
     pub fn is_waiting(&self, id: ProgramId) -> bool {
-        self.waits.contains_key(&id)
+        self.waits.is_waiting(id)
     }
 
     /// A program does not wait for others any more.
     pub fn stop_waiting(&mut self, id: ProgramId) {
-        self.waits.remove(&id);
+        self.waits.stop(id);
     }
 
     /// Ends every wait: all that drain look anew at what depends on them. Never one of them alone,
     /// which could begin to wait for a program that waits for it by former links.
     pub fn stop_all_waits(&mut self) {
-        self.waits.clear();
-        self.blocks.clear();
-    }
-
-    /// A program has ended. Returns those that waited for nothing else.
-    fn release(&mut self, id: ProgramId) -> Vec<ProgramId> {
-        let mut free = Vec::new();
-        for (waiting, number) in self.blocks.remove(&id).unwrap_or_default() {
-            let wait = self.waits.get_mut(&waiting);
-            if let Some((_, count)) = wait.filter(|(current, _)| *current == number) {
-                *count -= 1;
-                if *count == 0 {
-                    self.waits.remove(&waiting);
-                    free.push(waiting);
-                }
-            }
-        }
-        free
+        self.waits.stop_all();
     }
 
     /// Returns the program that keeps this one from its start, and whether it is required. What

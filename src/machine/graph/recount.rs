@@ -2,7 +2,6 @@
 
 use std::hash::{Hash, Hasher};
 
-use super::super::interface::ProgramId;
 use super::{Counts, Graph, count, pairs};
 
 impl Graph {
@@ -22,23 +21,10 @@ impl Graph {
                 return Err(format!("{id:?} has {:?}, of {counts:?}", node.counts));
             }
         }
-        let known: usize = self.waits.values().map(|&(_, count)| count).sum();
-        if self.waiting().count() != known {
+        if self.waits.waiting().count() != self.waits.awaited() {
             return Err("not all that wait for an end are known".to_owned());
         }
         Ok(())
-    }
-
-    /// Returns the programs that wait, each with one that it waits for.
-    fn waiting(&self) -> impl Iterator<Item = (ProgramId, ProgramId)> {
-        let all = self.blocks.iter();
-        let all = all.flat_map(|(&ending, waiting)| waiting.iter().map(move |one| (ending, one)));
-        let is_current = |id: &ProgramId, number: u64| {
-            let wait = self.waits.get(id);
-            wait.is_some_and(|&(current, _)| current == number)
-        };
-        let current = all.filter(move |(_, (id, number))| is_current(id, *number));
-        current.map(|(ending, &(id, _))| (id, ending))
     }
 }
 
@@ -46,6 +32,6 @@ impl Graph {
 impl Hash for Graph {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         (&self.nodes, &self.dirty, &self.arming).hash(hasher);
-        self.waiting().for_each(|wait| wait.hash(hasher));
+        self.waits.waiting().for_each(|wait| wait.hash(hasher));
     }
 }
