@@ -194,7 +194,8 @@ impl Rest {
     /// True if the group is gone, or has only zombies that their parent does not reap.
     fn is_group_over(&self) -> bool {
         let number = BTreeSet::from([self.group.number()]);
-        let is_zombies_only = || zombies_only(&number).is_some_and(|groups| groups == number);
+        let is_zombies_only =
+            || zombies_only(&number, false).is_some_and(|groups| groups == number);
         self.group.is_gone() || is_zombies_only()
     }
 

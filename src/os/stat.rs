@@ -11,6 +11,7 @@ use std::io::{self, Read};
 use nix::unistd::{Pid, getpgid};
 
 use super::numbers::numbers_of;
+use super::reap::{self, Seen};
 
 /// How much of a file is read: the longest is a process's environment.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
@@ -32,18 +33,19 @@ pub(super) enum Life {
 ///
 /// Zombies that another process does not reap keep the group's number, but nothing of a program is
 /// left in them. A group without any member in `/proc` is not returned, and neither is one with a
-/// member whose state cannot be read.
-pub(crate) fn zombies_only(groups: &BTreeSet<i32>) -> Option<BTreeSet<i32>> {
-    let first = zombies_only_at_once(groups)?;
+/// member whose state cannot be read. With `reaps_all` neither is one with a zombie that this process
+/// can reap: it does so soon, and a group that counted as gone before would make it a stranger.
+pub(crate) fn zombies_only(groups: &BTreeSet<i32>, reaps_all: bool) -> Option<BTreeSet<i32>> {
+    let first = zombies_only_at_once(groups, reaps_all)?;
     if first.is_empty() {
         return Some(first);
     }
     // A member may fork and end between two entries of the list, and its child may have a pid that
     // was passed already.
-    zombies_only_at_once(&first)
+    zombies_only_at_once(&first, reaps_all)
 }
 
-fn zombies_only_at_once(groups: &BTreeSet<i32>) -> Option<BTreeSet<i32>> {
+fn zombies_only_at_once(groups: &BTreeSet<i32>, reaps_all: bool) -> Option<BTreeSet<i32>> {
     // A sandbox may refuse the call. Our own group is 0 if it is of another namespace.
     if getpgid(None).is_err() || !matches!(is_our_proc(), Ok(true)) {
         return None;
@@ -56,12 +58,18 @@ fn zombies_only_at_once(groups: &BTreeSet<i32>) -> Option<BTreeSet<i32>> {
         };
         match life_of(pid) {
             Ok(Life::Gone) => {}
+            Ok(Life::Zombie) if reaps_all && is_reapable(pid) => _ = living.insert(group),
             Ok(Life::Zombie) => _ = dead.insert(group),
             Ok(Life::Alive) | Err(_) => _ = living.insert(group),
         }
     };
     numbers_of(c"/proc", look).ok()?;
     Some(&dead - &living)
+}
+
+/// True if this is a dead child of ours that no tracer withholds.
+fn is_reapable(pid: i32) -> bool {
+    matches!(reap::look(pid, None), Seen::Dead(_))
 }
 
 /// Returns the process group of a process, dead or alive.

@@ -170,7 +170,7 @@ impl GroupProbes {
         let groups = suspects.iter().filter_map(|&id| live(id));
         let groups: BTreeSet<i32> = groups.map(LiveRun::pid).collect();
         let start = clock.now();
-        let zombies = zombies_only(&groups);
+        let zombies = zombies_only(&groups, has_orphans);
         let end = clock.now();
         let mut pause = end.since(start).saturating_mul(ZOMBIE_LOOK_PAUSE);
         for id in suspects {

@@ -29,13 +29,15 @@ fn a_process_is_alive_then_a_zombie_then_gone() {
     let mut child = child();
     let number = pid(&child);
     let groups = BTreeSet::from([number]);
-    let zombies = || zombies_only(&groups).expect("a /proc");
+    let zombies = || zombies_only(&groups, false).expect("a /proc");
     assert_eq!(life_of(number).expect("a stat"), Life::Alive);
     assert!(zombies().is_empty());
     drop(child.stdin.take());
     while life_of(number).expect("a stat") == Life::Alive {}
     assert_eq!(life_of(number).expect("a stat"), Life::Zombie);
     assert_eq!(zombies(), groups);
+    let all = zombies_only(&groups, true).expect("a /proc");
+    assert!(all.is_empty(), "it is reaped soon");
     child.wait().expect("ours");
     assert_eq!(life_of(number).expect("a stat"), Life::Gone);
     assert!(zombies().is_empty(), "no member is no zombie");
@@ -54,12 +56,12 @@ fn one_living_member_keeps_a_group() {
         while life_of(pid(child)).expect("a stat") == Life::Alive {}
     }
     let both = BTreeSet::from([group, pid(&other)]);
-    let zombies = zombies_only(&both).expect("a /proc");
+    let zombies = zombies_only(&both, false).expect("a /proc");
     assert_eq!(zombies, BTreeSet::from([pid(&other)]));
     drop(member.stdin.take());
     while life_of(pid(&member)).expect("a stat") == Life::Alive {}
     let asked = BTreeSet::from([group]);
-    assert_eq!(zombies_only(&asked).expect("a /proc"), asked);
+    assert_eq!(zombies_only(&asked, false).expect("a /proc"), asked);
     for mut child in [dead, other, member] {
         child.wait().expect("ours");
     }

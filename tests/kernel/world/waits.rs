@@ -132,11 +132,14 @@ impl Kernel {
         process.named.map(|index| self.programs[index].name.clone())
     }
 
-    /// Those of these groups whose members are all zombies.
-    pub fn zombies_only(&self, groups: &BTreeSet<i32>) -> BTreeSet<i32> {
+    /// Those of these groups whose members are all zombies; with `reaps_all` none of which is ours.
+    pub fn zombies_only(&self, groups: &BTreeSet<i32>, reaps_all: bool) -> BTreeSet<i32> {
         let all = self.processes.values().map(|process| process.group);
         let mut found: BTreeSet<i32> = all.filter(|group| groups.contains(group)).collect();
         for (_, process) in self.living() {
+            found.remove(&process.group);
+        }
+        for (_, process) in self.ours().iter().filter(|_| reaps_all) {
             found.remove(&process.group);
         }
         found
