@@ -234,7 +234,9 @@ impl Probe {
         Ok(Self::new(Check::Connect(address.parse()?)))
     }
 
-    /// Returns a probe that runs a command, which has to exit with 0.
+    /// Returns a probe that runs a command, which has to exit with 0. When it has ended, the rest of its
+    /// process group is killed. A process that has left the group (setsid(2)) counts as one of the
+    /// program's: it stays until that is stopped or restarted.
     pub fn command<C, A>(command: C) -> Self
     where
         C: IntoIterator<Item = A>,
@@ -312,7 +314,8 @@ impl Health {
         Ok(Self::by(Probe::connect(address)?))
     }
 
-    /// Returns a health check that runs a command, which has to exit with 0.
+    /// Returns a health check that runs a command, which has to exit with 0. What it leaves behind
+    /// ends as with [`Probe::command`].
     pub fn command<C, A>(command: C) -> Self
     where
         C: IntoIterator<Item = A>,
