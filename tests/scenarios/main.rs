@@ -59,6 +59,7 @@ mod pid_reuse;
 mod policy;
 mod probes;
 mod readiness;
+mod ready_peers;
 mod real_programs;
 mod real_stack;
 mod reaping;

@@ -1,5 +1,5 @@
 //! The scenarios of other supervisors' own tests about dependencies, oneshots and limits, tried here.
-//! What needs readiness is not among them.
+//! Those about readiness and health are in `ready_peers.rs`.
 //!
 //! | source | scenario | here |
 //! |---|---|---|
