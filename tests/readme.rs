@@ -10,6 +10,7 @@ mod readme {
     pub mod blocks;
     mod links;
     pub mod manager;
+    mod notify_reload;
     mod recipes;
     pub mod room;
     mod sessions;
@@ -23,7 +24,7 @@ use common::tools::lacks;
 use common::{Need, Report, Scene, missing, second_run, wait_for};
 use procsched::config::Config;
 use readme::blocks::{self, Block, file};
-use readme::manager::{self, Manager};
+use readme::manager::{self, Manager, Systemd};
 use readme::room::{self, Image, Room, Tenant};
 use serde_json::{Value, json};
 
@@ -333,7 +334,8 @@ fn the_unit_tells_systemd_how_the_programs_are() {
         path.to_str().expect("a plain path"),
     );
     let unit = unit.replace("[Service]\n", "[Service]\nWatchdogSec=5\n");
-    let manager = Manager::start(&scene, &cgroups, APP, &unit);
+    let systemd = Systemd::of_machine();
+    let manager = Manager::start(&systemd, &scene, &cgroups, APP, &unit);
     manager.order(&["start", "--no-block", APP]);
     manager.wait(
         APP,

@@ -1,13 +1,17 @@
 //! A systemd of the test's own: PID 1 of a namespace, with a cgroup, a `/run` and units of its own.
 //! Its programs are those of the machine, and so is the rest of its root.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::common::scene::{self, Scene};
 use crate::common::{second_run, wait_until};
 
 const SYSTEMD: &str = "/usr/lib/systemd/systemd";
+
+/// Names a directory into which the packages of another systemd were unpacked.
+const UNPACKED: &str = "PROCSCHED_TEST_SYSTEMD";
 
 /// Places the test's files where the unit expects them, and becomes systemd. `/usr/local/bin` has
 /// the binary alone, `app` is a user, and the settings of the kernel, which systemd raises, stay.
@@ -28,7 +32,7 @@ for file in passwd group; do
 done
 export container=procsched-test SYSTEMD_UNIT_PATH="$place/units"
 export SYSTEMD_GENERATOR_PATH="$place/none" SYSTEMD_ENVIRONMENT_GENERATOR_PATH="$place/none"
-exec "$SYSTEMD" --system --unit=idle.target --log-target=console --show-status=no
+exec env LD_LIBRARY_PATH="$LIBRARIES" "$SYSTEMD" --system --unit=idle.target --log-target=console --show-status=no
 "#;
 
 /// Targets that a service refers to.
@@ -40,6 +44,54 @@ const TARGETS: [&str; 6] = [
     "shutdown",
     "sysinit",
 ];
+
+/// A systemd that can be run.
+pub struct Systemd {
+    program: PathBuf,
+    /// Where its libraries are, if they are not the machine's.
+    libraries: OsString,
+}
+
+impl Systemd {
+    /// The machine's own.
+    pub fn of_machine() -> Self {
+        Self {
+            program: SYSTEMD.into(),
+            libraries: OsString::new(),
+        }
+    }
+
+    /// One of this version or a newer one: the machine's own, or that which was unpacked.
+    pub fn at_least(version: u32) -> Option<Self> {
+        let unpacked = std::env::var_os(UNPACKED).map(PathBuf::from);
+        let unpacked = unpacked.map(|root| Self::unpacked(&root));
+        let mut all = [Self::of_machine()].into_iter().chain(unpacked);
+        all.find(|systemd| systemd.version() >= Some(version))
+    }
+
+    fn unpacked(root: &Path) -> Self {
+        // Those of an architecture are in a directory of their own.
+        let entries = std::fs::read_dir(root.join("usr/lib"))
+            .into_iter()
+            .flatten();
+        let libraries = entries.flatten().map(|entry| entry.path());
+        let libraries = libraries.flat_map(|lib| [lib.join("systemd"), lib]);
+        Self {
+            program: root.join("lib/systemd/systemd"),
+            libraries: std::env::join_paths(libraries).expect("plain paths"),
+        }
+    }
+
+    fn version(&self) -> Option<u32> {
+        let mut command = Command::new(&self.program);
+        command.arg("--version");
+        if !self.libraries.is_empty() {
+            command.env("LD_LIBRARY_PATH", &self.libraries);
+        }
+        let said = String::from_utf8(command.output().ok()?.stdout).ok()?;
+        said.split_whitespace().nth(1)?.parse().ok()
+    }
+}
 
 /// A running systemd; it and all that it has started end with this.
 pub struct Manager {
@@ -57,16 +109,18 @@ pub fn cgroups() -> Option<PathBuf> {
         .map(|line| line.split(' ').collect::<Vec<_>>());
     let mut places = fields.filter(|fields| fields.get(2) == Some(&"cgroup2"));
     let place = PathBuf::from(places.next()?[1]);
-    let is_there = std::path::Path::new(SYSTEMD).exists();
-    let probe = place.join(format!("procsched-probe-{}", std::process::id()));
+    let is_there = Path::new(SYSTEMD).exists();
+    // Several tests may ask at a time.
+    let thread = std::thread::current().id();
+    let probe = place.join(format!("procsched-probe-{}-{thread:?}", std::process::id()));
     let is_writable = is_there && std::fs::create_dir(&probe).is_ok();
     (is_writable && std::fs::remove_dir(&probe).is_ok()).then_some(place)
 }
 
 impl Manager {
-    /// Starts it in the directory of a scene, with this unit.
+    /// Starts one in the directory of a scene, with this unit.
     #[track_caller]
-    pub fn start(scene: &Scene, cgroups: &std::path::Path, name: &str, unit: &str) -> Self {
+    pub fn start(systemd: &Systemd, scene: &Scene, cgroups: &Path, name: &str, unit: &str) -> Self {
         scene.chmod("", 0o755);
         scene.mkdir("units");
         for target in TARGETS {
@@ -81,7 +135,7 @@ impl Manager {
             let known = std::fs::read_to_string(format!("/etc/{file}")).expect("users and groups");
             scene.write(file, format!("{known}{line}\n"));
         }
-        let cgroup = cgroups.join(format!("procsched-test-{}", std::process::id()));
+        let cgroup = cgroups.join(format!("procsched-test-{}-{name}", std::process::id()));
         std::fs::create_dir(&cgroup).expect("a cgroup");
         let enter = "echo 0 >\"$0/cgroup.procs\" && exec \"$@\"";
         let mut command = Command::new("sh");
@@ -94,7 +148,8 @@ impl Manager {
             .args(["--kill-child", "sh", "-c", BOOT, "sh"])
             .arg(scene.directory())
             .arg(second_run::binary())
-            .env("SYSTEMD", SYSTEMD)
+            .env("SYSTEMD", &systemd.program)
+            .env("LIBRARIES", &systemd.libraries)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
