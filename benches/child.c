@@ -2,8 +2,8 @@
  *
  *   child run    DIR INDEX                        tells that it runs, then stays
  *   child crash  DIR INDEX                        tells that it runs, then exits with 1
- *   child write  DIR INDEX BYTES TOTAL WRITERS    the first WRITERS of all wait for the gate,
- *                                                 write TOTAL bytes to stderr, BYTES in each
+ *   child write  DIR INDEX BYTES TOTAL WRITERS FD the first WRITERS of all wait for the gate,
+ *                                                 write TOTAL bytes to FD, BYTES in each
  *                                                 write, tell that they are done, and stay
  *   child verify TOTAL FILE...                    exit 0 if the files, one after the other, hold
  *                                                 what `write` writes, and nothing else
@@ -77,14 +77,14 @@ static int verify(uint64_t total, char **files) {
     return got == total ? 0 : 1;
 }
 
-static void write_all(struct slot *slot, size_t bytes, uint64_t total) {
+static void write_all(struct slot *slot, int fd, size_t bytes, uint64_t total) {
     static char buffer[WRITE_MAX];
     slot->first_ns = clock_ns(CLOCK_MONOTONIC);
     uint64_t cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
     for (uint64_t done = 0; done < total; done += bytes) {
         fill(buffer, bytes, done / LINE);
         for (size_t at = 0; at < bytes;) {
-            ssize_t written = write(2, buffer + at, bytes - at);
+            ssize_t written = write(fd, buffer + at, bytes - at);
             if (written < 0 && errno == EINTR) continue;
             if (written <= 0) { slot->errors++; break; }
             at += (size_t)written;
@@ -113,13 +113,13 @@ int main(int argc, char **argv) {
 
     if (!strcmp(argv[1], "crash")) return 1;
     if (!strcmp(argv[1], "write")) {
-        if (argc < 7) return 100;
+        if (argc < 8) return 100;
         size_t bytes = strtoull(argv[4], NULL, 10);
         if (bytes > WRITE_MAX || bytes % LINE) return 100;
         /* What was started again has written before. */
         if (slot->starts == 1 && index < strtoull(argv[6], NULL, 10)) {
             close(open_in(argv[2], "gate", O_RDONLY));
-            write_all(slot, bytes, strtoull(argv[5], NULL, 10));
+            write_all(slot, atoi(argv[7]), bytes, strtoull(argv[5], NULL, 10));
             __atomic_add_fetch(&head->done, 1, __ATOMIC_SEQ_CST);
         }
     }

@@ -1,6 +1,6 @@
 /* The floor of the figures: the least that could be called the same work, and no manners.
  *
- *   floor [--lean] [--o1] [--nap] [--promises] CONFIG
+ *   floor [--lean] [--o1] [--nap] [--promises] [--stdout] CONFIG
  *
  * CONFIG has a line for each program: its log, the command, its arguments, with tabs between.
  * Each gets a session of its own, /dev/null as stdin and stdout, a pipe as stderr, which is
@@ -20,6 +20,7 @@
  *             group is killed before the reap; a pipe tells why an exec failed; each exit is
  *             reported as a line of JSON with the end of that run's stderr on stdout; each
  *             start and exit is a line on stderr
+ * --stdout    the pipe is its stdout, and /dev/null its stderr
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -60,7 +61,7 @@ struct program {
 
 static struct program *programs;
 static struct pollfd *polled; /* the self-pipe, and behind it the programs' pipes */
-static int count, null_fd, wake[2], lean, o1, nap, promises;
+static int count, null_fd, wake[2], lean, o1, nap, promises, of_stdout;
 static sigset_t first_mask;
 static volatile sig_atomic_t stopping;
 static char buffer[READ_BYTES];
@@ -202,8 +203,8 @@ static int become(struct birth *birth) {
     sigprocmask(SIG_SETMASK, &first_mask, NULL);
     setsid();
     dup2(null_fd, 0);
-    dup2(null_fd, 1);
-    dup2(birth->write_fd, 2);
+    dup2(null_fd, of_stdout ? 2 : 1);
+    dup2(birth->write_fd, of_stdout ? 1 : 2);
     execv(birth->program->argv[0], birth->program->argv);
     if (promises) {
         int error = errno;
@@ -394,6 +395,7 @@ int main(int argc, char **argv) {
         else if (!strcmp(argv[i], "--o1")) o1 = 1;
         else if (!strcmp(argv[i], "--nap")) nap = 1;
         else if (!strcmp(argv[i], "--promises")) promises = 1;
+        else if (!strcmp(argv[i], "--stdout")) of_stdout = 1;
         else config = argv[i];
     }
     read_config(config);

@@ -1,4 +1,4 @@
-//! The programs of a run write, until all of it is in their logs.
+//! The programs of a run write, until all of it is in their logs, or was passed on.
 
 use std::process::Command;
 use std::thread::sleep;
@@ -20,7 +20,7 @@ pub struct Written {
 }
 
 impl Run<'_> {
-    /// Lets the first programs write, this many bytes each, until all is in the logs.
+    /// Lets the first programs write, this many bytes each, until all is where it should be.
     pub fn write(&self, writers: usize, total: u64) -> Outcome<Written> {
         let cpu_before = self.cpu();
         let gate = self.place.open_gate();
@@ -28,21 +28,13 @@ impl Run<'_> {
             done if done >= writers as u64 => Ok(()),
             done => Err(format!("{done} of {writers} programs wrote everything")),
         })?;
-        let size = |path| std::fs::metadata(path).map_or(0, |file| file.len());
-        let logged = |index| {
-            self.side
-                .logs(&self.place, index)
-                .into_iter()
-                .map(size)
-                .sum::<u64>()
-        };
         let mut left: Vec<usize> = (0..writers).collect();
         self.wait_until(LOOK_INTERVAL_SHORT, || {
-            left.retain(|&index| logged(index) < total);
+            left.retain(|&index| !self.is_there(index, total));
             let is_all = left.is_empty();
             is_all
                 .then_some(())
-                .ok_or_else(|| format!("{} logs are not complete", left.len()))
+                .ok_or_else(|| format!("the output of {} is not complete", left.len()))
         })?;
         let end = now();
         drop(gate);
@@ -50,7 +42,7 @@ impl Run<'_> {
         let cpu = self.cpu() - cpu_before;
         let slots: Vec<_> = self.place.page.slots().take(writers).collect();
         if slots.iter().any(|slot| slot.errors > 0) {
-            return Err("a write to stderr failed".to_owned());
+            return Err("a write failed".to_owned());
         }
         let first = slots
             .iter()
@@ -67,8 +59,25 @@ impl Run<'_> {
         })
     }
 
-    /// Compares every log with what was written, byte for byte.
+    /// True if this many bytes of a program have come to their end.
+    fn is_there(&self, index: usize, total: u64) -> bool {
+        if let Some(reader) = &self.reader {
+            return reader.bytes() >= self.side.passed_on(total);
+        }
+        let size = |path| std::fs::metadata(path).map_or(0, |file| file.len());
+        let logs = self.side.logs(&self.place, index).into_iter();
+        logs.map(size).sum::<u64>() >= total
+    }
+
+    /// Compares every log with what was written, byte for byte; of what was passed on the length.
     pub fn verify(&self, writers: usize, total: u64) -> Outcome<()> {
+        if let Some(reader) = &self.reader {
+            let (bytes, expected) = (reader.bytes(), self.side.passed_on(total));
+            return match bytes == expected {
+                true => Ok(()),
+                false => Err(format!("{bytes} bytes were passed on, not {expected}")),
+            };
+        }
         for index in 0..writers {
             let mut verify = Command::new(&self.tools.child);
             verify.arg("verify").arg(total.to_string());

@@ -32,6 +32,7 @@ mod page;
 mod peers;
 mod place;
 mod proc;
+mod reader;
 mod reaping;
 #[path = "../../tests/embedding/refusals.rs"]
 mod refusals;

@@ -1,5 +1,5 @@
-//! Other supervisors at the same work: stdout to `/dev/null`, stderr to one log a program by
-//! the peer's usual means, restart always, with the least delay that it allows.
+//! Other supervisors at the same work: one stream to one log a program by the peer's usual means,
+//! the other to `/dev/null`, restart always, with the least delay that it allows.
 
 use std::fs::{File, FileTimes, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use nix::sys::signal::Signal;
 
 use crate::control::Order;
-use crate::place::Place;
-use crate::side::write;
+use crate::place::{Place, ROTATED_BYTES, ROTATED_MAX, Route};
+use crate::side::{numbered, write};
 
 /// The names of programs, and their commands.
 type Commands = [(String, Vec<String>)];
@@ -22,7 +22,7 @@ pub struct Peer {
     programs: &'static [&'static str],
     /// Writes its configuration, and returns what to execute.
     pub configure: fn(&Place, &Commands) -> Vec<String>,
-    /// The files in which a program's stderr is, in order.
+    /// The files in which a program's output is, in order.
     pub logs: fn(&Path, &str) -> Vec<PathBuf>,
     /// Its documented signal for "stop everything".
     pub stop_signal: Signal,
@@ -35,7 +35,7 @@ pub const PEERS: [Peer; 3] = [
         name: "supervisord",
         programs: &["supervisord", "supervisorctl"],
         configure: supervisord,
-        logs: |logs, name| vec![logs.join(name)],
+        logs: |logs, name| numbered(logs.join(name)),
         stop_signal: Signal::SIGTERM,
         order: supervisorctl,
     },
@@ -80,10 +80,19 @@ fn supervisord(place: &Place, commands: &Commands) -> Vec<String> {
         place.text("pid"),
         socket = place.text("socket")
     );
+    let (logged, other) = match place.route() {
+        Route::Stderr => ("stderr", "stdout"),
+        Route::Stdout | Route::Rotated | Route::Inherited => ("stdout", "stderr"),
+    };
+    let (bytes, backups) = match place.route() {
+        Route::Rotated => (ROTATED_BYTES, ROTATED_MAX),
+        _ => (0, 0),
+    };
     for (name, words) in commands {
         text += &format!(
-            "[program:{name}]\ncommand={}\nautorestart=true\nstartsecs=0\nstdout_logfile=NONE\n\
-             stderr_logfile={}/{name}\nstderr_logfile_maxbytes=0\n",
+            "[program:{name}]\ncommand={}\nautorestart=true\nstartsecs=0\n{other}_logfile=NONE\n\
+             {logged}_logfile={}/{name}\n{logged}_logfile_maxbytes={bytes}\n\
+             {logged}_logfile_backups={backups}\n",
             words.join(" "),
             place.text("logs")
         );
@@ -135,8 +144,12 @@ fn s6_svc(order: Order, directory: &str, name: &str) -> Option<Vec<String>> {
 
 fn runit(place: &Place, commands: &Commands) -> Vec<String> {
     service_directories(place, commands, "svlogd");
+    let rotation = match place.route() {
+        Route::Rotated => format!("s{ROTATED_BYTES}\nn{ROTATED_MAX}\n"),
+        _ => "s0\n".to_owned(), // none
+    };
     for (name, _) in commands {
-        write(place, &format!("logs/{name}/config"), "s0\n".to_owned()); // no rotation
+        write(place, &format!("logs/{name}/config"), rotation.clone());
     }
     // It sleeps for a second where the directory has changed within this one.
     let services = File::open(place.path("services")).expect("a directory");
@@ -148,7 +161,11 @@ fn runit(place: &Place, commands: &Commands) -> Vec<String> {
 }
 
 fn s6(place: &Place, commands: &Commands) -> Vec<String> {
-    service_directories(place, commands, "s6-log n100 s268435455");
+    let logger = match place.route() {
+        Route::Rotated => format!("s6-log n{ROTATED_MAX} s{ROTATED_BYTES}"),
+        _ => "s6-log n100 s268435455".to_owned(),
+    };
+    service_directories(place, commands, &logger);
     let room = (2 * commands.len() + 100).to_string();
     ["s6-svscan", "-c", &room, &place.text("services")]
         .map(str::to_owned)
@@ -157,6 +174,10 @@ fn s6(place: &Place, commands: &Commands) -> Vec<String> {
 
 /// A directory a program, with a logger beside it: what runit and s6 have in common.
 fn service_directories(place: &Place, commands: &Commands, logger: &str) {
+    let redirected = match place.route() {
+        Route::Stderr => "2>&1 >/dev/null",
+        Route::Stdout | Route::Rotated | Route::Inherited => "2>/dev/null",
+    };
     for (name, words) in commands {
         let log = format!("logs/{name}");
         let scripts = format!("services/{name}");
@@ -166,7 +187,7 @@ fn service_directories(place: &Place, commands: &Commands, logger: &str) {
         script(
             place,
             &format!("{scripts}/run"),
-            &format!("{} 2>&1 >/dev/null", words.join(" ")),
+            &format!("{} {redirected}", words.join(" ")),
         );
         script(
             place,

@@ -27,14 +27,33 @@ pub enum Work {
     Crash,
     /// The same, but for the first, which stays; each again after [`CRASH_DELAY`].
     CrashAllButFirst,
-    /// The first `writers` write `total` bytes to stderr, `bytes` in each write, when the gate
-    /// opens. All stay.
+    /// The first `writers` write `total` bytes, `bytes` in each write, when the gate opens. All
+    /// stay.
     Write {
         bytes: usize,
         total: u64,
         writers: usize,
     },
 }
+
+/// Which stream the programs write to, and where that goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// stderr, to a log each.
+    Stderr,
+    /// stdout, to a log each.
+    Stdout,
+    /// stdout, to a log each that is rotated at [`ROTATED_BYTES`].
+    Rotated,
+    /// stdout, to the supervisor's own.
+    Inherited,
+}
+
+/// The size at which a log is rotated.
+pub const ROTATED_BYTES: u64 = 10 * 1024 * 1024;
+
+/// How many rotated logs are kept: more than there are, as all of them are compared.
+pub const ROTATED_MAX: usize = 30;
 
 /// What the programs wait for before they start.
 #[derive(Clone, Copy)]
@@ -53,6 +72,7 @@ pub struct Place {
     /// How many programs take part.
     pub count: usize,
     work: Work,
+    route: Route,
     links: Links,
     /// How often the definition of the first program was changed.
     changes: Cell<usize>,
@@ -84,6 +104,7 @@ impl Place {
             directory,
             count,
             work,
+            route: Route::Stderr,
             links: Links::None,
             changes: Cell::new(0),
         }
@@ -92,6 +113,16 @@ impl Place {
     /// The same place, with programs that wait for others.
     pub fn linked(self, links: Links) -> Self {
         Self { links, ..self }
+    }
+
+    /// The same place, with programs that write there.
+    pub fn routed(self, route: Route) -> Self {
+        Self { route, ..self }
+    }
+
+    /// Where the programs write.
+    pub fn route(&self) -> Route {
+        self.route
     }
 
     /// A file of the place.
@@ -122,7 +153,14 @@ impl Place {
                 bytes,
                 total,
                 writers,
-            } => ("write", vec![bytes as u64, total, writers as u64]),
+            } => {
+                let descriptor = match self.route {
+                    Route::Stderr => 2,
+                    Route::Stdout | Route::Rotated | Route::Inherited => 1,
+                };
+                let numbers = vec![bytes as u64, total, writers as u64, descriptor];
+                ("write", numbers)
+            }
         };
         let numbers = numbers.iter().map(ToString::to_string);
         let change = self.changes.get();

@@ -13,8 +13,9 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
 use crate::orphans::{self, Left};
-use crate::place::Place;
+use crate::place::{Place, Route};
 use crate::proc;
+use crate::reader::Reader;
 use crate::side::Side;
 use crate::tools::Tools;
 
@@ -56,6 +57,8 @@ pub struct Run<'a> {
     pub place: Place,
     process: Child,
     began: u64,
+    /// Of what it passes on.
+    pub reader: Option<Reader>,
 }
 
 impl<'a> Run<'a> {
@@ -71,14 +74,19 @@ impl<'a> Run<'a> {
             .stdout(output("reports"))
             .stderr(output("messages"));
         stop_with_us(&mut command);
+        if place.route() == Route::Inherited {
+            command.stdout(Stdio::piped());
+        }
         let began = now();
-        let process = command.spawn().expect("a supervisor");
+        let mut process = command.spawn().expect("a supervisor");
+        let reader = process.stdout.take().map(Reader::start);
         Self {
             side,
             tools,
             place,
             process,
             began,
+            reader,
         }
     }
 
@@ -170,7 +178,7 @@ impl<'a> Run<'a> {
 
     /// The supervisor, and its helpers.
     fn processes(&self) -> Vec<i32> {
-        if self.side.is_one_process() {
+        if self.side.is_one_process(&self.place) {
             return vec![self.pid().as_raw()];
         }
         let mut pids = proc::descendants();

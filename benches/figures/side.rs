@@ -8,12 +8,15 @@ use serde_json::{Map, Value, json};
 
 use crate::control::Order;
 use crate::peers::{PEERS, Peer};
-use crate::place::{Place, name};
+use crate::place::{Place, ROTATED_BYTES, ROTATED_MAX, Route, name};
 use crate::table::Table;
 use crate::tools::Tools;
 
 /// Four descriptors fewer a thousand programs, and starts that do not copy them.
 const LEAN: [&str; 2] = ["--lean", "--o1"];
+
+/// The length of the lines that programs write, as in `benches/child.c`.
+const LINE_BYTES: u64 = 64;
 
 /// The name of our socket in its place.
 pub const CONTROL_SOCKET: &str = "control.sock";
@@ -87,8 +90,18 @@ impl Side {
     }
 
     /// Whether it is one process and no more.
-    pub fn is_one_process(&self) -> bool {
-        self.is_ours() || self.is_floor()
+    pub fn is_one_process(&self, place: &Place) -> bool {
+        let is_pipeline = self.is_floor() && place.route() == Route::Inherited;
+        (self.is_ours() || self.is_floor()) && !is_pipeline
+    }
+
+    /// How many bytes it makes of these lines when it passes them on.
+    pub fn passed_on(&self, bytes: u64) -> u64 {
+        let prefix = match self.is_ours() {
+            true => name(0).len() + " | ".len(),
+            false => 0,
+        };
+        bytes + bytes / LINE_BYTES * prefix as u64
     }
 
     /// The same side; if it is a floor, with these flags besides.
@@ -173,15 +186,24 @@ impl Side {
                 };
                 let programs = commands.into_iter().enumerate().map(definition);
                 let programs: Map<String, Value> = programs.collect();
-                let config = json!({
+                let mut config = json!({
                     "base_dir": ".",
                     "err_dir": "logs",
                     "control": CONTROL_SOCKET,
                     "defaults": { "backoff": { "initial": 0, "max": 0 } },
                     "programs": programs,
                 });
+                set_route(&mut config, place.route());
                 write(place, "config", config.to_string());
                 vec![program(&tools.ours), "run".to_owned(), place.text("config")]
+            }
+            // What is inherited has no supervisor at the floor: it is `cat` in a pipeline.
+            Kind::Floor(_) if place.route() == Route::Inherited => {
+                let [(_, words)] = &commands[..] else {
+                    unreachable!("a pipeline has one program");
+                };
+                let script = format!("{} 2>/dev/null | cat", words.join(" "));
+                ["sh".to_owned(), "-c".to_owned(), script].to_vec()
             }
             Kind::Floor(flags) => {
                 let lines = commands.iter().enumerate().map(|(index, (_, words))| {
@@ -189,7 +211,9 @@ impl Side {
                     format!("{}\t{}\n", log.display(), words.join("\t"))
                 });
                 write(place, "config", lines.collect());
-                let flags = flags.iter().map(|&flag| flag.to_owned());
+                let of_stdout = (place.route() != Route::Stderr).then_some("--stdout");
+                let flags = flags.iter().copied().chain(of_stdout);
+                let flags = flags.map(str::to_owned);
                 [program(&tools.floor)]
                     .into_iter()
                     .chain(flags)
@@ -201,12 +225,18 @@ impl Side {
         }
     }
 
-    /// The files in which a program's stderr is, in order.
+    /// The files in which a program's output is, in order.
     pub fn logs(&self, place: &Place, index: usize) -> Vec<PathBuf> {
         let logs = place.path("logs");
         match &self.kind {
             Kind::Peer(peer) => (peer.logs)(&logs, &name(index)),
-            _ => vec![logs.join(format!("{}.stderr.log", name(index)))],
+            _ => {
+                let stream = match place.route() {
+                    Route::Stderr => "stderr",
+                    Route::Stdout | Route::Rotated | Route::Inherited => "stdout",
+                };
+                numbered(logs.join(format!("{}.{stream}.log", name(index))))
+            }
         }
     }
 
@@ -217,6 +247,35 @@ impl Side {
             _ => Signal::SIGTERM,
         }
     }
+}
+
+/// Has our programs write there.
+fn set_route(config: &mut Value, route: Route) {
+    let defaults = &mut config["defaults"];
+    if route != Route::Stderr {
+        defaults["stderr"] = json!("null");
+        defaults["stdout"] = json!("log");
+    }
+    match route {
+        Route::Stderr | Route::Stdout => {}
+        Route::Rotated => {
+            defaults["log"] = json!({ "max_bytes": ROTATED_BYTES, "keep": ROTATED_MAX });
+        }
+        Route::Inherited => {
+            defaults["stdout"] = json!("inherit");
+            config["reports"] = json!("none");
+        }
+    }
+}
+
+/// A log behind those that were rotated away, oldest first: the order in which a size is missed, and
+/// not counted twice, while they are renamed.
+pub fn numbered(log: PathBuf) -> Vec<PathBuf> {
+    let older = |number: usize| PathBuf::from(format!("{}.{number}", log.display()));
+    let mut files: Vec<PathBuf> = (1..).map(older).take_while(|path| path.exists()).collect();
+    files.reverse();
+    files.push(log);
+    files
 }
 
 pub fn write(place: &Place, file: &str, text: String) {
