@@ -2,12 +2,14 @@
 //! reported as an event; supervision goes on.
 
 use std::any::Any;
+use std::mem::replace;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::event::{Event, EventKind, SignalSender};
+use crate::os::bytes::position;
 use crate::os::clock;
 use crate::os::utc::utc_millis;
 use crate::report::ErrorReport;
@@ -16,41 +18,103 @@ use crate::spec::StdStream;
 /// The longest line that the host is given at once, in bytes.
 pub(crate) const LINE_BYTES_MAX: usize = 8 * 1024;
 
-/// A line that a program has written, or a part of a long one; see
+/// Lines of one stream of a program that were read together, in their order; see
 /// [`Builder::on_output`](crate::Builder::on_output).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OutputLine<'a> {
+#[derive(Debug, Clone, Copy)]
+pub struct OutputLines<'a> {
     program: &'a str,
     stream: StdStream,
-    text: &'a [u8],
-    is_continued: bool,
     at: Option<SystemTime>,
+    /// The last of them may have no line feed.
+    bytes: &'a [u8],
+    /// True if the first continues another.
+    is_continued: bool,
 }
 
-impl<'a> OutputLine<'a> {
+/// Each of [`OutputLines`].
+#[derive(Debug, Clone)]
+pub struct EachLine<'a> {
+    left: OutputLines<'a>,
+    /// What is left of a long line.
+    rest: &'a [u8],
+}
+
+impl<'a> OutputLines<'a> {
     /// Returns the name of the program.
     #[must_use]
     pub fn program(&self) -> &'a str {
         self.program
     }
 
-    /// Returns the stream that it was written to.
+    /// Returns the stream that they were written to.
     #[must_use]
     pub fn stream(&self) -> StdStream {
         self.stream
     }
 
-    /// Returns the line without its line feed, at most 8 KiB.
-    #[must_use]
-    pub fn text(&self) -> &'a [u8] {
-        self.text
-    }
-
-    /// Returns when it was read, if its program wants that to be in front of it
+    /// Returns when they were read, if the program wants that to be in front of them
     /// ([`LogOptions::timestamps`](crate::LogOptions::timestamps)).
     #[must_use]
     pub fn at(&self) -> Option<SystemTime> {
         self.at
+    }
+}
+
+impl<'a> IntoIterator for OutputLines<'a> {
+    type Item = OutputLine<'a>;
+    type IntoIter = EachLine<'a>;
+
+    fn into_iter(self) -> EachLine<'a> {
+        let rest = &[];
+        EachLine { left: self, rest }
+    }
+}
+
+impl<'a> Iterator for EachLine<'a> {
+    type Item = OutputLine<'a>;
+
+    fn next(&mut self) -> Option<OutputLine<'a>> {
+        loop {
+            let mut is_continued = !self.rest.is_empty();
+            if !is_continued {
+                if self.left.bytes.is_empty() {
+                    return None;
+                }
+                let length = first_line_length(self.left.bytes);
+                let (line, later) = self.left.bytes.split_at(length);
+                self.left.bytes = later;
+                self.rest = line.strip_suffix(b"\n").unwrap_or(line);
+                is_continued = replace(&mut self.left.is_continued, false);
+                // An empty line is one, too, but the empty rest of a line is nothing.
+                if is_continued && self.rest.is_empty() {
+                    continue;
+                }
+            }
+            let (text, rest) = self.rest.split_at(cut(self.rest, LINE_BYTES_MAX));
+            self.rest = rest;
+            return Some(OutputLine { text, is_continued });
+        }
+    }
+}
+
+/// Returns the length of the first line of these bytes with its line feed, or of all of them if it
+/// has none.
+pub(crate) fn first_line_length(bytes: &[u8]) -> usize {
+    position(b'\n', bytes).map_or(bytes.len(), |at| at + 1)
+}
+
+/// A line that a program has written, or a part of a long one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutputLine<'a> {
+    text: &'a [u8],
+    is_continued: bool,
+}
+
+impl<'a> OutputLine<'a> {
+    /// Returns the line without its line feed, at most 8 KiB.
+    #[must_use]
+    pub fn text(&self) -> &'a [u8] {
+        self.text
     }
 
     /// True if this continues the line before it of the same stream: that was too long, or its end came
@@ -86,29 +150,18 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    fn each(&self, mut take: impl FnMut(&OutputLine<'_>)) {
-        let mut is_continued = self.is_continued;
-        for line in self.bytes.split_inclusive(|&byte| byte == b'\n') {
-            let mut text = line.strip_suffix(b"\n").unwrap_or(line);
-            // An empty line is one, too, but the empty rest of a line is nothing.
-            let mut is_first = !is_continued;
-            while is_first || !text.is_empty() {
-                let (part, rest) = text.split_at(cut(text, LINE_BYTES_MAX));
-                take(&OutputLine {
-                    program: &self.program,
-                    stream: self.stream,
-                    text: part,
-                    is_continued,
-                    at: self.at,
-                });
-                (text, is_first, is_continued) = (rest, false, true);
-            }
-            is_continued = false;
+    fn shown(&self) -> OutputLines<'_> {
+        OutputLines {
+            program: &self.program,
+            stream: self.stream,
+            at: self.at,
+            bytes: &self.bytes,
+            is_continued: self.is_continued,
         }
     }
 }
 
-type OnOutput = Box<dyn FnMut(&OutputLine<'_>) + Send>;
+type OnOutput = Box<dyn FnMut(OutputLines<'_>) + Send>;
 type OnReport = Box<dyn FnMut(&str, &ErrorReport) + Send>;
 type OnEvent = Box<dyn FnMut(&Event) + Send>;
 type OnStray = Box<dyn FnMut(i32, ExitStatus) + Send>;
@@ -140,7 +193,7 @@ impl Default for Callbacks {
             on_event: Box::new(|_| {}),
             on_stray: Box::new(|_, _| {}),
             on_signal: Box::new(|_, _| {}),
-            on_output: Box::new(print_line),
+            on_output: Box::new(print_lines),
         }
     }
 }
@@ -174,7 +227,7 @@ impl Callbacks {
             Notice::Report(report) => (self.on_report)(report.process(), report),
             Notice::Stray(pid, status) => (self.on_stray)(*pid, *status),
             Notice::Signal(signal, sender) => (self.on_signal)(*signal, *sender),
-            Notice::Lines(lines) => lines.each(|line| (self.on_output)(line)),
+            Notice::Lines(lines) => (self.on_output)(lines.shown()),
         }
     }
 }
@@ -189,19 +242,21 @@ fn print_report(_: &str, report: &ErrorReport) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// Prints a line on our own stdout or stderr, with the name of its program: the default.
-fn print_line(line: &OutputLine<'_>) {
+/// Prints lines on our own stdout or stderr, each with the name of its program: the default.
+fn print_lines(lines: OutputLines<'_>) {
     use std::io::Write;
-    let mark = if line.is_continued { '+' } else { '|' };
     let mut text = Vec::new();
-    if let Some(at) = line.at {
-        text.extend_from_slice(&utc_millis(at));
-        text.push(b' ');
+    for line in lines {
+        if let Some(at) = lines.at {
+            text.extend_from_slice(&utc_millis(at));
+            text.push(b' ');
+        }
+        let mark = if line.is_continued { '+' } else { '|' };
+        text.extend_from_slice(format!("{} {mark} ", lines.program).as_bytes());
+        text.extend_from_slice(line.text);
+        text.push(b'\n');
     }
-    text.extend_from_slice(format!("{} {mark} ", line.program).as_bytes());
-    text.extend_from_slice(line.text);
-    text.push(b'\n');
-    let _ = match line.stream {
+    let _ = match lines.stream {
         StdStream::Stdout => std::io::stdout().write_all(&text),
         StdStream::Stderr => std::io::stderr().write_all(&text),
     };
@@ -225,9 +280,9 @@ mod tests {
             is_continued,
             at: None,
         };
-        let mut parts = Vec::new();
-        lines.each(|line| parts.push((line.text().to_vec(), line.is_continued())));
-        parts
+        let parts = lines.shown().into_iter();
+        let parts = parts.map(|line| (line.text().to_vec(), line.is_continued()));
+        parts.collect()
     }
 
     #[test]

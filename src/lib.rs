@@ -335,7 +335,7 @@ mod status;
 #[doc(hidden)] // For the binary of this package.
 pub mod text;
 
-pub use callbacks::OutputLine;
+pub use callbacks::{EachLine, OutputLine, OutputLines};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventKind, SignalSender, StopCause};
 pub use handle::Handle;

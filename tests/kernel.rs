@@ -51,6 +51,7 @@ include!("model/modules.rs");
 
 #[path = "../src/os"]
 mod os {
+    pub(crate) mod bytes;
     mod calls;
     pub(crate) mod connect;
     pub(crate) mod descriptors;

@@ -3,6 +3,7 @@
 //! Every call that can be interrupted is retried, a bounded number of times; every descriptor is
 //! opened close-on-exec and owned by a type that closes it.
 
+pub(crate) mod bytes;
 mod calls;
 pub(crate) mod children;
 pub(crate) mod clock;

@@ -22,12 +22,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
 use super::handlers::sigaction;
 use super::signal_queue::{SignalSet, set_mask};
+use super::stream::pending;
 
 /// The most that one write takes where it may block, in bytes: a pipe that is ready has room for
 /// `PIPE_BUF` bytes, unless another writer is faster.
@@ -63,6 +64,8 @@ const ITIMER_REAL: libc::c_int = 0;
 pub struct SharedWriter<D> {
     descriptor: D,
     way: Way,
+    /// How much fits into it, if it is a pipe.
+    pipe_bytes: usize,
 }
 
 /// How a write is kept from blocking.
@@ -84,7 +87,14 @@ impl<D: AsFd> SharedWriter<D> {
     /// Makes a writer to this descriptor. Allocates nothing.
     pub fn new(descriptor: D) -> Self {
         let way = way_of(descriptor.as_fd());
-        Self { descriptor, way }
+        // It fails for all but pipes.
+        let capacity = fcntl(descriptor.as_fd(), FcntlArg::F_GETPIPE_SZ);
+        let pipe_bytes = usize::try_from(capacity.unwrap_or(0)).unwrap_or(0);
+        Self {
+            descriptor,
+            way,
+            pipe_bytes,
+        }
     }
 
     /// Writes as much as fits without blocking, and returns how much that was.
@@ -107,6 +117,15 @@ impl<D: AsFd> SharedWriter<D> {
         match self.way {
             Way::File | Way::Own(_) | Way::Send | Way::NoWait => usize::MAX,
             Way::Timer => PIECE_BYTES_MAX,
+        }
+    }
+
+    /// Returns how many bytes one write takes whole if it takes any, as far as no other process writes
+    /// at the same moment: all that a pipe holds while it is empty, else `PIPE_BUF`.
+    pub fn whole_bytes_max(&self) -> usize {
+        match self.pipe_bytes > PIECE_BYTES_MAX && pending(self.as_fd()) == 0 {
+            true => self.pipe_bytes,
+            false => PIECE_BYTES_MAX,
         }
     }
 

@@ -43,7 +43,8 @@ pub(crate) enum Read {
 pub(crate) struct Sink<'a> {
     pub(crate) buffer: &'a mut [u8],
     pub(crate) log: &'a mut Log,
-    /// Bytes for the host; those that memory was refused for are counted as lost.
+    /// Bytes for the host, behind those that are there; those that memory was refused for are counted
+    /// as lost.
     pub(crate) relayed: &'a mut Vec<u8>,
     pub(crate) tail: Option<&'a mut Tail>,
 }
@@ -90,7 +91,7 @@ impl Stream {
             Read::Bytes(_) => {}
             end => return end,
         }
-        let mut left = self.pending();
+        let mut left = pending(self.as_fd());
         while left > 0 {
             match self.read_at_last(left.min(sink.buffer.len()), sink) {
                 Read::Bytes(count) => left = left.saturating_sub(count),
@@ -105,7 +106,7 @@ impl Stream {
     fn read_at_last(&self, size: usize, sink: &mut Sink<'_>) -> Read {
         for _ in 0..FAILED_READS_MAX {
             match self.read_up_to(size, sink) {
-                Read::Nothing if self.pending() > 0 => {}
+                Read::Nothing if pending(self.as_fd()) > 0 => {}
                 read => return read,
             }
         }
@@ -135,7 +136,7 @@ impl Stream {
             }
             Err(errno) => {
                 // At least one byte, as the pipe was ready.
-                let lost = self.pending().max(1);
+                let lost = pending(self.as_fd()).max(1);
                 sink.log.record_unreadable(lost, errno);
                 if let Some(tail) = &mut sink.tail {
                     tail.miss(lost);
@@ -156,17 +157,17 @@ impl Stream {
         let size = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
         let _ = fcntl(&self.pipe, FcntlArg::F_SETPIPE_SZ(size));
     }
+}
 
-    /// Returns how many bytes are in the pipe.
-    fn pending(&self) -> usize {
-        let mut count: libc::c_int = 0;
-        // SAFETY: FIONREAD writes one int to a live variable.
-        let status = unsafe { libc::ioctl(self.pipe.as_raw_fd(), libc::FIONREAD, &raw mut count) };
-        if status == -1 {
-            0
-        } else {
-            usize::try_from(count).unwrap_or(0)
-        }
+/// Returns how many bytes are in a pipe.
+pub(super) fn pending(pipe: BorrowedFd<'_>) -> usize {
+    let mut count: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int to a live variable.
+    let status = unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &raw mut count) };
+    if status == -1 {
+        0
+    } else {
+        usize::try_from(count).unwrap_or(0)
     }
 }
 

@@ -24,7 +24,7 @@ use super::readiness::Readiness;
 use super::reaper::Reaper;
 use super::side_commands::{Handler, SideCommands};
 use super::{Phase, ProcessScheduler, Reap};
-use crate::callbacks::{Callbacks, OutputLine};
+use crate::callbacks::{Callbacks, OutputLines};
 use crate::error::{Error, Result};
 use crate::event::{Event, SignalSender};
 use crate::exec::{BaseEnv, absolute};
@@ -125,12 +125,12 @@ impl Builder {
         self
     }
 
-    /// Sets a closure that is called with each line of programs whose stdout or stderr is inherited
-    /// ([`Stdout::Inherit`](crate::Stdout), [`Stderr::Inherit`](crate::Stderr)), in its order, those of
-    /// a run before its end is reported. A line that is longer than 8 KiB, or whose end does not come
-    /// within 200 ms, comes in parts. By default it is printed on the host's own stdout or stderr,
-    /// with the name of its program, which waits for the reader of that. A host that must not wait, and
-    /// has no room for more, says so by
+    /// Sets a closure that is called with the lines of programs whose stdout or stderr is inherited
+    /// ([`Stdout::Inherit`](crate::Stdout), [`Stderr::Inherit`](crate::Stderr)), as many as were read
+    /// together, in their order, those of a run before its end is reported. A line that is longer than
+    /// 8 KiB, or whose end does not come within 200 ms, comes in parts. By default they are printed on
+    /// the host's own stdout or stderr, each with the name of its program, which waits for the reader
+    /// of that. A host that must not wait, and has no room for more, says so by
     /// [`hold_output`](crate::ProcessScheduler::hold_output).
     ///
     /// ```
@@ -141,14 +141,18 @@ impl Builder {
     /// let once = ChildSpec::new("once", ["echo", "hello"]).restart(Restart::Never);
     /// let mut scheduler = ProcessScheduler::builder("/")
     ///     .program(once.stdout(Stdout::Inherit).stderr(Stderr::Inherit))
-    ///     .on_output(move |line| sender.send((line.stream(), line.text().to_vec())).unwrap())
+    ///     .on_output(move |lines| {
+    ///         for line in lines {
+    ///             sender.send((lines.stream(), line.text().to_vec())).unwrap();
+    ///         }
+    ///     })
     ///     .build()?;
     /// scheduler.start()?;
     /// assert_eq!(lines.try_recv(), Ok((StdStream::Stdout, b"hello".to_vec())));
     /// # Ok(())
     /// # }
     /// ```
-    pub fn on_output(mut self, handler: impl FnMut(&OutputLine<'_>) + Send + 'static) -> Self {
+    pub fn on_output(mut self, handler: impl FnMut(OutputLines<'_>) + Send + 'static) -> Self {
         self.callbacks.on_output = Box::new(handler);
         self
     }

@@ -34,8 +34,6 @@ pub(super) struct Capture {
     buffer: Pages,
     /// What the file system of the logs refuses.
     log_flaws: Flaws,
-    /// What was read just now and goes to the host.
-    relayed: Vec<u8>,
     relay: Relay,
     /// The pipes that this turn had no room for, as [`Key`]s. The next turn reads them first.
     left: Vec<u64>,
@@ -63,7 +61,6 @@ impl Capture {
             coalescer: ReadCoalescer::default(),
             buffer,
             log_flaws: Flaws::default(),
-            relayed: Vec::new(),
             relay: Relay::default(),
             left: Vec::new(),
             has_log_directory: false,
@@ -157,6 +154,9 @@ impl Capture {
                 self.close_oldest(now, core, (id, stream), &oldest);
             }
             self.relay.renumber(key, old_key);
+            let left = self.left.iter_mut();
+            left.filter(|number| **number == key.number())
+                .for_each(|number| *number = old_key.number());
         }
         let is_relayed = core.programs()[id].exec.outputs().is_inherited(stream);
         let pipe = end.map(|end| Stream::new(end, is_relayed));
@@ -176,17 +176,17 @@ impl Capture {
         (id, stream): (ProgramId, StdStream),
         oldest: &Stream,
     ) {
+        let key = Key::OldStream(id, stream);
+        let mut relayed = self.relay.begin_read(core, key);
         let program = core.program_mut(id);
         let mut sink = Sink {
             buffer: &mut self.buffer,
             log: &mut program.output_or_new(stream).log,
-            relayed: &mut self.relayed,
+            relayed: &mut relayed,
             tail: None,
         };
         let read = oldest.read_pending(&mut sink);
-        let key = Key::OldStream(id, stream);
-        self.relay_read(now, core, key);
-        self.relay.end(core, key);
+        self.end_relayed(now, core, key, relayed);
         if read != Read::End {
             let program = core.program_mut(id);
             let count = program.count_closed_pipe();
@@ -243,15 +243,22 @@ impl Capture {
     pub(super) fn drain_run(&mut self, now: Moment, core: &mut Core, id: ProgramId) -> bool {
         for stream in StdStream::ALL {
             let key = Key::Stream(id, stream);
+            let Some(Route { pipe, .. }) = core.program_mut(id).route(key, true) else {
+                continue;
+            };
+            let is_relayed = pipe.is_relayed();
+            let mut relayed = match is_relayed {
+                true => self.relay.begin_read(core, key),
+                false => Vec::new(),
+            };
             let program = core.program_mut(id);
             let Some(Route { pipe, log, tail }) = program.route(key, true) else {
                 continue;
             };
-            let is_relayed = pipe.is_relayed();
             let read = pipe.read_pending(&mut Sink {
                 buffer: &mut self.buffer,
                 log,
-                relayed: &mut self.relayed,
+                relayed: &mut relayed,
                 tail,
             });
             if read == Read::End {
@@ -259,8 +266,7 @@ impl Capture {
                 self.coalescer.forget(key.number());
             }
             if is_relayed {
-                self.relay_read(now, core, key);
-                self.relay.end(core, key);
+                self.end_relayed(now, core, key, relayed);
             }
         }
         let is_over = !core.programs()[id].has_run_pipes();
@@ -331,7 +337,7 @@ impl Capture {
         let read = pipe.read(&mut Sink {
             buffer: &mut self.buffer,
             log,
-            relayed: &mut self.relayed,
+            relayed: &mut Vec::new(),
             tail,
         });
         match read {
@@ -366,14 +372,10 @@ impl Capture {
         }
     }
 
-    /// Hands on what was read for the host.
-    fn relay_read(&mut self, now: Moment, core: &mut Core, key: Key) {
-        if !self.relayed.is_empty() {
-            self.relay.push(now, core, key, &self.relayed);
-            self.relayed.clear();
-            // One that was large stays so no longer than it is needed.
-            self.relayed.shrink_to(READ_BYTES_MAX);
-        }
+    /// Hands on all that was read of a pipe for the host.
+    fn end_relayed(&mut self, now: Moment, core: &mut Core, key: Key, relayed: Vec<u8>) {
+        self.relay.take_in(now, core, key, relayed);
+        self.relay.end(core, key);
     }
 
     /// Hands on the starts of lines that have waited long enough.
@@ -411,17 +413,17 @@ impl Capture {
         for stream in StdStream::ALL {
             for key in [Key::OldStream(id, stream), Key::Stream(id, stream)] {
                 self.coalescer.forget(key.number());
+                let mut relayed = self.relay.begin_read(core, key);
                 let program = core.program_mut(id);
                 if let Some(pipe) = program.detach(key, &mut self.poller) {
                     pipe.read_pending(&mut Sink {
                         buffer: &mut self.buffer,
                         log: &mut program.output_or_new(stream).log,
-                        relayed: &mut self.relayed,
+                        relayed: &mut relayed,
                         tail: None,
                     });
-                    self.relay_read(now, core, key);
                 }
-                self.relay.end(core, key);
+                self.end_relayed(now, core, key, relayed);
             }
         }
         report_losses(now, core, id, true);

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::mem::take;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,10 @@ use crate::text::duration;
 
 use super::side_commands::SideCommands;
 
+/// The largest memory of lines that is kept for those to come: what is read at once, and the start of a
+/// line before it.
+const BUFFER_BYTES_MAX: usize = 128 * 1024;
+
 /// The least time between two warnings about memory.
 const MEMORY_WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -32,6 +37,9 @@ enum Queued {
 pub(super) struct Outbox {
     queue: VecDeque<Queued>,
     callbacks: Callbacks,
+    /// The memory of lines that were given, for those that are read next: to map it anew for each
+    /// read would cost more than to read.
+    buffer: Vec<u8>,
     /// When the last warning about memory was queued.
     memory_warned_at: Option<Moment>,
 }
@@ -52,6 +60,7 @@ impl Outbox {
         Self {
             queue: VecDeque::new(),
             callbacks,
+            buffer: Vec::new(),
             memory_warned_at: None,
         }
     }
@@ -95,6 +104,26 @@ impl Outbox {
         self.queue.push_back(Queued::Notice(notice));
     }
 
+    /// Returns empty bytes, with memory if there is some from before.
+    pub(super) fn take_buffer(&mut self) -> Vec<u8> {
+        take(&mut self.buffer)
+    }
+
+    /// Keeps the memory of these bytes.
+    pub(super) fn keep_buffer(&mut self, mut bytes: Vec<u8>) {
+        if (self.buffer.capacity()..=BUFFER_BYTES_MAX).contains(&bytes.capacity()) {
+            bytes.clear();
+            self.buffer = bytes;
+        }
+    }
+
+    fn call(&mut self, notice: Notice) {
+        self.callbacks.call(&notice);
+        if let Notice::Lines(lines) = notice {
+            self.keep_buffer(lines.bytes);
+        }
+    }
+
     /// Warns if memory was short, at most once a minute.
     pub(super) fn warn_of_memory(&mut self, now: Moment) {
         let is_early = |at: Moment| now < at.after(MEMORY_WARNING_INTERVAL);
@@ -119,7 +148,7 @@ impl Outbox {
                 Queued::Notice(Notice::Report(report)) => {
                     self.deliver_report(report, side_commands);
                 }
-                Queued::Notice(notice) => self.callbacks.call(&notice),
+                Queued::Notice(notice) => self.call(notice),
                 Queued::Exit(id) => {
                     if let Some(program) = programs.get_mut(id)
                         && let Some(record) = program.exit_record.take()
@@ -138,7 +167,7 @@ impl Outbox {
         side_commands: &mut SideCommands,
     ) {
         for lines in record.lines {
-            self.callbacks.call(&Notice::Lines(lines));
+            self.call(Notice::Lines(lines));
         }
         let mut report = record.report;
         (report.stderr, report.data_omitted) = record.tail.into_words();

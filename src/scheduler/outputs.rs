@@ -14,7 +14,7 @@ impl ProcessScheduler {
     /// when their pipes are full, and nothing else does. What a run has left in its pipes is given at
     /// its end all the same.
     ///
-    /// Besides that, a turn gives at most 3072 lines and 40 KiB of each stream: with room for so much
+    /// Besides that, a turn gives at most 2400 lines and 72 KiB of each stream: with room for so much
     /// a host loses nothing if it asks for a hold after the turn.
     ///
     /// ```

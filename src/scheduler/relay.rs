@@ -1,14 +1,15 @@
 //! Output that goes to the host: what programs with `inherit` write, on its way into whole lines.
 //!
-//! The start of a line waits for its end, for a short time and up to a length, then it is given as it
-//! is, and what follows as its continuation. What a run leaves is given at its end, before its exit
-//! is reported.
+//! A turn gives so much and no more, so that the host can stop it in time. Lines that it has no room
+//! for come first in the next. The start of a line waits for its end, for a short time and up to a
+//! length, then it is given as it is, and what follows as its continuation. What a run leaves is given
+//! at its end, before its exit is reported.
 
 use std::collections::BTreeMap;
 use std::mem::{replace, take};
 use std::time::Duration;
 
-use crate::callbacks::{LINE_BYTES_MAX, Lines, Notice, cut};
+use crate::callbacks::{LINE_BYTES_MAX, Lines, Notice, cut, first_line_length};
 use crate::machine::{Moment, ProgramId};
 use crate::os::clock;
 use crate::os::emergency_heap::EmergencyHeap;
@@ -23,12 +24,12 @@ const WAIT_MAX: Duration = Duration::from_millis(200);
 /// The most lines that a turn gives of one stream, and their bytes. A host that puts something before
 /// each line can so leave room for a turn: see
 /// [`hold_output`](crate::ProcessScheduler::hold_output).
-const TURN_LINES_MAX: usize = 3072;
-const TURN_BYTES_MAX: usize = 32 * 1024;
+const TURN_LINES_MAX: usize = 2400;
+const TURN_BYTES_MAX: usize = 64 * 1024;
 
 #[derive(Default)]
 pub(super) struct Relay {
-    /// Of the pipes whose line has begun, by the numbers of their keys.
+    /// What was read of pipes and not given yet, by the numbers of their keys.
     parts: BTreeMap<u64, Part>,
     /// What stdout and stderr of the host still take in this turn.
     rooms: [Room; 2],
@@ -36,11 +37,15 @@ pub(super) struct Relay {
     is_held: [bool; 2],
 }
 
-/// The start of a line.
+/// What was read of a pipe and not given yet.
 #[derive(Default)]
 struct Part {
+    /// Lines that there was no room for, and behind them the start of one.
     bytes: Vec<u8>,
-    since: Moment,
+    /// The length of the whole lines.
+    ended: usize,
+    /// When the start of a line behind them was read, if there is one.
+    since: Option<Moment>,
     /// True if what was before it in its line was given already.
     is_continued: bool,
 }
@@ -60,10 +65,10 @@ impl Relay {
         });
     }
 
-    /// Returns how much may be read of a pipe of this stream, even if each byte is a line.
+    /// Returns how much may be read of a pipe of this stream.
     pub(super) fn room(&self, stream: StdStream) -> usize {
         let room = &self.rooms[stream as usize];
-        room.lines.min(room.bytes)
+        if room.lines == 0 { 0 } else { room.bytes }
     }
 
     /// True while the host takes nothing of this stream.
@@ -78,39 +83,81 @@ impl Relay {
 
     /// Returns when the start of a line has waited long enough.
     pub(super) fn next_deadline(&self) -> Option<Moment> {
-        let waiting = self.parts.iter().filter(|&(&number, part)| {
-            let stream = Key::of(number).stream();
-            !part.bytes.is_empty() && stream.is_some_and(|(_, stream)| !self.is_held(stream))
+        let waiting = self.parts.iter().filter_map(|(&number, part)| {
+            let (_, stream) = Key::of(number).stream()?;
+            part.since.filter(|_| !self.is_held(stream))
         });
-        waiting.map(|(_, part)| part.since.after(WAIT_MAX)).min()
+        waiting.map(|since| since.after(WAIT_MAX)).min()
     }
 
-    /// Takes in what was read of a pipe. Where memory is refused for it, it is counted as lost.
-    pub(super) fn push(&mut self, now: Moment, core: &mut Core, key: Key, bytes: &[u8]) {
-        let Some((id, stream)) = key.stream() else {
-            return;
+    /// Returns the bytes to which is added what is read of a pipe, before [`Relay::take_in`].
+    pub(super) fn begin_read(&mut self, core: &mut Core, key: Key) -> Vec<u8> {
+        let mut bytes = core.outbox_mut().take_buffer();
+        let Some(part) = self.parts.get_mut(&key.number()) else {
+            return bytes;
         };
+        match EmergencyHeap::optional(|| bytes.try_reserve(part.bytes.len())) {
+            Ok(()) => bytes.append(&mut part.bytes),
+            Err(_) => bytes = take(&mut part.bytes),
+        }
+        bytes
+    }
+
+    /// Takes in these bytes with what was read, and gives the lines that there is room for. False if
+    /// some are left.
+    pub(super) fn take_in(
+        &mut self,
+        now: Moment,
+        core: &mut Core,
+        key: Key,
+        bytes: Vec<u8>,
+    ) -> bool {
+        let Some((id, stream)) = key.stream() else {
+            return true;
+        };
+        if bytes.is_empty() && !self.parts.contains_key(&key.number()) {
+            core.outbox_mut().keep_buffer(bytes);
+            return true;
+        }
         let part = self.parts.entry(key.number()).or_default();
-        let room = &mut self.rooms[stream as usize];
-        let lines = bytes.iter().rposition(|&byte| byte == b'\n');
-        let (lines, mut rest) = bytes.split_at(lines.map_or(0, |at| at + 1));
-        if !lines.is_empty() {
-            part.add(core, id, stream, lines);
-            part.give(core, id, stream, room, false);
+        part.learn(now, bytes);
+        let mut to = Target {
+            core,
+            id,
+            stream,
+            room: &mut self.rooms[stream as usize],
+        };
+        let is_all = part.give_lines(&mut to);
+        if is_all && part.give_long(&mut to) {
+            part.since = part.since.map(|_| now);
         }
-        while part.bytes.len() + rest.len() > LINE_BYTES_MAX {
-            let (begin, end) = rest.split_at(cut(rest, LINE_BYTES_MAX - part.bytes.len()));
-            part.add(core, id, stream, begin);
-            part.give(core, id, stream, room, true);
-            rest = end;
-        }
-        if part.bytes.is_empty() {
-            part.since = now;
-        }
-        part.add(core, id, stream, rest);
+        part.free_memory(core);
         if part.is_over() {
             self.parts.remove(&key.number());
         }
+        is_all
+    }
+
+    /// Gives lines of an earlier turn, as many as there is room for. False if some are left.
+    pub(super) fn give_left(&mut self, core: &mut Core, key: Key) -> bool {
+        let (Some((id, stream)), Some(part)) = (key.stream(), self.parts.get_mut(&key.number()))
+        else {
+            return true;
+        };
+        part.give_lines(&mut Target {
+            core,
+            id,
+            stream,
+            room: &mut self.rooms[stream as usize],
+        })
+    }
+
+    /// Returns the pipes of this stream of which there are whole lines, by the numbers of their keys.
+    pub(super) fn with_lines(&self, stream: StdStream) -> impl Iterator<Item = u64> {
+        let parts = self.parts.iter().filter(|(_, part)| part.ended > 0);
+        parts
+            .map(|(&number, _)| number)
+            .filter(move |&number| Key::of(number).stream().is_some_and(|(_, of)| of == stream))
     }
 
     /// Gives the starts of lines that have waited long enough, if there is room for them.
@@ -121,19 +168,33 @@ impl Relay {
             };
             let room = &mut self.rooms[stream as usize];
             let has_room = !self.is_held[stream as usize] && room.lines.min(room.bytes) > 0;
-            if has_room && !part.bytes.is_empty() && part.since.after(WAIT_MAX) <= now {
-                part.give(core, id, stream, room, true);
+            let is_late = part.since.is_some_and(|since| since.after(WAIT_MAX) <= now);
+            if has_room && is_late && part.ended == 0 {
+                let mut to = Target {
+                    core,
+                    id,
+                    stream,
+                    room,
+                };
+                part.give(&mut to, part.bytes.len(), 1, true);
             }
         }
     }
 
-    /// Gives the start of a line that is not ended any more.
+    /// Gives all that is left of a pipe: the start of a line is not ended any more.
     pub(super) fn end(&mut self, core: &mut Core, key: Key) {
         if let Some((id, stream)) = key.stream()
             && let Some(mut part) = self.parts.remove(&key.number())
         {
-            let room = &mut self.rooms[stream as usize];
-            part.give(core, id, stream, room, false);
+            let mut to = Target {
+                core,
+                id,
+                stream,
+                room: &mut self.rooms[stream as usize],
+            };
+            let lines = part.bytes[..part.ended].iter();
+            let lines = lines.filter(|&&byte| byte == b'\n').count() + 1;
+            part.give(&mut to, part.bytes.len(), lines, false);
         }
     }
 
@@ -145,48 +206,100 @@ impl Relay {
     }
 }
 
+/// Whose lines are given, and how many more.
+struct Target<'a> {
+    core: &'a mut Core,
+    id: ProgramId,
+    stream: StdStream,
+    room: &'a mut Room,
+}
+
 impl Part {
     /// True if nothing is to be known of it.
     fn is_over(&self) -> bool {
         self.bytes.is_empty() && !self.is_continued
     }
 
-    fn add(&mut self, core: &mut Core, id: ProgramId, stream: StdStream, bytes: &[u8]) {
-        let reserved = EmergencyHeap::optional(|| self.bytes.try_reserve(bytes.len()));
-        match reserved {
-            Ok(()) => self.bytes.extend_from_slice(bytes),
-            Err(_) => core.lost_output(id, stream, bytes.len()),
+    /// Learns which lines have come with what was read.
+    fn learn(&mut self, now: Moment, bytes: Vec<u8>) {
+        self.bytes = bytes;
+        let new = &self.bytes[self.ended..];
+        if let Some(at) = new.iter().rposition(|&byte| byte == b'\n') {
+            self.ended += at + 1;
+            self.since = None;
+        }
+        if self.bytes.len() > self.ended {
+            self.since.get_or_insert(now);
         }
     }
 
-    /// Gives what is there, and says whether the line goes on.
-    fn give(
-        &mut self,
-        core: &mut Core,
-        id: ProgramId,
-        stream: StdStream,
-        room: &mut Room,
-        goes_on: bool,
-    ) {
-        let is_continued = replace(&mut self.is_continued, goes_on);
-        if self.bytes.is_empty() {
+    /// Leaves memory that it has no need of to what is read next.
+    fn free_memory(&mut self, core: &mut Core) {
+        let mut exact = Vec::new();
+        if self.bytes.capacity() > self.bytes.len() + LINE_BYTES_MAX
+            && EmergencyHeap::optional(|| exact.try_reserve_exact(self.bytes.len())).is_ok()
+        {
+            exact.extend_from_slice(&self.bytes);
+            core.outbox_mut()
+                .keep_buffer(replace(&mut self.bytes, exact));
+        }
+    }
+
+    /// Gives the whole lines, as many as there is room for. False if some are left.
+    fn give_lines(&mut self, to: &mut Target<'_>) -> bool {
+        let (mut end, mut lines) = (0, 0);
+        while end < self.ended && lines < to.room.lines && end < to.room.bytes {
+            end += first_line_length(&self.bytes[end..self.ended]);
+            lines += 1;
+        }
+        self.give(to, end, lines, false);
+        self.ended == 0
+    }
+
+    /// Gives what is too long of the start of a line. True if there was something.
+    fn give_long(&mut self, to: &mut Target<'_>) -> bool {
+        let (mut end, mut parts) = (0, 0);
+        while self.bytes.len() - end > LINE_BYTES_MAX {
+            end += cut(&self.bytes[end..], LINE_BYTES_MAX);
+            parts += 1;
+        }
+        self.give(to, end, parts, true);
+        end > 0
+    }
+
+    /// Gives this many bytes, which are as many lines or parts of one, and says whether the last of
+    /// them goes on. Where memory is refused for what is behind them, that is counted as lost.
+    fn give(&mut self, to: &mut Target<'_>, length: usize, lines: usize, goes_on: bool) {
+        if length == 0 {
             return;
         }
-        let ends = self.bytes.iter().filter(|&&byte| byte == b'\n').count();
-        room.lines = room.lines.saturating_sub(ends + 1);
-        room.bytes = room.bytes.saturating_sub(self.bytes.len());
-        let program = core.program_mut(id);
+        let is_continued = replace(&mut self.is_continued, goes_on);
+        let mut rest = Vec::new();
+        if length < self.bytes.len() {
+            let behind = &self.bytes[length..];
+            match EmergencyHeap::optional(|| rest.try_reserve_exact(behind.len())) {
+                Ok(()) => rest.extend_from_slice(behind),
+                Err(_) => to.core.lost_output(to.id, to.stream, behind.len()),
+            }
+        }
+        self.ended = self.ended.saturating_sub(length).min(rest.len());
+        self.since = self.since.filter(|_| rest.len() > self.ended);
+        let mut bytes = replace(&mut self.bytes, rest);
+        bytes.truncate(length);
+        to.room.lines = to.room.lines.saturating_sub(lines);
+        to.room.bytes = to.room.bytes.saturating_sub(length);
+        let program = to.core.program_mut(to.id);
         let is_stamped = program.stderr.log.options().timestamps;
         let lines = Lines {
             program: program.name().clone(),
             at: is_stamped.then(clock::wall),
-            stream,
-            bytes: take(&mut self.bytes),
+            stream: to.stream,
+            bytes,
             is_continued,
         };
         match &mut program.exit_record {
             Some(record) => record.lines.push(lines),
-            None => core.outbox_mut().notice(Notice::Lines(lines)),
+            None => to.core.outbox_mut().notice(Notice::Lines(lines)),
         }
     }
 }

@@ -67,7 +67,7 @@ mod simulation {
     pub mod world;
 }
 
-pub use callbacks::OutputLine;
+pub use callbacks::{EachLine, OutputLine, OutputLines};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventKind, SignalSender, StopCause};
 pub use handle::Handle;

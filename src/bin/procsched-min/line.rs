@@ -57,18 +57,23 @@ impl Line<'_> {
         if self.queue.len() + text.len() > self.limit {
             return Err(fmt::Error);
         }
-        // The queue doubles, or grows by the line alone if memory is short.
-        let more = text.len();
+        if text.len() > self.queue.capacity() - self.queue.len() {
+            self.grow(text.len())?;
+        }
+        self.queue.extend(text);
+        Ok(())
+    }
+
+    /// Doubles the queue, or makes it larger by the line alone if memory is short.
+    fn grow(&mut self, more: usize) -> fmt::Result {
         let reserved = EmergencyHeap::optional(|| {
             let doubled = self.queue.try_reserve(more);
             doubled.or_else(|_| self.queue.try_reserve_exact(more))
         });
-        if reserved.is_err() {
+        reserved.map_err(|_| {
             self.refusal = Refusal::OutOfMemory;
-            return Err(fmt::Error);
-        }
-        self.queue.extend(text);
-        Ok(())
+            fmt::Error
+        })
     }
 }
 

@@ -4,23 +4,36 @@
 use std::fmt::{self, Write};
 
 use procsched::text::escaped;
-use procsched::{OutputLine, utc_millis};
+use procsched::{OutputLine, OutputLines, utc_millis};
 
 use crate::line::Line;
+
+/// What is in front of lines that were read together.
+pub struct Prefix(Vec<u8>);
+
+impl Prefix {
+    pub fn new(lines: &OutputLines<'_>, name_width: usize) -> Self {
+        let at = lines.at().map(|at| utc_millis(at) + " ");
+        let (at, name) = (at.unwrap_or_default(), lines.program());
+        Self(format!("{at}{name:name_width$} | ").into_bytes())
+    }
+
+    /// Returns what is in front of this one.
+    pub fn of(&mut self, line: &OutputLine<'_>) -> &[u8] {
+        let mark = self.0.len() - 2;
+        self.0[mark] = if line.is_continued() { b'+' } else { b'|' };
+        &self.0
+    }
+}
 
 /// Writes a line for people.
 pub fn write_text(
     out: &mut Line<'_>,
+    prefix: &mut Prefix,
     line: &OutputLine<'_>,
-    name_width: usize,
     is_terminal: bool,
 ) -> fmt::Result {
-    if let Some(at) = line.at() {
-        out.write_str(&utc_millis(at))?;
-        out.write_char(' ')?;
-    }
-    let mark = if line.is_continued() { '+' } else { '|' };
-    write!(out, "{:name_width$} {mark} ", line.program())?;
+    out.write_bytes(prefix.of(line))?;
     match is_terminal {
         true => write_shown(out, &String::from_utf8_lossy(line.text()), true),
         false => out.write_bytes(line.text()),

@@ -16,10 +16,13 @@ fn pipe(way: Way) -> (File, SharedWriter<OwnedFd>) {
         // SAFETY: F_SETPIPE_SZ takes an integer; the descriptor is open.
         unsafe { libc::fcntl(end.as_raw_fd(), libc::F_SETPIPE_SZ, 4096) };
     }
-    let flags = nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK);
-    nix::fcntl::fcntl(&reader, flags).expect("a flag");
-    let descriptor = writer;
-    (reader.into(), SharedWriter { descriptor, way })
+    let flags = FcntlArg::F_SETFL(OFlag::O_NONBLOCK);
+    fcntl(&reader, flags).expect("a flag");
+    let writer = SharedWriter {
+        way,
+        ..SharedWriter::new(writer)
+    };
+    (reader.into(), writer)
 }
 
 /// True if a write says so; one that is taken, or finds no room, finds a reader.

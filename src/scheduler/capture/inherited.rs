@@ -1,5 +1,5 @@
-//! Pipes whose bytes go to the host: read within the room of a turn, and left alone while the host
-//! takes nothing.
+//! Pipes whose bytes go to the host: read for as long as a turn has room for their lines, and left
+//! alone while the host takes nothing.
 
 use super::super::core::Core;
 use super::super::reaper::Reaper;
@@ -25,26 +25,29 @@ impl Capture {
             return false;
         };
         let mut bytes = 0;
+        let mut has_room = self.relay.give_left(core, key);
         loop {
             let size = self.relay.room(stream).min(self.buffer.len());
-            if size == 0 {
+            if size == 0 || !has_room {
                 self.left.push(number);
                 if bytes == 0 {
                     return true;
                 }
                 break;
             }
+            let mut relayed = self.relay.begin_read(core, key);
             let Some(Route { pipe, log, tail }) = core.program_mut(id).route(key, false) else {
+                self.relay.take_in(now, core, key, relayed);
                 break;
             };
             let mut sink = Sink {
                 buffer: &mut self.buffer[..size],
                 log,
-                relayed: &mut self.relayed,
+                relayed: &mut relayed,
                 tail,
             };
             let read = pipe.read(&mut sink);
-            self.relay_read(now, core, key);
+            has_room = self.relay.take_in(now, core, key, relayed);
             match read {
                 Read::Bytes(count) => bytes += count,
                 Read::Nothing => {}
@@ -55,7 +58,7 @@ impl Capture {
                     return true;
                 }
             }
-            if read != Read::Bytes(size) {
+            if read != Read::Bytes(size) && has_room {
                 break;
             }
         }
@@ -94,6 +97,9 @@ impl Capture {
                     false => self.poller.add(route.pipe.as_fd(), key.number()),
                 }
             }
+        }
+        if !is_held {
+            self.left.extend(self.relay.with_lines(stream));
         }
     }
 }

@@ -308,7 +308,7 @@ fn builder(
             reports.report(name, report);
             for_reports.lock().report(report);
         })
-        .on_output(move |line| for_lines.lock().program_line(line))
+        .on_output(move |lines| for_lines.lock().program_lines(lines))
         .stop_on_signals(STOP_SIGNALS)
         .on_signals(
             OTHER_SIGNALS.into_iter().chain(REALTIME),

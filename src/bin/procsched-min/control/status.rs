@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use procsched::{
-    Event, EventKind, HealthStatus, LastExit, OutputLine, ProgramStatus, StdStream, signal_name,
-    utc_millis,
+    Event, EventKind, HealthStatus, LastExit, OutputLine, OutputLines, ProgramStatus, StdStream,
+    signal_name, utc_millis,
 };
 
 use super::client::Peer;
@@ -177,12 +177,12 @@ pub fn write_message(out: &mut Vec<u8>, event: &Event) {
     });
 }
 
-/// Returns a line of a program as one object of JSON, without a line feed.
-pub fn json_line(line: &OutputLine<'_>) -> Vec<u8> {
-    let at = line.at().unwrap_or_else(clock::wall);
-    let stream = line.stream().to_string();
+/// Returns a line of a program, which is one of these, as one object of JSON, without a line feed.
+pub fn json_line(lines: &OutputLines<'_>, line: &OutputLine<'_>) -> Vec<u8> {
+    let at = lines.at().unwrap_or_else(clock::wall);
+    let stream = lines.stream().to_string();
     let is_continued = line.is_continued();
-    text_as_json(Some(at), line.program(), &stream, line.text(), is_continued)
+    text_as_json(Some(at), lines.program(), &stream, line.text(), is_continued)
 }
 
 /// Returns the text of a line, or of a part of one, as one object of JSON, without a line feed; in

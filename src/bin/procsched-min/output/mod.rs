@@ -14,15 +14,12 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, ppoll};
 use procsched::config::{Form, Reports};
-use procsched::{ErrorReport, Event, OutputLine, StdStream};
+use procsched::{ErrorReport, Event, OutputLines, StdStream};
 
 use self::queue::{Output, State};
 use crate::clock;
 use crate::control::{write_message, write_own_message};
 use crate::messages::{Level, SELF, Style};
-
-/// The most that a turn queues before it is written.
-const TURN_BYTES_MAX: usize = 16 * 1024;
 
 /// The time until the next write where poll(2) cannot tell when.
 const RETRY: Duration = Duration::from_millis(10);
@@ -104,12 +101,11 @@ impl Pair {
         self.pump_if_much();
     }
 
-    /// Queues a line of a program for the stream that it was written to.
-    pub fn program_line(&mut self, line: &OutputLine<'_>) {
+    /// Queues lines of a program for the stream that they were written to.
+    pub fn program_lines(&mut self, lines: OutputLines<'_>) {
         let (name_width, is_json) = (self.style.name_width(), self.is_json);
-        self.output(line.stream())
-            .push_program_line(line, name_width, is_json);
-        self.pump_if_much();
+        self.output(lines.stream())
+            .push_program_lines(lines, name_width, is_json);
     }
 
     /// True if the programs that write to this stream are to wait for its reader.
@@ -215,13 +211,8 @@ impl Pair {
     }
 
     fn pump_if_much(&mut self) {
-        for output in [&mut self.stdout, &mut self.stderr] {
-            // What a reader does not take is not offered with each line.
-            if output.queue.len() >= output.offered + TURN_BYTES_MAX {
-                output.pump();
-                output.offered = output.queue.len();
-            }
-        }
+        self.stdout.pump_if_much();
+        self.stderr.pump_if_much();
     }
 
     /// Writes what is queued, for 1 s at most. Drops, counts and reports the rest.
@@ -249,6 +240,7 @@ impl Pair {
     pub fn pump(&mut self) {
         self.stdout.pump();
         self.stderr.pump();
+        let before = [self.stdout.queue.len(), self.stderr.queue.len()];
         if self.stderr.takes_trouble() {
             self.report_trouble();
         }
@@ -259,8 +251,10 @@ impl Pair {
             let problem = format!("stderr is switched off, no more messages: {cause}");
             self.stdout.push(&format!(r#"{{"warning":"{problem}"}}"#));
         }
-        self.stdout.pump();
-        self.stderr.pump();
+        if before != [self.stdout.queue.len(), self.stderr.queue.len()] {
+            self.stdout.pump();
+            self.stderr.pump();
+        }
     }
 
     fn report_trouble(&mut self) {

@@ -13,23 +13,32 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use procsched::text::error_text;
-use procsched::{EmergencyHeap, ErrorReport, OutputLine, SharedWriter};
+use procsched::{EmergencyHeap, ErrorReport, OutputLines, SharedWriter};
 
 use crate::clock;
 use crate::control::json_line;
 use crate::line::{Line, QUEUE_BYTES_MAX, Refusal};
-use crate::program_line;
+use crate::program_line::{Prefix, write_text};
 
-/// The most that is written at once, except for a longer line: `PIPE_BUF` on Linux, so that our
-/// lines and those of other writers to the same pipe stay whole.
+/// The most that is written at once to what may have room for less, except for a longer line:
+/// `PIPE_BUF` on Linux, so that our lines and those of other writers to the same pipe stay whole.
 pub(super) const PIECE_BYTES_MAX: usize = 4096;
+
+/// The most that a turn queues before it is written.
+pub(super) const TURN_BYTES_MAX: usize = 16 * 1024;
+
+/// The same of programs' lines: few writes, and few wake-ups of the reader.
+const TURN_PROGRAM_BYTES_MAX: usize = 32 * 1024;
+
+/// How much memory of a queue is kept for the lines to come where programs inherit.
+const KEPT_BYTES_MAX: usize = 2 * TURN_PROGRAM_BYTES_MAX;
 
 /// The most that a turn reports about both outputs.
 const TROUBLE_BYTES_MAX: usize = 2048;
 
 /// While more than this is queued of programs' lines, programs are held; until it is half of that.
 /// What a turn adds at most fits beside it, as JSON or escaped for a terminal, in the longest queue:
-/// 3072 lines of 141 bytes, and 40 KiB whose bytes become six each.
+/// 2400 lines of 141 bytes, and 72 KiB whose bytes become six each.
 const HELD_BYTES_MIN: usize = 256 * 1024;
 
 /// How long programs wait for a reader that takes nothing. After that their lines are dropped, until
@@ -44,6 +53,8 @@ pub(super) struct Output {
     pub(super) parts: VecDeque<[usize; 2]>,
     /// How much of the queue is of programs.
     pub(super) program_bytes: usize,
+    /// How much memory an empty queue keeps.
+    pub(super) kept_bytes: usize,
     /// The length of the queue after it was last offered to the descriptor in the midst of a turn.
     pub(super) offered: usize,
     /// True while programs wait for its reader.
@@ -90,6 +101,7 @@ impl Output {
             queue: VecDeque::with_capacity(PIECE_BYTES_MAX),
             parts: VecDeque::new(),
             program_bytes: 0,
+            kept_bytes: PIECE_BYTES_MAX,
             offered: 0,
             is_holding: false,
             is_stuck: false,
@@ -123,29 +135,60 @@ impl Output {
         self.count(queued);
     }
 
-    /// Queues a line of a program, or counts it as dropped if it does not fit, or no one reads.
-    pub(super) fn push_program_line(
+    /// Queues lines of a program, and writes when there are many. Counts those as dropped that do not
+    /// fit, or that no one reads.
+    pub(super) fn push_program_lines(
         &mut self,
-        line: &OutputLine<'_>,
+        lines: OutputLines<'_>,
         name_width: usize,
         is_json: bool,
     ) {
+        self.kept_bytes = KEPT_BYTES_MAX;
+        let is_terminal = self.is_terminal;
+        let mut prefix = Prefix::new(&lines, name_width);
+        for line in lines {
+            if is_json || is_terminal || !self.push_at_once(prefix.of(&line), line.text()) {
+                self.push_program_line(|out| match is_json {
+                    true => out.write_bytes(&json_line(&lines, &line)),
+                    false => write_text(out, &mut prefix, &line, is_terminal),
+                });
+            }
+            self.pump_if_over(TURN_PROGRAM_BYTES_MAX);
+        }
+    }
+
+    /// Queues a line of a program if that takes no memory and nothing is to be decided, as for most
+    /// lines of a flood.
+    fn push_at_once(&mut self, prefix: &[u8], text: &[u8]) -> bool {
+        let length = prefix.len() + text.len() + 1;
+        let has_room = length <= self.queue.capacity() - self.queue.len()
+            && self.program_bytes + length <= QUEUE_BYTES_MAX;
+        if self.queue.is_empty() || self.is_stuck || !has_room {
+            return false;
+        }
+        self.queue.extend(prefix);
+        self.queue.extend(text);
+        self.queue.push_back(b'\n');
+        self.note_of_programs(length);
+        true
+    }
+
+    fn push_program_line(&mut self, write: impl FnOnce(&mut Line<'_>) -> fmt::Result) {
         if self.is_stuck {
             self.dropped_of_programs += 1;
             return;
         }
         let before = self.queue.len();
         let limit = before - self.program_bytes + QUEUE_BYTES_MAX;
-        let is_terminal = self.is_terminal;
-        let queued = self.queue_within(limit, |out| match is_json {
-            true => out.write_bytes(&json_line(line)),
-            false => program_line::write_text(out, line, name_width, is_terminal),
-        });
+        let queued = self.queue_within(limit, write);
         if queued.is_err() {
             self.dropped_of_programs += 1;
             return;
         }
-        let added = self.queue.len() - before;
+        self.note_of_programs(self.queue.len() - before);
+    }
+
+    fn note_of_programs(&mut self, added: usize) {
         self.program_bytes += added;
         match self.parts.back_mut() {
             Some([of_programs, 0]) => *of_programs += added,
@@ -225,10 +268,29 @@ impl Output {
         Line::queue(&mut self.queue, is_incomplete, limit, write)
     }
 
+    /// Writes if much was queued since it was offered last: what a reader does not take is not offered
+    /// with each line.
+    pub(super) fn pump_if_much(&mut self) {
+        self.pump_if_over(TURN_BYTES_MAX);
+    }
+
+    fn pump_if_over(&mut self, bytes: usize) {
+        if self.queue.len() >= self.offered + bytes {
+            // What is little is written with what follows.
+            self.pump_to(PIECE_BYTES_MAX);
+            self.offered = self.queue.len();
+        }
+    }
+
     /// Writes until the queue is empty or the descriptor takes no more.
     pub(super) fn pump(&mut self) {
+        self.pump_to(0);
+    }
+
+    /// Writes until no more than this is queued or the descriptor takes no more.
+    fn pump_to(&mut self, least: usize) {
         self.is_fickle = false;
-        while !self.queue.is_empty() {
+        while self.queue.len() > least {
             let (all, _) = self.queue.as_slices();
             let piece = piece(all, &self.writer);
             let offered = piece.len();
@@ -259,7 +321,8 @@ impl Output {
             }
         }
         if self.queue.is_empty() {
-            self.queue.shrink_to(PIECE_BYTES_MAX);
+            self.queue.clear();
+            self.queue.shrink_to(self.kept_bytes);
         }
     }
 
@@ -404,7 +467,11 @@ pub(super) fn piece<'a>(all: &'a [u8], writer: &SharedWriter<impl AsFd>) -> &'a 
     if writer.is_file() {
         return all;
     }
-    let front = &all[..all.len().min(PIECE_BYTES_MAX)];
+    let most = match all.len() > PIECE_BYTES_MAX {
+        true => writer.whole_bytes_max(),
+        false => PIECE_BYTES_MAX,
+    };
+    let front = &all[..all.len().min(most)];
     let line = || all.iter().position(|byte| *byte == b'\n');
     let lines = match front.iter().rposition(|byte| *byte == b'\n').or_else(line) {
         Some(end) => &all[..=end],

@@ -1,4 +1,4 @@
-use super::queue::{PIECE_BYTES_MAX, piece};
+use super::queue::{PIECE_BYTES_MAX, TURN_BYTES_MAX, piece};
 use super::*;
 use crate::line::QUEUE_BYTES_MAX;
 use procsched::SharedWriter;
@@ -235,6 +235,12 @@ fn what_a_turn_says_is_few_writes_of_whole_lines() {
     }
     assert_eq!(take(&mut out) + &take(&mut err), "");
     assert_eq!(queued(&outputs), (300, 5_900));
+    assert_eq!(next_piece(&outputs.stderr).len(), 5_900, "it is empty");
+    outputs
+        .stderr
+        .writer
+        .write(b"another's\n")
+        .expect("an empty pipe");
     let piece = next_piece(&outputs.stderr);
     assert!(piece.ends_with(b"\n") && piece.len() > PIECE_BYTES_MAX - 59);
     assert!(
@@ -242,7 +248,7 @@ fn what_a_turn_says_is_few_writes_of_whole_lines() {
         "others may write to the same pipe"
     );
     outputs.pump();
-    assert_eq!(take(&mut err).lines().count(), 100);
+    assert_eq!(take(&mut err).lines().count(), 101);
     assert_eq!(take(&mut out), "{}\n".repeat(100));
 }
 
