@@ -290,6 +290,8 @@ impl Output {
     /// Writes until no more than this is queued or the descriptor takes no more.
     fn pump_to(&mut self, least: usize) {
         self.is_fickle = false;
+        // Else a line would be torn where the memory of the queue begins anew.
+        self.queue.make_contiguous();
         while self.queue.len() > least {
             let (all, _) = self.queue.as_slices();
             let piece = piece(all, &self.writer);

@@ -5,6 +5,7 @@ use procsched::SharedWriter;
 use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe2;
@@ -250,6 +251,35 @@ fn what_a_turn_says_is_few_writes_of_whole_lines() {
     outputs.pump();
     assert_eq!(take(&mut err).lines().count(), 101);
     assert_eq!(take(&mut out), "{}\n".repeat(100));
+}
+
+/// Where the memory of the queue began anew, the line there went out in two writes, and another writer
+/// to the same pipe could come between.
+#[test]
+fn no_line_is_torn_where_the_memory_of_the_queue_begins_anew() {
+    // A write is a message there.
+    let (reader, writer) = UnixDatagram::pair().expect("sockets");
+    reader.set_nonblocking(true).expect("a flag");
+    let mut output = Output::new(writer);
+    let line = "x".repeat(999);
+    output.push(&line);
+    output.push(&line);
+    let room = output.queue.capacity() - output.queue.len();
+    output.forget(1_000);
+    let more = room / 1_000 + 1;
+    for _ in 0..more {
+        output.push(&line);
+    }
+    let (first, second) = output.queue.as_slices();
+    let is_torn = !first.ends_with(b"\n") && !second.is_empty();
+    assert!(is_torn, "it does not begin anew");
+    output.pump();
+    let (mut message, mut bytes) = ([0; 2 * PIECE_BYTES_MAX], 0);
+    while let Ok(count) = reader.recv(&mut message) {
+        assert!(message[..count].ends_with(b"\n"), "a line is torn");
+        bytes += count;
+    }
+    assert_eq!(bytes, (1 + more) * 1_000);
 }
 
 #[test]
