@@ -22,6 +22,8 @@ pub struct ErrorReport {
     pub(crate) process: Arc<str>,
     pub(crate) timestamp: SystemTime,
     pub(crate) stderr: LastWords,
+    /// The end of stdout, if that passes through us, and how much came before it.
+    pub(crate) stdout: Option<Box<(LastWords, u64)>>,
     pub(crate) pid: Option<i32>,
     pub(crate) uptime: Duration,
     pub(crate) restarts: u64,
@@ -167,7 +169,8 @@ impl ErrorReport {
     }
 
     /// Returns the end of this run's stderr as text: at most 2 KiB of [`ErrorReport::stderr`], from
-    /// the start of a line if there is one, with invalid UTF-8 replaced. `None` if it wrote nothing.
+    /// the start of a line if there is one, with invalid UTF-8 replaced. If it wrote nothing there, the
+    /// same of its stdout, where that is logged or inherited. `None` if there is neither.
     ///
     /// ```
     /// # use procsched::{ChildSpec, ProcessScheduler, Restart};
@@ -183,8 +186,24 @@ impl ErrorReport {
     /// ```
     #[must_use]
     pub fn text(&self) -> Option<Cow<'_, str>> {
-        let text = self.stderr.last_text(self.data_omitted);
+        let text = self.last_text();
         (!text.is_empty()).then(|| String::from_utf8_lossy(text))
+    }
+
+    fn last_text(&self) -> &[u8] {
+        match self.stdout.as_deref() {
+            Some((stdout, omitted)) if self.stderr.is_empty() && self.data_omitted == 0 => {
+                stdout.last_text(*omitted)
+            }
+            _ => self.stderr.last_text(self.data_omitted),
+        }
+    }
+
+    /// Returns the last line of stderr that is not empty; if there is none, of stdout.
+    pub(crate) fn last_line(&self) -> Option<String> {
+        let stdout = self.stdout.as_deref().filter(|_| self.data_omitted == 0);
+        let of_stdout = || stdout?.0.last_line();
+        self.stderr.last_line().or_else(of_stdout)
     }
 
     /// Returns how often the log was rotated since the run began. The offset is in the log that has
@@ -323,10 +342,8 @@ mod json {
             let error = self.error();
             field("error", or_null(error.as_deref().map(text_of).as_ref()))?;
             field("cause", &format_args!("\"{}\"", self.cause))?;
-            let text = match stderr {
-                [] => &[],
-                _ => self.stderr.last_text(self.data_omitted),
-            };
+            let is_left_out = stderr.len() < self.stderr.len();
+            let text = if is_left_out { &[] } else { self.last_text() };
             field(
                 "text",
                 or_null((!text.is_empty()).then_some(Text(text)).as_ref()),

@@ -22,6 +22,10 @@ const LAST_LINE_BYTES_MAX: usize = 200;
 /// How much of the end is shown as text, in bytes: what a person reads of a failure.
 const TEXT_BYTES_MAX: usize = 2048;
 
+/// What is kept of a stream that is shown as text alone: one byte more, which says whether the text
+/// begins a line.
+const TEXT_TAIL_BYTES: u32 = TEXT_BYTES_MAX as u32 + 1;
+
 /// What the report of a ring needs on its way, in sizes of the ring: it is Base64, in a line, in a
 /// queue that doubles. A ring that left no memory for its report would be useless.
 const REPORT_TIMES: usize = 4;
@@ -49,6 +53,11 @@ struct Kept {
 impl Tail {
     pub(crate) fn new(limit: u32) -> Self {
         Self { limit, kept: None }
+    }
+
+    /// Returns one for what is shown as text alone.
+    pub(crate) fn for_text() -> Self {
+        Self::new(TEXT_TAIL_BYTES)
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8]) {

@@ -32,6 +32,8 @@ pub(crate) struct Route<'a> {
 pub(super) struct Rare {
     /// The stdout of one that has a log or a pipe for it.
     stdout: Option<Output>,
+    /// The last bytes that the latest run wrote there, until its exit.
+    stdout_tail: Option<Tail>,
     /// The pipes of the run before the latest, held open by a process that left its group.
     old: [Option<Stream>; 2],
     /// How many pipes of earlier runs were closed although a process still held them.
@@ -130,16 +132,42 @@ impl Program {
         StdStream::ALL.iter().any(has_pipe)
     }
 
-    /// Returns the pipe of this key, and where its bytes go. Those of the latest run's stderr go to
-    /// its tail, too: once it `has_exited`, to that of its report.
+    /// Keeps the last bytes that the latest run writes to stdout, if it has a pipe for that.
+    pub(crate) fn keep_stdout(&mut self, has_pipe: bool) {
+        if let Some(rare) = &mut self.rare {
+            rare.stdout_tail = has_pipe.then(Tail::for_text);
+        }
+    }
+
+    /// Returns the last bytes that the latest run wrote to stdout; none are kept from now on.
+    pub(crate) fn take_stdout(&mut self) -> Option<Tail> {
+        self.rare.as_mut()?.stdout_tail.take()
+    }
+
+    /// Returns the pipe of this key, and where its bytes go. Those of the latest run go to a tail,
+    /// too: once it `has_exited`, to that of its report.
     #[inline]
     pub(crate) fn route(&mut self, key: Key, has_exited: bool) -> Option<Route<'_>> {
         let rare = self.rare.as_deref_mut();
-        let (pipe, log) = match key {
-            Key::Stream(_, StdStream::Stderr) => (&self.stderr.pipe, &mut self.stderr.log),
+        let record = self.exit_record.as_mut().filter(|_| has_exited);
+        let (pipe, log, tail) = match key {
+            Key::Stream(_, StdStream::Stderr) => {
+                // Until a late start is over, this is the pipe of the run before.
+                let live = self.live.as_mut().filter(|live| !live.is_launching);
+                let tail = match has_exited {
+                    true => record.map(|record| &mut record.tail),
+                    false => live.map(|live| &mut live.tail),
+                };
+                (&self.stderr.pipe, &mut self.stderr.log, tail)
+            }
             Key::Stream(_, StdStream::Stdout) => {
-                let Output { log, pipe } = rare?.stdout.as_mut()?;
-                (&*pipe, log)
+                let rare = rare?;
+                let Output { log, pipe } = rare.stdout.as_mut()?;
+                let tail = match has_exited {
+                    true => record.and_then(|record| record.stdout_tail.as_mut()),
+                    false => rare.stdout_tail.as_mut(),
+                };
+                (&*pipe, log, tail)
             }
             Key::OldStream(_, stream) => {
                 let Rare { old, stdout, .. } = rare?;
@@ -147,20 +175,9 @@ impl Program {
                     StdStream::Stderr => &mut self.stderr.log,
                     StdStream::Stdout => &mut stdout.as_mut()?.log,
                 };
-                (&old[stream as usize], log)
+                (&old[stream as usize], log, None)
             }
             _ => return None,
-        };
-        let tail = match key {
-            Key::Stream(_, StdStream::Stderr) if has_exited => {
-                self.exit_record.as_mut().map(|record| &mut record.tail)
-            }
-            Key::Stream(_, StdStream::Stderr) => {
-                // Until a late start is over, this is the pipe of the run before.
-                let live = self.live.as_mut().filter(|live| !live.is_launching);
-                live.map(|live| &mut live.tail)
-            }
-            _ => None,
         };
         let pipe = pipe.as_ref()?;
         Some(Route { pipe, log, tail })

@@ -85,6 +85,8 @@ pub(crate) struct ExitRecord {
     pub(crate) reason: Option<String>,
     /// Complete when the pipe has been drained.
     pub(crate) tail: Tail,
+    /// The same of stdout, if it passes through us.
+    pub(crate) stdout_tail: Option<Tail>,
     /// What it wrote at last and goes to the host, before its end is reported.
     pub(crate) lines: Vec<Lines>,
 }

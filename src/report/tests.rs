@@ -7,6 +7,7 @@ fn report() -> ErrorReport {
         process: Arc::from("web"),
         timestamp: UNIX_EPOCH + Duration::from_micros(1_704_110_400_000_000),
         stderr: b"boo\n".to_vec().into(),
+        stdout: Some(Box::new((b"listening\n".to_vec().into(), 0))),
         pid: Some(4711),
         uptime: Duration::from_micros(12_345_678),
         restarts: 2,

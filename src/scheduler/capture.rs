@@ -166,7 +166,11 @@ impl Capture {
         {
             self.poller.add(pipe.as_fd(), key.number());
         }
-        core.program_mut(id).output_or_new(stream).pipe = pipe;
+        let program = core.program_mut(id);
+        if stream == StdStream::Stdout {
+            program.keep_stdout(pipe.is_some());
+        }
+        program.output_or_new(stream).pipe = pipe;
     }
 
     fn close_oldest(

@@ -171,9 +171,11 @@ impl Outbox {
         }
         let mut report = record.report;
         (report.stderr, report.data_omitted) = record.tail.into_words();
+        let stdout = record.stdout_tail;
+        report.stdout = stdout.map(|tail| Box::new(tail.into_words()));
         report.log_rotated = program.stderr.log.rotations();
         program.mark(&EndOf(&report));
-        let last_line = || report.stderr.last_line();
+        let last_line = || report.last_line();
         let last_line = record.has_failed.then(last_line).flatten();
         if let Some(last) = &mut program.last_exit {
             last.last_line.clone_from(&last_line);

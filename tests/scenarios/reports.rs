@@ -1,6 +1,7 @@
 //! The lines on stdout: one for each end of a run, every field as promised.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Stdio};
@@ -382,4 +383,78 @@ fn m141_the_time_is_utc_wherever_it_runs() {
             );
         }
     }
+}
+
+/// A program that writes to stdout alone died without a word.
+#[test]
+fn text_and_the_last_line_are_those_of_stdout_if_stderr_has_none() {
+    let mut scene = Scene::new();
+    let die = |words: &str| format!("{words} ; exit 3");
+    let both = die("say out\\n 1 ; say err\\n 2");
+    let out = die("say first\\nout\\n\\n 1");
+    for (name, script, stdout, stderr) in [
+        ("logged", &out, "log", "log"),
+        ("nulled", &out, "log", "null"),
+        ("inherited", &out, "inherit", "null"),
+        ("same", &out, "stderr", "log"),
+        ("both", &both, "log", "log"),
+        ("none", &out, "null", "log"),
+    ] {
+        let keys = json!({"stdout": stdout, "stderr": stderr, "restart": "never"});
+        scene.add_with(name, script, keys);
+    }
+    let long = die("spew 6400 lines 1 ; say end 1");
+    let keys = json!({"stdout": "log", "restart": "never", "report_bytes": 0});
+    scene.add_with("long", &long, keys.clone());
+    // It has said something that is in no report.
+    scene.add_with("hidden", &both, keys);
+    let mut command = scene.command();
+    let reports = File::create(scene.path("reports")).expect("a file");
+    command.stdout(reports).stderr(Stdio::piped());
+    let supervisor = scene.launch_as_is(command);
+    let first = "first\nout\n\n";
+    let tail = |name: &str| {
+        let report = supervisor.wait_message(&[name, "exited", "code=3"]);
+        report.split_once("last=").map(|(_, last)| last.to_owned())
+    };
+    let lasts = [
+        "logged",
+        "nulled",
+        "inherited",
+        "same",
+        "both",
+        "none",
+        "hidden",
+    ]
+    .map(tail);
+    let expected = ["out", "out", "out", "out", "err"].map(|last| Some(format!("{last:?}")));
+    assert_eq!(lasts[..5], expected);
+    assert_eq!(lasts[5..], [None, None]);
+    supervisor.ends_with(1);
+    let said = scene.read("reports");
+    let reports = said
+        .lines()
+        .filter_map(|line| Report::parse(line.as_bytes()));
+    let text = |name: &str| {
+        let mut of = reports.clone().filter(|report| report.name() == name);
+        let report = of.next().expect(name);
+        report.get("text").as_str().map(str::to_owned)
+    };
+    for name in ["logged", "nulled", "inherited", "same"] {
+        assert_eq!(text(name).as_deref(), Some(first), "{name}");
+    }
+    assert_eq!(text("both").as_deref(), Some("err\n"));
+    assert_eq!((text("none"), text("hidden")), (None, None));
+    // From the start of a line.
+    let mut bytes = vec![0; 6400];
+    Pattern::Lines.fill(0, &mut bytes);
+    bytes.extend_from_slice(b"end");
+    let start = bytes.len() - 2048;
+    let start = start
+        + bytes[start..]
+            .iter()
+            .position(|&byte| byte == b'\n')
+            .expect("a line")
+        + 1;
+    assert_eq!(text("long").expect("text").as_bytes(), &bytes[start..]);
 }

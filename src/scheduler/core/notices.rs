@@ -108,6 +108,7 @@ impl Core {
             return;
         };
         let program = &mut self.programs[id];
+        let stdout_tail = program.take_stdout();
         let Some(live) = &mut program.live else {
             return;
         };
@@ -129,6 +130,7 @@ impl Core {
             report,
             restart: policy.restart,
             tail: live.take_tail(),
+            stdout_tail,
             lines: Vec::new(),
         }));
         self.outbox.exit(id);
@@ -206,8 +208,10 @@ impl Core {
         self.event(run.program, EventKind::Abandoned { pid, is_early });
         if let Some(tail) = tail {
             let (stderr, data_omitted) = tail.into_words();
+            let stdout = self.programs[run.program].take_stdout();
             let report = ErrorReport {
                 stderr,
+                stdout: stdout.map(|tail| Box::new(tail.into_words())),
                 pid: Some(pid),
                 uptime,
                 stopping: cause.is_stop(),
@@ -229,6 +233,7 @@ impl Core {
             process: program.name().clone(),
             timestamp: clock::wall(),
             stderr: LastWords::default(),
+            stdout: None,
             pid: None,
             uptime: Duration::ZERO,
             restarts: run.generation.saturating_sub(1),

@@ -135,6 +135,7 @@ fn any_report(
         process: name.into(),
         timestamp,
         stderr,
+        stdout: None,
         pid: (!choices.one_in(4)).then(|| choices.next() as i32),
         uptime: Duration::new(choices.next(), choices.below(1_000_000_000) as u32),
         restarts: choices.next(),
