@@ -61,7 +61,7 @@ impl Pty {
     }
 
     /// Reads what is written until nobody has the terminal any more.
-    fn watch_screen(&self) {
+    pub fn watch_screen(&self) {
         let shown = Arc::clone(&self.screen);
         let is_complete = Arc::clone(&self.is_complete);
         let mut source = self.master.try_clone().expect("the master");

@@ -31,6 +31,7 @@ mod health_check;
 mod hostile;
 mod identity;
 mod inherit;
+mod inherit_readers;
 mod inheritance;
 mod init;
 mod init_callers;
