@@ -182,7 +182,13 @@ pub fn json_line(lines: &OutputLines<'_>, line: &OutputLine<'_>) -> Vec<u8> {
     let at = lines.at().unwrap_or_else(clock::wall);
     let stream = lines.stream().to_string();
     let is_continued = line.is_continued();
-    text_as_json(Some(at), lines.program(), &stream, line.text(), is_continued)
+    text_as_json(
+        Some(at),
+        lines.program(),
+        &stream,
+        line.text(),
+        is_continued,
+    )
 }
 
 /// Returns the text of a line, or of a part of one, as one object of JSON, without a line feed; in
