@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::blocks::{Page, pages};
+use super::blocks::{Page, page, pages};
 
 /// Where the guide is.
 const GUIDE: &str = "src/guide";
@@ -187,4 +187,29 @@ fn the_readme_is_one_page() {
     assert!(text.len() <= BYTES_MAX, "{} bytes", text.len());
     let lines = text.lines().count();
     assert!(lines <= LINES_MAX, "{lines} lines");
+}
+
+/// Modules that the design names under a heading that is a directory.
+#[test]
+fn every_module_of_the_design_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut directory, mut count) = (None, 0);
+    for line in page("src/guide/design.md").prose() {
+        if let Some(heading) = line.strip_prefix("### ") {
+            directory = Some(root.join(heading));
+        } else if line.starts_with("## ") {
+            directory = None;
+        }
+        let (Some(directory), Some(row)) = (&directory, line.strip_prefix("| `")) else {
+            continue;
+        };
+        let (names, _) = row.split_once(" | ").expect("two cells");
+        for name in names.split('`').step_by(2).filter(|name| !name.is_empty()) {
+            let place = directory.join(name);
+            let found = place.is_dir() || place.with_extension("rs").is_file();
+            assert!(found, "{} is no module", place.display());
+            count += 1;
+        }
+    }
+    assert!(count > 80, "{count} modules");
 }

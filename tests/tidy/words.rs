@@ -1,10 +1,11 @@
-//! Words that are no longer used in `src/`: in comments, in messages and in names.
+//! Words that are no longer used in `src/`: in comments, in messages, in names and in the guide.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use proc_macro2::TokenTree;
 
-use crate::sources::{Source, sources_below};
+use crate::sources::{root, sources_below};
 
 /// A word or several, and what to write instead. They are found whole, in any case, and over the
 /// end of a line.
@@ -58,9 +59,9 @@ struct Word {
 
 /// The words of a file. What is no letter parts them, so that a phrase is found in a comment of
 /// several lines, and each part of a name as `can_be_told`.
-fn words_of(source: &Source) -> Vec<Word> {
+fn words_of(text: &str) -> Vec<Word> {
     let mut words = Vec::new();
-    for (index, line) in source.text.lines().enumerate() {
+    for (index, line) in text.lines().enumerate() {
         let parts = line.split(|letter: char| !letter.is_ascii_alphabetic());
         words.extend(parts.filter(|part| !part.is_empty()).map(|part| Word {
             line: index + 1,
@@ -70,26 +71,65 @@ fn words_of(source: &Source) -> Vec<Word> {
     words
 }
 
+/// Adds where a text has one of the words.
+fn look_for_old_words(path: &Path, text: &str, offenders: &mut BTreeSet<String>) {
+    let words = words_of(text);
+    for (phrase, instead) in BANNED {
+        let phrase: Vec<&str> = phrase.split(' ').collect();
+        for found in words.windows(phrase.len()) {
+            if found
+                .iter()
+                .zip(&phrase)
+                .all(|(one, other)| one.text == **other)
+            {
+                let (path, line) = (path.display(), found[0].line);
+                let phrase = phrase.join(" ");
+                offenders.insert(format!("{path}:{line}: \"{phrase}\": better {instead}"));
+            }
+        }
+    }
+}
+
 #[test]
 fn no_word_of_the_old_vocabulary() {
     let mut offenders = BTreeSet::new();
     for source in sources_below("src") {
-        let words = words_of(&source);
-        for (phrase, instead) in BANNED {
-            let phrase: Vec<&str> = phrase.split(' ').collect();
-            for found in words.windows(phrase.len()) {
-                if found
-                    .iter()
-                    .zip(&phrase)
-                    .all(|(one, other)| one.text == **other)
-                {
-                    let (path, line) = (source.path.display(), found[0].line);
-                    let phrase = phrase.join(" ");
-                    offenders.insert(format!("{path}:{line}: \"{phrase}\": better {instead}"));
-                }
-            }
-        }
+        look_for_old_words(&source.path, &source.text, &mut offenders);
     }
+    assert!(offenders.is_empty(), "{}", list(offenders));
+}
+
+/// Names of tests, in spans of code, may have them, and so may what is printed between markers:
+/// `<!-- keys -->`.
+#[test]
+fn no_word_of_the_old_vocabulary_in_the_guide() {
+    let guide = root().join("src/guide");
+    let mut offenders = BTreeSet::new();
+    let mut pages = 0;
+    for file in std::fs::read_dir(guide).expect("the guide").flatten() {
+        let path = file.path();
+        if path.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
+        pages += 1;
+        let text = std::fs::read_to_string(&path).expect("UTF-8");
+        let mut is_printed = false;
+        let prose = |line: &str| {
+            if let Some(marker) = line.strip_prefix("<!-- ") {
+                is_printed = ["keys -->", "commands -->"].contains(&marker);
+            }
+            let words: Vec<&str> = line.split('`').step_by(2).collect();
+            if is_printed {
+                String::new()
+            } else {
+                words.join("`")
+            }
+        };
+        let prose: Vec<String> = text.lines().map(prose).collect();
+        let path = path.strip_prefix(root()).expect("below the root");
+        look_for_old_words(path, &prose.join("\n"), &mut offenders);
+    }
+    assert!(pages > 15, "{pages} pages");
     assert!(offenders.is_empty(), "{}", list(offenders));
 }
 
