@@ -133,6 +133,9 @@ impl GroupProbes {
         self.take_reused(core, &mut due);
         self.take_due(now, child_died, &mut due);
         let mut found = Vec::new();
+        if due.is_empty() {
+            return found;
+        }
         let mut has_suspects = false;
         for id in due {
             let what = probe_one(now, core, id);
@@ -191,6 +194,9 @@ impl GroupProbes {
 
     /// Adds the programs whose groups are known to be gone, as another child had their number.
     fn take_reused(&mut self, core: &mut Core, due: &mut Vec<ProgramId>) {
+        if self.reaped.is_empty() {
+            return;
+        }
         let mut reaped = std::mem::take(&mut self.reaped);
         reaped.sort_unstable();
         let ids = due.iter().chain(self.programs.keys()).copied();
@@ -198,10 +204,7 @@ impl GroupProbes {
             let live = core.programs().live(*id);
             live.is_some_and(|live| reaped.binary_search(&live.pid()).is_ok())
         };
-        let reused: Vec<ProgramId> = match reaped.is_empty() {
-            true => Vec::new(),
-            false => ids.filter(is_reused).collect(),
-        };
+        let reused: Vec<ProgramId> = ids.filter(is_reused).collect();
         for id in reused {
             if let Some(live) = &mut core.program_mut(id).live {
                 live.group.on_number_reused();
@@ -225,8 +228,10 @@ impl GroupProbes {
             }));
         }
         // Programs that died together start again in the order of their deaths.
-        let mut seen = BTreeSet::new();
-        due.retain(|&id| seen.insert(id));
+        if due.len() > 1 {
+            let mut seen = BTreeSet::new();
+            due.retain(|&id| seen.insert(id));
+        }
     }
 }
 
