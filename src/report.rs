@@ -270,7 +270,7 @@ mod json {
     use crate::os::emergency_heap::EmergencyHeap;
     use crate::os::utc;
     use crate::signal::signal_name;
-    use crate::text::{is_printable, lossy_chars};
+    use crate::text::is_printable;
 
     impl ErrorReport {
         /// Returns the report as one line of JSON, without a line feed. If there is no memory for
@@ -362,8 +362,11 @@ mod json {
 
     impl Write for Sparing {
         fn write_str(&mut self, text: &str) -> fmt::Result {
-            let reserved = EmergencyHeap::optional(|| self.0.try_reserve(text.len()));
-            reserved.map_err(|_| fmt::Error)?;
+            // A line is written in a hundred pieces, for nearly all of which there is room.
+            if self.0.capacity() - self.0.len() < text.len() {
+                let reserved = EmergencyHeap::optional(|| self.0.try_reserve(text.len()));
+                reserved.map_err(|_| fmt::Error)?;
+            }
             self.0.push_str(text);
             Ok(())
         }
@@ -380,22 +383,40 @@ mod json {
     impl Display for Text<'_> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_char('"')?;
-            for character in lossy_chars(self.0) {
-                match character {
-                    '"' => f.write_str("\\\"")?,
-                    '\\' => f.write_str("\\\\")?,
-                    '\n' => f.write_str("\\n")?,
-                    '\r' => f.write_str("\\r")?,
-                    '\t' => f.write_str("\\t")?,
-                    _ if is_printable(character) => f.write_char(character)?,
-                    _ => {
-                        for unit in character.encode_utf16(&mut [0; 2]) {
-                            write!(f, "\\u{unit:04x}")?;
-                        }
-                    }
+            for chunk in self.0.utf8_chunks() {
+                let mut rest = chunk.valid();
+                // In runs: nearly all of a path is as it is.
+                while let Some((at, special)) = rest.char_indices().find(|(_, it)| is_special(*it))
+                {
+                    f.write_str(&rest[..at])?;
+                    write_escaped(f, special)?;
+                    rest = &rest[at + special.len_utf8()..];
+                }
+                f.write_str(rest)?;
+                if !chunk.invalid().is_empty() {
+                    f.write_char(char::REPLACEMENT_CHARACTER)?;
                 }
             }
             f.write_char('"')
+        }
+    }
+
+    fn is_special(character: char) -> bool {
+        matches!(character, '"' | '\\') || !is_printable(character)
+    }
+
+    fn write_escaped(f: &mut fmt::Formatter<'_>, character: char) -> fmt::Result {
+        match character {
+            '"' => f.write_str("\\\""),
+            '\\' => f.write_str("\\\\"),
+            '\n' => f.write_str("\\n"),
+            '\r' => f.write_str("\\r"),
+            '\t' => f.write_str("\\t"),
+            _ => {
+                let mut units = [0; 2];
+                let mut units = character.encode_utf16(&mut units).iter();
+                units.try_for_each(|unit| write!(f, "\\u{unit:04x}"))
+            }
         }
     }
 
