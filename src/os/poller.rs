@@ -37,6 +37,8 @@ const SPURIOUS_MAX: u32 = 1000;
 #[derive(Debug)]
 pub(crate) struct Poller {
     epoll: Epoll,
+    /// What a wait reports; here, as to fill it anew would cost a tenth of a turn.
+    events: [EpollEvent; READY_PER_TURN_MAX],
     /// Descriptors that epoll has refused, with what they are waited for: each counts as ready now
     /// and then, and is added again.
     unpollable: Vec<(u64, RawFd, EpollFlags)>,
@@ -53,6 +55,7 @@ impl Poller {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(what)?;
         Ok(Self {
             epoll: Epoll(descriptors::above_standard(epoll.0).map_err(what)?),
+            events: [EpollEvent::empty(); READY_PER_TURN_MAX],
             unpollable: Vec::new(),
             lost_events: false,
             spurious: 0,
@@ -125,14 +128,17 @@ impl Poller {
         }
         // Saves a look at the clock for most waits.
         let begin = (self.spurious > 0).then(|| self.clock.now());
-        let waited = poll(self.epoll.0.as_fd(), timeout);
+        // Of a host that waits itself, a turn looks and does not wait.
+        let waited = match timeout {
+            Some(Duration::ZERO) => Ok(false),
+            _ => poll(self.epoll.0.as_fd(), timeout),
+        };
         ready.extend(self.unpollable.iter().map(|(number, ..)| number));
         self.add_unpollable();
-        let mut events = [EpollEvent::empty(); READY_PER_TURN_MAX];
-        let looked = retry(|| self.epoll.wait(&mut events, EpollTimeout::ZERO));
+        let looked = retry(|| self.epoll.wait(&mut self.events, EpollTimeout::ZERO));
         self.lost_events = looked.is_err();
         let count = looked.unwrap_or(0);
-        ready.extend(events.iter().take(count).map(EpollEvent::data));
+        ready.extend(self.events.iter().take(count).map(EpollEvent::data));
         match (waited, looked) {
             (Err(Errno::EINTR), Ok(0)) => {
                 if begin.is_some_and(|begin| self.clock.now().since(begin) >= SPURIOUS_PAUSE) {
