@@ -460,9 +460,11 @@ fn open(path: &Path, flags: i32) -> io::Result<File> {
 }
 
 fn contents(file: File) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX as u64 + 1)
-        .read_to_end(&mut bytes)?;
+    let most = FILE_BYTES_MAX as u64 + 1;
+    let size = file.metadata()?.len().min(most);
+    // With the byte more in which its end is seen, it is read at once.
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
+    file.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -107,9 +107,7 @@ impl Skimmer<'_> {
         self.at += 1;
         loop {
             let rest = self.bytes.get(self.at..)?;
-            let length = rest
-                .iter()
-                .position(|&byte| byte == b'"' || byte == b'\\')?;
+            let length = quote_or_backslash(rest)?;
             let is_end = rest[length] == b'"';
             // The byte after a backslash, or the first of its character, does not end the string.
             self.at += length + if is_end { 1 } else { 2 };
@@ -142,9 +140,46 @@ impl Skimmer<'_> {
     }
 }
 
+/// Finds the first of both: eight bytes at a time, as most of a file is strings.
+fn quote_or_backslash(bytes: &[u8]) -> Option<usize> {
+    const EACH: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH_BITS: u64 = EACH << 7;
+    // The lowest bit that is set is that of the first byte that is 0; what is above it tells nothing.
+    let zeros = |word: u64| word.wrapping_sub(EACH) & !word & HIGH_BITS;
+    let (words, rest) = bytes.as_chunks();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let found =
+            zeros(word ^ (EACH * u64::from(b'"'))) | zeros(word ^ (EACH * u64::from(b'\\')));
+        if found != 0 {
+            return Some(index * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let found = rest.iter().position(|byte| b"\"\\".contains(byte))?;
+    Some(words.len() * 8 + found)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::only;
+    use super::{only, quote_or_backslash};
+
+    #[test]
+    fn the_first_of_both_is_found_wherever_it_is() {
+        // Bytes that differ from what is sought, or from nothing, in one bit.
+        let others = [
+            0, 1, b'!', b'#', b'[', b']', b'\xa2', b'\xdc', 0x7f, 0x80, 0xff,
+        ];
+        for length in 0..40 {
+            for other in others {
+                let mut bytes = vec![other; length];
+                assert_eq!(quote_or_backslash(&bytes), None, "{length} of {other}");
+                for at in (0..length).rev() {
+                    bytes[at] = [b'"', b'\\'][at % 2];
+                    assert_eq!(quote_or_backslash(&bytes), Some(at), "{length} of {other}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn keys_are_found_and_others_passed_over() {

@@ -20,7 +20,10 @@ use crate::commands::FAILED;
 /// client.
 const LINE_BYTES_MAX: usize = 1 << 20;
 
-const READ_BYTES: usize = 64 * 1024;
+/// What is read at a time, in bytes: at first enough for the answer about one program, and twice as
+/// much after each read that has found as much as that.
+const READ_BYTES_MIN: usize = 4 * 1024;
+const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// The time that a supervisor has to take a connection, and then a request, without `--timeout`. One
 /// that is stopped lets connections wait until there is room for no more, and from then on a connect
@@ -39,6 +42,8 @@ pub struct Connection {
     start: usize,
     /// The bytes before this have no line feed behind `start`.
     searched: usize,
+    /// How much the next read is to find at most, in bytes.
+    read_bytes: usize,
 }
 
 /// What a read gives.
@@ -60,6 +65,7 @@ impl Connection {
             buffer: Vec::new(),
             start: 0,
             searched: 0,
+            read_bytes: READ_BYTES_MIN,
         })
     }
 
@@ -144,14 +150,18 @@ impl Connection {
         let timeout = deadline.map(|deadline| clock::until(deadline).max(TIMEOUT_MIN));
         self.stream.set_read_timeout(timeout)?;
         let filled = self.buffer.len();
-        self.buffer.resize(filled + READ_BYTES, 0);
+        self.buffer.resize(filled + self.read_bytes, 0);
         let read = loop {
             match self.stream.read(&mut self.buffer[filled..]) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 read => break read,
             }
         };
-        self.buffer.truncate(filled + read.as_ref().unwrap_or(&0));
+        let count = *read.as_ref().unwrap_or(&0);
+        self.buffer.truncate(filled + count);
+        if count == self.read_bytes {
+            self.read_bytes = READ_BYTES_MAX.min(2 * count);
+        }
         read
     }
 }
