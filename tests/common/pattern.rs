@@ -52,6 +52,11 @@ impl Pattern {
     }
 }
 
+/// The line of this number, which differs from all others in text and from its neighbours in length.
+pub fn numbered(number: u64) -> String {
+    format!("line {number:08} {}\n", ".".repeat((number % 61) as usize))
+}
+
 /// 64 well-mixed bits for a position (the finaliser of splitmix64).
 fn mix(position: u64) -> u64 {
     let mut bits = position.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);

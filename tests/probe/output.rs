@@ -3,8 +3,8 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 
-use crate::pattern::Pattern;
-use crate::{broken, must};
+use crate::pattern::{self, Pattern};
+use crate::{broken, must, waits};
 
 /// As much as a pipe takes at once.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -39,6 +39,26 @@ pub fn spew(fd: i32, bytes: u64, pattern: &str) {
         pattern.fill(at, chunk);
         write_all(fd, chunk);
         at += length;
+    }
+}
+
+/// Writes numbered lines of different lengths, this many a second, until all are written. Most writes
+/// end in the midst of a line.
+pub fn numbers(fd: i32, lines: u64, per_second: u64) {
+    const PAUSE_MILLISECONDS: u64 = 5;
+    let begin = waits::monotonic();
+    let mut written = 0;
+    while written < lines {
+        let due = (waits::monotonic() - begin) / 1_000_000 * per_second / 1000;
+        let due = due.min(lines);
+        let text: String = (written..due).map(pattern::numbered).collect();
+        let (first, second) = text
+            .as_bytes()
+            .split_at(text.len() * (due % 8) as usize / 8);
+        write_all(fd, first);
+        write_all(fd, second);
+        written = due;
+        waits::sleep(PAUSE_MILLISECONDS);
     }
 }
 

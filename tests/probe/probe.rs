@@ -11,6 +11,7 @@
 //! | `exit N`, `sig S`, `abort`, `stop-self` | ends by a code or a signal; stops itself |
 //! | `dead-leader MS N` | the first thread ends now, another exits with N after MS |
 //! | `say TEXT [FD]`, `spew BYTES PATTERN [FD]`, `endless PATTERN` | writes, to stderr by default |
+//! | `numbers LINES RATE FD` | writes numbered lines, RATE a second |
 //! | `urandom BYTES FILE` | random bytes to stderr and to FILE |
 //! | `touch FILE`, `append FILE TEXT`, `stamp FILE` | markers; a stamp is CLOCK_MONOTONIC in ns |
 //! | `pid FILE`, `count FILE`, `slurp FILE`, `dump FILE` | its pid; a counter; stdin; all it was given |

@@ -70,6 +70,9 @@ impl Probe {
             ["say", text, fd] => output::write_all(number(fd), &self.expand(text)),
             ["spew", bytes, pattern] => output::spew(2, number(bytes), pattern),
             ["spew", bytes, pattern, fd] => output::spew(number(fd), number(bytes), pattern),
+            ["numbers", lines, per_second, fd] => {
+                output::numbers(number(fd), number(lines), number(per_second));
+            }
             ["endless", pattern] => output::spew(2, u64::MAX, pattern),
             ["urandom", bytes, file] => output::urandom(number(bytes), file),
             ["touch", file] => output::append(file, b""),

@@ -3,13 +3,11 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::common::{
-    Need, Pattern, Scene, Supervisor, missing, operator, scene, second_run, wait_for,
-};
+use crate::common::{Pattern, Scene, Supervisor, operator, scene, second_run, wait_for};
 use crate::stderr_pipe::spewed;
 
 /// The log of a program's stderr and those that were rotated, the oldest first.
@@ -162,58 +160,4 @@ fn logs_are_followed_over_rotation() {
     follower.kill().expect("it runs");
     follower.wait().expect("it ends");
     supervisor.end();
-}
-
-/// Each way in which logrotate(8) is used, while a program writes: no line is lost or torn, but for
-/// those that copytruncate loses itself.
-#[test]
-fn logrotate_in_each_of_its_ways() {
-    if second_run::is_pid1() || missing(&[Need::Tool("logrotate")]) {
-        return;
-    }
-    for way in ["reopen", "create", "copytruncate"] {
-        let mut scene = Scene::new();
-        let script = "wait-file go ; repeat 200 { spew 6400 lines ; sleep 50 } ; touch done ; \
-                      wait-file quiet ; say last\\n ; hold";
-        scene.add("p", script);
-        let supervisor = scene.start();
-        supervisor.wait_started("p", 1);
-        let log = scene.log_path("p");
-        let pid = supervisor.pid();
-        let how = match way {
-            "reopen" => format!("create 0640\npostrotate\nkill -USR2 {pid}\nendscript"),
-            "create" => "create 0640".to_owned(),
-            _ => "copytruncate".to_owned(),
-        };
-        let text = format!("{} {{\nrotate 99\nmissingok\n{how}\n}}\n", log.display());
-        let config = scene.write("logrotate.conf", text);
-        scene.chmod("logrotate.conf", 0o644);
-        scene.write("go", "");
-        while !scene.path("done").exists() {
-            let mut command = Command::new("logrotate");
-            command.args(["--force", "--state"]);
-            command.arg(scene.path("state")).arg(&config);
-            let mut child = scene::spawn(&mut command).expect("it starts");
-            assert!(child.wait().expect("it ends").success(), "{way}");
-            std::thread::sleep(std::time::Duration::from_millis(500));
-        }
-        // This comes after the last copy and truncation.
-        scene.write("quiet", "");
-        let mut all = spewed(Pattern::Lines, 6400).repeat(200);
-        all.extend(b"last\n");
-        let has_all = || files(&scene, "p").concat().len() == all.len();
-        if way == "copytruncate" {
-            // What is written between the copy and the truncation is lost. What comes after it is not
-            // written behind a hole.
-            wait_for("the last line", || {
-                files(&scene, "p").concat().ends_with(b"last\n")
-            });
-            let found = files(&scene, "p").concat();
-            assert!(found.len() <= all.len() && !found.contains(&0));
-        } else {
-            wait_for("every line", has_all);
-            assert!(files(&scene, "p").concat() == all, "{way}: the log differs");
-        }
-        supervisor.end();
-    }
 }

@@ -44,6 +44,7 @@ mod launches;
 mod limits;
 mod log_files;
 mod log_refusals;
+mod logrotate;
 mod logs;
 mod many;
 mod memory;
