@@ -4,14 +4,17 @@
 //! As a rule there is one, stderr. The other, and what is seldom there, is allocated for those that
 //! have it.
 
-use std::fmt::Display;
+use std::fmt::{Display, Formatter, Result};
 
 use super::{Key, Program};
 use crate::os::logs::Log;
 use crate::os::poller::Poller;
 use crate::os::stream::Stream;
 use crate::os::tail::Tail;
+use crate::report::ErrorReport;
+use crate::signal::exit_label;
 use crate::spec::{LogOptions, StdStream};
+use crate::text::duration;
 
 /// One stream of a program.
 pub(crate) struct Output {
@@ -38,6 +41,17 @@ pub(super) struct Rare {
     old: [Option<Stream>; 2],
     /// How many pipes of earlier runs were closed although a process still held them.
     pipes_closed: u32,
+}
+
+/// The end of a run, for its logs.
+struct EndOf<'a>(&'a ErrorReport);
+
+impl Display for EndOf<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        let (key, value) = exit_label(self.0.return_code());
+        let uptime = duration(self.0.uptime);
+        write!(f, "exited {key}={value} after {uptime}")
+    }
 }
 
 impl Output {
@@ -93,6 +107,16 @@ impl Program {
         self.outputs_mut()
             .filter(|output| output.log.is_open())
             .for_each(|output| output.log.mark(text));
+    }
+
+    /// Marks the end of the latest run in its logs, and notes how often they were rotated, once its
+    /// output is there: in the same turn the next run may begin, whose marks and rotations are its own.
+    pub(crate) fn end_run(&mut self) {
+        if let Some(mut record) = self.exit_record.take() {
+            self.mark(&EndOf(&record.report));
+            record.report.log_rotated = self.stderr.log.rotations();
+            self.exit_record = Some(record);
+        }
     }
 
     /// Closes the logs that its definition does not have any more.

@@ -238,6 +238,7 @@ impl Capture {
         while let Some(id) = core.pop_exited() {
             if core.programs().get(id).is_some() {
                 self.drain_run(now, core, id);
+                core.program_mut(id).end_run();
             }
         }
     }

@@ -4,7 +4,6 @@
 //! ask for is the one that follows from them.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::mem::take;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +15,6 @@ use crate::machine::{Moment, ProgramId};
 use crate::os::{clock, emergency_heap};
 use crate::program::{ExitRecord, Program, ProgramTable};
 use crate::report::ErrorReport;
-use crate::signal::exit_label;
-use crate::text::duration;
 
 use super::side_commands::SideCommands;
 
@@ -42,17 +39,6 @@ pub(super) struct Outbox {
     buffer: Vec<u8>,
     /// When the last warning about memory was queued.
     memory_warned_at: Option<Moment>,
-}
-
-/// The end of a run, for its log.
-struct EndOf<'a>(&'a ErrorReport);
-
-impl fmt::Display for EndOf<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (key, value) = exit_label(self.0.return_code());
-        let uptime = duration(self.0.uptime);
-        write!(f, "exited {key}={value} after {uptime}")
-    }
 }
 
 impl Outbox {
@@ -173,8 +159,6 @@ impl Outbox {
         (report.stderr, report.data_omitted) = record.tail.into_words();
         let stdout = record.stdout_tail;
         report.stdout = stdout.map(|tail| Box::new(tail.into_words()));
-        report.log_rotated = program.stderr.log.rotations();
-        program.mark(&EndOf(&report));
         let last_line = || report.last_line();
         let last_line = record.has_failed.then(last_line).flatten();
         if let Some(last) = &mut program.last_exit {

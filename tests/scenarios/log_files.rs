@@ -99,6 +99,28 @@ fn options_of_logs_change_while_a_program_runs() {
     );
 }
 
+/// A run that began in the turn in which the one before had ended had its mark before that one's.
+#[test]
+fn a_run_has_ended_in_its_log_before_the_next_begins() {
+    const RUNS: usize = 30;
+    let mut scene = Scene::new();
+    let keys = json!({
+        "backoff": {"initial": 0, "max": 0},
+        "max_restarts": RUNS - 1,
+        "log": {"marks": true},
+    });
+    scene.add_with("p", "say words\\n ; exit 1", keys);
+    scene.start().ends_with(1);
+    let log = String::from_utf8(scene.log("p")).expect("text");
+    let lines: Vec<&str> = log.lines().collect();
+    assert_eq!(lines.len(), 3 * RUNS, "{log}");
+    for run in lines.chunks(3) {
+        assert!(run[0].starts_with("--- started pid="), "{log}");
+        assert_eq!(run[1], "words", "{log}");
+        assert!(run[2].starts_with("--- exited code=1 after "), "{log}");
+    }
+}
+
 /// No signal tells of it.
 #[test]
 fn a_log_that_was_removed_or_renamed_is_replaced_while_its_program_writes() {
