@@ -1,5 +1,9 @@
 //! What is opened is a log of ours or refused, whatever another process does to the path meanwhile.
 
+mod between;
+mod disk;
+mod stops;
+
 use std::ffi::CString;
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
