@@ -14,6 +14,10 @@
 //! are lost, come too late, are too long, or are of strangers; commands hang, cannot be executed or
 //! killed; connections are refused or never answered.
 //!
+//! In half of them programs have two streams: each goes into a log, which may be rotated and have
+//! marks, or line by line to the host, which now and then takes nothing, or nowhere; and a stop may be
+//! for the first process alone (see `world/streams`).
+//!
 //! Between any two calls anything may happen: processes write, fork, escape, die, strangers take
 //! the numbers, signals arrive, operators lose patience, calls fail. After each turn witnesses
 //! compare what was done with what may be done and what was promised. At the end is a fair run in

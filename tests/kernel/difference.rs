@@ -16,7 +16,7 @@ use super::{life, story};
 use crate::common::tools::probe_path;
 use crate::machine::Backoff;
 use crate::model::rng::Rng;
-use crate::spec::ChildSpec;
+use crate::spec::{ChildSpec, StdStream};
 
 /// The units that are tried one after the other, in milliseconds.
 const UNITS: [u64; 3] = [24, 80, 240];
@@ -118,7 +118,7 @@ impl Doing {
         let units = |units: u64| units * unit * 1_000_000;
         let mut steps = Vec::new();
         if self.bytes > 0 {
-            steps.push((0, Action::Write(self.bytes)));
+            steps.push((0, Action::Write(StdStream::Stderr, self.bytes)));
         }
         if self.member {
             steps.push((0, Action::Fork(Plan::hold(temper))));

@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::setting::{OTHER_SIGNAL, Setting};
-use super::world::{self, Call, Deed, Kernel, OTHERS_DESCRIPTORS_FROM};
+use super::world::{self, Call, Deed, Kernel, Line, OTHERS_DESCRIPTORS_FROM};
 use crate::event::Event;
 use crate::machine::ProgramState;
 use crate::model::rng::Rng;
 use crate::os::clock;
 use crate::report::ErrorReport;
 use crate::scheduler::{ProcessScheduler, Reap, Status};
+use crate::spec::StdStream;
 
 /// Turns in a row that may be due and do nothing.
 const VAIN_MAX: u32 = 50;
@@ -25,17 +26,18 @@ pub(super) enum Told {
     Report(ErrorReport),
     Event(Event),
     Stray(i32),
+    Line(Line),
 }
 
 /// What was told of one program up to now.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Account {
     pub reports: u64,
-    pub lost: u64,
+    pub lost: [u64; 2],
     /// The last that was told of it is that it was removed.
     pub removed: bool,
-    /// Where its part of the log ends, which the next program of its name goes on with.
-    pub log_end: Option<usize>,
+    /// Where its parts of the logs end, which the next program of its name goes on with.
+    pub log_end: Option<[usize; 2]>,
 }
 
 pub struct Driver {
@@ -54,6 +56,8 @@ pub struct Driver {
     pub status: Status,
     /// Runs that were to end by a change of all definitions.
     pub(super) restarted: Vec<usize>,
+    /// The host takes nothing of this stream.
+    held: [bool; 2],
 }
 
 /// How many descriptors the library, or the test, has open.
@@ -76,6 +80,7 @@ impl Driver {
         let tell =
             |what: Told, told: &Arc<Mutex<Vec<Told>>>| told.lock().expect("one thread").push(what);
         let (reports, events, strays) = (told.clone(), told.clone(), told.clone());
+        let lines = told.clone();
         let mut until_panic = setting.panics;
         let every = setting.panics;
         let descriptors_before = descriptors();
@@ -87,6 +92,15 @@ impl Driver {
             .stop_on_signals(setting.stop_signals.clone())
             .on_signals([OTHER_SIGNAL], |_, _| {})
             .on_event(move |event| tell(Told::Event(event.clone()), &events))
+            .on_output(move |line| {
+                let line = Line {
+                    program: line.program().to_owned(),
+                    stream: line.stream(),
+                    text: line.text().to_vec(),
+                    is_continued: line.is_continued(),
+                };
+                tell(Told::Line(line), &lines);
+            })
             .on_stray(move |pid, _| tell(Told::Stray(pid), &strays))
             .error_handler(move |_, report| {
                 tell(Told::Report(report.clone()), &reports);
@@ -125,6 +139,7 @@ impl Driver {
             descriptors_before,
             status: Status::Running,
             restarted: Vec::new(),
+            held: [false; 2],
         })
     }
 
@@ -150,11 +165,29 @@ impl Driver {
         {
             self.reload_some()?;
         }
+        if self.setting.has_streams && self.rng.one_in(8) {
+            let stream = self.rng.pick(&StdStream::ALL);
+            self.hold_output(Some(stream));
+        }
         self.turn()?;
         if self.rng.one_in(4) {
             self.do_nothing_for_nothing()?;
         }
         Ok(())
+    }
+
+    /// The host takes nothing of this stream from now on, or takes it again; or takes both again.
+    pub(super) fn hold_output(&mut self, stream: Option<StdStream>) {
+        for other in StdStream::ALL {
+            let is_held = match stream {
+                None => false,
+                Some(stream) => self.held[other as usize] != (stream == other),
+            };
+            if std::mem::replace(&mut self.held[other as usize], is_held) != is_held {
+                world::with(|kernel| kernel.counts.held_back += u64::from(is_held));
+                self.scheduler.hold_output(other, is_held);
+            }
+        }
     }
 
     fn something_comes(&mut self) {
@@ -334,8 +367,8 @@ impl Driver {
     }
 
     /// What is open is bounded by what lives: four for the loop itself, two for the command, and
-    /// for each program its log, at most two pipes, and what stands for its leader; at rest only
-    /// pipes that somebody holds.
+    /// for each program its logs, at most two pipes for each, and what stands for its leader; at rest
+    /// only pipes that somebody holds.
     fn count_descriptors(&mut self, at_rest: bool) -> Check {
         if !at_rest && !self.rng.one_in(16) {
             return Ok(());
@@ -344,14 +377,15 @@ impl Driver {
         let given_up = world::with(|kernel| kernel.counts.removed_given_up as usize);
         let there = self.accounts.iter().filter(|account| !account.removed);
         let programs = there.count() + given_up;
-        let pipes = if at_rest {
-            world::with(|kernel| kernel.held_pipes())
-        } else {
-            2 * programs
+        let streams = if self.setting.has_streams { 2 } else { 1 };
+        // Nobody looks whether a pipe has come to its end while the host takes nothing of it.
+        let pipes = match at_rest && self.held == [false; 2] {
+            true => world::with(|kernel| kernel.held_pipes()),
+            false => 2 * programs * streams,
         };
-        let launching = world::with(|kernel| kernel.launching());
+        let launching = world::with(|kernel| kernel.launching()) * streams;
         let signs = world::with(|kernel| kernel.sign_descriptors());
-        let most = 4 + 2 + 2 * programs + pipes + launching + signs;
+        let most = 4 + 2 + (1 + streams) * programs + pipes + launching + signs;
         let open = descriptors() - self.descriptors_before;
         if open > most {
             return Err(format!(

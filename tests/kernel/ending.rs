@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 
 use super::books;
 use super::driver::{Check, Driver, descriptors};
-use super::world::{self, Kernel, LATE_MAX, Parent, Process, Program, Removal, Time, Whose, Wish};
+use super::world::{
+    self, Kernel, LATE_MAX, Parent, Process, Program, Removal, Time, Whose, Wish, rotated,
+};
 use crate::machine::ProgramState;
 use crate::scheduler::Status;
-use crate::spec::ChildSpec;
+use crate::spec::{ChildSpec, StdStream};
 use crate::status::ProgramStatus;
 
 const SECOND: Time = 1_000_000_000;
@@ -18,6 +20,7 @@ impl Driver {
     pub fn end_fairly(&mut self) -> Check {
         if self.status == Status::Running {
             world::with(Kernel::become_fair);
+            self.hold_output(None);
         }
         if self.status == Status::Running && world::with(|kernel| kernel.stop_asked.is_none()) {
             world::with(Kernel::send_others_home);
@@ -274,12 +277,20 @@ impl Driver {
             // Programs that had one name after each other have one log.
             let mut begins = BTreeMap::new();
             for (program, account) in kernel.programs.iter().zip(&self.accounts) {
-                let log = books::log_of(&self.directory, &program.name);
-                let begin = begins.entry(&program.name).or_insert(0);
-                let end = account.log_end.unwrap_or(log.len());
-                books::check(program, &log[*begin..end], account.lost)?;
-                *begin = end;
+                for stream in StdStream::ALL {
+                    let log = books::log_of(&self.directory, &program.name, stream);
+                    let begin = begins.entry((&program.name, stream)).or_insert(0);
+                    let end = account
+                        .log_end
+                        .map_or(log.len(), |ends| ends[stream as usize]);
+                    let lost = account.lost[stream as usize];
+                    books::check(kernel, program, stream, &log[*begin..end], lost)?;
+                    *begin = end;
+                }
+                kernel.counts.rotations +=
+                    rotated(&self.directory, &program.name, StdStream::Stderr).count() as u64;
             }
+            kernel.check_all_given()?;
             kernel.check_pipes()
         })
     }

@@ -2,10 +2,11 @@
 
 use super::books;
 use super::driver::{Check, Driver, Told};
-use super::world::{self, Kernel, Removal, byte_of};
+use super::world::{self, Kernel, Removal};
 use crate::event::{Event, EventKind};
 use crate::machine::Cause;
 use crate::report::{ErrorReport, return_code};
+use crate::spec::StdStream;
 
 impl Driver {
     /// Takes in what was told, and looks whether it is true.
@@ -15,6 +16,7 @@ impl Driver {
             match what {
                 Told::Report(report) => self.hear_report(&report)?,
                 Told::Event(event) => self.hear_event(&event)?,
+                Told::Line(line) => world::with(|kernel| kernel.is_relayed(&line))?,
                 Told::Stray(pid) => world::with(|kernel| {
                     let first = (!kernel.strays.is_empty()).then(|| kernel.strays.remove(0));
                     if first == Some(pid) {
@@ -62,8 +64,8 @@ impl Driver {
                 return world::with(|kernel| kernel.is_told_up(index))
                     .map_err(|problem| format!("{name}: {problem}"));
             }
-            (EventKind::BytesDropped { bytes, .. }, Some(index)) => {
-                self.accounts[index].lost += bytes;
+            (EventKind::BytesDropped { stream, bytes }, Some(index)) => {
+                self.accounts[index].lost[*stream as usize] += bytes;
                 world::with(|kernel| kernel.counts.dropped += 1);
             }
             (EventKind::HandlerPanicked { .. }, _) => {
@@ -79,8 +81,9 @@ impl Driver {
 
     /// Notes where the log of a program ends that was removed just now.
     pub(super) fn its_log_ends(&mut self, index: usize) {
-        let log = books::log_of(&self.directory, self.setting.specs[index].name());
-        self.accounts[index].log_end.get_or_insert(log.len());
+        let name = self.setting.specs[index].name();
+        let ends = StdStream::ALL.map(|it| books::log_of(&self.directory, name, it).len());
+        self.accounts[index].log_end.get_or_insert(ends);
     }
 
     /// The program that a report or an event with this name is about: the first of that name whose
@@ -193,11 +196,14 @@ fn check_end(kernel: &mut Kernel, index: usize, pid: i32, report: &ErrorReport) 
     let kept = report.stderr().len() as u64;
     let is_tail = (total - kept..)
         .zip(report.stderr())
-        .all(|(at, &byte)| byte == byte_of(truth.pipe, at));
+        .all(|(at, &byte)| byte == kernel.byte_of(truth.pipe, at));
     if !is_tail || kept != total.min(truth.report_bytes as u64) {
         return Err(format!("its {kept} bytes are not the last of {total}"));
     }
-    Ok(())
+    if !is_abandoned && !truth.stolen {
+        kernel.check_given(run)?;
+    }
+    kernel.check_rotations(run, report.log_rotated())
 }
 
 fn check_stopping(report: &ErrorReport) -> Check {

@@ -12,8 +12,10 @@ use crate::model::rng::Rng;
 use crate::model::trial::Life;
 use crate::scheduler::Status;
 
-/// Lives in which programs tell how they are draw that from a sequence of its own.
+/// Lives in which programs tell how they are draw that from a sequence of its own, and so do those in
+/// which programs have two streams.
 const SIGNS: u64 = 0x5167_6e73;
+const STREAMS: u64 = 0x5374_7265_616d;
 
 thread_local! {
     /// Where the logs of this thread's lives are.
@@ -70,7 +72,10 @@ pub fn live(seed: u64, steps: usize, traced: bool) -> Life<Counts> {
     if seed % 3 == 2 {
         setting.add_signs(&mut Rng::new(seed ^ SIGNS), &directory);
     }
-    let mut kernel = setting.kernel(Rng::new(rng.next()));
+    if seed % 4 >= 2 {
+        setting.add_streams(&mut Rng::new(seed ^ STREAMS));
+    }
+    let mut kernel = setting.kernel(Rng::new(rng.next()), &directory);
     if setting.has_signs {
         kernel.weather.add_sign_faults(&mut Rng::new(seed ^ !SIGNS));
     }

@@ -2,7 +2,7 @@
 //! has to be.
 
 use super::driver::{Account, Check, Driver, descriptors};
-use super::setting::{NAMES, any_spec, with_signs};
+use super::setting::{NAMES, any_spec, with_signs, with_streams};
 use super::world::{self, Call, Removal, Verb};
 use crate::error::{Error, ErrorKind};
 use crate::spec::ChildSpec;
@@ -158,6 +158,9 @@ impl Driver {
         let mut spec = any_spec(&mut self.rng, name, &others, &directory);
         if self.setting.has_signs {
             spec = with_signs(spec, &mut self.rng, &directory);
+        }
+        if self.setting.has_streams {
+            spec = with_streams(spec, &mut self.rng);
         }
         if self.rng.one_in(4) {
             // The same again.

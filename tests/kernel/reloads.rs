@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::driver::{Account, Check, Driver, descriptors};
-use super::setting::{NAMES, any_spec};
+use super::setting::{NAMES, any_spec, with_streams};
 use super::world::{self, Removal, Wish};
 use crate::error::ErrorKind;
 use crate::machine::ProgramState;
@@ -85,7 +85,10 @@ impl Driver {
 
     fn new_spec(&mut self, name: &str, others: &[&str]) -> ChildSpec {
         let directory = self.directory.clone();
-        let spec = any_spec(&mut self.rng, name, others, &directory);
+        let mut spec = any_spec(&mut self.rng, name, others, &directory);
+        if self.setting.has_streams {
+            spec = with_streams(spec, &mut self.rng);
+        }
         let is_up = !self.rng.one_in(6);
         spec.autostart(is_up)
     }
@@ -109,6 +112,13 @@ impl Driver {
             3 => spec = spec.report_bytes(other.report_bytes),
             4 => spec = spec.requires(other.requires).after(other.after),
             _ => spec = spec.autostart(other.autostart),
+        }
+        if self.setting.has_streams {
+            (spec.outputs, spec.log) = match self.rng.below(6) {
+                0 => (other.outputs, other.log),
+                1 => (known.outputs, other.log),
+                _ => (known.outputs, known.log),
+            };
         }
         spec
     }
@@ -301,7 +311,7 @@ impl Driver {
             }
             let known = &self.setting.specs[index];
             let is_kept = world::with(|kernel| kernel.is_kept(index));
-            let is_command = known.command != spec.command;
+            let is_command = known.command != spec.command || known.outputs != spec.outputs;
             let runs = world::with(|kernel| {
                 let is_wanted = kernel.programs[index].wish == Wish::Up;
                 is_wanted && kernel.runs_for_all_we_know(index)
@@ -431,6 +441,7 @@ fn same(one: &ChildSpec, other: &ChildSpec) -> bool {
         && one.command == other.command
         && one.policy() == other.policy()
         && one.report_bytes == other.report_bytes
+        && (one.outputs, one.log) == (other.outputs, other.log)
 }
 
 /// Nothing waits for what is not there.

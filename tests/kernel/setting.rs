@@ -10,7 +10,10 @@ use crate::kernel::world::{
 use crate::machine::{Backoff, Restart};
 use crate::model::rng::Rng;
 use crate::scheduler::Reap;
-use crate::spec::{Check, ChildSpec, Health, Probe, Ready};
+use crate::signal::SignalTo;
+use crate::spec::{
+    Check, ChildSpec, Health, LOG_BYTES_MIN, LOG_KEEP_MAX, LogOptions, Probe, Ready, Stderr, Stdout,
+};
 
 const STEPS_TO_STOP_MAX: usize = 400;
 
@@ -46,6 +49,10 @@ pub struct Setting {
     pub shutdown_timeout: Option<Duration>,
     /// Programs tell how they are, or are checked.
     pub has_signs: bool,
+    /// Programs have two streams, which go here and there, and logs that are rotated.
+    pub has_streams: bool,
+    /// They write as much as a log has that is rotated.
+    pub writes_much: bool,
 }
 
 impl Setting {
@@ -76,6 +83,8 @@ impl Setting {
             reloads: None,
             shutdown_timeout: None,
             has_signs: false,
+            has_streams: false,
+            writes_much: false,
         };
         // Not drawn: the lives without it are what they were.
         let timeouts = [100, 1_000, 3_000, 20_000].map(Duration::from_millis);
@@ -90,8 +99,16 @@ impl Setting {
         self.specs = specs.map(|spec| with_signs(spec, rng, directory)).collect();
     }
 
+    /// From now on programs have two streams.
+    pub fn add_streams(&mut self, rng: &mut Rng) {
+        self.has_streams = true;
+        self.writes_much = rng.one_in(4);
+        let specs = std::mem::take(&mut self.specs).into_iter();
+        self.specs = specs.map(|spec| with_streams(spec, rng)).collect();
+    }
+
     /// The system that this life is lived on.
-    pub fn kernel(&self, mut rng: Rng) -> Kernel {
+    pub fn kernel(&self, mut rng: Rng, directory: &Path) -> Kernel {
         let mut weather = Weather::any(&mut rng);
         // Without a descriptor that stands for it, a stolen child cannot be told from the next one
         // of its number.
@@ -103,6 +120,8 @@ impl Setting {
         kernel.stop_signals.clone_from(&self.stop_signals);
         kernel.shutdown_timeout = self.shutdown_timeout;
         kernel.has_signs = self.has_signs;
+        (kernel.has_streams, kernel.writes_much) = (self.has_streams, self.writes_much);
+        kernel.directory = directory.to_owned();
         kernel.add_programs(&self.specs);
         if self.inherited {
             kernel.bear_other(Parent::Us, Whose::Inherited);
@@ -187,6 +206,21 @@ fn with_ends(spec: ChildSpec, rng: &mut Rng) -> ChildSpec {
         spec = spec.max_restarts(rng.pick(&[0, 1, 3]));
     }
     spec
+}
+
+/// Where what it writes goes, how its logs are kept, and for whom its stop is.
+pub fn with_streams(spec: ChildSpec, rng: &mut Rng) -> ChildSpec {
+    let stdouts = [Stdout::Null, Stdout::Log, Stdout::Stderr, Stdout::Inherit];
+    let stderrs = [Stderr::Log, Stderr::Log, Stderr::Inherit, Stderr::Null];
+    let log = LogOptions::new()
+        .max_bytes(rng.pick(&[0, LOG_BYTES_MIN]))
+        .keep(LOG_KEEP_MAX)
+        .marks(rng.one_in(3));
+    let to = rng.pick(&[SignalTo::Group, SignalTo::Main]);
+    spec.stdout(rng.pick(&stdouts))
+        .stderr(rng.pick(&stderrs))
+        .log(log)
+        .stop_to(to)
 }
 
 /// How it tells that it is up and well, or is found to be.

@@ -153,7 +153,7 @@ impl Spawner {
             watchdog: value("WATCHDOG_USEC"),
             passed,
         };
-        let (pid, serial) = world::spawn(name.as_deref(), &words, stdio[2], &given)?;
+        let (pid, serial) = world::spawn(name.as_deref(), &words, stdio, &given)?;
         world::wait_for_launch(serial, command.wait.as_nanos() as u64);
         match world::with(|kernel| kernel.ask(serial)) {
             Fate::Pending => Ok(Started::Late(Late {

@@ -3,10 +3,11 @@
 use std::os::fd::{FromRawFd, OwnedFd};
 
 use super::messages::{Given, Sender, Word};
-use super::process::{Action, Parent, Plan, Process, Stderr, Temper, Time, Whose};
+use super::process::{Action, Parent, Plan, Process, Temper, Time, Whose, WriteEnd};
 use super::{Call, Kernel, NUMBERS_FROM, OTHERS_DESCRIPTORS_FROM, OUR_GROUP};
 use crate::machine::Exit;
 use crate::os::spawn::{Failure, Step};
+use crate::spec::StdStream;
 
 /// Messages in a flood.
 const FLOOD: u32 = 20;
@@ -158,7 +159,7 @@ impl Kernel {
         &mut self,
         name: Option<&str>,
         command: &[String],
-        stderr: i32,
+        stdio: [i32; 3],
         given: &Given,
     ) -> Result<(i32, u64), Failure> {
         let check = self.checked_by(command);
@@ -189,7 +190,8 @@ impl Kernel {
         let serial = self.next_serial();
         let mut process = Process::new(serial, Parent::Us, pid, Whose::New(index));
         if let Some(index) = index {
-            process.stderr = Some(self.hold(stderr));
+            self.judge_stdio(index, stdio);
+            (process.stdout, process.stderr) = (self.holds(stdio[1]), self.holds(stdio[2]));
             process.ready = given.passed.map(|passed| self.hold(passed.from));
             if let Some(ready) = &process.ready {
                 self.pipes[ready.pipe].tells_ready = true;
@@ -210,8 +212,13 @@ impl Kernel {
         Ok((pid, serial))
     }
 
+    /// The same for a stream, which may be the null device.
+    fn holds(&mut self, fd: i32) -> Option<WriteEnd> {
+        self.pipe_behind(fd).map(|_| self.hold(fd))
+    }
+
     /// A descriptor for a simulated process: numbered high, out of the library's way.
-    fn hold(&mut self, fd: i32) -> Stderr {
+    fn hold(&mut self, fd: i32) -> WriteEnd {
         let pipe = self.pipe_written_by(fd);
         // SAFETY: plain numbers; the copy is nobody's yet. Whoever writes to a full pipe waits in
         // this world and not in the real one.
@@ -221,7 +228,7 @@ impl Kernel {
             real_libc::fcntl(copy, libc::F_SETFL, libc::O_WRONLY | libc::O_NONBLOCK);
             OwnedFd::from_raw_fd(copy)
         };
-        Stderr { fd, pipe }
+        WriteEnd { fd, pipe }
     }
 
     /// The next step of this process.
@@ -248,13 +255,14 @@ impl Kernel {
             .map(|(pause, _)| now.saturating_add(*pause));
         self.say(format_args!("acts      {pid}: {action:?}"));
         match action {
-            Action::Write(bytes) => self.write(pid, bytes),
+            Action::Write(stream, bytes) => self.write(pid, stream, bytes),
             Action::Fork(plan) => self.fork(pid, plan),
             Action::Lead => self.lead(pid),
             Action::Execute(errno) => self.try_to_execute(pid, errno),
             Action::Setsid => self.leave(pid, true),
             Action::Setpgid => self.leave(pid, false),
-            Action::CloseStderr => self.process_mut(pid).stderr = None,
+            Action::Close(StdStream::Stdout) => self.process_mut(pid).stdout = None,
+            Action::Close(StdStream::Stderr) => self.process_mut(pid).stderr = None,
             Action::Stop => self.process_mut(pid).stopped = true,
             Action::Freeze(time) => {
                 self.process_mut(pid).frozen_until = Some(now.saturating_add(time))
@@ -312,13 +320,14 @@ impl Kernel {
         let mut child = Process::new(serial, Parent::Process(parent), pid, from.whose);
         (child.group, child.session, child.named) = (from.group, from.session, from.named);
         child.left = from.left;
-        let copied = |end: &Option<Stderr>| {
-            end.as_ref().map(|end| Stderr {
+        let copied = |end: &Option<WriteEnd>| {
+            end.as_ref().map(|end| WriteEnd {
                 fd: copy(&end.fd),
                 pipe: end.pipe,
             })
         };
         (child.stderr, child.ready) = (copied(&from.stderr), copied(&from.ready));
+        child.stdout = copied(&from.stdout);
         child.socket = from.socket;
         child.follow(self.now, plan);
         self.say(format_args!(
@@ -422,7 +431,7 @@ impl Kernel {
         let now = self.now;
         let process = self.process_mut(pid);
         (process.ended, process.ended_at) = (Some(exit), now);
-        (process.stderr, process.ready) = (None, None);
+        (process.stdout, process.stderr, process.ready) = (None, None, None);
         for pidfd in std::mem::take(&mut process.pidfds) {
             nudge(&pidfd);
         }

@@ -15,6 +15,7 @@ use super::signs::{Signs, Truth};
 use super::{Kernel, OUR_GROUP};
 use crate::machine::Exit;
 use crate::os::spawn::{Failure, Step};
+use crate::spec::Outputs;
 
 /// As in `src/machine/child.rs`, written once more, for who takes less time is to be noticed.
 const LAUNCH_MAX: Time = 90_000_000_000;
@@ -38,6 +39,11 @@ pub struct Launch {
     pub index: Option<usize>,
     begun: Time,
     pipe: usize,
+    /// That of its stdout, if it has one of its own.
+    stdout: Option<usize>,
+    outputs: Outputs,
+    /// How often its log was rotated before.
+    rotated: u64,
     truth: Truth,
     command: Vec<OsString>,
     report_bytes: usize,
@@ -83,12 +89,21 @@ impl Kernel {
             Some(errno) => Fate::Failed(exec_failure(errno)),
             None => Fate::Pending,
         };
+        let pipe = match &process.stderr {
+            Some(stderr) => stderr.pipe,
+            None => self.no_pipe(),
+        };
+        let stdout = process.stdout.as_ref().map(|stdout| stdout.pipe);
+        let rotated = index.map_or(0, |index| self.rotated(index));
         let program = index.map(|index| &self.programs[index]);
         let launch = Launch {
             pid,
             index,
             begun: self.now,
-            pipe: process.stderr.as_ref().map_or(0, |stderr| stderr.pipe),
+            pipe,
+            stdout: stdout.filter(|&stdout| stdout != pipe),
+            outputs: program.map_or_else(Outputs::default, |program| program.outputs),
+            rotated,
             truth: Truth {
                 signs: program.map_or_else(Signs::default, |program| program.signs.clone()),
                 socket: process.socket,
@@ -221,6 +236,8 @@ impl Kernel {
         new.started = self.now;
         new.report_bytes = launch.report_bytes;
         new.command.clone_from(&launch.command);
+        (new.stdout, new.outputs) = (launch.stdout, launch.outputs);
+        new.rotated = launch.rotated;
         new.truth = launch.truth.clone();
         self.socket_is_of(new.truth.socket, run);
         self.runs.push(new);
@@ -362,10 +379,10 @@ impl Kernel {
     }
 
     /// What a program is being started with.
-    pub(super) fn command_launched(&self, index: usize) -> Option<&Vec<OsString>> {
+    pub(super) fn command_launched(&self, index: usize) -> Option<(&Vec<OsString>, Outputs)> {
         let mut all = self.launches.values();
         let launch = all.find(|launch| launch.index == Some(index))?;
-        Some(&launch.command)
+        Some((&launch.command, launch.outputs))
     }
 
     /// It may count as given up.

@@ -76,6 +76,11 @@ tally! {
     unready: "reports of runs that were not ready in time",
     unhealthy: "reports of runs that were unhealthy",
     silent: "reports of runs that gave no sign of life",
+    relayed: "lines that the host was given",
+    continued: "lines that the host was given in parts",
+    held_back: "times in which the host took no lines",
+    rotations: "rotations of logs",
+    stopped_alone: "first processes that were asked to stop alone",
 }
 
 pub type Counts = Tally;
@@ -169,18 +174,15 @@ impl Kernel {
     }
 
     /// How many pipes the library may have open, as somebody can still write to them: the latest
-    /// two of each program.
+    /// two of each stream of a program.
     pub fn held_pipes(&self) -> usize {
-        let held = |run: &&usize| {
-            let pipe = self.runs[**run].pipe;
-            self.living().any(|(_, process)| {
-                process
-                    .stderr
-                    .as_ref()
-                    .is_some_and(|stderr| stderr.pipe == pipe)
-            })
+        let held = |pipe: usize| self.living().any(|(_, process)| process.holds(pipe));
+        let count =
+            |pipes: &mut dyn Iterator<Item = usize>| pipes.filter(|&it| held(it)).count().min(2);
+        let of = |program: &Program| {
+            let runs = || program.runs.iter().map(|&run| &self.runs[run]);
+            count(&mut runs().map(|run| run.pipe)) + count(&mut runs().filter_map(|run| run.stdout))
         };
-        let of = |program: &Program| program.runs.iter().filter(held).count().min(2);
         self.programs.iter().map(of).sum()
     }
 
@@ -194,6 +196,12 @@ impl Kernel {
             let read = self.read_of(index);
             if run.reaped && !run.is_misjudged && read < run.written_at_reap {
                 return Err(format!("{run:?}: only {read} bytes of it were ever read"));
+            }
+            let read = run.stdout.map_or(0, |pipe| self.read_of_pipe(pipe));
+            if run.reaped && !run.is_misjudged && read < run.stdout_at_reap {
+                return Err(format!(
+                    "{run:?}: only {read} bytes of its stdout were ever read"
+                ));
             }
         }
         Ok(())
@@ -236,7 +244,6 @@ impl Kernel {
         let program = &mut self.programs[index];
         program.starts += 1;
         program.tried = tried;
-        let latest_pipe = latest_pipe(self, index);
         let was_asked = self
             .latest_run(index)
             .is_some_and(|run| run.first_asked.is_some() && self.fault_since(run).is_none());
@@ -252,10 +259,9 @@ impl Kernel {
             let is_named = is_at_home && process.named == Some(index);
             let is_known = is_named && !self.is_overlooked(process, index);
             // See `OrphanSweep::hold`.
-            let holds = process.stderr.as_ref().map(|stderr| stderr.pipe);
-            let is_passed_over = self.programs[index].restarts_at_once()
-                && !was_asked
-                && (holds.is_none() || holds != latest_pipe);
+            let latest = self.latest_run(index);
+            let holds = latest.is_some_and(|run| run.pipes().any(|pipe| process.holds(pipe)));
+            let is_passed_over = self.programs[index].restarts_at_once() && !was_asked && !holds;
             if !process.left {
                 wrong.push(format!("{pid}, a member of an earlier run's group"));
             } else if is_known && !is_passed_over {
@@ -359,6 +365,8 @@ impl Kernel {
         };
         self.counts.orphans += u64::from(process.left);
         self.counts.signals += 1;
+        let problem =
+            problem.or(member_of.and_then(|run| self.problem_with_scope(pid, run, signal)));
         let delay = member_of.and_then(|run| self.problem_with_delay(run, signal));
         if let Some(problem) = problem.or(delay) {
             self.violated(format!("signal {signal} hits {pid}, {problem}"));
@@ -499,11 +507,4 @@ impl Kernel {
             .is_some_and(|at| at.saturating_add(time) < self.now);
         is_late.then_some("whose time to end by itself was over long before")
     }
-}
-
-fn latest_pipe(kernel: &Kernel, index: usize) -> Option<usize> {
-    kernel.programs[index]
-        .runs
-        .last()
-        .map(|&run| kernel.runs[run].pipe)
 }

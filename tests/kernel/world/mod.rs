@@ -18,6 +18,7 @@ mod reloads;
 mod removals;
 mod sight;
 mod signs;
+mod streams;
 mod waits;
 mod weather;
 mod words;
@@ -26,6 +27,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::handle::Handle;
@@ -40,11 +42,11 @@ use launches::Launch;
 pub use law::{Counts, LATE_MAX};
 pub use messages::Given;
 pub use orders::Verb;
-pub use pipes::byte_of;
 use pipes::{Descriptor, Pipe};
 pub use plans::Moods;
 pub use process::{Action, Parent, Plan, Process, Temper, Time, Whose};
 pub use programs::{Program, Removal, Run, Wish};
+pub use streams::{Line, rotated};
 pub use waits::Waited;
 pub use weather::{Call, Weather};
 
@@ -84,6 +86,12 @@ pub struct Kernel {
     /// Programs tell how they are, or are checked.
     pub has_signs: bool,
     descriptors: BTreeMap<i32, Descriptor>,
+    /// Programs have two streams, which go here and there.
+    pub has_streams: bool,
+    /// They write as much as a log has that is rotated.
+    pub writes_much: bool,
+    /// Where the logs are.
+    pub directory: PathBuf,
     /// How many bytes the disk has room for.
     pub disk: Option<u64>,
     /// What happens by itself, and when.
@@ -264,13 +272,13 @@ pub fn rest(time: Time) {
 pub fn spawn(
     name: Option<&str>,
     command: &[String],
-    stderr: i32,
+    stdio: [i32; 3],
     given: &Given,
 ) -> Result<(i32, u64), Failure> {
     pass();
     let spawned = with(|kernel| {
         kernel.masked = true;
-        kernel.spawn(name, command, stderr, given)
+        kernel.spawn(name, command, stdio, given)
     });
     // The new one runs while we sleep.
     for _ in 0..with(|kernel| kernel.rng.below(4)) {
@@ -304,6 +312,9 @@ impl Kernel {
             unconnected: None,
             has_signs: false,
             descriptors: BTreeMap::new(),
+            has_streams: false,
+            writes_much: false,
+            directory: PathBuf::new(),
             disk: None,
             agenda: Vec::new(),
             handle: None,

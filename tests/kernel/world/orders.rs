@@ -67,6 +67,8 @@ impl Kernel {
         program.former_links.extend(links);
         program.policy = spec.policy();
         program.command.clone_from(&spec.command);
+        program.outputs = spec.outputs;
+        program.has_marks |= spec.log.marks;
         program.relinked = now;
         program.report_bytes = spec.report_bytes;
         program.signs = Signs::of(spec);

@@ -4,10 +4,14 @@
 use super::Kernel;
 use super::process::{Action, Plan, Temper, Time};
 use crate::model::rng::Rng;
+use crate::spec::StdStream;
 
 const MICROSECOND: Time = 1_000;
 pub const MILLISECOND: Time = 1_000 * MICROSECOND;
 pub const SECOND: Time = 1_000 * MILLISECOND;
+
+/// As much as a log has that is rotated.
+const MUCH_MAX: usize = 70_000;
 
 /// How deep a program's tree of processes gets.
 const DEPTH_MAX: u32 = 3;
@@ -84,13 +88,13 @@ impl Moods {
         let mut steps = Vec::new();
         for _ in 0..rng.below(5) {
             let action = match rng.below(8) {
-                0..=2 if self.writes => Action::Write(self.bytes(rng)),
+                0..=2 if self.writes => Action::Write(StdStream::Stderr, self.bytes(rng)),
                 3 if self.forks && depth < DEPTH_MAX => Action::Fork(self.plan(rng, depth + 1)),
                 4 if self.escapes && depth < DEPTH_MAX => {
                     Action::Fork(self.escapee(rng, depth + 1))
                 }
                 5 if self.freezes => Action::Freeze(rng.below(8 * SECOND)),
-                6 if rng.one_in(4) => Action::CloseStderr,
+                6 if rng.one_in(4) => Action::Close(StdStream::Stderr),
                 7 if rng.one_in(8) => Action::Stop,
                 _ => continue,
             };
@@ -145,7 +149,33 @@ impl Moods {
     }
 }
 
+/// Has some of what a process and its children write go to stdout, and some of it be much.
+fn with_streams(plan: &mut Plan, is_much: bool, rng: &mut Rng) {
+    for (_, action) in &mut plan.steps {
+        match action {
+            Action::Fork(inner) => with_streams(inner, is_much, rng),
+            Action::Write(stream, bytes) => {
+                if rng.one_in(2) {
+                    *stream = StdStream::Stdout;
+                }
+                if is_much && rng.one_in(2) {
+                    *bytes += rng.index(MUCH_MAX);
+                }
+            }
+            Action::Close(stream) if rng.one_in(2) => *stream = StdStream::Stdout,
+            _ => {}
+        }
+    }
+}
+
 impl Kernel {
+    /// What a program does that may have two streams.
+    fn with_streams(&mut self, plan: &mut Plan) {
+        if self.has_streams {
+            with_streams(plan, self.writes_much, &mut self.rng);
+        }
+    }
+
     pub(super) fn plan_of_program(&mut self, index: usize) -> Plan {
         if let Some(plans) = &self.programs[index].script {
             let run = self.programs[index].runs.len() - 1;
@@ -163,6 +193,7 @@ impl Kernel {
         let moods = self.moods.clone();
         let mut plan = moods.plan(&mut self.rng, 0);
         self.with_words(&mut plan, index);
+        self.with_streams(&mut plan);
         plan
     }
 }

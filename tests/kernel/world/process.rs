@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 
 use super::messages::{Sender, Word};
 use crate::machine::Exit;
+use crate::spec::StdStream;
 
 /// Nanoseconds.
 pub type Time = u64;
@@ -36,8 +37,8 @@ pub enum Parent {
 
 #[derive(Debug, Clone)]
 pub enum Action {
-    /// So many bytes to stderr.
-    Write(usize),
+    /// So many bytes to one of its streams.
+    Write(StdStream, usize),
     Fork(Plan),
     /// A new child has its session, and its group.
     Lead,
@@ -45,7 +46,7 @@ pub enum Action {
     Execute(Option<i32>),
     Setsid,
     Setpgid,
-    CloseStderr,
+    Close(StdStream),
     /// SIGSTOP to itself.
     Stop,
     /// An uninterruptible wait of so long.
@@ -95,7 +96,7 @@ impl Plan {
 
 /// The write end of a run's pipe.
 #[derive(Debug)]
-pub struct Stderr {
+pub struct WriteEnd {
     pub fd: OwnedFd,
     pub pipe: usize,
 }
@@ -132,13 +133,15 @@ pub struct Process {
     pub frozen_until: Option<Time>,
     /// A signal that it will die of when it is no longer frozen.
     pub doomed: Option<i32>,
-    pub stderr: Option<Stderr>,
+    pub stdout: Option<WriteEnd>,
+    pub stderr: Option<WriteEnd>,
     /// The write end of the pipe for its readiness.
-    pub ready: Option<Stderr>,
+    pub ready: Option<WriteEnd>,
     /// The notification socket that its environment names.
     pub socket: Option<usize>,
-    /// Bytes of a write that found the pipe full.
+    /// Bytes of a write that found the pipe full, and of which stream it is.
     pub unwritten: usize,
+    pub writes_to: StdStream,
     /// The other ends of descriptors that tell of its death.
     pub pidfds: Vec<OwnedFd>,
 }
@@ -166,10 +169,12 @@ impl Process {
             held: Vec::new(),
             frozen_until: None,
             doomed: None,
+            stdout: None,
             stderr: None,
             ready: None,
             socket: None,
             unwritten: 0,
+            writes_to: StdStream::Stderr,
             pidfds: Vec::new(),
         }
     }
@@ -182,6 +187,20 @@ impl Process {
             .steps
             .front()
             .map(|(pause, _)| now.saturating_add(*pause));
+    }
+
+    /// The end of a pipe that it writes to, if it has not closed it.
+    pub fn end_of(&self, stream: StdStream) -> Option<&WriteEnd> {
+        match stream {
+            StdStream::Stdout => self.stdout.as_ref(),
+            StdStream::Stderr => self.stderr.as_ref(),
+        }
+    }
+
+    /// Whether it could write into this pipe.
+    pub fn holds(&self, pipe: usize) -> bool {
+        let holds = |&stream: &StdStream| self.end_of(stream).is_some_and(|end| end.pipe == pipe);
+        StdStream::ALL.iter().any(holds)
     }
 
     pub fn lives(&self) -> bool {

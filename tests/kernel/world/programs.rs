@@ -6,7 +6,7 @@ use super::Kernel;
 use super::process::{Plan, Time};
 use super::signs::{Signs, Truth};
 use crate::machine::{Cause, Exit, Policy, Restart};
-use crate::spec::ChildSpec;
+use crate::spec::{ChildSpec, Outputs};
 
 /// A moment, and its place among those of one time: processes have such numbers, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,8 +39,14 @@ pub struct Program {
     pub name: String,
     /// Indexes of its runs, in order.
     pub runs: Vec<usize>,
-    /// What was read of its pipes, in order: which pipe, from where, how much.
-    pub drained: Vec<(usize, u64, u64)>,
+    /// What was read of its pipes for each of its logs, in order: which pipe, from where, how much.
+    pub drained: [Vec<(usize, u64, u64)>; 2],
+    /// Where what it writes goes, from its next start on.
+    pub outputs: Outputs,
+    /// Its logs have, or had, a line for the start and the end of each run.
+    pub has_marks: bool,
+    /// Pipes whose bytes go to the host.
+    pub relayed: u8,
     pub policy: Policy,
     pub report_bytes: usize,
     pub signs: Signs,
@@ -90,7 +96,10 @@ impl Program {
         Self {
             name: spec.name().to_owned(),
             runs: Vec::new(),
-            drained: Vec::new(),
+            drained: [const { Vec::new() }; 2],
+            outputs: spec.outputs,
+            has_marks: spec.log.marks,
+            relayed: 0,
             policy: spec.policy(),
             report_bytes: spec.report_bytes,
             signs: Signs::of(spec),
@@ -123,7 +132,7 @@ impl Program {
     }
 
     /// Those that may count: a stop that has begun goes on by the former one.
-    fn policies(&self) -> impl Iterator<Item = &Policy> {
+    pub(super) fn policies(&self) -> impl Iterator<Item = &Policy> {
         self.former.iter().chain([&self.policy])
     }
 
@@ -197,6 +206,12 @@ pub struct Run {
     /// Its leader's.
     pub serial: u64,
     pub pipe: usize,
+    /// That of its stdout, if it has one of its own.
+    pub stdout: Option<usize>,
+    pub outputs: Outputs,
+    /// How often its log had been rotated when it began, and when its leader was reaped.
+    pub rotated: u64,
+    pub rotated_at_reap: u64,
     pub started: Time,
     pub truth: Truth,
     /// What it was started with.
@@ -227,6 +242,8 @@ pub struct Run {
     pub is_misjudged: bool,
     /// What was in its pipe, or had been, when its leader was reaped.
     pub written_at_reap: u64,
+    /// The same for its stdout.
+    pub stdout_at_reap: u64,
 }
 
 impl Run {
@@ -236,6 +253,10 @@ impl Run {
             pid,
             serial,
             pipe,
+            stdout: None,
+            outputs: Outputs::default(),
+            rotated: 0,
+            rotated_at_reap: 0,
             started: 0,
             truth: Truth::default(),
             command: Vec::new(),
@@ -254,7 +275,18 @@ impl Run {
             reported: false,
             is_misjudged: false,
             written_at_reap: 0,
+            stdout_at_reap: 0,
         }
+    }
+
+    /// Its pipes.
+    pub fn pipes(&self) -> impl Iterator<Item = usize> {
+        [self.pipe].into_iter().chain(self.stdout)
+    }
+
+    /// Whether this is one of its pipes.
+    pub fn has(&self, pipe: usize) -> bool {
+        self.pipe == pipe || self.stdout == Some(pipe)
     }
 }
 

@@ -208,8 +208,10 @@ impl Kernel {
         program.report_bytes = spec.report_bytes;
         program.signs = Signs::of(spec);
         program.relinked = now;
-        if program.command != spec.command {
+        program.has_marks |= spec.log.marks;
+        if program.command != spec.command || program.outputs != spec.outputs {
             program.command.clone_from(&spec.command);
+            program.outputs = spec.outputs;
             if keeps_runs {
                 program.kept = now;
             }
@@ -266,8 +268,11 @@ impl Kernel {
     pub fn is_kept(&self, index: usize) -> bool {
         let program = &self.programs[index];
         let command = self.command_launched(index);
-        let command = command.or(self.latest_run(index).map(|run| &run.command));
-        program.kept > program.tried && command.is_none_or(|known| *known != program.command)
+        let command = command.or(self
+            .latest_run(index)
+            .map(|run| (&run.command, run.outputs)));
+        program.kept > program.tried
+            && command.is_none_or(|known| known != (&program.command, program.outputs))
     }
 
     /// What was to be restarted has ended.
@@ -298,10 +303,11 @@ impl Kernel {
                 continue;
             };
             let runs = self.runs_for_all_we_know(index) && program.removal == Removal::No;
-            if runs && !self.is_kept(index) && run.command != program.command {
+            let is_same = run.command == program.command && run.outputs == program.outputs;
+            if runs && !self.is_kept(index) && !is_same {
                 return Err(format!(
-                    "{run:?} runs, and {:?} is its command",
-                    program.command
+                    "{run:?} runs, and {:?} with {:?} is its command",
+                    program.command, program.outputs
                 ));
             }
         }

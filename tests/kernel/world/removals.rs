@@ -3,9 +3,10 @@
 use std::os::fd::AsRawFd;
 
 use super::law::LATE_MAX;
-use super::process::{Parent, Process, Whose};
+use super::process::{Parent, Process, Whose, WriteEnd};
 use super::programs::{Removal, Run};
 use super::{Kernel, OTHERS_DESCRIPTORS_FROM};
+use crate::spec::StdStream;
 
 impl Kernel {
     /// Each of its runs was reported and reaped, no process of it is there, and nobody reads what
@@ -117,13 +118,16 @@ impl Kernel {
     }
 }
 
-/// The other end of its stderr is open.
+/// The other end of its stdout or its stderr is open.
 fn has_reader(process: &Process) -> bool {
-    let Some(stderr) = &process.stderr else {
-        return false;
-    };
+    let ends = StdStream::ALL.into_iter();
+    ends.filter_map(|stream| process.end_of(stream))
+        .any(is_read)
+}
+
+fn is_read(end: &WriteEnd) -> bool {
     let mut poll = libc::pollfd {
-        fd: stderr.fd.as_raw_fd(),
+        fd: end.fd.as_raw_fd(),
         events: 0,
         revents: 0,
     };
@@ -132,14 +136,15 @@ fn has_reader(process: &Process) -> bool {
     poll.revents & libc::POLLERR == 0
 }
 
-/// The library has the log of this name open.
+/// The library has a log of this name open.
 fn is_open(name: &str) -> bool {
     let entries = std::fs::read_dir("/proc/thread-self/fd").expect("the thread's own table");
     let leads_to = |entry: std::io::Result<std::fs::DirEntry>| {
         let entry = entry.ok()?;
         let number: i32 = entry.file_name().to_str()?.parse().ok()?;
         let path = std::fs::read_link(entry.path()).ok()?;
-        let is_it = path.file_name()?.to_str()? == format!("{name}.stderr.log");
+        let file = path.file_name()?.to_str()?;
+        let is_it = file.starts_with(&format!("{name}.std"));
         (is_it && number < OTHERS_DESCRIPTORS_FROM).then_some(())
     };
     entries.filter_map(leads_to).next().is_some()

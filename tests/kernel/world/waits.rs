@@ -112,9 +112,12 @@ impl Kernel {
         if let Whose::Run(run) = process.whose
             && self.runs[run].serial == process.serial
         {
+            let rotated = self.rotated(self.runs[run].program);
             let run = &mut self.runs[run];
             run.reaped = true;
+            run.rotated_at_reap = rotated;
             run.written_at_reap = self.pipes[run.pipe].written;
+            run.stdout_at_reap = run.stdout.map_or(0, |pipe| self.pipes[pipe].written);
         }
         self.remove(pid);
     }
