@@ -61,19 +61,6 @@ fn attack(target: i32, file: &str) {
             done.push(what.to_owned());
         }
     };
-    // SAFETY: a plain number.
-    let group = unsafe { libc::getpgid(target) };
-    for signal in 0..=64 {
-        // SAFETY: plain numbers, which the system checks.
-        unsafe {
-            note("kill", libc::syscall(libc::SYS_kill, target, signal));
-            note("tkill", libc::syscall(libc::SYS_tkill, target, signal));
-            // The group of a PID 1 may be one of outside, which has no number here.
-            if group > 1 {
-                note("killpg", libc::syscall(libc::SYS_kill, -group, signal));
-            }
-        }
-    }
     let none = std::ptr::null_mut::<libc::c_void>();
     let limit = libc::rlimit {
         rlim_cur: 0,
@@ -88,9 +75,30 @@ fn attack(target: i32, file: &str) {
         let set = libc::prlimit(target, libc::RLIMIT_NOFILE, &limit, std::ptr::null_mut());
         note("prlimit", i64::from(set));
     }
-    for name in ["mem", "environ", "fd/0", "fd/2"] {
+    for name in ["mem", "environ", "maps", "fd/0", "fd/2"] {
         let opened = File::open(format!("/proc/{target}/{name}"));
         note(name, if opened.is_ok() { 0 } else { -1 });
+    }
+    // SAFETY: plain numbers, which the system checks.
+    unsafe {
+        let pidfd = libc::syscall(libc::SYS_pidfd_open, target, 0);
+        note(
+            "pidfd_getfd",
+            libc::syscall(libc::SYS_pidfd_getfd, pidfd, 2, 0),
+        );
+    }
+    // SAFETY: a plain number.
+    let group = unsafe { libc::getpgid(target) };
+    for signal in 0..=64 {
+        // SAFETY: plain numbers, which the system checks.
+        unsafe {
+            note("kill", libc::syscall(libc::SYS_kill, target, signal));
+            note("tkill", libc::syscall(libc::SYS_tkill, target, signal));
+            // The group of a PID 1 may be one of outside, which has no number here.
+            if group > 1 {
+                note("killpg", libc::syscall(libc::SYS_kill, -group, signal));
+            }
+        }
     }
     let own_pipe = File::open("/proc/self/fd/2");
     note("the pipe", if own_pipe.is_ok() { 0 } else { -1 });

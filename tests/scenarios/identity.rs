@@ -1,7 +1,9 @@
 //! The users and limits that programs run with: what they really got, and what is refused.
 
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
+use nix::sys::resource::Resource;
 use serde_json::{Map, Value, json};
 
 use crate::command_line::run;
@@ -15,6 +17,9 @@ use crate::start_failures::assert_failed_start;
 const USER: u32 = 64_335;
 const OTHER: u32 = 64_336;
 const THIRD: u32 = 64_337;
+
+/// Our own limit on core files where programs are given limits.
+const CORE_MAX: u64 = 100;
 
 /// Capabilities (capabilities(7)).
 const KILL: u8 = 5;
@@ -128,6 +133,21 @@ fn credentials() -> Vec<Row> {
             as_user: not_permitted(&of_root),
         },
         Row {
+            keys: json!({"user": "root", "clear_env": true}),
+            as_root: Has("env.LOGNAME", "root".to_owned()),
+            as_user: not_permitted(&of_root),
+        },
+        Row {
+            keys: json!({"user": "root"}),
+            as_root: Has("Groups", groups_of_root().replace(',', "")),
+            as_user: not_permitted(&of_root),
+        },
+        Row {
+            keys: json!({"user": "root", "groups": []}),
+            as_root: Has("Groups", String::new()),
+            as_user: not_permitted("groups to none"),
+        },
+        Row {
             keys: json!({"user": "root", "clear_env": true, "env": {"USER": "own"}}),
             as_root: Has("env.USER", "own".to_owned()),
             as_user: not_permitted(&of_root),
@@ -176,7 +196,7 @@ fn limits() -> Vec<Row> {
             "Max address space",
             "8589934592 17179869184",
         ),
-        ("core", "0", "Max core file size", "0 0"),
+        ("core", "0:100", "Max core file size", "0 100"),
         ("cpu", "100:1000", "Max cpu time", "100 1000"),
         ("data", "4G", "Max data size", "4294967296 4294967296"),
         ("fsize", "1G", "Max file size", "1073741824 1073741824"),
@@ -208,11 +228,30 @@ fn limits() -> Vec<Row> {
     // More than fs.nr_open allows to anyone.
     let too_many = json!({"limits": {"nofile": "unlimited"}});
     let refused = || not_permitted("RLIMIT_NOFILE to unlimited");
-    rows.chain([Row {
-        keys: too_many,
-        as_root: refused(),
-        as_user: refused(),
-    }])
+    let more = CORE_MAX + 1;
+    let raised = || match has_resource_capability() {
+        true => Has("Max core file size", format!("{more} {more}")),
+        false => not_permitted(&format!("RLIMIT_CORE to {more}")),
+    };
+    let not_raised = || not_permitted(&format!("RLIMIT_CORE to {more}"));
+    rows.chain([
+        Row {
+            keys: too_many,
+            as_root: refused(),
+            as_user: refused(),
+        },
+        Row {
+            keys: json!({"limits": {"core": more}}),
+            as_root: raised(),
+            as_user: not_raised(),
+        },
+        // It is raised before the user is another one.
+        Row {
+            keys: json!({"limits": {"core": more}, "user": OTHER, "group": OTHER}),
+            as_root: raised(),
+            as_user: not_raised(),
+        },
+    ])
     .collect()
 }
 
@@ -237,6 +276,8 @@ fn part(dump: &Map<String, Value>, what: &str) -> String {
 
 fn play(rows: &[Row], mut scene: Scene, fate: fn(&Row) -> &Fate) {
     scene.chmod("", 0o777);
+    let core = Resource::RLIMIT_CORE;
+    scene.setting.limit(core, CORE_MAX, CORE_MAX);
     for (index, row) in rows.iter().enumerate() {
         let script = format!("dump dump{index} ; hold");
         scene.add_with(&format!("p{index}"), &script, row.keys.clone());
@@ -531,6 +572,10 @@ fn another_user_gets_no_capability_of_ours() {
             assert_eq!(found, Ok(capabilities), "{name}, {set}");
         }
     }
+    // What cannot be dumped is root's.
+    let pid = supervisor.inner_pid();
+    let memory = std::fs::metadata(format!("/proc/{pid}/mem")).expect("it runs");
+    assert_eq!(memory.uid(), USER, "our memory can be dumped as before");
     supervisor.end();
 }
 

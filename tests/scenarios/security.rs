@@ -18,6 +18,8 @@ const USER: u32 = 64_323;
 /// Two more, whose programs are started as theirs.
 const LOUD: u32 = 64_338;
 const QUIET: u32 = 64_339;
+/// Not one that another test has.
+const TWIN: u32 = 64_348;
 
 fn quick() -> Value {
     json!({"backoff": {"initial": "5ms", "max": "5ms"}})
@@ -174,7 +176,16 @@ fn programs_of_different_users_may_do_nothing_to_each_other() {
     scene.add_with("started", attack, keys);
     let attack = "attack quiet became ; attack-parent became ; hold";
     scene.add("became", &format!("become {USER} ; {attack}"));
+    // What is refused to others is not refused to all.
+    scene.add_with("twin", "pid twin ; hold", of(TWIN));
+    let mut once = of(TWIN);
+    once["restart"] = json!("never");
+    scene.add_with("brother", "attack twin brother.done ; exit 0", once);
     let supervisor = scene.start();
+    let done = scene.wait_lines("brother.done", 1);
+    for what in ["prlimit", "environ", "kill", "killpg"] {
+        assert!(done[0].contains(&format!("{what:?}")), "{what}: {done:?}");
+    }
     let quiet = scene.wait_pid("quiet");
     let others = [quiet, supervisor.inner_pid()];
     for file in ["started", "became"] {
