@@ -56,6 +56,7 @@ pub fn judge(fault: Option<&Fault>, record: &Record, usual: &Record) -> Verdict 
     rests(record, usual, &PACE, &mut defects);
     tidies(fault, record, usual, &mut defects);
     serves(fault, record, usual, &mut defects);
+    names_steps(fault, record, &mut defects);
     // A short write that was none at all tears a line in two.
     if !fault.is_some_and(Fault::is_lie) {
         answers(record, &mut defects);
@@ -191,6 +192,8 @@ fn tidies(fault: Option<&Fault>, record: &Record, usual: &Record, defects: &mut 
     more.retain(|kind| !fault.is_some_and(|fault| keeps(fault, kind)));
     // A run's pipe is kept for as long as somebody has it who left and is not found.
     more.retain(|kind| kind != "pipe" || !is_blind);
+    // A log that was renamed is written until there is another.
+    more.retain(|kind| !kind.ends_with(".log.1") || !has_said("failed to open log"));
     if !more.is_empty() {
         defects.push(format!("descriptors left open: {more:?}"));
     }
@@ -220,6 +223,66 @@ fn serves(fault: Option<&Fault>, record: &Record, usual: &Record, defects: &mut 
     let is_kept = fault.is_some_and(|fault| looks.contains(&&*fault.call));
     if record.code == Some(0) && !is_kept && !record.left_files.is_empty() {
         defects.push(format!("files left: {:?}", record.left_files));
+    }
+}
+
+/// The calls of a child that set something up, the words by which a start that fails there is told, and
+/// whether each error makes it fail.
+const STEPS: [(&str, &[&str], bool); 11] = [
+    ("setsid", &["failed to create a session"], true),
+    ("setpriority", &["failed to set nice"], true),
+    ("setgroups", &["failed to set groups"], true),
+    ("setresgid", &["failed to set gid"], true),
+    ("setresuid", &["failed to set uid"], true),
+    ("chdir", &["failed to change the directory"], true),
+    (
+        "prlimit64",
+        &[
+            "failed to set RLIMIT_",
+            "failed to set the limit on descriptors",
+        ],
+        false,
+    ),
+    (
+        "prctl",
+        &["failed to set uid", "failed to set no_new_privileges"],
+        false,
+    ),
+    ("dup2", &["failed to set up stdin"], false),
+    ("dup3", &["failed to set up stdin"], false),
+    ("execve", &["failed to execute"], true),
+];
+
+/// What is refused to a child is a failed start with the name of the step.
+fn names_steps(fault: Option<&Fault>, record: &Record, defects: &mut Vec<String>) {
+    let Some(fault) = fault.filter(|fault| fault.side == Side::Child && is_met(fault, record))
+    else {
+        return;
+    };
+    let step = STEPS.iter().find(|(call, ..)| *call == fault.call);
+    let Some((_, words, must_fail)) = step else {
+        return;
+    };
+    let failed = record.reports.iter().filter(|report| {
+        // One is to fail, whatever happens.
+        report.pid().is_none() && (report.name() != "missing" || fault.call == "execve")
+    });
+    let errors: Vec<&str> = failed.filter_map(|report| report.text("error")).collect();
+    // On a busy machine the stop may come before the answer to a start.
+    let is_named = |error: &&&str| {
+        let is_cancelled = error.starts_with("start cancelled by ");
+        is_cancelled || words.iter().any(|words| error.contains(words))
+    };
+    if let Some(other) = errors.iter().find(|error| !is_named(error)) {
+        defects.push(format!(
+            "a start that failed at {} is told as {other:?}",
+            fault.call
+        ));
+    }
+    // Who has its ids already needs no groups that it may not set.
+    let may_pass = fault.call == "setgroups" && fault.kind == Kind::Error("EPERM".to_owned());
+    if *must_fail && !may_pass && errors.is_empty() && !record.ended_early {
+        defects.push(format!("no start has failed at {}", fault.call));
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::fault::{self, Fault, Side};
 use super::memory;
-use super::play::{NAMES, Record};
+use super::play::{EMPTIER, NAMES, ROLLED, ROLLER, Record, SPEAKER};
 use crate::common::Report;
 
 /// What kind of thing was lost, which decides what has to be said.
@@ -77,6 +77,8 @@ impl Said<'_> {
             }
             Kind::Line => self.has(&[NO_STDERR]) || self.has(&["lines that stderr"]),
             Kind::Bytes(..) if self.fault.is_some_and(hides) => true,
+            // What goes where messages and reports go is counted by lines, and ends with them.
+            Kind::Bytes(SPEAKER, _) if self.has_lost_lines() => true,
             Kind::Bytes(name, _) => {
                 let lost: usize = alike.map(|loss| loss.size()).max().unwrap_or_default();
                 let counted = self.lines(name, "dropped").filter_map(|line| {
@@ -101,6 +103,11 @@ impl Said<'_> {
         // For as long as none is taken there is no end to count.
         self.number_before("reports that stdout did not take") >= lost
             || (self.is_lasting() && self.has(&["stdout takes no reports, they are lost"]))
+    }
+
+    fn has_lost_lines(&self) -> bool {
+        let counted = "lines of programs that";
+        self.has(&[NO_STDOUT]) || self.has(&[NO_STDERR]) || self.has(&[counted, "did not take"])
     }
 
     fn has(&self, parts: &[&str]) -> bool {
@@ -130,6 +137,12 @@ impl Said<'_> {
 pub fn hides(fault: &Fault) -> bool {
     let is_nothing = fault.kind == fault::Kind::Error("EAGAIN".to_owned());
     fault.call == "read" && is_nothing && fault.for_ever
+}
+
+/// The wait for what is to be read is interrupted for ever.
+fn is_deaf(fault: &Fault) -> bool {
+    let is_interrupted = fault.kind == fault::Kind::Error("EINTR".to_owned());
+    fault.call.starts_with("epoll_") && is_interrupted && fault.for_ever
 }
 
 /// The same loss of the same program, but for how much it was.
@@ -203,7 +216,13 @@ pub fn losses(fault: Option<&Fault>, record: &Record) -> Vec<Loss> {
     let mut lose = |kind, text| losses.push(Loss::new(kind, text));
     let is_stop = fault.is_some_and(Fault::is_stop);
     if !is_stop {
-        for name in &record.not_up {
+        // Who is never told that there is something to read reads at the end, and what is more than a
+        // pipe holds waits for that.
+        let is_unheard = |name: &&String| {
+            let is_much = [ROLLER, EMPTIER].contains(&name.as_str());
+            is_much && fault.is_some_and(|fault| hides(fault) || is_deaf(fault))
+        };
+        for name in record.not_up.iter().filter(|name| !is_unheard(name)) {
             lose(Kind::Other, format!("{name} is not up"));
         }
         // A signal that nobody may handle here is left out, as under valgrind.
@@ -224,6 +243,7 @@ pub fn losses(fault: Option<&Fault>, record: &Record) -> Vec<Loss> {
         lost_reports(is_short(fault), record, &mut losses);
     }
     lost_words(fault, record, &mut losses);
+    lost_at_rotations(record, &mut losses);
     losses
 }
 
@@ -249,7 +269,10 @@ fn lost_reports(is_short: bool, record: &Record, losses: &mut Vec<Loss>) {
         .iter()
         // A line of the status is about a state of that name.
         .filter(|line| !line.contains(" uptime="))
-        .filter(|line| line.split_whitespace().nth(2) == Some("failed"));
+        .filter(|line| {
+            let word = line.split_whitespace().nth(2);
+            matches!(word, Some("failed" | "cancelled"))
+        });
     let without_pid = record
         .reports
         .iter()
@@ -282,7 +305,11 @@ fn is_handed(is_short: bool, report: &Report, record: &Record) -> bool {
 fn lost_words(fault: Option<&Fault>, record: &Record, losses: &mut Vec<Loss>) {
     let is_short = is_short(fault);
     for (&name, pids) in &record.said {
-        let program = if name == "again" { "steady" } else { name };
+        let program = match name {
+            "again" => "steady",
+            "spoken" => SPEAKER,
+            name => name,
+        };
         let mut lost = (0, 0);
         for pid in pids {
             let text = format!("{name}-{pid}\n");
@@ -294,6 +321,8 @@ fn lost_words(fault: Option<&Fault>, record: &Record, losses: &mut Vec<Loss>) {
             let pid = pid.parse().ok();
             let mut reports = record.reports.iter();
             let report = reports.find(|report| report.pid() == pid);
+            // A report has what was written to stderr.
+            let report = report.filter(|_| name != "spoken");
             let missing = report.map_or(0, |report| missing(report, &text, is_short));
             if missing > 0 {
                 lost.1 += missing;
@@ -301,6 +330,19 @@ fn lost_words(fault: Option<&Fault>, record: &Record, losses: &mut Vec<Loss>) {
                 losses.push(Loss::new(Kind::Bytes(program, lost.1), what));
             }
         }
+    }
+}
+
+/// What is missing in the logs of the program whose log was rotated.
+fn lost_at_rotations(record: &Record, losses: &mut Vec<Loss>) {
+    let is_ours = |line: &&str| line.starts_with("procsched: ") || line.starts_with("--- ");
+    let log = record.logs.get(ROLLER).map_or("", String::as_str);
+    let lines = log.split_inclusive('\n').filter(|line| !is_ours(line));
+    let kept: usize = lines.map(str::len).sum();
+    let lost = ROLLED.saturating_sub(kept);
+    if record.has_rolled && lost > 0 {
+        let what = format!("{lost} bytes not in the logs that were rotated");
+        losses.push(Loss::new(Kind::Bytes(ROLLER, lost), what));
     }
 }
 

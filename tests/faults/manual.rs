@@ -35,6 +35,20 @@ const EXEC: &[&str] = &[
     "ETXTBSY",
 ];
 
+// That what is there is not there (ENOENT) is a lie: the next rename would go over it.
+const RENAME: &[&str] = &[
+    "EACCES",
+    "EBUSY",
+    "EDQUOT",
+    "EIO",
+    "EISDIR",
+    "ENOMEM",
+    "ENOSPC",
+    "ENOTEMPTY",
+    "EPERM",
+    "EROFS",
+];
+
 /// By call.
 pub const PAGES: &[Entry] = &[
     entry(
@@ -147,12 +161,16 @@ pub const PAGES: &[Entry] = &[
     entry("pipe2", &["EMFILE", "ENFILE", "ENOMEM"]),
     entry("poll", &["EINTR", "EINVAL", "ENOMEM"]),
     entry("ppoll", &["EINTR", "EINVAL", "ENOMEM"]),
+    entry("pread64", &["EINTR", "EIO", "EISDIR"]),
     entry("prctl", &["EINVAL", "EPERM"]),
     entry("prlimit64", &["EINVAL", "EPERM"]),
     entry("read", &["EAGAIN", "EINTR", "EIO", "EISDIR", "ENOMEM"]),
     entry("readlink", &["EACCES", "EIO", "ENOENT", "ENOMEM"]),
     entry("readlinkat", &["EACCES", "EIO", "ENOENT", "ENOMEM"]),
     entry("recvfrom", &["EAGAIN", "ECONNRESET", "EINTR", "ENOMEM"]),
+    entry("rename", RENAME),
+    entry("renameat", RENAME),
+    entry("renameat2", RENAME),
     entry("rt_sigaction", &["EINVAL"]),
     entry("rt_sigtimedwait", &["EAGAIN", "EINTR", "EINVAL"]),
     // A mask that cannot be set back would leave every signal blocked; no kernel refuses one.

@@ -19,12 +19,26 @@ use crate::common::{Report, Scene, Supervisor, probe};
 use crate::process;
 
 /// The programs that say something, each with its number of runs where nothing fails.
-pub const NAMES: [&str; 6] = [
-    "steady", "crashy", "missing", "leaver", "escaper", "stubborn",
+pub const NAMES: [&str; 9] = [
+    "steady", "crashy", "missing", "leaver", ESCAPER, "stubborn", ROLLER, EMPTIER, SPEAKER,
 ];
 
 /// Who needs a supervisor that is a subreaper.
 const ESCAPER: &str = "escaper";
+
+/// Whose log is rotated: it is renamed, or emptied.
+pub const ROLLER: &str = "roller";
+pub const EMPTIER: &str = "emptier";
+
+/// What they write, in bytes: two files, and more.
+pub const ROLLED: usize = 150_016;
+const EMPTIED: usize = 100_032;
+
+/// How many rotated logs are kept: more than there are.
+const KEPT: u32 = 5;
+
+/// Whose output goes where the supervisor's goes.
+pub const SPEAKER: &str = "speaker";
 
 /// Reports before the stop where nothing fails: three crashes, one who cannot be executed, one
 /// who leaves a member behind, and one who leaves an escapee.
@@ -74,6 +88,10 @@ pub struct Record {
     pub reports: Vec<Report>,
     /// Lines of stdout that are no reports.
     pub strangers: Vec<String>,
+    /// Lines of stdout that are a program's.
+    pub inherited: Vec<String>,
+    /// The program whose log is rotated has written all that it has to.
+    pub has_rolled: bool,
     /// By program: who has said who it is, by its number.
     pub said: BTreeMap<&'static str, Vec<String>>,
     pub logs: BTreeMap<&'static str, String>,
@@ -138,13 +156,54 @@ fn stage(subject: Subject) -> Scene {
     scene.add_with("leaver", &script, json!({"stop_timeout": "200ms"}));
     let escapes =
         "once e1 { escape { ignore TERM ; pid escapee ; hold } ; wait-file escapee ; exit 5 }";
-    if subject != Subject::Host {
+    if is_played(ESCAPER, subject) {
         scene.add(ESCAPER, &told(ESCAPER, escapes));
+    }
+    // What is said after all that is in the report, and in the last file.
+    let rolls = format!("spew {ROLLED} lines ; {}", told(ROLLER, "touch roller.up"));
+    let keys = json!({"log": {"max_bytes": "64K", "keep": KEPT, "marks": true}});
+    let empties = format!(
+        "spew {EMPTIED} lines ; {}",
+        told(EMPTIER, "touch emptier.up")
+    );
+    let emptied = json!({"log": {"max_bytes": "64K", "keep": 0, "timestamps": true}});
+    let spoken = told(SPEAKER, "say spoken-%p\\n 1 ; append spoken.said %p\\n");
+    let inherits = json!({"stdout": "inherit", "stderr": "inherit"});
+    for (name, script, keys) in [
+        (ROLLER, &rolls, keys),
+        (EMPTIER, &empties, emptied),
+        (SPEAKER, &spoken, inherits),
+    ] {
+        if is_played(name, subject) {
+            scene.add_with(name, script, keys);
+        }
     }
     let stubborn = told("stubborn", "touch stubborn.up");
     let script = format!("ignore TERM ; {stubborn}");
     scene.add_with("stubborn", &script, json!({"stop_timeout": "200ms"}));
     scene
+}
+
+/// Who takes part: a host prints what it inherits by itself, and where there is no memory it is asked
+/// for by few.
+fn is_played(name: &str, subject: Subject) -> bool {
+    match name {
+        ESCAPER => subject != Subject::Host,
+        SPEAKER => subject == Subject::Run,
+        ROLLER | EMPTIER => subject != Subject::Memory,
+        _ => true,
+    }
+}
+
+/// The log of a program, with what was rotated before it.
+fn whole_log(scene: &Scene, name: &str) -> String {
+    let path = scene.log_path(name);
+    let rotated = (1..=KEPT).rev();
+    let rotated =
+        rotated.filter_map(|number| fs::read(format!("{}.{number}", path.display())).ok());
+    let mut log: Vec<u8> = rotated.flatten().collect();
+    log.extend(scene.log(name));
+    String::from_utf8_lossy(&log).into_owned()
 }
 
 /// How a play is played.
@@ -187,12 +246,16 @@ pub fn play(manner: &Manner<'_>) -> Record {
     stop(&mut supervisor, &mut record);
     record.lasted = began.elapsed();
     close(&scene, &supervisor, &mut record);
-    for name in NAMES.into_iter().chain(["again"]) {
+    for name in NAMES.into_iter().chain(["again", "spoken"]) {
         let said = scene.lines(&format!("{name}.said"));
         record.said.insert(name, said);
-        let log = String::from_utf8_lossy(&scene.log(name)).into_owned();
-        record.logs.insert(name, log);
+        record.logs.insert(name, whole_log(&scene, name));
     }
+    let lines = record.messages.iter().chain(&record.inherited);
+    let spoken = lines.filter_map(|line| line.strip_prefix(SPEAKER)?.split_once("| "));
+    let spoken = spoken.map(|(_, text)| format!("{text}\n")).collect();
+    record.logs.insert(SPEAKER, spoken);
+    record.has_rolled = scene.path(format!("{ROLLER}.up")).exists();
     record.handled = scene.lines("handled");
     record
 }
@@ -203,7 +266,9 @@ pub fn close(scene: &Scene, supervisor: &Supervisor, record: &mut Record) {
     wait(REMAINS_MAX, || supervisor.has_said_all());
     record.messages = supervisor.messages();
     record.reports = supervisor.reports();
-    record.strangers = supervisor.strangers();
+    let is_inherited = |line: &String| line.starts_with(SPEAKER);
+    (record.inherited, record.strangers) =
+        supervisor.strangers().into_iter().partition(is_inherited);
     record.trace = scene.read("trace");
     record.directory = canonical(scene.directory());
     record.left_files = asked::remove_left_files(&record.trace);
@@ -275,7 +340,7 @@ fn has_said_again(scene: &Scene) -> bool {
 }
 
 fn missing(scene: &Scene, supervisor: &Supervisor, subject: Subject) -> Vec<String> {
-    let is_there = |name: &str| name != ESCAPER || subject != Subject::Host;
+    let is_there = |name: &str| is_played(name, subject);
     let is_up = |name: &str| name == "missing" || scene.path(format!("{name}.up")).exists();
     let is_missing = |name: &&&str| is_there(name) && !is_up(name);
     let mut missing: Vec<String> = NAMES
