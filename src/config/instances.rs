@@ -13,10 +13,10 @@ pub(super) const INSTANCES: &str = "instances";
 pub(super) const VARIABLE: &str = "PROCSCHED_INSTANCE";
 
 /// More programs than this are hardly meant.
-const COUNT_MAX: u32 = 10_000;
+pub(super) const COUNT_MAX: u32 = 10_000;
 
 /// The keys in whose values `%i` is replaced.
-const KEYS: [&str; 6] = ["command", "cwd", "env", "env_file", "ready", "health"];
+pub(super) const KEYS: [&str; 6] = ["command", "cwd", "env", "env_file", "ready", "health"];
 
 /// Returns how many instances of a program there are to be, if it has the key. A number that is none
 /// counts as one, so that the errors in the rest of the program are found.

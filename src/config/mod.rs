@@ -14,6 +14,8 @@
 //!
 //! A program with `instances` is written out after the second step, and each of them is read.
 //!
+//! `keys` is the table of all keys, for help, manual page, schema and guide.
+//!
 //! `order` and `explain` find out what a config comes to that was read. A client that looks for the
 //! control socket does not read all of it: `skim`.
 //!
@@ -34,6 +36,7 @@ mod explain;
 mod handler;
 mod instances;
 mod item;
+mod keys;
 mod links;
 mod locate;
 mod log;
@@ -57,6 +60,7 @@ use std::time::Duration;
 
 pub use control::{Control, SOCKET_PATH_BYTES_MAX};
 pub use errors::{ConfigError, ConfigErrors};
+pub use keys::{Key, KeyDefault, KeyType, Reload, Rule, Scope, keys};
 
 use self::errors::{Place, Problems};
 use self::item::Item;

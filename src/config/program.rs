@@ -25,9 +25,8 @@ use crate::spec::{
     stop_signal_problem,
 };
 
-/// The keys of a program. Those come first that `defaults` does not have. Each is also
-/// in the help of `check` and `run` (`load.rs` of the binary), the README, `tests/fuzz/config.dict`,
-/// `tests/fuzz/checks/print.rs` and the lists of `config/tests`.
+/// The keys of a program, in the order of the table in `keys`. Those come first that `defaults` does
+/// not have.
 const FIELDS: [Field<Draft>; 36] = [
     ("command", |draft, item, problems| {
         draft.has_command = true;

@@ -7,7 +7,7 @@ use crate::text::duration;
 
 /// The descriptors that may be given to a program for its readiness: those above the standard
 /// streams, and low enough for a shell and for `RLIMIT_NOFILE`.
-const FD_MIN: i32 = 3;
+pub(crate) const FD_MIN: i32 = 3;
 pub(crate) const FD_MAX: i32 = 63;
 
 /// The default of [`ChildSpec::start_timeout`] where a program says or shows that it is ready.

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::cases;
-use crate::config::Config;
+use crate::config::{Config, KeyType, Scope, keys};
 use crate::spec::HOME;
 
 /// The lines that are shown for a file, without its name.
@@ -205,23 +205,73 @@ fn the_keys_of_an_error_handler() {
     }
 }
 
+/// The end of an error that lists the keys of an object, as the table of keys has them: the parser
+/// knows these and no others, in this order.
+fn known_keys(object: &str, is_there: impl Fn(Scope) -> bool) -> String {
+    let all = keys().into_iter();
+    let all = all.filter(|key| key.place().0 == object && is_there(key.scope()));
+    let names: Vec<&str> = all.map(|key| key.place().1).collect();
+    assert!(!names.is_empty(), "{object} has no keys");
+    format!("use {}", names.join(", "))
+}
+
+#[test]
+fn the_table_of_keys_has_what_the_parser_knows_in_each_object() {
+    for key in keys() {
+        let is_object = match key.key_type() {
+            KeyType::Object(_) => true,
+            KeyType::OneOf(types) => types.iter().any(|one| matches!(one, KeyType::Object(_))),
+            _ => false,
+        };
+        if !is_object {
+            assert!(
+                keys().iter().all(|other| other.place().0 != key.name()),
+                "{key:?}"
+            );
+            continue;
+        }
+        let object = r#"{"???": 1}"#;
+        let file = match key.scope() {
+            Scope::File => format!(
+                r#"{{"{}": {object}, "programs": {{"w": ["a"]}}}}"#,
+                key.name()
+            ),
+            _ => format!(
+                r#"{{"programs": {{"w": {{"command": ["a"], "{}": {object}}}}}}}"#,
+                key.name()
+            ),
+        };
+        let known = known_keys(key.name(), |_| true);
+        let said = lines_of(file.as_bytes()).join("\n");
+        assert!(
+            said.contains(&format!("unknown key: {known}")),
+            "{known}\n{said}"
+        );
+    }
+}
+
 #[test]
 fn unknown_keys() {
     let table = r#"
-        {"programs": {"w": ["a"]}, "restart": "never"} => 1:28: restart: unknown key: use base_dir, err_dir, error_handler, control, control_group, output, reports, shutdown_timeout, defaults, programs
-        {"programs": {"w": ["a"]}, "defaults": {"command": ["a"]}} => 1:41: defaults.command: unknown key: use cwd, env, env_file, clear_env, user, group, groups, umask, nice, oom_score_adj, limits, no_new_privileges, stdin, autostart, restart, max_restarts, success_codes, permanent_failure_codes, oneshot, essential, backoff, ready, start_timeout, health, watchdog, stop_signal, stop_timeout, stop_to, stdout, stderr, log, report_bytes
-        {"programs": {"w": {"command": ["a"], "zz": 1}}} => 1:39: programs.w.zz: unknown key: use command, after, requires, instances, cwd, env, env_file, clear_env, user, group, groups, umask, nice, oom_score_adj, limits, no_new_privileges, stdin, autostart, restart, max_restarts, success_codes, permanent_failure_codes, oneshot, essential, backoff, ready, start_timeout, health, watchdog, stop_signal, stop_timeout, stop_to, stdout, stderr, log, report_bytes
+        {"programs": {"w": ["a"]}, "restart": "never"} => 1:28: restart: unknown key: FILE_KEYS
+        {"programs": {"w": ["a"]}, "defaults": {"command": ["a"]}} => 1:41: defaults.command: unknown key: DEFAULTS_KEYS
+        {"programs": {"w": {"command": ["a"], "zz": 1}}} => 1:39: programs.w.zz: unknown key: PROGRAM_KEYS
         {"programs": {"w": {"command": ["a"], "Restart": 1}}} => 1:39: programs.w.Restart: unknown key (did you mean "restart"?)
         {"programs": {"w": {"command": ["a"], "backoff": {"maximum": 1}}}} => 1:51: programs.w.backoff.maximum: unknown key (did you mean "max"?)
-        {"programs": {"w": ["a"]}, "a.b\u0000\n": 1} => 1:28: "a.b\0\n": unknown key: use base_dir, err_dir, error_handler, control, control_group, output, reports, shutdown_timeout, defaults, programs
-        {"programs": {"w": ["a"]}, "": 1} => 1:28: "": unknown key: use base_dir, err_dir, error_handler, control, control_group, output, reports, shutdown_timeout, defaults, programs"#;
+        {"programs": {"w": ["a"]}, "a.b\u0000\n": 1} => 1:28: "a.b\0\n": unknown key: FILE_KEYS
+        {"programs": {"w": ["a"]}, "": 1} => 1:28: "": unknown key: FILE_KEYS"#;
+    let of_file = known_keys("", |scope| scope == Scope::File);
+    let of_program = known_keys("", |scope| scope != Scope::File);
+    let of_defaults = known_keys("", |scope| scope == Scope::Program);
     for (text, expected) in cases(table) {
-        check(text, &[expected]);
+        let expected = expected.replace("FILE_KEYS", &of_file);
+        let expected = expected.replace("PROGRAM_KEYS", &of_program);
+        check(text, &[&expected.replace("DEFAULTS_KEYS", &of_defaults)]);
     }
     let long = "k".repeat(5_000);
     let text = format!(r#"{{"programs": {{"w": ["a"]}}, "{long}": 1}}"#);
     let cut = &long[..64];
-    let known = "use base_dir, err_dir, error_handler, control, control_group, output, reports, shutdown_timeout, defaults, programs";
+    let known = known_keys("", |scope| scope == Scope::File);
     check(&text, &[&format!("1:28: {cut}…: unknown key: {known}")]);
 }
 
@@ -262,7 +312,7 @@ fn all_errors_are_listed_in_the_order_of_the_file() {
   "err_dir": {}, "defaults": { "stop_timeout": "never" },
   "base": "."
 }"#;
-    let known = "command, after, requires, instances, cwd, env, env_file, clear_env, user, group, groups, umask, nice, oom_score_adj, limits, no_new_privileges, stdin, autostart, restart, max_restarts, success_codes, permanent_failure_codes, oneshot, essential, backoff, ready, start_timeout, health, watchdog, stop_signal, stop_timeout, stop_to, stdout, stderr, log, report_bytes";
+    let known = known_keys("", |scope| scope != Scope::File);
     let duration = r#"expected a number of seconds, or "500ms", "8s", "1m30s", "1h""#;
     check(
         text,
@@ -272,7 +322,7 @@ fn all_errors_are_listed_in_the_order_of_the_file() {
             "3:45: programs.web.cwd: expected a string in quotes, got 1",
             "3:48: programs.web.cwd: duplicate key: already defined at 3:38",
             "3:55: programs.web.cwd: the directory is an empty string",
-            &format!("3:59: programs.web.zz: unknown key: use {known}"),
+            &format!("3:59: programs.web.zz: unknown key: {known}"),
             r#"4:5: programs."b/d": a name cannot have '/' in it: use 1 to 64 of A-Z a-z 0-9 . _ @ - and begin with a letter or digit"#,
             r#"4:12: programs."b/d": the command is empty: give at least the program"#,
             "5:30: programs.ok.command[1]: an argument cannot have a NUL byte in it",

@@ -46,9 +46,17 @@ fn check_config(config: &Config, bytes: &[u8]) {
     );
     let described = file["programs"].as_object().expect("it was read");
     let described = described.keys().map(String::as_str);
-    assert_eq!(names, described.filter(|name| !is_ignored(name)).collect());
+    let written: BTreeSet<&str> = names.iter().map(|name| written_name(&file, name)).collect();
+    assert_eq!(
+        written,
+        described.filter(|name| !is_ignored(name)).collect()
+    );
     for spec in &config.programs {
-        let described = &file["programs"][spec.name()];
+        let described = &file["programs"][written_name(&file, spec.name())];
+        if described.get("instances").is_some() {
+            // Its command has the number in it.
+            continue;
+        }
         let command = described.get("command").unwrap_or(described);
         let command: Option<Vec<&str>> = command
             .as_array()
@@ -60,6 +68,13 @@ fn check_config(config: &Config, bytes: &[u8]) {
             .collect();
         assert_eq!(Some(read), command);
     }
+}
+
+/// The name that the file has for a program: an instance has a number behind that.
+fn written_name<'n>(file: &Value, name: &'n str) -> &'n str {
+    let inner = name.rsplit_once('@').map(|(inner, _)| inner);
+    let is_instance = file["programs"].get(name).is_none();
+    inner.filter(|_| is_instance).unwrap_or(name)
 }
 
 /// One line each, in the order of the file, told once, and there is something at its place.
