@@ -1,15 +1,19 @@
-//! The table of keys is what the parser, a reload and the fuzzer know.
+//! The table of keys is what the parser, a reload and the fuzzer know, and the schema that is made of
+//! it is never stricter than the parser.
 
 #[path = "common/mod.rs"]
 #[allow(dead_code, unused_imports)] // The scenarios use the rest of it.
 mod common;
 
 mod keys {
+    mod broken;
     mod fuzzer;
+    mod judge;
     mod pages;
     mod part;
     mod reloads;
     pub mod sample;
+    mod schema;
 }
 
 use std::path::Path;

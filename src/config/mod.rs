@@ -60,7 +60,7 @@ use std::time::Duration;
 
 pub use control::{Control, SOCKET_PATH_BYTES_MAX};
 pub use errors::{ConfigError, ConfigErrors};
-pub use keys::{Key, KeyDefault, KeyType, Reload, Rule, Scope, keys};
+pub use keys::{Key, KeyDefault, KeyType, Reload, Rule, Scope, keys, schema};
 
 use self::errors::{Place, Problems};
 use self::item::Item;

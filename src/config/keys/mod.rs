@@ -9,10 +9,12 @@ mod file;
 mod key_type;
 mod life;
 mod program;
+mod schema;
 
 use std::fmt;
 
 pub use key_type::{KeyType, Rule};
+pub use schema::schema;
 
 /// A key of a config.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -24,6 +24,7 @@ pub mod reload;
 pub mod reopen;
 pub mod restart;
 pub mod run;
+pub mod schema;
 pub mod shutdown;
 pub mod signal;
 pub mod start;
@@ -70,6 +71,7 @@ pub const ALL: &[&Command] = &[
     &shutdown::COMMAND,
     &demo::COMMAND,
     &init::COMMAND,
+    &schema::COMMAND,
     &import::COMMAND,
     &completions::COMMAND,
     &man::COMMAND,
