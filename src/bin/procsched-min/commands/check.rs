@@ -26,7 +26,7 @@ pub const COMMAND: Command = Command {
 starts nothing. A command that cannot be found or executed is a warning, and so
 is what cannot be fulfilled.
 ",
-    sections: &[CONFIG_HELP],
+    sections: &[&CONFIG_HELP],
     exit_codes: "  check: 0 fine, 1 warnings, 2 errors\n",
     example: "  $ procsched-min check /etc/app/procsched.json
   /etc/app/procsched.json: ok, 2 programs

@@ -1,8 +1,10 @@
 //! `help`: the overview and the help of each command, made from the table of commands. Everything
 //! that is needed to begin, in 80 columns.
 
+use procsched::config::{Key, KeyDefault, Scope, keys};
+
 use super::parse::{Arguments, find};
-use super::{ALL, CLIENT, Command};
+use super::{ALL, CLIENT, Command, Section};
 use crate::stdio::print;
 
 pub const COMMAND: Command = Command {
@@ -23,6 +25,15 @@ Usage: procsched-min COMMAND [ARGUMENT...]
 
 Commands:
 ";
+
+const COLUMNS: usize = 80;
+
+/// The width of the names of keys: the longest has 23 letters.
+const KEY_COLUMNS: usize = 24;
+
+const FILE_KEYS: &str = "Keys of CONFIG, with their defaults";
+
+const PROGRAM_KEYS: &str = "Keys of a program, with their defaults";
 
 const COMMON_OPTIONS: &str = "\nOptions of all commands to a supervisor:\n";
 
@@ -45,7 +56,9 @@ fn of_command(command: &Command) -> String {
     }
     let mut text = format!("Usage: procsched-min {}\n\n", usage(command));
     text += command.description;
-    command.sections.iter().for_each(|section| text += section);
+    for section in command.sections {
+        add_section(&mut text, section);
+    }
     text += &options(command);
     if !command.common_options.is_empty() {
         text += &format!("{COMMON_OPTIONS}{}", command.common_options);
@@ -62,21 +75,73 @@ fn overview() -> String {
     for command in ALL {
         text += &format!("  {:<11} {}\n", command.name, command.summary);
     }
-    text += &sections().concat();
+    for section in sections() {
+        add_section(&mut text, section);
+    }
     ALL.iter().for_each(|command| text += &options(command));
     text += &format!("{COMMON_OPTIONS}{}", CLIENT.common_options);
     text + &exit_codes(ALL)
 }
 
 /// Returns the sections of all commands, each once.
-pub(super) fn sections() -> Vec<&'static str> {
-    let mut shown: Vec<&str> = Vec::new();
+pub(super) fn sections() -> Vec<&'static Section> {
+    let mut shown: Vec<&Section> = Vec::new();
     for section in ALL.iter().flat_map(|command| command.sections) {
-        if !shown.contains(section) {
+        if shown.iter().all(|known| known.title != section.title) {
             shown.push(section);
         }
     }
     shown
+}
+
+fn add_section(text: &mut String, section: &Section) {
+    *text += section.text;
+    if section.has_keys {
+        *text += &keys_text();
+    }
+}
+
+/// Returns the keys of a config, a few lines each, with their defaults.
+fn keys_text() -> String {
+    let mut text = String::new();
+    for (title, is_of_file) in [(FILE_KEYS, true), (PROGRAM_KEYS, false)] {
+        text += &format!("\n{title}:\n");
+        let all = keys().into_iter();
+        for key in all.filter(|key| (key.scope() == Scope::File) == is_of_file) {
+            let start = format!("  {:<KEY_COLUMNS$}", key.name());
+            let default = default_of(&key).map(|default| format!(" [{default}]"));
+            let about = format!("{}{}", key.summary(), default.unwrap_or_default());
+            add_filled(&mut text, &start, &about);
+        }
+    }
+    text
+}
+
+/// Returns what holds without the key, unless that goes without saying.
+pub(super) fn default_of(key: &Key) -> Option<String> {
+    match key.default() {
+        KeyDefault::None | KeyDefault::Json("{}" | "[]") => None,
+        default => Some(default.to_string()),
+    }
+}
+
+/// Adds words in lines that fit a terminal, behind a start or as many blanks.
+fn add_filled(text: &mut String, start: &str, words: &str) {
+    let mut line = start.to_owned();
+    let mut is_first = true;
+    for word in words.split(' ') {
+        if !is_first && line.len() + 1 + word.len() > COLUMNS {
+            *text += &format!("{line}\n");
+            line = " ".repeat(start.len());
+            is_first = true;
+        }
+        if !is_first {
+            line.push(' ');
+        }
+        line += word;
+        is_first = false;
+    }
+    *text += &format!("{line}\n");
 }
 
 pub(super) fn usage(command: &Command) -> String {
@@ -150,7 +215,8 @@ mod tests {
     fn the_overview_has_everything_once() {
         let text = overview();
         for command in ALL {
-            let parts = command.sections.iter().copied().chain([command.exit_codes]);
+            let sections = command.sections.iter().map(|section| section.text);
+            let parts = sections.chain([command.exit_codes]);
             for part in parts.chain([command.options, command.common_options]) {
                 assert!(part.is_empty() || text.matches(part).count() == 1, "{part}");
             }

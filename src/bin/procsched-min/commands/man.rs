@@ -1,6 +1,8 @@
 //! `man`: the manual page, made from the table of commands.
 
-use super::help::{COMMON_EXIT_CODES, INTRODUCTION, sections, usage};
+use procsched::config::{Key, Scope, keys};
+
+use super::help::{COMMON_EXIT_CODES, INTRODUCTION, default_of, sections, usage};
 use super::version::VERSION;
 use super::{ALL, CLIENT, Command, Opt};
 use crate::stdio::print;
@@ -94,11 +96,35 @@ impl Page {
 
     /// Adds the sections of the help, each once.
     fn sections(&mut self) {
-        for (title, section) in ["CONFIG", "OUTPUT AND SIGNALS"].iter().zip(sections()) {
-            self.0 += &format!(".SH {title}\n");
-            self.verbatim(section);
+        for section in sections() {
+            self.0 += &format!(".SH {}\n", section.title);
+            self.verbatim(section.text);
+            if section.has_keys {
+                self.keys("CONFIG KEYS", |key| key.scope() == Scope::File);
+                self.keys("PROGRAM KEYS", |key| key.scope() != Scope::File);
+            }
         }
     }
+
+    fn keys(&mut self, title: &str, is_wanted: impl Fn(&Key) -> bool) {
+        self.0 += &format!(".SH {title}\n");
+        for key in keys().iter().filter(|key| is_wanted(key)) {
+            let about = escaped(&about(key));
+            self.0 += &format!(".TP\n{}\n{about}\n", bold(key.name()));
+        }
+    }
+}
+
+/// Returns all that there is to know of a key.
+fn about(key: &Key) -> String {
+    let values = key.key_type().to_string().replace('`', "");
+    let mut values = format!("Value: {values}");
+    if let Some(default) = default_of(key) {
+        values += &format!("; default: {default}");
+    }
+    let parts = [key.summary(), key.details(), &values];
+    let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    format!("{}.", parts.join(" "))
 }
 
 fn bold(text: &str) -> String {

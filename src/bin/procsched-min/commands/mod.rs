@@ -99,13 +99,23 @@ pub struct Command {
     /// Paragraphs for the command's own help.
     pub description: &'static str,
     /// More of the help; the overview shows a section of several commands once.
-    pub sections: &'static [&'static str],
+    pub sections: &'static [&'static Section],
     /// The lines below "Exit codes:".
     pub exit_codes: &'static str,
     /// The lines below "Example:".
     pub example: &'static str,
     /// Executes the command and returns the exit code, or what is wrong with the arguments.
     pub exec: fn(&Arguments) -> Result<u8, String>,
+}
+
+/// A part of the help that commands share.
+#[derive(Debug)]
+pub struct Section {
+    /// Its heading in the manual page, by which it is known.
+    pub title: &'static str,
+    pub text: &'static str,
+    /// True if the keys of a config follow the text.
+    pub has_keys: bool,
 }
 
 impl Command {

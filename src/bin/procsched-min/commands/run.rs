@@ -20,7 +20,7 @@ use procsched::{
     signal_name,
 };
 
-use super::{Command, FAILED, FINE, USAGE};
+use super::{Command, FAILED, FINE, Section, USAGE};
 use crate::clock;
 use crate::control::place::Place;
 use crate::control::{About, Feed, Refusal, Server, prepare_default_directory};
@@ -43,7 +43,7 @@ a signal stops it or every program has ended for good.
 ",
     options: "  --socket PATH  take orders there, whatever the config says
   --no-control   take no orders",
-    sections: &[CONFIG_HELP, OUTPUT_HELP],
+    sections: &[&CONFIG_HELP, &OUTPUT_HELP],
     exit_codes: "  0    stopped as asked, or every program has ended for good, with success
   N    the code of an essential program that ended for good, 128+n for signal n
   1    failed; all had ended, and one failed; or a process survived SIGKILL
@@ -63,7 +63,9 @@ a signal stops it or every program has ended for good.
     ..Command::PLAIN
 };
 
-const OUTPUT_HELP: &str = "
+const OUTPUT_HELP: Section = Section {
+    title: "OUTPUT AND SIGNALS",
+    text: "
 Output:
   stdout   one report a line, in JSON, for every exit and every failed start
   stderr   what happens, one line an event, for people
@@ -79,7 +81,9 @@ Signals to run:
 Under a manager that sets NOTIFY_SOCKET, such as systemd with Type=notify, it
 says READY=1 once all programs are up, STATUS= with their states, RELOADING=1,
 STOPPING=1, and WATCHDOG=1 in time if WATCHDOG_USEC is set.
-";
+",
+    has_keys: false,
+};
 
 /// The signals that stop it in order.
 pub const STOP_SIGNALS: [i32; 3] = [SIGTERM, SIGINT, SIGQUIT];
