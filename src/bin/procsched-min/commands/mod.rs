@@ -14,6 +14,8 @@ pub mod check;
 pub mod completions;
 pub mod demo;
 pub mod events;
+#[cfg(test)]
+mod guide;
 pub mod help;
 pub mod import;
 pub mod init;
