@@ -8,6 +8,7 @@ mod common;
 
 mod readme {
     pub mod blocks;
+    mod hosts;
     mod links;
     pub mod manager;
     mod notify_reload;
