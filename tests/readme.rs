@@ -9,6 +9,7 @@ mod common;
 mod readme {
     pub mod blocks;
     mod hosts;
+    mod journal;
     mod links;
     pub mod manager;
     mod notify_reload;

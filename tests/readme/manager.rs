@@ -15,6 +15,7 @@ const UNPACKED: &str = "PROCSCHED_TEST_SYSTEMD";
 
 /// Places the test's files where the unit expects them, and becomes systemd. `/usr/local/bin` has
 /// the binary alone, `app` is a user, and the settings of the kernel, which systemd raises, stay.
+/// The journal is there before, as if it had been started in an initramfs.
 const BOOT: &str = r#"
 set -eu
 place=$1 binary=$2
@@ -30,6 +31,8 @@ cp -L "$binary" /usr/local/bin/procsched-min
 for file in passwd group; do
     mount --bind "$place/$file" "/etc/$file"
 done
+mkdir -p /run/systemd/journal
+/usr/lib/systemd/systemd-journald &
 export container=procsched-test SYSTEMD_UNIT_PATH="$place/units"
 export SYSTEMD_GENERATOR_PATH="$place/none" SYSTEMD_ENVIRONMENT_GENERATOR_PATH="$place/none"
 exec env LD_LIBRARY_PATH="$LIBRARIES" "$SYSTEMD" --system --unit=idle.target --log-target=console --show-status=no

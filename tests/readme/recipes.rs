@@ -107,7 +107,7 @@ fn the_reports_of_a_stop_by_control_c_are_shown_by_jq() {
     let config = json!({"err_dir": "logs", "programs": programs});
     scene.write("procsched.json", config.to_string());
     let (pty, session) = shell(&scene);
-    pty.keys(&block_with("jq "));
+    pty.keys(&block_with("jq -r 'select(.return_code"));
     scene.wait_lines("logs/clock.stderr.log", 1);
     scene.wait_lines("logs/worker.stderr.log", 1);
     pty.keys("\x03");
