@@ -295,6 +295,8 @@
 //! The map of all files, with what each is for, is in [`guide::design`]. The other pages of the
 //! [`guide`] are about the binary, its config, and the places where it runs.
 
+// Each item that needs a feature has a label with its name.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
 // Every public type can be named by a caller.
 #![deny(unnameable_types)]
