@@ -5,6 +5,8 @@
  *   child write  DIR INDEX BYTES TOTAL WRITERS FD the first WRITERS of all wait for the gate,
  *                                                 write TOTAL bytes to FD, BYTES in each
  *                                                 write, tell that they are done, and stay
+ *   child notify DIR INDEX RATE                   is ready, and says RATE times a second that it is
+ *                                                 alive (sd_notify(3)); 0 is never
  *   child verify TOTAL FILE...                    exit 0 if the files, one after the other, hold
  *                                                 what `write` writes, and nothing else
  *
@@ -16,19 +18,22 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 enum { HEAD = 4096, SLOT = 64, LINE = 64, WRITE_MAX = 65536 };
 
 struct head { uint64_t starts, done; };
-struct slot { uint64_t starts, pid, start_ns, first_ns, done_ns, cpu_ns, errors, spare; };
+struct slot { uint64_t starts, pid, start_ns, first_ns, done_ns, cpu_ns, errors, sent; };
 
 static uint64_t clock_ns(clockid_t clock) {
     struct timespec time;
@@ -94,6 +99,27 @@ static void write_all(struct slot *slot, int fd, size_t bytes, uint64_t total) {
     slot->done_ns = clock_ns(CLOCK_MONOTONIC);
 }
 
+/* What is late is made up for, so that a receiver that is slow is never without a message. */
+static void notify(struct slot *slot, uint64_t rate) {
+    struct sockaddr_un to = { .sun_family = AF_UNIX };
+    const char *name = getenv("NOTIFY_SOCKET");
+    size_t length = name ? strlen(name) : 0;
+    if (!length || length > sizeof to.sun_path) _exit(103);
+    memcpy(to.sun_path, name, length);
+    if (to.sun_path[0] == '@') to.sun_path[0] = 0;
+    socklen_t bytes = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length);
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&to, bytes) < 0) _exit(104);
+    if (send(fd, "READY=1", 7, 0) < 0) _exit(105);
+    uint64_t began = clock_ns(CLOCK_MONOTONIC);
+    while (rate) {
+        uint64_t due = (clock_ns(CLOCK_MONOTONIC) - began) / 1000 * rate / 1000000;
+        for (; slot->sent < due; slot->sent++)
+            if (send(fd, "WATCHDOG=1", 10, 0) < 0) slot->errors++;
+        usleep(1000);
+    }
+}
+
 int main(int argc, char **argv) {
     uint64_t now = clock_ns(CLOCK_MONOTONIC);
     if (argc >= 4 && !strcmp(argv[1], "verify")) return verify(strtoull(argv[2], NULL, 10), argv + 3);
@@ -112,6 +138,11 @@ int main(int argc, char **argv) {
     __atomic_add_fetch(&head->starts, 1, __ATOMIC_SEQ_CST);
 
     if (!strcmp(argv[1], "crash")) return 1;
+    if (!strcmp(argv[1], "notify")) {
+        if (argc < 5) return 100;
+        slot->sent = 0;
+        notify(slot, strtoull(argv[4], NULL, 10));
+    }
     if (!strcmp(argv[1], "write")) {
         if (argc < 8) return 100;
         size_t bytes = strtoull(argv[4], NULL, 10);

@@ -24,7 +24,7 @@ use crate::tools::Tools;
 use crate::turns::Turns;
 
 /// Programs that end as soon as they run, twice a second; one more stays, and is killed.
-const CRASHING: usize = 200;
+pub const CRASHING: usize = 200;
 
 /// As many as a supervisor takes.
 const HOSTILE: usize = 16;
@@ -34,7 +34,7 @@ const DEATHS: usize = 300;
 /// A death takes longer where the processors are busy.
 const TIME_MAX: Duration = Duration::from_secs(20);
 
-const SETTLING: Duration = Duration::from_secs(1);
+pub const SETTLING: Duration = Duration::from_secs(1);
 
 /// How long a hostile client waits for what does not come, before it sees that it is to end.
 const NAP: Duration = Duration::from_millis(50);
@@ -133,7 +133,8 @@ fn storm(side: &Side, tools: &Tools, victim: Option<Victim>) -> Outcome<[f64; 3]
     Ok([0.50, 0.99, 1.0].map(|part| quantile(&times, part)))
 }
 
-fn restarts(run: &Run<'_>) -> Outcome<Vec<f64>> {
+/// Kills the first program, and again when it runs: the milliseconds that each took.
+pub fn restarts(run: &Run<'_>) -> Outcome<Vec<f64>> {
     let end = Instant::now() + TIME_MAX;
     let mut times = Vec::new();
     while times.len() < DEATHS && Instant::now() < end {

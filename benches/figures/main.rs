@@ -16,6 +16,7 @@
 //! cargo bench -- peers --markdown        # beside supervisord, runit and s6
 //! cargo bench -- control                 # clients and reload, beside those of the peers
 //! cargo bench -- clients                 # what hostile and large clients cost the programs
+//! cargo bench -- messages                # what a flood of sd_notify(3) costs the programs
 //! cargo bench -- order                   # what it costs to start programs in order
 //! PROCSCHED_BENCH_BINARY=… cargo bench   # another build of the binary, a static one say
 //! ```
@@ -26,6 +27,7 @@ mod drain;
 mod footprint;
 mod host;
 mod idle;
+mod messages;
 mod order;
 mod orphans;
 mod page;
@@ -59,7 +61,7 @@ type Theme = (&'static str, fn(&mut Turns), bool);
 const CONTROL: &str = "control";
 
 /// In the order of the table.
-const THEMES: [Theme; 13] = [
+const THEMES: [Theme; 14] = [
     ("footprint", footprint::measure, true),
     ("start", start::measure, true),
     ("restart", restart::measure, true),
@@ -69,6 +71,7 @@ const THEMES: [Theme; 13] = [
     ("storm", storm::measure, true),
     (CONTROL, control::measure, false),
     ("clients", clients::measure, false),
+    ("messages", messages::measure, false),
     ("scale", scale::measure, false),
     ("order", order::measure, false),
     ("host", host::measure, false),

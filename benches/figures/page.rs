@@ -25,8 +25,10 @@ pub struct Slot {
     pub done_at: u64,
     /// Processor time of the writes.
     pub cpu: u64,
-    /// Writes that failed.
+    /// Writes and messages that failed.
     pub errors: u64,
+    /// Messages to the supervisor.
+    pub sent: u64,
 }
 
 impl Page {
@@ -75,7 +77,7 @@ impl Page {
             done_at,
             cpu,
             errors,
-            _,
+            sent,
         ] = words;
         Slot {
             starts,
@@ -85,6 +87,7 @@ impl Page {
             done_at,
             cpu,
             errors,
+            sent,
         }
     }
 

@@ -27,6 +27,8 @@ pub enum Work {
     Crash,
     /// The same, but for the first, which stays; each again after [`CRASH_DELAY`].
     CrashAllButFirst,
+    /// The same, and the last sends this many messages a second instead (`ready: notify`, `watchdog`).
+    CrashBesideMessages { rate: u64 },
     /// The first `writers` write `total` bytes, `bytes` in each write, when the gate opens. All
     /// stay.
     Write {
@@ -146,8 +148,13 @@ impl Place {
         let child = child.to_str().expect("paths of UTF-8").to_owned();
         let directory = self.text("").trim_end_matches('/').to_owned();
         let (mode, numbers) = match self.work {
-            Work::CrashAllButFirst if index > 0 => ("crash", Vec::new()),
-            Work::Stay | Work::CrashAllButFirst => ("run", Vec::new()),
+            Work::CrashBesideMessages { rate } if self.notifies(index) => ("notify", vec![rate]),
+            Work::CrashAllButFirst | Work::CrashBesideMessages { .. } if index > 0 => {
+                ("crash", Vec::new())
+            }
+            Work::Stay | Work::CrashAllButFirst | Work::CrashBesideMessages { .. } => {
+                ("run", Vec::new())
+            }
             Work::Crash => ("crash", Vec::new()),
             Work::Write {
                 bytes,
@@ -174,8 +181,17 @@ impl Place {
 
     /// The delay before a program's restart, if it has one.
     pub fn delay(&self, index: usize) -> Option<&'static str> {
-        let is_delayed = matches!(self.work, Work::CrashAllButFirst) && index > 0;
+        let crashes = matches!(
+            self.work,
+            Work::CrashAllButFirst | Work::CrashBesideMessages { .. }
+        );
+        let is_delayed = crashes && index > 0 && !self.notifies(index);
         is_delayed.then_some(CRASH_DELAY)
+    }
+
+    /// True if a program sends messages to its supervisor.
+    pub fn notifies(&self, index: usize) -> bool {
+        matches!(self.work, Work::CrashBesideMessages { .. }) && index + 1 == self.count
     }
 
     /// The program that has to be up before this one.

@@ -172,6 +172,11 @@ impl Side {
             Kind::Ours => {
                 let definition = |(index, (name, words)): (usize, (String, Vec<String>))| {
                     let value = match (place.delay(index), place.required(index)) {
+                        _ if place.notifies(index) => json!({
+                            "command": words,
+                            "ready": "notify",
+                            "watchdog": "1h",
+                        }),
                         (None, None) => words.into(),
                         (Some(delay), _) => json!({
                             "command": words,
