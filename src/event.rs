@@ -92,7 +92,8 @@ pub enum EventKind {
         /// Why it is not restarted, if its policy alone does not say it: `10 restarts in a row`.
         reason: Option<String>,
         /// The last non-empty line of its stderr, at most 200 bytes, if it failed: with a code
-        /// other than 0 or by a signal. After a stop, its stop signal and SIGKILL are no failure.
+        /// other than 0 or by a signal. If there is none, that of its stdout, if that is logged or
+        /// inherited. After a stop, its stop signal and SIGKILL are no failure.
         /// `None` if [`ChildSpec::report_bytes`](crate::ChildSpec::report_bytes) is 0.
         last_line: Option<String>,
     },

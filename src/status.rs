@@ -113,7 +113,8 @@ impl LastExit {
         self.error.as_deref()
     }
 
-    /// Returns the last non-empty line of its stderr, at most 200 bytes, if it failed.
+    /// Returns the last non-empty line of its stderr, at most 200 bytes, if it failed; if there is none,
+    /// that of its stdout, if that is logged or inherited.
     #[must_use]
     pub fn last_line(&self) -> Option<&str> {
         self.last_line.as_deref()

@@ -55,9 +55,9 @@ impl Tail {
         Self { limit, kept: None }
     }
 
-    /// Returns one for what is shown as text alone.
-    pub(crate) fn for_text() -> Self {
-        Self::new(TEXT_TAIL_BYTES)
+    /// Returns one for what is shown as text alone, of at most `limit` bytes.
+    pub(crate) fn for_text(limit: u32) -> Self {
+        Self::new(limit.min(TEXT_TAIL_BYTES))
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8]) {

@@ -156,10 +156,12 @@ impl Program {
         StdStream::ALL.iter().any(has_pipe)
     }
 
-    /// Keeps the last bytes that the latest run writes to stdout, if it has a pipe for that.
+    /// Keeps the last bytes that the latest run writes to stdout, if it has a pipe for that, and reports
+    /// may have what it writes.
     pub(crate) fn keep_stdout(&mut self, has_pipe: bool) {
+        let limit = self.report_bytes;
         if let Some(rare) = &mut self.rare {
-            rare.stdout_tail = has_pipe.then(Tail::for_text);
+            rare.stdout_tail = (has_pipe && limit > 0).then(|| Tail::for_text(limit));
         }
     }
 

@@ -92,14 +92,16 @@ impl Driver {
             .stop_on_signals(setting.stop_signals.clone())
             .on_signals([OTHER_SIGNAL], |_, _| {})
             .on_event(move |event| tell(Told::Event(event.clone()), &events))
-            .on_output(move |line| {
-                let line = Line {
-                    program: line.program().to_owned(),
-                    stream: line.stream(),
-                    text: line.text().to_vec(),
-                    is_continued: line.is_continued(),
-                };
-                tell(Told::Line(line), &lines);
+            .on_output(move |read| {
+                for line in read {
+                    let line = Line {
+                        program: read.program().to_owned(),
+                        stream: read.stream(),
+                        text: line.text().to_vec(),
+                        is_continued: line.is_continued(),
+                    };
+                    tell(Told::Line(line), &lines);
+                }
             })
             .on_stray(move |pid, _| tell(Told::Stray(pid), &strays))
             .error_handler(move |_, report| {

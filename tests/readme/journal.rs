@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::blocks::file;
-use super::manager::{self, Manager};
+use super::manager::{self, Manager, Systemd};
 use super::recipes::block_with;
 use super::room;
 use crate::common::tools::lacks;
@@ -41,7 +41,13 @@ fn the_journal_has_failures_as_errors() {
     let path = scene.write("procsched.json", config.to_string());
     let path = path.to_str().expect("a plain path");
     let unit = file("app.service").replace("/etc/app/procsched.json", path);
-    let manager = Manager::start(&scene, &cgroups, "app.service", &unit);
+    let manager = Manager::start(
+        &Systemd::of_machine(),
+        &scene,
+        &cgroups,
+        "app.service",
+        &unit,
+    );
     manager.order(&["start", "app.service"]);
     // It has failed as often as it may.
     manager.wait("app.service", "ActiveState", "failed");

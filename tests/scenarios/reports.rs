@@ -403,11 +403,10 @@ fn text_and_the_last_line_are_those_of_stdout_if_stderr_has_none() {
         let keys = json!({"stdout": stdout, "stderr": stderr, "restart": "never"});
         scene.add_with(name, script, keys);
     }
-    let long = die("spew 6400 lines 1 ; say end 1");
+    // What it says is to be in no report.
     let keys = json!({"stdout": "log", "restart": "never", "report_bytes": 0});
-    scene.add_with("long", &long, keys.clone());
-    // It has said something that is in no report.
-    scene.add_with("hidden", &both, keys);
+    scene.add_with("hidden", &both, keys.clone());
+    scene.add_with("secret", &out, keys);
     let mut command = scene.command();
     let reports = File::create(scene.path("reports")).expect("a file");
     command.stdout(reports).stderr(Stdio::piped());
@@ -425,11 +424,12 @@ fn text_and_the_last_line_are_those_of_stdout_if_stderr_has_none() {
         "both",
         "none",
         "hidden",
+        "secret",
     ]
     .map(tail);
     let expected = ["out", "out", "out", "out", "err"].map(|last| Some(format!("{last:?}")));
     assert_eq!(lasts[..5], expected);
-    assert_eq!(lasts[5..], [None, None]);
+    assert_eq!(lasts[5..], [None, None, None]);
     supervisor.ends_with(1);
     let said = scene.read("reports");
     let reports = said
@@ -444,17 +444,23 @@ fn text_and_the_last_line_are_those_of_stdout_if_stderr_has_none() {
         assert_eq!(text(name).as_deref(), Some(first), "{name}");
     }
     assert_eq!(text("both").as_deref(), Some("err\n"));
-    assert_eq!((text("none"), text("hidden")), (None, None));
-    // From the start of a line.
+    for name in ["none", "hidden", "secret"] {
+        assert_eq!(text(name), None, "{name}");
+    }
+}
+
+#[test]
+fn text_of_stdout_begins_with_a_line() {
+    let mut scene = Scene::new();
+    let keys = json!({"stdout": "log", "restart": "never"});
+    scene.add_with("long", "spew 6400 lines 1 ; say end 1 ; exit 3", keys);
+    let reports = scene.start().ends_with(1);
     let mut bytes = vec![0; 6400];
     Pattern::Lines.fill(0, &mut bytes);
     bytes.extend_from_slice(b"end");
-    let start = bytes.len() - 2048;
-    let start = start
-        + bytes[start..]
-            .iter()
-            .position(|&byte| byte == b'\n')
-            .expect("a line")
-        + 1;
-    assert_eq!(text("long").expect("text").as_bytes(), &bytes[start..]);
+    let last = &bytes[bytes.len() - 2048..];
+    let line_feed = last.iter().position(|&byte| byte == b'\n');
+    let text = &last[line_feed.expect("a line") + 1..];
+    let reported = reports[0].get("text").as_str();
+    assert_eq!(reported.map(str::as_bytes), Some(text));
 }
