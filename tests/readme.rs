@@ -292,7 +292,7 @@ fn the_unit_gives_up_where_nothing_can_start() {
 }
 
 #[test]
-fn the_unit_is_one_for_systemd() {
+fn the_units_are_some_for_systemd() {
     if missing(&[Need::Tool("systemd-analyze")]) {
         return;
     }
@@ -300,11 +300,12 @@ fn the_unit_is_one_for_systemd() {
     let binary = second_run::binary().to_str().expect("a plain path");
     let start = unit_value("ExecStart");
     let installed = start.split(' ').next().expect("a program");
-    let unit = file("app.service").replace(installed, binary);
-    let path = scene.write("app.service", unit);
-    let verify = ["verify", "--man=no", "--recursive-errors=no"];
-    let (out, err) = room::run(Command::new("systemd-analyze").args(verify).arg(path));
-    assert_eq!((&*out, &*err), ("", ""));
+    for name in ["app.service", "service/app.service"] {
+        let path = scene.write("app.service", file(name).replace(installed, binary));
+        let verify = ["verify", "--man=no", "--recursive-errors=no"];
+        let (out, err) = room::run(Command::new("systemd-analyze").args(verify).arg(path));
+        assert_eq!((&*out, &*err), ("", ""), "{name}");
+    }
 }
 
 /// The unit as it is, but for the place of the config and a watchdog. A start takes as long as the
