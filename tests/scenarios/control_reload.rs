@@ -245,3 +245,40 @@ fn a_stop_supersedes_the_reload_that_waits_for_the_program() {
     assert_eq!(answer.problem("held")["code"], "superseded", "{answer:?}");
     supervisor.end();
 }
+
+/// It waited for ever: what requires a program that never comes up never fails by itself. Neither
+/// do orders for both.
+#[test]
+fn what_waits_for_a_program_that_has_failed_has_failed_too() {
+    let (mut scene, path) = scene();
+    let app = json!({"command": probe("hold"), "requires": ["db"]});
+    let site = json!({"command": probe("hold"), "requires": ["app"]});
+    scene.add("db", "hold");
+    scene.add_raw("app", app.clone());
+    scene.add_raw("site", site.clone());
+    let supervisor = scene.start();
+    wait_state(&supervisor, &path, "site", "running");
+    let silent = json!({"command": probe("hold"), "ready": {"fd": 3}, "start_timeout": 0.2});
+    let backoff = json!({"initial": 60});
+    let mut db = silent;
+    db["backoff"] = backoff;
+    rewrite(&scene, json!({"db": db, "app": app, "site": site}));
+    let all = ["db", "app", "site"];
+    for request in [
+        reload(json!({})),
+        order("restart", &all),
+        order("start", &all),
+    ] {
+        let answer = Operator::ask_once(&path, &request);
+        let problems = answer.data.iter().filter_map(|line| line.get("problem"));
+        let message = |problem: &Value| problem["message"].as_str().unwrap_or("-").to_owned();
+        let messages: Vec<String> = problems.map(message).collect();
+        assert_eq!(messages.len(), 3, "{request}: {answer:?}");
+        for reason in ["not ready in time", "requires db: ", "requires app: "] {
+            let has = messages.iter().any(|message| message.contains(reason));
+            assert!(has, "{request}: {reason}: {messages:?}");
+        }
+        assert_eq!(answer.last["error"]["code"], "failed", "{request}");
+    }
+    supervisor.end();
+}

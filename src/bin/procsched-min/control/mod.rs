@@ -8,6 +8,7 @@ mod changed;
 mod client;
 mod feed;
 mod follow;
+mod held;
 mod json;
 mod judge;
 mod listener;

@@ -13,6 +13,7 @@ use procsched::text::{did_you_mean, duration};
 use procsched::{Event, ProcessScheduler, ProgramState, ProgramStatus};
 
 use super::client::{Client, Peer};
+use super::held::Held;
 use super::judge::{Failure, Target, judge_start, judge_stop, judge_wait};
 use super::preface::Preface;
 use super::protocol::{Code, Problem};
@@ -57,6 +58,7 @@ pub struct Order {
     seen: Option<Arc<str>>,
     /// What others have started since a stop was given.
     starts: Starts,
+    held: Held,
     /// Why a reload has taken the place of this one.
     reloaded: Option<Arc<str>>,
     /// How often a target was noted, or looked at.
@@ -85,6 +87,7 @@ impl Order {
             unseen: 0,
             seen: None,
             starts: Starts::default(),
+            held: Held::default(),
             reloaded: None,
             #[cfg(test)]
             steps: 0,
@@ -371,7 +374,9 @@ impl Order {
             }
             let is_stopping = desk.scheduler.is_stopping();
             let target = &self.targets[&name];
-            let Some(result) = self.judge(target, status.as_ref(), is_stopping) else {
+            let judged = self.judge(target, status.as_ref(), is_stopping);
+            let Some(result) = judged.or_else(|| self.judge_hold(&name, status.as_ref()?, desk))
+            else {
                 continue;
             };
             let target = self.targets.remove(&name).unwrap_or_default();
@@ -411,6 +416,18 @@ impl Order {
         judged.or_else(|| self.is_expired.then(|| Err(self.late(status))))
     }
 
+    /// Returns the failure of a start that waits for one of this order that has failed.
+    fn judge_hold(
+        &mut self,
+        name: &Arc<str>,
+        status: &ProgramStatus,
+        desk: &Desk<'_>,
+    ) -> Option<Result<(), Failure>> {
+        let is_start = matches!(self.verb, Verb::Start | Verb::Restart | Verb::Settle);
+        let failure = is_start.then(|| self.held.judge(name, status, desk.scheduler));
+        failure.flatten().map(Err)
+    }
+
     fn late(&self, status: &ProgramStatus) -> Failure {
         let time = duration(self.timeout.unwrap_or_default());
         let is_held = status.state() == ProgramState::Pending;
@@ -431,6 +448,9 @@ impl Order {
             client.queue(|out| write_problem(out, name, &problem, &tail));
         }
         self.failed += 1;
+        for waiting in self.held.fail(name) {
+            self.look_at(waiting);
+        }
         let last = match &self.last_problem {
             None if is_whole => problem,
             None => Problem::new(problem.code, format!("{name}: {}", problem.message)),
