@@ -272,6 +272,7 @@ fn autostart_and_a_new_requirement_start_what_is_not_wanted_yet() {
             "* web     changes in place: requires",
             "* cron    changes in place: autostart",
             "+ rare    new, does not start by itself",
+            "~ db      will be started: web requires it",
             "= 1 unchanged"
         ]
     );
