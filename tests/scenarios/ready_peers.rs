@@ -150,6 +150,8 @@ fn a_check_that_never_succeeds_ends_its_restarts() {
         "max_restarts": 2,
     });
     scene.add_with("p", "hold", keys);
+    // It ends when all have ended for good, and its socket with it.
+    scene.add("stays", "hold");
     let supervisor = scene.start();
     let program = wait_state(&supervisor, &path, "p", "failed");
     assert_eq!(program["restarts"], 2);
