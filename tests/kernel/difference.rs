@@ -18,8 +18,9 @@ use crate::machine::Backoff;
 use crate::model::rng::Rng;
 use crate::spec::{ChildSpec, StdStream};
 
-/// The units that are tried one after the other, in milliseconds.
-const UNITS: [u64; 3] = [24, 80, 240];
+/// The units that are tried one after the other, in milliseconds. A quarter of the last is longer than
+/// a busy machine takes to execute a program.
+const UNITS: [u64; 4] = [24, 80, 240, 960];
 
 /// What a process is told that plays a scenario on the real kernel: which, and by which unit.
 const PLAYED: &str = "PROCSCHED_KERNEL_PLAYED";
