@@ -109,7 +109,7 @@ pub(super) fn required_starts(wanted: &[Wanted], machine: &Machine) -> Vec<(Stri
         let begun = one.spec.requires.iter().filter(begins);
         next.extend(begun.map(|name| (name, one)));
     }
-    // Those that come first in the file are told first.
+    // In the order of the file.
     next.reverse();
     let mut seen = BTreeSet::new();
     let mut starts = Vec::new();

@@ -21,7 +21,7 @@ const BUSY_TIME_MAX: Duration = Duration::from_secs(5);
 /// The pause before it is asked again.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long nothing may come of an answer that waits for nothing, before a person is told.
+/// How long nothing may come of an answer that waits for nothing, before a message says so.
 const QUIET_TIME: Duration = Duration::from_secs(3);
 
 /// How long nothing may come before the command gives up, without `--timeout`.
@@ -70,7 +70,7 @@ pub struct Talk<'p> {
     end: Option<Instant>,
     /// Until then a supervisor that is busy is asked again; `None` once it has answered.
     busy_until: Option<Instant>,
-    /// True if a person was told that nothing comes.
+    /// True if a message has said that nothing comes.
     is_silence_told: bool,
 }
 
