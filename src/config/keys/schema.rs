@@ -3,35 +3,60 @@
 //! What it refuses the parser refuses. The parser refuses more: what concerns two values, other
 //! files or the system, and values whose rules a pattern cannot say. Keys apply only to values of
 //! their own type, so that one object can say what is right of a number and of a string.
+//!
+//! It is put together as text: a tree of values, built by code, made the binary 56 KB larger.
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::{Key, KeyDefault, KeyType, Rule, Scope, keys};
 use crate::config::instances;
 use crate::signal::{SIGNAL_MAX, Signal};
 use crate::spec::{Resource, stop_signal_problem};
 
-/// The keys that every object may have, and whose values are ignored.
-const IGNORED: &str = r"^(x-|\$schema$)";
+/// The beginning of the whole. Editors know `allowComments` and `allowTrailingCommas`; standard
+/// schemas have no words for it.
+const HEAD: &str = r#"{"$schema":"http://json-schema.org/draft-07/schema#",
+"title":"A config of procsched","allowComments":true,"allowTrailingCommas":true,"#;
 
-const PROGRAM_NAME: &str = "^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$";
+/// The end of each object: the keys that it may have besides, and whose values are ignored.
+const NO_OTHERS: &str =
+    r#""patternProperties":{"^(x-|\\$schema$)":true},"additionalProperties":false"#;
+
+const NAME: &str = r#""name":{"type":"string","pattern":"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"},"#;
+
+/// Each program is an object or a command.
+const PROGRAMS: &str = r##""type":"object","minProperties":1,
+"propertyNames":{"pattern":"^([A-Za-z0-9][A-Za-z0-9._@-]{0,63}$|x-|\\$schema$)"},
+"patternProperties":{"^(x-|\\$schema$)":true},
+"additionalProperties":{"$ref":"#/definitions/program"}"##;
 
 const DURATION: &str =
-    r"^([0-9]+(\.[0-9]+)?h)?([0-9]+(\.[0-9]+)?m)?([0-9]+(\.[0-9]+)?s)?([0-9]+(\.[0-9]+)?ms)?$";
+    r"^([0-9]+(\\.[0-9]+)?h)?([0-9]+(\\.[0-9]+)?m)?([0-9]+(\\.[0-9]+)?s)?([0-9]+(\\.[0-9]+)?ms)?$";
 
-const SIZE: &str = "[0-9]+[KMGT]?";
+const PATH: &str = r#""type":"string","minLength":1,"not":{"pattern":"^~/"}"#;
+
+const ENV_FILE: &str = r#""type":"string","minLength":1,
+"not":{"anyOf":[{"const":"-"},{"pattern":"^-?~/"}]}"#;
 
 /// A path has a slash. A `%` stands for the number of an instance.
-const ADDRESS: &str = r"/|%|^([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]+$";
-
-/// The name of a variable that has a `=`, but for those that are ignored.
-const BAD_VARIABLE: &str = "^=|^x=|^([^x]|x[^-]).*=";
+const ADDRESS: &str = r#""type":"string","not":{"pattern":"://|^~/"},
+"pattern":"/|%|^([0-9.]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]+$""#;
 
 /// Names of signals in other spellings than that of the list: with `SIG`, or in lower case.
-const OTHER_SIGNAL: &str = "^[Ss][Ii][Gg]|[a-z]";
+const OTHER_SIGNAL: &str = r#"{"type":"string","pattern":"^[Ss][Ii][Gg]|[a-z]"}"#;
 
-/// The largest number of a user or a group.
-const ID_MAX: u32 = u32::MAX - 1;
+const LIMIT: &str = r#"{"type":["integer","string"],"minimum":0,
+"pattern":"^(unlimited|infinity|[0-9]+[KMGT]?)(:(unlimited|infinity|[0-9]+[KMGT]?))?$"}"#;
+
+/// The largest number of a user or a group is one less than what stands for none.
+const ACCOUNT: &str = r#""type":["integer","string"],"minimum":0,"maximum":4294967294"#;
+
+const COMMAND: &str = r#""type":"array","minItems":1,"additionalItems":{"type":"string"},"items":"#;
+
+/// A name that has a `=` is refused, unless it is ignored.
+const VARIABLES: &str = r#""type":"object","propertyNames":{"minLength":1},
+"patternProperties":{"^(x-|\\$schema$)":true,"^=|^x=|^([^x]|x[^-]).*=":false},
+"additionalProperties":"#;
 
 /// Returns the JSON Schema of a config, draft-07, for editors, and for tools that check a file
 /// before it is used. What it refuses, [`Config::load`](crate::config::Config::load)
@@ -45,271 +70,264 @@ const ID_MAX: u32 = u32::MAX - 1;
 #[must_use]
 pub fn schema() -> String {
     let keys = keys();
-    let schema = Schema { keys: &keys };
-    let mut text = format!("{:#}", schema.file());
-    text.push('\n');
-    text
+    let mut text = Text(HEAD.to_owned());
+    text.definitions(&keys);
+    text.object(&keys, "", &[Rule::Required("programs")], |scope| {
+        scope == Scope::File
+    });
+    text.add("}");
+    // All of it is JSON, as a test tries: this is for the indentation.
+    let value: Value = serde_json::from_str(&text.0).unwrap_or_default();
+    format!("{value:#}\n")
 }
 
-struct Schema<'k> {
-    keys: &'k [Key],
-}
+/// The text so far.
+struct Text(String);
 
-impl Schema<'_> {
-    fn file(&self) -> Value {
-        let mut file = self.object("", &[Rule::Required("programs")], |key| {
-            key.scope() == Scope::File
-        });
-        let parts = [
-            ("$schema", json!("http://json-schema.org/draft-07/schema#")),
-            ("title", json!("A config of procsched")),
-            // For editors: standard schemas have no words for it.
-            ("allowComments", json!(true)),
-            ("allowTrailingCommas", json!(true)),
-            ("definitions", self.definitions()),
-        ];
-        file.extend(parts.map(|(name, part)| (name.to_owned(), part)));
-        file.into()
+impl Text {
+    fn add(&mut self, text: &str) {
+        self.0.push_str(text);
     }
 
-    /// Returns what is used more than once: commands, and the keys of programs and defaults.
-    fn definitions(&self) -> Value {
-        let program = self.object("", &[Rule::Required("command")], |key| {
-            key.scope() != Scope::File
+    fn add_all(&mut self, texts: &[&str]) {
+        texts.iter().for_each(|text| self.add(text));
+    }
+
+    /// Adds elements with commas between them.
+    fn list<T>(
+        &mut self,
+        elements: impl IntoIterator<Item = T>,
+        mut add: impl FnMut(&mut Self, T),
+    ) {
+        for (index, element) in elements.into_iter().enumerate() {
+            if index > 0 {
+                self.add(",");
+            }
+            add(self, element);
+        }
+    }
+
+    /// Adds words in quotes. None of them has anything to escape.
+    fn words<'w>(&mut self, words: impl IntoIterator<Item = &'w str>) {
+        self.list(words, |text, word| text.add_all(&["\"", word, "\""]));
+    }
+
+    /// Adds what is used more than once: commands, and the keys of programs and defaults.
+    fn definitions(&mut self, keys: &[Key]) {
+        self.add_all(&[
+            "\"definitions\":{",
+            NAME,
+            "\"command\":{",
+            COMMAND,
+            "[{",
+            PATH,
+            "}]}",
+        ]);
+        self.add(r##","program":{"anyOf":[{"$ref":"#/definitions/command"},{"##);
+        self.object(keys, "", &[Rule::Required("command")], |scope| {
+            scope != Scope::File
         });
-        let program = json!({"anyOf": [reference("command"), program]});
-        let program_name = json!({"type": "string", "pattern": PROGRAM_NAME});
-        let mut all = Map::new();
-        all.insert("command".to_owned(), command());
-        all.insert("program".to_owned(), program);
-        all.insert("name".to_owned(), program_name);
-        for key in self.keys {
+        self.add("}]}");
+        for key in keys {
             if key.scope() != Scope::File && key.place().0.is_empty() {
-                all.insert(definition_name(key), self.key(key));
+                self.add_all(&[",\"program.", key.name(), "\":"]);
+                self.key(keys, key);
             }
         }
-        all.into()
+        self.add("},");
     }
 
-    /// Returns what values a key can have, and what people need to know of it.
-    fn key(&self, key: &Key) -> Value {
-        let mut schema = self.of_type(key.key_type(), key);
-        let description = [key.summary(), key.details()].join(" ");
-        schema.insert("description".to_owned(), description.trim().into());
-        if let KeyDefault::Json(text) = key.default() {
-            schema.insert("default".to_owned(), value(text));
+    /// Adds what values a key can have, and what people need to know of it.
+    fn key(&mut self, keys: &[Key], key: &Key) {
+        self.add("{");
+        self.key_type(keys, key.key_type(), key);
+        let gap = if key.details().is_empty() { "" } else { " " };
+        let description = [key.summary(), gap, key.details()].concat();
+        self.add_all(&[",\"description\":", &Value::from(description).to_string()]);
+        if let KeyDefault::Json(default) = key.default() {
+            self.add_all(&[",\"default\":", default]);
         }
-        schema.insert("examples".to_owned(), json!([value(key.example())]));
-        schema.into()
+        self.add_all(&[",\"examples\":[", key.example(), "]}"]);
     }
 
-    /// Returns an object with the keys directly below this one that are wanted.
+    /// Adds an object with the keys directly below this one that are wanted.
     fn object(
-        &self,
+        &mut self,
+        keys: &[Key],
         place: &str,
         rules: &[Rule],
-        is_wanted: impl Fn(&Key) -> bool,
-    ) -> Map<String, Value> {
-        let mut properties = Map::new();
-        for key in self.keys.iter().filter(|key| is_wanted(key)) {
-            let (object, name) = key.place();
-            if object == place {
-                let is_shared = place.is_empty() && key.scope() != Scope::File;
-                let schema = match is_shared {
-                    true => reference(&definition_name(key)),
-                    false => self.key(key),
-                };
-                properties.insert(name.to_owned(), schema);
+        is_wanted: impl Fn(Scope) -> bool,
+    ) {
+        self.add("\"type\":\"object\",\"properties\":{");
+        let wanted = keys
+            .iter()
+            .filter(|key| key.place().0 == place && is_wanted(key.scope()));
+        self.list(wanted, |text, key| {
+            text.add_all(&["\"", key.place().1, "\":"]);
+            if place.is_empty() && key.scope() != Scope::File {
+                text.add_all(&[r##"{"$ref":"#/definitions/program."##, key.name(), "\"}"]);
+            } else {
+                text.key(keys, key);
             }
-        }
-        let mut object = object_of(properties);
-        rules.iter().for_each(|rule| add_rule(&mut object, *rule));
-        object
+        });
+        self.add_all(&["},", NO_OTHERS]);
+        self.rules(rules);
     }
 
-    fn of_type(&self, key_type: KeyType, key: &Key) -> Map<String, Value> {
-        let schema = match key_type {
-            KeyType::Boolean => json!({"type": "boolean"}),
-            KeyType::False => json!({"const": false}),
-            KeyType::Word(words) => json!({"enum": words.split(' ').collect::<Vec<_>>()}),
-            KeyType::Whole { min, max } => {
-                json!({"type": "integer", "minimum": min, "maximum": max})
+    fn rules(&mut self, rules: &[Rule]) {
+        for rule in rules {
+            match *rule {
+                Rule::Required(name) => self.add_all(&[",\"required\":[\"", name, "\"]"]),
+                Rule::ExactlyOne(names) => {
+                    self.add(",\"oneOf\":[");
+                    self.each_required(names);
+                }
+                Rule::NotBoth(one, other) => {
+                    self.add(",\"not\":{\"required\":[");
+                    self.words([one, other]);
+                    self.add("]}");
+                }
+                Rule::Needs(..) => {}
             }
-            KeyType::Share => json!({"type": "number", "minimum": 0, "maximum": 1}),
-            KeyType::Duration { zero } => duration(zero, key.place().0),
-            KeyType::Size { min } => json!({
-                "type": ["integer", "string"],
-                "pattern": format!("^{SIZE}$"),
-                "anyOf": [{"const": 0}, {"minimum": min}],
-            }),
-            KeyType::Limits => limits(),
-            KeyType::Path => path(),
-            KeyType::EnvFile => json!({
-                "type": "string",
-                "minLength": 1,
-                "not": {"anyOf": [{"const": "-"}, {"pattern": "^-?~/"}]},
-            }),
-            KeyType::Address => address(),
-            KeyType::StopSignal => stop_signal(),
-            KeyType::Exit => exit(),
-            KeyType::Umask => json!({"type": "string", "pattern": "^0*[0-7]{1,3}$"}),
-            KeyType::Account => {
-                json!({"type": ["integer", "string"], "minimum": 0, "maximum": ID_MAX})
-            }
-            KeyType::Name => reference("name"),
-            KeyType::Scalar => json!({"type": ["string", "number", "boolean"]}),
-            KeyType::Command => reference("command"),
-            KeyType::List(element) => {
-                json!({"type": "array", "items": self.of_type(*element, key)})
-            }
-            KeyType::Variables(variable) => json!({
-                "type": "object",
-                "propertyNames": {"minLength": 1},
-                "patternProperties": {IGNORED: true, BAD_VARIABLE: false},
-                "additionalProperties": self.of_type(*variable, key),
-            }),
-            KeyType::Object(rules) => self.object(key.name(), rules, |_| true).into(),
-            KeyType::Defaults => {
-                let defaults = self.object("", &[], |key| key.scope() == Scope::Program);
-                defaults.into()
-            }
-            KeyType::Programs => json!({
-                "type": "object",
-                "minProperties": 1,
-                "propertyNames": {"anyOf": [{"pattern": PROGRAM_NAME}, {"pattern": IGNORED}]},
-                "patternProperties": {IGNORED: true},
-                "additionalProperties": reference("program"),
-            }),
-            KeyType::OneOf(types) => {
-                let types = types.iter().map(|one| self.of_type(*one, key));
-                json!({"anyOf": types.collect::<Vec<_>>()})
-            }
+        }
+        let needs = |rule: &Rule| match *rule {
+            Rule::Needs(name, others) => Some((name, others)),
+            _ => None,
         };
-        match schema {
-            // Nothing beside a reference counts.
-            Value::Object(map) if map.contains_key("$ref") => {
-                let reference = Value::Object(map);
-                Map::from_iter([("allOf".to_owned(), json!([reference]))])
-            }
-            Value::Object(map) => map,
-            _ => Map::new(),
+        if rules.iter().any(|rule| needs(rule).is_some()) {
+            self.add(",\"dependencies\":{");
+            self.list(rules.iter().filter_map(needs), |text, (name, others)| {
+                text.add_all(&["\"", name, "\":{\"anyOf\":["]);
+                text.each_required(others);
+                text.add("}");
+            });
+            self.add("}");
         }
     }
-}
 
-/// Returns an object that has these keys and no others.
-fn object_of(properties: Map<String, Value>) -> Map<String, Value> {
-    let parts = [
-        ("type", json!("object")),
-        ("properties", properties.into()),
-        ("patternProperties", json!({IGNORED: true})),
-        ("additionalProperties", json!(false)),
-    ];
-    parts
-        .map(|(name, part)| (name.to_owned(), part))
-        .into_iter()
-        .collect()
-}
+    /// Adds that each of these names is required, by itself, and the end of that list.
+    fn each_required(&mut self, names: &str) {
+        self.list(names.split(' '), |text, name| {
+            text.add_all(&["{\"required\":[\"", name, "\"]}"]);
+        });
+        self.add("]");
+    }
 
-fn add_rule(object: &mut Map<String, Value>, rule: Rule) {
-    let one_of = |names: &str| -> Vec<Value> {
-        names
-            .split(' ')
-            .map(|name| json!({"required": [name]}))
-            .collect()
-    };
-    let (name, part) = match rule {
-        Rule::Required(name) => ("required", json!([name])),
-        Rule::ExactlyOne(names) => ("oneOf", one_of(names).into()),
-        Rule::NotBoth(one, other) => ("not", json!({"required": [one, other]})),
-        Rule::Needs(name, others) => {
-            let mut known = object.remove("dependencies").unwrap_or_else(|| json!({}));
-            known[name] = json!({"anyOf": one_of(others)});
-            ("dependencies", known)
+    fn key_type(&mut self, keys: &[Key], key_type: KeyType, key: &Key) {
+        match key_type {
+            KeyType::Boolean => self.add(r#""type":"boolean""#),
+            KeyType::False => self.add(r#""const":false"#),
+            KeyType::Word(words) => {
+                self.add("\"enum\":[");
+                self.words(words.split(' '));
+                self.add("]");
+            }
+            KeyType::Whole { min, max } => {
+                let (min, max) = (min.to_string(), max.to_string());
+                self.add_all(&[
+                    r#""type":"integer","minimum":"#,
+                    &min,
+                    r#","maximum":"#,
+                    &max,
+                ]);
+            }
+            KeyType::Share => self.add(r#""type":"number","minimum":0,"maximum":1"#),
+            KeyType::Duration { zero } => self.duration(zero, key.place().0),
+            KeyType::Size { min } => {
+                self.add(r#""type":["integer","string"],"pattern":"^[0-9]+[KMGT]?$","#);
+                self.add_all(&[
+                    r#""anyOf":[{"const":0},{"minimum":"#,
+                    &min.to_string(),
+                    "}]",
+                ]);
+            }
+            KeyType::Limits => self.limits(),
+            KeyType::Path => self.add(PATH),
+            KeyType::EnvFile => self.add(ENV_FILE),
+            KeyType::Address => self.add(ADDRESS),
+            KeyType::StopSignal => self.stop_signal(),
+            KeyType::Exit => self.exit(),
+            KeyType::Umask => self.add(r#""type":"string","pattern":"^0*[0-7]{1,3}$""#),
+            KeyType::Account => self.add(ACCOUNT),
+            // Beside a reference nothing else would count.
+            KeyType::Name => self.add(r##""allOf":[{"$ref":"#/definitions/name"}]"##),
+            KeyType::Command => self.add(r##""allOf":[{"$ref":"#/definitions/command"}]"##),
+            KeyType::Scalar => self.add(r#""type":["string","number","boolean"]"#),
+            KeyType::List(element) => {
+                self.add(r#""type":"array","items":{"#);
+                self.key_type(keys, *element, key);
+                self.add("}");
+            }
+            KeyType::Variables(variable) => {
+                self.add_all(&[VARIABLES, "{"]);
+                self.key_type(keys, *variable, key);
+                self.add("}");
+            }
+            KeyType::Object(rules) => self.object(keys, key.name(), rules, |_| true),
+            KeyType::Defaults => self.object(keys, "", &[], |scope| scope == Scope::Program),
+            KeyType::Programs => self.add(PROGRAMS),
+            KeyType::OneOf(types) => {
+                self.add("\"anyOf\":[");
+                self.list(types, |text, one| {
+                    text.add("{");
+                    text.key_type(keys, *one, key);
+                    text.add("}");
+                });
+                self.add("]");
+            }
         }
-    };
-    object.insert(name.to_owned(), part);
-}
+    }
 
-/// Returns a duration. Strings of a check may have the number of an instance in them.
-fn duration(zero: bool, place: &str) -> Value {
-    let least = if zero { "minimum" } else { "exclusiveMinimum" };
-    let pattern = match instances::KEYS.contains(&place) {
-        true => format!("%|{DURATION}"),
-        false => DURATION.to_owned(),
-    };
-    json!({"type": ["number", "string"], "minLength": 1, "pattern": pattern, least: 0})
-}
+    /// Adds a duration. Strings of a check may have the number of an instance in them.
+    fn duration(&mut self, zero: bool, place: &str) {
+        let least = if zero { "minimum" } else { "exclusiveMinimum" };
+        let number = if instances::KEYS.contains(&place) {
+            "%|"
+        } else {
+            ""
+        };
+        let start = r#""type":["number","string"],"minLength":1,"pattern":""#;
+        self.add_all(&[start, number, DURATION, "\",\"", least, "\":0"]);
+    }
 
-fn limits() -> Value {
-    let one = format!("(unlimited|infinity|{SIZE})");
-    let limit = json!({
-        "type": ["integer", "string"],
-        "minimum": 0,
-        "pattern": format!("^{one}(:{one})?$"),
-    });
-    let resources = Resource::ALL.into_iter();
-    let properties = resources.map(|resource| (resource.key().to_owned(), limit.clone()));
-    object_of(properties.collect()).into()
-}
+    fn limits(&mut self) {
+        self.add("\"type\":\"object\",\"properties\":{");
+        self.list(Resource::ALL, |text, resource| {
+            text.add_all(&["\"", resource.key(), "\":", LIMIT]);
+        });
+        self.add_all(&["},", NO_OTHERS]);
+    }
 
-fn path() -> Value {
-    json!({"type": "string", "minLength": 1, "not": {"pattern": "^~/"}})
-}
+    fn stop_signal(&mut self) {
+        let is_usable = |signal: &i32| stop_signal_problem(*signal).is_none();
+        self.signals(is_usable);
+        let highest = SIGNAL_MAX.to_string();
+        self.add_all(&[r#"{"type":"integer","minimum":1,"maximum":"#, &highest]);
+        self.add(r#","not":{"enum":["#);
+        let refused = (1..=SIGNAL_MAX).filter(|signal| !is_usable(signal));
+        self.list(refused, |text, signal| text.add(&signal.to_string()));
+        self.add_all(&["]}},", OTHER_SIGNAL, "]"]);
+    }
 
-fn address() -> Value {
-    json!({"type": "string", "pattern": ADDRESS, "not": {"pattern": "://|^~/"}})
-}
+    fn exit(&mut self) {
+        self.signals(|_| true);
+        let lowest = (-SIGNAL_MAX).to_string();
+        self.add_all(&[
+            r#"{"type":"integer","minimum":"#,
+            &lowest,
+            r#","maximum":255"#,
+        ]);
+        self.add_all(&[r#","not":{"const":0}},"#, OTHER_SIGNAL, "]"]);
+    }
 
-fn command() -> Value {
-    json!({
-        "type": "array",
-        "minItems": 1,
-        "items": [path()],
-        "additionalItems": {"type": "string"},
-    })
-}
-
-fn stop_signal() -> Value {
-    let is_usable = |signal: &i32| stop_signal_problem(*signal).is_none();
-    let (usable, refused): (Vec<i32>, Vec<i32>) = signals().partition(is_usable);
-    json!({"anyOf": [
-        {"enum": names_of(usable.into_iter())},
-        {"type": "integer", "minimum": 1, "maximum": SIGNAL_MAX, "not": {"enum": refused}},
-        {"type": "string", "pattern": OTHER_SIGNAL},
-    ]})
-}
-
-fn exit() -> Value {
-    json!({"anyOf": [
-        {"enum": names_of(signals())},
-        {"type": "integer", "minimum": -SIGNAL_MAX, "maximum": 255, "not": {"const": 0}},
-        {"type": "string", "pattern": OTHER_SIGNAL},
-    ]})
-}
-
-fn signals() -> impl Iterator<Item = i32> {
-    1..=SIGNAL_MAX
-}
-
-/// Returns the names of signals that have one, without `SIG`.
-fn names_of(signals: impl Iterator<Item = i32>) -> Vec<String> {
-    let names = signals.filter_map(|number| Signal::new(number).ok());
-    let names = names.map(|signal| signal.to_string());
-    names
-        .filter_map(|name| Some(name.strip_prefix("SIG")?.to_owned()))
-        .collect()
-}
-
-fn reference(name: &str) -> Value {
-    json!({"$ref": format!("#/definitions/{name}")})
-}
-
-fn definition_name(key: &Key) -> String {
-    format!("program.{}", key.name())
-}
-
-/// Returns a value of the table. All of them are JSON, as a test tries.
-fn value(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_default()
+    /// Adds the beginning of a choice: the names of signals, without `SIG`.
+    fn signals(&mut self, is_wanted: impl Fn(&i32) -> bool) {
+        self.add("\"anyOf\":[{\"enum\":[");
+        let names = (1..=SIGNAL_MAX).filter(is_wanted).filter_map(|number| {
+            let name = Signal::new(number).ok()?.to_string();
+            Some(name.strip_prefix("SIG")?.to_owned())
+        });
+        self.list(names, |text, name| text.add_all(&["\"", &name, "\""]));
+        self.add("]},");
+    }
 }
