@@ -91,8 +91,9 @@ impl Child {
     fn is_up(&mut self, now: Moment, since: Moment, out: &mut Effects<'_>) {
         self.state = S::Running { since };
         if let Some(watchdog) = self.policy.watchdog {
-            out.timers
-                .arm((out.id, Purpose::Watchdog), now.after(watchdog));
+            // A turn that starts it and finds it ready may have begun before.
+            let end = now.max(since).after(watchdog);
+            out.timers.arm((out.id, Purpose::Watchdog), end);
         }
     }
 

@@ -182,6 +182,20 @@ fn the_watchdog_begins_when_it_is_up() {
     assert_eq!(desk.machine.next_deadline(), None);
 }
 
+/// A turn read the clock, started it and found it ready: the time of its watchdog had begun before it
+/// was executed.
+#[test]
+fn the_watchdog_begins_with_the_run_and_not_before() {
+    let (mut desk, run) = Desk::spawning(Policy {
+        watchdog: Some(WATCHDOG),
+        ..ready()
+    });
+    let at = desk.now.after(Duration::from_millis(1));
+    desk.machine.handle(at, Input::Spawned { run, at });
+    desk.tell(Input::Ready { run });
+    assert_eq!(desk.machine.next_deadline(), Some(at.after(WATCHDOG)));
+}
+
 #[test]
 fn a_sign_of_life_of_what_has_no_watchdog_plans_nothing() {
     let (mut desk, run) = Desk::running(policy());
