@@ -99,8 +99,13 @@ impl ProcessScheduler {
     /// Stops a program and starts it again without a delay. What requires it is stopped before and
     /// comes back after it. One that does not run is started.
     ///
+    /// Returns at once. Of a run that ends, [`EventKind::Exited`] follows, then
+    /// [`EventKind::Started`] of the new one, and [`EventKind::Up`] unless the program is up as soon as
+    /// it is executed. A host that looks at the state waits for another
+    /// [`last_start`](crate::ProgramStatus::last_start), as here:
+    ///
     /// ```
-    /// # use procsched::{ChildSpec, ProcessScheduler};
+    /// # use procsched::{ChildSpec, ProcessScheduler, ProgramStatus};
     /// # use std::time::Duration;
     /// # fn main() -> procsched::Result<()> {
     /// # let logs = tempfile::tempdir().unwrap();
@@ -110,12 +115,15 @@ impl ProcessScheduler {
     /// # while scheduler.programs()[0].pid().is_none() {
     /// #     scheduler.step(Some(Duration::from_secs(1)))?;
     /// # }
-    /// let before = scheduler.program("web").and_then(|web| web.pid());
-    /// scheduler.restart_program("web")?;
-    /// while scheduler.program("web").is_none_or(|web| web.restarts() == 0 || web.pid().is_none()) {
-    ///     scheduler.step(Some(Duration::from_secs(1)))?;
+    /// for restarts in 1..=2 {
+    ///     let before = scheduler.program("web").and_then(|web| web.last_start());
+    ///     scheduler.restart_program("web")?;
+    ///     let is_back = |web: ProgramStatus| web.is_up() && web.last_start() != before;
+    ///     while !scheduler.program("web").is_some_and(is_back) {
+    ///         scheduler.step(Some(Duration::from_secs(1)))?;
+    ///     }
+    ///     assert_eq!(scheduler.programs()[0].restarts(), restarts);
     /// }
-    /// assert_ne!(scheduler.program("web").and_then(|web| web.pid()), before);
     /// # Ok(())
     /// # }
     /// ```
