@@ -37,6 +37,8 @@ pub(super) struct Capture {
     relay: Relay,
     /// The pipes that this turn had no room for, as [`Key`]s. The next turn reads them first.
     left: Vec<u64>,
+    /// The same of streams of which the host takes nothing, for the turn after that.
+    held: Vec<u64>,
     /// True if the directory of the logs was created if it was missing: it is left alone after that.
     has_log_directory: bool,
 }
@@ -63,6 +65,7 @@ impl Capture {
             log_flaws: Flaws::default(),
             relay: Relay::default(),
             left: Vec::new(),
+            held: Vec::new(),
             has_log_directory: false,
         })
     }
@@ -154,7 +157,7 @@ impl Capture {
                 self.close_oldest(now, core, (id, stream), &oldest);
             }
             self.relay.renumber(key, old_key);
-            let left = self.left.iter_mut();
+            let left = self.left.iter_mut().chain(&mut self.held);
             left.filter(|number| **number == key.number())
                 .for_each(|number| *number = old_key.number());
         }
@@ -313,6 +316,10 @@ impl Capture {
                 self.poller.note_useful();
             }
         }
+        // The first of them has had all the room, and will want it again.
+        if !self.left.is_empty() {
+            self.left.rotate_left(1);
+        }
         self.ready = ready;
     }
 
@@ -411,6 +418,7 @@ impl Capture {
             core.program_mut(id).unwatch_leader(&mut self.poller);
         }
         self.left.clear();
+        self.held.clear();
     }
 
     /// Logs what is in the pipes of a program, and closes them.

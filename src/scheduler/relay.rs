@@ -138,18 +138,24 @@ impl Relay {
         is_all
     }
 
-    /// Gives lines of an earlier turn, as many as there is room for. False if some are left.
+    /// Gives what an earlier turn had no room for, as far as this one has room. False if some of it
+    /// is left.
     pub(super) fn give_left(&mut self, core: &mut Core, key: Key) -> bool {
         let (Some((id, stream)), Some(part)) = (key.stream(), self.parts.get_mut(&key.number()))
         else {
             return true;
         };
-        part.give_lines(&mut Target {
+        let mut to = Target {
             core,
             id,
             stream,
             room: &mut self.rooms[stream as usize],
-        })
+        };
+        if !part.give_lines(&mut to) || !to.room.fits(part.too_long()) {
+            return false;
+        }
+        part.give_long(&mut to);
+        true
     }
 
     /// Returns the pipes of this stream of which there are whole lines, by the numbers of their keys.
@@ -167,7 +173,7 @@ impl Relay {
                 continue;
             };
             let room = &mut self.rooms[stream as usize];
-            let has_room = !self.is_held[stream as usize] && room.lines.min(room.bytes) > 0;
+            let has_room = !self.is_held[stream as usize] && room.fits(part.bytes.len());
             let is_late = part.since.is_some_and(|since| since.after(WAIT_MAX) <= now);
             if has_room && is_late && part.ended == 0 {
                 let mut to = Target {
@@ -214,6 +220,14 @@ struct Target<'a> {
     room: &'a mut Room,
 }
 
+impl Room {
+    /// True if this many more bytes may be given: what is given at last may be longer than the room
+    /// by a line.
+    fn fits(&self, bytes: usize) -> bool {
+        bytes == 0 || (self.lines.min(self.bytes) > 0 && bytes <= self.bytes + LINE_BYTES_MAX)
+    }
+}
+
 impl Part {
     /// True if nothing is to be known of it.
     fn is_over(&self) -> bool {
@@ -249,11 +263,22 @@ impl Part {
     fn give_lines(&mut self, to: &mut Target<'_>) -> bool {
         let (mut end, mut lines) = (0, 0);
         while end < self.ended && lines < to.room.lines && end < to.room.bytes {
-            end += first_line_length(&self.bytes[end..self.ended]);
+            let next = end + first_line_length(&self.bytes[end..self.ended]);
+            // A long line waits for a turn of its own.
+            let is_first = end == 0 && to.room.bytes == TURN_BYTES_MAX;
+            if !(is_first || to.room.fits(next)) {
+                break;
+            }
+            end = next;
             lines += 1;
         }
         self.give(to, end, lines, false);
         self.ended == 0
+    }
+
+    /// Returns how much more of the start of a line there is than may wait.
+    fn too_long(&self) -> usize {
+        (self.bytes.len() - self.ended).saturating_sub(LINE_BYTES_MAX)
     }
 
     /// Gives what is too long of the start of a line. True if there was something.

@@ -8,12 +8,15 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::common::{Pattern, Scene, Supervisor, wait_for};
+use crate::common::{PATIENCE, Pattern, Scene, Supervisor, second_run, wait_for};
 use crate::stderr_pipe::spewed;
+
+/// The longest part of a line that is given at once.
+const LINE_BYTES_MAX: usize = 8 * 1024;
 
 /// A scene whose programs inherit both streams, without reports and without logs.
 fn scene() -> Scene {
@@ -345,4 +348,55 @@ fn a_reader_that_is_gone_is_said_once_and_the_program_goes_on() {
     let said = supervisor.messages_with(&["stdout is switched off"]);
     assert_eq!(said.len(), 1, "{said:?}");
     supervisor.ends_with(1);
+}
+
+/// One that writes without end, and lines so short that a turn does not give all it reads, came first
+/// in each turn: no other program had a line, and it stood still when its pipe was full.
+#[test]
+fn a_flood_of_short_lines_leaves_the_others_their_turns() {
+    const LINES: usize = 5;
+    let mut scene = scene();
+    scene.add("flood", "spew 1000000000000 empty 1 ; hold");
+    let ticks = format!("repeat {LINES} {{ spew 64 lines 1 ; sleep 20 }} ; hold");
+    scene.add("ticks", &ticks);
+    let (supervisor, mut reader) = start_to_pipe(&scene);
+    let (mut seen, mut rest, mut buffer) = (0, Vec::new(), [0; 64 * 1024]);
+    let end = Instant::now() + PATIENCE;
+    while seen < LINES {
+        assert!(Instant::now() < end, "{seen} lines of the other");
+        let length = reader.read(&mut buffer).expect("a read");
+        assert_ne!(length, 0, "{}", supervisor.said());
+        rest.extend_from_slice(&buffer[..length]);
+        let ended = rest
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(0, |at| at + 1);
+        let lines = rest[..ended].split(|&byte| byte == b'\n');
+        seen += lines.filter(|line| line.starts_with(b"ticks | ")).count();
+        rest.drain(..ended);
+    }
+    let rest = std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+    supervisor.end();
+    rest.join().expect("no panic").expect("a read");
+}
+
+/// Lines that a turn had no room for came with the long start of one behind them: twice as much in a
+/// turn as the host leaves room for, and lines were dropped.
+#[test]
+fn a_slow_reader_gets_long_lines_behind_short_ones() {
+    const SHORT: usize = 4799;
+    const LONG: usize = 126_000;
+    const ROUNDS: usize = 8;
+    if second_run::is_pid1() {
+        return;
+    }
+    let mut scene = scene();
+    scene.set("output", json!("json"));
+    let name = "x".repeat(64);
+    let bytes = |count: usize, byte: &str| format!("head -c {count} /dev/zero | tr '\\0' '{byte}'");
+    let round = format!("{}; {}; echo", bytes(SHORT, "\\n"), bytes(LONG, "\\1"));
+    let script = format!("for i in $(seq {ROUNDS}); do {round}; sleep 0.1; done; exec sleep 1000");
+    scene.add_raw(&name, json!({"command": ["sh", "-c", script]}));
+    let out = read_slowly(&scene, ROUNDS * (SHORT + LONG.div_ceil(LINE_BYTES_MAX)));
+    assert!(out.ends_with(b"\n"));
 }

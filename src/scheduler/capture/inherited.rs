@@ -1,6 +1,8 @@
 //! Pipes whose bytes go to the host: read for as long as a turn has room for their lines, and left
 //! alone while the host takes nothing.
 
+use std::collections::BTreeSet;
+
 use super::super::core::Core;
 use super::super::reaper::Reaper;
 use super::{Capture, report_losses};
@@ -75,9 +77,16 @@ impl Capture {
         if !self.relay.hold(stream, is_held) {
             return;
         }
-        let is_other = |(_, of)| of != stream;
-        self.left
-            .retain(|&number| Key::of(number).stream().is_some_and(is_other));
+        let is_of = |number: &mut u64| {
+            Key::of(*number)
+                .stream()
+                .is_some_and(|(_, of)| of == stream)
+        };
+        let (from, to) = match is_held {
+            true => (&mut self.left, &mut self.held),
+            false => (&mut self.held, &mut self.left),
+        };
+        to.extend(from.extract_if(.., is_of));
         for program in core.programs_mut().iter_mut() {
             for key in [
                 Key::Stream(program.id, stream),
@@ -99,7 +108,11 @@ impl Capture {
             }
         }
         if !is_held {
-            self.left.extend(self.relay.with_lines(stream));
+            // Whose turn it was comes first.
+            let first: BTreeSet<u64> = self.left.iter().copied().collect();
+            let others = self.relay.with_lines(stream);
+            self.left
+                .extend(others.filter(|number| !first.contains(number)));
         }
     }
 }
