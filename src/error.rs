@@ -37,7 +37,7 @@ pub enum ErrorKind {
     /// A program of this name exists already.
     Exists,
     /// Everything is being stopped or has ended, and nothing starts any more; or this program is
-    /// being removed.
+    /// being removed: its name is free after [`EventKind::Removed`](crate::EventKind::Removed).
     Stopping,
     /// The program does not run.
     NotRunning,

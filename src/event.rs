@@ -98,7 +98,8 @@ pub enum EventKind {
         last_line: Option<String>,
     },
     /// It has become ready, or has succeeded as a oneshot: it is up. Not sent of a program that is up
-    /// as soon as it was executed.
+    /// as soon as it was executed: one without [`ChildSpec::ready`](crate::ChildSpec::ready) that is no
+    /// oneshot. There `Started` says it.
     Up,
     /// An order that came through a [`Handle`](crate::Handle) was refused. The event's program is the
     /// name that was given.
@@ -107,7 +108,8 @@ pub enum EventKind {
         /// Why.
         error: Error,
     },
-    /// It was removed. Nothing is heard of it any more, and its name is free.
+    /// It was removed. Nothing is heard of it any more, and its name is free. Not sent if another
+    /// program of its name was added before its end: that has replaced it.
     Removed,
     /// It is down until its next start.
     #[non_exhaustive]

@@ -73,7 +73,9 @@ impl Handle {
     }
 
     /// Queues what
-    /// [`ProcessScheduler::start_program`](crate::ProcessScheduler::start_program) does.
+    /// [`ProcessScheduler::start_program`](crate::ProcessScheduler::start_program) does. `Ok` says that
+    /// it waits for the next turn, whatever the name: what that refuses, an unknown name too, is
+    /// [`EventKind::Refused`](crate::EventKind::Refused).
     ///
     /// # Errors
     ///
@@ -83,7 +85,8 @@ impl Handle {
         self.order(name, Order::Start)
     }
 
-    /// Queues what [`ProcessScheduler::stop_program`](crate::ProcessScheduler::stop_program) does.
+    /// Queues what [`ProcessScheduler::stop_program`](crate::ProcessScheduler::stop_program) does, as
+    /// [`Handle::start_program`].
     ///
     /// # Errors
     ///
@@ -93,7 +96,8 @@ impl Handle {
     }
 
     /// Queues what
-    /// [`ProcessScheduler::restart_program`](crate::ProcessScheduler::restart_program) does.
+    /// [`ProcessScheduler::restart_program`](crate::ProcessScheduler::restart_program) does, as
+    /// [`Handle::start_program`].
     ///
     /// # Errors
     ///
@@ -103,7 +107,8 @@ impl Handle {
     }
 
     /// Queues what
-    /// [`ProcessScheduler::signal_program`](crate::ProcessScheduler::signal_program) does.
+    /// [`ProcessScheduler::signal_program`](crate::ProcessScheduler::signal_program) does, as
+    /// [`Handle::start_program`].
     ///
     /// # Errors
     ///

@@ -8,8 +8,9 @@
 //!
 //! # Plain use
 //!
-//! The default handler prints each report on stdout as one line of JSON. `start` returns when
-//! everything is stopped, or, as here, when every program has ended and none is restarted.
+//! The default handler prints each report on stdout as one line of JSON, or as its `Debug` without
+//! the feature `json`. `start` returns when everything is stopped, or, as here, when every program
+//! has ended and none is restarted.
 //!
 //! ```
 //! use procsched::{ChildSpec, ProcessScheduler, Restart};
@@ -56,7 +57,8 @@
 //!
 //! # Stop from another thread
 //!
-//! A [`Handle`] is `Clone`, `Send` and `Sync`; its methods are async-signal-safe.
+//! A [`Handle`] is `Clone`, `Send` and `Sync`; [`Handle::stop`] and [`Handle::kill`] are
+//! async-signal-safe.
 //!
 //! ```
 //! use procsched::{ChildSpec, EventKind, ProcessScheduler};

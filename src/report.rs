@@ -170,7 +170,8 @@ impl ErrorReport {
 
     /// Returns the end of this run's stderr as text: at most 2 KiB of [`ErrorReport::stderr`], from
     /// the start of a line if there is one, with invalid UTF-8 replaced. If it wrote nothing there, the
-    /// same of its stdout, where that is logged or inherited. `None` if there is neither.
+    /// same of its stdout, where that is logged or inherited. `None` if there is neither, and so for a
+    /// failed start: see [`ErrorReport::error`].
     ///
     /// ```
     /// # use procsched::{ChildSpec, ProcessScheduler, Restart};
@@ -233,7 +234,8 @@ impl ErrorReport {
         self.data_omitted
     }
 
-    /// Returns why there is no exit status, if there is none.
+    /// Returns why it could not be started, why its exit status is unknown, or that it was abandoned.
+    /// `None` if it has an exit status.
     #[must_use]
     pub fn error(&self) -> Option<String> {
         match &self.end {

@@ -107,7 +107,8 @@ impl LastExit {
         self.uptime
     }
 
-    /// Returns why there is no exit status, if there is none.
+    /// Returns why there is no exit status, if there is none: see
+    /// [`ErrorReport::error`](crate::ErrorReport::error).
     #[must_use]
     pub fn error(&self) -> Option<&str> {
         self.error.as_deref()
@@ -390,7 +391,8 @@ impl ProgramStatus {
 }
 
 /// One line, without a line feed: `web backoff pid=- uptime=3s restarts=12 last_exit=SIGKILL
-/// retry_in=5s`, and at its end the reason, if there is one.
+/// retry_in=5s`, and at its end the reason, if there is one. The `uptime` is the time in its state
+/// ([`ProgramStatus::state_for`]), also where it does not run.
 ///
 /// ```
 /// # use procsched::{ChildSpec, ProcessScheduler};

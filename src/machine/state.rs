@@ -48,13 +48,20 @@ pub enum Cause {
     Unhealthy,
     /// Its watchdog was not triggered in time.
     Watchdog,
-    /// A command for this program.
+    /// An order for this program: [`stop_program`](crate::ProcessScheduler::stop_program),
+    /// [`restart_program`](crate::ProcessScheduler::restart_program) or
+    /// [`kill_program`](crate::ProcessScheduler::kill_program), through a
+    /// [`Handle`](crate::Handle) too. An end by a signal of
+    /// [`signal_program`](crate::ProcessScheduler::signal_program) is an `Exit`.
     Operator,
-    /// Its definition was replaced or removed.
+    /// Its definition was replaced by [`apply`](crate::ProcessScheduler::apply), or it was removed,
+    /// by that or by [`remove`](crate::ProcessScheduler::remove).
     Reload,
     /// A program that it requires was stopped, or has ended for good.
     Requirement,
-    /// Everything is stopped.
+    /// Everything is stopped: by [`stop`](crate::ProcessScheduler::stop),
+    /// [`kill`](crate::ProcessScheduler::kill) or a stop signal, or because an essential program has
+    /// ended.
     Shutdown,
 }
 
@@ -75,7 +82,7 @@ impl fmt::Display for Cause {
 }
 
 impl Cause {
-    /// True if the program was asked to end: the last four.
+    /// True if the program was asked to end: for `Operator`, `Reload`, `Requirement` and `Shutdown`.
     #[must_use]
     pub fn is_stop(self) -> bool {
         match self {
@@ -134,7 +141,8 @@ pub enum ProgramState {
     Backoff,
     /// It was asked to stop, or killed, and some of its processes are left.
     Stopping,
-    /// It is not wanted.
+    /// It is not wanted: it was stopped, or does not start by itself and was not started, or the
+    /// scheduler has not been started.
     Stopped,
     /// It has ended for good, with success.
     Exited,

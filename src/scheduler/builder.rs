@@ -111,11 +111,14 @@ impl Builder {
         self
     }
 
-    /// Sets a closure that is called with each report: one for every exit and every failed start.
-    /// By default each report is printed on stdout, on one line.
+    /// Sets a closure that is called with each report. There is one for every exit, with code 0 and
+    /// after a stop too, for every failed start, and for a run that was abandoned:
+    /// [`ErrorReport::is_failure`] says which are failures. By default each report is printed on
+    /// stdout, on one line: as JSON, or without the feature `json` as its `Debug`.
     ///
-    /// Like all closures here it is called by the turn itself, at its end. While it runs, nothing is
-    /// supervised; work that falls due meanwhile is done afterwards. A panic is reported as
+    /// Like all closures here it is called by the turn itself, at its end, in the thread that takes the
+    /// turn. While it runs, nothing is supervised; work that falls due meanwhile is done afterwards. A
+    /// panic is reported as
     /// [`EventKind::HandlerPanicked`](crate::EventKind::HandlerPanicked), and supervision goes on.
     pub fn error_handler(
         mut self,
@@ -129,9 +132,9 @@ impl Builder {
     /// ([`Stdout::Inherit`](crate::Stdout), [`Stderr::Inherit`](crate::Stderr)), as many as were read
     /// together, in their order, those of a run before its end is reported. A line that is longer than
     /// 8 KiB, or whose end does not come within 200 ms, comes in parts. By default they are printed on
-    /// the host's own stdout or stderr, each with the name of its program, which waits for the reader
-    /// of that. A host that must not wait, and has no room for more, says so by
-    /// [`hold_output`](crate::ProcessScheduler::hold_output).
+    /// the host's own stdout or stderr, each with the name of its program; if the reader of that is
+    /// slow, the turn waits for it. A host that must not wait keeps them, and says by
+    /// [`hold_output`](crate::ProcessScheduler::hold_output) when it has no room for more.
     ///
     /// ```
     /// # use procsched::{ChildSpec, ProcessScheduler, Restart, Stderr, StdStream, Stdout};
@@ -157,8 +160,8 @@ impl Builder {
         self
     }
 
-    /// Sets a closure that is called with each event, in the order in which they happen. None by
-    /// default.
+    /// Sets a closure that is called with each event, in the order in which they happen, at the end of
+    /// a turn: never within [`ProcessScheduler::add`] or another order. None by default.
     pub fn on_event(mut self, handler: impl FnMut(&Event) + Send + 'static) -> Self {
         self.callbacks.on_event = Box::new(handler);
         self
@@ -273,10 +276,10 @@ impl Builder {
         self
     }
 
-    /// Keeps the scheduler running when every program has ended for good, and without a program:
-    /// only a stop ends it. For a host that starts and adds programs later. Without this, a program
-    /// that was stopped, or does not start by itself, keeps it running, too: see
-    /// [`Builder::end_with_stopped`].
+    /// Keeps the scheduler running when every program has ended for good, and when there is none: only
+    /// a stop ends it. For a host that starts and adds programs later. By default it ends when every
+    /// program has ended for good. One that was stopped, or does not start by itself, has not, and
+    /// keeps it running: see [`Builder::end_with_stopped`].
     ///
     /// ```
     /// # use procsched::{ProcessScheduler, Status};
@@ -362,10 +365,11 @@ impl Builder {
     /// # Errors
     ///
     /// A base directory that does not exist, an impossible specification, two programs of one
-    /// name, a program that waits for one that is not there or, in a cycle, for itself, an unusable log directory, a log that another supervisor is writing to, another
-    /// scheduler in this process (unless both have [`Reap::Own`]), an ignored SIGCHLD with
-    /// [`Reap::Own`], a signal whose handler others have covered with theirs four times already,
-    /// or a refusal of the system.
+    /// name, a program that waits for one that is not there or, in a cycle, for itself, an unusable
+    /// log directory, a log that another supervisor is writing to, another scheduler in this process
+    /// (unless both have [`Reap::Own`]), an ignored SIGCHLD with [`Reap::Own`], a signal whose handler
+    /// of ours other code in this process has replaced with its own four times already, or a refusal
+    /// of the system.
     pub fn build(self) -> Result<ProcessScheduler> {
         self.check_directories()?;
         let base_dir = absolute(&self.base_dir)?;

@@ -27,13 +27,20 @@ impl AsRawFd for ProcessScheduler {
 }
 
 impl ProcessScheduler {
-    /// Returns when the next turn has to be even if the descriptor stays silent: now while a turn
-    /// has left work or the descriptor is readable, `None` if nothing is timed, and before the
-    /// first turn now.
+    /// Returns when the next turn has to be even if the descriptor stays silent. That is a moment
+    /// which is not later than now
     ///
-    /// The answer changes with each turn, with what makes the descriptor readable, and with each
-    /// order for a program, such as [`ProcessScheduler::start_program`]; nothing else changes it.
-    /// So it is enough to ask after each turn and after each order.
+    /// - before the first turn,
+    /// - while a turn, or an order between two turns, has left work,
+    /// - while the descriptor is readable.
+    ///
+    /// Otherwise it is the next deadline, such as the end of a delay or of a stop timeout. `None` if
+    /// nothing has one, and after [`Status::Stopped`](crate::Status::Stopped).
+    ///
+    /// A turn changes the answer, and so does each method that takes `&mut self`, such as
+    /// [`ProcessScheduler::start_program`]: ask again after these. What comes through a
+    /// [`Handle`](crate::Handle), from [`ProcessScheduler::stop`], by a signal or from a program makes
+    /// the descriptor readable: a host that waits for that need not ask.
     ///
     /// ```
     /// # let err_dir = std::env::temp_dir().join(format!("procsched-doc-due-{}", std::process::id()));

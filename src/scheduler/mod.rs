@@ -154,8 +154,9 @@ pub enum Reap {
     /// costs one descriptor more (a pidfd, pidfd_open(2)). Where the system has none for us (before
     /// Linux 5.3, or none left), each program is asked about after each SIGCHLD.
     ///
-    /// A command of a check or of the error handler that is there one second after its SIGKILL, when
-    /// everything else has ended, is waited for no more. The host has it as a child then.
+    /// A command of a check, or one that is run for reports (`Builder::error_command`), that is there
+    /// one second after its SIGKILL, when everything else has ended, is waited for no more. The host
+    /// has it as a child then.
     Own,
 }
 

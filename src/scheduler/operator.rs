@@ -18,11 +18,13 @@ use super::definitions::{cycle_error, links_of, unknown_program};
 use super::{Phase, ProcessScheduler};
 
 impl ProcessScheduler {
-    /// Starts a program, and first the programs that it requires. Its delay and its count of
-    /// restarts begin anew. One that waits for its next restart starts at once, and one that is
-    /// being stopped when it is gone; one that runs is left alone.
+    /// Starts a program, and first the programs that it requires, also those that were stopped. One
+    /// that runs is left alone. One that waits for its next restart starts at once, and one that is
+    /// being stopped as soon as its processes are gone. Its delay and its restarts in a row begin anew.
     ///
-    /// After this the host's own loop asks for [`ProcessScheduler::next_deadline`] again.
+    /// Returns before it runs: the start follows in the next turn, or when what it waits for is up.
+    /// After this, and after any other order, a host with a loop of its own asks for
+    /// [`ProcessScheduler::next_deadline`] again.
     ///
     /// ```
     /// # use procsched::{ChildSpec, ProcessScheduler, ProgramState};
@@ -227,7 +229,8 @@ impl ProcessScheduler {
     }
 
     /// Adds a program, and starts it if the scheduler has been started. A program of this name that
-    /// is being removed is replaced: its group ends first.
+    /// is being removed is replaced: its group ends first. It is the same program then, with a new
+    /// definition: no [`EventKind::Removed`] comes, and its restarts are counted on.
     ///
     /// ```
     /// # use procsched::{ChildSpec, ProcessScheduler};
@@ -281,9 +284,10 @@ impl ProcessScheduler {
         Ok(())
     }
 
-    /// Stops a program, and forgets it when nothing of it is left: then
-    /// [`EventKind::Removed`](crate::EventKind::Removed) comes, and its name is free. What survives
-    /// SIGKILL is abandoned, and may live on.
+    /// Stops a program, and forgets it when nothing of it is left: then [`EventKind::Removed`] comes,
+    /// and its name is free. What survives SIGKILL is abandoned, and may live on. The cause of its end
+    /// is [`Cause::Reload`](crate::Cause::Reload). [`ProcessScheduler::add`] with its name before that
+    /// replaces it.
     ///
     /// ```
     /// # use procsched::{ChildSpec, ProcessScheduler};

@@ -9,13 +9,14 @@ use crate::spec::StdStream;
 use super::ProcessScheduler;
 
 impl ProcessScheduler {
-    /// Says that the host takes nothing of this stream of programs for now, or that it does again: see
-    /// [`Builder::on_output`](crate::Builder::on_output). Meanwhile the programs that write to it wait
-    /// when their pipes are full, and nothing else does. What a run has left in its pipes is given at
-    /// its end all the same.
+    /// Says that the host takes nothing of this stream of programs for now (`true`), or that it does
+    /// again (`false`): see [`Builder::on_output`](crate::Builder::on_output). Meanwhile the programs
+    /// that write to it wait when their pipes are full, and nothing else does. At the end of a run
+    /// what is left in its pipes is given all the same.
     ///
-    /// Besides that, a turn gives at most 2400 lines and 72 KiB of each stream: with room for so much
-    /// a host loses nothing if it asks for a hold after the turn.
+    /// Apart from the ends of runs, a turn gives at most 2,400 lines and 72 KiB of each stream. A host
+    /// with room for that much loses nothing if it looks after each turn, and holds the stream when it
+    /// has less.
     ///
     /// ```
     /// # use procsched::{ProcessScheduler, StdStream};

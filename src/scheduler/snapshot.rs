@@ -42,6 +42,11 @@ impl ProcessScheduler {
     }
 
     /// Returns a snapshot of every program, in the order in which they were added.
+    ///
+    /// It shows what the latest turn and the orders since then have made of it: a death of which no
+    /// turn has heard is not in it, but times are of now. Each program is copied, with its command:
+    /// [`ProcessScheduler::program`] is enough for one, [`ProcessScheduler::names`] for names, and
+    /// [`ProcessScheduler::take_changed`] says which have changed.
     #[must_use]
     pub fn programs(&self) -> Vec<ProgramStatus> {
         let now = self.clock.now();
@@ -115,7 +120,8 @@ impl ProcessScheduler {
         self.core.take_changed()
     }
 
-    /// Returns a snapshot of the program of this name.
+    /// Returns a snapshot of the program of this name, as [`ProcessScheduler::programs`]; `None` if
+    /// there is none.
     ///
     /// ```
     /// # use procsched::{ChildSpec, ProcessScheduler, ProgramState};

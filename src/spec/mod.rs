@@ -170,8 +170,9 @@ impl ChildSpec {
     }
 
     /// Sets whether it is started with the scheduler, or when it is added to one that runs; `true`
-    /// by default. Without this it is down until it is started by a command, or because a program
-    /// that is started requires it.
+    /// by default. With `false` it is [`Stopped`](crate::ProgramState::Stopped) until it is started
+    /// by [`start_program`](crate::ProcessScheduler::start_program) or a restart, or because a program
+    /// that is started requires it. From then on it is restarted like any other.
     ///
     /// ```
     /// # use procsched::{ChildSpec, ProcessScheduler, ProgramState};
@@ -246,9 +247,10 @@ impl ChildSpec {
         self
     }
 
-    /// Adds programs that are up before each start of this one, or have failed to come up. A
-    /// program that is down, or waits for its next restart, is not waited for, and none is started
-    /// for this. At a shutdown this one stops before them. systemd calls it `After=`.
+    /// Adds programs that this one starts after. A start of it waits while one of them is on its way
+    /// up, until that is up or has failed to come up. One that is down, or waits for its next restart,
+    /// is not waited for, and none is started for this. At a shutdown this one stops before them.
+    /// systemd calls it `After=`.
     ///
     /// A program is up once it was executed, or is ready ([`ChildSpec::ready`]); a oneshot, once it
     /// has succeeded.

@@ -77,9 +77,10 @@ impl ChildSpec {
     }
 
     /// Sets the time from its execution until it has to be ready; a run that is not is ended with its
-    /// stop signal, and its cause is [`Cause::StartTimeout`](crate::Cause::StartTimeout). By default
-    /// that is 60 s where [`ChildSpec::ready`] is set, but for a delay. For a oneshot it is the time
-    /// of its whole run, by default without a limit. `None`, and 0, is without a limit.
+    /// stop signal, and its cause is [`Cause::StartTimeout`](crate::Cause::StartTimeout). The default
+    /// is 60 s with [`Ready::Fd`], [`Ready::Notify`] and [`Ready::Probe`], and no limit with
+    /// [`Ready::Delay`] and without [`ChildSpec::ready`]. For a oneshot it is the time of its whole
+    /// run, by default without a limit. `None`, and 0, is without a limit.
     ///
     /// ```
     /// # use procsched::{ChildSpec, Ready};
