@@ -48,11 +48,10 @@ pub enum Cause {
     Unhealthy,
     /// Its watchdog was not triggered in time.
     Watchdog,
-    /// An order for this program: [`stop_program`](crate::ProcessScheduler::stop_program),
-    /// [`restart_program`](crate::ProcessScheduler::restart_program) or
-    /// [`kill_program`](crate::ProcessScheduler::kill_program), through a
-    /// [`Handle`](crate::Handle) too. An end by a signal of
-    /// [`signal_program`](crate::ProcessScheduler::signal_program) is an `Exit`.
+    /// An order for this program: [`stop_program`](crate::ProcessScheduler::stop_program) or
+    /// [`restart_program`](crate::ProcessScheduler::restart_program), through a
+    /// [`Handle`](crate::Handle) too, or [`kill_program`](crate::ProcessScheduler::kill_program). An
+    /// end by a signal of [`signal_program`](crate::ProcessScheduler::signal_program) is an `Exit`.
     Operator,
     /// Its definition was replaced by [`apply`](crate::ProcessScheduler::apply), or it was removed,
     /// by that or by [`remove`](crate::ProcessScheduler::remove).
