@@ -228,9 +228,10 @@ impl ProcessScheduler {
         }
     }
 
-    /// Adds a program, and starts it if the scheduler has been started. A program of this name that
-    /// is being removed is replaced: its group ends first. It is the same program then, with a new
-    /// definition: no [`EventKind::Removed`] comes, and its restarts are counted on.
+    /// Adds a program, and starts it if the scheduler has been started, unless that is not wanted
+    /// ([`ChildSpec::autostart`]). A program of this name that is being removed is replaced: its group
+    /// ends first. It is the same program then, with a new definition: no [`EventKind::Removed`]
+    /// comes, and its restarts are counted on.
     ///
     /// ```
     /// # use procsched::{ChildSpec, ProcessScheduler};
