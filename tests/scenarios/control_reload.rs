@@ -258,10 +258,10 @@ fn what_waits_for_a_program_that_has_failed_has_failed_too() {
     scene.add_raw("site", site.clone());
     let supervisor = scene.start();
     wait_state(&supervisor, &path, "site", "running");
-    let silent = json!({"command": probe("hold"), "ready": {"fd": 3}, "start_timeout": 0.2});
-    let backoff = json!({"initial": 60});
-    let mut db = silent;
-    db["backoff"] = backoff;
+    let mut db = json!({"command": probe("hold"), "env": {"A": "b"}});
+    db["ready"] = json!({"fd": 3});
+    db["start_timeout"] = json!(0.2);
+    db["backoff"] = json!({"initial": 60});
     rewrite(&scene, json!({"db": db, "app": app, "site": site}));
     let all = ["db", "app", "site"];
     for request in [

@@ -106,6 +106,7 @@ fn m130_a_stubborn_orphan_is_killed_at_the_longest_deadline() {
     scene.add_with("long", "hold", json!({"stop_timeout": "900ms"}));
     let mut supervisor = scene.start();
     let (own, nobody) = (scene.wait_pid("own"), scene.wait_pid("nobody"));
+    supervisor.wait_started("long", 1);
     let start = Instant::now();
     assert_eq!(supervisor.stop(), 0, "{}", supervisor.said());
     let took = start.elapsed();

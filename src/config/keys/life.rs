@@ -363,5 +363,8 @@ fn add_output(table: &mut Table) {
     table
         .add(Program, "report_bytes", bytes, Json("65536"), "4096")
         .summary("Number of bytes of the end of stderr that a report has.")
-        .details("With 0 the message of a failure has no last line either.");
+        .details(
+            "With 0 the message of a failure has no last line either. A change holds from the next \
+             start on.",
+        );
 }

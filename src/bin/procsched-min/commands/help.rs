@@ -110,11 +110,20 @@ fn keys_text() -> String {
         for key in all.filter(|key| (key.scope() == Scope::File) == is_of_file) {
             let start = format!("  {:<KEY_COLUMNS$}", key.name());
             let default = default_of(&key).map(|default| format!(" [{default}]"));
-            let about = format!("{}{}", key.summary(), default.unwrap_or_default());
+            let about = [key.summary(), &words_of(&key), &default.unwrap_or_default()].concat();
             add_filled(&mut text, &start, &about);
         }
     }
     text
+}
+
+/// Returns the values of a key, if words are among them: a reader has to know these.
+fn words_of(key: &Key) -> String {
+    let values = key.key_type().to_string().replace('`', "");
+    match values.contains('"') {
+        true => format!(" Value: {values}."),
+        false => String::new(),
+    }
 }
 
 /// Returns what holds without the key, unless that goes without saying.
