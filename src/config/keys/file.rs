@@ -66,8 +66,9 @@ fn add_handler(table: &mut Table) {
         )
         .summary("Reports that the command is run for: all of them, or those of failures.")
         .details(
-            "A failure is an end that \"restart\": \"on-failure\" would restart, and that no \
-             stop has asked for.",
+            "A failure of any program, whatever its restart is: an exit code or signal other than \
+             a success, a failed start, a start timeout, failed health checks, a missed watchdog. \
+             An end that a stop asked for does not count.",
         );
 }
 
@@ -82,7 +83,12 @@ fn add_socket(table: &mut Table) {
             r#""run/control.sock""#,
         )
         .summary("Path of the control socket; false is none.")
-        .details("The path, with base_dir in front if it is relative, can have 107 bytes.")
+        .details(
+            "By default it is in /run/procsched for root, and in procsched in XDG_RUNTIME_DIR or \
+             /run/user/UID for other users. Its name is made of the path of the config. With a \
+             relative path base_dir comes in front. The path can have 107 bytes. --socket of run \
+             comes before this key, false too.",
+        )
         .reload(Reload::Supervisor)
         .supervisord("unix_http_server: file");
     table
@@ -122,9 +128,9 @@ fn add_reports(table: &mut Table) {
         )
         .summary("Time within which everything has ended once a shutdown begins.")
         .details(
-            "It is 100 ms at least. SIGKILL goes to everything that is left 1 s before it is \
-             over, or at half of it if that is later. What survives is abandoned, and the exit \
-             code is 1.",
+            "It is 100 ms at least. SIGKILL goes to everything that is left 1 s before the end \
+             of this time, or after half of it if it is shorter than 2 s. What survives SIGKILL \
+             is given up (abandoned), and the exit code is 1.",
         )
         .systemd("TimeoutStopSec");
 }

@@ -53,7 +53,10 @@ fn add_restarts(table: &mut Table) {
     table
         .add(Program, "max_restarts", count, None, "10")
         .summary("Number of restarts in a row after which it has failed for good.")
-        .details("A run that lasts for backoff.reset_after begins the count anew.")
+        .details(
+            "Not in total: after a run that lasts for backoff.reset_after, the count begins at 0 \
+             again.",
+        )
         .systemd("StartLimitBurst")
         .supervisord("startretries")
         .compose("restart: on-failure:N");
@@ -84,7 +87,7 @@ fn add_ends(table: &mut Table) {
         .systemd("RestartPreventExitStatus");
     table
         .add(Program, "oneshot", Boolean, Json("false"), "true")
-        .summary("Whether it is up once it has succeeded, and is not restarted then.")
+        .summary("Whether it is up once it has exited with success; it is not restarted then.")
         .reload(Reload::Restart)
         .systemd("Type=oneshot")
         .compose("depends_on: service_completed_successfully");
@@ -92,8 +95,9 @@ fn add_ends(table: &mut Table) {
         .add(Program, "essential", Boolean, Json("false"), "true")
         .summary("Whether everything is stopped when it ends for good.")
         .details(
-            "Its code is the exit code then. With \"restart\": \"always\" it never ends for \
-             good, unless max_restarts or permanent_failure_codes say so.",
+            "Its exit code is then the exit code of run. With \"restart\": \"always\" it ends for \
+             good only by max_restarts or permanent_failure_codes. A oneshot stops everything \
+             only if it fails.",
         )
         .systemd("FailureAction=exit")
         .compose("--exit-code-from");
@@ -257,8 +261,9 @@ fn add_health(table: &mut Table) {
         .add(Program, "watchdog", TIME, Json("0"), r#""30s""#)
         .summary("Longest time between two WATCHDOG=1 while it is up; 0 is none.")
         .details(
-            "After that it gets SIGABRT, and SIGKILL after stop_timeout. WATCHDOG_USEC is that \
-             time. It is an error with oneshot.",
+            "The first time begins when the program is up, not at its start. When a time is over \
+             without a message, the program gets SIGABRT, and SIGKILL after stop_timeout. The \
+             variable WATCHDOG_USEC has the time in microseconds. It is an error with oneshot.",
         )
         .reload(Reload::Restart)
         .systemd("WatchdogSec");

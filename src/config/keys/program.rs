@@ -41,7 +41,7 @@ fn add_own(table: &mut Table) {
             r#"["cache"]"#,
         )
         .summary("Programs that are up, or have failed to come up, before each start.")
-        .details("None of them is started for this.")
+        .details("A start of this program does not start them.")
         .systemd("After")
         .supervisord("priority")
         .compose("depends_on");
@@ -55,8 +55,9 @@ fn add_own(table: &mut Table) {
         )
         .summary("Programs that it does not run without; they are up before each start.")
         .details(
-            "A start of it starts them. When one of them is stopped, or has failed for good, it \
-             is stopped first. A crash that is followed by a restart stops nothing.",
+            "A start of this program starts them. When one of them is stopped or has failed for \
+             good, this program is stopped: before the other if that still runs. A crash that is \
+             followed by a restart stops nothing.",
         )
         .systemd("Requires, After")
         .compose("depends_on: service_healthy");
@@ -121,8 +122,9 @@ fn add_identity(table: &mut Table) {
         .add(Program, "user", Account, SUPERVISORS, r#""daemon""#)
         .summary("User to run as.")
         .details(
-            "It brings its group, its other groups, and HOME, USER, LOGNAME and SHELL unless env \
-             has them. A number that is not in /etc/passwd needs group.",
+            "The entry in /etc/passwd gives its group, its other groups, and HOME, USER, LOGNAME \
+             and SHELL unless env has them. With a number that is not in /etc/passwd, the key \
+             group is required, and these variables stay as the supervisor has them.",
         )
         .reload(Reload::Restart)
         .systemd("User")
@@ -145,13 +147,13 @@ fn add_identity(table: &mut Table) {
             Program,
             "groups",
             List(&Account),
-            Words("the user's"),
+            Words("the user's; none if it is not in /etc/passwd"),
             r#"["adm", 50]"#,
         )
         .summary("Supplementary groups; [] is none.")
         .details(
-            "With another group than the user's, that one is the first of them, and the one in \
-             /etc/passwd is not among them.",
+            "By default they are the key group, or the group in /etc/passwd without it, and those \
+             that name the user in /etc/group.",
         )
         .reload(Reload::Restart)
         .systemd("SupplementaryGroups")
