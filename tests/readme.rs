@@ -8,6 +8,7 @@ mod common;
 
 mod readme {
     pub mod blocks;
+    mod examples;
     mod hosts;
     mod journal;
     mod links;
