@@ -530,10 +530,11 @@ fn every_promise_of_security_names_a_test_that_exists() {
     ];
     let sources = places.map(|place| {
         let files = std::fs::read_dir(root.join(place)).expect("a directory");
-        let read = |file: std::io::Result<std::fs::DirEntry>| {
-            std::fs::read_to_string(file.expect("an entry").path()).expect("a source")
-        };
-        files.map(read).collect::<String>()
+        let paths = files.map(|file| file.expect("an entry").path());
+        // A module's directory has its parts, which no promise names.
+        let sources = paths.filter(|path| path.is_file());
+        let read = |path| std::fs::read_to_string(path).expect("a source");
+        sources.map(read).collect::<String>()
     });
     for row in rows.iter().filter(|row| **row != "| promise | tests |") {
         let (_, tests) = row
