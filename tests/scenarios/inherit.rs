@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::common::{PATIENCE, Pattern, Scene, Supervisor, second_run, wait_for};
+use crate::common::process::PATIENCE;
+use crate::common::{Pattern, Scene, Supervisor, second_run, wait_for};
 use crate::stderr_pipe::spewed;
 
 /// The longest part of a line that is given at once.
