@@ -751,6 +751,13 @@ fn scene_of_user(first: Option<&Scene>) -> Scene {
     scene
 }
 
+/// Returns the line that introduces the supervisor of a scene, if it is the only one.
+fn asking(running: &Supervisor, scene: &Scene) -> String {
+    let (pid, config) = (running.inner_pid(), scene.config_path());
+    let config = config.display();
+    format!("procsched-min: asking supervisor {pid} of {config}\n")
+}
+
 /// Where no config says which one is meant, two are a question, and the one that answers is none.
 #[test]
 fn of_several_supervisors_one_has_to_be_chosen() {
@@ -778,7 +785,8 @@ fn of_several_supervisors_one_has_to_be_chosen() {
     };
     let mut killed = start(&first);
     killed.wait_started("web", 1);
-    assert_eq!(run(&["status"]).code, Some(0), "the only one");
+    let only = run(&["status"]);
+    assert_eq!((only.code, only.err), (Some(0), asking(&killed, &first)));
     let supervisor = start(&second);
     supervisor.wait_started("web", 1);
     for arguments in [&["status"][..], &["stop", "web"]] {
@@ -812,7 +820,8 @@ fn of_several_supervisors_one_has_to_be_chosen() {
     };
     assert_eq!(left.filter(is_socket).count(), 2, "one is stale");
     let said = run(&["stop", "web"]);
-    assert_eq!((said.code, &*said.err), (Some(0), ""), "{}", said.out);
+    let expected = asking(&supervisor, &second);
+    assert_eq!((said.code, said.err), (Some(0), expected), "{}", said.out);
     supervisor.wait_message(&["web", "exited"]);
     supervisor.end();
 }

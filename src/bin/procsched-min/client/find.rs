@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use procsched::config::Control;
-use procsched::text::error_text;
+use procsched::text::{error_text, escaped};
 use serde_json::Value;
 
 use super::answer::Answer;
@@ -21,10 +21,11 @@ use crate::load::{default_path, load_control};
 use crate::messages::SELF;
 use crate::stdio::complain;
 
-/// The time that each of several supervisors has to say which config it has.
+/// The time that a supervisor which no option or config names has to say which config it has.
 const INQUIRY_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// Returns the path of the socket.
+/// Returns the path of the socket. One that is found because it is the only one that answers may be
+/// another supervisor than the one that is meant, so it is said on stderr which it is.
 pub fn socket(options: &Options) -> Result<PathBuf, Failure> {
     let variable = || std::env::var_os(path::ENVIRONMENT).filter(|path| !path.is_empty());
     let given = options
@@ -43,7 +44,14 @@ pub fn socket(options: &Options) -> Result<PathBuf, Failure> {
     };
     match options.config.is_some() || config.exists() {
         true => of_config(config),
-        false => the_only_one(&path::candidates(), options.end()),
+        false => {
+            let path = the_only_one(&path::candidates(), options.end())?;
+            complain(&introduction(
+                &supervisor(&path, options.end()).unwrap_or_default(),
+                &path,
+            ));
+            Ok(path)
+        }
     }
 }
 
@@ -111,8 +119,8 @@ fn the_only_one(candidates: &[PathBuf], end: Option<Instant>) -> Result<PathBuf,
         [path] => Ok(path.clone()),
         [] => Err(denied.unwrap_or_else(|| {
             let message = format!(
-                "no supervisor found: start one with \"{SELF} run\", or name its config with \
-                 --config or its socket with --socket"
+                "no supervisor found: start one with \"{SELF} run\"; one with its own \"control\" \
+                 or --socket is found only by -c CONFIG or --socket PATH"
             );
             Failure::new(NO_SUPERVISOR, message)
         })),
@@ -128,9 +136,20 @@ fn the_only_one(candidates: &[PathBuf], end: Option<Instant>) -> Result<PathBuf,
     }
 }
 
+/// Returns the line about a supervisor that is asked because it is the only one. One that has said
+/// nothing of itself is named by its socket.
+fn introduction(supervisor: &Value, path: &Path) -> String {
+    match (supervisor["pid"].as_i64(), supervisor["config"].as_str()) {
+        (Some(pid), Some(config)) => {
+            format!("{SELF}: asking supervisor {pid} of {}", escaped(config))
+        }
+        _ => format!("{SELF}: asking the supervisor at {path:?}"),
+    }
+}
+
 /// Returns a line about the supervisor at this socket: path, pid and config.
 fn described(path: &Path) -> String {
-    let supervisor = supervisor(path).unwrap_or_default();
+    let supervisor = supervisor(path, None).unwrap_or_default();
     let pid = supervisor["pid"].as_i64().map(|pid| format!(" pid={pid}"));
     let config = supervisor["config"].as_str();
     let config = config.map(|config| format!(" config={config:?}"));
@@ -141,9 +160,10 @@ fn described(path: &Path) -> String {
     )
 }
 
-/// Asks a supervisor about itself.
-fn supervisor(path: &Path) -> Result<Value, Failure> {
+/// Asks a supervisor about itself, within a second and until `end`.
+fn supervisor(path: &Path, end: Option<Instant>) -> Result<Value, Failure> {
     let deadline = clock::steady() + INQUIRY_TIME_MAX;
+    let deadline = end.map_or(deadline, |end| end.min(deadline));
     let mut talk = Talk::open(path, &Request::new("status"), Some(deadline))?;
     loop {
         if let (Answer::Done(mut end), _) = talk.expect()? {
@@ -168,5 +188,19 @@ mod tests {
         let failure = the_only_one(&candidates[..1], None).expect_err("none");
         assert_eq!(failure.code, NO_SUPERVISOR);
         assert!(failure.message.starts_with("no supervisor found: "));
+        let is_hint = failure
+            .message
+            .ends_with("only by -c CONFIG or --socket PATH");
+        assert!(is_hint, "{}", failure.message);
+    }
+
+    #[test]
+    fn the_only_one_is_introduced() {
+        let path = Path::new("/run/procsched/1.sock");
+        let known = serde_json::json!({"pid": 4711, "config": "/etc/a\n.json"});
+        let expected = "procsched-min: asking supervisor 4711 of /etc/a\\n.json";
+        assert_eq!(introduction(&known, path), expected);
+        let expected = "procsched-min: asking the supervisor at \"/run/procsched/1.sock\"";
+        assert_eq!(introduction(&Value::Null, path), expected);
     }
 }

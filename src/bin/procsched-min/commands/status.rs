@@ -1,5 +1,6 @@
 //! `status`: shows the state of every program, or of some.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::parse::Arguments;
@@ -57,14 +58,15 @@ fn status(arguments: &Arguments) -> Result<u8, String> {
         (false, true) => Format::json,
         (false, false) => || Format::Table(Table::default()),
     };
-    let result = match watch {
-        None => show(&options, &names, format(), false),
-        Some(interval) => watched(&options, &names, format, interval.max(WATCH_MIN)),
-    };
+    let result = find::socket(&options).and_then(|path| match watch {
+        None => show(&path, &options, &names, format(), false),
+        Some(interval) => watched(&path, &options, &names, format, interval.max(WATCH_MIN)),
+    });
     Ok(result.unwrap_or_else(|failure| failure.of_status().report()))
 }
 
 fn watched(
+    path: &Path,
     options: &Options,
     names: &[String],
     format: fn() -> Format,
@@ -73,21 +75,21 @@ fn watched(
     loop {
         let format = format();
         let is_screen = out::is_terminal() && matches!(format, Format::Table(_));
-        show(options, names, format, is_screen)?;
+        show(path, options, names, format, is_screen)?;
         out::pause(interval)?;
     }
 }
 
 /// Shows it once and returns the exit code.
 fn show(
+    path: &Path,
     options: &Options,
     names: &[String],
     format: Format,
     is_screen: bool,
 ) -> Result<u8, Failure> {
     let end = options.end();
-    let path = find::socket(options)?;
-    let mut talk = Talk::open(&path, &Request::new("status").programs(names), end)?;
+    let mut talk = Talk::open(path, &Request::new("status").programs(names), end)?;
     let mut view = View::new(options, format, is_screen);
     let mut code = FINE;
     loop {
