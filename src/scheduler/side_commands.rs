@@ -256,7 +256,7 @@ impl SideCommands {
                 return true;
             };
             core.disown(pid);
-            warn(core, &running.name, exec.explain(failure));
+            warn(core, &running.name, not_started(&exec.explain(failure)));
             false
         });
     }
@@ -353,7 +353,7 @@ impl SideCommands {
             ..More::default()
         };
         let started = exec.spawn_at("", spawner, place, more, START_WAIT);
-        let (group, late) = match started.map_err(|failure| exec.explain(failure))? {
+        let (group, late) = match started.map_err(|failure| not_started(&exec.explain(failure)))? {
             Started::Executed(pid) => (Group::new(pid), None),
             Started::Late(late) => (Group::of_new(late.pid()), Some(late)),
         };
@@ -367,6 +367,11 @@ impl SideCommands {
         });
         Ok(())
     }
+}
+
+/// Says of a failure that it is the handler's: the warning has the name of a program.
+fn not_started(cause: &Error) -> Error {
+    Error::because("failed to start error_handler", cause.to_string())
 }
 
 fn own_stderr() -> Option<OwnedFd> {

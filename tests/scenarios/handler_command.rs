@@ -296,6 +296,11 @@ fn one_that_cannot_be_started_is_said_and_supervision_goes_on() {
     scene.add_with("p", "exit 1", quick);
     let supervisor = scene.start();
     supervisor.wait_reports(5);
-    supervisor.wait_message(&["no-such-handler", "No such file or directory"]);
+    supervisor.wait_message(&[
+        "p",
+        "warning failed to start error_handler: failed to execute",
+        "no-such-handler",
+        "No such file or directory",
+    ]);
     supervisor.end();
 }
