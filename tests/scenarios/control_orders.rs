@@ -247,6 +247,10 @@ fn names_may_be_patterns_and_are_checked() {
     operator
         .ask(&order("stop", &["wbe"]))
         .refused("unknown-program", unknown);
+    let all = "no program \"all\" (for all programs: --all)";
+    operator
+        .ask(&order("restart", &["all"]))
+        .refused("unknown-program", all);
     let nothing = "no program matches \"x*\"";
     operator
         .ask(&order("stop", &["x*"]))

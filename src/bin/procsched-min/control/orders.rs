@@ -300,7 +300,10 @@ impl Order {
             let names = desk.scheduler.names().map(|name| &**name);
             // The first problem alone has a suggestion: ten thousand would delay supervision.
             let compared = if self.failed == 0 { COMPARED_MAX } else { 0 };
-            let meant = did_you_mean(&name, names.take(compared)).unwrap_or_default();
+            let meant = match &*name {
+                "all" => " (for all programs: --all)".to_owned(),
+                _ => did_you_mean(&name, names.take(compared)).unwrap_or_default(),
+            };
             let message = format!("no program {name:?}{meant}");
             self.fail(&name, Failure::whole(Code::UnknownProgram, message), client);
             return;

@@ -33,26 +33,44 @@ pub fn resolve<'a>(
         return Ok(names);
     }
     let mut matched = vec![false; globs.len()];
+    let mut has_instances = vec![false; globs.len()];
     let mut found = Vec::new();
     for name in known {
         let mut is_named = exact.remove(&**name);
-        for (glob, matched) in globs.iter().zip(&mut matched) {
+        for (index, glob) in globs.iter().enumerate() {
             if matches(glob, name) {
-                (*matched, is_named) = (true, true);
+                (matched[index], is_named) = (true, true);
             }
+            has_instances[index] |= group(glob).is_some_and(|group| is_instance(name, group));
         }
         if is_named {
             found.push(name.clone());
         }
     }
     if let Some(index) = matched.iter().position(|matched| !matched) {
-        let message = format!("no program matches {:?}", globs[index]);
+        let glob = globs[index];
+        let meant = match group(glob).filter(|_| has_instances[index]) {
+            Some(group) => format!(" (did you mean {:?}?)", format!("{group}@*")),
+            None => String::new(),
+        };
+        let message = format!("no program matches {glob:?}{meant}");
         return Err(Problem::new(Code::UnknownProgram, message));
     }
     // What is left is unknown.
     names.retain(|name| exact.contains(&**name));
     found.extend(names);
     Ok(found)
+}
+
+/// Returns the name in a pattern for all programs of a group, as supervisord has it: `web:*`.
+fn group(glob: &str) -> Option<&str> {
+    glob.strip_suffix(":*")
+}
+
+/// True if the name is that of an instance of this program.
+fn is_instance(name: &str, program: &str) -> bool {
+    let rest = name.strip_prefix(program);
+    rest.is_some_and(|rest| rest.starts_with('@'))
 }
 
 /// Checks what is given, of which globs are matched with every name.
@@ -245,6 +263,12 @@ mod tests {
         assert_eq!(
             of(&["x*", "d?"]),
             Err("no program matches \"x*\"".to_owned())
+        );
+        let meant = "no program matches \"web:*\" (did you mean \"web@*\"?)";
+        assert_eq!(of(&["web:*"]), Err(meant.to_owned()));
+        assert_eq!(
+            of(&["d*", "db:*"]),
+            Err("no program matches \"db:*\"".to_owned())
         );
         assert_eq!(of(&[]), Ok(String::new()));
         let many: Vec<&str> = vec!["*"; GLOBS_MAX + 1];
