@@ -842,6 +842,41 @@ fn with_logs(names: &[(&str, &Path)]) -> Vec<u8> {
     lines(&names.iter().map(line).collect::<Vec<_>>())
 }
 
+/// A program that writes to stdout alone seemed to say nothing.
+#[test]
+fn logs_say_where_the_output_is_if_it_is_not_on_stderr() {
+    let scene = Scene::new();
+    let empty = scene.write("empty.log", "");
+    let full = scene.write("full.log", "tick\n");
+    let elsewhere = "; --stdout shows its stdout\n";
+    let no_log = ", and neither does the other stream; inherited output is on the supervisor's \
+                  own stdout and stderr\n";
+    let cases = [
+        (
+            Some(&empty),
+            Some(&full),
+            0,
+            "its stderr log is empty",
+            elsewhere,
+        ),
+        (Some(&empty), Some(&empty), 0, "", ""),
+        (Some(&full), Some(&full), 0, "", ""),
+        (Some(&empty), None, 0, "", ""),
+        (None, Some(&full), 1, "its stderr goes to no log", elsewhere),
+        (None, None, 1, "its stderr goes to no log", no_log),
+    ];
+    for (log, stdout_log, code, what, instead) in cases {
+        let program = json!({"name": "clock", "log": log, "stdout_log": stdout_log});
+        let played = Played::saying(&scene, lines(&[json!({"program": program})]));
+        let said = played.run(&scene, &["logs", "clock"]);
+        let expected = match what {
+            "" => String::new(),
+            what => format!("clock: {what}{instead}"),
+        };
+        assert_eq!((said.code, said.err), (Some(code), expected));
+    }
+}
+
 #[test]
 fn logs_are_read_from_their_files() {
     let scene = Scene::new();

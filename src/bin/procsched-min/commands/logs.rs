@@ -62,6 +62,14 @@ struct Wanted {
 }
 
 impl Wanted {
+    /// Returns the field with the path of the other stream's log.
+    fn other_field(&self) -> &'static str {
+        match self.field {
+            "log" => "stdout_log",
+            _ => "log",
+        }
+    }
+
     fn stream(&self) -> &'static str {
         match self.field {
             "log" => "stderr",
@@ -112,13 +120,16 @@ fn lines(arguments: &Arguments) -> Result<Option<u64>, String> {
 fn print_logs(options: &Options, names: &[String], wanted: &Wanted) -> Result<u8, Failure> {
     let end = options.end();
     let paths = paths(options, names, wanted)?;
-    let width = paths.iter().map(|(name, _)| name.chars().count()).max();
+    let width = paths.iter().map(|log| log.name.chars().count()).max();
     let width = width.filter(|_| paths.len() > 1);
     let mut out = Out::new();
     let mut logs = Vec::new();
     let mut code = FINE;
-    for (name, path) in paths {
-        match open(&name, path.as_deref(), wanted) {
+    for Paths { name, path, other } in paths {
+        if let Some(hint) = hint(&name, path.as_deref(), other.as_deref(), wanted) {
+            complain(&hint);
+        }
+        match open(&name, path.as_deref(), other.is_some(), wanted) {
             Ok(tail) => {
                 let shape = match options.is_json {
                     true => Shape::Json {
@@ -166,12 +177,17 @@ fn print_logs(options: &Options, names: &[String], wanted: &Wanted) -> Result<u8
     Ok(code)
 }
 
-/// Asks the supervisor for the paths of the logs, each with its program's name.
-fn paths(
-    options: &Options,
-    names: &[String],
-    wanted: &Wanted,
-) -> Result<Vec<(String, Option<PathBuf>)>, Failure> {
+/// The paths of a program's logs.
+struct Paths {
+    name: String,
+    /// That of the stream that is wanted.
+    path: Option<PathBuf>,
+    /// That of the other stream.
+    other: Option<PathBuf>,
+}
+
+/// Asks the supervisor for the paths of the logs.
+fn paths(options: &Options, names: &[String], wanted: &Wanted) -> Result<Vec<Paths>, Failure> {
     let end = options.end();
     let socket = find::socket(options)?;
     let mut talk = Talk::open(&socket, &Request::new("status").programs(names), end)?;
@@ -180,8 +196,12 @@ fn paths(
         match talk.expect()?.0 {
             Answer::Program(program) => {
                 let program = Program(&program);
-                let path = program.text(wanted.field).map(PathBuf::from);
-                paths.push((program.name().to_owned(), path));
+                let path = |field| program.text(field).map(PathBuf::from);
+                paths.push(Paths {
+                    name: program.name().to_owned(),
+                    path: path(wanted.field),
+                    other: path(wanted.other_field()),
+                });
             }
             Answer::Done(_) => return Ok(paths),
             _ => {}
@@ -189,11 +209,29 @@ fn paths(
     }
 }
 
+/// Returns a line for a person who sees nothing of a program whose stdout has all there is.
+fn hint(name: &str, path: Option<&Path>, other: Option<&Path>, wanted: &Wanted) -> Option<String> {
+    let bytes = |path: &Path| path.metadata().map_or(0, |found| found.len());
+    let is_elsewhere = wanted.stream() == "stderr" && bytes(path?) == 0 && bytes(other?) > 0;
+    is_elsewhere.then(|| {
+        let name = escaped(name);
+        format!("{name}: its stderr log is empty; --stdout shows its stdout")
+    })
+}
+
 /// Opens a log, or returns why it cannot be printed.
-fn open(name: &str, path: Option<&Path>, wanted: &Wanted) -> Result<Tail, String> {
+fn open(name: &str, path: Option<&Path>, has_other: bool, wanted: &Wanted) -> Result<Tail, String> {
     let Some(path) = path else {
         let (name, stream) = (escaped(name), wanted.stream());
-        return Err(format!("{name}: its {stream} goes to no log"));
+        let instead = match (stream, has_other) {
+            ("stderr", true) => "; --stdout shows its stdout",
+            (_, true) => "",
+            (_, false) => {
+                ", and neither does the other stream; inherited output is on the \
+                 supervisor's own stdout and stderr"
+            }
+        };
+        return Err(format!("{name}: its {stream} goes to no log{instead}"));
     };
     match Tail::open(path, wanted.lines) {
         Err(error) if error.kind() == ErrorKind::NotFound && wanted.is_followed => {
