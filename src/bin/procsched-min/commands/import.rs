@@ -16,7 +16,7 @@ pub const COMMAND: Command = Command {
 config. What has no equal stands in it as a comment with its file and line. What
 concerns supervisord itself, such as its own log and pid file, is left out.
 ",
-    exit_codes: "  import: 0 all of it, 1 there are such comments, 2 it cannot be read
+    exit_codes: "  import: 0 all of it, 1 some settings became comments, 2 it cannot be read
 ",
     example: "  $ procsched-min import /etc/supervisor/supervisord.conf > procsched.jsonc
 ",

@@ -104,6 +104,14 @@ impl Command {
         Ok(())
     }
 
+    /// True if it has the option that this word is, with or without a value.
+    fn has_option(&self, word: &OsStr) -> bool {
+        let name = word.as_bytes().split(|byte| *byte == b'=').next();
+        let name = OsStr::from_bytes(name.unwrap_or_default());
+        let mut all = self.options();
+        all.any(|option| name == option.long || name == option.short)
+    }
+
     fn unknown_option(&self, word: &OsStr) -> String {
         let mut foreign = self.foreign_options.iter();
         match foreign.find(|(option, _)| word == *option) {
@@ -146,6 +154,9 @@ fn names(list: &[&str], word: &OsStr) -> bool {
 
 fn unknown_command(word: &OsStr) -> String {
     if is_option(word) {
+        if ALL.iter().any(|command| command.has_option(word)) {
+            return format!("unknown option {word:?}: options come after the command");
+        }
         let aliases = ALL.iter().flat_map(|command| command.aliases).copied();
         // Of one letter, any other could have been meant.
         return unknown("option", word, aliases.filter(|alias| alias.len() > 2));
@@ -232,8 +243,9 @@ mod tests {
         --verson => unknown option "--verson" (did you mean "--version"?)
         -version => unknown option "-version" (did you mean "--version"?)
         -x => unknown option "-x"
-        -v => unknown option "-v"
-        -c x.json => unknown option "-c"
+        -v => unknown option "-v": options come after the command
+        -c x.json status => unknown option "-c": options come after the command
+        --socket=x status => unknown option "--socket=x": options come after the command
         run -d => unknown option "-d"
         init -q x => unknown option "-q"
         init -cr => option "-r" needs a value

@@ -9,7 +9,7 @@ use crate::client::talk::Request;
 pub const COMMAND: Command = Command {
     name: "reload",
     options: "      --dry-run      show what would change, and change nothing
-      --no-restart   leave what must be restarted for it until its next start
+      --no-restart   restart nothing; what needs one changes at its next start
       --no-wait      do not wait until everything is up
 ",
     summary: "read the config again, and change what differs",

@@ -27,7 +27,8 @@ pub const COMMAND: Command = Command {
 pattern such as 'web*'. Of all programs, those that are stopped do not count for
 the exit code; one that is named does, so that this serves as a health check.
 ",
-    exit_codes: "  status: 0 all running or exited, 3 not all, 4 unknown (NAME, or no supervisor)
+    exit_codes: "  status: 0 all running, exited or (if not named) stopped, 3 not all,
+        4 unknown (NAME, or no supervisor)
 ",
     example: "  $ procsched-min status
   NAME  STATE    PID   FOR    RESTARTS  LAST EXIT   NOTE
