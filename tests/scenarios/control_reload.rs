@@ -274,13 +274,12 @@ fn what_waits_for_a_program_that_has_failed_has_failed_too() {
         let message = |problem: &Value| problem["message"].as_str().unwrap_or("-").to_owned();
         let messages: Vec<String> = problems.map(message).collect();
         assert_eq!(messages.len(), 3, "{request}: {answer:?}");
-        let with = |reason: &str| messages.iter().filter(|message| message.contains(reason));
-        assert_eq!(
-            with("not ready in time").count(),
-            1,
-            "{request}: {messages:?}"
-        );
-        assert_eq!(with("requires db: ").count(), 2, "{request}: {messages:?}");
+        let count = |reason: &str| {
+            let with = messages.iter().filter(|message| message.contains(reason));
+            with.count()
+        };
+        let counts = [count("not ready in time"), count("requires db: ")];
+        assert_eq!(counts, [1, 2], "{request}: {messages:?}");
         assert_eq!(answer.last["error"]["code"], "failed", "{request}");
     }
     supervisor.end();
