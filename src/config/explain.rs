@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
 use super::Config;
@@ -12,7 +13,7 @@ use crate::exec::{BaseEnv, WATCHDOG_VARIABLE};
 use crate::machine::{Backoff, Moment, Restart, Shutdown};
 use crate::os::inherited::Inherited;
 use crate::signal::exit_label;
-use crate::spec::{Check, ChildSpec, Ready};
+use crate::spec::{Check, ChildSpec, Ready, Stderr, Stdout, attributes};
 use crate::text::{duration, shortened_path};
 
 /// The width of a terminal.
@@ -104,7 +105,7 @@ fn explain(config: &Config, surroundings: &Surroundings) -> String {
     write_up(&mut text, &config.programs);
     write_restarts(&mut text, &config.programs);
     write_stop(&mut text, config, &order);
-    write_inherited(&mut text, surroundings);
+    write_inherited(&mut text, config, surroundings);
     write_own(&mut text, config);
     text
 }
@@ -240,7 +241,11 @@ fn restart_parts(spec: &ChildSpec) -> Vec<String> {
         }
     }
     if spec.essential {
-        parts.push("its end stops everything".to_owned());
+        let end = match spec.oneshot {
+            true => "its failure stops everything",
+            false => "its end stops everything",
+        };
+        parts.push(end.to_owned());
     }
     parts
 }
@@ -302,14 +307,26 @@ fn write_stop(text: &mut String, config: &Config, order: &Order) {
     );
 }
 
-fn write_inherited(text: &mut String, surroundings: &Surroundings) {
+fn write_inherited(text: &mut String, config: &Config, surroundings: &Surroundings) {
     let (count, bytes) = surroundings.variables;
     text.push_str("\nEach program inherits, if it runs from where this is run:\n");
     let _ = writeln!(
         text,
         "  environment  {count} variables, {bytes} bytes, and PROCSCHED_PROGRAM, PROCSCHED_CHAIN"
     );
-    text.push_str("  descriptors  0 and 1: /dev/null; 2: its log; no other\n");
+    let has_others = config
+        .programs
+        .iter()
+        .any(|spec| !stdio_parts(spec, &config.base_dir).is_empty());
+    let others = if has_others {
+        ", unless said below"
+    } else {
+        ""
+    };
+    let _ = writeln!(
+        text,
+        "  descriptors  0 and 1: /dev/null; 2: its log; no other{others}"
+    );
     let Inherited {
         limits,
         nice,
@@ -340,13 +357,15 @@ fn limit_text(limit: &Option<u64>) -> String {
 fn write_own(text: &mut String, config: &Config) {
     let has_own = |spec: &&ChildSpec| {
         let has_more = !spec.env.is_empty() || spec.cwd.is_some();
-        has_more || sign_parts(spec).next().is_some()
+        let has_others =
+            !attribute_parts(spec).is_empty() || !stdio_parts(spec, &config.base_dir).is_empty();
+        has_more || has_others || sign_parts(spec).next().is_some()
     };
     let own: Vec<&ChildSpec> = config.programs.iter().filter(has_own).collect();
     if own.is_empty() {
         return;
     }
-    text.push_str("\nOwn variables, descriptors and directories:\n");
+    text.push_str("\nOwn variables, descriptors, attributes and directories:\n");
     let width = name_width(own.iter().copied());
     for spec in own {
         let bytes = spec.env.iter();
@@ -363,8 +382,64 @@ fn write_own(text: &mut String, config: &Config) {
         let name = &spec.name;
         let start = format!("  {name:<width$}  ");
         let parts = variables.into_iter().chain(sign_parts(spec));
+        let parts = parts
+            .chain(stdio_parts(spec, &config.base_dir))
+            .chain(attribute_parts(spec));
         write_list(text, &start, parts.chain(directory));
     }
+}
+
+/// Returns which of its three standard descriptors are not what most programs have.
+fn stdio_parts(spec: &ChildSpec, base_dir: &Path) -> Vec<String> {
+    let stdin = spec.stdin_path();
+    let stdin = stdin.map(|path| format!("0: {:?}", base_dir.join(path)));
+    let stdout = match spec.outputs.stdout {
+        Stdout::Null => None,
+        Stdout::Log => Some("1: its log of stdout"),
+        Stdout::Stderr => Some("1: where 2 goes"),
+        Stdout::Inherit => Some("1: the supervisor's stdout"),
+    };
+    let stderr = match spec.outputs.stderr {
+        Stderr::Log => None,
+        Stderr::Null => Some("2: /dev/null"),
+        Stderr::Inherit => Some("2: the supervisor's stderr"),
+    };
+    let outputs = [stdout, stderr].into_iter().flatten().map(str::to_owned);
+    stdin.into_iter().chain(outputs).collect()
+}
+
+/// Returns the attributes that a program has and does not inherit.
+fn attribute_parts(spec: &ChildSpec) -> Vec<String> {
+    let Some(own) = spec.attributes.as_deref() else {
+        return Vec::new();
+    };
+    let user = own.user.as_ref().map(|user| match user.name() {
+        Some(name) => format!("user {name}"),
+        None => format!("user {}", user.uid()),
+    });
+    let groups = own.groups.as_ref().map(|groups| {
+        let groups: Vec<String> = groups.iter().map(u32::to_string).collect();
+        match groups.is_empty() {
+            true => "no groups".to_owned(),
+            false => format!("groups {}", groups.join(" ")),
+        }
+    });
+    let others = [
+        own.clear_env.then(|| "no inherited variables".to_owned()),
+        user,
+        own.group.map(|gid| format!("group {gid}")),
+        groups,
+        own.umask.map(|mask| format!("umask {mask:04o}")),
+        own.nice.map(|nice| format!("nice {nice}")),
+        own.oom_score_adj
+            .map(|score| format!("oom_score_adj {score}")),
+        own.no_new_privileges
+            .then(|| "no_new_privileges".to_owned()),
+    ];
+    let limits = own.limits.iter();
+    let limits = limits
+        .map(|(resource, limit)| format!("{} {}", resource.key(), attributes::limit_text(*limit)));
+    others.into_iter().flatten().chain(limits).collect()
 }
 
 /// Returns what a program gets to say that it is ready and alive.

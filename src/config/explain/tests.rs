@@ -1,5 +1,3 @@
-use std::path::Path;
-
 use super::*;
 
 fn surroundings() -> Surroundings {
@@ -92,7 +90,7 @@ Each program inherits, if it runs from where this is run:
   limits       nofile 1024:4096, nproc 63304, core 0:unlimited
   besides      nice 0, oom_score_adj 0, umask 0022
 
-Own variables, descriptors and directories:
+Own variables, descriptors, attributes and directories:
   web    2 variables, 20 bytes, NOTIFY_SOCKET, WATCHDOG_USEC=20000000,
          cwd \"/srv/app/data\"
   tidy   1 variable, 3 bytes
@@ -107,6 +105,40 @@ fn all_of_it() {
             .lines()
             .all(|line| line.chars().count() <= COLUMNS)
     );
+}
+
+/// All was said to have `/dev/null` and a log, and the attributes of the supervisor.
+#[test]
+fn what_a_program_has_of_its_own_is_said() {
+    let text = explained(
+        r#"{"programs": {
+            "import": {
+                "command": ["a"], "oneshot": true, "essential": true, "stdin": "dump.sql",
+                "stdout": "log", "stderr": "inherit"
+            },
+            "web": {
+                "command": ["a"], "stdout": "stderr", "stderr": "null", "user": 64335, "group": 7,
+                "groups": [], "nice": 5, "umask": "027", "oom_score_adj": -5, "clear_env": true,
+                "no_new_privileges": true, "limits": {"nofile": "64:128", "core": "unlimited"}
+            },
+            "shown": {"command": ["a"], "stdout": "inherit", "groups": [3, 4]},
+            "plain": ["a"]
+        }}"#,
+    );
+    assert!(
+        text.contains("\n  import  oneshot, its failure stops everything\n"),
+        "{text}"
+    );
+    let others = "  descriptors  0 and 1: /dev/null; 2: its log; no other, unless said below\n";
+    assert!(text.contains(others), "{text}");
+    let own = text.split("directories:\n").nth(1).expect("own things");
+    let words: Vec<&str> = own.split_whitespace().collect();
+    let expected = "import 0: \"/srv/app/dump.sql\", 1: its log of stdout, 2: the supervisor's stderr \
+                    web 1: where 2 goes, 2: /dev/null, no inherited variables, user 64335, group 7, \
+                    no groups, umask 0027, nice 5, oom_score_adj -5, no_new_privileges, \
+                    core unlimited, nofile 64:128 \
+                    shown 1: the supervisor's stdout, groups 3 4";
+    assert_eq!(words.join(" "), expected);
 }
 
 #[test]
