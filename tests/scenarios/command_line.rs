@@ -261,6 +261,8 @@ fn check_tells_of_a_log_directory_that_may_not_be_created() {
     assert_check_foretells_a_refusal(&scene, "err_dir");
     let said = run(&scene, &["check"]).err;
     assert!(said.contains("closed\": Permission denied"), "{said}");
+    let note = "procsched.json: note: control: no orders could be given: there is neither";
+    assert!(said.lines().any(|line| line.starts_with(note)), "{said}");
 }
 
 /// The container was to end with its main program, which was restarted for ever instead.
@@ -551,6 +553,18 @@ Each program inherits, if it runs from where this is run:
     assert_eq!(start, expected);
     assert!(rest.contains("\n  limits       nofile "), "{rest}");
     assert_eq!(listing(&scene), before, "nothing is created");
+    // Where the socket cannot be made, nothing would be started.
+    scene.set("control", json!("missing/its.sock"));
+    scene.write("procsched.json", scene.config());
+    let said = run(&scene, &["check"]);
+    let directory = scene.path("missing");
+    let expected = format!(
+        "procsched.json: warning: control: nothing would be started: failed to use the directory \
+         {:?}: No such file or directory\n",
+        directory.display().to_string()
+    );
+    assert_eq!((said.code, said.err), (Some(1), expected));
+    scene.unset("control");
     // With a warning, too.
     scene.add_raw("no", json!(["./no"]));
     scene.write("procsched.json", scene.config());

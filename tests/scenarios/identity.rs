@@ -534,6 +534,7 @@ fn a_check_warns_of_what_could_not_be_stopped() {
     let mut scene = Scene::new();
     scene.chmod("", 0o777);
     scene.add_with("web", "hold", json!({"user": OTHER, "group": OTHER}));
+    scene.set("control", json!(false));
     scene.add_with("own", "hold", json!({"user": USER, "group": USER}));
     scene.write("procsched.json", scene.config());
     scene.setting.user(USER);

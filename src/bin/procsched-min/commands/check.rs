@@ -13,6 +13,7 @@ use procsched::text::{duration, error_text, escaped, shortened_path};
 use procsched::{Check, ChildSpec, Health, Probe};
 
 use super::{Command, FAILED, FINE, USAGE};
+use crate::control::place::Place;
 use crate::load::{self, CONFIG_HELP, is_stdin, load, source};
 use crate::stdio::{complain, print};
 
@@ -48,6 +49,10 @@ fn check(path: &Path, explain: bool) -> u8 {
         }
     };
     let mut warnings = warnings(&config);
+    let place = Place::of(&config, None);
+    let problem = place.obstacle();
+    let problem = problem.map(|problem| format!("nothing would be started: {problem}"));
+    warnings.add("control".to_owned(), problem);
     let file = std::path::absolute(path).ok().filter(|_| !is_stdin(path));
     // Others cannot change what comes through a pipe.
     let file = file.filter(|file| file.is_file());
@@ -55,6 +60,9 @@ fn check(path: &Path, explain: bool) -> u8 {
     warnings.add("programs".to_owned(), problem);
     for (key, warning) in &warnings.all {
         complain(&format!("{source}: warning: {key}: {}", escaped(warning)));
+    }
+    if let Place::Missing(problem) = place {
+        complain(&no_orders(&source, &problem));
     }
     let is_fine = warnings.all.is_empty();
     let mut text = match config.programs.len() {
@@ -73,6 +81,16 @@ fn check(path: &Path, explain: bool) -> u8 {
         FINE if is_fine => FINE,
         _ => FAILED,
     }
+}
+
+/// Returns the line of a supervisor that would run without a control socket. That is no warning, as in a
+/// container this may be what is wanted.
+fn no_orders(source: &str, problem: &str) -> String {
+    let problem = escaped(problem);
+    format!(
+        "{source}: note: control: no orders could be given: {problem}; set \"control\" to a path, or \
+         to false"
+    )
 }
 
 /// The warnings. A problem that many programs share is printed with the first, and the others refer

@@ -2,8 +2,11 @@
 //! about it.
 
 use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
+use nix::unistd::{AccessFlags, access};
 use procsched::config::{Config, Control};
 use procsched::text::error_text;
 
@@ -48,6 +51,27 @@ impl Place {
         }
     }
 
+    /// Returns why no socket can be made in a place that was asked for, as far as that shows before it
+    /// is tried. One that another supervisor has is usable.
+    pub fn obstacle(&self) -> Option<String> {
+        let Self::Given(path) = self else { return None };
+        let directory = path.parent()?;
+        let failed = |cause| format!("failed to use the directory {directory:?}: {cause}");
+        match fs::metadata(directory) {
+            Err(error) => return Some(failed(error_text(&error))),
+            Ok(found) if !found.is_dir() => {
+                return Some(failed("it is not a directory".to_owned()));
+            }
+            Ok(_) => {}
+        }
+        if let Err(errno) = access(directory, AccessFlags::W_OK | AccessFlags::X_OK) {
+            return Some(failed(error_text(&errno.into())));
+        }
+        let found = fs::symlink_metadata(path).ok()?;
+        (!found.file_type().is_socket())
+            .then(|| format!("failed to make the socket {path:?}: something else is there"))
+    }
+
     fn default_of(config: &Path) -> Self {
         match default_path(config) {
             Ok(Some(path)) => Self::Default(path),
@@ -71,6 +95,27 @@ mod tests {
         let text = format!("{{{keys}\"programs\": {{\"web\": [\"true\"]}}}}");
         let parsed = Config::parse(text.as_bytes(), "test", Path::new("/base"));
         parsed.unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    #[test]
+    fn an_obstacle_is_seen_before_it_is_met() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = directory.path();
+        fs::write(root.join("file"), "").expect("a file");
+        let of = |path: &str| Place::Given(root.join(path)).obstacle();
+        assert_eq!(of("its.sock"), None);
+        let missing = root.join("missing");
+        let expected =
+            format!("failed to use the directory {missing:?}: No such file or directory");
+        assert_eq!(of("missing/its.sock"), Some(expected));
+        let file = root.join("file");
+        let expected = format!("failed to use the directory {file:?}: it is not a directory");
+        assert_eq!(of("file/its.sock"), Some(expected));
+        let expected = format!("failed to make the socket {file:?}: something else is there");
+        assert_eq!(of("file"), Some(expected));
+        let _listening = std::os::unix::net::UnixListener::bind(root.join("its.sock"));
+        assert_eq!(of("its.sock"), None);
+        assert_eq!(Place::Default(root.join("missing/x.sock")).obstacle(), None);
     }
 
     #[test]
