@@ -61,7 +61,8 @@ fn the_probes_ask_at_the_socket_of_the_pod() {
         let words = probe["exec"]["command"].as_array().expect("a command");
         let words: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
         assert_eq!((words[0], words[1]), ("/procsched-min", "status"), "{name}");
-        assert_eq!(words[words.len() - 2..], ["-s", socket], "{name}");
+        let asks_there = words.windows(2).any(|pair| pair == ["-s", socket]);
+        assert!(asks_there, "{name}: {words:?}");
         // Another program's restart must not end the container.
         assert_eq!(name == "livenessProbe", words[2] == "web", "{name}");
         let mut command = Command::new(second_run::binary());

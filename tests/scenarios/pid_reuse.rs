@@ -49,6 +49,7 @@ fn m49_what_is_late_for_the_old_run_does_not_touch_the_new_one_with_its_number()
         supervisor.descendants().len() == 1
     });
     assert_eq!(supervisor.report_count(), RUNS);
+    supervisor.wait_started("p", RUNS + 1);
     assert_eq!(supervisor.started("p").len(), RUNS + 1);
     assert!(process::alive(supervisor.pid()));
     let reports = supervisor.end();

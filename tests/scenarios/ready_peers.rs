@@ -177,6 +177,7 @@ fn a_restart_of_what_is_pending_is_one_start() {
     wait_state(&supervisor, &path, "b", "running");
     Operator::ask_once(&path, &no_wait("start")).fine();
     wait_state(&supervisor, &path, "b", "running");
+    supervisor.wait_started("b", 1);
     assert_eq!(supervisor.started("b").len(), 1, "{}", supervisor.said());
     supervisor.end();
 }
@@ -194,6 +195,7 @@ fn what_is_pending_can_be_stopped_and_started_again() {
     assert_eq!(status(&path, "b")["state"], "pending");
     scene.write("go", "");
     wait_state(&supervisor, &path, "b", "running");
+    supervisor.wait_started("b", 1);
     assert_eq!(supervisor.started("b").len(), 1, "{}", supervisor.said());
     supervisor.end();
 }
