@@ -9,7 +9,7 @@ use std::thread;
 
 const READ_BYTES: usize = 64 * 1024;
 
-/// A thread that reads until nobody has the other end any more.
+/// A thread that reads until the other end is closed.
 pub struct Reader {
     bytes: Arc<AtomicU64>,
 }

@@ -226,7 +226,7 @@ fn serves(fault: Option<&Fault>, record: &Record, usual: &Record, defects: &mut 
     }
 }
 
-/// The calls of a child that set something up, the words by which a start that fails there is told, and
+/// The calls of a child that set something up, the words of the report of a start that fails there, and
 /// whether each error makes it fail.
 const STEPS: [(&str, &[&str], bool); 11] = [
     ("setsid", &["failed to create a session"], true),
@@ -275,7 +275,7 @@ fn names_steps(fault: Option<&Fault>, record: &Record, defects: &mut Vec<String>
     };
     if let Some(other) = errors.iter().find(|error| !is_named(error)) {
         defects.push(format!(
-            "a start that failed at {} is told as {other:?}",
+            "a start that failed at {} is reported as {other:?}",
             fault.call
         ));
     }

@@ -370,7 +370,7 @@ impl Driver {
 
     /// What is open is bounded by what lives: four for the loop itself, two for the command, and
     /// for each program its logs, at most two pipes for each, and what stands for its leader; at rest
-    /// only pipes that somebody holds.
+    /// only pipes that a process holds.
     fn count_descriptors(&mut self, at_rest: bool) -> Check {
         if !at_rest && !self.rng.one_in(16) {
             return Ok(());
@@ -380,7 +380,7 @@ impl Driver {
         let there = self.accounts.iter().filter(|account| !account.removed);
         let programs = there.count() + given_up;
         let streams = if self.setting.has_streams { 2 } else { 1 };
-        // Nobody looks whether a pipe has come to its end while the host takes nothing of it.
+        // A pipe is not checked for its end while the host takes nothing of it.
         let pipes = match at_rest && self.held == [false; 2] {
             true => world::with(|kernel| kernel.held_pipes()),
             false => 2 * programs * streams,

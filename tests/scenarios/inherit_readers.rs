@@ -255,7 +255,7 @@ fn each_route_is_byte_for_byte_for_a_reader_that_was_stopped() {
         let supervisor = route.start(&scene, end);
         std::thread::sleep(STOP);
         let is_done = |(name, _): &(&str, Pattern)| scene.path(format!("done-{name}")).exists();
-        assert!(!FLOODS.iter().any(is_done), "nobody waited, {route:?}");
+        assert!(!FLOODS.iter().any(is_done), "no writer waited, {route:?}");
         process::signal(cat.pid(), libc::SIGCONT);
         supervisor.ends_with(1);
         assert!(cat.0.wait().expect("its end").success());

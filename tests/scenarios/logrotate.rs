@@ -21,7 +21,7 @@ const SECONDS: u64 = 20;
 /// Of each stream: 120,000 in a minute, as of a program that writes 33 a second for an hour.
 const LINES_PER_SECOND: u64 = 2_000;
 
-/// As many as logrotate is told to keep, and a few more than there are rotations.
+/// The number of files that logrotate keeps: a few more than there are rotations.
 const KEPT: u32 = 200;
 
 /// The shortest time between two rotations.

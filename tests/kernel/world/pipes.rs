@@ -51,7 +51,7 @@ pub(super) struct Pipe {
 /// The marks of pipes whose bytes go to the host.
 const MARKS: u8 = 8;
 
-/// One byte in so many ends a line, in what goes to the host.
+/// The mean length of a line that goes to the host, in bytes.
 const LINE_BYTES: u8 = 24;
 
 /// Returns what stands at this place of this pipe: never ASCII, unlike what a log says itself, but

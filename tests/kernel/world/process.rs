@@ -37,7 +37,7 @@ pub enum Parent {
 
 #[derive(Debug, Clone)]
 pub enum Action {
-    /// So many bytes to one of its streams.
+    /// Writes this many bytes to one of its streams.
     Write(StdStream, usize),
     Fork(Plan),
     /// A new child has its session, and its group.

@@ -57,7 +57,7 @@ impl Kernel {
             return Ok(());
         }
         Err(format!(
-            "its log was rotated {least} to {most} times, and {told} are told"
+            "its log was rotated {least} to {most} times, and the report has {told}"
         ))
     }
 
